@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The only room that talks to the kernel. Memory that is refused is returned as NULL or -1 (errno is
+ * ENOMEM); anything else that fails is a bug of the caller and fatal. Sizes are in bytes.
+ */
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KIB ((size_t)1024)
+#define MIB (KIB * KIB)
+
+/* The page size; 4096 where the kernel does not say. */
+size_t sys_page_size(void);
+
+/* The current program break, as libc knows it, or NULL. */
+char *sys_break(void);
+
+/* Raise the break by size; the old break, or NULL. */
+char *sys_raise_break(size_t size);
+
+/* Fresh zeroed private memory at a page boundary, or NULL. */
+void *sys_map(size_t size);
+
+/* Give a mapping back. size need not be a multiple of the page size. */
+void sys_unmap(void *p, size_t size);
+
+/* Resize a mapping, moving it if it must; the new place, or NULL with the old one intact. */
+void *sys_remap(void *p, size_t old_size, size_t new_size);
+
+/* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
+int sys_purge(void *p, size_t size);
+
+/* A secret of this process, the same for its whole life. */
+uint64_t sys_secret(void);
+
+/* Milliseconds of a clock that never goes back, coarse. */
+uint64_t sys_now_ms(void);
+
+/* Write text to standard error, all of it, leaving errno alone. */
+void sys_print(const char *text, size_t len);
+
+/* Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). */
+void sys_fatal(const char *call, const void *p, const char *what)
+	__attribute__((noreturn, cold));

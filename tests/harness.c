@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "harness.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXIT_FAILED 1
+#define EXIT_SKIPPED 77
+#define DEFAULT_TIMEOUT 60
+
+static struct test *tests;
+static struct test **tests_tail = &tests;
+static int report_fd = -1; /* where a child leaves its one-line reason */
+
+void test_register(struct test *t)
+{
+	*tests_tail = t;
+	tests_tail = &t->next;
+}
+
+static void report(const char *prefix, const char *fmt, va_list ap)
+{
+	char line[512];
+	int n = snprintf(line, sizeof(line), "%s", prefix);
+
+	n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
+	if (n >= (int)sizeof(line))
+		n = (int)sizeof(line) - 1;
+	if (write(report_fd, line, (size_t)n) != n)
+		abort();
+}
+
+void test_fail(const char *file, int line, const char *fmt, ...)
+{
+	const char *base = strrchr(file, '/');
+	char where[128];
+	va_list ap;
+
+	snprintf(where, sizeof(where), "%s:%d: ", base ? base + 1 : file, line);
+	va_start(ap, fmt);
+	report(where, fmt, ap);
+	va_end(ap);
+	_exit(EXIT_FAILED);
+}
+
+void test_skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	report("", fmt, ap);
+	va_end(ap);
+	_exit(EXIT_SKIPPED);
+}
+
+void test_timeout(unsigned int seconds)
+{
+	alarm(seconds);
+}
+
+/* Read fd to its end into buf, keeping the first size - 1 bytes. */
+static void drain(int fd, char *buf, size_t size)
+{
+	size_t used = 0;
+	char scrap[256];
+	ssize_t n;
+
+	for (;;) {
+		if (used < size - 1)
+			n = read(fd, buf + used, size - 1 - used);
+		else
+			n = read(fd, scrap, sizeof(scrap));
+		if (n <= 0)
+			break;
+		if (used < size - 1)
+			used += (size_t)n;
+	}
+	buf[used] = '\0';
+}
+
+int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size)
+{
+	int fds[2], status;
+	pid_t pid;
+
+	if (pipe(fds) < 0)
+		test_fail(__FILE__, __LINE__, "pipe failed");
+	pid = fork();
+	if (pid < 0)
+		test_fail(__FILE__, __LINE__, "fork failed");
+	if (pid == 0) {
+		dup2(fds[1], STDERR_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		body(arg);
+		_exit(0);
+	}
+	close(fds[1]);
+	drain(fds[0], err, size);
+	close(fds[0]);
+	if (waitpid(pid, &status, 0) != pid)
+		test_fail(__FILE__, __LINE__, "waitpid failed");
+	return status;
+}
+
+void test_expect_abort(const char *file, int line, void (*body)(void *arg), void *arg,
+		       const char *want)
+{
+	char err[1024];
+	int status = test_in_child(body, arg, err, sizeof(err));
+	size_t len = strlen(err);
+
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
+		test_fail(file, line, "no abort (wait status 0x%x), stderr: %s", status, err);
+	if (len == 0 || err[len - 1] != '\n')
+		test_fail(file, line, "no line on stderr: \"%s\"", err);
+	err[len - 1] = '\0';
+	if (strcmp(err, want) != 0)
+		test_fail(file, line, "said \"%s\", not \"%s\"", err, want);
+}
+
+static void describe_death(int status, char *why, size_t size)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(why, size, "timed out");
+	else if (WIFSIGNALED(status))
+		snprintf(why, size, "killed by signal %d", WTERMSIG(status));
+	else if (!why[0])
+		snprintf(why, size, "exit status %d", WEXITSTATUS(status));
+}
+
+/* 0 passed, EXIT_FAILED or EXIT_SKIPPED; the reason in why. */
+static int run_one(const struct test *t, char *why, size_t size)
+{
+	int fds[2], status;
+	pid_t pid;
+
+	if (pipe(fds) < 0)
+		return EXIT_FAILED;
+	pid = fork();
+	if (pid < 0)
+		return EXIT_FAILED;
+	if (pid == 0) {
+		report_fd = fds[1];
+		close(fds[0]);
+		setpgid(0, 0);
+		alarm(DEFAULT_TIMEOUT);
+		t->run();
+		_exit(0);
+	}
+	close(fds[1]);
+	if (waitpid(pid, &status, 0) != pid)
+		return EXIT_FAILED;
+	kill(-pid, SIGKILL); /* whatever the test left running */
+	drain(fds[0], why, size);
+	close(fds[0]);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
+		return EXIT_SKIPPED;
+	describe_death(status, why, size);
+	return EXIT_FAILED;
+}
+
+static bool is_wanted(const struct test *t, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strstr(t->name, argv[i]))
+			return true;
+	return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+	const char *program = strrchr(argv[0], '/');
+	int passed = 0, failed = 0, skipped = 0;
+	char why[512];
+
+	program = program ? program + 1 : argv[0];
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (const struct test *t = tests; t; t = t->next) {
+		if (!is_wanted(t, argc, argv))
+			continue;
+		switch (run_one(t, why, sizeof(why))) {
+		case 0:
+			passed++;
+			printf("ok %s.%s\n", program, t->name);
+			break;
+		case EXIT_SKIPPED:
+			skipped++;
+			printf("skip %s.%s: %s\n", program, t->name, why);
+			break;
+		default:
+			failed++;
+			printf("FAIL %s.%s: %s\n", program, t->name, why);
+		}
+	}
+	printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+	return failed || !(passed + skipped);
+}
