@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The only room that talks to the kernel. Memory that is refused is returned as NULL or -1 (errno is
- * ENOMEM); anything else that fails is a bug of the caller and fatal. Sizes are in bytes.
+ * The only room that talks to the kernel. Memory that is refused is returned as NULL or -1 (errno
+ * is ENOMEM); anything else that fails is a bug of the caller and fatal. Sizes are in bytes.
  */
 
 #pragma once
@@ -26,8 +26,11 @@ char *sys_raise_break(size_t size);
 /* Fresh zeroed private memory at a page boundary, or NULL. */
 void *sys_map(size_t size);
 
-/* Give a mapping back. size need not be a multiple of the page size. */
-void sys_unmap(void *p, size_t size);
+/*
+ * Give a mapping back; size need not be a multiple of the page size. -1 if the kernel cannot: it
+ * may have no room to note that a mapping has become two.
+ */
+int sys_unmap(void *p, size_t size);
 
 /* Resize a mapping, moving it if it must; the new place, or NULL with the old one intact. */
 void *sys_remap(void *p, size_t old_size, size_t new_size);
@@ -44,6 +47,9 @@ uint64_t sys_now_ms(void);
 /* Write text to standard error, all of it, leaving errno alone. */
 void sys_print(const char *text, size_t len);
 
-/* Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). */
-void sys_fatal(const char *call, const void *p, const char *what)
-	__attribute__((noreturn, cold));
+/*
+ * Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a format of
+ * utils/printf.c.
+ */
+void sys_fatal(const char *call, const void *p, const char *what, ...)
+	__attribute__((noreturn, cold, format(__printf__, 3, 4)));

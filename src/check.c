@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Faults, and the checker of the whole heap. Both may walk the list: a fault is the end of the
+ * process, and the checker is for tests.
+ */
+
+#include "heap_core.h"
+
+/* Faults. From here on the heap may be damaged: find out what can be said, say it, abort. */
+
+void heap_corrupted(struct heap *h, const struct block_meta *b)
+{
+	heap_leave(h);
+	sys_fatal("heap", b + 1, "the header of this block, or free memory in it, is overwritten");
+}
+
+/* Walk r to the block that has p in its header or payload; *damaged: the walk ended at an
+ * overwritten header before or at it. */
+static struct block_meta *find_block(struct heap *h, struct region *r, const char *p, bool *damaged)
+{
+	struct block_meta *b = (struct block_meta *)(void *)r->start;
+
+	*damaged = false;
+	while ((char *)b < r->end) {
+		bool is_sane = b->status == STATUS_FREE ||
+			       (b->status == STATUS_ALLOC && (is_sealed(b) || is_deferred(b)));
+
+		if (!is_sane || b->size % h->grain || b->size < h->grain ||
+		    b->size > (size_t)(r->end - (char *)b) - META) {
+			*damaged = true;
+			return b;
+		}
+		if (p < block_end(b))
+			return b;
+		b = (struct block_meta *)(void *)block_end(b);
+	}
+	return NULL;
+}
+
+static __attribute__((noreturn, cold)) void bad_in_region(struct heap *h, struct region *r,
+							  const char *call, char *p)
+{
+	bool damaged;
+	struct block_meta *b = find_block(h, r, p < r->end ? p : p - META, &damaged);
+	char *payload = (char *)(b + 1);
+
+	heap_leave(h);
+	if (damaged && payload == p)
+		sys_fatal(call, p, "the header of this block is overwritten");
+	if (damaged)
+		sys_fatal(call, p, "the header of the block at 0x%lx before it is overwritten",
+			  (unsigned long)(uintptr_t)payload);
+	if (payload != p)
+		sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+			  b->status == STATUS_FREE ? "a free one" : "one", (unsigned long)b->size,
+			  (unsigned long)(uintptr_t)payload);
+	if (b->status == STATUS_FREE)
+		sys_fatal(call, p, "this block is already free");
+	sys_fatal(call, p, "the header of the block behind this one is overwritten");
+}
+
+void heap_bad_pointer(struct heap *h, const char *call, void *p)
+{
+	struct heap *other = &heaps[h == &heaps[HEAP_LIBC] ? HEAP_COURSE : HEAP_LIBC];
+	struct block_meta *b = (struct block_meta *)p - 1;
+	struct region *r = heap_find_region(h, b);
+
+	if ((uintptr_t)p % h->grain == 0 && r)
+		bad_in_region(h, r, call, p);
+	if (treap_has(h->mapped, mapped_node(b))) {
+		heap_leave(h);
+		sys_fatal(call, p, "the header of this block is overwritten");
+	}
+	heap_leave(h);
+	if ((uintptr_t)p % h->grain)
+		sys_fatal(call, p, "not a block: not aligned to %lu bytes",
+			  (unsigned long)h->grain);
+	if (heap_find_region(other, b) || treap_has(other->mapped, mapped_node(b)))
+		sys_fatal(call, p, "a block of %s, not of %s",
+			  other->uses_brk ? "os_malloc" : "malloc",
+			  h->uses_brk ? "os_malloc" : "malloc");
+	sys_fatal(call, p, "not a block of this allocator");
+}
+
+/* The whole-heap checker. */
+
+struct totals {
+	size_t blocks, live_blocks, live_bytes, free_blocks, region_bytes, reserve_bytes;
+};
+
+static const char *check_block(struct heap *h, const struct region *r, struct block_meta *b,
+			       struct totals *t)
+{
+	if (b->size % h->grain || b->size < h->grain || block_end(b) > r->end ||
+	    b->size > (size_t)(r->end - r->start))
+		return "H1: a block's size is wrong";
+	if (b->status != STATUS_FREE && b->status != STATUS_ALLOC)
+		return "H3: a block's status is neither free nor allocated";
+	t->blocks++;
+	if (b->status == STATUS_FREE) {
+		t->free_blocks++;
+		return NULL;
+	}
+	if (!is_sealed(b))
+		return "H3: an allocated block's header is overwritten";
+	t->live_blocks++;
+	t->live_bytes += META + b->size;
+	return NULL;
+}
+
+/* All blocks of region i; *prev is the last block of the region before it, then of this one. */
+static const char *check_region(struct heap *h, size_t i, struct block_meta **prev,
+				struct totals *t)
+{
+	const struct region *r = &h->regions[i];
+	struct block_meta *b = (struct block_meta *)(void *)r->start;
+	const char *fault;
+
+	if (r->end > r->limit || (i && r->start <= h->regions[i - 1].limit))
+		return "H5: regions touch or are out of order";
+	for (; (char *)b < r->end; b = (struct block_meta *)(void *)block_end(b)) {
+		if (b->prev != *prev || (*prev && (*prev)->next != b))
+			return "H2: the list does not lead from block to block and back";
+		fault = check_block(h, r, b, t);
+		if (fault)
+			return fault;
+		*prev = b;
+	}
+	t->region_bytes += (size_t)(r->end - r->start);
+	t->reserve_bytes += (size_t)(r->limit - r->end);
+	if (i == h->growing && h->top != *prev)
+		return "H6: top is not the last block of the growing region";
+	return NULL;
+}
+
+static const char *check_mapped(struct heap *h, struct treap_node *n, size_t *count)
+{
+	const char *fault;
+
+	if (!n)
+		return NULL;
+	++*count;
+	if (mapped_block(n)->status != STATUS_MAPPED || !is_sealed(mapped_block(n)))
+		return "H3: a mapped block's header is overwritten";
+	if ((n->left && n->left >= n) || (n->right && n->right <= n))
+		return "T1: the mapped blocks are out of order";
+	fault = check_mapped(h, n->left, count);
+	return fault ? fault : check_mapped(h, n->right, count);
+}
+
+static const char *check_totals(const struct heap *h, const struct totals *t, size_t indexed,
+				size_t mapped)
+{
+	const struct heap_stats *s = &h->stats;
+
+	if (t->free_blocks != indexed)
+		return "H4: the index does not have exactly the free blocks";
+	if (t->blocks != s->blocks || t->live_blocks != s->live_blocks ||
+	    t->live_bytes != s->live_bytes || t->region_bytes != s->region_bytes ||
+	    t->reserve_bytes != s->reserve_bytes || h->region_count != s->regions ||
+	    mapped != s->mapped_blocks)
+		return "H7: the figures do not agree with the list";
+	return NULL;
+}
+
+static const char *check_heap(struct heap *h)
+{
+	struct block_meta *prev = NULL;
+	size_t indexed = 0, mapped = 0;
+	const char *fault = NULL;
+	struct totals t = {0};
+
+	for (size_t i = 0; i < h->region_count && !fault; i++)
+		fault = check_region(h, i, &prev, &t);
+	if (!fault && (prev != h->last || (prev && prev->next)))
+		fault = "H6: last is not the last block";
+	if (!fault)
+		fault = index_check(&h->index, &indexed);
+	if (!fault)
+		fault = check_mapped(h, h->mapped, &mapped);
+	return fault ? fault : check_totals(h, &t, indexed, mapped);
+}
+
+const char *heap_check(void)
+{
+	const char *fault = NULL;
+
+	for (int i = 0; i < HEAP_COUNT && !fault; i++) {
+		if (!heap_enter(&heaps[i]))
+			continue;
+		fault = check_heap(&heaps[i]);
+		heap_leave(&heaps[i]);
+	}
+	return fault;
+}

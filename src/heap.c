@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The libc heap: the block heap for the C library's names. Beyond the core (osmem.c) it has any
+ * alignment, mappings that are resized by the kernel, a threshold that adapts, free pages that go
+ * back after a delay, and it survives fork at any moment.
+ *
+ * Fork. A thread that forks cannot hold the heap's lock until the child runs: on its way libc waits
+ * for locks of its own (stdio's, the name service's), and whoever holds those may be waiting for
+ * memory. So while a fork is under way the heap is frozen, consistent as it is, and its lock is
+ * free. Threads that allocate meanwhile get mappings of their own, and what they free waits: both
+ * are pushed on stacks that are whole at every moment, so the child finds them whole too. When the
+ * last fork is over, in the parent and in the child, the heap takes both stacks in. The course heap
+ * is simply locked: nobody calls os_malloc from inside libc.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "heap_core.h"
+
+#define THRESHOLD_MAX (32 * MIB) /* how far the threshold adapts, as glibc's does */
+#define SWEEP_PERIOD_MS 250
+#define SWEEP_TICKS 16 /* calls between two looks at the clock */
+#define SWEEP_BYTES_PER_MS (4 * MIB) /* bounds how long one sweep holds the lock */
+
+static struct heap *const libc_heap = &heaps[HEAP_LIBC];
+
+/* Guarded by the course heap's lock: whether the fork under way has a parent handler to run. */
+static bool is_fork_guarded;
+
+/* Delayed return of free pages. */
+
+struct sweep {
+	struct heap *h;
+	bool is_trim; /* everything, now */
+	size_t budget; /* bytes still to be given back in this go */
+	size_t young; /* bytes too fresh to go */
+	size_t purged;
+};
+
+/* The whole pages of free block b behind its links; their number of bytes. */
+static size_t whole_pages(struct block_meta *b, char **start)
+{
+	size_t page = sys_page_size();
+	char *end = round_down_ptr(block_end(b), page);
+
+	*start = round_down_ptr((char *)(to_spare(b) + 1) + page - 1, page);
+	return *start < end ? (size_t)(end - *start) : 0;
+}
+
+static bool sweep_block(struct block_meta *b, void *arg)
+{
+	struct sweep *s = arg;
+	struct spare *spare = to_spare(b);
+	char *start;
+	size_t size = whole_pages(b, &start);
+
+	if (!size || spare->is_clean)
+		return true;
+	if (!s->is_trim && (spare->epoch == s->h->epoch || s->budget < size)) {
+		s->young += b->size;
+		return true;
+	}
+	s->h->stats.advise_calls++;
+	if (sys_purge(start, size) < 0)
+		return true;
+	s->purged += size;
+	s->budget -= s->is_trim ? 0 : size;
+	spare->is_clean = true;
+	return true;
+}
+
+/* Regions that are one free block go back whole, but for the one that grows. */
+static size_t unmap_empty_regions(struct heap *h)
+{
+	size_t unmapped = 0;
+
+	for (size_t i = h->region_count; i-- > 0;) {
+		struct region r = h->regions[i];
+		struct block_meta *b = (struct block_meta *)(void *)r.start;
+
+		if (i == h->growing || b->status != STATUS_FREE || block_end(b) != r.end)
+			continue;
+		if (!index_remove(&h->index, b))
+			heap_corrupted(h, b);
+		heap_remove_region(h, &h->regions[i]);
+		h->stats.unmap_calls++;
+		if (sys_unmap(r.start, (size_t)(r.limit - r.start)) < 0)
+			sys_purge(r.start, round_up((size_t)(r.limit - r.start), sys_page_size()));
+		unmapped += (size_t)(r.end - r.start);
+	}
+	return unmapped;
+}
+
+/* Give back what has been free for a whole period; called under the lock, now and then. */
+static void sweep(struct heap *h)
+{
+	int saved_errno = errno;
+	uint64_t now = sys_now_ms(), elapsed = now - h->last_sweep_ms;
+	struct sweep s = {.h = h};
+
+	if (elapsed < SWEEP_PERIOD_MS)
+		return;
+	s.budget = elapsed < 10 * SWEEP_PERIOD_MS ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
+	heap_settle(h);
+	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
+	unmap_empty_regions(h);
+	h->epoch++;
+	h->dirtied = s.young;
+	h->last_sweep_ms = now;
+	errno = saved_errno;
+}
+
+static void tick(struct heap *h)
+{
+	if (h->dirtied > h->trim_threshold && ++h->ticks % SWEEP_TICKS == 0)
+		sweep(h);
+}
+
+bool heap_trim(void)
+{
+	struct heap *h = libc_heap;
+	struct sweep s = {.h = h, .is_trim = true};
+	size_t unmapped;
+
+	if (!heap_enter(h))
+		return false;
+	heap_settle(h);
+	unmapped = unmap_empty_regions(h);
+	index_visit_large(&h->index, INDEX_EXACT_MAX + 8, sweep_block, &s);
+	h->dirtied = 0;
+	heap_leave(h);
+	return s.purged || unmapped;
+}
+
+/* While a fork is under way. */
+
+static void push(_Atomic(struct block_meta *) *stack, struct block_meta *b,
+		 struct block_meta **link)
+{
+	*link = atomic_load(stack);
+	while (!atomic_compare_exchange_weak(stack, link, b))
+		;
+}
+
+static struct block_meta **side_link(struct block_meta *b)
+{
+	return (struct block_meta **)(void *)(b + 1);
+}
+
+/* Free p, a live block that the heap knows. Returns it if it is unregistered, yet to be unmapped.
+ */
+static struct block_meta *free_entered(struct heap *h, const char *call, void *p)
+{
+	struct block_meta *b = heap_block_of(h, call, p, false);
+
+	h->stats.frees++;
+	if (b->status != STATUS_MAPPED) {
+		heap_release(h, b);
+		tick(h);
+		return NULL;
+	}
+	heap_unregister_mapped(h, b);
+	h->stats.unmap_calls++;
+	if (!h->is_threshold_fixed && b->size > h->threshold && b->size <= THRESHOLD_MAX) {
+		h->threshold = META + b->size + 1;
+		h->trim_threshold = 2 * h->threshold;
+	}
+	return b;
+}
+
+/*
+ * Take in what was pushed while the heap was frozen. Frees are taken off first: whatever is on
+ * their stack was on the other one before.
+ */
+static void take_in(struct heap *h)
+{
+	struct block_meta *blocks, *frees, *next;
+
+	if (!heap_enter(h))
+		return; /* frozen again: it will be done at the end of that fork */
+	frees = atomic_exchange(&h->side_frees, NULL);
+	for (blocks = atomic_exchange(&h->side_blocks, NULL); blocks; blocks = next) {
+		next = blocks->next;
+		h->stats.allocs++;
+		h->stats.map_calls++;
+		heap_register_mapped(h, blocks);
+	}
+	for (; frees; frees = next) {
+		next = *side_link(frees);
+		seal(frees);
+		if (free_entered(h, "free", frees + 1))
+			heap_unmap(frees);
+	}
+	heap_leave(h);
+}
+
+/* The block of p by its header alone: the heap is frozen, its lists are not to be read. */
+static struct block_meta *side_block_of(const char *call, void *p)
+{
+	struct block_meta *b = (struct block_meta *)p - 1;
+
+	if ((uintptr_t)p % HEAP_ALIGN || !is_sealed(b) || b->status == STATUS_FREE)
+		sys_fatal(call, p, "not a live block");
+	return b;
+}
+
+static void side_free(struct heap *h, const char *call, void *p)
+{
+	struct block_meta *b = side_block_of(call, p);
+	uint32_t sealed = seal_of(b);
+
+	if (!atomic_compare_exchange_strong(seal_word(b), &sealed, sealed ^ SEAL_DEFERRED))
+		sys_fatal(call, p, "this block is already free");
+	push(&h->side_frees, b, side_link(b));
+	if (!atomic_load(&h->frozen))
+		take_in(h);
+}
+
+void heap_fork_prepare(void)
+{
+	if (__libc_single_threaded)
+		return;
+	heap_enter(&heaps[HEAP_COURSE]);
+	is_fork_guarded = true;
+	/* Freeze the libc heap between two operations, never inside one. */
+	pthread_mutex_lock(&libc_heap->lock);
+	atomic_fetch_add(&libc_heap->frozen, 1);
+	pthread_mutex_unlock(&libc_heap->lock);
+}
+
+void heap_fork_parent(void)
+{
+	if (!is_fork_guarded)
+		return;
+	is_fork_guarded = false;
+	heap_leave(&heaps[HEAP_COURSE]);
+	if (atomic_fetch_sub(&libc_heap->frozen, 1) == 1)
+		take_in(libc_heap);
+}
+
+void heap_fork_child(void)
+{
+	if (!is_fork_guarded)
+		return;
+	is_fork_guarded = false;
+	for (int i = 0; i < HEAP_COUNT; i++) {
+		pthread_mutex_init(&heaps[i].lock, NULL);
+		heaps[i].is_locked = false;
+		atomic_store(&heaps[i].frozen, 0);
+	}
+	take_in(libc_heap);
+}
+
+/* Mappings. */
+
+/* Give the pages in [from, to) back, the unused edge of a mapping. */
+static void unmap_edge(char *from, char *to)
+{
+	if (from < to && sys_unmap(from, (size_t)(to - from)) < 0)
+		sys_purge(from,
+			  (size_t)(to - from)); /* the addresses stay ours, the memory does not */
+}
+
+/* A mapped block of at least size bytes, whole pages, its payload aligned to align; not registered.
+ */
+static struct block_meta *map_aligned(size_t size, size_t align)
+{
+	size_t page = sys_page_size(), total;
+	char *p, *payload, *start, *end;
+
+	if (align < META)
+		align = META;
+	/* Room for a payload at any multiple of align, its header in the page before if need be. */
+	if (__builtin_add_overflow(size, align > page ? align + page : align, &total) ||
+	    total > PTRDIFF_MAX - page) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	total = round_up(total, page);
+	p = sys_map(total);
+	if (!p)
+		return NULL;
+	payload = (char *)round_up((uintptr_t)p + META, align);
+	start = round_down_ptr(payload - META, page);
+	end = (char *)round_up((uintptr_t)payload + size, page);
+	unmap_edge(p, start);
+	unmap_edge(end, p + total);
+	return heap_make_mapped(payload - META, (size_t)(end - payload));
+}
+
+/* Register b, made by is_new allocations: one, or none if it has only moved. */
+static void enter_mapped(struct heap *h, struct block_meta *b, unsigned int is_new)
+{
+	if (heap_enter(h)) {
+		h->stats.allocs += is_new;
+		h->stats.map_calls += is_new;
+		heap_register_mapped(h, b);
+		heap_leave(h);
+		return;
+	}
+	push(&h->side_blocks, b, &b->next);
+	if (!atomic_load(&h->frozen))
+		take_in(h);
+}
+
+/* Resize a mapped block that starts its mapping; it is registered by nobody meanwhile. */
+static void *remap(struct heap *h, struct block_meta *b, size_t size)
+{
+	size_t old = META + b->size, now = round_up(META + size, sys_page_size());
+	struct block_meta *moved;
+
+	heap_unregister_mapped(h, b);
+	h->stats.remap_calls++;
+	heap_leave(h);
+	moved = sys_remap(b, old, now);
+	if (moved)
+		b = heap_make_mapped((char *)moved, now - META);
+	enter_mapped(h, b, 0);
+	return moved ? moved + 1 : NULL;
+}
+
+/* Allocation. */
+
+/*
+ * Make room in front of b so that its payload is aligned; b is at least size + align + META +
+ * HEAP_ALIGN bytes. Returns the aligned block, at least size bytes.
+ */
+static struct block_meta *align_block(struct heap *h, struct block_meta *b, size_t align)
+{
+	size_t gap = round_up((uintptr_t)(b + 1), align) - (uintptr_t)(b + 1);
+	struct block_meta *aligned;
+
+	if (!gap)
+		return b;
+	if (gap < META + HEAP_ALIGN) /* not a block's worth; the next place is */
+		gap = round_up((uintptr_t)(b + 1) + META + HEAP_ALIGN, align) - (uintptr_t)(b + 1);
+	aligned = heap_cut(h, b, gap - META);
+	index_defer(&h->index, b);
+	return aligned;
+}
+
+/* A live block of the regions, or NULL. *fresh: its payload has never been used. */
+static struct block_meta *place_aligned(struct heap *h, size_t size, size_t align, bool *fresh)
+{
+	bool is_plain = align <= HEAP_ALIGN;
+	struct block_meta *b;
+
+	b = heap_place(h, is_plain ? size : size + align + META + HEAP_ALIGN, fresh);
+	if (b && !is_plain) {
+		b = align_block(h, b, align);
+		if (b->size - size >= META + HEAP_ALIGN)
+			index_defer(&h->index, heap_cut(h, b, size));
+	}
+	if (b)
+		heap_make_live(h, b);
+	return b;
+}
+
+static void *fill(struct block_meta *b, size_t size, bool zero, bool fresh)
+{
+	unsigned char perturb = libc_heap->perturb;
+
+	if (!b)
+		return NULL;
+	if (zero && !fresh)
+		memset(b + 1, 0, size);
+	else if (perturb && !zero)
+		memset(b + 1, (unsigned char)~perturb, b->size);
+	return b + 1;
+}
+
+/* Where a chunk of size bytes at most may go to the regions: small, or the kernel refuses to map.
+ */
+static void *alloc_large(struct heap *h, size_t size, size_t align, bool zero)
+{
+	struct block_meta *b = map_aligned(size, align);
+	bool fresh = true;
+
+	if (b) {
+		enter_mapped(h, b, 1);
+		return fill(b, size, zero, true);
+	}
+	if (size >= PTRDIFF_MAX / 2 || align >= PTRDIFF_MAX / 4 || !heap_enter(h))
+		return NULL;
+	b = place_aligned(h, size, align, &fresh); /* free memory of the heap may still do */
+	heap_leave(h);
+	return fill(b, size, zero, fresh);
+}
+
+void *heap_alloc(size_t size, size_t align, bool zero)
+{
+	struct heap *h = libc_heap;
+	struct block_meta *b;
+	bool fresh;
+
+	if (size > PTRDIFF_MAX - META - HEAP_ALIGN) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	size = size ? round_up(size, HEAP_ALIGN) : HEAP_ALIGN;
+	if (size >= h->threshold || align >= h->threshold || !heap_enter(h))
+		return alloc_large(h, size, align, zero);
+	h->stats.allocs++;
+	b = place_aligned(h, size, align, &fresh);
+	tick(h);
+	heap_leave(h);
+	return fill(b, size, zero, fresh);
+}
+
+void heap_free(const char *call, void *p)
+{
+	struct heap *h = libc_heap;
+	struct block_meta *b;
+
+	if (h->perturb)
+		memset(p, h->perturb, heap_usable_size(call, p));
+	if (!heap_enter(h)) {
+		side_free(h, call, p);
+		return;
+	}
+	b = free_entered(h, call, p);
+	heap_leave(h);
+	if (b)
+		heap_unmap(b);
+}
+
+size_t heap_usable_size(const char *call, void *p)
+{
+	struct heap *h = libc_heap;
+	struct block_meta *b;
+
+	if (!heap_enter(h))
+		return side_block_of(call, p)->size;
+	b = heap_block_of(h, call, p, false);
+	heap_leave(h);
+	return b->size;
+}
+
+static void *move(const char *call, void *p, size_t old, size_t size)
+{
+	void *q = heap_alloc(size, HEAP_ALIGN, false);
+
+	if (!q)
+		return NULL;
+	memcpy(q, p, old < size ? old : size);
+	heap_free(call, p);
+	return q;
+}
+
+void *heap_realloc(const char *call, void *p, size_t size)
+{
+	struct heap *h = libc_heap;
+	struct block_meta *b;
+	size_t old;
+
+	if (size > PTRDIFF_MAX - META - HEAP_ALIGN) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!heap_enter(h))
+		return move(call, p, side_block_of(call, p)->size, size);
+	b = heap_block_of(h, call, p, false);
+	old = b->size;
+	h->stats.reallocs++;
+	if (b->status == STATUS_MAPPED) {
+		bool starts_mapping = (uintptr_t)b % sys_page_size() == 0;
+
+		if (size <= old && size >= old / 2) {
+			heap_leave(h);
+			return p;
+		}
+		if (starts_mapping && size >= MMAP_THRESHOLD)
+			return remap(h, b, size);
+	} else if (size <= old || size < h->threshold) {
+		if (heap_resize_in_place(h, b, round_up(size, HEAP_ALIGN)) == GROWN) {
+			heap_leave(h);
+			return p;
+		}
+	}
+	heap_leave(h);
+	return move(call, p, old, size);
+}
+
+void heap_set_option(enum heap_option option, size_t value)
+{
+	struct heap *h = libc_heap;
+
+	if (!heap_enter(h))
+		return;
+	switch (option) {
+	case HEAP_MMAP_THRESHOLD:
+		h->threshold = value;
+		h->is_threshold_fixed = true;
+		break;
+	case HEAP_TRIM_THRESHOLD:
+		h->trim_threshold = value;
+		h->is_threshold_fixed = true;
+		break;
+	case HEAP_PERTURB:
+		h->perturb = (unsigned char)value;
+		break;
+	}
+	heap_leave(h);
+}
+
+void heap_get_stats(enum heap_id id, struct heap_stats *stats)
+{
+	struct heap *h = &heaps[id];
+	bool entered = heap_enter(h);
+
+	*stats = h->stats;
+	if (entered)
+		heap_leave(h);
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The inside of the block heap, shared by its three files: osmem.c (the core, and os_*), heap.c
+ *(what the libc names need beyond it) and check.c (faults and the whole-heap checker). Nobody else
+ * includes this; heap.h is for the layers above.
+ *
+ * Invariants, checked by heap_check:
+ *	H1 blocks tile [start, end) of each region without a gap; sizes are multiples of the grain
+ *	H2 the list visits all blocks of all regions in address order, and prev undoes next
+ *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
+ *	H4 the free blocks are exactly those that the index has
+ *	H5 regions are in address order and do not touch, so neighbours in the list that touch are
+ *of the same region H6 top is the last block of the region that grows, last is the last of all H7
+ *the figures in stats agree with the list
+ */
+
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block_meta.h"
+#include "heap.h"
+#include "helpers.h"
+#include "index.h"
+
+#define META sizeof(struct block_meta)
+#define COURSE_GRAIN ((size_t)8)
+#define MMAP_THRESHOLD (128 * KIB)
+#define PURGE_MIN (16 * KIB) /* smaller free blocks are left to heap_trim */
+#define FIRST_REGIONS 64
+
+_Static_assert(META == 32, "the spec's header");
+_Static_assert(PURGE_MIN > INDEX_EXACT_MAX, "purged blocks are in treaps");
+
+struct region {
+	char *start; /* the first block */
+	char *end; /* one past the last block */
+	char *limit; /* one past what the kernel gave; H5: never touches another region */
+};
+
+struct heap {
+	pthread_mutex_t lock; /* guards what is below and not atomic */
+	bool is_locked; /* whether leave has something to unlock */
+	bool uses_brk;
+	bool is_threshold_fixed;
+	_Atomic(unsigned char) perturb;
+	size_t grain; /* chunks are multiples of it, payloads are aligned to it */
+	_Atomic(size_t) threshold; /* chunks this large are mapped */
+	struct index index;
+	struct region *regions; /* in address order */
+	size_t region_count, region_room;
+	struct region first_regions[FIRST_REGIONS];
+	size_t growing; /* the region that is extended */
+	struct block_meta *top; /* H6 */
+	struct block_meta *last; /* H6 */
+	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header */
+
+	/* Delayed return of free pages. */
+	size_t trim_threshold;
+	size_t dirtied; /* bytes that came to large free blocks since the last sweep */
+	unsigned int ticks;
+	uint32_t epoch; /* of the sweep to come */
+	uint64_t last_sweep_ms;
+
+	struct heap_stats stats;
+
+	/* See "Fork". Atomic, not guarded. */
+	atomic_uint frozen; /* number of forks under way */
+	_Atomic(struct block_meta *) side_blocks; /* mapped meanwhile, through next */
+	_Atomic(struct block_meta *) side_frees; /* freed meanwhile, through the payload */
+};
+
+/* What a large free block of the libc heap has in its payload behind its treap node. */
+struct spare {
+	struct treap_node node;
+	uint32_t epoch; /* when it was indexed */
+	uint32_t is_clean; /* its whole pages are with the kernel */
+};
+
+extern struct heap heaps[HEAP_COUNT];
+extern _Atomic(uint64_t) heap_secret; /* zero until the first block is made */
+
+/* Arithmetic. */
+
+static inline size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+static inline char *round_down_ptr(void *p, size_t to)
+{
+	return (char *)((uintptr_t)p & ~(uintptr_t)(to - 1));
+}
+
+static inline char *block_end(const struct block_meta *b)
+{
+	return (char *)(uintptr_t)(b + 1) + b->size;
+}
+
+static inline struct treap_node *mapped_node(struct block_meta *b)
+{
+	return (struct treap_node *)(void *)&b->prev;
+}
+
+static inline struct block_meta *mapped_block(struct treap_node *n)
+{
+	return (struct block_meta *)(void *)((char *)n - offsetof(struct block_meta, prev));
+}
+
+static inline struct spare *to_spare(struct block_meta *b)
+{
+	return (struct spare *)(void *)(b + 1);
+}
+
+/* Seals: a keyed check word in the padding of every live header. */
+
+static inline _Atomic(uint32_t) *seal_word(struct block_meta *b)
+{
+	return (_Atomic(uint32_t) *)(void *)((char *)b + offsetof(struct block_meta, status) +
+					     sizeof(int));
+}
+
+static inline uint32_t seal_of(const struct block_meta *b)
+{
+	uint64_t h = (((uintptr_t)b ^ atomic_load_explicit(&heap_secret, memory_order_relaxed)) +
+		      (uint64_t)b->size) *
+		     0x9e3779b97f4a7c15u;
+
+	h ^= h >> 29;
+	return (uint32_t)((h * ((uint64_t)b->status * 2 + 0xd6e8feb86659fd93u)) >> 32);
+}
+
+static inline void seal(struct block_meta *b)
+{
+	atomic_store_explicit(seal_word(b), seal_of(b), memory_order_relaxed);
+}
+
+static inline bool is_sealed(struct block_meta *b)
+{
+	return atomic_load_explicit(seal_word(b), memory_order_relaxed) == seal_of(b);
+}
+
+/* Freed while a fork was under way, and not yet taken in: see heap.c. */
+#define SEAL_DEFERRED 0x5a5a5a5au
+
+static inline bool is_deferred(struct block_meta *b)
+{
+	return atomic_load_explicit(seal_word(b), memory_order_relaxed) ==
+	       (seal_of(b) ^ SEAL_DEFERRED);
+}
+
+/* osmem.c. Everything below wants the heap entered, unless it says otherwise. */
+
+/*
+ * Lock h, if the process has ever had a second thread. False: a fork is under way, and the heap
+ * must not be touched; there is nothing to leave. The course heap never says that.
+ */
+bool heap_enter(struct heap *h);
+void heap_leave(struct heap *h);
+
+/* The region that p is in, or NULL. */
+struct region *heap_find_region(struct heap *h, const void *p);
+
+/* Whether b, somewhere in r, lies in it and its neighbours point back; nothing outside r is read.
+ */
+bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b);
+
+/*
+ * The one door from a pointer to its block. The block is live, or free where may_be_free is set;
+ * anything else is reported. Memory that is not the heap's is never read.
+ */
+struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free);
+
+/* Rules 9 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
+ */
+struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh);
+
+/* Cut b down to size bytes; the rest becomes a free block, unknown to the index. */
+struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
+
+/* Hand a block of heap_place out. */
+void heap_make_live(struct heap *h, struct block_meta *b);
+
+/* Free a live heap block, to be coalesced by the next search. */
+void heap_release(struct heap *h, struct block_meta *b);
+
+enum growth {
+	GROWN,
+	REFUSED, /* no memory, errno is ENOMEM; nothing has changed */
+	DETACHED, /* not here, another place may do */
+};
+
+/* Rules 17a to 17c on a live heap block. */
+enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size);
+
+/* Coalesce all that is pending: rule 10. */
+void heap_settle(struct heap *h);
+
+/* Take a free block out of the list and its region, which it fills, out of the heap. */
+void heap_remove_region(struct heap *h, struct region *r);
+
+/* Write the header of a mapped block at at. The heap need not be entered. */
+struct block_meta *heap_make_mapped(char *at, size_t size);
+void heap_register_mapped(struct heap *h, struct block_meta *b);
+void heap_unregister_mapped(struct heap *h, struct block_meta *b);
+
+/* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
+void heap_unmap(struct block_meta *b);
+
+/* check.c. Say what is wrong and abort; both leave the heap first. */
+void heap_bad_pointer(struct heap *h, const char *call, void *p) __attribute__((noreturn, cold));
+void heap_corrupted(struct heap *h, const struct block_meta *b) __attribute__((noreturn, cold));

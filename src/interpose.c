@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The C library's allocation functions, over the libc heap: argument rules and errno, no policy.
+ * Sizes and alignments are in bytes. What is returned belongs to the caller until it is freed, is
+ * aligned to 16 at least, and is unlike every other live pointer even for size 0. Without memory,
+ * or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from any thread
+ * and before main, none from a signal handler. A pointer that did not come from here, or was freed
+ * before, is reported in one line on standard error; then abort().
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "heap.h"
+#include "helpers.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* C23, not yet in glibc's headers. */
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
+
+static bool is_power_of_two(size_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+static void *no_memory(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* malloc(3). */
+EXPORT void *malloc(size_t size)
+{
+	return heap_alloc(size, HEAP_ALIGN, false);
+}
+
+/* malloc(3): zeroed; ENOMEM if the product overflows. */
+EXPORT void *calloc(size_t nmemb, size_t size)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(nmemb, size, &total))
+		return no_memory();
+	return heap_alloc(total, HEAP_ALIGN, true);
+}
+
+/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
+EXPORT void *realloc(void *p, size_t size)
+{
+	if (!p)
+		return malloc(size);
+	if (size)
+		return heap_realloc("realloc", p, size);
+	heap_free("realloc", p);
+	return NULL;
+}
+
+/* malloc(3): ENOMEM if the product overflows, and p is as it was. */
+EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(nmemb, size, &total))
+		return no_memory();
+	return realloc(p, total);
+}
+
+/* malloc(3), POSIX.1-2024: errno is preserved. */
+EXPORT void free(void *p)
+{
+	if (p)
+		heap_free("free", p);
+}
+
+/* C23 7.24.3.4. */
+EXPORT void free_sized(void *p, size_t size)
+{
+	(void)size;
+	if (p)
+		heap_free("free_sized", p);
+}
+
+/* C23 7.24.3.5. */
+EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
+{
+	(void)align;
+	(void)size;
+	if (p)
+		heap_free("free_aligned_sized", p);
+}
+
+/* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
+EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+	if (!is_power_of_two(align)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return heap_alloc(size, align, false);
+}
+
+/* posix_memalign(3), as in glibc: rounded up to a power of two; EINVAL if there is none. */
+EXPORT void *memalign(size_t align, size_t size)
+{
+	if (align > SIZE_MAX / 2 + 1) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (align < HEAP_ALIGN)
+		align = HEAP_ALIGN;
+	if (!is_power_of_two(align))
+		align = (size_t)1 << (64 - __builtin_clzll(align));
+	return heap_alloc(size, align, false);
+}
+
+/* posix_memalign(3): the error is returned; errno and, on failure, *out are left alone. */
+EXPORT int posix_memalign(void **out, size_t align, size_t size)
+{
+	int saved_errno = errno;
+	void *p;
+
+	if (!is_power_of_two(align) || align % sizeof(void *))
+		return EINVAL;
+	p = heap_alloc(size, align, false);
+	errno = saved_errno;
+	if (!p)
+		return ENOMEM;
+	*out = p;
+	return 0;
+}
+
+/* posix_memalign(3): aligned to a page. */
+EXPORT void *valloc(size_t size)
+{
+	return heap_alloc(size, sys_page_size(), false);
+}
+
+/* posix_memalign(3): whole pages. */
+EXPORT void *pvalloc(size_t size)
+{
+	size_t page = sys_page_size();
+
+	if (size > PTRDIFF_MAX - page)
+		return no_memory();
+	return heap_alloc((size + page - 1) & ~(page - 1), page, false);
+}
+
+/* malloc_usable_size(3): all of it may be written, and realloc up to it does not move the block. */
+EXPORT size_t malloc_usable_size(void *p)
+{
+	return p ? heap_usable_size("malloc_usable_size", p) : 0;
+}
+
+/* malloc_trim(3): pad is not needed, all free pages go. 1 if anything was given back, else 0. */
+EXPORT int malloc_trim(size_t pad)
+{
+	(void)pad;
+	return heap_trim();
+}
+
+/* mallopt(3): 1 for what has a meaning here, 0 for everything else. */
+EXPORT int mallopt(int param, int value)
+{
+	switch (param) {
+	case M_MMAP_THRESHOLD:
+		if (value < 0)
+			return 0;
+		heap_set_option(HEAP_MMAP_THRESHOLD, (size_t)value);
+		return 1;
+	case M_TRIM_THRESHOLD: /* -1 means never */
+		heap_set_option(HEAP_TRIM_THRESHOLD, value < 0 ? SIZE_MAX : (size_t)value);
+		return 1;
+	case M_PERTURB:
+		heap_set_option(HEAP_PERTURB, (unsigned char)value);
+		return 1;
+	case M_ARENA_MAX: /* there is one */
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+__attribute__((constructor)) static void guard_forks(void)
+{
+	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
+}

@@ -1,0 +1,770 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The block heap, and os_malloc, os_calloc, os_realloc and os_free on top of it.
+ *
+ * A heap is a set of regions, each tiled by blocks: a 32-byte header (block_meta.h), then the
+ * payload. All blocks of a heap form one doubly linked list in address order. The list is the
+ *truth; the index (index.h) is a cache of its free blocks.
+ *
+ *	region  start                                              end            limit
+ *	        | header payload | header payload | ... | payload | ahead of need |
+ *
+ * 1. Allocation first settles: every block freed or split off since the last search is coalesced
+ *    with its free neighbours and indexed. Then it takes the best fit, the lowest among equals, and
+ *    splits it; or it grows the heap.
+ * 2. Freeing marks the block and defers the rest to the next search.
+ * 3. Chunks at or above a threshold are mappings of their own, kept in a treap by address.
+ *
+ * Overhead: 32 bytes a block. Smallest payload: 8 bytes in the course heap, 16 in the libc heap. No
+ * call walks the list, but for heap_check and the report of a fault.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "heap_core.h"
+#include "osmem.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+#define COURSE_FIRST_RAISE (128 * KIB)
+#define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
+#define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
+#define AHEAD_SHIFT 3 /* by an eighth of the heap */
+#define LIBC_FIRST_REGION MIB
+
+struct heap heaps[HEAP_COUNT] = {
+	[HEAP_COURSE] =
+		{
+			.lock = PTHREAD_MUTEX_INITIALIZER,
+			.uses_brk = true,
+			.grain = COURSE_GRAIN,
+			.threshold = MMAP_THRESHOLD,
+		},
+	[HEAP_LIBC] =
+		{
+			.lock = PTHREAD_MUTEX_INITIALIZER,
+			.grain = HEAP_ALIGN,
+			.threshold = MMAP_THRESHOLD,
+			.trim_threshold = MMAP_THRESHOLD,
+		},
+};
+
+_Atomic(uint64_t) heap_secret;
+
+/* Locking. Nothing is locked while the process has a single thread. */
+
+bool heap_enter(struct heap *h)
+{
+	if (__libc_single_threaded)
+		return true;
+	if (atomic_load(&h->frozen))
+		return false;
+	pthread_mutex_lock(&h->lock);
+	if (atomic_load(&h->frozen)) {
+		pthread_mutex_unlock(&h->lock);
+		return false;
+	}
+	h->is_locked = true;
+	return true;
+}
+
+void heap_leave(struct heap *h)
+{
+	if (!h->is_locked)
+		return;
+	h->is_locked = false;
+	pthread_mutex_unlock(&h->lock);
+}
+
+struct region *heap_find_region(struct heap *h, const void *p)
+{
+	size_t low = 0, high = h->region_count;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if ((const char *)p >= h->regions[mid].end)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == h->region_count || (const char *)p < h->regions[low].start)
+		return NULL;
+	return &h->regions[low];
+}
+
+/* Whether the header at b could be believed: its block lies in r and its neighbours point back. */
+bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b)
+{
+	size_t room = (size_t)(r->end - (const char *)b) - META;
+	const struct block_meta *next = b->next, *prev = b->prev;
+	size_t behind = room - b->size;
+
+	if (room > PTRDIFF_MAX || b->size > room || b->size < h->grain || b->size % h->grain)
+		return false;
+	if (behind && (behind <= META || (const char *)next != block_end(b) || next->prev != b))
+		return false;
+	if ((const char *)b == r->start)
+		return true;
+	return (const char *)prev >= r->start && prev < b && prev->next == b &&
+	       (uintptr_t)prev % COURSE_GRAIN == 0;
+}
+
+static bool is_live(struct heap *h, const struct region *r, struct block_meta *b)
+{
+	if (b->status != STATUS_ALLOC || !is_sealed(b) || !heap_is_linked(h, r, b))
+		return false;
+	/* An overflow out of b would have hit the header behind it first. */
+	return block_end(b) == r->end || b->next->status == STATUS_FREE || is_sealed(b->next) ||
+	       is_deferred(b->next);
+}
+
+struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free)
+{
+	struct block_meta *b = (struct block_meta *)p - 1;
+	struct region *r;
+
+	if ((uintptr_t)p % h->grain)
+		heap_bad_pointer(h, call, p);
+	r = heap_find_region(h, b);
+	if (r && is_live(h, r, b))
+		return b;
+	if (r && may_be_free && b->status == STATUS_FREE && heap_is_linked(h, r, b))
+		return b;
+	if (!r && treap_has(h->mapped, mapped_node(b)) && is_sealed(b))
+		return b;
+	heap_bad_pointer(h, call, p);
+}
+
+/* List surgery. */
+
+/* The block after b, if it is free and touches b. */
+static struct block_meta *free_next(const struct block_meta *b)
+{
+	struct block_meta *next = b->next;
+
+	return next && next->status == STATUS_FREE && (char *)next == block_end(b) ? next : NULL;
+}
+
+static struct block_meta *free_prev(const struct block_meta *b)
+{
+	struct block_meta *prev = b->prev;
+
+	return prev && prev->status == STATUS_FREE && block_end(prev) == (const char *)b ? prev
+											 : NULL;
+}
+
+/* Put b, between the end of a and what follows, into the list behind a. */
+static void link_behind(struct heap *h, struct block_meta *a, struct block_meta *b)
+{
+	b->prev = a;
+	b->next = a->next;
+	a->next = b;
+	if (b->next)
+		b->next->prev = b;
+	else
+		h->last = b;
+	if (h->top == a)
+		h->top = b;
+	h->stats.blocks++;
+}
+
+/* Cut b down to size bytes; the rest becomes a free block unknown to the index. */
+struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
+{
+	struct block_meta *rest = (struct block_meta *)(void *)((char *)(b + 1) + size);
+
+	rest->size = b->size - size - META;
+	rest->status = STATUS_FREE;
+	link_behind(h, b, rest);
+	b->size = size;
+	h->stats.splits++;
+	return rest;
+}
+
+/* Rule 12. The rest, unknown to the index, or NULL if b is to be given whole. */
+static struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
+{
+	return b->size - size >= META + h->grain ? heap_cut(h, b, size) : NULL;
+}
+
+/* Append to a the block behind it, which the index does not know. */
+static void absorb_next(struct heap *h, struct block_meta *a)
+{
+	struct block_meta *b = a->next;
+
+	if (b->prev != a)
+		heap_corrupted(h, b);
+	a->size += META + b->size;
+	a->next = b->next;
+	if (a->next)
+		a->next->prev = a;
+	else
+		h->last = a;
+	if (h->top == b)
+		h->top = a;
+	h->stats.blocks--;
+	h->stats.coalesces++;
+}
+
+/* The index, with the figures that delayed trimming needs. */
+
+static void forget(struct heap *h, struct block_meta *b)
+{
+	if (!index_remove(&h->index, b))
+		heap_corrupted(h, b);
+}
+
+static void insert_free(struct heap *h, struct block_meta *b)
+{
+	index_insert(&h->index, b);
+	if (h->uses_brk || b->size <= INDEX_EXACT_MAX)
+		return;
+	to_spare(b)->epoch = h->epoch;
+	to_spare(b)->is_clean = false;
+	if (b->size >= PURGE_MIN)
+		h->dirtied += b->size;
+}
+
+/* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
+void heap_settle(struct heap *h)
+{
+	struct block_meta *b, *next, *prev;
+
+	while ((b = index_next_pending(&h->index))) {
+		while ((next = free_next(b))) {
+			forget(h, next);
+			absorb_next(h, b);
+		}
+		while ((prev = free_prev(b))) {
+			forget(h, prev);
+			absorb_next(h, prev);
+			b = prev;
+		}
+		insert_free(h, b);
+	}
+}
+
+/* Growth. */
+
+/* Room for one more region; the table moves into mappings when it outgrows the heap struct. */
+static bool reserve_region(struct heap *h)
+{
+	size_t room = h->region_room * 2;
+	struct region *table;
+
+	if (!h->regions) {
+		h->regions = h->first_regions;
+		h->region_room = FIRST_REGIONS;
+	}
+	if (h->region_count < h->region_room)
+		return true;
+	table = sys_map(room * sizeof(*table));
+	h->stats.map_calls++;
+	if (!table)
+		return false;
+	memcpy(table, h->regions, h->region_count * sizeof(*table));
+	if (h->regions != h->first_regions) {
+		sys_unmap(h->regions, h->region_room * sizeof(*table));
+		h->stats.unmap_calls++;
+	}
+	h->regions = table;
+	h->region_room = room;
+	return true;
+}
+
+/* Enter [start, limit) as a region of one block of size bytes, allocated or free later. */
+static struct block_meta *add_region(struct heap *h, char *start, char *limit, size_t size)
+{
+	struct block_meta *b = (struct block_meta *)(void *)start, *next = NULL;
+	size_t i = h->region_count;
+
+	while (i > 0 && h->regions[i - 1].start > start) {
+		h->regions[i] = h->regions[i - 1];
+		i--;
+	}
+	if (i < h->region_count)
+		next = (struct block_meta *)(void *)h->regions[i + 1].start;
+	b->size = size;
+	b->status = STATUS_FREE;
+	b->next = next;
+	b->prev = next ? next->prev : h->last;
+	if (b->prev)
+		b->prev->next = b;
+	if (next)
+		next->prev = b;
+	else
+		h->last = b;
+	h->regions[i] = (struct region){.start = start, .end = block_end(b), .limit = limit};
+	h->region_count++;
+	h->growing = i;
+	h->top = b;
+	h->stats.regions++;
+	h->stats.blocks++;
+	h->stats.region_bytes += META + size;
+	h->stats.reserve_bytes += (size_t)(limit - block_end(b));
+	return b;
+}
+
+/* How much to take ahead of need: nothing until the heap has passed COURSE_EXACT_MAX. */
+static size_t ahead_of_need(const struct heap *h)
+{
+	size_t total = h->stats.region_bytes;
+
+	return total > COURSE_EXACT_MAX ? round_up(total >> AHEAD_SHIFT, sys_page_size()) : 0;
+}
+
+/* Raise the break by size and, if that much can be had, by ahead more. *got says how much. */
+static char *raise_break(struct heap *h, size_t size, size_t ahead, size_t *got)
+{
+	char *p = NULL;
+
+	*got = size + ahead;
+	if (ahead) {
+		h->stats.brk_calls++;
+		p = sys_raise_break(*got);
+	}
+	if (!p) {
+		*got = size;
+		h->stats.brk_calls++;
+		p = sys_raise_break(*got);
+	}
+	return p;
+}
+
+/* Extend the growing region of the course heap by size bytes beyond its limit. */
+static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
+{
+	char *brk = sys_break(), *p;
+	size_t got;
+
+	if (!brk || brk < r->end || size > COURSE_SPAN_MAX - h->stats.region_bytes) {
+		errno = ENOMEM; /* refused, or the program took our memory away */
+		return REFUSED;
+	}
+	if (brk > r->limit)
+		return DETACHED;
+	if (brk < r->limit) { /* the program lowered the break into what we had ahead */
+		size += (size_t)(r->limit - brk);
+		h->stats.reserve_bytes -= (size_t)(r->limit - brk);
+		r->limit = brk;
+	}
+	p = raise_break(h, size, ahead_of_need(h), &got);
+	if (!p)
+		return REFUSED;
+	if (p != r->limit)
+		return DETACHED; /* somebody moved the break this very moment */
+	r->limit += got;
+	h->stats.reserve_bytes += got;
+	return GROWN;
+}
+
+/* Move the end of the growing region up by size bytes, to be made part of a block by the caller. */
+static enum growth extend_region(struct heap *h, size_t size)
+{
+	struct region *r = &h->regions[h->growing];
+	size_t room = (size_t)(r->limit - r->end);
+	enum growth growth;
+
+	if (size > room) {
+		growth = h->uses_brk ? extend_limit(h, r, size - room) : DETACHED;
+		if (growth != GROWN)
+			return growth;
+	}
+	r->end += size;
+	h->stats.region_bytes += size;
+	h->stats.reserve_bytes -= size;
+	return GROWN;
+}
+
+/* A course region at the break, its first block of size bytes. */
+static struct block_meta *new_brk_region(struct heap *h, size_t size)
+{
+	size_t n = h->region_count, padding, got;
+	char *brk, *p;
+
+	do {
+		brk = sys_break();
+		if (!brk ||
+		    (n && (brk < h->regions[n - 1].end ||
+			   (size_t)(brk - h->regions[0].start) > COURSE_SPAN_MAX - 2 * size)))
+			goto refused;
+		padding = round_up((uintptr_t)brk, h->grain) - (uintptr_t)brk;
+		p = raise_break(h, padding + META + size, 0, &got);
+		if (!p)
+			goto refused;
+	} while (((uintptr_t)p + padding) % h->grain); /* the break moved at this very moment */
+	if (!h->index.base)
+		h->index.base = (uintptr_t)(p + padding);
+	return add_region(h, p + padding, p + got, size);
+refused:
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* Make what is left of the growing region a free block before another region takes its place. */
+static void retire_tail(struct heap *h)
+{
+	struct region *r = &h->regions[h->growing];
+	size_t room = (size_t)(r->limit - r->end);
+	struct block_meta *b = (struct block_meta *)(void *)r->end;
+
+	if (room < META + h->grain)
+		return;
+	b->size = room - META;
+	b->status = STATUS_FREE;
+	link_behind(h, h->top, b);
+	extend_region(h, room);
+	index_defer(&h->index, b);
+}
+
+/* A mapped region, its first block of size bytes. The last grain stays unused: H5. */
+static struct block_meta *new_mapped_region(struct heap *h, size_t size)
+{
+	size_t need = round_up(META + size + h->grain, sys_page_size());
+	size_t want = round_up(h->stats.region_bytes >> AHEAD_SHIFT, MIB);
+	char *p;
+
+	if (want < LIBC_FIRST_REGION)
+		want = LIBC_FIRST_REGION;
+	if (want < need)
+		want = need;
+	h->stats.map_calls++;
+	p = sys_map(want);
+	if (!p && want > need) {
+		want = need;
+		h->stats.map_calls++;
+		p = sys_map(want);
+	}
+	if (!p)
+		return NULL;
+	if (h->region_count)
+		retire_tail(h);
+	return add_region(h, p, p + want - h->grain, size);
+}
+
+static void make_secret(void)
+{
+	if (!atomic_load_explicit(&heap_secret, memory_order_relaxed))
+		atomic_store_explicit(&heap_secret, sys_secret(), memory_order_relaxed);
+}
+
+static struct block_meta *new_region(struct heap *h, size_t size)
+{
+	make_secret();
+	if (!reserve_region(h))
+		return NULL;
+	return h->uses_brk ? new_brk_region(h, size) : new_mapped_region(h, size);
+}
+
+void heap_remove_region(struct heap *h, struct region *r)
+{
+	struct block_meta *b = (struct block_meta *)(void *)r->start;
+	size_t i = (size_t)(r - h->regions);
+
+	if (b->prev)
+		b->prev->next = b->next;
+	if (b->next)
+		b->next->prev = b->prev;
+	else
+		h->last = b->prev;
+	h->stats.regions--;
+	h->stats.blocks--;
+	h->stats.region_bytes -= (size_t)(r->end - r->start);
+	h->stats.reserve_bytes -= (size_t)(r->limit - r->end);
+	h->region_count--;
+	memmove(r, r + 1, (h->region_count - i) * sizeof(*r));
+	if (h->growing > i)
+		h->growing--;
+}
+
+/* Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
+ */
+static struct block_meta *grow(struct heap *h, size_t size)
+{
+	struct block_meta *top = h->top, *b;
+	bool is_free = top && top->status == STATUS_FREE;
+	enum growth growth;
+
+	if (!top)
+		return new_region(h, size);
+	growth = extend_region(h, is_free ? size - top->size : META + size);
+	if (growth == REFUSED)
+		return NULL;
+	if (growth == DETACHED)
+		return new_region(h, size);
+	if (is_free) {
+		forget(h, top);
+		top->size = size;
+		return top;
+	}
+	b = (struct block_meta *)(void *)(h->regions[h->growing].end - META - size);
+	b->size = size;
+	link_behind(h, top, b);
+	return b;
+}
+
+/* Placement. */
+
+static void note_peak(struct heap *h)
+{
+	size_t bytes = h->stats.live_bytes + h->stats.mapped_bytes;
+
+	if (bytes > h->stats.peak_bytes)
+		h->stats.peak_bytes = bytes;
+}
+
+void heap_make_live(struct heap *h, struct block_meta *b)
+{
+	b->status = STATUS_ALLOC;
+	seal(b);
+	h->stats.live_blocks++;
+	h->stats.live_bytes += META + b->size;
+	note_peak(h);
+}
+
+/* Change of a live block's size in place, from old bytes to what it is now. */
+static void note_resized(struct heap *h, struct block_meta *b, size_t old)
+{
+	seal(b);
+	h->stats.live_bytes += b->size - old;
+	note_peak(h);
+}
+
+/* Rules 9 to 13: a block of size bytes, free and unknown to the index. *fresh: never used. */
+struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
+{
+	struct block_meta *b, *rest;
+
+	*fresh = false;
+	if (!h->top && h->uses_brk) {
+		b = new_region(h, COURSE_FIRST_RAISE - META);
+		if (!b)
+			return NULL;
+		insert_free(h, b);
+	}
+	heap_settle(h);
+	h->stats.searches++;
+	b = index_take(&h->index, size);
+	if (!b) {
+		*fresh = !h->top || h->top->status != STATUS_FREE;
+		return grow(h, size);
+	}
+	rest = split(h, b, size);
+	if (rest) /* everything was settled, so it has no free neighbour */
+		insert_free(h, rest);
+	return b;
+}
+
+void heap_release(struct heap *h, struct block_meta *b)
+{
+	h->stats.live_blocks--;
+	h->stats.live_bytes -= META + b->size;
+	b->status = STATUS_FREE;
+	index_defer(&h->index, b);
+}
+
+/* Rule 17a to 17c. */
+enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size)
+{
+	size_t old = b->size;
+	struct block_meta *next, *rest;
+	enum growth growth;
+
+	if (size > old && b == h->top) {
+		growth = extend_region(h, size - old);
+		if (growth == GROWN) {
+			b->size = size;
+			note_resized(h, b, old);
+		}
+		if (growth != DETACHED)
+			return growth;
+	}
+	while (b->size < size && (next = free_next(b))) {
+		forget(h, next);
+		absorb_next(h, b);
+	}
+	if (b->size >= size) {
+		rest = split(h, b, size);
+		if (rest)
+			index_defer(&h->index, rest);
+	}
+	note_resized(h, b, old);
+	return b->size >= size ? GROWN : DETACHED;
+}
+
+/* Mapped blocks. */
+
+void heap_register_mapped(struct heap *h, struct block_meta *b)
+{
+	treap_insert(&h->mapped, mapped_node(b), false);
+	h->stats.mapped_blocks++;
+	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
+	note_peak(h);
+}
+
+void heap_unregister_mapped(struct heap *h, struct block_meta *b)
+{
+	treap_remove(&h->mapped, mapped_node(b), false);
+	h->stats.mapped_blocks--;
+	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
+}
+
+/* Give the mapping of b back. Where the kernel cannot, give at least its pages back. */
+void heap_unmap(struct block_meta *b)
+{
+	char *start = round_down_ptr(b, sys_page_size());
+	size_t size = (size_t)(block_end(b) - start);
+	int saved_errno = errno;
+
+	if (sys_unmap(start, size) < 0)
+		sys_purge(start, round_up(size, sys_page_size()));
+	errno = saved_errno;
+}
+
+struct block_meta *heap_make_mapped(char *at, size_t size)
+{
+	struct block_meta *b = (struct block_meta *)(void *)at;
+
+	b->size = size;
+	b->status = STATUS_MAPPED;
+	seal(b);
+	return b;
+}
+
+/* Os_malloc and its sisters. */
+
+static struct block_meta *course_map(struct heap *h, size_t size)
+{
+	char *p = sys_map(META + size);
+	struct block_meta *b;
+
+	if (!p)
+		return NULL;
+	heap_enter(h);
+	make_secret();
+	b = heap_make_mapped(p, size);
+	h->stats.map_calls++;
+	h->stats.allocs++;
+	heap_register_mapped(h, b);
+	heap_leave(h);
+	return b;
+}
+
+/* Rule 6: on the heap below the threshold, mapped from it on. */
+static void *course_alloc(size_t size, size_t threshold)
+{
+	struct heap *h = &heaps[HEAP_COURSE];
+	struct block_meta *b;
+	bool fresh;
+
+	if (size > PTRDIFF_MAX - META - COURSE_GRAIN) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	size = round_up(size, COURSE_GRAIN);
+	if (META + size >= threshold) {
+		b = course_map(h, size);
+	} else {
+		heap_enter(h);
+		b = heap_place(h, size, &fresh);
+		if (b) {
+			h->stats.allocs++;
+			heap_make_live(h, b);
+		}
+		heap_leave(h);
+	}
+	return b ? b + 1 : NULL;
+}
+
+static void course_free(const char *call, void *p)
+{
+	struct heap *h = &heaps[HEAP_COURSE];
+	struct block_meta *b;
+
+	heap_enter(h);
+	b = heap_block_of(h, call, p, false);
+	h->stats.frees++;
+	if (b->status == STATUS_MAPPED) {
+		heap_unregister_mapped(h, b);
+		h->stats.unmap_calls++;
+		heap_leave(h);
+		heap_unmap(b);
+		return;
+	}
+	heap_release(h, b);
+	heap_leave(h);
+}
+
+EXPORT void *os_malloc(size_t size)
+{
+	return size ? course_alloc(size, MMAP_THRESHOLD) : NULL;
+}
+
+EXPORT void *os_calloc(size_t nmemb, size_t size)
+{
+	size_t total;
+	void *p;
+
+	if (__builtin_mul_overflow(nmemb, size, &total)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!total)
+		return NULL;
+	p = course_alloc(total, sys_page_size());
+	if (p && ((struct block_meta *)p - 1)->status == STATUS_ALLOC)
+		memset(p, 0, total);
+	return p;
+}
+
+EXPORT void os_free(void *p)
+{
+	if (p)
+		course_free("os_free", p);
+}
+
+/* Rule 18: place anew while the old block is still there. */
+static void *course_move(void *p, size_t old, size_t size)
+{
+	void *q = course_alloc(size, MMAP_THRESHOLD);
+
+	if (!q)
+		return NULL;
+	memcpy(q, p, old < size ? old : size);
+	course_free("os_realloc", p);
+	return q;
+}
+
+EXPORT void *os_realloc(void *p, size_t size)
+{
+	struct heap *h = &heaps[HEAP_COURSE];
+	enum growth growth = DETACHED;
+	struct block_meta *b;
+	size_t old;
+
+	if (!p)
+		return os_malloc(size);
+	heap_enter(h);
+	b = heap_block_of(h, "os_realloc", p, true);
+	old = b->size;
+	h->stats.reallocs++;
+	if (b->status == STATUS_FREE) { /* rule 16 */
+		heap_leave(h);
+		return NULL;
+	}
+	if (size && b->status == STATUS_ALLOC &&
+	    size < MMAP_THRESHOLD - META - (COURSE_GRAIN - 1)) /* rule 17 */
+		growth = heap_resize_in_place(h, b, round_up(size, COURSE_GRAIN));
+	heap_leave(h);
+	if (!size) {
+		course_free("os_realloc", p);
+		return NULL;
+	}
+	if (growth == DETACHED)
+		return course_move(p, old, size);
+	return growth == GROWN ? p : NULL;
+}
