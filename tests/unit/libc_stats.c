@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* malloc_usable_size, malloc_trim, mallopt, mallinfo, mallinfo2, malloc_stats, malloc_info. */
+
+#include "libc_common.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <malloc.h>
+#include <sys/wait.h>
+
+/* ---- malloc_usable_size ---- */
+
+TEST(usable_size_of_null)
+{
+	CHECK(malloc_usable_size(NULL) == 0);
+}
+
+TEST(usable_bytes_may_all_be_written)
+{
+	static void *p[4000];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		size_t size = i < 3000 ? i : (i - 3000) * 300;
+
+		p[i] = i % 5 ? malloc(size) : memalign((size_t)16 << i % 9, size);
+		CHECK(p[i] && malloc_usable_size(p[i]) >= size);
+		fill(p[i], malloc_usable_size(p[i]), (unsigned int)i);
+	}
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		CHECK(is_filled(p[i], malloc_usable_size(p[i]), (unsigned int)i));
+		free(p[i]);
+	}
+}
+
+TEST(usable_bytes_are_kept_by_realloc)
+{
+	for (size_t size = 1; size < 8 * MIB; size += size / 5 + 1) {
+		void *p = malloc(size);
+		size_t usable = malloc_usable_size(p);
+
+		CHECK(p != NULL);
+		fill(p, usable, 1);
+		p = realloc(p, usable * 2 + 100);
+		CHECK_MSG(p && is_filled(p, usable, 1), "malloc(%zu), usable %zu", size, usable);
+		free(p);
+	}
+}
+
+TEST(realloc_up_to_the_usable_size_does_not_move)
+{
+	for (size_t size = 1; size < 8 * MIB; size += size / 9 + 1) {
+		void *p = malloc(size);
+		size_t usable = malloc_usable_size(p), step = (usable - size) / 7 + 1;
+
+		CHECK(p != NULL);
+		fill(p, usable, 2);
+		for (size_t n = size; n <= usable; n += step)
+			CHECK_MSG(realloc(p, n) == p, "malloc(%zu), usable %zu, moved at %zu", size,
+				  usable, n);
+		CHECK(realloc(p, usable) == p);
+		CHECK(malloc_usable_size(p) >= usable);
+		CHECK(is_filled(p, usable, 2));
+		free(p);
+	}
+}
+
+TEST(realloc_of_a_grown_block_up_to_its_usable_size_does_not_move)
+{
+	for (size_t size = 20; size < 8 * MIB; size += size / 3) {
+		void *p = realloc(malloc(size / 2), size);
+		size_t usable = malloc_usable_size(p);
+
+		CHECK(p && usable >= size);
+		fill(p, usable, 3);
+		CHECK(realloc(p, usable) == p);
+		CHECK(is_filled(p, usable, 3));
+		free(p);
+	}
+}
+
+/* ---- malloc_trim ---- */
+
+enum {
+	TRIM_BLOCKS = 20000
+};
+
+/* About 100 MiB of blocks of up to 10 KiB, written to and freed. */
+static void raise_and_free(void)
+{
+	static void *p[TRIM_BLOCKS];
+
+	for (size_t i = 0; i < TRIM_BLOCKS; i++) {
+		p[i] = malloc(i % 10240);
+		CHECK(p[i] != NULL);
+		memset(p[i], 1, i % 10240);
+	}
+	for (size_t i = 0; i < TRIM_BLOCKS; i++)
+		free(p[i]);
+}
+
+TEST(trim_gives_back_now_and_says_so)
+{
+	size_t before = resident_bytes(), freed, trimmed;
+	int gave;
+
+	raise_and_free();
+	freed = resident_bytes();
+	gave = malloc_trim(0);
+	trimmed = resident_bytes();
+	CHECK(gave == 0 || gave == 1);
+	CHECK_MSG(trimmed < before + 4 * MIB, "%zu KiB before, %zu freed, %zu trimmed",
+		  before / KIB, freed / KIB, trimmed / KIB);
+	CHECK(gave == 1 || freed < trimmed + 64 * KIB);
+}
+
+TEST(trim_with_nothing_to_give_returns_0)
+{
+	raise_and_free();
+	malloc_trim(0);
+	CHECK(malloc_trim(0) == 0);
+	free(malloc(100));
+}
+
+TEST(trim_keeps_live_blocks)
+{
+	static void *p[5000];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		p[i] = malloc(i * 3);
+		CHECK(p[i] != NULL);
+		fill(p[i], i * 3, (unsigned int)i);
+	}
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		if (i % 16) {
+			free(p[i]);
+			p[i] = NULL;
+		}
+	}
+	malloc_trim(0);
+	for (size_t i = 0; i < COUNT_OF(p); i += 16)
+		CHECK(is_filled(p[i], i * 3, (unsigned int)i));
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		free(p[i]);
+		p[i] = calloc(1, i * 3);
+		CHECK(p[i] && is_zero(p[i], i * 3));
+	}
+}
+
+/* ---- mallopt ---- */
+
+TEST(mallopt_knows_what_has_a_meaning)
+{
+	CHECK(mallopt(M_MMAP_THRESHOLD, 100000) == 1);
+	CHECK(mallopt(M_TRIM_THRESHOLD, 1 << 20) == 1);
+	CHECK(mallopt(M_PERTURB, 0x5a) == 1);
+	CHECK(mallopt(M_ARENA_MAX, 1) == 1);
+	free(malloc(100));
+}
+
+TEST(mallopt_refuses_the_unknown)
+{
+	CHECK(mallopt(12345, 1) == 0);
+	CHECK(mallopt(-12345, 1) == 0);
+	CHECK(mallopt(0, 1) == 0);
+}
+
+/* As glibc's: new blocks are filled with the complement of the low byte, and calloc is zero still.
+ */
+TEST(mallopt_perturb_fills)
+{
+	CHECK(mallopt(M_PERTURB, 0x5a) == 1);
+	for (size_t size = 1; size < 4 * MIB; size += size / 2 + 1) {
+		unsigned char *p = malloc(size);
+
+		CHECK(p != NULL);
+		for (size_t i = 0; i < size; i++)
+			CHECK_MSG(p[i] == 0xa5, "malloc(%zu): byte %zu is %#x", size, i, p[i]);
+		free(p);
+		p = calloc(1, size);
+		CHECK(p && is_zero(p, size));
+		fill(p, size, 1);
+		p = realloc(p, size * 2);
+		CHECK(p && is_filled(p, size, 1));
+		free(p);
+	}
+}
+
+static size_t mapped_blocks_of(size_t size)
+{
+	size_t before = mallinfo2().hblks, mapped;
+	void *p = malloc(size);
+
+	CHECK(p != NULL);
+	mapped = mallinfo2().hblks - before;
+	free(p);
+	return mapped;
+}
+
+TEST(mallopt_mmap_threshold_decides_what_is_mapped)
+{
+	CHECK(mallopt(M_MMAP_THRESHOLD, 64 << 10) == 1);
+	CHECK(mapped_blocks_of(100 * KIB) == 1);
+	CHECK(mapped_blocks_of(50 * KIB) == 0);
+	CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
+	CHECK(mapped_blocks_of(100 * KIB) == 0);
+	CHECK(mapped_blocks_of(2 * MIB) == 1);
+}
+
+/* ---- mallinfo and mallinfo2 ---- */
+
+static size_t in_use(struct mallinfo2 info)
+{
+	return info.uordblks + info.hblkhd;
+}
+
+static void check_figures_of(size_t size, size_t count)
+{
+	static void *p[10000];
+	size_t before = in_use(mallinfo2()), with, after;
+
+	for (size_t i = 0; i < count; i++) {
+		p[i] = malloc(size);
+		CHECK(p[i] != NULL);
+	}
+	with = in_use(mallinfo2()) - before;
+	CHECK_MSG(with >= size * count, "%zu blocks of %zu count as %zu", count, size, with);
+	CHECK_MSG(with <= (size + size / 4 + 48) * count + 64 * KIB,
+		  "%zu blocks of %zu count as %zu", count, size, with);
+	for (size_t i = 0; i < count; i++)
+		free(p[i]);
+	after = in_use(mallinfo2());
+	CHECK_MSG(after <= before + 64 * KIB, "%zu blocks of %zu: %zu before, %zu after", count,
+		  size, before, after);
+}
+
+TEST(mallinfo2_counts_what_is_live)
+{
+	check_figures_of(100, 10000);
+	check_figures_of(1000, 10000);
+	check_figures_of(10000, 1000);
+	check_figures_of(100000, 100);
+	check_figures_of(4 * MIB, 10);
+}
+
+TEST(mallinfo2_adds_up)
+{
+	struct mallinfo2 info;
+	void *p[100];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		p[i] = malloc(i * 1000);
+	for (size_t i = 0; i < COUNT_OF(p); i += 2)
+		free(p[i]);
+	info = mallinfo2();
+	CHECK_MSG(info.arena == info.uordblks + info.fordblks, "arena %zu, used %zu, free %zu",
+		  info.arena, info.uordblks, info.fordblks);
+	CHECK(info.keepcost <= info.fordblks);
+	for (size_t i = 1; i < COUNT_OF(p); i += 2)
+		free(p[i]);
+}
+
+TEST(mallinfo2_counts_mappings)
+{
+	struct mallinfo2 before = mallinfo2(), with;
+	void *p;
+
+	CHECK(mallopt(M_MMAP_THRESHOLD, 128 << 10) == 1);
+	p = malloc(64 * MIB);
+	CHECK(p != NULL);
+	with = mallinfo2();
+	CHECK(with.hblks == before.hblks + 1);
+	CHECK(with.hblkhd >= before.hblkhd + 64 * MIB);
+	CHECK(with.hblkhd < before.hblkhd + 65 * MIB);
+	free(p);
+	CHECK(mallinfo2().hblks == before.hblks);
+}
+
+/* The old interface warns that its figures may wrap around; these are small. */
+TEST(mallinfo_is_mallinfo2_in_int)
+{
+	void *p = malloc(100000);
+	struct mallinfo2 wide = mallinfo2();
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	struct mallinfo narrow = mallinfo();
+#pragma GCC diagnostic pop
+
+	CHECK(p != NULL);
+	CHECK((size_t)narrow.arena == wide.arena && (size_t)narrow.ordblks == wide.ordblks);
+	CHECK((size_t)narrow.hblks == wide.hblks && (size_t)narrow.hblkhd == wide.hblkhd);
+	CHECK((size_t)narrow.uordblks == wide.uordblks && (size_t)narrow.fordblks == wide.fordblks);
+	CHECK((size_t)narrow.keepcost == wide.keepcost);
+	free(p);
+}
+
+/* ---- malloc_stats and malloc_info ---- */
+
+/* The largest number in a text. */
+static size_t largest_number(const char *text)
+{
+	size_t largest = 0;
+
+	while (*text) {
+		char *end;
+		size_t n;
+
+		if (!isdigit((unsigned char)*text)) {
+			text++;
+			continue;
+		}
+		n = strtoul(text, &end, 10);
+		largest = n > largest ? n : largest;
+		text = end;
+	}
+	return largest;
+}
+
+static void say_stats(void *arg)
+{
+	void *p = malloc(*(size_t *)arg);
+
+	CHECK(p != NULL);
+	malloc_stats();
+	free(p);
+}
+
+TEST(malloc_stats_writes_true_figures_to_stderr)
+{
+	static char text[65536];
+	size_t size = 77 * MIB;
+	int status = test_in_child(say_stats, &size, text, sizeof(text));
+
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CHECK(strlen(text) > 0 && text[strlen(text) - 1] == '\n');
+	CHECK_MSG(largest_number(text) >= size && largest_number(text) < 2 * size, "%.300s", text);
+}
+
+/* The text malloc_info writes, in static memory. */
+static const char *info_text(void)
+{
+	static char text[1 << 20];
+	FILE *f = fmemopen(text, sizeof(text), "w");
+
+	CHECK(f != NULL);
+	CHECK(malloc_info(0, f) == 0);
+	CHECK(fclose(f) == 0);
+	return text;
+}
+
+/* The element's name at p, of at most 63 characters. */
+static const char *take_name(const char *p, char name[64])
+{
+	size_t n = 0;
+
+	CHECK(isalpha((unsigned char)*p) || *p == '_');
+	while (isalnum((unsigned char)*p) || strchr("_-.:", *p)) {
+		CHECK(n < 63);
+		name[n++] = *p++;
+	}
+	name[n] = '\0';
+	return p;
+}
+
+/* Attributes up to the end of the tag, each NAME="VALUE" behind a space. */
+static const char *skip_attributes(const char *p)
+{
+	char name[64], quote;
+
+	while (isspace((unsigned char)*p)) {
+		while (isspace((unsigned char)*p))
+			p++;
+		if (*p == '>' || *p == '/' || *p == '?')
+			break;
+		p = take_name(p, name);
+		CHECK_MSG(*p == '=', "attribute %s has no value", name);
+		quote = p[1];
+		CHECK_MSG(quote == '"' || quote == '\'', "attribute %s is not quoted", name);
+		for (p += 2; *p != quote; p++)
+			CHECK_MSG(*p && *p != '<' && *p != '&', "attribute %s does not end", name);
+		p++;
+	}
+	return p;
+}
+
+/* Is text one well-formed element and nothing else? No comments, entities or CDATA are expected. */
+static void check_well_formed(const char *p)
+{
+	char open[16][64], name[64];
+	int depth = 0, roots = 0;
+
+	for (;;) {
+		for (; *p && *p != '<'; p++)
+			CHECK_MSG(*p != '>' && *p != '&' && (depth || isspace((unsigned char)*p)),
+				  "stray character %c", *p);
+		if (!*p)
+			break;
+		if (p[1] == '/') {
+			p = take_name(p + 2, name);
+			CHECK_MSG(depth > 0 && !strcmp(open[--depth], name), "stray </%s>", name);
+		} else {
+			p = take_name(p + 1, name);
+			roots += depth == 0;
+			CHECK(depth < 16);
+			strcpy(open[depth++], name);
+			p = skip_attributes(p);
+			if (*p == '/') {
+				depth--;
+				p++;
+			}
+		}
+		CHECK_MSG(*p == '>', "<%s> does not end", name);
+		p++;
+	}
+	CHECK_MSG(depth == 0 && roots == 1, "%d elements open, %d roots", depth, roots);
+}
+
+TEST(malloc_info_is_well_formed_xml)
+{
+	void *p[100];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		p[i] = malloc(i * 3000);
+	check_well_formed(info_text());
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	check_well_formed(info_text());
+	CHECK(strncmp(info_text(), "<malloc version=\"", 17) == 0);
+}
+
+TEST(malloc_info_has_true_figures)
+{
+	size_t before = largest_number(info_text()), with;
+	void *p = malloc(77 * MIB);
+
+	CHECK(p != NULL);
+	with = largest_number(info_text());
+	CHECK_MSG(with >= before + 70 * MIB && with < before + 85 * MIB, "%zu, then %zu", before,
+		  with);
+	free(p);
+}
+
+TEST(malloc_info_refuses_options)
+{
+	FILE *f = fopen("/dev/null", "w");
+
+	CHECK(f != NULL);
+	CHECK(malloc_info(1, f) != 0);
+	fclose(f);
+}
+
+TEST(malloc_info_says_when_it_cannot_write)
+{
+	FILE *f = fopen("/dev/full", "w");
+
+	if (!f)
+		test_skip("no /dev/full");
+	setvbuf(f, NULL, _IONBF, 0);
+	malloc_info(0, f);
+	CHECK(ferror(f));
+	fclose(f);
+}
