@@ -26,7 +26,7 @@ check: all
 bench: all
 	$(MAKE) --no-print-directory -C tests/bench bench
 
-demo: all
+demo:
 	@$(MAKE) --no-print-directory -s -C tests/demo demo
 
 lint:

@@ -51,8 +51,8 @@ find_allocators() {
 	variants="glibc osmem=$library"
 	for name in jemalloc mimalloc tcmalloc_minimal; do
 		found=
-		for file in /usr/lib/lib$name.so* /usr/lib64/lib$name.so* \
-			/usr/lib/*-linux-gnu/lib$name.so* /usr/local/lib/lib$name.so*; do
+		for file in /usr/lib/lib"$name".so* /usr/lib64/lib"$name".so* \
+			/usr/lib/*-linux-gnu/lib"$name".so* /usr/local/lib/lib"$name".so*; do
 			[ -e "$file" ] || continue
 			[ -z "$(LD_PRELOAD=$file true 2>&1)" ] && found=$file && break
 		done
