@@ -15,24 +15,33 @@ void heap_corrupted(struct heap *h, const struct block_meta *b)
 	sys_fatal("heap", b + 1, "the header of this block, or free memory in it, is overwritten");
 }
 
+/* Whether b, somewhere in r, could be a block by its own header. */
+static bool is_sane(const struct heap *h, const struct region *r, struct block_meta *b)
+{
+	size_t room = (size_t)(r->end - (char *)b) - META;
+
+	if (b->status != STATUS_FREE &&
+	    (b->status != STATUS_ALLOC || (!is_sealed(b) && !is_deferred(b))))
+		return false;
+	return b->size % h->grain == 0 && b->size >= h->grain && b->size <= room;
+}
+
 /* Walk r to the block that has p in its header or payload; *damaged: the walk ended at an
  * overwritten header before or at it. */
 static struct block_meta *find_block(struct heap *h, struct region *r, const char *p, bool *damaged)
 {
-	struct block_meta *b = (struct block_meta *)(void *)r->start;
+	struct block_meta *b = (struct block_meta *)(void *)r->start, *prev = b->prev;
 
 	*damaged = false;
 	while ((char *)b < r->end) {
-		bool is_sane = b->status == STATUS_FREE ||
-			       (b->status == STATUS_ALLOC && (is_sealed(b) || is_deferred(b)));
-
-		if (!is_sane || b->size % h->grain || b->size < h->grain ||
-		    b->size > (size_t)(r->end - (char *)b) - META) {
+		if (!is_sane(h, r, b) || b->prev != prev ||
+		    (block_end(b) < r->end && (char *)b->next != block_end(b))) {
 			*damaged = true;
 			return b;
 		}
 		if (p < block_end(b))
 			return b;
+		prev = b;
 		b = (struct block_meta *)(void *)block_end(b);
 	}
 	return NULL;
@@ -92,7 +101,7 @@ struct totals {
 static const char *check_block(struct heap *h, const struct region *r, struct block_meta *b,
 			       struct totals *t)
 {
-	if (b->size % h->grain || b->size < h->grain || block_end(b) > r->end ||
+	if (b->size % h->grain || b->size < h->min_size || block_end(b) > r->end ||
 	    b->size > (size_t)(r->end - r->start))
 		return "H1: a block's size is wrong";
 	if (b->status != STATUS_FREE && b->status != STATUS_ALLOC)

@@ -47,6 +47,9 @@ struct heap heaps[HEAP_COUNT] = {
 		{
 			.lock = PTHREAD_MUTEX_INITIALIZER,
 			.grain = HEAP_ALIGN,
+		.min_size = LIBC_MIN_SIZE,
+		.regions = heaps[HEAP_LIBC].first_regions,
+		.region_room = FIRST_REGIONS,
 			.threshold = MMAP_THRESHOLD,
 			.trim_threshold = MMAP_THRESHOLD,
 		},
@@ -79,10 +82,17 @@ void heap_leave(struct heap *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
+static bool is_in(const struct region *r, const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)r->start < (uintptr_t)(r->end - r->start);
+}
+
 struct region *heap_find_region(struct heap *h, const void *p)
 {
 	size_t low = 0, high = h->region_count;
 
+	if (is_in(&h->regions[h->growing], p))
+		return &h->regions[h->growing];
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
@@ -91,52 +101,69 @@ struct region *heap_find_region(struct heap *h, const void *p)
 		else
 			high = mid;
 	}
-	if (low == h->region_count || (const char *)p < h->regions[low].start)
-		return NULL;
-	return &h->regions[low];
+	return low < h->region_count && is_in(&h->regions[low], p) ? &h->regions[low] : NULL;
 }
 
-/* Whether the header at b could be believed: its block lies in r and its neighbours point back. */
+/* What must stand behind b, which may be the last block of r. */
+static const struct block_meta *expected_next(const struct heap *h, const struct region *r,
+					      const struct block_meta *b)
+{
+	if (block_end(b) != r->end)
+		return (const struct block_meta *)(const void *)block_end(b);
+	if (r + 1 == h->regions + h->region_count)
+		return NULL;
+	return (const struct block_meta *)(const void *)r[1].start;
+}
+
 bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b)
 {
 	size_t room = (size_t)(r->end - (const char *)b) - META;
-	const struct block_meta *next = b->next, *prev = b->prev;
-	size_t behind = room - b->size;
+	const struct block_meta *next, *prev = b->prev;
 
-	if (room > PTRDIFF_MAX || b->size > room || b->size < h->grain || b->size % h->grain)
+	if (room > PTRDIFF_MAX || b->size > room || b->size < h->min_size ||
+	    (b->size & (h->grain - 1)) || (b->size < room && room - b->size <= META))
 		return false;
-	if (behind && (behind <= META || (const char *)next != block_end(b) || next->prev != b))
+	next = expected_next(h, r, b);
+	if (b->next != next || (next && next->prev != b))
 		return false;
 	if ((const char *)b == r->start)
-		return true;
-	return (const char *)prev >= r->start && prev < b && prev->next == b &&
-	       (uintptr_t)prev % COURSE_GRAIN == 0;
+		return prev ? prev->next == b : true;
+	return (const char *)prev >= r->start && prev < b &&
+	       ((uintptr_t)prev & (COURSE_GRAIN - 1)) == 0 && prev->next == b;
 }
 
-static bool is_live(struct heap *h, const struct region *r, struct block_meta *b)
-{
-	if (b->status != STATUS_ALLOC || !is_sealed(b) || !heap_is_linked(h, r, b))
-		return false;
-	/* An overflow out of b would have hit the header behind it first. */
-	return block_end(b) == r->end || b->next->status == STATUS_FREE || is_sealed(b->next) ||
-	       is_deferred(b->next);
-}
-
-struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free)
+/* Anything but a live heap block: a mapped one, perhaps a free one, or a fault. */
+static __attribute__((noinline)) struct block_meta *
+block_of_slow(struct heap *h, const char *call, void *p, bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
-	struct region *r;
+	struct region *r = heap_find_region(h, b);
 
-	if ((uintptr_t)p % h->grain)
+	if ((uintptr_t)p & (h->grain - 1))
 		heap_bad_pointer(h, call, p);
-	r = heap_find_region(h, b);
-	if (r && is_live(h, r, b))
-		return b;
 	if (r && may_be_free && b->status == STATUS_FREE && heap_is_linked(h, r, b))
 		return b;
 	if (!r && treap_has(h->mapped, mapped_node(b)) && is_sealed(b))
 		return b;
 	heap_bad_pointer(h, call, p);
+}
+
+/*
+ * A sealed header is a live block's. Its links may have been hit by writes in front of the payload:
+ * next is looked at here; the neighbours' own headers only when the block is settled, because they
+ * are two cache misses that the search will need anyway.
+ */
+struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free)
+{
+	struct block_meta *b = (struct block_meta *)p - 1;
+	struct region *r;
+
+	if ((uintptr_t)p & (h->grain - 1))
+		return block_of_slow(h, call, p, may_be_free);
+	r = heap_find_region(h, b);
+	if (r && b->status == STATUS_ALLOC && is_sealed(b) && b->next == expected_next(h, r, b))
+		return b;
+	return block_of_slow(h, call, p, may_be_free);
 }
 
 /* List surgery. */
@@ -188,7 +215,7 @@ struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
 /* Rule 12. The rest, unknown to the index, or NULL if b is to be given whole. */
 static struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
 {
-	return b->size - size >= META + h->grain ? heap_cut(h, b, size) : NULL;
+	return b->size - size >= META + h->min_size ? heap_cut(h, b, size) : NULL;
 }
 
 /* Append to a the block behind it, which the index does not know. */
@@ -214,6 +241,7 @@ static void absorb_next(struct heap *h, struct block_meta *a)
 
 static void forget(struct heap *h, struct block_meta *b)
 {
+	require_free(h, b);
 	if (!index_remove(&h->index, b))
 		heap_corrupted(h, b);
 }
@@ -229,12 +257,25 @@ static void insert_free(struct heap *h, struct block_meta *b)
 		h->dirtied += b->size;
 }
 
+/* The neighbours of b are in the cache now or soon: look whether anything ran over their edges. */
+static void check_neighbours(struct heap *h, struct block_meta *b)
+{
+	struct region *r = heap_find_region(h, b);
+
+	if (!r || b->status != STATUS_FREE || !heap_is_linked(h, r, b))
+		heap_corrupted(h, b);
+	if (b->next && b->next->status != STATUS_FREE && !is_sealed(b->next) &&
+	    !is_deferred(b->next))
+		heap_corrupted(h, b->next);
+}
+
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
 void heap_settle(struct heap *h)
 {
 	struct block_meta *b, *next, *prev;
 
 	while ((b = index_next_pending(&h->index))) {
+		check_neighbours(h, b);
 		while ((next = free_next(b))) {
 			forget(h, next);
 			absorb_next(h, b);
@@ -256,10 +297,6 @@ static bool reserve_region(struct heap *h)
 	size_t room = h->region_room * 2;
 	struct region *table;
 
-	if (!h->regions) {
-		h->regions = h->first_regions;
-		h->region_room = FIRST_REGIONS;
-	}
 	if (h->region_count < h->region_room)
 		return true;
 	table = sys_map(room * sizeof(*table));
@@ -412,7 +449,7 @@ static void retire_tail(struct heap *h)
 	size_t room = (size_t)(r->limit - r->end);
 	struct block_meta *b = (struct block_meta *)(void *)r->end;
 
-	if (room < META + h->grain)
+	if (room < META + h->min_size)
 		return;
 	b->size = room - META;
 	b->status = STATUS_FREE;
@@ -491,13 +528,16 @@ static struct block_meta *grow(struct heap *h, size_t size)
 
 	if (!top)
 		return new_region(h, size);
+	if (is_free)
+		require_free(h, top);
 	growth = extend_region(h, is_free ? size - top->size : META + size);
 	if (growth == REFUSED)
 		return NULL;
 	if (growth == DETACHED)
 		return new_region(h, size);
 	if (is_free) {
-		forget(h, top);
+		if (!index_remove(&h->index, top))
+			heap_corrupted(h, top);
 		top->size = size;
 		return top;
 	}
@@ -553,6 +593,7 @@ struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
 		*fresh = !h->top || h->top->status != STATUS_FREE;
 		return grow(h, size);
 	}
+	require_free(h, b);
 	rest = split(h, b, size);
 	if (rest) /* everything was settled, so it has no free neighbour */
 		insert_free(h, rest);
