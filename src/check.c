@@ -23,7 +23,7 @@ static bool is_sane(const struct heap *h, const struct region *r, struct block_m
 	if (b->status != STATUS_FREE &&
 	    (b->status != STATUS_ALLOC || (!is_sealed(b) && !is_deferred(b))))
 		return false;
-	return b->size % h->grain == 0 && b->size >= h->grain && b->size <= room;
+	return b->size % h->grain == 0 && b->size >= h->min_size && b->size <= room;
 }
 
 /* Walk r to the block that has p in its header or payload; *damaged: the walk ended at an

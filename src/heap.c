@@ -30,6 +30,11 @@ static struct heap *const libc_heap = &heaps[HEAP_LIBC];
 /* Guarded by the course heap's lock: whether the fork under way has a parent handler to run. */
 static bool is_fork_guarded;
 
+static size_t usable_size(size_t size)
+{
+	return size > LIBC_MIN_SIZE ? round_up(size, HEAP_ALIGN) : LIBC_MIN_SIZE;
+}
+
 /* Delayed return of free pages. */
 
 struct sweep {
@@ -129,7 +134,7 @@ bool heap_trim(void)
 		return false;
 	heap_settle(h);
 	unmapped = unmap_empty_regions(h);
-	index_visit_large(&h->index, INDEX_EXACT_MAX + 8, sweep_block, &s);
+	index_visit_large(&h->index, INDEX_EXACT_MAX + 1, sweep_block, &s);
 	h->dirtied = 0;
 	heap_leave(h);
 	return s.purged || unmapped;
@@ -326,7 +331,7 @@ static void *remap(struct heap *h, struct block_meta *b, size_t size)
 
 /*
  * Make room in front of b so that its payload is aligned; b is at least size + align + META +
- * HEAP_ALIGN bytes. Returns the aligned block, at least size bytes.
+ * LIBC_MIN_SIZE bytes. Returns the aligned block, at least size bytes.
  */
 static struct block_meta *align_block(struct heap *h, struct block_meta *b, size_t align)
 {
@@ -335,8 +340,9 @@ static struct block_meta *align_block(struct heap *h, struct block_meta *b, size
 
 	if (!gap)
 		return b;
-	if (gap < META + HEAP_ALIGN) /* not a block's worth; the next place is */
-		gap = round_up((uintptr_t)(b + 1) + META + HEAP_ALIGN, align) - (uintptr_t)(b + 1);
+	if (gap < META + LIBC_MIN_SIZE) /* not a block's worth; the next place is */
+		gap = round_up((uintptr_t)(b + 1) + META + LIBC_MIN_SIZE, align) -
+		      (uintptr_t)(b + 1);
 	aligned = heap_cut(h, b, gap - META);
 	index_defer(&h->index, b);
 	return aligned;
@@ -348,10 +354,10 @@ static struct block_meta *place_aligned(struct heap *h, size_t size, size_t alig
 	bool is_plain = align <= HEAP_ALIGN;
 	struct block_meta *b;
 
-	b = heap_place(h, is_plain ? size : size + align + META + HEAP_ALIGN, fresh);
+	b = heap_place(h, is_plain ? size : size + align + META + LIBC_MIN_SIZE, fresh);
 	if (b && !is_plain) {
 		b = align_block(h, b, align);
-		if (b->size - size >= META + HEAP_ALIGN)
+		if (b->size - size >= META + LIBC_MIN_SIZE)
 			index_defer(&h->index, heap_cut(h, b, size));
 	}
 	if (b)
@@ -400,7 +406,7 @@ void *heap_alloc(size_t size, size_t align, bool zero)
 		errno = ENOMEM;
 		return NULL;
 	}
-	size = size ? round_up(size, HEAP_ALIGN) : HEAP_ALIGN;
+	size = usable_size(size);
 	if (size >= h->threshold || align >= h->threshold || !heap_enter(h))
 		return alloc_large(h, size, align, zero);
 	h->stats.allocs++;
@@ -475,7 +481,7 @@ void *heap_realloc(const char *call, void *p, size_t size)
 		if (starts_mapping && size >= MMAP_THRESHOLD)
 			return remap(h, b, size);
 	} else if (size <= old || size < h->threshold) {
-		if (heap_resize_in_place(h, b, round_up(size, HEAP_ALIGN)) == GROWN) {
+		if (heap_resize_in_place(h, b, usable_size(size)) == GROWN) {
 			heap_leave(h);
 			return p;
 		}

@@ -30,11 +30,13 @@
 
 #define META sizeof(struct block_meta)
 #define COURSE_GRAIN ((size_t)8)
+#define LIBC_MIN_SIZE ((size_t)32)
 #define MMAP_THRESHOLD (128 * KIB)
 #define PURGE_MIN (16 * KIB) /* smaller free blocks are left to heap_trim */
 #define FIRST_REGIONS 64
 
 _Static_assert(META == 32, "the spec's header");
+_Static_assert(LIBC_MIN_SIZE > INDEX_NARROW_MAX, "mapped regions are anywhere: no zones for them");
 _Static_assert(PURGE_MIN > INDEX_EXACT_MAX, "purged blocks are in treaps");
 
 struct region {
@@ -49,7 +51,8 @@ struct heap {
 	bool uses_brk;
 	bool is_threshold_fixed;
 	_Atomic(unsigned char) perturb;
-	size_t grain; /* chunks are multiples of it, payloads are aligned to it */
+	size_t grain; /* chunks are multiples of it, payloads are aligned to it; a power of two */
+	size_t min_size; /* the smallest payload; more than INDEX_NARROW_MAX without brk */
 	_Atomic(size_t) threshold; /* chunks this large are mapped */
 	struct index index;
 	struct region *regions; /* in address order */

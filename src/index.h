@@ -11,23 +11,25 @@
  *
  * Indexed: in the bin of its size. Bins are in the order of size, and a bitmap has a bit for every
  * bin that is not empty.
- *	- Payloads of 8 bytes: a bin per zone of 2^33 bytes of address space, because 31-bit links
- *	  are all that fits. Zones are in address order, so the first one that is not empty is
- *right.
- *	- 16 to 1024 bytes: a bin per size. All blocks of a bin being equal, the lowest address is
- *all that is ever asked for, so a bin is a pairing heap keyed by address: insertion and removal of
- *a leaf, by far the commonest cases, touch a constant number of blocks.
- *	- Above: 8 bins per doubling of size, each a treap ordered by size, then address.
+ *	- 8 and 16 bytes, the narrow sizes: for each a bin per zone of 2^33 bytes of address space,
+ *	  because 31-bit links are all that fits. Zones are in address order, so the first one that
+ *is not empty is right.
+ *	- 24 to 1024 bytes: a bin per size.
+ *	- Above: 8 bins per doubling of size.
+ * In the first two kinds all blocks of a bin are equal, and the lowest address is all that is ever
+ * asked for, so a bin is a pairing heap keyed by address: insertion, and removal of a leaf, by far
+ * the commonest cases, touch a constant number of blocks. The bins above are treaps ordered by
+ *size, then address.
  *
- * Cost: insertion O(1); removal and taking the best fit O(log n) amortised.
+ * Cost: insertion O(1) up to 1024 bytes; everything else O(log n), amortised.
  *
  * The links, drawn from the last 4 bytes of the header (block_meta.h calls them pad):
  *
- *	            pad (32)              payload word 0 (64)       payload word 1 (64)
- *	pending     1 | 0 | prev high 26  next 45 | prev low 19     unused
- *	8 bytes     0 | back 31           sibling 32 | child 32     none
- *	to 1024     0 | 0 | back high 7   child 45 | back low 19    sibling 45 | back middle 19
- *	above       0                     left                      right
+ *	           pad (32)              payload word 0 (64)       word 1       word 2
+ *	pending    1 | 0 | prev high 26  next 45 | prev low 19     -            -
+ *	narrow     0 | back 31           sibling 32 | child 32     -            -
+ *	to 1024    0                     child                     sibling      back
+ *	above      0                     left                      right        -
  *
  * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's
  *start, plus 1. Zero is no link.
@@ -38,6 +40,8 @@
  *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the
  *previous sibling, or for a first child to the parent, and is zero at the root I4 treaps keep T1
  *and T2 All of it is guarded by the lock of the heap that owns the index.
+ *
+ * The functions are here, not in index.c, because inlined into the heap's paths they cost half.
  */
 
 #pragma once
@@ -50,41 +54,440 @@
 #include "treap.h"
 
 #define INDEX_ZONE_SHIFT 33
-#define INDEX_ZONES 128 /* of 8 GiB: a heap of 8-byte grain spans at most 1 TiB */
+#define INDEX_ZONES 128 /* of 8 GiB: a heap with narrow blocks spans at most 1 TiB */
+#define INDEX_NARROW_MAX ((size_t)16)
 #define INDEX_EXACT_MAX ((size_t)1024)
-#define INDEX_EXACT_BINS (INDEX_EXACT_MAX / 8 - 1) /* 16, 24 ... 1024 */
 #define INDEX_SUBBINS_SHIFT 3
 #define INDEX_DOUBLINGS 39 /* 2^10 to 2^49 */
-#define INDEX_FIRST_TREAP (INDEX_ZONES + INDEX_EXACT_BINS)
+#define INDEX_FIRST_EXACT (2 * INDEX_ZONES)
+#define INDEX_FIRST_TREAP (INDEX_FIRST_EXACT + INDEX_EXACT_MAX / 8 - 2)
 #define INDEX_BINS (INDEX_FIRST_TREAP + (INDEX_DOUBLINGS << INDEX_SUBBINS_SHIFT))
 #define INDEX_WORDS ((INDEX_BINS + 63) / 64)
+
+#define INDEX_PAD_OFFSET (offsetof(struct block_meta, status) + sizeof(int))
+#define INDEX_PENDING 0x80000000u
+#define INDEX_LOW_BITS 19
+#define INDEX_LOW_MASK ((UINT64_C(1) << INDEX_LOW_BITS) - 1)
+#define INDEX_ZONE_MASK ((UINT64_C(1) << INDEX_ZONE_SHIFT) - 1)
+
+_Static_assert(offsetof(struct block_meta, size) == 0, "size is the header's first word");
+_Static_assert(INDEX_PAD_OFFSET + 4 == offsetof(struct block_meta, prev), "32 bits of padding");
+_Static_assert(sizeof(struct block_meta) == 32, "links are drawn for a 32-byte header");
+_Static_assert(INDEX_WORDS <= 31, "occupied_words has a bit for each word, and one to spare");
+_Static_assert(((UINT64_C(1) << INDEX_ZONE_SHIFT) >> 3) < (UINT64_C(1) << 31), "31-bit links");
 
 struct index {
 	uint64_t occupied[INDEX_WORDS]; /* I2 */
 	uint32_t occupied_words; /* bit w: occupied[w] is not zero */
-	uint32_t pending_count;
 	struct block_meta *pending; /* NULL or the newest */
-	uintptr_t base; /* zone 0 starts here; set before the first 8-byte block comes */
+	uintptr_t base; /* zone 0 starts here; set before the first narrow block comes */
 	union {
 		struct block_meta *block; /* pairing heaps: the root, lowest address of the bin */
 		struct treap_node *node; /* treaps */
 	} bin[INDEX_BINS];
 };
 
-/* Make b, free and unknown to the index, pending. */
-void index_defer(struct index *ix, struct block_meta *b);
+/* The bits behind the links. */
 
-/* Take the newest pending block out, or NULL. */
-struct block_meta *index_next_pending(struct index *ix);
+static inline uint32_t *index_pad(struct block_meta *b)
+{
+	return (uint32_t *)(void *)((char *)b + INDEX_PAD_OFFSET);
+}
+
+static inline uint64_t *index_word(struct block_meta *b)
+{
+	return (uint64_t *)(void *)(b + 1);
+}
+
+/* What a block of an exact bin has in its payload. */
+struct index_links {
+	struct block_meta *child; /* the first one */
+	struct block_meta *sibling; /* the next one */
+	struct block_meta *back; /* I3 */
+};
+
+static inline struct index_links *index_links(struct block_meta *b)
+{
+	return (struct index_links *)(void *)(b + 1);
+}
+
+static inline uintptr_t index_zone_start(const struct index *ix, const struct block_meta *b)
+{
+	return ix->base + (((uintptr_t)b - ix->base) & ~(uintptr_t)INDEX_ZONE_MASK);
+}
+
+/* What a 31-bit link in b leads to. */
+static inline struct block_meta *index_unpack(const struct index *ix, const struct block_meta *b,
+					      uint32_t link)
+{
+	if (!link)
+		return NULL;
+	return (struct block_meta *)(index_zone_start(ix, b) + ((uintptr_t)(link - 1) << 3));
+}
+
+static inline uint32_t index_pack(const struct index *ix, const struct block_meta *b)
+{
+	return b ? (uint32_t)((((uintptr_t)b - ix->base) & INDEX_ZONE_MASK) >> 3) + 1 : 0;
+}
+
+/* Pairing heaps. is_narrow is a constant in every caller, so each function has two copies. */
+
+static inline struct block_meta *index_child(const struct index *ix, struct block_meta *b,
+					     bool is_narrow)
+{
+	return is_narrow ? index_unpack(ix, b, (uint32_t)*index_word(b)) : index_links(b)->child;
+}
+
+static inline struct block_meta *index_sibling(const struct index *ix, struct block_meta *b,
+					       bool is_narrow)
+{
+	return is_narrow ? index_unpack(ix, b, (uint32_t)(*index_word(b) >> 32))
+			 : index_links(b)->sibling;
+}
+
+static inline struct block_meta *index_back(const struct index *ix, struct block_meta *b,
+					    bool is_narrow)
+{
+	return is_narrow ? index_unpack(ix, b, *index_pad(b)) : index_links(b)->back;
+}
+
+static inline void index_set_child(const struct index *ix, struct block_meta *b,
+				   struct block_meta *child, bool is_narrow)
+{
+	if (is_narrow)
+		*index_word(b) = (*index_word(b) >> 32 << 32) | index_pack(ix, child);
+	else
+		index_links(b)->child = child;
+}
+
+static inline void index_set_sibling(const struct index *ix, struct block_meta *b,
+				     struct block_meta *sibling, bool is_narrow)
+{
+	if (is_narrow)
+		*index_word(b) = (uint32_t)*index_word(b) | (uint64_t)index_pack(ix, sibling) << 32;
+	else
+		index_links(b)->sibling = sibling;
+}
+
+static inline void index_set_back(const struct index *ix, struct block_meta *b,
+				  struct block_meta *back, bool is_narrow)
+{
+	if (is_narrow)
+		*index_pad(b) = index_pack(ix, back);
+	else
+		index_links(b)->back = back;
+}
+
+/* Make the higher of two roots the first child of the lower, which is returned. */
+static inline struct block_meta *index_meld(const struct index *ix, struct block_meta *a,
+					    struct block_meta *b, bool is_narrow)
+{
+	struct block_meta *parent = a < b ? a : b, *child = a < b ? b : a;
+	struct block_meta *first = index_child(ix, parent, is_narrow);
+
+	index_set_sibling(ix, child, first, is_narrow);
+	index_set_back(ix, child, parent, is_narrow);
+	if (first)
+		index_set_back(ix, first, child, is_narrow);
+	index_set_child(ix, parent, child, is_narrow);
+	return parent;
+}
+
+/* Meld a list of siblings into one heap: in pairs from the left, then all from the right. */
+static inline struct block_meta *index_meld_siblings(const struct index *ix,
+						     struct block_meta *first, bool is_narrow)
+{
+	struct block_meta *pairs = NULL, *root = NULL, *next;
+
+	while (first) {
+		struct block_meta *second = index_sibling(ix, first, is_narrow);
+
+		next = NULL;
+		if (second) {
+			next = index_sibling(ix, second, is_narrow);
+			first = index_meld(ix, first, second, is_narrow);
+		}
+		index_set_sibling(ix, first, pairs, is_narrow);
+		pairs = first;
+		first = next;
+	}
+	for (; pairs; pairs = next) {
+		next = index_sibling(ix, pairs, is_narrow);
+		root = root ? index_meld(ix, root, pairs, is_narrow) : pairs;
+	}
+	if (root) {
+		index_set_sibling(ix, root, NULL, is_narrow);
+		index_set_back(ix, root, NULL, is_narrow);
+	}
+	return root;
+}
+
+static inline void index_heap_insert(const struct index *ix, struct block_meta **root,
+				     struct block_meta *b, bool is_narrow)
+{
+	if (is_narrow)
+		*index_word(b) = 0;
+	else
+		*index_links(b) = (struct index_links){0};
+	*root = *root ? index_meld(ix, *root, b, is_narrow) : b;
+}
+
+static inline bool index_heap_remove(const struct index *ix, struct block_meta **root,
+				     struct block_meta *b, bool is_narrow)
+{
+	struct block_meta *back, *sibling, *rest = index_child(ix, b, is_narrow);
+
+	if (rest)
+		rest = index_meld_siblings(ix, rest, is_narrow);
+	if (b == *root) {
+		*root = rest;
+		return true;
+	}
+	back = index_back(ix, b, is_narrow);
+	sibling = index_sibling(ix, b, is_narrow);
+	if (!back)
+		return false;
+	if (index_child(ix, back, is_narrow) == b)
+		index_set_child(ix, back, sibling, is_narrow);
+	else if (index_sibling(ix, back, is_narrow) == b)
+		index_set_sibling(ix, back, sibling, is_narrow);
+	else
+		return false;
+	if (sibling)
+		index_set_back(ix, sibling, back, is_narrow);
+	if (rest)
+		*root = index_meld(ix, *root, rest, is_narrow);
+	return true;
+}
+
+/* Bins. */
+
+static inline unsigned int index_treap_bin(size_t size)
+{
+	unsigned int log = 63 - (unsigned int)__builtin_clzll(size);
+	unsigned int sub = (unsigned int)(size >> (log - INDEX_SUBBINS_SHIFT));
+
+	sub &= (1u << INDEX_SUBBINS_SHIFT) - 1;
+	return (unsigned int)INDEX_FIRST_TREAP + ((log - 10) << INDEX_SUBBINS_SHIFT) + sub;
+}
+
+static inline unsigned int index_exact_bin(size_t size)
+{
+	return INDEX_FIRST_EXACT + (unsigned int)(size / 8) - 3;
+}
+
+static inline unsigned int index_narrow_bin(const struct index *ix, const struct block_meta *b)
+{
+	return (b->size > 8 ? INDEX_ZONES : 0) +
+	       (unsigned int)(((uintptr_t)b - ix->base) >> INDEX_ZONE_SHIFT);
+}
+
+static inline unsigned int index_bin_of(const struct index *ix, const struct block_meta *b)
+{
+	if (b->size > INDEX_EXACT_MAX)
+		return index_treap_bin(b->size);
+	return b->size > INDEX_NARROW_MAX ? index_exact_bin(b->size) : index_narrow_bin(ix, b);
+}
+
+/* The first bin that may have a block of at least size bytes, INDEX_EXACT_MAX at most. */
+static inline unsigned int index_first_bin(size_t size)
+{
+	if (size > INDEX_NARROW_MAX)
+		return index_exact_bin(size);
+	return size > 8 ? INDEX_ZONES : 0;
+}
+
+static inline void index_mark_occupied(struct index *ix, unsigned int bin)
+{
+	ix->occupied[bin / 64] |= UINT64_C(1) << (bin % 64);
+	ix->occupied_words |= 1u << (bin / 64);
+}
+
+static inline void index_mark_if_empty(struct index *ix, unsigned int bin)
+{
+	if (ix->bin[bin].block)
+		return;
+	ix->occupied[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
+	if (!ix->occupied[bin / 64])
+		ix->occupied_words &= ~(1u << (bin / 64));
+}
+
+/* The first bin from bin on that is not empty, or INDEX_BINS. */
+static inline unsigned int index_next_occupied(const struct index *ix, unsigned int bin)
+{
+	unsigned int w = bin / 64;
+	uint64_t bits;
+	uint32_t words;
+
+	if (bin >= INDEX_BINS)
+		return INDEX_BINS;
+	bits = ix->occupied[w] & (~UINT64_C(0) << (bin % 64));
+	if (!bits) {
+		words = ix->occupied_words & ~((2u << w) - 1);
+		if (!words)
+			return INDEX_BINS;
+		w = (unsigned int)__builtin_ctz(words);
+		bits = ix->occupied[w];
+	}
+	return w * 64 + (unsigned int)__builtin_ctzll(bits);
+}
+
+static inline struct treap_node *index_node(struct block_meta *b)
+{
+	return (struct treap_node *)(void *)(b + 1);
+}
+
+static inline struct block_meta *index_block(struct treap_node *n)
+{
+	return n ? (struct block_meta *)(void *)n - 1 : NULL;
+}
 
 /* Insert b, free and unknown to the index. */
-void index_insert(struct index *ix, struct block_meta *b);
+static inline void index_insert(struct index *ix, struct block_meta *b)
+{
+	unsigned int bin = index_bin_of(ix, b);
 
-/* Take b out, pending or indexed. False: its links are overwritten, the index may be damaged. */
-bool index_remove(struct index *ix, struct block_meta *b);
+	*index_pad(b) = 0;
+	if (bin >= INDEX_FIRST_TREAP)
+		treap_insert(&ix->bin[bin].node, index_node(b), true);
+	else if (bin >= INDEX_FIRST_EXACT)
+		index_heap_insert(ix, &ix->bin[bin].block, b, false);
+	else
+		index_heap_insert(ix, &ix->bin[bin].block, b, true);
+	index_mark_occupied(ix, bin);
+}
+
+static inline bool index_remove_indexed(struct index *ix, struct block_meta *b)
+{
+	unsigned int bin = index_bin_of(ix, b);
+	bool ok;
+
+	if (bin >= INDEX_FIRST_TREAP)
+		ok = treap_remove(&ix->bin[bin].node, index_node(b), true);
+	else if (bin >= INDEX_FIRST_EXACT)
+		ok = index_heap_remove(ix, &ix->bin[bin].block, b, false);
+	else
+		ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
+	index_mark_if_empty(ix, bin);
+	return ok;
+}
+
+static inline struct block_meta *index_take_first(struct index *ix, unsigned int bin)
+{
+	struct block_meta *b;
+
+	if (bin >= INDEX_FIRST_TREAP) {
+		b = index_block(treap_first(ix->bin[bin].node));
+		treap_remove(&ix->bin[bin].node, index_node(b), true);
+	} else {
+		b = ix->bin[bin].block;
+		ix->bin[bin].block =
+			bin >= INDEX_FIRST_EXACT
+				? index_meld_siblings(ix, index_child(ix, b, false), false)
+				: index_meld_siblings(ix, index_child(ix, b, true), true);
+	}
+	index_mark_if_empty(ix, bin);
+	return b;
+}
 
 /* Take out the smallest block of at least size bytes, the lowest one among equals; NULL if none. */
-struct block_meta *index_take(struct index *ix, size_t size);
+static inline struct block_meta *index_take(struct index *ix, size_t size)
+{
+	unsigned int bin;
+	struct block_meta *b;
+
+	if (size <= INDEX_EXACT_MAX) {
+		bin = index_next_occupied(ix, index_first_bin(size));
+	} else {
+		bin = index_treap_bin(size);
+		b = index_block(treap_first_of_size(ix->bin[bin].node, size));
+		if (b) {
+			index_remove_indexed(ix, b);
+			return b;
+		}
+		bin = index_next_occupied(ix, bin + 1);
+	}
+	return bin < INDEX_BINS ? index_take_first(ix, bin) : NULL;
+}
+
+/* The pending list. */
+
+static inline struct block_meta *index_from_units(uint64_t units)
+{
+	return (struct block_meta *)(uintptr_t)(units << 3);
+}
+
+static inline uint64_t index_to_units(const struct block_meta *b)
+{
+	return (uint64_t)(uintptr_t)b >> 3;
+}
+
+static inline struct block_meta *index_pending_next(struct block_meta *b)
+{
+	return index_from_units(*index_word(b) >> INDEX_LOW_BITS);
+}
+
+static inline struct block_meta *index_pending_prev(struct block_meta *b)
+{
+	uint64_t high = *index_pad(b) & ~INDEX_PENDING;
+
+	return index_from_units((*index_word(b) & INDEX_LOW_MASK) | high << INDEX_LOW_BITS);
+}
+
+static inline void index_set_pending(struct block_meta *b, struct block_meta *prev,
+				     struct block_meta *next)
+{
+	*index_word(b) =
+		index_to_units(next) << INDEX_LOW_BITS | (index_to_units(prev) & INDEX_LOW_MASK);
+	*index_pad(b) = INDEX_PENDING | (uint32_t)(index_to_units(prev) >> INDEX_LOW_BITS);
+}
+
+/* Make b, free and unknown to the index, pending. */
+static inline void index_defer(struct index *ix, struct block_meta *b)
+{
+	struct block_meta *next = ix->pending;
+
+	index_set_pending(b, NULL, next);
+	if (next)
+		index_set_pending(next, b, index_pending_next(next));
+	ix->pending = b;
+}
+
+/* Take the newest pending block out, or NULL. */
+static inline struct block_meta *index_next_pending(struct index *ix)
+{
+	struct block_meta *b = ix->pending, *next;
+
+	if (!b)
+		return NULL;
+	next = index_pending_next(b);
+	ix->pending = next;
+	if (next)
+		index_set_pending(next, NULL, index_pending_next(next));
+	return b;
+}
+
+static inline bool index_remove_pending(struct index *ix, struct block_meta *b)
+{
+	struct block_meta *prev = index_pending_prev(b), *next = index_pending_next(b);
+
+	if (prev ? index_pending_next(prev) != b : ix->pending != b)
+		return false;
+	if (prev)
+		index_set_pending(prev, index_pending_prev(prev), next);
+	else
+		ix->pending = next;
+	if (next)
+		index_set_pending(next, prev, index_pending_next(next));
+	return true;
+}
+
+/* Take b out, pending or indexed. False: its links are overwritten, the index may be damaged. */
+static inline bool index_remove(struct index *ix, struct block_meta *b)
+{
+	return *index_pad(b) & INDEX_PENDING ? index_remove_pending(ix, b)
+					     : index_remove_indexed(ix, b);
+}
 
 /*
  * Call visit for every indexed block of at least size bytes (above INDEX_EXACT_MAX), the bins of

@@ -36,23 +36,20 @@
 #define LIBC_FIRST_REGION MIB
 
 struct heap heaps[HEAP_COUNT] = {
-	[HEAP_COURSE] =
-		{
-			.lock = PTHREAD_MUTEX_INITIALIZER,
-			.uses_brk = true,
-			.grain = COURSE_GRAIN,
-			.threshold = MMAP_THRESHOLD,
-		},
-	[HEAP_LIBC] =
-		{
-			.lock = PTHREAD_MUTEX_INITIALIZER,
-			.grain = HEAP_ALIGN,
-		.min_size = LIBC_MIN_SIZE,
-		.regions = heaps[HEAP_LIBC].first_regions,
-		.region_room = FIRST_REGIONS,
-			.threshold = MMAP_THRESHOLD,
-			.trim_threshold = MMAP_THRESHOLD,
-		},
+	[HEAP_COURSE] = {.lock = PTHREAD_MUTEX_INITIALIZER,
+			 .uses_brk = true,
+			 .grain = COURSE_GRAIN,
+			 .min_size = COURSE_GRAIN,
+			 .regions = heaps[HEAP_COURSE].first_regions,
+			 .region_room = FIRST_REGIONS,
+			 .threshold = MMAP_THRESHOLD},
+	[HEAP_LIBC] = {.lock = PTHREAD_MUTEX_INITIALIZER,
+		       .grain = HEAP_ALIGN,
+		       .min_size = LIBC_MIN_SIZE,
+		       .regions = heaps[HEAP_LIBC].first_regions,
+		       .region_room = FIRST_REGIONS,
+		       .threshold = MMAP_THRESHOLD,
+		       .trim_threshold = MMAP_THRESHOLD},
 };
 
 _Atomic(uint64_t) heap_secret;
@@ -133,8 +130,8 @@ bool heap_is_linked(const struct heap *h, const struct region *r, const struct b
 }
 
 /* Anything but a live heap block: a mapped one, perhaps a free one, or a fault. */
-static __attribute__((noinline)) struct block_meta *
-block_of_slow(struct heap *h, const char *call, void *p, bool may_be_free)
+static __attribute__((noinline)) struct block_meta *block_of_slow(struct heap *h, const char *call,
+								  void *p, bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = heap_find_region(h, b);
@@ -164,6 +161,18 @@ struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool
 	if (r && b->status == STATUS_ALLOC && is_sealed(b) && b->next == expected_next(h, r, b))
 		return b;
 	return block_of_slow(h, call, p, may_be_free);
+}
+
+/* A block that is about to come out of the index is as it went in, or the process ends. */
+static void require_free(struct heap *h, const struct block_meta *b)
+{
+	const struct region *r;
+
+	if (b->status == STATUS_FREE && (const char *)b->next == block_end(b))
+		return;
+	r = heap_find_region(h, b);
+	if (b->status != STATUS_FREE || !r || block_end(b) != r->end)
+		heap_corrupted(h, b);
 }
 
 /* List surgery. */
