@@ -22,7 +22,6 @@ cd "${0%/*}" || exit 1
 here=$PWD
 bin=$here/../bin/bench
 out=$here/../out
-library=$(cd "${SRC_PATH:-../../src}" && pwd)/libosmem.so
 rounds=${ROUNDS:-5}
 wanted=$*
 mkdir -p "$out"
@@ -31,13 +30,20 @@ skipped=$out/bench.skipped
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
+# A copy, so that a build that begins meanwhile is not measured.
+library=$scratch/libosmem.so
+cp "${SRC_PATH:-../../src}/libosmem.so" "$library"
+if [ -n "$(LD_PRELOAD=$library true 2>&1)" ]; then
+	echo "bench.sh: libosmem.so cannot be preloaded" >&2
+	exit 1
+fi
 
 # is_wanted BENCH [WORKLOAD]
 is_wanted() {
 	[ -z "$wanted" ] && return 0
-	for name in $wanted; do
-		[ "$name" = "$1" ] && return 0
-		[ "$name" = "${2-}" ] && return 0
+	for want in $wanted; do
+		[ "$want" = "$1" ] && return 0
+		[ "$want" = "${2-}" ] && return 0
 	done
 	return 1
 }
@@ -74,8 +80,8 @@ run() {
 }
 
 bench_pairs() {
-	ln -sf "$bin/replace" "$scratch/pairs.glibc"
-	ln -sf "$bin/replace.osmem" "$scratch/pairs.osmem"
+	cp "$bin/replace" "$scratch/pairs.glibc"
+	cp "$bin/replace.osmem" "$scratch/pairs.osmem"
 	for live in 100 1000 10000 100000 1000000; do
 		is_wanted pairs "pairs-$live" || continue
 		run -v ns -m x3 pairs "pairs-$live" glibc osmem -- \
