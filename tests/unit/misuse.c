@@ -1,0 +1,810 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Pointers that are no live payloads: every call that takes a pointer must name the call, the
+ * pointer and what is wrong with it in one line, and abort. Each case runs over both families,
+ * os_* and the C library's names, and over every call of the family.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "block_meta.h"
+#include "harness.h"
+#include "osmem.h"
+
+#define META sizeof(struct block_meta)
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define LARGE ((size_t)1 << 20) /* mapped in both families */
+
+#define OVERWRITTEN "the header of this block is overwritten"
+#define OVERWRITTEN_BEHIND "the header of the block behind this one is overwritten"
+#define ALREADY_FREE "this block is already free"
+#define FOREIGN "not a block of this allocator"
+
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
+
+/* The calls. */
+
+static void call_realloc(void *p)
+{
+	free(realloc(p, 50));
+}
+
+static void call_realloc_zero(void *p)
+{
+	free(realloc(p, 0));
+}
+
+static void call_reallocarray(void *p)
+{
+	free(reallocarray(p, 10, 5));
+}
+
+static void call_usable_size(void *p)
+{
+	malloc_usable_size(p);
+}
+
+static void call_free_sized(void *p)
+{
+	free_sized(p, 50);
+}
+
+static void call_free_aligned_sized(void *p)
+{
+	free_aligned_sized(p, 16, 50);
+}
+
+static void call_os_realloc(void *p)
+{
+	os_free(os_realloc(p, 50));
+}
+
+static void call_os_realloc_zero(void *p)
+{
+	os_free(os_realloc(p, 0));
+}
+
+struct call {
+	const char *name; /* as the message gives it */
+	void (*run)(void *p);
+	bool allows_free; /* rule 16 */
+};
+
+struct family {
+	const char *allocator; /* as messages give it */
+	size_t grain;
+	void *(*alloc)(size_t size);
+	void (*free)(void *p);
+	void *(*realloc)(void *p, size_t size);
+	const struct call *calls; /* up to one without a name */
+};
+
+static const struct call course_calls[] = {
+	{.name = "os_free", .run = os_free},
+	{.name = "os_realloc", .run = call_os_realloc, .allows_free = true},
+	{.name = "os_realloc", .run = call_os_realloc_zero, .allows_free = true},
+	{.name = NULL},
+};
+
+static const struct call libc_calls[] = {
+	{.name = "free", .run = free},
+	{.name = "realloc", .run = call_realloc},
+	{.name = "realloc", .run = call_realloc_zero},
+	{.name = "realloc", .run = call_reallocarray},
+	{.name = "malloc_usable_size", .run = call_usable_size},
+	{.name = "free_sized", .run = call_free_sized},
+	{.name = "free_aligned_sized", .run = call_free_aligned_sized},
+	{.name = NULL},
+};
+
+static const struct family course = {
+	.allocator = "os_malloc",
+	.grain = 8,
+	.alloc = os_malloc,
+	.free = os_free,
+	.realloc = os_realloc,
+	.calls = course_calls,
+};
+
+static const struct family libc = {
+	.allocator = "malloc",
+	.grain = 16,
+	.alloc = malloc,
+	.free = free,
+	.realloc = realloc,
+	.calls = libc_calls,
+};
+
+/* A case over both families. */
+#define TEST_BOTH(fn)                                                                              \
+	static void fn(const struct family *f);                                                    \
+	TEST(fn##_os)                                                                              \
+	{                                                                                          \
+		fn(&course);                                                                       \
+	}                                                                                          \
+	TEST(fn##_libc)                                                                            \
+	{                                                                                          \
+		fn(&libc);                                                                         \
+	}                                                                                          \
+	static void fn(const struct family *f)
+
+/* Expectations. */
+
+struct attempt {
+	const struct call *call;
+	void *p;
+};
+
+static void attempt(void *arg)
+{
+	const struct attempt *a = arg;
+
+	a->call->run(a->p);
+}
+
+static void expect_line(const struct call *call, void *p, const char *what)
+{
+	struct attempt a = {.call = call, .p = p};
+	char line[512];
+
+	snprintf(line, sizeof(line), "osmem: %s(0x%lx): %s", call->name,
+		 (unsigned long)(uintptr_t)p, what);
+	EXPECT_ABORT(attempt, &a, line);
+}
+
+/* Every call of the family but, where p is a free block, those that rule 16 allows. */
+static void expect_all(const struct family *f, void *p, bool is_free, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void expect_all(const struct family *f, void *p, bool is_free, const char *fmt, ...)
+{
+	char what[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	for (const struct call *call = f->calls; call->name; call++)
+		if (!is_free || !call->allows_free)
+			expect_line(call, p, what);
+}
+
+static void expect_free(const struct family *f, void *p)
+{
+	expect_all(f, p, true, ALREADY_FREE);
+}
+
+static void expect_inside(const struct family *f, void *p, const char *kind, void *payload,
+			  size_t size)
+{
+	expect_all(f, p, false, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+		   kind, (unsigned long)size, (unsigned long)(uintptr_t)payload);
+}
+
+/* A live block's header. */
+static struct block_meta *header(void *p)
+{
+	return (struct block_meta *)p - 1;
+}
+
+/* n live blocks of size bytes in a row, and one behind them. */
+static void alloc_row(const struct family *f, char **p, size_t n, size_t size)
+{
+	for (size_t i = 0; i < n; i++) {
+		p[i] = f->alloc(size);
+		CHECK(p[i]);
+		CHECK(i == 0 || p[i] == p[i - 1] + size + META);
+	}
+	CHECK(f->alloc(size) == p[n - 1] + size + META);
+}
+
+/* The harness itself. */
+
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void abort_silently(void *arg)
+{
+	(void)arg;
+	abort();
+}
+
+static void abort_with_line(void *arg)
+{
+	(void)arg;
+	fputs("another line\n", stderr);
+	abort();
+}
+
+struct expectation {
+	void (*body)(void *arg);
+	const char *want;
+};
+
+static void expect(void *arg)
+{
+	const struct expectation *e = arg;
+
+	EXPECT_ABORT(e->body, NULL, e->want);
+}
+
+/* A harness that passes everything would prove nothing. The reasons go where they do not count. */
+TEST(expect_abort_can_fail)
+{
+	static const struct expectation wrong[] = {
+		{.body = do_nothing, .want = ""},
+		{.body = abort_silently, .want = ""},
+		{.body = abort_with_line, .want = "a line"},
+	};
+	struct expectation right = {.body = abort_with_line, .want = "another line"};
+	char err[256];
+
+	EXPECT_ABORT(abort_with_line, NULL, "another line");
+	CHECK(test_in_child(expect, &right, err, sizeof(err)) == 0);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		struct expectation e = wrong[i];
+		int status = test_in_child(expect, &e, err, sizeof(err));
+
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+	}
+}
+
+/* Double free. */
+
+TEST_BOTH(double_free_at_once)
+{
+	char *p = f->alloc(100), *guard = f->alloc(100);
+
+	CHECK(p && guard);
+	f->free(p);
+	expect_free(f, p);
+	f->free(guard);
+	expect_free(f, guard);
+}
+
+TEST_BOTH(double_free_of_the_last_block)
+{
+	char *p = f->alloc(100);
+
+	f->free(p);
+	expect_free(f, p);
+}
+
+TEST_BOTH(double_free_after_others)
+{
+	char *p[9];
+
+	alloc_row(f, p, COUNT_OF(p), 112);
+	for (size_t i = 0; i < COUNT_OF(p); i += 2)
+		f->free(p[i]);
+	for (size_t i = 0; i < COUNT_OF(p); i += 2)
+		expect_free(f, p[i]);
+}
+
+TEST_BOTH(double_free_after_a_search)
+{
+	static const size_t sizes[] = {16, 48, 1024, 1040, 20000};
+
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		char *p[3];
+
+		alloc_row(f, p, 3, sizes[i]);
+		f->free(p[1]);
+		CHECK(f->alloc(30000));
+		expect_free(f, p[1]);
+		CHECK(f->alloc(sizes[i]) == p[1]);
+	}
+}
+
+TEST_BOTH(double_free_after_coalescing)
+{
+	static const unsigned char orders[][3] = {
+		{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0},
+	};
+	char *p[3];
+
+	for (size_t i = 0; i < COUNT_OF(orders); i++) {
+		alloc_row(f, p, 3, 112);
+		for (int j = 0; j < 3; j++)
+			f->free(p[orders[i][j]]);
+		CHECK(f->alloc(40000));
+		expect_free(f, p[0]);
+		expect_inside(f, p[1], "a free one", p[0], 3 * 112 + 2 * META);
+		expect_inside(f, p[2], "a free one", p[0], 3 * 112 + 2 * META);
+		CHECK(f->alloc(3 * 112 + 2 * META) == p[0]);
+	}
+}
+
+TEST_BOTH(double_free_after_reuse_by_a_larger_block)
+{
+	char *p[2], *q;
+
+	alloc_row(f, p, 2, 112);
+	f->free(p[0]);
+	f->free(p[1]);
+	q = f->alloc(2 * 112 + META);
+	CHECK(q == p[0]);
+	expect_inside(f, p[1], "one", q, 2 * 112 + META);
+}
+
+TEST_BOTH(double_free_of_a_block_that_moved)
+{
+	char *p[2], *q;
+
+	alloc_row(f, p, 2, 112);
+	q = f->realloc(p[0], 5000);
+	CHECK(q && q != p[0]);
+	expect_free(f, p[0]);
+}
+
+TEST_BOTH(double_free_of_a_block_grown_over)
+{
+	char *p[2];
+
+	alloc_row(f, p, 2, 112);
+	f->free(p[1]);
+	CHECK(f->realloc(p[0], 2 * 112 + META) == p[0]);
+	expect_inside(f, p[1], "one", p[0], 2 * 112 + META);
+}
+
+TEST_BOTH(double_free_of_a_mapped_block)
+{
+	char *p = f->alloc(LARGE), *q = f->alloc(LARGE);
+
+	CHECK(p && q);
+	f->free(p);
+	expect_all(f, p, false, FOREIGN);
+	f->free(q);
+	expect_all(f, q, false, FOREIGN);
+}
+
+/* Rule 16. */
+
+TEST(realloc_of_a_free_block_changes_nothing)
+{
+	static const size_t sizes[] = {1, 100, 112, 5000, LARGE, SIZE_MAX};
+	char copy[112 + META], *p[3];
+
+	alloc_row(&course, p, 3, 112);
+	memset(p[1], 'x', 112);
+	os_free(p[1]);
+	memcpy(copy, header(p[1]), sizeof(copy));
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		errno = 0;
+		CHECK(os_realloc(p[1], sizes[i]) == NULL);
+		CHECK(errno == 0);
+		CHECK(memcmp(copy, header(p[1]), sizeof(copy)) == 0);
+	}
+	CHECK(os_realloc(p[1], 0) == NULL);
+	CHECK(os_malloc(112) == p[1]);
+}
+
+/* Pointers into blocks. */
+
+TEST_BOTH(interior)
+{
+	char *p = f->alloc(400), *guard = f->alloc(16);
+
+	CHECK(p && guard);
+	for (size_t i = f->grain; i < 400; i += f->grain)
+		expect_inside(f, p + i, "one", p, 400);
+}
+
+TEST_BOTH(interior_of_a_free_block)
+{
+	char *p = f->alloc(160), *guard = f->alloc(16);
+
+	CHECK(p && guard);
+	f->free(p);
+	for (size_t i = f->grain; i < 160; i += f->grain)
+		expect_inside(f, p + i, "a free one", p, 160);
+}
+
+TEST_BOTH(interior_unaligned)
+{
+	char *p = f->alloc(400), *large = f->alloc(LARGE);
+
+	for (size_t i = 1; i < 3 * f->grain; i++) {
+		if (i % f->grain == 0)
+			continue;
+		expect_all(f, p + i, false, "not a block: not aligned to %lu bytes",
+			   (unsigned long)f->grain);
+		expect_all(f, large + i, false, "not a block: not aligned to %lu bytes",
+			   (unsigned long)f->grain);
+	}
+}
+
+TEST_BOTH(interior_of_a_mapped_block)
+{
+	char *p = f->alloc(LARGE);
+
+	for (size_t i = 16; i < LARGE; i *= 2)
+		expect_all(f, p + i, false, FOREIGN);
+	expect_all(f, p - META, false, FOREIGN);
+}
+
+/* A payload made to look like a block, down to the bytes of a true header. */
+TEST_BOTH(interior_with_a_copied_header)
+{
+	char *p[3], *fake;
+
+	alloc_row(f, p, 3, 400);
+	fake = p[1] + 2 * META;
+	memcpy(header(fake), header(p[1]), META);
+	expect_inside(f, fake, "one", p[1], 400);
+	header(fake)->size = 400 - 2 * META;
+	header(fake)->prev = header(p[1]);
+	expect_inside(f, fake, "one", p[1], 400);
+	header(fake)->status = STATUS_MAPPED;
+	expect_inside(f, fake, "one", p[1], 400);
+	header(fake)->status = STATUS_FREE;
+	expect_inside(f, fake, "one", p[1], 400);
+}
+
+/* Around the end of the heap's memory; the payload of the last block may be the last page. */
+static void expect_past_the_end(char *p, char *end)
+{
+	for (long i = 3 * (long)META; i >= 0; i -= 8)
+		expect_inside(&course, end - i, "a free one", p, (size_t)(end - p));
+	for (size_t i = 8; i < META; i += 8)
+		expect_inside(&course, end + i, "a free one", p, (size_t)(end - p));
+	for (size_t i = META; i <= 4 * META; i += 8)
+		expect_all(&course, end + i, false, FOREIGN);
+}
+
+TEST(past_the_end_os)
+{
+	char *p = os_malloc(100), *rest, *end;
+
+	CHECK(p);
+	rest = p + 104 + META;
+	end = p - META + ((size_t)128 << 10);
+	expect_past_the_end(rest, end);
+	memset(p, STATUS_ALLOC, 104);
+	CHECK(os_malloc((size_t)(end - rest)) ==
+	      rest); /* all of it, filled with what may mislead */
+	memset(rest, STATUS_ALLOC, (size_t)(end - rest));
+	for (size_t i = 8; i < META; i += 8)
+		expect_inside(&course, end + i, "one", rest, (size_t)(end - rest));
+}
+
+/* Above 1 MiB the break is raised ahead of need; what is there is not a block yet. */
+TEST(past_the_end_of_a_large_heap_os)
+{
+	char *p = NULL;
+
+	for (int i = 0; i < 20; i++)
+		p = os_malloc(100000);
+	CHECK(p);
+	for (size_t i = 8; i < META; i += 8)
+		expect_inside(&course, p + 100000 + i, "one", p, 100000);
+	for (size_t i = META; i <= 4 * META; i += 8)
+		expect_all(&course, p + 100000 + i, false, FOREIGN);
+}
+
+/* Other memory. */
+
+static char static_buffer[256] __attribute__((aligned(64)));
+static const char constant_buffer[256] __attribute__((aligned(64)));
+
+TEST_BOTH(stack_and_static)
+{
+	char stack_buffer[256] __attribute__((aligned(64)));
+
+	f->free(f->alloc(10));
+	memset(stack_buffer, 1, sizeof(stack_buffer));
+	expect_all(f, stack_buffer + 64, false, FOREIGN);
+	expect_all(f, static_buffer + 64, false, FOREIGN);
+	expect_all(f, (void *)((uintptr_t)constant_buffer + 64), false, FOREIGN);
+}
+
+TEST_BOTH(before_the_first_allocation)
+{
+	expect_all(f, static_buffer + 64, false, FOREIGN);
+	expect_all(f, static_buffer + 1, false, "not a block: not aligned to %lu bytes",
+		   (unsigned long)f->grain);
+}
+
+TEST_BOTH(small_and_huge_integers)
+{
+	static const uintptr_t values[] = {
+		16,
+		32,
+		48,
+		4096,
+		65536,
+		(uintptr_t)1 << 32,
+		(uintptr_t)1 << 47,
+		(uintptr_t)1 << 63,
+		UINTPTR_MAX - 4095,
+		UINTPTR_MAX - 63,
+		UINTPTR_MAX - 31,
+		UINTPTR_MAX - 15,
+	};
+
+	for (int round = 0; round < 2; round++) {
+		for (size_t i = 0; i < COUNT_OF(values); i++)
+			expect_all(f, (void *)values[i], false, FOREIGN);
+		CHECK(f->alloc(100) && f->alloc(LARGE));
+	}
+	expect_all(f, (void *)1, false, "not a block: not aligned to %lu bytes",
+		   (unsigned long)f->grain);
+	expect_all(f, (void *)UINTPTR_MAX, false, "not a block: not aligned to %lu bytes",
+		   (unsigned long)f->grain);
+}
+
+TEST_BOTH(unmapped_and_protected)
+{
+	char *p = mmap(NULL, LARGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	CHECK(f->alloc(100));
+	expect_all(f, p + 64, false, FOREIGN);
+	expect_all(f, p, false, FOREIGN);
+	CHECK(munmap(p, LARGE) == 0);
+	expect_all(f, p + 64, false, FOREIGN);
+	expect_all(f, p, false, FOREIGN);
+}
+
+TEST_BOTH(code)
+{
+	uintptr_t function = (uintptr_t)(void *)do_nothing;
+
+	CHECK(f->alloc(100));
+	expect_all(f, (void *)(function & ~(uintptr_t)15), false, FOREIGN);
+}
+
+/* One family's blocks in the other's hands. */
+
+static void expect_strange(const struct family *f, const struct family *other, void *p)
+{
+	expect_all(f, p, false, "a block of %s, not of %s", other->allocator, f->allocator);
+}
+
+TEST_BOTH(mixed_families)
+{
+	const struct family *other = f == &course ? &libc : &course;
+	char *p = other->alloc(100), *q = other->alloc(LARGE), *unaligned;
+
+	CHECK(f->alloc(100));
+	if ((uintptr_t)p % 16) /* os_malloc promises 8 */
+		p = other->alloc(104);
+	expect_strange(f, other, p);
+	expect_strange(f, other, q);
+	other->free(p);
+	expect_strange(f, other, p);
+	unaligned = other->alloc(104);
+	if ((uintptr_t)unaligned % 16 == 0)
+		unaligned = other->alloc(104);
+	if ((uintptr_t)unaligned % 16)
+		expect_all(f, unaligned, false, "not a block: not aligned to 16 bytes");
+}
+
+/* Headers overwritten from the block before. The damage is done in the child that is to die. */
+
+struct damage {
+	const struct call *call;
+	const struct family *family;
+	void *p; /* for the call; NULL: allocate instead */
+	char *at;
+	size_t size;
+	int fill;
+};
+
+static void damage_then_call(void *arg)
+{
+	const struct damage *d = arg;
+
+	memset(d->at, d->fill, d->size);
+	if (d->p)
+		d->call->run(d->p);
+	else
+		for (size_t size = 8; size < 2048; size += 8)
+			d->family->alloc(size);
+}
+
+/* Every call of the family with p, after the damage; all name p. */
+static void expect_damaged(const struct damage *damage, const char *what)
+{
+	for (const struct call *call = damage->family->calls; call->name; call++) {
+		struct damage d = *damage;
+		char line[512];
+
+		d.call = call;
+		snprintf(line, sizeof(line), "osmem: %s(0x%lx): %s", call->name,
+			 (unsigned long)(uintptr_t)d.p, what);
+		EXPECT_ABORT(damage_then_call, &d, line);
+	}
+}
+
+/* Some search after the damage finds it in the free block victim. */
+static void expect_found_by_search(const struct damage *damage, char *victim)
+{
+	struct damage d = *damage;
+	char line[512];
+
+	d.p = NULL;
+	snprintf(line, sizeof(line),
+		 "osmem: heap(0x%lx): the header of this block, or free memory in it, is "
+		 "overwritten",
+		 (unsigned long)(uintptr_t)victim);
+	EXPECT_ABORT(damage_then_call, &d, line);
+}
+
+static const size_t overflows[] = {1, 2, 4, 8, 12, 13, 16, 17, 24, 32};
+static const int fills[] = {0xa5, 0x00, 0x01, 0x40, 0xff};
+
+/* check(damage) for each overflow of p. */
+static void each_overflow(const struct family *f, char *p, size_t size,
+			  void (*check)(struct damage *d, void *arg), void *arg)
+{
+	for (size_t i = 0; i < COUNT_OF(overflows); i++) {
+		for (size_t j = 0; j < COUNT_OF(fills); j++) {
+			struct damage d = {.family = f,
+					   .at = p + size,
+					   .size = overflows[i],
+					   .fill = fills[j]};
+
+			check(&d, arg);
+		}
+	}
+}
+
+static void check_victim(struct damage *d, void *arg)
+{
+	d->p = arg;
+	expect_damaged(d, OVERWRITTEN);
+}
+
+static void check_predecessor(struct damage *d, void *arg)
+{
+	d->p = arg;
+	expect_damaged(d, OVERWRITTEN_BEHIND);
+}
+
+TEST_BOTH(overflow_found_when_the_victim_is_freed)
+{
+	char *p[3];
+
+	alloc_row(f, p, 3, 0x170);
+	each_overflow(f, p[0], 0x170, check_victim, p[1]);
+}
+
+TEST_BOTH(overflow_found_when_its_origin_is_freed)
+{
+	char *p[3];
+
+	alloc_row(f, p, 3, 0x170);
+	each_overflow(f, p[0], 0x170, check_predecessor, p[0]);
+}
+
+TEST_BOTH(overflow_into_a_free_block_found_when_its_origin_is_freed)
+{
+	char *p[3];
+
+	alloc_row(f, p, 3, 0x170);
+	f->free(p[1]);
+	each_overflow(f, p[0], 0x170, check_predecessor, p[0]);
+}
+
+TEST_BOTH(overflow_into_the_last_block)
+{
+	char *p = f->alloc(0x170), *q = f->alloc(0x170);
+
+	CHECK(q == p + 0x170 + META);
+	each_overflow(f, p, 0x170, check_victim, q);
+	each_overflow(f, p, 0x170, check_predecessor, p);
+}
+
+static void check_search(struct damage *d, void *arg)
+{
+	expect_found_by_search(d, arg);
+}
+
+TEST_BOTH(overflow_into_a_pending_block_found_by_the_next_search)
+{
+	char *p[3];
+
+	alloc_row(f, p, 3, 0x170);
+	f->free(p[1]);
+	each_overflow(f, p[0], 0x170, check_search, p[1]);
+}
+
+TEST_BOTH(overflow_into_an_indexed_block_found_by_a_search)
+{
+	static const size_t sizes[] = {16, 0x170, 0x1170};
+
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		char *p[3];
+
+		alloc_row(f, p, 3, sizes[i]);
+		f->free(p[1]);
+		CHECK(f->alloc(sizes[i] + 2048));
+		each_overflow(f, p[0], sizes[i], check_search, p[1]);
+		CHECK(f->alloc(sizes[i]) == p[1]);
+	}
+}
+
+/* The free rest at the end of the heap. */
+TEST(overflow_into_the_free_end_os)
+{
+	char *p = os_malloc(0x170);
+
+	CHECK(p);
+	each_overflow(&course, p, 0x170, check_search, p + 0x170 + META);
+}
+
+/* One field of the header at a time, as a stray write would. */
+TEST_BOTH(stray_write_into_a_header)
+{
+	char *p[3];
+
+	alloc_row(f, p, 3, 0x170);
+	for (size_t at = 0; at < META; at += 4) {
+		struct damage d = {.family = f,
+				   .p = p[1],
+				   .at = (char *)header(p[1]) + at,
+				   .size = 4,
+				   .fill = 0xa5};
+
+		expect_damaged(&d, OVERWRITTEN);
+		d.p = p[0];
+		if (at < offsetof(struct block_meta, next))
+			expect_damaged(&d, OVERWRITTEN_BEHIND);
+	}
+}
+
+TEST_BOTH(stray_write_into_the_header_of_a_mapped_block)
+{
+	char *p = f->alloc(LARGE);
+
+	for (size_t at = 0; at < offsetof(struct block_meta, prev); at += 4) {
+		struct damage d = {
+			.family = f, .p = p, .at = (char *)header(p) + at, .size = 4, .fill = 0xa5};
+
+		expect_damaged(&d, OVERWRITTEN);
+	}
+}
+
+TEST_BOTH(underflow_of_a_mapped_block)
+{
+	char *p = f->alloc(LARGE);
+	struct damage d = {.family = f, .p = p, .at = (char *)header(p), .size = META};
+
+	for (size_t i = 0; i < COUNT_OF(fills); i++) {
+		d.fill = fills[i];
+		expect_damaged(&d, OVERWRITTEN);
+	}
+}
+
+/* Nothing above leaves traces in a sound heap: right calls are still right after wrong ones. */
+TEST_BOTH(sound_use_is_not_reported)
+{
+	char *p[64];
+
+	for (int round = 0; round < 50; round++) {
+		for (size_t i = 0; i < COUNT_OF(p); i++) {
+			size_t size = (i * 37 + (size_t)round * 101) % 3000 + 1;
+
+			p[i] = f->alloc(i % 16 ? size : LARGE);
+			memset(p[i], 0xa5, size);
+		}
+		for (size_t i = 0; i < COUNT_OF(p); i++)
+			p[i] = f->realloc(p[i], i * 50 + 1);
+		for (size_t i = 0; i < COUNT_OF(p); i++)
+			f->free(p[(i * 29) % COUNT_OF(p)]);
+	}
+}
