@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * heap_check() and index_check() against heaps that are broken on purpose: each invariant by its
+ * number. Every test puts back what it broke, and the check is content again.
+ */
+
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "heap_core.h"
+#include "osmem.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static void expect_fault(const char *number)
+{
+	const char *fault = heap_check();
+
+	CHECK_MSG(fault && strncmp(fault, number, strlen(number)) == 0, "expected %s, not %s",
+		  number, fault ? fault : "no fault");
+}
+
+static void expect_sound(void)
+{
+	const char *fault = heap_check();
+
+	CHECK_MSG(!fault, "%s", fault);
+}
+
+/* Write value over size bytes at at: the checker names number. Then put back what was there. */
+static void break_bytes(void *at, const void *value, size_t size, const char *number)
+{
+	char saved[64];
+
+	CHECK(size <= sizeof(saved));
+	expect_sound();
+	memcpy(saved, at, size);
+	memcpy(at, value, size);
+	expect_fault(number);
+	memcpy(at, saved, size);
+	expect_sound();
+}
+
+static void break_size(size_t *at, size_t value, const char *number)
+{
+	break_bytes(at, &value, sizeof(value), number);
+}
+
+static void break_status(int *at, int value, const char *number)
+{
+	break_bytes(at, &value, sizeof(value), number);
+}
+
+static void break_pointer(void *at, const void *value, const char *number)
+{
+	break_bytes(at, &value, sizeof(value), number);
+}
+
+/* The bytes behind status: seal of a live block, links of a free one. */
+static int *pad(struct block_meta *b)
+{
+	return &b->status + 1;
+}
+
+/* Both heaps with live, free and pending blocks, two regions and mapped blocks. */
+
+#define ROW 8
+
+static struct block_meta *course_row[ROW], *libc_row[ROW]; /* odd ones are free */
+static struct block_meta *course_mapped[3], *libc_mapped[3];
+
+static struct block_meta *header(void *p)
+{
+	CHECK(p);
+	return (struct block_meta *)p - 1;
+}
+
+static void set_up(void)
+{
+	for (size_t i = 0; i < ROW; i++) {
+		course_row[i] = header(os_malloc(64));
+		libc_row[i] = header(malloc(64));
+	}
+	for (size_t i = 0; i < COUNT_OF(course_mapped); i++) {
+		course_mapped[i] = header(os_malloc(MIB));
+		libc_mapped[i] = header(malloc(MIB));
+	}
+	for (size_t i = 1; i < ROW; i += 2) {
+		os_free(course_row[i] + 1);
+		free(libc_row[i] + 1);
+	}
+	expect_sound();
+}
+
+/* Settle both heaps: no block is pending any more. */
+static void settle(void)
+{
+	heap_settle(&heaps[HEAP_COURSE]);
+	heap_settle(&heaps[HEAP_LIBC]);
+	expect_sound();
+}
+
+static void add_course_region(void)
+{
+	CHECK(sbrk(64) != (void *)-1);
+	CHECK(os_malloc(100000) && os_malloc(100000));
+	CHECK(heaps[HEAP_COURSE].region_count == 2);
+	expect_sound();
+}
+
+TEST(empty_heaps_are_sound)
+{
+	expect_sound();
+}
+
+TEST(h1_sizes)
+{
+	set_up();
+	for (size_t i = 0; i < ROW; i++) {
+		break_size(&course_row[i]->size, 60, "H1");
+		break_size(&course_row[i]->size, 0, "H1");
+		break_size(&course_row[i]->size, MIB, "H1");
+		break_size(&course_row[i]->size, SIZE_MAX - 7, "H1");
+		break_size(&libc_row[i]->size, 72, "H1");
+		break_size(&libc_row[i]->size, SIZE_MAX - 15, "H1");
+	}
+}
+
+TEST(h2_links)
+{
+	set_up();
+	for (size_t i = 1; i < ROW - 1; i++) {
+		break_pointer(&course_row[i]->prev, course_row[i + 1], "H2");
+		break_pointer(&course_row[i]->next, course_row[0], "H2");
+		break_pointer(&libc_row[i]->prev, NULL, "H2");
+		break_pointer(&libc_row[i]->next, NULL, "H2");
+	}
+}
+
+TEST(h3_status_and_seal)
+{
+	set_up();
+	for (size_t i = 0; i < ROW; i++) {
+		break_status(&course_row[i]->status, 3, "H3");
+		break_status(&libc_row[i]->status, STATUS_MAPPED, "H3");
+	}
+	break_status(&course_row[1]->status, STATUS_ALLOC, "H3");
+	for (size_t i = 0; i < ROW; i += 2) {
+		break_status(pad(course_row[i]), 0, "H3");
+		break_status(pad(libc_row[i]), 0, "H3");
+	}
+}
+
+TEST(h3_mapped)
+{
+	set_up();
+	for (size_t i = 0; i < COUNT_OF(course_mapped); i++) {
+		break_size(&course_mapped[i]->size, 2 * MIB, "H3");
+		break_status(&course_mapped[i]->status, STATUS_ALLOC, "H3");
+		break_size(&libc_mapped[i]->size, 2 * MIB, "H3");
+		break_status(pad(libc_mapped[i]), 1, "H3");
+	}
+}
+
+TEST(h4_index_misses_a_block)
+{
+	struct index *ix = &heaps[HEAP_COURSE].index;
+
+	set_up();
+	CHECK(index_remove(ix, course_row[1]));
+	expect_fault("H4");
+	index_insert(ix, course_row[1]);
+	expect_sound();
+	settle();
+	CHECK(index_remove(ix, course_row[3]));
+	expect_fault("H4");
+	index_defer(ix, course_row[3]);
+	expect_sound();
+}
+
+TEST(h5_regions)
+{
+	struct region *r;
+
+	set_up();
+	add_course_region();
+	r = heaps[HEAP_COURSE].regions;
+	break_pointer(&r[0].limit, r[1].start, "H5");
+	break_pointer(&r[0].limit, r[0].end - 8, "H5");
+	break_pointer(&r[1].limit, r[1].end - 8, "H5");
+}
+
+TEST(h6_top_and_last)
+{
+	struct heap *h = &heaps[HEAP_COURSE];
+
+	set_up();
+	add_course_region();
+	break_pointer(&h->top, course_row[0], "H6");
+	break_pointer(&h->last, course_row[0], "H6");
+	break_pointer(&heaps[HEAP_LIBC].top, libc_row[0], "H6");
+	break_pointer(&heaps[HEAP_LIBC].last, libc_row[0], "H6");
+}
+
+TEST(h7_figures)
+{
+	set_up();
+	for (int i = 0; i < HEAP_COUNT; i++) {
+		struct heap_stats *s = &heaps[i].stats;
+
+		break_size(&s->blocks, s->blocks + 1, "H7");
+		break_size(&s->live_blocks, s->live_blocks - 1, "H7");
+		break_size(&s->live_bytes, s->live_bytes + 8, "H7");
+		break_size(&s->region_bytes, s->region_bytes + 8, "H7");
+		break_size(&s->reserve_bytes, s->reserve_bytes + 8, "H7");
+		break_size(&s->regions, s->regions + 1, "H7");
+		break_size(&s->mapped_blocks, s->mapped_blocks + 1, "H7");
+	}
+}
+
+TEST(i1_pending_list)
+{
+	struct index *ix = &heaps[HEAP_COURSE].index;
+
+	set_up();
+	break_pointer(&ix->pending, NULL, "I1");
+	break_status((int *)&ix->pending_count, 0, "I1");
+	break_status(pad(course_row[3]), 0, "I1");
+	break_pointer(course_row[3] + 1, NULL, "I1"); /* its link to the next is cut */
+}
+
+TEST(i1_wrong_bin)
+{
+	struct index *ix = &heaps[HEAP_COURSE].index;
+
+	set_up();
+	settle();
+	/* The bins of 16 bytes and of the smallest treap get a block of 64. */
+	break_pointer(&ix->bin[INDEX_ZONES].block, course_row[1], "I");
+	break_pointer(&ix->bin[INDEX_FIRST_TREAP].node, course_row[1] + 1, "I");
+}
+
+TEST(i2_bitmap)
+{
+	struct index *ix = &heaps[HEAP_LIBC].index;
+
+	set_up();
+	settle();
+	for (size_t i = 0; i < INDEX_WORDS; i++) {
+		uint64_t none = 0, all = ~UINT64_C(0);
+
+		if (ix->occupied[i])
+			break_bytes(&ix->occupied[i], &none, sizeof(none), "I2");
+		else
+			break_bytes(&ix->occupied[i], &all, sizeof(all), "I2");
+	}
+	break_status((int *)&ix->occupied_words, 0, "I2");
+}
+
+/* The four free blocks of 64 bytes are in one pairing heap, the lowest address its root. */
+TEST(i3_pairing_heaps)
+{
+	struct block_meta *root;
+	uint64_t none[2] = {0};
+
+	set_up();
+	settle();
+	root = course_row[1];
+	break_status(pad(root), 1, "I3"); /* a root that leads back */
+	break_bytes(course_row[3] + 1, none, sizeof(none), "I3");
+	break_bytes(root + 1, none, sizeof(none), "H4"); /* its children are lost */
+}
+
+/* Three blocks in one treap, rearranged by hand. */
+TEST(t1_and_t2_treaps)
+{
+	struct index *ix = &heaps[HEAP_COURSE].index;
+	struct treap_node *root, *child;
+	char *p[6];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = os_malloc(4000 + 8 * i)));
+	for (size_t i = 0; i < COUNT_OF(p); i += 2)
+		os_free(p[i]);
+	settle();
+	for (size_t bin = INDEX_FIRST_TREAP; bin < INDEX_BINS; bin++) {
+		root = ix->bin[bin].node;
+		if (!root || (!root->left && !root->right))
+			continue;
+		child = root->left ? root->left : root->right;
+		break_bytes(root, (struct treap_node[]){{root->right, root->left}}, sizeof(*root),
+			    "T1");
+		/* The other way up, the order is right and the priorities are wrong. */
+		*(root->left ? &root->left : &root->right) = NULL;
+		*(treap_before(root, child, true) ? &child->left : &child->right) = root;
+		ix->bin[bin].node = child;
+		expect_fault("T2");
+		return;
+	}
+	CHECK(!"a treap of several blocks");
+}
+
+TEST(t1_mapped_blocks)
+{
+	struct treap_node *root;
+
+	set_up();
+	root = heaps[HEAP_COURSE].mapped;
+	CHECK(root && (root->left || root->right));
+	break_bytes(root, (struct treap_node[]){{root->right, root->left}}, sizeof(*root), "T1");
+	break_pointer(&heaps[HEAP_COURSE].mapped, NULL, "H7");
+}

@@ -1,0 +1,622 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * heap_check() after every single step of random sequences; the index and the treap alone, against
+ * naive sets. That heap_check() sees what is wrong is shown in checker.c.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "heap_core.h"
+#include "osmem.h"
+
+#define GIB (KIB * MIB)
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Random numbers, the same in every run. */
+
+static uint64_t random_state = 1;
+
+static size_t random_below(size_t n)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (size_t)(random_state >> 8) % n;
+}
+
+static bool one_in(size_t n)
+{
+	return random_below(n) == 0;
+}
+
+static void check_heap(void)
+{
+	const char *fault = heap_check();
+
+	CHECK_MSG(!fault, "%s", fault);
+}
+
+/* Random sequences. Every block is full of a byte of its own. */
+
+struct slot {
+	unsigned char *p;
+	size_t size;
+	unsigned char byte;
+};
+
+struct profile {
+	size_t slots;
+	size_t small; /* most sizes are 1 to this */
+	size_t large; /* one in 16 is up to this */
+	size_t steps;
+};
+
+static size_t random_size(const struct profile *profile)
+{
+	return 1 + random_below(one_in(16) ? profile->large : profile->small);
+}
+
+static void check_contents(const struct slot *s, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		CHECK(s->p[i] == s->byte);
+}
+
+static void fill_slot(struct slot *s, void *p, size_t size)
+{
+	CHECK(p);
+	s->p = p;
+	s->size = size;
+	s->byte = (unsigned char)random_below(256);
+	memset(p, s->byte, size);
+}
+
+static void check_zeroed(const unsigned char *p, size_t size)
+{
+	CHECK(p);
+	for (size_t i = 0; i < size; i++)
+		CHECK(p[i] == 0);
+}
+
+static void *os_new(size_t size)
+{
+	void *p;
+
+	if (!one_in(4))
+		return os_malloc(size);
+	p = os_calloc(1, size);
+	check_zeroed(p, size);
+	return p;
+}
+
+static void *libc_new(size_t size)
+{
+	void *p;
+
+	switch (random_below(8)) {
+	case 0:
+	case 1:
+		p = calloc(size, 1);
+		check_zeroed(p, size);
+		return p;
+	case 2:
+		return memalign((size_t)16 << random_below(10), size);
+	default:
+		return malloc(size);
+	}
+}
+
+struct family {
+	void *(*alloc)(size_t size);
+	void *(*realloc)(void *p, size_t size);
+	void (*free)(void *p);
+};
+
+static const struct family course = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
+static const struct family libc = {.alloc = libc_new, .realloc = realloc, .free = free};
+
+static void resize_slot(const struct family *f, struct slot *s, size_t size)
+{
+	s->p = f->realloc(s->p, size);
+	CHECK(s->p);
+	check_contents(s, s->size < size ? s->size : size);
+	fill_slot(s, s->p, size);
+}
+
+static void step(const struct family *f, struct slot *s, const struct profile *profile)
+{
+	if (!s->p) {
+		size_t size = random_size(profile);
+
+		fill_slot(s, f->alloc(size), size);
+	} else if (one_in(3)) {
+		resize_slot(f, s, random_size(profile));
+	} else {
+		check_contents(s, s->size);
+		f->free(s->p);
+		s->p = NULL;
+	}
+}
+
+#define SLOTS_MAX 4096
+static struct slot slots[SLOTS_MAX];
+
+/* Also calls extra(i) before step i. */
+static void run(const struct family *f, const struct profile *profile, void (*extra)(size_t i))
+{
+	for (size_t i = 0; i < profile->steps; i++) {
+		if (extra)
+			extra(i);
+		step(f, &slots[random_below(profile->slots)], profile);
+		check_heap();
+	}
+	for (size_t i = 0; i < profile->slots; i++) {
+		f->free(slots[i].p);
+		slots[i].p = NULL;
+	}
+	check_heap();
+}
+
+static const struct profile tiny = {.slots = 300, .small = 24, .large = 64, .steps = 40000};
+static const struct profile small = {.slots = 300, .small = 300, .large = 2000, .steps = 40000};
+static const struct profile medium = {.slots = 200, .small = 3000, .large = 40000, .steps = 20000};
+static const struct profile large = {.slots = 60, .small = 30000, .large = 400000, .steps = 4000};
+static const struct profile mixed = {.slots = 400, .small = 100, .large = 300000, .steps = 20000};
+
+static const struct profile *const profiles[] = {&tiny, &small, &medium, &large, &mixed};
+
+TEST(random_os)
+{
+	for (size_t i = 0; i < COUNT_OF(profiles); i++)
+		run(&course, profiles[i], NULL);
+}
+
+TEST(random_libc)
+{
+	for (size_t i = 0; i < COUNT_OF(profiles); i++)
+		run(&libc, profiles[i], NULL);
+}
+
+static void other_family(size_t i)
+{
+	static struct slot s;
+
+	step(i % 64 < 32 ? &libc : &course, &s, &small);
+	if (i % 64 == 31 || i % 64 == 63) {
+		(i % 64 == 31 ? free : os_free)(s.p);
+		s.p = NULL;
+	}
+}
+
+TEST(random_both_families)
+{
+	run(&course, &small, other_family);
+	run(&libc, &medium, other_family);
+}
+
+/* A program that moves the break: each time, the heap goes on in another region. */
+static void move_break(size_t i)
+{
+	if (i % 100 == 50)
+		CHECK(sbrk((intptr_t)(1 + random_below(5000))) != (void *)-1);
+}
+
+TEST(random_os_while_the_break_moves)
+{
+	struct heap_stats stats;
+
+	run(&course, &medium, move_break);
+	run(&course, &small, move_break);
+	heap_get_stats(HEAP_COURSE, &stats);
+	CHECK_MSG(stats.regions > 10, "%lu regions", (unsigned long)stats.regions);
+}
+
+static void trim_now_and_then(size_t i)
+{
+	if (i % 50 == 25)
+		malloc_trim(0);
+	if (i % 1000 == 999)
+		usleep(2000);
+}
+
+TEST(random_libc_with_trims)
+{
+	mallopt(M_TRIM_THRESHOLD, 1);
+	run(&libc, &medium, trim_now_and_then);
+	run(&libc, &large, trim_now_and_then);
+}
+
+static void allocate_region(size_t i)
+{
+	static void *p;
+
+	if (i % 200 == 0) {
+		free(p);
+		p = malloc(20 * MIB); /* below the threshold: a region of its own */
+		CHECK(p);
+	}
+	if (i % 400 == 399)
+		malloc_trim(0);
+}
+
+TEST(random_libc_with_regions_that_come_and_go)
+{
+	mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	run(&libc, &mixed, allocate_region);
+}
+
+/* Trees of thousands of nodes, freed in random order, then used up again. */
+static void large_tree(const struct family *f, size_t size, size_t spread)
+{
+	static void *p[20000];
+	size_t n = COUNT_OF(p);
+
+	for (size_t i = 0; i < n; i++)
+		CHECK((p[i] = f->alloc(size + random_below(spread + 1))));
+	for (size_t i = 0; i < n; i += 2) {
+		size_t j = random_below(n) & ~(size_t)1;
+		void *victim = p[i];
+
+		p[i] = p[j];
+		p[j] = victim;
+	}
+	for (size_t i = 0; i < n; i += 2)
+		f->free(p[i]);
+	check_heap();
+	for (size_t i = 0; i < n; i += 2) {
+		CHECK((p[i] = f->alloc(size + random_below(spread + 1))));
+		if (i % 256 == 0)
+			check_heap();
+	}
+	for (size_t i = 0; i < n; i++)
+		f->free(p[i]);
+	CHECK(f->alloc(40000));
+	check_heap();
+}
+
+TEST(large_trees)
+{
+	large_tree(&course, 1, 0);
+	large_tree(&course, 64, 0);
+	large_tree(&course, 1, 1000);
+	large_tree(&course, 1100, 2000);
+	large_tree(&libc, 64, 0);
+	large_tree(&libc, 1100, 2000);
+}
+
+/* The index alone, against a naive set. Blocks have a header and room for links, nothing more. */
+
+#define ZONES 5 /* of 8 GiB of address space, of which a few pages are touched */
+#define PAGES_PER_ZONE 4
+#define PAGE ((size_t)4096)
+#define STRIDE ((size_t)64)
+#define PER_PAGE (PAGE / STRIDE)
+#define BLOCKS (ZONES * PAGES_PER_ZONE * PER_PAGE)
+
+enum state {
+	OUT,
+	PENDING,
+	INDEXED,
+};
+
+struct set {
+	struct index index;
+	struct block_meta *block[BLOCKS]; /* in address order */
+	enum state state[BLOCKS];
+	size_t pending[BLOCKS], pending_count; /* the newest last */
+};
+
+static struct set set;
+
+static int by_address(const void *a, const void *b)
+{
+	uintptr_t x = (uintptr_t) * (struct block_meta *const *)a;
+	uintptr_t y = (uintptr_t) * (struct block_meta *const *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void lay_out_page(char *page, size_t *n)
+{
+	CHECK(mprotect(page, PAGE, PROT_READ | PROT_WRITE) == 0);
+	for (size_t at = 0; at < PAGE; at += STRIDE)
+		set.block[(*n)++] = (struct block_meta *)(void *)(page + at);
+}
+
+static void lay_out(void)
+{
+	size_t zone = (size_t)1 << INDEX_ZONE_SHIFT, n = 0;
+	char *base = mmap(NULL, ZONES * zone, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (base == MAP_FAILED)
+		test_skip("no %zu GiB of address space", ZONES * zone / GIB);
+	set.index.base = (uintptr_t)base;
+	for (size_t z = 0; z < ZONES; z++) {
+		/* The first and the last page of each zone, and some between. */
+		lay_out_page(base + z * zone, &n);
+		lay_out_page(base + (z + 1) * zone - PAGE, &n);
+		for (size_t i = 2; i < PAGES_PER_ZONE; i++)
+			lay_out_page(base + z * zone + (i * zone / PAGES_PER_ZONE & ~(PAGE - 1)) +
+					     random_below(1000) * PAGE,
+				     &n);
+	}
+	CHECK(n == BLOCKS);
+	qsort(set.block, n, sizeof(set.block[0]), by_address);
+}
+
+/* The block that the index must take: the smallest that is large enough, the lowest of those. */
+static size_t naive_best(size_t size)
+{
+	size_t best = BLOCKS;
+
+	for (size_t i = 0; i < BLOCKS; i++)
+		if (set.state[i] == INDEXED && set.block[i]->size >= size &&
+		    (best == BLOCKS || set.block[i]->size < set.block[best]->size))
+			best = i;
+	return best;
+}
+
+static void take(size_t size)
+{
+	size_t best = naive_best(size);
+	struct block_meta *b = index_take(&set.index, size);
+
+	CHECK(b == (best == BLOCKS ? NULL : set.block[best]));
+	if (b)
+		set.state[best] = OUT;
+}
+
+static void take_in_pending(void)
+{
+	struct block_meta *b = index_next_pending(&set.index);
+	size_t i;
+
+	if (!set.pending_count) {
+		CHECK(!b);
+		return;
+	}
+	i = set.pending[--set.pending_count];
+	CHECK(b == set.block[i]);
+	index_insert(&set.index, b);
+	set.state[i] = INDEXED;
+}
+
+static void put(size_t i, size_t size)
+{
+	struct block_meta *b = set.block[i];
+
+	memset(b, 0xa5, STRIDE);
+	b->size = size;
+	b->status = STATUS_FREE;
+	if (one_in(2)) {
+		index_insert(&set.index, b);
+		set.state[i] = INDEXED;
+	} else {
+		index_defer(&set.index, b);
+		set.state[i] = PENDING;
+		set.pending[set.pending_count++] = i;
+	}
+}
+
+static void remove_from_set(size_t i)
+{
+	CHECK(index_remove(&set.index, set.block[i]));
+	if (set.state[i] == PENDING) {
+		size_t at = 0;
+
+		while (set.pending[at] != i)
+			at++;
+		set.pending_count--;
+		memmove(&set.pending[at], &set.pending[at + 1],
+			(set.pending_count - at) * sizeof(set.pending[0]));
+	}
+	set.state[i] = OUT;
+}
+
+static void check_set(void)
+{
+	size_t count = 0, expected = 0;
+	const char *fault = index_check(&set.index, &count);
+
+	CHECK_MSG(!fault, "%s", fault);
+	for (size_t i = 0; i < BLOCKS; i++)
+		expected += set.state[i] != OUT;
+	CHECK(count == expected);
+}
+
+static void exercise_index(size_t (*size_of)(void), size_t steps)
+{
+	for (size_t i = 0; i < steps; i++) {
+		size_t at = random_below(BLOCKS);
+
+		if (set.state[at] == OUT)
+			put(at, size_of());
+		else if (one_in(2))
+			remove_from_set(at);
+		else if (one_in(2))
+			take(size_of());
+		else
+			take_in_pending();
+		if (i % 32 == 0)
+			check_set();
+	}
+	while (set.pending_count)
+		take_in_pending();
+	while (naive_best(8) != BLOCKS)
+		take(8);
+	CHECK(index_take(&set.index, 8) == NULL);
+	check_set();
+}
+
+static size_t narrow_size(void)
+{
+	return 8;
+}
+
+static size_t exact_size(void)
+{
+	return 8 + 8 * random_below(INDEX_EXACT_MAX / 8);
+}
+
+static size_t few_sizes(void)
+{
+	static const size_t sizes[] = {8, 16, 24, 1016, 1024, 1032, 1152, 1160, 2048, 4096};
+
+	return sizes[random_below(COUNT_OF(sizes))];
+}
+
+static size_t any_size(void)
+{
+	return (8 + random_below((size_t)1 << (4 + random_below(42)))) & ~(size_t)7;
+}
+
+static size_t one_large_size(void)
+{
+	return 5000;
+}
+
+TEST(index_of_narrow_blocks_in_several_zones)
+{
+	lay_out();
+	exercise_index(narrow_size, 100000);
+}
+
+TEST(index_of_exact_sizes)
+{
+	lay_out();
+	exercise_index(exact_size, 100000);
+}
+
+TEST(index_of_few_sizes)
+{
+	lay_out();
+	exercise_index(few_sizes, 100000);
+}
+
+TEST(index_of_any_size)
+{
+	lay_out();
+	exercise_index(any_size, 100000);
+}
+
+TEST(index_of_one_large_size)
+{
+	lay_out();
+	exercise_index(one_large_size, 100000);
+}
+
+struct seen {
+	size_t count, limit, min_size;
+};
+
+static bool count_block(struct block_meta *b, void *arg)
+{
+	struct seen *seen = arg;
+
+	CHECK(b->size >= seen->min_size);
+	return ++seen->count < seen->limit;
+}
+
+TEST(index_visits_large_blocks)
+{
+	static const size_t sizes[] = {1032, 2000, 4096, 5000, 100000};
+
+	lay_out();
+	for (size_t i = 0; i < BLOCKS; i++) {
+		put(i, any_size());
+		if (set.state[i] == PENDING)
+			take_in_pending();
+	}
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct seen seen = {.limit = SIZE_MAX, .min_size = sizes[i]}, few = {.limit = 3};
+		size_t expected = 0;
+
+		for (size_t j = 0; j < BLOCKS; j++)
+			expected += set.block[j]->size >= sizes[i];
+		index_visit_large(&set.index, sizes[i], count_block, &seen);
+		CHECK(seen.count == expected);
+		index_visit_large(&set.index, sizes[i], count_block, &few);
+		CHECK(few.count == (expected < 3 ? expected : 3));
+	}
+}
+
+/* The treap alone. */
+
+#define NODES 500
+
+struct sized_node {
+	struct block_meta header;
+	struct treap_node node;
+};
+
+static struct sized_node nodes[NODES];
+static bool is_in[NODES];
+
+/* T1 and T2 below n, in (low, high); the number of nodes. */
+static size_t check_treap(const struct treap_node *n, const struct treap_node *low,
+			  const struct treap_node *high, bool by_size)
+{
+	if (!n)
+		return 0;
+	CHECK((!low || treap_before(low, n, by_size)) && (!high || treap_before(n, high, by_size)));
+	CHECK(!n->left || treap_priority(n->left) <= treap_priority(n));
+	CHECK(!n->right || treap_priority(n->right) <= treap_priority(n));
+	return 1 + check_treap(n->left, low, n, by_size) + check_treap(n->right, n, high, by_size);
+}
+
+static size_t naive_first_of_size(size_t size)
+{
+	size_t best = NODES;
+
+	for (size_t i = 0; i < NODES; i++)
+		if (is_in[i] && nodes[i].header.size >= size &&
+		    (best == NODES || nodes[i].header.size < nodes[best].header.size))
+			best = i;
+	return best;
+}
+
+static void exercise_treap(bool by_size)
+{
+	struct treap_node *root = NULL;
+	size_t count = 0;
+
+	for (size_t step_nr = 0; step_nr < 20000; step_nr++) {
+		size_t i = random_below(NODES), best, size = random_below(100);
+
+		CHECK(by_size || treap_has(root, &nodes[i].node) == is_in[i]);
+		if (is_in[i]) {
+			CHECK(treap_remove(&root, &nodes[i].node, by_size));
+			CHECK(!treap_remove(&root, &nodes[i].node, by_size));
+			count--;
+		} else {
+			nodes[i].header.size = random_below(100);
+			treap_insert(&root, &nodes[i].node, by_size);
+			count++;
+		}
+		is_in[i] = !is_in[i];
+		CHECK(check_treap(root, NULL, NULL, by_size) == count);
+		best = naive_first_of_size(by_size ? size : 0);
+		if (by_size)
+			CHECK(treap_first_of_size(root, size) ==
+			      (best == NODES ? NULL : &nodes[best].node));
+	}
+}
+
+TEST(treap_by_address)
+{
+	exercise_treap(false);
+}
+
+TEST(treap_by_size)
+{
+	exercise_treap(true);
+}
