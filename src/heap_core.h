@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/single_threaded.h>
 
 #include "block_meta.h"
 #include "heap.h"
@@ -46,22 +47,25 @@ struct region {
 };
 
 struct heap {
-	pthread_mutex_t lock; /* guards what is below and not atomic */
-	bool is_locked; /* whether leave has something to unlock */
+	/* What every call reads or writes, close together. */
+	bool is_locked; /* whether heap_leave has something to unlock */
 	bool uses_brk;
 	bool is_threshold_fixed;
 	_Atomic(unsigned char) perturb;
 	size_t grain; /* chunks are multiples of it, payloads are aligned to it; a power of two */
 	size_t min_size; /* the smallest payload; more than INDEX_NARROW_MAX without brk */
-	_Atomic(size_t) threshold; /* chunks this large are mapped */
-	struct index index;
 	struct region *regions; /* in address order */
-	size_t region_count, region_room;
-	struct region first_regions[FIRST_REGIONS];
 	size_t growing; /* the region that is extended */
+	size_t region_count, region_room;
 	struct block_meta *top; /* H6 */
 	struct block_meta *last; /* H6 */
+	struct heap_stats stats;
+	struct index index;
+
+	pthread_mutex_t lock; /* guards everything here that is not atomic */
+	_Atomic(size_t) threshold; /* chunks this large are mapped */
 	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header */
+	struct region first_regions[FIRST_REGIONS];
 
 	/* Delayed return of free pages. */
 	size_t trim_threshold;
@@ -70,9 +74,7 @@ struct heap {
 	uint32_t epoch; /* of the sweep to come */
 	uint64_t last_sweep_ms;
 
-	struct heap_stats stats;
-
-	/* See "Fork". Atomic, not guarded. */
+	/* See "Fork" in heap.c. */
 	atomic_uint frozen; /* number of forks under way */
 	_Atomic(struct block_meta *) side_blocks; /* mapped meanwhile, through next */
 	_Atomic(struct block_meta *) side_frees; /* freed meanwhile, through the payload */
@@ -163,8 +165,19 @@ static inline bool is_deferred(struct block_meta *b)
  * Lock h, if the process has ever had a second thread. False: a fork is under way, and the heap
  * must not be touched; there is nothing to leave. The course heap never says that.
  */
-bool heap_enter(struct heap *h);
-void heap_leave(struct heap *h);
+bool heap_enter_slow(struct heap *h);
+void heap_leave_slow(struct heap *h);
+
+static inline bool heap_enter(struct heap *h)
+{
+	return __libc_single_threaded || heap_enter_slow(h);
+}
+
+static inline void heap_leave(struct heap *h)
+{
+	if (h->is_locked)
+		heap_leave_slow(h);
+}
 
 /* The region that p is in, or NULL. */
 struct region *heap_find_region(struct heap *h, const void *p);

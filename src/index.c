@@ -2,6 +2,45 @@
 
 #include "index.h"
 
+void index_insert_other(struct index *ix, struct block_meta *b)
+{
+	unsigned int bin = index_bin_of(ix, b);
+
+	*index_pad(b) = 0;
+	if (bin >= INDEX_FIRST_TREAP)
+		treap_insert(&ix->bin[bin].node, index_node(b), true);
+	else
+		index_heap_insert(ix, &ix->bin[bin].block, b, true);
+	index_mark_occupied(ix, bin);
+}
+
+bool index_remove_other(struct index *ix, struct block_meta *b)
+{
+	unsigned int bin = index_bin_of(ix, b);
+	bool ok;
+
+	if (bin >= INDEX_FIRST_TREAP)
+		ok = treap_remove(&ix->bin[bin].node, index_node(b), true);
+	else
+		ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
+	index_mark_if_empty(ix, bin);
+	return ok;
+}
+
+struct block_meta *index_take_other(struct index *ix, unsigned int bin)
+{
+	struct block_meta *b = ix->bin[bin].block;
+
+	if (bin >= INDEX_FIRST_TREAP) {
+		b = index_block(treap_first(ix->bin[bin].node));
+		treap_remove(&ix->bin[bin].node, index_node(b), true);
+	} else {
+		ix->bin[bin].block = index_meld_siblings(ix, index_child(ix, b, true), true);
+	}
+	index_mark_if_empty(ix, bin);
+	return b;
+}
+
 /* Visiting and checking. Recursion is bounded by the depth of a treap, O(log n). */
 
 struct visit {
@@ -113,7 +152,7 @@ const char *index_check(const struct index *ix, size_t *count)
 	for (unsigned int bin = 0; bin < INDEX_BINS && !fault; bin++) {
 		bool bit = ix->occupied[bin / 64] >> (bin % 64) & 1;
 
-		if (bit != !!ix->bin[bin].block || (bit && !(ix->occupied_words >> (bin / 64) & 1)))
+		if (bit != !!ix->bin[bin].block)
 			fault = "I2: the bitmap and the bins do not agree";
 		else if (bin >= INDEX_FIRST_TREAP)
 			fault = check_treap(ix, bin, ix->bin[bin].node, count);

@@ -73,14 +73,12 @@
 _Static_assert(offsetof(struct block_meta, size) == 0, "size is the header's first word");
 _Static_assert(INDEX_PAD_OFFSET + 4 == offsetof(struct block_meta, prev), "32 bits of padding");
 _Static_assert(sizeof(struct block_meta) == 32, "links are drawn for a 32-byte header");
-_Static_assert(INDEX_WORDS <= 31, "occupied_words has a bit for each word, and one to spare");
 _Static_assert(((UINT64_C(1) << INDEX_ZONE_SHIFT) >> 3) < (UINT64_C(1) << 31), "31-bit links");
 
 struct index {
-	uint64_t occupied[INDEX_WORDS]; /* I2 */
-	uint32_t occupied_words; /* bit w: occupied[w] is not zero */
 	struct block_meta *pending; /* NULL or the newest */
 	uintptr_t base; /* zone 0 starts here; set before the first narrow block comes */
+	uint64_t occupied[INDEX_WORDS]; /* I2 */
 	union {
 		struct block_meta *block; /* pairing heaps: the root, lowest address of the bin */
 		struct treap_node *node; /* treaps */
@@ -300,16 +298,12 @@ static inline unsigned int index_first_bin(size_t size)
 static inline void index_mark_occupied(struct index *ix, unsigned int bin)
 {
 	ix->occupied[bin / 64] |= UINT64_C(1) << (bin % 64);
-	ix->occupied_words |= 1u << (bin / 64);
 }
 
 static inline void index_mark_if_empty(struct index *ix, unsigned int bin)
 {
-	if (ix->bin[bin].block)
-		return;
-	ix->occupied[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
-	if (!ix->occupied[bin / 64])
-		ix->occupied_words &= ~(1u << (bin / 64));
+	if (!ix->bin[bin].block)
+		ix->occupied[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
 }
 
 /* The first bin from bin on that is not empty, or INDEX_BINS. */
@@ -317,16 +311,13 @@ static inline unsigned int index_next_occupied(const struct index *ix, unsigned 
 {
 	unsigned int w = bin / 64;
 	uint64_t bits;
-	uint32_t words;
 
 	if (bin >= INDEX_BINS)
 		return INDEX_BINS;
 	bits = ix->occupied[w] & (~UINT64_C(0) << (bin % 64));
-	if (!bits) {
-		words = ix->occupied_words & ~((2u << w) - 1);
-		if (!words)
+	while (!bits) {
+		if (++w == INDEX_WORDS)
 			return INDEX_BINS;
-		w = (unsigned int)__builtin_ctz(words);
 		bits = ix->occupied[w];
 	}
 	return w * 64 + (unsigned int)__builtin_ctzll(bits);
@@ -342,50 +333,53 @@ static inline struct block_meta *index_block(struct treap_node *n)
 	return n ? (struct block_meta *)(void *)n - 1 : NULL;
 }
 
+/* index.c: what the three functions below leave to it, the bins that are not exact. */
+void index_insert_other(struct index *ix, struct block_meta *b);
+bool index_remove_other(struct index *ix, struct block_meta *b);
+struct block_meta *index_take_other(struct index *ix, unsigned int bin);
+
+static inline bool index_is_exact(size_t size)
+{
+	return size - (INDEX_NARROW_MAX + 1) < INDEX_EXACT_MAX - INDEX_NARROW_MAX;
+}
+
 /* Insert b, free and unknown to the index. */
 static inline void index_insert(struct index *ix, struct block_meta *b)
 {
-	unsigned int bin = index_bin_of(ix, b);
+	unsigned int bin;
 
+	if (!index_is_exact(b->size)) {
+		index_insert_other(ix, b);
+		return;
+	}
+	bin = index_exact_bin(b->size);
 	*index_pad(b) = 0;
-	if (bin >= INDEX_FIRST_TREAP)
-		treap_insert(&ix->bin[bin].node, index_node(b), true);
-	else if (bin >= INDEX_FIRST_EXACT)
-		index_heap_insert(ix, &ix->bin[bin].block, b, false);
-	else
-		index_heap_insert(ix, &ix->bin[bin].block, b, true);
+	index_heap_insert(ix, &ix->bin[bin].block, b, false);
 	index_mark_occupied(ix, bin);
 }
 
 static inline bool index_remove_indexed(struct index *ix, struct block_meta *b)
 {
-	unsigned int bin = index_bin_of(ix, b);
+	unsigned int bin;
 	bool ok;
 
-	if (bin >= INDEX_FIRST_TREAP)
-		ok = treap_remove(&ix->bin[bin].node, index_node(b), true);
-	else if (bin >= INDEX_FIRST_EXACT)
-		ok = index_heap_remove(ix, &ix->bin[bin].block, b, false);
-	else
-		ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
+	if (!index_is_exact(b->size))
+		return index_remove_other(ix, b);
+	bin = index_exact_bin(b->size);
+	ok = index_heap_remove(ix, &ix->bin[bin].block, b, false);
 	index_mark_if_empty(ix, bin);
 	return ok;
 }
 
 static inline struct block_meta *index_take_first(struct index *ix, unsigned int bin)
 {
-	struct block_meta *b;
+	struct block_meta *b, *rest;
 
-	if (bin >= INDEX_FIRST_TREAP) {
-		b = index_block(treap_first(ix->bin[bin].node));
-		treap_remove(&ix->bin[bin].node, index_node(b), true);
-	} else {
-		b = ix->bin[bin].block;
-		ix->bin[bin].block =
-			bin >= INDEX_FIRST_EXACT
-				? index_meld_siblings(ix, index_child(ix, b, false), false)
-				: index_meld_siblings(ix, index_child(ix, b, true), true);
-	}
+	if (bin - INDEX_FIRST_EXACT >= INDEX_FIRST_TREAP - INDEX_FIRST_EXACT)
+		return index_take_other(ix, bin);
+	b = ix->bin[bin].block;
+	rest = index_child(ix, b, false);
+	ix->bin[bin].block = rest ? index_meld_siblings(ix, rest, false) : NULL;
 	index_mark_if_empty(ix, bin);
 	return b;
 }

@@ -22,12 +22,17 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "heap_core.h"
 #include "osmem.h"
 
 #define EXPORT __attribute__((visibility("default")))
+
+/*
+ * The common path of os_malloc and os_free is one function each: inlined, with the heap's address a
+ * constant, it takes half the instructions. The libc heap calls the same code through wrappers.
+ */
+#define HOT static inline __attribute__((always_inline))
 
 #define COURSE_FIRST_RAISE (128 * KIB)
 #define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
@@ -56,10 +61,8 @@ _Atomic(uint64_t) heap_secret;
 
 /* Locking. Nothing is locked while the process has a single thread. */
 
-bool heap_enter(struct heap *h)
+bool heap_enter_slow(struct heap *h)
 {
-	if (__libc_single_threaded)
-		return true;
 	if (atomic_load(&h->frozen))
 		return false;
 	pthread_mutex_lock(&h->lock);
@@ -71,25 +74,21 @@ bool heap_enter(struct heap *h)
 	return true;
 }
 
-void heap_leave(struct heap *h)
+void heap_leave_slow(struct heap *h)
 {
-	if (!h->is_locked)
-		return;
 	h->is_locked = false;
 	pthread_mutex_unlock(&h->lock);
 }
 
-static bool is_in(const struct region *r, const void *p)
+HOT bool is_in(const struct region *r, const void *p)
 {
 	return (uintptr_t)p - (uintptr_t)r->start < (uintptr_t)(r->end - r->start);
 }
 
-struct region *heap_find_region(struct heap *h, const void *p)
+static __attribute__((noinline)) struct region *find_region_slow(struct heap *h, const void *p)
 {
 	size_t low = 0, high = h->region_count;
 
-	if (is_in(&h->regions[h->growing], p))
-		return &h->regions[h->growing];
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
@@ -99,6 +98,18 @@ struct region *heap_find_region(struct heap *h, const void *p)
 			high = mid;
 	}
 	return low < h->region_count && is_in(&h->regions[low], p) ? &h->regions[low] : NULL;
+}
+
+HOT struct region *find_region(struct heap *h, const void *p)
+{
+	struct region *r = &h->regions[h->growing];
+
+	return is_in(r, p) ? r : find_region_slow(h, p);
+}
+
+struct region *heap_find_region(struct heap *h, const void *p)
+{
+	return find_region(h, p);
 }
 
 /* What must stand behind b, which may be the last block of r. */
@@ -138,6 +149,8 @@ static __attribute__((noinline)) struct block_meta *block_of_slow(struct heap *h
 
 	if ((uintptr_t)p & (h->grain - 1))
 		heap_bad_pointer(h, call, p);
+	if (r && (char *)p >= r->end) /* not all of a header, then; it might be unmapped */
+		heap_bad_pointer(h, call, p);
 	if (r && may_be_free && b->status == STATUS_FREE && heap_is_linked(h, r, b))
 		return b;
 	if (!r && treap_has(h->mapped, mapped_node(b)) && is_sealed(b))
@@ -150,42 +163,51 @@ static __attribute__((noinline)) struct block_meta *block_of_slow(struct heap *h
  * next is looked at here; the neighbours' own headers only when the block is settled, because they
  * are two cache misses that the search will need anyway.
  */
-struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free)
+HOT struct block_meta *block_of(struct heap *h, const char *call, void *p, bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
-	struct region *r;
+	const struct region *r;
 
 	if ((uintptr_t)p & (h->grain - 1))
 		return block_of_slow(h, call, p, may_be_free);
-	r = heap_find_region(h, b);
-	if (r && b->status == STATUS_ALLOC && is_sealed(b) && b->next == expected_next(h, r, b))
+	r = find_region(h, b);
+	if (r && b->status == STATUS_ALLOC && is_sealed(b) &&
+	    ((char *)b->next == block_end(b) || b->next == expected_next(h, r, b)))
 		return b;
 	return block_of_slow(h, call, p, may_be_free);
 }
 
-/* A block that is about to come out of the index is as it went in, or the process ends. */
-static void require_free(struct heap *h, const struct block_meta *b)
+struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free)
 {
-	const struct region *r;
+	return block_of(h, call, p, may_be_free);
+}
 
-	if (b->status == STATUS_FREE && (const char *)b->next == block_end(b))
-		return;
-	r = heap_find_region(h, b);
+static __attribute__((noinline, cold)) void require_last(struct heap *h, const struct block_meta *b)
+{
+	const struct region *r = heap_find_region(h, b);
+
 	if (b->status != STATUS_FREE || !r || block_end(b) != r->end)
 		heap_corrupted(h, b);
+}
+
+/* A block that is about to come out of the index is as it went in, or the process ends. */
+HOT void require_free(struct heap *h, const struct block_meta *b)
+{
+	if (b->status != STATUS_FREE || (const char *)b->next != block_end(b))
+		require_last(h, b);
 }
 
 /* List surgery. */
 
 /* The block after b, if it is free and touches b. */
-static struct block_meta *free_next(const struct block_meta *b)
+HOT struct block_meta *free_next(const struct block_meta *b)
 {
 	struct block_meta *next = b->next;
 
 	return next && next->status == STATUS_FREE && (char *)next == block_end(b) ? next : NULL;
 }
 
-static struct block_meta *free_prev(const struct block_meta *b)
+HOT struct block_meta *free_prev(const struct block_meta *b)
 {
 	struct block_meta *prev = b->prev;
 
@@ -194,7 +216,7 @@ static struct block_meta *free_prev(const struct block_meta *b)
 }
 
 /* Put b, between the end of a and what follows, into the list behind a. */
-static void link_behind(struct heap *h, struct block_meta *a, struct block_meta *b)
+HOT void link_behind(struct heap *h, struct block_meta *a, struct block_meta *b)
 {
 	b->prev = a;
 	b->next = a->next;
@@ -209,7 +231,7 @@ static void link_behind(struct heap *h, struct block_meta *a, struct block_meta 
 }
 
 /* Cut b down to size bytes; the rest becomes a free block unknown to the index. */
-struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
+HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
 {
 	struct block_meta *rest = (struct block_meta *)(void *)((char *)(b + 1) + size);
 
@@ -222,9 +244,14 @@ struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
 }
 
 /* Rule 12. The rest, unknown to the index, or NULL if b is to be given whole. */
-static struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
+HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
 {
-	return b->size - size >= META + h->min_size ? heap_cut(h, b, size) : NULL;
+	return b->size - size >= META + h->min_size ? cut(h, b, size) : NULL;
+}
+
+struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
+{
+	return cut(h, b, size);
 }
 
 /* Append to a the block behind it, which the index does not know. */
@@ -255,7 +282,7 @@ static void forget(struct heap *h, struct block_meta *b)
 		heap_corrupted(h, b);
 }
 
-static void insert_free(struct heap *h, struct block_meta *b)
+HOT void insert_free(struct heap *h, struct block_meta *b)
 {
 	index_insert(&h->index, b);
 	if (h->uses_brk || b->size <= INDEX_EXACT_MAX)
@@ -266,20 +293,40 @@ static void insert_free(struct heap *h, struct block_meta *b)
 		h->dirtied += b->size;
 }
 
-/* The neighbours of b are in the cache now or soon: look whether anything ran over their edges. */
-static void check_neighbours(struct heap *h, struct block_meta *b)
+static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h,
+								  struct block_meta *b)
 {
 	struct region *r = heap_find_region(h, b);
 
-	if (!r || b->status != STATUS_FREE || !heap_is_linked(h, r, b))
+	if (!r || b->status != STATUS_FREE)
 		heap_corrupted(h, b);
+	if (!heap_is_linked(h, r, b)) /* b or, if b is right about next, next */
+		heap_corrupted(h, b->next == expected_next(h, r, b) && b->next && b->next->prev != b
+					  ? b->next
+					  : b);
 	if (b->next && b->next->status != STATUS_FREE && !is_sealed(b->next) &&
 	    !is_deferred(b->next))
 		heap_corrupted(h, b->next);
 }
 
+/*
+ * The search is about to read the headers on both sides of b: look whether anything ran over an
+ * edge. What is plainly in order between two blocks of one region is waved through.
+ */
+HOT void check_neighbours(struct heap *h, struct block_meta *b)
+{
+	const struct block_meta *prev = b->prev;
+	struct block_meta *next = b->next;
+
+	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
+	    (next->status == STATUS_FREE || is_sealed(next)) &&
+	    (uintptr_t)b - (uintptr_t)prev < h->stats.region_bytes && prev->next == b)
+		return;
+	check_neighbours_slow(h, b);
+}
+
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
-void heap_settle(struct heap *h)
+HOT void settle(struct heap *h)
 {
 	struct block_meta *b, *next, *prev;
 
@@ -296,6 +343,11 @@ void heap_settle(struct heap *h)
 		}
 		insert_free(h, b);
 	}
+}
+
+void heap_settle(struct heap *h)
+{
+	settle(h);
 }
 
 /* Growth. */
@@ -529,7 +581,7 @@ void heap_remove_region(struct heap *h, struct region *r)
 
 /* Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
  */
-static struct block_meta *grow(struct heap *h, size_t size)
+static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t size)
 {
 	struct block_meta *top = h->top, *b;
 	bool is_free = top && top->status == STATUS_FREE;
@@ -558,7 +610,7 @@ static struct block_meta *grow(struct heap *h, size_t size)
 
 /* Placement. */
 
-static void note_peak(struct heap *h)
+HOT void note_peak(struct heap *h)
 {
 	size_t bytes = h->stats.live_bytes + h->stats.mapped_bytes;
 
@@ -566,13 +618,18 @@ static void note_peak(struct heap *h)
 		h->stats.peak_bytes = bytes;
 }
 
-void heap_make_live(struct heap *h, struct block_meta *b)
+HOT void make_live(struct heap *h, struct block_meta *b)
 {
 	b->status = STATUS_ALLOC;
 	seal(b);
 	h->stats.live_blocks++;
 	h->stats.live_bytes += META + b->size;
 	note_peak(h);
+}
+
+void heap_make_live(struct heap *h, struct block_meta *b)
+{
+	make_live(h, b);
 }
 
 /* Change of a live block's size in place, from old bytes to what it is now. */
@@ -583,19 +640,23 @@ static void note_resized(struct heap *h, struct block_meta *b, size_t old)
 	note_peak(h);
 }
 
-/* Rules 9 to 13: a block of size bytes, free and unknown to the index. *fresh: never used. */
-struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
+/* Rule 9. */
+static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
+{
+	struct block_meta *b = new_region(h, COURSE_FIRST_RAISE - META);
+
+	if (b)
+		insert_free(h, b);
+	return b;
+}
+
+/* Rules 10 to 13. */
+HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh)
 {
 	struct block_meta *b, *rest;
 
 	*fresh = false;
-	if (!h->top && h->uses_brk) {
-		b = new_region(h, COURSE_FIRST_RAISE - META);
-		if (!b)
-			return NULL;
-		insert_free(h, b);
-	}
-	heap_settle(h);
+	settle(h);
 	h->stats.searches++;
 	b = index_take(&h->index, size);
 	if (!b) {
@@ -609,12 +670,22 @@ struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
 	return b;
 }
 
-void heap_release(struct heap *h, struct block_meta *b)
+struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
+{
+	return place(h, size, fresh);
+}
+
+HOT void release(struct heap *h, struct block_meta *b)
 {
 	h->stats.live_blocks--;
 	h->stats.live_bytes -= META + b->size;
 	b->status = STATUS_FREE;
 	index_defer(&h->index, b);
+}
+
+void heap_release(struct heap *h, struct block_meta *b)
+{
+	release(h, b);
 }
 
 /* Rule 17a to 17c. */
@@ -685,15 +756,19 @@ struct block_meta *heap_make_mapped(char *at, size_t size)
 	return b;
 }
 
-/* Os_malloc and its sisters. */
+/* os_malloc and its sisters. */
 
-static struct block_meta *course_map(struct heap *h, size_t size)
+static __attribute__((noinline)) void *course_map(struct heap *h, size_t size)
 {
-	char *p = sys_map(META + size);
 	struct block_meta *b;
+	char *p = NULL;
 
-	if (!p)
+	if (size <= PTRDIFF_MAX)
+		p = sys_map(META + size);
+	if (!p) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	heap_enter(h);
 	make_secret();
 	b = heap_make_mapped(p, size);
@@ -701,42 +776,37 @@ static struct block_meta *course_map(struct heap *h, size_t size)
 	h->stats.allocs++;
 	heap_register_mapped(h, b);
 	heap_leave(h);
-	return b;
+	return b + 1;
 }
 
 /* Rule 6: on the heap below the threshold, mapped from it on. */
-static void *course_alloc(size_t size, size_t threshold)
+HOT void *course_alloc(size_t size, size_t threshold)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
-	struct block_meta *b;
+	size_t capacity = size < PTRDIFF_MAX ? round_up(size, COURSE_GRAIN) : size;
+	struct block_meta *b = NULL;
 	bool fresh;
 
-	if (size > PTRDIFF_MAX - META - COURSE_GRAIN) {
-		errno = ENOMEM;
-		return NULL;
+	if (capacity >= threshold - META)
+		return course_map(h, capacity);
+	heap_enter(h);
+	if (h->top || start_course_heap(h))
+		b = place(h, capacity, &fresh);
+	if (b) {
+		h->stats.allocs++;
+		make_live(h, b);
 	}
-	size = round_up(size, COURSE_GRAIN);
-	if (META + size >= threshold) {
-		b = course_map(h, size);
-	} else {
-		heap_enter(h);
-		b = heap_place(h, size, &fresh);
-		if (b) {
-			h->stats.allocs++;
-			heap_make_live(h, b);
-		}
-		heap_leave(h);
-	}
+	heap_leave(h);
 	return b ? b + 1 : NULL;
 }
 
-static void course_free(const char *call, void *p)
+HOT void course_free(const char *call, void *p)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
 	struct block_meta *b;
 
 	heap_enter(h);
-	b = heap_block_of(h, call, p, false);
+	b = block_of(h, call, p, false);
 	h->stats.frees++;
 	if (b->status == STATUS_MAPPED) {
 		heap_unregister_mapped(h, b);
@@ -745,13 +815,19 @@ static void course_free(const char *call, void *p)
 		heap_unmap(b);
 		return;
 	}
-	heap_release(h, b);
+	release(h, b);
 	heap_leave(h);
 }
 
 EXPORT void *os_malloc(size_t size)
 {
 	return size ? course_alloc(size, MMAP_THRESHOLD) : NULL;
+}
+
+EXPORT void os_free(void *p)
+{
+	if (p)
+		course_free("os_free", p);
 }
 
 EXPORT void *os_calloc(size_t nmemb, size_t size)
@@ -771,16 +847,10 @@ EXPORT void *os_calloc(size_t nmemb, size_t size)
 	return p;
 }
 
-EXPORT void os_free(void *p)
-{
-	if (p)
-		course_free("os_free", p);
-}
-
 /* Rule 18: place anew while the old block is still there. */
 static void *course_move(void *p, size_t old, size_t size)
 {
-	void *q = course_alloc(size, MMAP_THRESHOLD);
+	void *q = os_malloc(size);
 
 	if (!q)
 		return NULL;
