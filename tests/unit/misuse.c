@@ -26,7 +26,6 @@
 #define LARGE ((size_t)1 << 20) /* mapped in both families */
 
 #define OVERWRITTEN "the header of this block is overwritten"
-#define OVERWRITTEN_BEHIND "the header of the block behind this one is overwritten"
 #define ALREADY_FREE "this block is already free"
 #define FOREIGN "not a block of this allocator"
 
@@ -296,7 +295,7 @@ TEST_BOTH(double_free_after_others)
 
 TEST_BOTH(double_free_after_a_search)
 {
-	static const size_t sizes[] = {16, 48, 1024, 1040, 20000};
+	static const size_t sizes[] = {32, 48, 1024, 1040, 20000};
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		char *p[3];
@@ -596,10 +595,10 @@ TEST_BOTH(mixed_families)
 /* Headers overwritten from the block before. The damage is done in the child that is to die. */
 
 struct damage {
-	const struct call *call;
 	const struct family *family;
-	void *p; /* for the call; NULL: allocate instead */
-	char *at;
+	const struct call *call; /* made with p, unless that is NULL */
+	void *p;
+	char *at; /* where size bytes of fill go before the call */
 	size_t size;
 	int fill;
 };
@@ -616,63 +615,81 @@ static void damage_then_call(void *arg)
 			d->family->alloc(size);
 }
 
+/* The damage, a correct free, and searches. */
+static void damage_then_free(void *arg)
+{
+	struct damage d = *(const struct damage *)arg;
+
+	memset(d.at, d.fill, d.size);
+	d.family->free(d.p);
+	d.p = NULL;
+	d.size = 0;
+	damage_then_call(&d);
+}
+
 /* Every call of the family with p, after the damage; all name p. */
-static void expect_damaged(const struct damage *damage, const char *what)
+static void expect_damaged(const struct damage *damage)
 {
 	for (const struct call *call = damage->family->calls; call->name; call++) {
 		struct damage d = *damage;
 		char line[512];
 
 		d.call = call;
-		snprintf(line, sizeof(line), "osmem: %s(0x%lx): %s", call->name,
-			 (unsigned long)(uintptr_t)d.p, what);
+		snprintf(line, sizeof(line), "osmem: %s(0x%lx): " OVERWRITTEN, call->name,
+			 (unsigned long)(uintptr_t)d.p);
 		EXPECT_ABORT(damage_then_call, &d, line);
 	}
 }
 
-/* Some search after the damage finds it in the free block victim. */
-static void expect_found_by_search(const struct damage *damage, char *victim)
+/* Searches after the damage find it in victim; before them, p is freed, if it is not NULL. */
+static void expect_found_by_search(const struct damage *damage, void *p, void *victim)
 {
 	struct damage d = *damage;
 	char line[512];
 
-	d.p = NULL;
+	d.p = p;
 	snprintf(line, sizeof(line),
 		 "osmem: heap(0x%lx): the header of this block, or free memory in it, is "
 		 "overwritten",
 		 (unsigned long)(uintptr_t)victim);
-	EXPECT_ABORT(damage_then_call, &d, line);
+	EXPECT_ABORT(p ? damage_then_free : damage_then_call, &d, line);
 }
 
 static const size_t overflows[] = {1, 2, 4, 8, 12, 13, 16, 17, 24, 32};
 static const int fills[] = {0xa5, 0x00, 0x01, 0x40, 0xff};
 
-/* check(damage) for each overflow of p. */
+struct victims {
+	void *p; /* to be freed, if not NULL */
+	void *victim;
+};
+
+/* check(damage, victims) for each overflow of p. */
 static void each_overflow(const struct family *f, char *p, size_t size,
-			  void (*check)(struct damage *d, void *arg), void *arg)
+			  void (*check)(const struct damage *d, const struct victims *v),
+			  const struct victims *v)
 {
 	for (size_t i = 0; i < COUNT_OF(overflows); i++) {
 		for (size_t j = 0; j < COUNT_OF(fills); j++) {
 			struct damage d = {.family = f,
+					   .p = v->victim,
 					   .at = p + size,
 					   .size = overflows[i],
 					   .fill = fills[j]};
 
-			check(&d, arg);
+			check(&d, v);
 		}
 	}
 }
 
-static void check_victim(struct damage *d, void *arg)
+static void check_calls(const struct damage *d, const struct victims *v)
 {
-	d->p = arg;
-	expect_damaged(d, OVERWRITTEN);
+	(void)v;
+	expect_damaged(d);
 }
 
-static void check_predecessor(struct damage *d, void *arg)
+static void check_search(const struct damage *d, const struct victims *v)
 {
-	d->p = arg;
-	expect_damaged(d, OVERWRITTEN_BEHIND);
+	expect_found_by_search(d, v->p, v->victim);
 }
 
 TEST_BOTH(overflow_found_when_the_victim_is_freed)
@@ -680,24 +697,24 @@ TEST_BOTH(overflow_found_when_the_victim_is_freed)
 	char *p[3];
 
 	alloc_row(f, p, 3, 0x170);
-	each_overflow(f, p[0], 0x170, check_victim, p[1]);
+	each_overflow(f, p[0], 0x170, check_calls, &(struct victims){.victim = p[1]});
 }
 
-TEST_BOTH(overflow_found_when_its_origin_is_freed)
+TEST_BOTH(overflow_found_by_the_search_after_its_origin_is_freed)
 {
 	char *p[3];
 
 	alloc_row(f, p, 3, 0x170);
-	each_overflow(f, p[0], 0x170, check_predecessor, p[0]);
+	each_overflow(f, p[0], 0x170, check_search, &(struct victims){.p = p[0], .victim = p[1]});
 }
 
-TEST_BOTH(overflow_into_a_free_block_found_when_its_origin_is_freed)
+TEST_BOTH(overflow_into_a_free_block_found_by_the_search_after_its_origin_is_freed)
 {
 	char *p[3];
 
 	alloc_row(f, p, 3, 0x170);
 	f->free(p[1]);
-	each_overflow(f, p[0], 0x170, check_predecessor, p[0]);
+	each_overflow(f, p[0], 0x170, check_search, &(struct victims){.p = p[0], .victim = p[1]});
 }
 
 TEST_BOTH(overflow_into_the_last_block)
@@ -705,13 +722,8 @@ TEST_BOTH(overflow_into_the_last_block)
 	char *p = f->alloc(0x170), *q = f->alloc(0x170);
 
 	CHECK(q == p + 0x170 + META);
-	each_overflow(f, p, 0x170, check_victim, q);
-	each_overflow(f, p, 0x170, check_predecessor, p);
-}
-
-static void check_search(struct damage *d, void *arg)
-{
-	expect_found_by_search(d, arg);
+	each_overflow(f, p, 0x170, check_calls, &(struct victims){.victim = q});
+	each_overflow(f, p, 0x170, check_search, &(struct victims){.p = p, .victim = q});
 }
 
 TEST_BOTH(overflow_into_a_pending_block_found_by_the_next_search)
@@ -720,12 +732,12 @@ TEST_BOTH(overflow_into_a_pending_block_found_by_the_next_search)
 
 	alloc_row(f, p, 3, 0x170);
 	f->free(p[1]);
-	each_overflow(f, p[0], 0x170, check_search, p[1]);
+	each_overflow(f, p[0], 0x170, check_search, &(struct victims){.victim = p[1]});
 }
 
 TEST_BOTH(overflow_into_an_indexed_block_found_by_a_search)
 {
-	static const size_t sizes[] = {16, 0x170, 0x1170};
+	static const size_t sizes[] = {48, 0x170, 0x1170};
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		char *p[3];
@@ -733,7 +745,7 @@ TEST_BOTH(overflow_into_an_indexed_block_found_by_a_search)
 		alloc_row(f, p, 3, sizes[i]);
 		f->free(p[1]);
 		CHECK(f->alloc(sizes[i] + 2048));
-		each_overflow(f, p[0], sizes[i], check_search, p[1]);
+		each_overflow(f, p[0], sizes[i], check_search, &(struct victims){.victim = p[1]});
 		CHECK(f->alloc(sizes[i]) == p[1]);
 	}
 }
@@ -744,12 +756,14 @@ TEST(overflow_into_the_free_end_os)
 	char *p = os_malloc(0x170);
 
 	CHECK(p);
-	each_overflow(&course, p, 0x170, check_search, p + 0x170 + META);
+	each_overflow(&course, p, 0x170, check_search,
+		      &(struct victims){.victim = p + 0x170 + META});
 }
 
 /* One field of the header at a time, as a stray write would. */
 TEST_BOTH(stray_write_into_a_header)
 {
+	size_t prev = offsetof(struct block_meta, prev), next = offsetof(struct block_meta, next);
 	char *p[3];
 
 	alloc_row(f, p, 3, 0x170);
@@ -760,10 +774,10 @@ TEST_BOTH(stray_write_into_a_header)
 				   .size = 4,
 				   .fill = 0xa5};
 
-		expect_damaged(&d, OVERWRITTEN);
-		d.p = p[0];
-		if (at < offsetof(struct block_meta, next))
-			expect_damaged(&d, OVERWRITTEN_BEHIND);
+		if (at < prev || at >= next)
+			expect_damaged(&d);
+		else
+			expect_found_by_search(&d, p[1], p[1]);
 	}
 }
 
@@ -775,7 +789,7 @@ TEST_BOTH(stray_write_into_the_header_of_a_mapped_block)
 		struct damage d = {
 			.family = f, .p = p, .at = (char *)header(p) + at, .size = 4, .fill = 0xa5};
 
-		expect_damaged(&d, OVERWRITTEN);
+		expect_damaged(&d);
 	}
 }
 
@@ -786,7 +800,7 @@ TEST_BOTH(underflow_of_a_mapped_block)
 
 	for (size_t i = 0; i < COUNT_OF(fills); i++) {
 		d.fill = fills[i];
-		expect_damaged(&d, OVERWRITTEN);
+		expect_damaged(&d);
 	}
 }
 
