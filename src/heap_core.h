@@ -130,14 +130,13 @@ static inline _Atomic(uint32_t) *seal_word(struct block_meta *b)
 					     sizeof(int));
 }
 
+/* Status and size are below the hash's top bits, so that any change of them changes those. */
 static inline uint32_t seal_of(const struct block_meta *b)
 {
-	uint64_t h = (((uintptr_t)b ^ atomic_load_explicit(&heap_secret, memory_order_relaxed)) +
-		      (uint64_t)b->size) *
-		     0x9e3779b97f4a7c15u;
+	uint64_t key = atomic_load_explicit(&heap_secret, memory_order_relaxed) ^ (uintptr_t)b;
 
-	h ^= h >> 29;
-	return (uint32_t)((h * ((uint64_t)b->status * 2 + 0xd6e8feb86659fd93u)) >> 32);
+	return (uint32_t)(((key + (b->size << 2) + (uint64_t)b->status) * 0x9e3779b97f4a7c15u) >>
+			  32);
 }
 
 static inline void seal(struct block_meta *b)

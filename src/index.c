@@ -41,6 +41,25 @@ struct block_meta *index_take_other(struct index *ix, unsigned int bin)
 	return b;
 }
 
+struct block_meta *index_take_large(struct index *ix, size_t size)
+{
+	unsigned int bin = index_treap_bin(size);
+	struct treap_node *n = treap_first_of_size(ix->bin[bin].node, size);
+
+	if (n) {
+		treap_remove(&ix->bin[bin].node, n, true);
+		index_mark_if_empty(ix, bin);
+		return index_block(n);
+	}
+	bin = index_next_occupied(ix, bin + 1);
+	return bin < INDEX_BINS ? index_take_other(ix, bin) : NULL;
+}
+
+struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first)
+{
+	return index_meld_siblings(ix, first, false);
+}
+
 /* Visiting and checking. Recursion is bounded by the depth of a treap, O(log n). */
 
 struct visit {

@@ -333,10 +333,17 @@ static inline struct block_meta *index_block(struct treap_node *n)
 	return n ? (struct block_meta *)(void *)n - 1 : NULL;
 }
 
-/* index.c: what the three functions below leave to it, the bins that are not exact. */
+/*
+ * index.c: what the functions below leave to it, the bins that are not exact, and of the exact ones
+ * the blocks with children.
+ */
 void index_insert_other(struct index *ix, struct block_meta *b);
 bool index_remove_other(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_other(struct index *ix, unsigned int bin);
+struct block_meta *index_take_large(struct index *ix, size_t size);
+struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first);
+
+#define INDEX_HOT static inline __attribute__((always_inline))
 
 static inline bool index_is_exact(size_t size)
 {
@@ -344,7 +351,7 @@ static inline bool index_is_exact(size_t size)
 }
 
 /* Insert b, free and unknown to the index. */
-static inline void index_insert(struct index *ix, struct block_meta *b)
+INDEX_HOT void index_insert(struct index *ix, struct block_meta *b)
 {
 	unsigned int bin;
 
@@ -371,7 +378,7 @@ static inline bool index_remove_indexed(struct index *ix, struct block_meta *b)
 	return ok;
 }
 
-static inline struct block_meta *index_take_first(struct index *ix, unsigned int bin)
+INDEX_HOT struct block_meta *index_take_first(struct index *ix, unsigned int bin)
 {
 	struct block_meta *b, *rest;
 
@@ -379,28 +386,19 @@ static inline struct block_meta *index_take_first(struct index *ix, unsigned int
 		return index_take_other(ix, bin);
 	b = ix->bin[bin].block;
 	rest = index_child(ix, b, false);
-	ix->bin[bin].block = rest ? index_meld_siblings(ix, rest, false) : NULL;
+	ix->bin[bin].block = rest ? index_meld_exact(ix, rest) : NULL;
 	index_mark_if_empty(ix, bin);
 	return b;
 }
 
 /* Take out the smallest block of at least size bytes, the lowest one among equals; NULL if none. */
-static inline struct block_meta *index_take(struct index *ix, size_t size)
+INDEX_HOT struct block_meta *index_take(struct index *ix, size_t size)
 {
 	unsigned int bin;
-	struct block_meta *b;
 
-	if (size <= INDEX_EXACT_MAX) {
-		bin = index_next_occupied(ix, index_first_bin(size));
-	} else {
-		bin = index_treap_bin(size);
-		b = index_block(treap_first_of_size(ix->bin[bin].node, size));
-		if (b) {
-			index_remove_indexed(ix, b);
-			return b;
-		}
-		bin = index_next_occupied(ix, bin + 1);
-	}
+	if (size > INDEX_EXACT_MAX)
+		return index_take_large(ix, size);
+	bin = index_next_occupied(ix, index_first_bin(size));
 	return bin < INDEX_BINS ? index_take_first(ix, bin) : NULL;
 }
 
