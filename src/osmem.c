@@ -171,7 +171,7 @@ HOT struct block_meta *block_of(struct heap *h, const char *call, void *p, bool 
 	if ((uintptr_t)p & (h->grain - 1))
 		return block_of_slow(h, call, p, may_be_free);
 	r = find_region(h, b);
-	if (r && b->status == STATUS_ALLOC && is_sealed(b) &&
+	if (r && (char *)p < r->end && b->status == STATUS_ALLOC && is_sealed(b) &&
 	    ((char *)b->next == block_end(b) || b->next == expected_next(h, r, b)))
 		return b;
 	return block_of_slow(h, call, p, may_be_free);
