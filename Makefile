@@ -38,8 +38,12 @@ install: all
 	install -m 644 src/libosmem.a $(LIBDIR)
 	install -m 644 $(HEADERS:%=utils/%) $(INCLUDEDIR)
 
+# Folders that install made go too, when they are empty and not the system's.
 uninstall:
 	rm -f $(LIBRARIES:%=$(LIBDIR)/%) $(HEADERS:%=$(INCLUDEDIR)/%)
+ifeq ($(filter /usr /usr/local,$(DESTDIR)$(PREFIX)),)
+	@cd "$(DESTDIR)/" && rmdir -p $(PREFIX:/%=%)/lib $(PREFIX:/%=%)/include 2>/dev/null || true
+endif
 
 clean:
 	$(MAKE) -C src clean
