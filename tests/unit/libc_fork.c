@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* fork and its relatives, and signals that arrive inside malloc. */
+
+#include "libc_common.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+/* A child that has not ended after this long never will. */
+#define DEADLOCK_SECONDS 20
+
+static void expect_good_end(pid_t pid)
+{
+	int status;
+
+	CHECK(pid > 0);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK_MSG(!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM, "the child hangs");
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status %#x", status);
+}
+
+/* Fill and free count blocks of all sizes, growing and shrinking; p has room for their pointers. */
+static void use_malloc_of(void **p, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		p[i] = malloc(i * i % 40000);
+		CHECK(p[i] != NULL);
+		fill(p[i], i * i % 40000, (unsigned int)i);
+	}
+	for (size_t i = 0; i < count; i++) {
+		size_t old = i * i % 40000, size = i * 50 % 40000 + 1;
+
+		p[i] = realloc(p[i], size);
+		CHECK(p[i] && is_filled(p[i], old < size ? old : size, (unsigned int)i));
+	}
+	for (size_t i = 0; i < count; i++)
+		free(p[i]);
+}
+
+static void use_malloc(void)
+{
+	static void *p[200];
+
+	use_malloc_of(p, COUNT_OF(p));
+}
+
+/* ---- Threads in the background ---- */
+
+enum {
+	NOISY = 4,
+	KEPT = 1000
+};
+
+static volatile bool stop;
+static pthread_t noisy[NOISY];
+static void *kept[NOISY][KEPT]; /* blocks of each thread that are live all the time */
+
+static void keep(size_t n)
+{
+	for (size_t i = 0; i < KEPT; i++) {
+		kept[n][i] = malloc(i * 5);
+		CHECK(kept[n][i] != NULL);
+		fill(kept[n][i], i * 5, (unsigned int)n);
+	}
+}
+
+static pthread_barrier_t all_kept;
+
+static void *make_noise(void *arg)
+{
+	size_t n = (size_t)arg;
+	uint64_t state = n + 1;
+	void *p[64] = {0};
+
+	keep(n);
+	pthread_barrier_wait(&all_kept);
+	while (!stop) {
+		size_t i = random_next(&state) % COUNT_OF(p);
+		size_t size = random_next(&state) % ((size_t)16 << random_next(&state) % 14);
+
+		if (random_next(&state) % 4 == 0) {
+			p[i] = realloc(p[i], size + 1);
+			continue;
+		}
+		free(p[i]);
+		p[i] = malloc(size);
+	}
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	return NULL;
+}
+
+static void start_noise(void)
+{
+	stop = false;
+	pthread_barrier_init(&all_kept, NULL, NOISY + 1);
+	for (size_t i = 0; i < NOISY; i++)
+		CHECK(pthread_create(&noisy[i], NULL, make_noise, (void *)i) == 0);
+	pthread_barrier_wait(&all_kept);
+}
+
+static void check_and_free_kept(void)
+{
+	for (size_t n = 0; n < NOISY; n++) {
+		for (size_t i = 0; i < KEPT; i++) {
+			CHECK(is_filled(kept[n][i], i * 5, (unsigned int)n));
+			free(kept[n][i]);
+		}
+	}
+}
+
+static void end_noise(void)
+{
+	stop = true;
+	for (size_t i = 0; i < NOISY; i++)
+		CHECK(pthread_join(noisy[i], NULL) == 0);
+	check_and_free_kept();
+}
+
+TEST(child_of_threaded_program_allocates)
+{
+	start_noise();
+	for (int i = 0; i < 200; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(DEADLOCK_SECONDS);
+			use_malloc();
+			_exit(0);
+		}
+		expect_good_end(pid);
+	}
+	end_noise();
+}
+
+TEST(child_frees_what_vanished_threads_allocated)
+{
+	start_noise();
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(DEADLOCK_SECONDS);
+			check_and_free_kept();
+			use_malloc();
+			malloc_trim(0);
+			_exit(0);
+		}
+		expect_good_end(pid);
+	}
+	end_noise();
+}
+
+TEST(child_starts_threads)
+{
+	start_noise();
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(DEADLOCK_SECONDS);
+			check_and_free_kept();
+			start_noise();
+			use_malloc();
+			end_noise();
+			_exit(0);
+		}
+		expect_good_end(pid);
+	}
+	end_noise();
+}
+
+static void *fork_in_thread(void *arg)
+{
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(DEADLOCK_SECONDS);
+			use_malloc();
+			_exit(0);
+		}
+		expect_good_end(pid);
+	}
+	return arg;
+}
+
+TEST(threads_fork_at_the_same_time)
+{
+	pthread_t threads[3];
+
+	start_noise();
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_create(&threads[i], NULL, fork_in_thread, NULL) == 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	end_noise();
+}
+
+/*
+ * Each generation starts threads, forks among them, and the child carries on. The threads hold
+ * nothing then, but they have cached what they freed: were that lost, the last generation would be
+ * the biggest.
+ */
+enum {
+	IDLE_BLOCKS = 300
+};
+
+static pthread_barrier_t all_idle;
+
+static void *use_and_idle(void *arg)
+{
+	use_malloc_of(arg, IDLE_BLOCKS);
+	pthread_barrier_wait(&all_idle);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void idle_threads(void)
+{
+	static void *p[NOISY][IDLE_BLOCKS];
+	pthread_t thread;
+
+	pthread_barrier_init(&all_idle, NULL, NOISY + 1);
+	for (size_t i = 0; i < NOISY; i++)
+		CHECK(pthread_create(&thread, NULL, use_and_idle, p[i]) == 0);
+	pthread_barrier_wait(&all_idle);
+}
+
+TEST(generations_of_forks_do_not_grow)
+{
+	size_t early = 0;
+
+	for (int generation = 0; generation < 60; generation++) {
+		pid_t pid;
+
+		idle_threads();
+		if (generation == 10)
+			early = resident_bytes();
+		pid = fork();
+		if (pid != 0) {
+			expect_good_end(pid);
+			_exit(0);
+		}
+	}
+	CHECK_MSG(resident_bytes() < early + 8 * MIB, "%zu KiB, early %zu KiB",
+		  resident_bytes() / KIB, early / KIB);
+}
+
+/* ---- Threads that hold stdio's locks ---- */
+
+static void *flush_all(void *arg)
+{
+	while (!stop)
+		fflush(NULL);
+	return arg;
+}
+
+static void *print_on_fresh_files(void *arg)
+{
+	while (!stop) {
+		FILE *f = fopen("/dev/null", "w");
+
+		if (f) {
+			fprintf(f, "%d %s\n", 1, "text");
+			fclose(f);
+		}
+	}
+	return arg;
+}
+
+static void *read_lines(void *arg)
+{
+	while (!stop) {
+		FILE *f = fopen("/proc/self/maps", "r");
+		char *line = NULL;
+		size_t size = 0;
+
+		while (f && getline(&line, &size, f) > 0)
+			continue;
+		free(line);
+		if (f)
+			fclose(f);
+	}
+	return arg;
+}
+
+static void *print_to_memory(void *arg)
+{
+	while (!stop) {
+		char *text = NULL;
+		size_t size;
+		FILE *f = open_memstream(&text, &size);
+
+		for (int i = 0; f && i < 200; i++)
+			fprintf(f, "line %d of some text\n", i);
+		if (f)
+			fclose(f);
+		free(text);
+	}
+	return arg;
+}
+
+TEST(fork_while_threads_hold_stdio_locks)
+{
+	void *(*const bodies[])(void *) = {flush_all, print_on_fresh_files, read_lines,
+					   print_to_memory};
+	pthread_t threads[COUNT_OF(bodies)];
+
+	test_timeout(100);
+	for (size_t i = 0; i < COUNT_OF(bodies); i++)
+		CHECK(pthread_create(&threads[i], NULL, bodies[i], NULL) == 0);
+	for (int i = 0; i < 2000; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(DEADLOCK_SECONDS);
+			free(malloc(100));
+			free(malloc(100000));
+			_exit(0);
+		}
+		expect_good_end(pid);
+	}
+	stop = true;
+	for (size_t i = 0; i < COUNT_OF(bodies); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+/* ---- A program's own fork handlers ---- */
+
+static void *handler_block;
+
+static void allocate_in_handler(void)
+{
+	void *p = malloc(3000);
+
+	CHECK(p != NULL);
+	free(handler_block);
+	handler_block = p;
+}
+
+TEST(fork_handlers_of_the_program_may_allocate)
+{
+	CHECK(!pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler));
+	start_noise();
+	for (int i = 0; i < 100; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(DEADLOCK_SECONDS);
+			CHECK(handler_block != NULL);
+			allocate_in_handler();
+			_exit(0);
+		}
+		CHECK(handler_block != NULL);
+		expect_good_end(pid);
+	}
+	end_noise();
+}
+
+/* ---- fork from a signal handler that interrupted malloc ---- */
+
+static volatile sig_atomic_t forks, is_child, handler_failed;
+
+static void fork_in_handler(int signal)
+{
+	int saved = errno, status;
+	pid_t pid;
+
+	(void)signal;
+	if (is_child)
+		return;
+	pid = fork();
+	if (pid == 0) {
+		/* Returns into the malloc that was interrupted, and goes on from there. */
+		is_child = 1;
+		alarm(DEADLOCK_SECONDS);
+	} else if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+		handler_failed = 1;
+	}
+	forks++;
+	errno = saved;
+}
+
+static void fire_every(int signal, void (*handler)(int), long us)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	struct itimerval timer = {.it_interval.tv_usec = us, .it_value.tv_usec = us};
+
+	CHECK(sigaction(signal, &action, NULL) == 0);
+	CHECK(setitimer(signal == SIGVTALRM ? ITIMER_VIRTUAL : ITIMER_PROF, &timer, NULL) == 0);
+}
+
+/* One step of work that is inside the allocator most of the time. */
+static void churn(void **p, size_t count, uint64_t *state)
+{
+	size_t i = random_next(state) % count, size = random_next(state) % 8000;
+
+	free(p[i]);
+	p[i] = malloc(size);
+	CHECK(p[i] && malloc_usable_size(p[i]) >= size);
+	*(unsigned char *)p[i] = 1;
+}
+
+TEST(fork_in_a_handler_that_interrupted_malloc)
+{
+	static void *p[1000];
+	double end = seconds() + 5;
+	uint64_t state = 3;
+
+	fire_every(SIGPROF, fork_in_handler, 500);
+	while (!is_child && forks < 1000 && seconds() < end) {
+		for (int i = 0; i < 100 && !is_child; i++)
+			churn(p, COUNT_OF(p), &state);
+		CHECK(!handler_failed);
+	}
+	for (int i = 0; i < 2000; i++)
+		churn(p, COUNT_OF(p), &state);
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	CHECK(is_child || forks >= 100);
+}
+
+/* ---- Signals ---- */
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int signal)
+{
+	(void)signal;
+	signals++;
+}
+
+TEST(signals_at_a_high_rate_over_one_thread)
+{
+	static void *p[1000];
+	double end = seconds() + 2;
+	uint64_t state = 5;
+
+	fire_every(SIGPROF, count_signal, 100);
+	while (seconds() < end)
+		for (int i = 0; i < 1000; i++)
+			churn(p, COUNT_OF(p), &state);
+	CHECK(signals > 50);
+}
+
+TEST(signals_at_a_high_rate_over_many_threads)
+{
+	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+	double end = seconds() + 2;
+
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+	start_noise();
+	for (size_t i = 0; seconds() < end; i++) {
+		pthread_kill(noisy[i % NOISY], SIGUSR1);
+		if (i % 16 == 0)
+			sched_yield();
+	}
+	end_noise();
+	CHECK(signals > 20);
+}
+
+/* Wherever it interrupts a thread, the others wait for the handler at most, not for ever. */
+static void sleep_in_handler(int signal)
+{
+	(void)signal;
+	sleep_ms(1);
+	signals++;
+}
+
+TEST(handlers_that_sleep_inside_malloc)
+{
+	struct sigaction action = {.sa_handler = sleep_in_handler, .sa_flags = SA_RESTART};
+
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+	start_noise();
+	for (size_t i = 0; i < 1000; i++) {
+		pthread_kill(noisy[i % NOISY], SIGUSR1);
+		free(malloc(i * 50));
+		if (i % 10 == 0)
+			sleep_ms(2);
+	}
+	end_noise();
+	CHECK(signals > 20);
+}
+
+/* ---- vfork, posix_spawn, clone ---- */
+
+TEST(vfork_and_exec)
+{
+	char *const argv[] = {(char *)"true", NULL};
+
+	start_noise();
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = vfork();
+
+		if (pid == 0) {
+			execve("/bin/true", argv, environ);
+			_exit(1);
+		}
+		expect_good_end(pid);
+		use_malloc();
+	}
+	end_noise();
+}
+
+TEST(posix_spawn_and_popen)
+{
+	char *const argv[] = {(char *)"true", NULL};
+
+	start_noise();
+	for (int i = 0; i < 30; i++) {
+		pid_t pid = 0;
+		FILE *f = popen("echo text", "r");
+		char line[16] = "";
+
+		CHECK(f && fgets(line, sizeof(line), f) && !strcmp(line, "text\n"));
+		CHECK(pclose(f) == 0);
+		CHECK(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) == 0);
+		expect_good_end(pid);
+		CHECK(system("true") == 0);
+	}
+	end_noise();
+}
+
+/* Past libc, so no fork handler runs; with one thread nothing is held. */
+TEST(clone_without_libc)
+{
+	use_malloc();
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+		if (pid == 0) {
+			use_malloc();
+			_exit(0);
+		}
+		expect_good_end(pid);
+		use_malloc();
+	}
+}
