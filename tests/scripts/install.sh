@@ -3,6 +3,7 @@
 #
 # make install and uninstall: what is installed is enough to build and run a program.
 
+# shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
 . "${0%/*}/lib/report.sh"
 
