@@ -223,15 +223,15 @@ TEST(h7_figures)
 	}
 }
 
+/* The newest pending blocks are the sevenths of their rows, then the fifths. */
 TEST(i1_pending_list)
 {
-	struct index *ix = &heaps[HEAP_COURSE].index;
-
 	set_up();
-	break_pointer(&ix->pending, NULL, "I1");
-	break_status((int *)&ix->pending_count, 0, "I1");
 	break_status(pad(course_row[3]), 0, "I1");
-	break_pointer(course_row[3] + 1, NULL, "I1"); /* its link to the next is cut */
+	break_status(pad(course_row[5]), (int)(INDEX_PENDING | 1), "I1");
+	break_size((size_t *)(void *)(libc_row[5] + 1), 0, "I1"); /* leads nowhere */
+	break_pointer(&heaps[HEAP_COURSE].index.pending, course_row[5], "I1");
+	break_pointer(&heaps[HEAP_COURSE].index.pending, NULL, "H4");
 }
 
 TEST(i1_wrong_bin)
@@ -259,21 +259,36 @@ TEST(i2_bitmap)
 		else
 			break_bytes(&ix->occupied[i], &all, sizeof(all), "I2");
 	}
-	break_status((int *)&ix->occupied_words, 0, "I2");
 }
 
 /* The four free blocks of 64 bytes are in one pairing heap, the lowest address its root. */
 TEST(i3_pairing_heaps)
 {
-	struct block_meta *root;
-	uint64_t none[2] = {0};
+	struct index_links *root;
 
 	set_up();
 	settle();
-	root = course_row[1];
-	break_status(pad(root), 1, "I3"); /* a root that leads back */
-	break_bytes(course_row[3] + 1, none, sizeof(none), "I3");
-	break_bytes(root + 1, none, sizeof(none), "H4"); /* its children are lost */
+	root = index_links(course_row[1]);
+	break_pointer(&root->back, course_row[3], "I3");
+	break_pointer(&root->child, NULL, "H4"); /* all others are lost */
+	break_pointer(&index_links(root->child)->back, NULL, "I3");
+	break_pointer(&index_links(root->child)->child, course_row[1], "I3");
+}
+
+/* The same in blocks whose links have 31 bits. */
+TEST(i3_narrow_pairing_heaps)
+{
+	struct block_meta *row[6];
+
+	for (size_t i = 0; i < COUNT_OF(row); i++)
+		row[i] = header(os_malloc(8));
+	for (size_t i = 0; i < COUNT_OF(row); i += 2)
+		os_free(row[i] + 1);
+	settle();
+	break_status(pad(row[0]), 1, "I3"); /* a root that leads back */
+	break_status(pad(row[2]), 0, "I3");
+	break_status(pad(row[4]), 0, "I3");
+	break_size((size_t *)(void *)(row[0] + 1), 0, "H4");
 }
 
 /* Three blocks in one treap, rearranged by hand. */
