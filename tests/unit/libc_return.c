@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* Memory goes back to the kernel, and nothing grows without end. */
+
+#include "libc_common.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/mman.h>
+
+#define PEAK GIB
+#define LEAST_FREE (2 * GIB) /* the machine must have this for a peak of half of it */
+
+static void need_memory(void)
+{
+	if (available_bytes() < LEAST_FREE)
+		test_skip("less than 2 GiB of memory are available");
+}
+
+/* A program that has little to do for a second. */
+static void live_lightly(void)
+{
+	double end = seconds() + 1;
+
+	while (seconds() < end) {
+		free(malloc(100));
+		free(malloc(10000));
+		sleep_ms(1);
+	}
+}
+
+static void check_fell(size_t before, size_t peak)
+{
+	size_t now = resident_bytes();
+
+	CHECK_MSG(now < before + peak / 20, "%zu KiB before, %zu at the peak, %zu after",
+		  before / KIB, peak / KIB, now / KIB);
+}
+
+/* From 16 bytes to 1 MiB, every power of two as likely in bytes as the next. */
+static size_t mixed_size(uint64_t *state)
+{
+	uint64_t r = random_next(state);
+	size_t power = (size_t)16 << (r % 1024 ? r % 8 : r % 17);
+
+	return power + (r >> 32) % power;
+}
+
+struct peak {
+	void **blocks;
+	size_t count, bytes;
+};
+
+/* Blocks of mixed sizes, written to, until they are bytes together. */
+static void climb(struct peak *peak, size_t bytes, uint64_t seed)
+{
+	uint64_t state = seed;
+
+	while (peak->bytes < bytes) {
+		size_t size = mixed_size(&state);
+		void *p = malloc(size);
+
+		CHECK(p != NULL);
+		memset(p, 1, size);
+		peak->blocks[peak->count++] = p;
+		peak->bytes += size;
+	}
+}
+
+static struct peak new_peak(size_t bytes)
+{
+	struct peak peak = {0};
+
+	peak.blocks = mmap(NULL, bytes / 16 * sizeof(void *), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(peak.blocks != MAP_FAILED);
+	return peak;
+}
+
+static void descend(struct peak *peak, size_t bytes)
+{
+	for (size_t i = 0; i < peak->count; i++)
+		free(peak->blocks[i]);
+	munmap(peak->blocks, bytes / 16 * sizeof(void *));
+}
+
+static void shuffle(struct peak *peak)
+{
+	uint64_t state = 99;
+
+	for (size_t i = peak->count - 1; i > 0; i--) {
+		size_t j = random_next(&state) % (i + 1);
+		void *p = peak->blocks[i];
+
+		peak->blocks[i] = peak->blocks[j];
+		peak->blocks[j] = p;
+	}
+}
+
+TEST(peak_of_a_gibibyte_goes_back_within_a_second)
+{
+	size_t before, at_peak;
+	struct peak peak;
+
+	need_memory();
+	peak = new_peak(PEAK);
+	before = resident_bytes();
+	climb(&peak, PEAK, 1);
+	at_peak = resident_bytes();
+	CHECK(at_peak >= PEAK);
+	descend(&peak, PEAK);
+	live_lightly();
+	check_fell(before, at_peak);
+}
+
+TEST(peak_freed_in_random_order_goes_back)
+{
+	size_t before, at_peak;
+	struct peak peak;
+
+	need_memory();
+	peak = new_peak(PEAK / 2);
+	before = resident_bytes();
+	climb(&peak, PEAK / 2, 2);
+	at_peak = resident_bytes();
+	shuffle(&peak);
+	descend(&peak, PEAK / 2);
+	live_lightly();
+	check_fell(before, at_peak);
+}
+
+static void *climb_in_thread(void *arg)
+{
+	struct peak *peak = arg;
+
+	climb(peak, PEAK / 8, (uintptr_t)peak);
+	return NULL;
+}
+
+/* The threads end with their blocks live; another one frees them. */
+TEST(peak_of_threads_that_ended_goes_back)
+{
+	size_t before, at_peak;
+	struct peak peaks[4];
+	pthread_t threads[4];
+
+	need_memory();
+	for (size_t i = 0; i < COUNT_OF(peaks); i++)
+		peaks[i] = new_peak(PEAK / 8);
+	before = resident_bytes();
+	for (size_t i = 0; i < COUNT_OF(peaks); i++)
+		CHECK(pthread_create(&threads[i], NULL, climb_in_thread, &peaks[i]) == 0);
+	for (size_t i = 0; i < COUNT_OF(peaks); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	at_peak = resident_bytes();
+	for (size_t i = 0; i < COUNT_OF(peaks); i++)
+		descend(&peaks[i], PEAK / 8);
+	live_lightly();
+	check_fell(before, at_peak);
+}
+
+TEST(large_blocks_go_back)
+{
+	size_t before = resident_bytes();
+
+	for (size_t size = MIB; size <= 256 * MIB; size *= 2) {
+		char *p = malloc(size);
+
+		CHECK(p != NULL);
+		memset(p, 1, size);
+		free(p);
+	}
+	live_lightly();
+	check_fell(before, 256 * MIB);
+}
+
+/* Up and down again and again: the peak of each round is that of the first. */
+TEST(repeated_peaks_do_not_grow)
+{
+	size_t first = 0;
+
+	for (int round = 0; round < 12; round++) {
+		struct peak peak = new_peak(64 * MIB);
+
+		climb(&peak, 64 * MIB, 7 + (uint64_t)round);
+		if (round == 1)
+			first = resident_bytes();
+		shuffle(&peak);
+		descend(&peak, 64 * MIB);
+	}
+	live_lightly();
+	CHECK(resident_bytes() < first);
+}
+
+static void *use_a_little(void *arg)
+{
+	void **left = arg, *p[20];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		p[i] = malloc(i * 60 + 1);
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	*left = malloc(500);
+	return NULL;
+}
+
+TEST(a_hundred_thousand_threads_do_not_grow)
+{
+	size_t early = 0;
+
+	test_timeout(120);
+	for (int i = 0; i < 100000; i++) {
+		pthread_t thread;
+		void *left = NULL;
+
+		CHECK(pthread_create(&thread, NULL, use_a_little, &left) == 0);
+		CHECK(pthread_join(thread, NULL) == 0);
+		CHECK(left != NULL);
+		free(left);
+		if (i == 1000)
+			early = resident_bytes();
+	}
+	CHECK_MSG(resident_bytes() < early + 2 * MIB, "%zu KiB, then %zu KiB", early / KIB,
+		  resident_bytes() / KIB);
+}
+
+/* Many threads at once, in waves. */
+TEST(waves_of_threads_do_not_grow)
+{
+	enum {
+		WAVE = 100
+	};
+	size_t early = 0;
+
+	for (int wave = 0; wave < 100; wave++) {
+		pthread_t threads[WAVE];
+		void *left[WAVE];
+
+		for (int i = 0; i < WAVE; i++)
+			CHECK(!pthread_create(&threads[i], NULL, use_a_little, &left[i]));
+		for (int i = 0; i < WAVE; i++)
+			CHECK(!pthread_join(threads[i], NULL));
+		for (int i = 0; i < WAVE; i++)
+			free(left[i]);
+		if (wave == 10)
+			early = resident_bytes();
+	}
+	CHECK_MSG(resident_bytes() < early + 4 * MIB, "%zu KiB, then %zu KiB", early / KIB,
+		  resident_bytes() / KIB);
+}
+
+/* A queue between one thread that allocates and one that frees. */
+enum {
+	QUEUE = 256,
+	PASSED = 1000000
+};
+
+static void *queue[QUEUE];
+static sem_t filled, emptied;
+
+static void *consume(void *arg)
+{
+	for (size_t i = 0; i < PASSED; i++) {
+		sem_wait(&filled);
+		free(queue[i % QUEUE]);
+		sem_post(&emptied);
+	}
+	return arg;
+}
+
+TEST(frees_in_another_thread_do_not_grow)
+{
+	size_t early = 0;
+	pthread_t consumer;
+
+	sem_init(&filled, 0, 0);
+	sem_init(&emptied, 0, QUEUE);
+	CHECK(pthread_create(&consumer, NULL, consume, NULL) == 0);
+	for (size_t i = 0; i < PASSED; i++) {
+		void *p = malloc(i % 1500);
+
+		CHECK(p != NULL);
+		*(char *)p = 1;
+		sem_wait(&emptied);
+		queue[i % QUEUE] = p;
+		sem_post(&filled);
+		if (i == PASSED / 10)
+			early = resident_bytes();
+	}
+	CHECK(pthread_join(consumer, NULL) == 0);
+	CHECK_MSG(resident_bytes() < early + 8 * MIB, "%zu KiB, then %zu KiB", early / KIB,
+		  resident_bytes() / KIB);
+}
+
+/* A program whose sizes change over time: what served the old sizes must serve the new ones. */
+TEST(changing_sizes_do_not_grow)
+{
+	static void *p[20000];
+	size_t largest = 0;
+
+	for (size_t size = 32; size <= 3000; size += 150) {
+		size_t count = 20 * MIB / size < COUNT_OF(p) ? 20 * MIB / size : COUNT_OF(p);
+
+		for (size_t i = 0; i < count; i++) {
+			p[i] = malloc(size);
+			CHECK(p[i] != NULL);
+			memset(p[i], 1, size);
+		}
+		for (size_t i = 0; i < count; i++)
+			free(p[i]);
+		largest = resident_bytes() > largest ? resident_bytes() : largest;
+	}
+	CHECK_MSG(largest < 80 * MIB, "%zu KiB for 20 MiB live", largest / KIB);
+}
