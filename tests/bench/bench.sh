@@ -84,8 +84,10 @@ bench_pairs() {
 	cp "$bin/replace.osmem" "$scratch/pairs.osmem"
 	for live in 100 1000 10000 100000 1000000; do
 		is_wanted pairs "pairs-$live" || continue
+		pairs=5000000
+		[ "$live" -gt 10000 ] && pairs=2000000
 		run -v ns -m x3 pairs "pairs-$live" glibc osmem -- \
-			"$scratch/pairs.{}" "$live" 2000000
+			"$scratch/pairs.{}" "$live" "$pairs"
 	done
 }
 
@@ -134,7 +136,7 @@ bench_load() {
 		name=${name%.c}
 		is_wanted load "$name" || continue
 		# shellcheck disable=SC2086 # the variants are words
-		run -m x1.3 load "$name" $variants -- "$bin/$name"
+		run load "$name" $variants -- "$bin/$name"
 	done
 }
 

@@ -6,7 +6,7 @@
  *
  *	replace [LIVE [PAIRS]]
  *
- * Prints nanoseconds for a pair of free and malloc, after as many pairs again as there are live
+ * Prints nanoseconds of CPU time for a pair of free and malloc, after as many pairs again as there are live
  * blocks to reach the steady state.
  */
 
@@ -42,8 +42,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < live; i++)
 		blocks[i] = load_block(random_size());
 	replace(blocks, live, live);
-	start = load_now_ns();
+	start = load_cpu_ns();
 	replace(blocks, live, pairs);
-	printf("%.2f\n", (load_now_ns() - start) / (double)pairs);
+	printf("%.2f\n", (load_cpu_ns() - start) / (double)pairs);
 	return 0;
 }
