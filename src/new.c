@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The 22 replaceable forms of C++ operator new and delete, from C.
+ * The 20 replaceable forms of C++ operator new and delete, from C.
  *
  *  1. Four forms do the work: new, aligned new, delete, aligned delete. Every other form forwards
  * to the one that the C++ standard names for it, as libstdc++ does, and it forwards through the
