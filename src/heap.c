@@ -22,6 +22,8 @@
 
 #define THRESHOLD_MAX (32 * MIB) /* how far the threshold adapts, as glibc's does */
 #define SWEEP_PERIOD_MS 250
+#define QUICK_MIN (64 * KIB) /* quick lists may hold this much */
+#define QUICK_SHIFT 3 /* and an eighth of the heap */
 #define SWEEP_TICKS 16 /* calls between two looks at the clock */
 #define SWEEP_BYTES_PER_MS (4 * MIB) /* bounds how long one sweep holds the lock */
 
@@ -33,6 +35,53 @@ static bool is_fork_guarded;
 static size_t usable_size(size_t size)
 {
 	return size > LIBC_MIN_SIZE ? round_up(size, HEAP_ALIGN) : LIBC_MIN_SIZE;
+}
+
+/*
+ * Quick lists. A small block that is freed is likely to be wanted again soon, in its size: it stays
+ * as it is, in the list of its size, and is handed out again without search, split and coalescing.
+ * When more than a bounded part of the heap waits there, all of it is settled.
+ */
+
+static struct block_meta *take_quick(struct heap *h, size_t size)
+{
+	struct block_meta *b;
+
+	if (size > INDEX_EXACT_MAX)
+		return NULL;
+	b = index_pop(index_quick(&h->index, size));
+	if (!b)
+		return NULL;
+	if (b->status != STATUS_FREE || b->size != size)
+		heap_corrupted(h, b);
+	h->quick_bytes -= size;
+	return b;
+}
+
+static void settle_all(struct heap *h)
+{
+	struct block_meta *b;
+
+	for (size_t size = LIBC_MIN_SIZE; h->quick_bytes && size <= INDEX_EXACT_MAX;
+	     size += HEAP_ALIGN) {
+		while ((b = take_quick(h, size)))
+			index_defer(&h->index, b);
+	}
+	h->quick_bytes = 0; /* what was coalesced with a neighbour meanwhile was still counted */
+	heap_settle(h);
+}
+
+static void release(struct heap *h, struct block_meta *b)
+{
+	if (b->size > INDEX_EXACT_MAX) {
+		heap_release(h, b);
+		return;
+	}
+	heap_retire(h, b);
+	index_push(index_quick(&h->index, b->size), b);
+	h->quick_bytes += b->size;
+	if (h->quick_bytes > QUICK_MIN + (h->stats.region_bytes >> QUICK_SHIFT))
+		settle_all(h);
 }
 
 /* Delayed return of free pages. */
@@ -109,7 +158,7 @@ static void sweep(struct heap *h)
 	if (elapsed < SWEEP_PERIOD_MS)
 		return;
 	s.budget = elapsed < 10 * SWEEP_PERIOD_MS ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
-	heap_settle(h);
+	settle_all(h);
 	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
 	unmap_empty_regions(h);
 	h->epoch++;
@@ -132,7 +181,7 @@ bool heap_trim(void)
 
 	if (!heap_enter(h))
 		return false;
-	heap_settle(h);
+	settle_all(h);
 	unmapped = unmap_empty_regions(h);
 	index_visit_large(&h->index, INDEX_EXACT_MAX + 1, sweep_block, &s);
 	h->dirtied = 0;
@@ -163,7 +212,7 @@ static struct block_meta *free_entered(struct heap *h, const char *call, void *p
 
 	h->stats.frees++;
 	if (b->status != STATUS_MAPPED) {
-		heap_release(h, b);
+		release(h, b);
 		tick(h);
 		return NULL;
 	}
@@ -354,6 +403,12 @@ static struct block_meta *place_aligned(struct heap *h, size_t size, size_t alig
 	bool is_plain = align <= HEAP_ALIGN;
 	struct block_meta *b;
 
+	*fresh = false;
+	b = is_plain ? take_quick(h, size) : NULL;
+	if (b) {
+		heap_make_live(h, b);
+		return b;
+	}
 	b = heap_place(h, is_plain ? size : size + align + META + LIBC_MIN_SIZE, fresh);
 	if (b && !is_plain) {
 		b = align_block(h, b, align);

@@ -56,6 +56,7 @@ struct heap {
 	size_t min_size; /* the smallest payload; more than INDEX_NARROW_MAX without brk */
 	struct region *regions; /* in address order */
 	size_t growing; /* the region that is extended */
+	size_t recent; /* the region that a pointer was found in last */
 	size_t region_count, region_room;
 	struct block_meta *top; /* H6 */
 	struct block_meta *last; /* H6 */
@@ -66,6 +67,8 @@ struct heap {
 	_Atomic(size_t) threshold; /* chunks this large are mapped */
 	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header */
 	struct region first_regions[FIRST_REGIONS];
+
+	size_t quick_bytes; /* payloads in the index's quick lists; libc heap only */
 
 	/* Delayed return of free pages. */
 	size_t trim_threshold;
@@ -200,6 +203,9 @@ struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
 
 /* Hand a block of heap_place out. */
 void heap_make_live(struct heap *h, struct block_meta *b);
+
+/* Mark a live heap block free; the caller makes it pending at once. */
+void heap_retire(struct heap *h, struct block_meta *b);
 
 /* Free a live heap block, to be coalesced by the next search. */
 void heap_release(struct heap *h, struct block_meta *b);

@@ -6,20 +6,21 @@
  *
  * A free block is in one of two states.
  *
- * Pending: freed or split off since the last search; in a doubly linked list, not searched. The
- *heap takes it from there, coalesces it and inserts it.
+ * Pending: freed or split off since the last search; in a doubly linked list, not searched. The heap
+ * takes it from there, coalesces it and inserts it. A heap that is not bound to best fit may also
+ * keep pending blocks in a list for each size, to hand them out again as they are.
  *
  * Indexed: in the bin of its size. Bins are in the order of size, and a bitmap has a bit for every
  * bin that is not empty.
  *	- 8 and 16 bytes, the narrow sizes: for each a bin per zone of 2^33 bytes of address space,
  *	  because 31-bit links are all that fits. Zones are in address order, so the first one that
- *is not empty is right.
- *	- 24 to 1024 bytes: a bin per size.
+ *	  is not empty is right.
+ *	- 24 to 1024 bytes, the exact sizes: a bin for each.
  *	- Above: 8 bins per doubling of size.
  * In the first two kinds all blocks of a bin are equal, and the lowest address is all that is ever
  * asked for, so a bin is a pairing heap keyed by address: insertion, and removal of a leaf, by far
- * the commonest cases, touch a constant number of blocks. The bins above are treaps ordered by
- *size, then address.
+ * the commonest cases, touch a constant number of blocks. The bins above are treaps ordered by size,
+ * then address.
  *
  * Cost: insertion O(1) up to 1024 bytes; everything else O(log n), amortised.
  *
@@ -28,18 +29,19 @@
  *	           pad (32)              payload word 0 (64)       word 1       word 2
  *	pending    1 | 0 | prev high 26  next 45 | prev low 19     -            -
  *	narrow     0 | back 31           sibling 32 | child 32     -            -
- *	to 1024    0                     child                     sibling      back
+ *	exact      0                     child                     sibling      back
  *	above      0                     left                      right        -
  *
- * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's
- *start, plus 1. Zero is no link.
+ * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's start,
+ * plus 1. Zero is no link.
  *
  * Invariants:
- *	I1 a free block is either pending or in the bin of its size, never in both, and once
+ *	I1 a free block is either pending, in one list, or in the bin of its size, and once
  *	I2 a bit of the bitmap is set if and only if its bin is not empty
- *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the
- *previous sibling, or for a first child to the parent, and is zero at the root I4 treaps keep T1
- *and T2 All of it is guarded by the lock of the heap that owns the index.
+ *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the previous
+ *	   sibling, or for a first child to the parent, and is zero at the root
+ *	I4 treaps keep T1 and T2
+ * All of it is guarded by the lock of the heap that owns the index.
  *
  * The functions are here, not in index.c, because inlined into the heap's paths they cost half.
  */
@@ -79,6 +81,7 @@ struct index {
 	struct block_meta *pending; /* NULL or the newest */
 	uintptr_t base; /* zone 0 starts here; set before the first narrow block comes */
 	uint64_t occupied[INDEX_WORDS]; /* I2 */
+	struct block_meta *quick[INDEX_EXACT_MAX / 8 + 1]; /* pending, by size / 8 */
 	union {
 		struct block_meta *block; /* pairing heaps: the root, lowest address of the bin */
 		struct treap_node *node; /* treaps */
@@ -434,41 +437,59 @@ static inline void index_set_pending(struct block_meta *b, struct block_meta *pr
 	*index_pad(b) = INDEX_PENDING | (uint32_t)(index_to_units(prev) >> INDEX_LOW_BITS);
 }
 
-/* Make b, free and unknown to the index, pending. */
-static inline void index_defer(struct index *ix, struct block_meta *b)
+static inline void index_push(struct block_meta **list, struct block_meta *b)
 {
-	struct block_meta *next = ix->pending;
+	struct block_meta *next = *list;
 
 	index_set_pending(b, NULL, next);
 	if (next)
 		index_set_pending(next, b, index_pending_next(next));
-	ix->pending = b;
+	*list = b;
+}
+
+static inline struct block_meta *index_pop(struct block_meta **list)
+{
+	struct block_meta *b = *list, *next;
+
+	if (!b)
+		return NULL;
+	next = index_pending_next(b);
+	*list = next;
+	if (next)
+		index_set_pending(next, NULL, index_pending_next(next));
+	return b;
+}
+
+/* Make b, free and unknown to the index, pending. */
+static inline void index_defer(struct index *ix, struct block_meta *b)
+{
+	index_push(&ix->pending, b);
 }
 
 /* Take the newest pending block out, or NULL. */
 static inline struct block_meta *index_next_pending(struct index *ix)
 {
-	struct block_meta *b = ix->pending, *next;
+	return index_pop(&ix->pending);
+}
 
-	if (!b)
-		return NULL;
-	next = index_pending_next(b);
-	ix->pending = next;
-	if (next)
-		index_set_pending(next, NULL, index_pending_next(next));
-	return b;
+/* The list of pending blocks of exactly size bytes, INDEX_EXACT_MAX at most. */
+static inline struct block_meta **index_quick(struct index *ix, size_t size)
+{
+	return &ix->quick[size / 8];
 }
 
 static inline bool index_remove_pending(struct index *ix, struct block_meta *b)
 {
 	struct block_meta *prev = index_pending_prev(b), *next = index_pending_next(b);
 
-	if (prev ? index_pending_next(prev) != b : ix->pending != b)
-		return false;
-	if (prev)
+	if (prev && index_pending_next(prev) == b)
 		index_set_pending(prev, index_pending_prev(prev), next);
-	else
+	else if (ix->pending == b)
 		ix->pending = next;
+	else if (b->size <= INDEX_EXACT_MAX && *index_quick(ix, b->size) == b)
+		*index_quick(ix, b->size) = next;
+	else
+		return false;
 	if (next)
 		index_set_pending(next, prev, index_pending_next(next));
 	return true;

@@ -39,6 +39,7 @@
 #define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
 #define LIBC_FIRST_REGION MIB
+#define LIBC_AHEAD_SHIFT 2 /* fewer regions: a pointer's is looked up */
 
 struct heap heaps[HEAP_COUNT] = {
 	[HEAP_COURSE] = {.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -97,12 +98,15 @@ static __attribute__((noinline)) struct region *find_region_slow(struct heap *h,
 		else
 			high = mid;
 	}
-	return low < h->region_count && is_in(&h->regions[low], p) ? &h->regions[low] : NULL;
+	if (low == h->region_count || !is_in(&h->regions[low], p))
+		return NULL;
+	h->recent = low;
+	return &h->regions[low];
 }
 
 HOT struct region *find_region(struct heap *h, const void *p)
 {
-	struct region *r = &h->regions[h->growing];
+	struct region *r = &h->regions[h->recent];
 
 	return is_in(r, p) ? r : find_region_slow(h, p);
 }
@@ -399,6 +403,7 @@ static struct block_meta *add_region(struct heap *h, char *start, char *limit, s
 	h->regions[i] = (struct region){.start = start, .end = block_end(b), .limit = limit};
 	h->region_count++;
 	h->growing = i;
+	h->recent = i;
 	h->top = b;
 	h->stats.regions++;
 	h->stats.blocks++;
@@ -523,7 +528,7 @@ static void retire_tail(struct heap *h)
 static struct block_meta *new_mapped_region(struct heap *h, size_t size)
 {
 	size_t need = round_up(META + size + h->grain, sys_page_size());
-	size_t want = round_up(h->stats.region_bytes >> AHEAD_SHIFT, MIB);
+	size_t want = round_up(h->stats.region_bytes >> LIBC_AHEAD_SHIFT, MIB);
 	char *p;
 
 	if (want < LIBC_FIRST_REGION)
@@ -577,6 +582,7 @@ void heap_remove_region(struct heap *h, struct region *r)
 	memmove(r, r + 1, (h->region_count - i) * sizeof(*r));
 	if (h->growing > i)
 		h->growing--;
+	h->recent = h->growing;
 }
 
 /* Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
@@ -675,11 +681,21 @@ struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
 	return place(h, size, fresh);
 }
 
-HOT void release(struct heap *h, struct block_meta *b)
+HOT void retire(struct heap *h, struct block_meta *b)
 {
 	h->stats.live_blocks--;
 	h->stats.live_bytes -= META + b->size;
 	b->status = STATUS_FREE;
+}
+
+void heap_retire(struct heap *h, struct block_meta *b)
+{
+	retire(h, b);
+}
+
+HOT void release(struct heap *h, struct block_meta *b)
+{
+	retire(h, b);
 	index_defer(&h->index, b);
 }
 
