@@ -766,6 +766,7 @@ struct block_meta *heap_make_mapped(char *at, size_t size)
 {
 	struct block_meta *b = (struct block_meta *)(void *)at;
 
+	make_secret();
 	b->size = size;
 	b->status = STATUS_MAPPED;
 	seal(b);
@@ -786,7 +787,6 @@ static __attribute__((noinline)) void *course_map(struct heap *h, size_t size)
 		return NULL;
 	}
 	heap_enter(h);
-	make_secret();
 	b = heap_make_mapped(p, size);
 	h->stats.map_calls++;
 	h->stats.allocs++;
