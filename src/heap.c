@@ -229,12 +229,10 @@ static struct block_meta *free_entered(struct heap *h, const char *call, void *p
  * Take in what was pushed while the heap was frozen. Frees are taken off first: whatever is on
  * their stack was on the other one before.
  */
-static void take_in(struct heap *h)
+static void take_in_entered(struct heap *h)
 {
 	struct block_meta *blocks, *frees, *next;
 
-	if (!heap_enter(h))
-		return; /* frozen again: it will be done at the end of that fork */
 	frees = atomic_exchange(&h->side_frees, NULL);
 	for (blocks = atomic_exchange(&h->side_blocks, NULL); blocks; blocks = next) {
 		next = blocks->next;
@@ -248,6 +246,13 @@ static void take_in(struct heap *h)
 		if (free_entered(h, "free", frees + 1))
 			heap_unmap(frees);
 	}
+}
+
+static void take_in(struct heap *h)
+{
+	if (!heap_enter(h))
+		return; /* frozen again: it will be done at the end of that fork */
+	take_in_entered(h);
 	heap_leave(h);
 }
 
@@ -291,8 +296,12 @@ void heap_fork_parent(void)
 		return;
 	is_fork_guarded = false;
 	heap_leave(&heaps[HEAP_COURSE]);
+	/* Whoever finds the heap open again waits for the lock until it knows all its blocks. */
+	pthread_mutex_lock(&libc_heap->lock);
+	libc_heap->is_locked = true;
 	if (atomic_fetch_sub(&libc_heap->frozen, 1) == 1)
-		take_in(libc_heap);
+		take_in_entered(libc_heap);
+	heap_leave(libc_heap);
 }
 
 void heap_fork_child(void)
@@ -570,9 +579,12 @@ void heap_set_option(enum heap_option option, size_t value)
 void heap_get_stats(enum heap_id id, struct heap_stats *stats)
 {
 	struct heap *h = &heaps[id];
-	bool entered = heap_enter(h);
+	bool is_single = __libc_single_threaded;
 
+	/* Looking is allowed even while the heap is frozen. */
+	if (!is_single)
+		pthread_mutex_lock(&h->lock);
 	*stats = h->stats;
-	if (entered)
-		heap_leave(h);
+	if (!is_single)
+		pthread_mutex_unlock(&h->lock);
 }
