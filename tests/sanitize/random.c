@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Random calls of os_* and heap_*, with heap_check() after each, for builds of the block heap that
+ * leave malloc to a sanitizer, and for valgrind. Exit status 0, or 1 with one line on standard
+ * error.
+ *
+ *	random [STEPS]
+ */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap.h"
+#include "osmem.h"
+
+#define SLOTS 200
+#define DEFAULT_STEPS 15000
+
+struct slot {
+	unsigned char *p;
+	size_t size;
+	unsigned char byte;
+	bool is_course;
+};
+
+static struct slot slots[SLOTS];
+static uint64_t random_state = 88172645463325252u;
+
+static size_t random_below(size_t n)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (size_t)(random_state >> 8) % n;
+}
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+	exit(1);
+}
+
+static size_t random_size(void)
+{
+	static const size_t limits[] = {16, 64, 64, 600, 600, 5000, 40000, 300000};
+
+	return 1 + random_below(limits[random_below(sizeof(limits) / sizeof(limits[0]))]);
+}
+
+static void check_bytes(const unsigned char *p, size_t size, unsigned char byte)
+{
+	for (size_t i = 0; i < size; i += i < 64 ? 1 : 31)
+		if (p[i] != byte)
+			fail("a block's contents have changed");
+}
+
+static void fill(struct slot *s, size_t size)
+{
+	if (!s->p)
+		fail("out of memory");
+	s->size = size;
+	s->byte = (unsigned char)random_below(256);
+	memset(s->p, s->byte, size);
+}
+
+static void get(struct slot *s)
+{
+	size_t size = random_size();
+	bool zero = random_below(3) == 0;
+
+	s->is_course = random_below(2);
+	if (s->is_course)
+		s->p = zero ? os_calloc(1, size) : os_malloc(size);
+	else
+		s->p = heap_alloc(size, (size_t)1 << random_below(14), zero);
+	if (zero && s->p)
+		check_bytes(s->p, size, 0);
+	fill(s, size);
+}
+
+static void resize(struct slot *s)
+{
+	size_t size = random_size();
+
+	s->p = s->is_course ? os_realloc(s->p, size) : heap_realloc("realloc", s->p, size);
+	if (!s->p)
+		fail("out of memory");
+	check_bytes(s->p, size < s->size ? size : s->size, s->byte);
+	fill(s, size);
+}
+
+static void give_back(struct slot *s)
+{
+	check_bytes(s->p, s->size, s->byte);
+	if (s->is_course)
+		os_free(s->p);
+	else
+		heap_free("free", s->p);
+	s->p = NULL;
+}
+
+static void step(struct slot *s)
+{
+	const char *fault;
+
+	if (!s->p)
+		get(s);
+	else if (random_below(3) == 0)
+		resize(s);
+	else
+		give_back(s);
+	if (random_below(500) == 0)
+		heap_trim();
+	fault = heap_check();
+	if (fault)
+		fail(fault);
+}
+
+/* The very first blocks: a mapped one, then one that makes the first region. */
+static void start_with_a_mapping(void)
+{
+	struct slot first = {.p = heap_alloc(1 << 20, 16, false)};
+	struct slot second = {.p = heap_alloc(10, 16, false)};
+
+	fill(&first, 1 << 20);
+	fill(&second, 10);
+	give_back(&first);
+	give_back(&second);
+}
+
+int main(int argc, char **argv)
+{
+	long steps = argc > 1 ? atol(argv[1]) : DEFAULT_STEPS;
+
+	start_with_a_mapping();
+	while (steps-- > 0)
+		step(&slots[random_below(SLOTS)]);
+	for (int i = 0; i < SLOTS; i++)
+		if (slots[i].p)
+			give_back(&slots[i]);
+	return 0;
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Threads that allocate from both heaps, hand their blocks on to each other, and fork meanwhile: for
+ * ThreadSanitizer, on builds of the block heap that leave malloc to it. Exit status 0, or 1 with one
+ * line on standard error.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap.h"
+#include "osmem.h"
+
+#define THREADS 6
+#define STEPS 4000
+#define BOXES 64
+#define FORKS 10
+
+/* Where blocks change hands: a box is emptied and filled in one exchange. */
+static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES];
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+	exit(1);
+}
+
+static size_t random_below(uint64_t *state, size_t n)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return (size_t)(*state >> 33) % n;
+}
+
+static size_t random_size(uint64_t *state)
+{
+	return 2 + random_below(state, random_below(state, 50) ? 500 : 300000);
+}
+
+/* Any byte but the last one says what all are. */
+static unsigned char *filled(unsigned char *p, size_t size, size_t nr)
+{
+	if (!p)
+		fail("out of memory");
+	memset(p, (int)(nr % 251), size);
+	return p;
+}
+
+static void work_on_course(uint64_t *state, size_t nr)
+{
+	size_t size = random_size(state);
+	unsigned char *p = filled(os_malloc(size), size, nr);
+
+	if (nr % 7 == 0) {
+		p = os_realloc(p, size * 2);
+		if (!p || p[0] != p[size - 1])
+			fail("os_realloc lost the contents");
+	}
+	p = atomic_exchange(&course_boxes[random_below(state, BOXES)], p);
+	if (p && p[0] != p[1])
+		fail("a block's contents have changed");
+	os_free(p);
+}
+
+static void work_on_libc(uint64_t *state, size_t nr)
+{
+	size_t size = random_size(state);
+	unsigned char *p = filled(heap_alloc(size, 16, nr % 3), size, nr);
+
+	if (nr % 7 == 0) {
+		p = heap_realloc("realloc", p, size * 2);
+		if (!p || p[0] != p[size - 1])
+			fail("heap_realloc lost the contents");
+	}
+	if (heap_usable_size("malloc_usable_size", p) < size)
+		fail("a block is too small");
+	p = atomic_exchange(&libc_boxes[random_below(state, BOXES)], p);
+	if (p && p[0] != p[1])
+		fail("a block's contents have changed");
+	if (p)
+		heap_free("free", p);
+}
+
+static void *work(void *arg)
+{
+	uint64_t state = (uintptr_t)arg;
+	struct heap_stats stats;
+
+	for (size_t nr = 0; nr < STEPS; nr++) {
+		work_on_course(&state, nr);
+		work_on_libc(&state, nr);
+		if (nr % 1000 == 0) {
+			heap_trim();
+			heap_get_stats(HEAP_LIBC, &stats);
+			heap_set_option(HEAP_TRIM_THRESHOLD, 4096 * (nr / 1000));
+		}
+	}
+	return NULL;
+}
+
+static void *work_and_fork(void *arg)
+{
+	uint64_t state = (uintptr_t)arg;
+	int status;
+
+	for (size_t nr = 0; nr < FORKS; nr++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			for (size_t i = 0; i < 50; i++) {
+				work_on_course(&state, i);
+				work_on_libc(&state, i);
+			}
+			_exit(heap_check() != NULL);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			fail("a child failed");
+		work_on_libc(&state, nr);
+	}
+	return NULL;
+}
+
+int main(void)
+{
+	pthread_t threads[THREADS];
+	const char *fault;
+
+	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], NULL, i < 2 ? work_and_fork : work,
+				   (void *)(i + 1)))
+			fail("no thread");
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	fault = heap_check();
+	if (fault)
+		fail(fault);
+	return 0;
+}

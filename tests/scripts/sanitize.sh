@@ -1,0 +1,86 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The block heap under the sanitizers and under valgrind. The sanitizers bring a malloc of their own,
+# so the heap is compiled without the C library's names, and sanitize/*.c call os_* and heap_*.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+src=${library%/*}
+utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
+flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer"
+
+# build OUTPUT SCENARIO COMPILER FLAG…: the scenario and the block heap, no C library names.
+build() {
+	output=$scratch/$1
+	scenario=$tests/sanitize/$2.c
+	shift 2
+	# shellcheck disable=SC2086 # the flags are words
+	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$src/osmem.c" "$src/heap.c" \
+		"$src/check.c" "$src/index.c" "$src/helpers.c" "$utils/printf.c" \
+		>"$scratch/log" 2>&1
+}
+
+# Can programs of this compiler with this sanitizer be made, and do they run here?
+supports() {
+	echo 'int main(void) { return 0; }' >"$scratch/empty.c"
+	"$1" "$2" -o "$scratch/empty" "$scratch/empty.c" >"$scratch/log" 2>&1 &&
+		"$scratch/empty" >"$scratch/log" 2>&1
+}
+
+# sanitized NAME SCENARIO COMPILER SANITIZERS
+sanitized() {
+	is_wanted "$1" || return 0
+	if ! has "$3"; then
+		skip "$1" "no $3"
+	elif ! supports "$3" "-fsanitize=$4"; then
+		skip "$1" "$3 has no -fsanitize=$4 that works here"
+	elif build "$1" "$2" "$3" "-fsanitize=$4" -fno-sanitize-recover=all; then
+		expect "$1" timeout 120 "$scratch/$1"
+	else
+		fail "$1" "$(grep -m 1 error "$scratch/log")"
+	fi
+}
+
+# memcheck NAME COMMAND…: an error that valgrind reports is a failure.
+memcheck() {
+	name=$1
+	shift
+	if has valgrind; then
+		expect "$name" timeout 120 valgrind -q --error-exitcode=9 "$@"
+	else
+		skip "$name" "no valgrind"
+	fi
+}
+
+
+preloaded_sort() {
+	seq 1 2000 | LD_PRELOAD=$library timeout 120 valgrind -q --error-exitcode=9 "$@" \
+		sort -rn >"$scratch/sorted" && seq 2000 -1 1 | cmp - "$scratch/sorted"
+}
+
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+
+for cc in gcc clang; do
+	sanitized "address_undefined_random_$cc" random "$cc" address,undefined
+	sanitized "address_undefined_threads_$cc" threads "$cc" address,undefined
+	sanitized "thread_threads_$cc" threads "$cc" thread
+done
+
+if build plain random "${CC:-cc}"; then
+	memcheck memcheck_random "$scratch/plain" 1500
+else
+	fail memcheck_random "$(grep -m 1 error "$scratch/log")"
+fi
+if has valgrind; then
+	expect memcheck_preloaded_sort preloaded_sort
+	expect memcheck_preloaded_sort_own_malloc preloaded_sort \
+		--soname-synonyms=somalloc=nouserintercepts
+else
+	skip memcheck_preloaded_sort "no valgrind"
+	skip memcheck_preloaded_sort_own_malloc "no valgrind"
+fi
+
+finish
