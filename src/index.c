@@ -44,8 +44,11 @@ struct block_meta *index_take_other(struct index *ix, unsigned int bin)
 struct block_meta *index_take_large(struct index *ix, size_t size)
 {
 	unsigned int bin = index_treap_bin(size);
-	struct treap_node *n = treap_first_of_size(ix->bin[bin].node, size);
+	struct treap_node *n;
 
+	if (bin >= INDEX_BINS)
+		return NULL; /* more than there are addresses */
+	n = treap_first_of_size(ix->bin[bin].node, size);
 	if (n) {
 		treap_remove(&ix->bin[bin].node, n, true);
 		index_mark_if_empty(ix, bin);
