@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# libosmem.so loaded late, by dlopen: os_* work, and the program's own malloc is untouched. And the
+# other way round: what is dlopened allocates from its constructors in a preloaded program.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+sources=$tests/scripts/dlopen
+python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null)
+
+from_c() {
+	cc -O2 -D_GNU_SOURCE -fno-builtin -pthread -o "$scratch/late" "$sources/late.c" &&
+		timeout 60 "$scratch/late" "$library"
+}
+
+# With many other libraries loaded first, which take most of the room for late TLS.
+from_python() {
+	timeout 60 "$python" "$sources/late.py" "$library"
+}
+
+constructor_of_a_plugin() {
+	cc -O2 -D_GNU_SOURCE -fno-builtin -shared -fPIC -o "$scratch/plugin.so" "$sources/plugin.c" &&
+		cc -O2 -D_GNU_SOURCE -fno-builtin -o "$scratch/loader" "$sources/loader.c" &&
+		LD_PRELOAD=$library timeout 60 "$scratch/loader" "$scratch/plugin.so"
+}
+
+# A second copy that dlopen brings into a preloaded program is the first one.
+late_into_preloaded() {
+	LD_PRELOAD=$library timeout 60 "$scratch/late" "$library" preloaded
+}
+
+if has cc; then
+	expect from_c from_c
+	expect late_into_preloaded late_into_preloaded
+	expect constructor_of_a_plugin constructor_of_a_plugin
+else
+	skip from_c "cc is not installed"
+fi
+if [ -n "$python" ]; then
+	expect from_python from_python
+else
+	skip from_python "python3 is not installed"
+fi
+finish

@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What libosmem.so gives to and asks of the dynamic linker: exactly the names of exports.txt, nothing
+# but libc, and nothing that would keep it from being loaded early, late or by dlopen.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+# What the library may never call: it allocates, or takes locks that an allocating thread may hold.
+forbidden='dlsym|dlopen|dladdr|v?f?printf|v?s?n?printf|puts|fputs|perror|strerror|setlocale|backtrace'
+forbidden="$forbidden|pthread_setspecific|pthread_key_create|getenv|strdup|syslog|exit|__tls_get_addr"
+
+exports_are_as_listed() {
+	nm -D --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort >"$scratch/exports"
+	diff "$tests/exports.txt" "$scratch/exports"
+}
+
+list_is_sorted() {
+	LC_ALL=C sort -c -u "$tests/exports.txt"
+}
+
+no_name_is_versioned() {
+	! nm -D --with-symbol-versions --defined-only "$library" | grep @
+}
+
+# Undefined names without a version are the weak ones.
+only_weak_names_are_foreign() {
+	! nm -D --with-symbol-versions --undefined-only "$library" | grep -v GLIBC_ | grep -v '^ *w '
+}
+
+nothing_that_may_allocate_is_called() {
+	! nm -D --undefined-only "$library" | awk '{ sub("@.*", "", $2); print $2 }' |
+		grep -E -x "$forbidden"
+}
+
+only_libc_is_needed() {
+	readelf -dW "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >"$scratch/needed"
+	! grep -v -x -e 'libc\.so\.[0-9]*' -e 'ld-linux.*' "$scratch/needed" &&
+		grep -q libc "$scratch/needed"
+}
+
+tls_is_small() {
+	size=$(readelf -lW "$library" | awk '$1 == "TLS" { print $6 }')
+	[ $((${size:-0})) -lt 1024 ] || { echo "$size bytes of TLS" && return 1; }
+}
+
+# General dynamic TLS and TLS descriptors are allocated at first use: by malloc.
+tls_is_initial_exec() {
+	! readelf -rW "$library" | grep -E 'DTPMOD|DTPOFF|TLSDESC'
+}
+
+no_text_relocations() {
+	! readelf -dW "$library" | grep TEXTREL
+}
+
+is_bound_at_load_time() {
+	readelf -dW "$library" | grep -q BIND_NOW
+}
+
+stack_is_not_executable() {
+	readelf -lW "$library" | awk '$1 == "GNU_STACK" { print $7 }' | grep -q -x RW
+}
+
+# Data that functions are called through must not stay writable.
+relocations_are_read_only() {
+	readelf -lW "$library" | grep -q GNU_RELRO
+}
+
+if ! has nm readelf; then
+	skip exports "binutils is not installed"
+	finish
+fi
+for test in list_is_sorted exports_are_as_listed no_name_is_versioned only_weak_names_are_foreign \
+	nothing_that_may_allocate_is_called only_libc_is_needed tls_is_small tls_is_initial_exec \
+	no_text_relocations is_bound_at_load_time stack_is_not_executable relocations_are_read_only; do
+	expect "$test" "$test"
+done
+finish
