@@ -111,7 +111,7 @@ static const char *check_block(struct heap *h, const struct region *r, struct bl
 		t->free_blocks++;
 		return NULL;
 	}
-	if (!is_sealed(b))
+	if (!is_sealed(b) && !is_deferred(b))
 		return "H3: an allocated block's header is overwritten";
 	t->live_blocks++;
 	t->live_bytes += META + b->size;
@@ -150,7 +150,8 @@ static const char *check_mapped(struct heap *h, struct treap_node *n, size_t *co
 	if (!n)
 		return NULL;
 	++*count;
-	if (mapped_block(n)->status != STATUS_MAPPED || !is_sealed(mapped_block(n)))
+	if (mapped_block(n)->status != STATUS_MAPPED ||
+	    (!is_sealed(mapped_block(n)) && !is_deferred(mapped_block(n))))
 		return "H3: a mapped block's header is overwritten";
 	if ((n->left && n->left >= n) || (n->right && n->right <= n))
 		return "T1: the mapped blocks are out of order";
