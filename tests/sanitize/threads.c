@@ -29,7 +29,15 @@ static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES];
 static void fail(const char *what)
 {
 	fprintf(stderr, "%s\n", what);
-	exit(1);
+	_exit(1); /* others may be forking: no exit handlers */
+}
+
+static void check_heap(void)
+{
+	const char *fault = heap_check();
+
+	if (fault)
+		fail(fault);
 }
 
 static size_t random_below(uint64_t *state, size_t n)
@@ -117,10 +125,13 @@ static void *work_and_fork(void *arg)
 				work_on_course(&state, i);
 				work_on_libc(&state, i);
 			}
-			_exit(heap_check() != NULL);
+			check_heap();
+			_exit(0);
 		}
-		if (waitpid(pid, &status, 0) != pid || status)
-			fail("a child failed");
+		if (waitpid(pid, &status, 0) != pid)
+			fail("no child");
+		if (status)
+			fail(WIFSIGNALED(status) ? "a signal killed a child" : "a child failed");
 		work_on_libc(&state, nr);
 	}
 	return NULL;
@@ -129,7 +140,6 @@ static void *work_and_fork(void *arg)
 int main(void)
 {
 	pthread_t threads[THREADS];
-	const char *fault;
 
 	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
 	for (uintptr_t i = 0; i < THREADS; i++)
@@ -138,8 +148,6 @@ int main(void)
 			fail("no thread");
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	fault = heap_check();
-	if (fault)
-		fail(fault);
+	check_heap();
 	return 0;
 }
