@@ -253,6 +253,16 @@ static void do_realloc_freed(struct run *run, struct call *call)
 		differ("not NULL");
 }
 
+static void do_sbrk(struct run *run, struct call *call)
+{
+	if (!run->model.first)
+		return;
+	naive_move_break(&run->model, call->size);
+	note_want(call, NULL);
+	if (sbrk((intptr_t)call->size) == (void *)-1)
+		differ("the break cannot be raised");
+}
+
 static void do_call(struct run *run, struct call *call)
 {
 	static void (*const doers[CALL_KINDS])(struct run *, struct call *) = {
@@ -261,6 +271,7 @@ static void do_call(struct run *run, struct call *call)
 		[CALL_REALLOC] = do_realloc,
 		[CALL_FREE] = do_free,
 		[CALL_REALLOC_FREED] = do_realloc_freed,
+		[CALL_SBRK] = do_sbrk,
 	};
 	size_t end_before = run->model.end;
 

@@ -25,6 +25,7 @@ enum call_kind {
 	CALL_REALLOC,
 	CALL_FREE,
 	CALL_REALLOC_FREED, /* os_realloc of a free block, rule 16 */
+	CALL_SBRK, /* the program raises the break */
 	CALL_KINDS,
 };
 

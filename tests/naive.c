@@ -73,7 +73,7 @@ static void absorb_next(struct naive_heap *heap, struct naive_block *b)
 
 static bool next_is_free(const struct naive_block *b)
 {
-	return b->next && b->next->status == STATUS_FREE;
+	return b->next && !b->next->starts_region && b->next->status == STATUS_FREE;
 }
 
 /* Rule 10. */
@@ -129,6 +129,8 @@ static struct naive_block *append(struct naive_heap *heap, size_t size)
 	b->offset = heap->end;
 	b->size = size;
 	b->status = STATUS_FREE;
+	b->starts_region = heap->is_break_moved && heap->bug != NAIVE_ONE_REGION;
+	heap->is_break_moved = false;
 	heap->end += META + size;
 	link_behind(heap, heap->last, b);
 	return b;
@@ -140,10 +142,12 @@ static void grow_last(struct naive_heap *heap, size_t size)
 	heap->last->size = size;
 }
 
-/* Rule 13. */
+/* Rule 13; a break that was moved is where a new region begins. */
 static struct naive_block *grow(struct naive_heap *heap, size_t size)
 {
 	if (heap->last->status != STATUS_FREE || heap->bug == NAIVE_LAST_NOT_GROWN)
+		return append(heap, size);
+	if (heap->is_break_moved)
 		return append(heap, size);
 	grow_last(heap, size);
 	return heap->last;
@@ -237,7 +241,7 @@ static bool resize(struct naive_heap *heap, struct naive_block *b, size_t size)
 			split(heap, b, size);
 		return true;
 	}
-	if (b == heap->last && heap->bug != NAIVE_LAST_MOVES) { /* b */
+	if (b == heap->last && !heap->is_break_moved && heap->bug != NAIVE_LAST_MOVES) { /* b */
 		grow_last(heap, size);
 		return true;
 	}
@@ -262,6 +266,12 @@ static struct naive_block *move(struct naive_heap *heap, struct naive_block *b, 
 	to = naive_malloc(heap, size);
 	naive_free(heap, b);
 	return to;
+}
+
+void naive_move_break(struct naive_heap *heap, size_t size)
+{
+	heap->end += size;
+	heap->is_break_moved = true;
 }
 
 /* Rules 15 to 18. */

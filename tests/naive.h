@@ -5,9 +5,8 @@
  * memory is behind it. A heap block has an offset, from where the heap begins to its header;
  * a mapped block is only known to be one.
  *
- * The model assumes that memory is never refused and that nobody else moves the break, so nothing
- * fails, and NULL is what the rules mean by it. Pointers to blocks stay valid while the block is in
- * the list, or mapped.
+ * The model assumes that memory is never refused, so nothing fails, and NULL is what the rules mean
+ * by it. Pointers to blocks stay valid while the block is in the list, or mapped.
  */
 
 #pragma once
@@ -20,6 +19,7 @@ struct naive_block {
 	size_t size; /* of the payload */
 	int status; /* STATUS_FREE, STATUS_ALLOC or STATUS_MAPPED */
 	bool was_given; /* the payload's address has been a result */
+	bool starts_region; /* the block before it, if any, is not adjacent */
 	struct naive_block *prev;
 	struct naive_block *next;
 };
@@ -41,13 +41,15 @@ enum naive_bug {
 	NAIVE_ABSORB_NOTHING_IN_VAIN, /* rule 17d: nothing is absorbed unless it suffices */
 	NAIVE_GROW_ABSORBER, /* rule 17d: a block that became the last is grown, not moved */
 	NAIVE_FREE_BEFORE_PLACING, /* rule 18: the old block is a candidate for the new place */
+	NAIVE_ONE_REGION, /* errors: blocks are adjacent across what the program has put between */
 	NAIVE_BUGS,
 };
 
 struct naive_heap {
 	struct naive_block *first;
 	struct naive_block *last;
-	size_t end; /* what the break has been raised by */
+	size_t end; /* what the break has been raised by, by whomever */
+	bool is_break_moved; /* by somebody else since the heap last grew */
 	size_t page_size;
 	enum naive_bug bug;
 	struct naive_block *unused; /* nodes to use again */
@@ -60,3 +62,6 @@ struct naive_block *naive_malloc(struct naive_heap *heap, size_t size);
 struct naive_block *naive_calloc(struct naive_heap *heap, size_t nmemb, size_t size);
 struct naive_block *naive_realloc(struct naive_heap *heap, struct naive_block *b, size_t size);
 void naive_free(struct naive_heap *heap, struct naive_block *b);
+
+/* The program raises the break by size, a multiple of 8; the heap has been used. */
+void naive_move_break(struct naive_heap *heap, size_t size);

@@ -62,6 +62,17 @@ static void next_random(struct run *run, struct call *call)
 	}
 }
 
+/* A program that also calls sbrk; in a heap so small that the break is exact. */
+static void next_with_sbrk(struct run *run, struct call *call)
+{
+	if (is_chance(run, 2) && run->model.end < 512 * 1024) {
+		call->kind = CALL_SBRK;
+		call->size = 8 * (1 + below(run, 8));
+	} else {
+		next_random(run, call);
+	}
+}
+
 /* The slot that is freed at step j of a drain; the order changes from round to round. */
 static int drain_order(size_t round, size_t j, size_t slots)
 {
@@ -124,6 +135,11 @@ static size_t size_threshold(struct run *run)
 static size_t size_many(struct run *run)
 {
 	return below(run, 5000) + 1;
+}
+
+static size_t size_regions(struct run *run)
+{
+	return below(run, is_chance(run, 80) ? 1000 : 8000) + 1;
 }
 
 static size_t size_realloc(struct run *run)
@@ -203,6 +219,15 @@ const struct profile profiles[] = {
 		.calloc_percent = 10,
 		.size = size_many,
 		.next = next_random,
+	},
+	{
+		.name = "regions",
+		.slots = 100,
+		.calls_divisor = 1,
+		.realloc_percent = 40,
+		.calloc_percent = 10,
+		.size = size_regions,
+		.next = next_with_sbrk,
 	},
 	{
 		.name = "equal",

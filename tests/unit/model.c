@@ -49,6 +49,8 @@ static int print_call(char *s, size_t size, const struct call *c)
 	case CALL_REALLOC:
 		return snprintf(s, size, "p[%d] = os_realloc(p[%d], %zu);", c->slot, c->slot,
 				c->size);
+	case CALL_SBRK:
+		return snprintf(s, size, "sbrk(%zu);", c->size);
 	case CALL_REALLOC_FREED:
 		if (c->freed_offset)
 			return snprintf(s, size, "os_realloc(heap + %#zx, %zu);", c->freed_offset,
@@ -154,6 +156,11 @@ TEST(model_few)
 TEST(model_many)
 {
 	compare("many");
+}
+
+TEST(model_regions)
+{
+	compare("regions");
 }
 
 TEST(model_equal)
