@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the block heap, shared by its three files: osmem.c (the core, and os_*), heap.c
- *(what the libc names need beyond it) and check.c (faults and the whole-heap checker). Nobody else
+ * The inside of the block heap, shared by its three files: osmem.c (the core, and os_*), heap.c (what
+ * the libc names need beyond it) and check.c (faults and the whole-heap checker). Nobody else
  * includes this; heap.h is for the layers above.
  *
  * Invariants, checked by heap_check:
@@ -10,9 +10,10 @@
  *	H2 the list visits all blocks of all regions in address order, and prev undoes next
  *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
  *	H4 the free blocks are exactly those that the index has
- *	H5 regions are in address order and do not touch, so neighbours in the list that touch are
- *of the same region H6 top is the last block of the region that grows, last is the last of all H7
- *the figures in stats agree with the list
+ *	H5 regions are in address order and do not touch, so neighbours in the list that touch are of
+ *	   the same region
+ *	H6 top is the last block of the region that grows, last is the last of all
+ *	H7 the figures in stats agree with the list
  */
 
 #pragma once

@@ -51,15 +51,20 @@ EXPORT void *calloc(size_t nmemb, size_t size)
 	return heap_alloc(total, HEAP_ALIGN, true);
 }
 
+static void *resize(const char *call, void *p, size_t size)
+{
+	if (!p)
+		return heap_alloc(size, HEAP_ALIGN, false);
+	if (size)
+		return heap_realloc(call, p, size);
+	heap_free(call, p);
+	return NULL;
+}
+
 /* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
 EXPORT void *realloc(void *p, size_t size)
 {
-	if (!p)
-		return malloc(size);
-	if (size)
-		return heap_realloc("realloc", p, size);
-	heap_free("realloc", p);
-	return NULL;
+	return resize("realloc", p, size);
 }
 
 /* malloc(3): ENOMEM if the product overflows, and p is as it was. */
@@ -69,7 +74,7 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 
 	if (__builtin_mul_overflow(nmemb, size, &total))
 		return no_memory();
-	return realloc(p, total);
+	return resize("reallocarray", p, total);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */

@@ -4,8 +4,8 @@
  * The block heap, and os_malloc, os_calloc, os_realloc and os_free on top of it.
  *
  * A heap is a set of regions, each tiled by blocks: a 32-byte header (block_meta.h), then the
- * payload. All blocks of a heap form one doubly linked list in address order. The list is the
- *truth; the index (index.h) is a cache of its free blocks.
+ * payload. All blocks of a heap form one doubly linked list in address order. The list is the truth;
+ * the index (index.h) is a cache of its free blocks.
  *
  *	region  start                                              end            limit
  *	        | header payload | header payload | ... | payload | ahead of need |
@@ -16,7 +16,7 @@
  * 2. Freeing marks the block and defers the rest to the next search.
  * 3. Chunks at or above a threshold are mappings of their own, kept in a treap by address.
  *
- * Overhead: 32 bytes a block. Smallest payload: 8 bytes in the course heap, 16 in the libc heap. No
+ * Overhead: 32 bytes a block. Smallest payload: 8 bytes in the course heap, 32 in the libc heap. No
  * call walks the list, but for heap_check and the report of a fault.
  */
 
@@ -835,6 +835,12 @@ HOT void course_free(const char *call, void *p)
 	heap_leave(h);
 }
 
+/* For callers that are not worth another copy of the common path. */
+static __attribute__((noinline)) void *course_malloc(size_t size)
+{
+	return course_alloc(size, MMAP_THRESHOLD);
+}
+
 EXPORT void *os_malloc(size_t size)
 {
 	return size ? course_alloc(size, MMAP_THRESHOLD) : NULL;
@@ -866,7 +872,7 @@ EXPORT void *os_calloc(size_t nmemb, size_t size)
 /* Rule 18: place anew while the old block is still there. */
 static void *course_move(void *p, size_t old, size_t size)
 {
-	void *q = os_malloc(size);
+	void *q = course_malloc(size);
 
 	if (!q)
 		return NULL;
@@ -883,7 +889,7 @@ EXPORT void *os_realloc(void *p, size_t size)
 	size_t old;
 
 	if (!p)
-		return os_malloc(size);
+		return size ? course_malloc(size) : NULL;
 	heap_enter(h);
 	b = heap_block_of(h, "os_realloc", p, true);
 	old = b->size;

@@ -3,8 +3,8 @@
 /*
  * The test harness: a test program is a set of TEST() functions and nothing else; main() is in
  * harness.c. Every test runs in a child of its own, so it starts with an untouched heap, and a
- *crash or a hang is a failure of that test alone. The harness never allocates in the child before
- *the test begins.
+ * crash or a hang is a failure of that test alone. The harness never allocates in the child before
+ * the test begins.
  *
  *	TEST(rule_05_size_zero)
  *	{
