@@ -1,0 +1,199 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The build: in a copy of the tree whose path has spaces in it, with each compiler that is installed,
+# over our utils/ and over one that has only what a course's has (build/utils).
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+src=${library%/*}
+utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
+tree="$scratch/a tree"
+cc=${CC:-cc}
+# What the caller of this script was built with is not what is tested here.
+unset CC CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MFLAGS MAKELEVEL UTILS_PATH
+
+# A fresh copy of the sources.
+copy() {
+	rm -rf "$tree"
+	mkdir -p "$tree/src" "$tree/utils" "$tree/course"
+	cp "$src"/*.[ch] "$src/Makefile" "$tree/src"
+	cp "$utils"/*.[ch] "$tree/utils"
+	cp "$tests"/scripts/build/utils/*.[ch] "$tree/course"
+}
+
+# build [ARGUMENT…]: make in the copy's src/.
+build() {
+	make -C "$tree/src" "$@"
+}
+
+fresh() {
+	copy
+	build "$@"
+}
+
+# Succeeds if the build does and says nothing like a warning.
+silent() {
+	fresh "$@" >"$scratch/out" 2>&1 || {
+		grep -m 1 error "$scratch/out"
+		return 1
+	}
+	! grep -i -m 1 warning "$scratch/out"
+}
+
+leaves_nothing() {
+	copy
+	(cd "$tree" && find . | sort) >"$scratch/before"
+	(cd "$tree/src" && make && make clean) || return 1
+	(cd "$tree" && find . | sort) | diff "$scratch/before" -
+}
+
+rebuilds_nothing() {
+	fresh && build | grep -i nothing
+}
+
+header_is_a_dependency() {
+	fresh && sleep 1 && touch "$tree/src/index.h" && build | grep index.c
+}
+
+# The compiler is the one asked for, for every file, with the flags asked for and none of the usual.
+respects_variables() {
+	printf '#!/bin/sh\necho "$*" >>"%s"\nexec %s "$@"\n' "$scratch/calls" "$cc" >"$scratch/mycc"
+	chmod +x "$scratch/mycc"
+	rm -f "$scratch/calls"
+	fresh CC="$scratch/mycc" CFLAGS="-O1 -DMY_C=1" CPPFLAGS=-DMY_CPP=1 LDFLAGS=-Wl,-O1 || return 1
+	[ "$(grep -c -e '-O1 -DMY_C=1 -c' "$scratch/calls")" -eq "$(objects)" ] &&
+		[ "$(grep -c -e '-DMY_CPP=1' "$scratch/calls")" -eq "$(objects)" ] &&
+		[ "$(grep -c -e '-shared.*-Wl,-O1' "$scratch/calls")" -eq 1 ] &&
+		! grep -e -O2 "$scratch/calls"
+}
+
+objects() {
+	find "$tree/src" -name '*.o' | wc -l
+}
+
+# program OUTPUT UTILS ARGUMENT…: build the program over these utils.
+program() {
+	output=$scratch/$1 over=$tree/$2
+	shift 2
+	"$cc" -std=gnu11 -Wall -Wextra -fno-builtin -I"$over" -o "$output" \
+		"$tests/scripts/build/program.c" "$@" -pthread
+}
+
+# The program says what it should, and is stopped where it should be.
+works() {
+	[ "$("$1")" = "done 1" ] || return 1
+	"$1" misuse 2>"$scratch/err" && return 1
+	grep -x 'osmem: os_free(0x[0-9a-f]*): this block is already free' "$scratch/err"
+}
+
+over_our_utils() {
+	fresh && program ours utils "$tree/utils/printf.c" -L"$tree/src" -losmem \
+		"-Wl,-rpath,$tree/src" && works "$scratch/ours"
+}
+
+# The library keeps its printf to itself, so the program brings its own; over_course_utils with a
+# printf.c that has _putchar, or without.
+over_course_utils() {
+	copy
+	[ "$1" = with ] && cat >>"$tree/course/printf.c" <<-'EOT'
+
+		#include <unistd.h>
+
+		void _putchar(char character)
+		{
+			if (write(1, &character, 1) != 1)
+				_exit(1);
+		}
+	EOT
+	build UTILS_PATH=../course || return 1
+	cat >"$scratch/putchar.c" <<-'EOT'
+		#include <stdio.h>
+		void _putchar(char character)
+		{
+			fputc(character, stdout);
+		}
+	EOT
+	program course course "$tests/scripts/build/utils/printf.c" "$scratch/putchar.c" \
+		-L"$tree/src" -losmem "-Wl,-rpath,$tree/src" && works "$scratch/course"
+}
+
+linked_statically() {
+	fresh && program static utils "$tree/src/libosmem.a" "$@" && works "$scratch/static"
+}
+
+# placement FLAG: the placement rules hold in a library built so.
+placement() {
+	fresh CFLAGS="$1" && LD_PRELOAD="$tree/src/libosmem.so" "$tests/bin/unit/placement"
+}
+
+# alone COMPILER FLAGS HEADER…: each compiles alone.
+alone() {
+	compiler="$1 $2"
+	shift 2
+	for header in "$@"; do
+		echo "#include \"$header\"" >"$scratch/alone.c"
+		# shellcheck disable=SC2086 # the compiler and its language
+		$compiler -Wall -Wextra -Wundef -Werror -D_GNU_SOURCE -fsyntax-only -I"$src" -I"$utils" \
+			"$scratch/alone.c" || return 1
+	done
+}
+
+aarch64="clang --target=aarch64-linux-gnu -isystem /usr/include/$("$cc" -dumpmachine) -std=gnu11"
+
+aarch64_syntax() {
+	for file in "$src"/*.c "$utils"/printf.c; do
+		$aarch64 -Wall -Wextra -Werror -D_GNU_SOURCE -fsyntax-only -I"$src" -I"$utils" "$file" ||
+			return 1
+	done
+}
+
+expect make_clean_leaves_nothing leaves_nothing
+expect second_make_does_nothing rebuilds_nothing
+expect headers_are_dependencies header_is_a_dependency
+expect parallel fresh -j8
+expect variables_are_respected respects_variables
+
+for compiler in gcc clang; do
+	for flag in -O0 -O2 -O3; do
+		if has "$compiler"; then
+			expect "no_warning_${compiler}_$flag" silent -j2 CC="$compiler" CFLAGS="$flag -g"
+		else
+			skip "no_warning_${compiler}_$flag" "no $compiler"
+		fi
+	done
+done
+
+for flag in -O0 -O3; do
+	if [ -x "$tests/bin/unit/placement" ]; then
+		expect "placement_$flag" placement "$flag"
+	else
+		skip "placement_$flag" "bin/unit/placement has not been built"
+	fi
+done
+
+expect our_utils over_our_utils
+expect course_utils over_course_utils without
+expect course_utils_with_putchar over_course_utils with
+expect static_library linked_statically
+expect static_program linked_statically -static
+
+expect headers_alone alone "$cc" "-xc -std=gnu11" "$src"/*.h "$utils"/*.h
+if has c++; then
+	expect headers_alone_cxx alone c++ -xc++ "$utils"/*.h
+else
+	skip headers_alone_cxx "no c++"
+fi
+
+printf '#include <pthread.h>\n#include <sys/mman.h>\n' >"$scratch/probe.c"
+if ! has clang; then
+	skip aarch64_syntax "no clang"
+elif $aarch64 -fsyntax-only "$scratch/probe.c" 2>/dev/null; then
+	expect aarch64_syntax aarch64_syntax
+else
+	skip aarch64_syntax "the C library's headers do not know aarch64"
+fi
+
+finish
