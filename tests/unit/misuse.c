@@ -24,6 +24,7 @@
 #define META sizeof(struct block_meta)
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define LARGE ((size_t)1 << 20) /* mapped in both families */
+#define MEDIUM ((size_t)0x570) /* the libc heap, too, coalesces it at the next search */
 
 #define OVERWRITTEN "the header of this block is overwritten"
 #define ALREADY_FREE "this block is already free"
@@ -100,7 +101,7 @@ static const struct call libc_calls[] = {
 	{.name = "free", .run = free},
 	{.name = "realloc", .run = call_realloc},
 	{.name = "realloc", .run = call_realloc_zero},
-	{.name = "realloc", .run = call_reallocarray},
+	{.name = "reallocarray", .run = call_reallocarray},
 	{.name = "malloc_usable_size", .run = call_usable_size},
 	{.name = "free_sized", .run = call_free_sized},
 	{.name = "free_aligned_sized", .run = call_free_aligned_sized},
@@ -316,14 +317,14 @@ TEST_BOTH(double_free_after_coalescing)
 	char *p[3];
 
 	for (size_t i = 0; i < COUNT_OF(orders); i++) {
-		alloc_row(f, p, 3, 112);
+		alloc_row(f, p, 3, MEDIUM);
 		for (int j = 0; j < 3; j++)
 			f->free(p[orders[i][j]]);
 		CHECK(f->alloc(40000));
 		expect_free(f, p[0]);
-		expect_inside(f, p[1], "a free one", p[0], 3 * 112 + 2 * META);
-		expect_inside(f, p[2], "a free one", p[0], 3 * 112 + 2 * META);
-		CHECK(f->alloc(3 * 112 + 2 * META) == p[0]);
+		expect_inside(f, p[1], "a free one", p[0], 3 * MEDIUM + 2 * META);
+		expect_inside(f, p[2], "a free one", p[0], 3 * MEDIUM + 2 * META);
+		CHECK(f->alloc(3 * MEDIUM + 2 * META) == p[0]);
 	}
 }
 
@@ -331,12 +332,12 @@ TEST_BOTH(double_free_after_reuse_by_a_larger_block)
 {
 	char *p[2], *q;
 
-	alloc_row(f, p, 2, 112);
+	alloc_row(f, p, 2, MEDIUM);
 	f->free(p[0]);
 	f->free(p[1]);
-	q = f->alloc(2 * 112 + META);
+	q = f->alloc(2 * MEDIUM + META);
 	CHECK(q == p[0]);
-	expect_inside(f, p[1], "one", q, 2 * 112 + META);
+	expect_inside(f, p[1], "one", q, 2 * MEDIUM + META);
 }
 
 TEST_BOTH(double_free_of_a_block_that_moved)
@@ -704,35 +705,35 @@ TEST_BOTH(overflow_found_by_the_search_after_its_origin_is_freed)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, 0x170);
-	each_overflow(f, p[0], 0x170, check_search, &(struct victims){.p = p[0], .victim = p[1]});
+	alloc_row(f, p, 3, MEDIUM);
+	each_overflow(f, p[0], MEDIUM, check_search, &(struct victims){.p = p[0], .victim = p[1]});
 }
 
 TEST_BOTH(overflow_into_a_free_block_found_by_the_search_after_its_origin_is_freed)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, 0x170);
+	alloc_row(f, p, 3, MEDIUM);
 	f->free(p[1]);
-	each_overflow(f, p[0], 0x170, check_search, &(struct victims){.p = p[0], .victim = p[1]});
+	each_overflow(f, p[0], MEDIUM, check_search, &(struct victims){.p = p[0], .victim = p[1]});
 }
 
 TEST_BOTH(overflow_into_the_last_block)
 {
-	char *p = f->alloc(0x170), *q = f->alloc(0x170);
+	char *p = f->alloc(MEDIUM), *q = f->alloc(MEDIUM);
 
-	CHECK(q == p + 0x170 + META);
-	each_overflow(f, p, 0x170, check_calls, &(struct victims){.victim = q});
-	each_overflow(f, p, 0x170, check_search, &(struct victims){.p = p, .victim = q});
+	CHECK(q == p + MEDIUM + META);
+	each_overflow(f, p, MEDIUM, check_calls, &(struct victims){.victim = q});
+	each_overflow(f, p, MEDIUM, check_search, &(struct victims){.p = p, .victim = q});
 }
 
 TEST_BOTH(overflow_into_a_pending_block_found_by_the_next_search)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, 0x170);
+	alloc_row(f, p, 3, MEDIUM);
 	f->free(p[1]);
-	each_overflow(f, p[0], 0x170, check_search, &(struct victims){.victim = p[1]});
+	each_overflow(f, p[0], MEDIUM, check_search, &(struct victims){.victim = p[1]});
 }
 
 TEST_BOTH(overflow_into_an_indexed_block_found_by_a_search)
@@ -748,6 +749,17 @@ TEST_BOTH(overflow_into_an_indexed_block_found_by_a_search)
 		each_overflow(f, p[0], sizes[i], check_search, &(struct victims){.victim = p[1]});
 		CHECK(f->alloc(sizes[i]) == p[1]);
 	}
+}
+
+/* A small block of the libc heap waits as it is, for the next request of its size. */
+TEST(overflow_into_a_waiting_block_found_when_it_is_taken_libc)
+{
+	char *p[3];
+
+	alloc_row(&libc, p, 3, 0x170);
+	free(p[1]);
+	each_overflow(&libc, p[0], 0x170, check_search, &(struct victims){.victim = p[1]});
+	CHECK(malloc(0x170) == p[1]);
 }
 
 /* The free rest at the end of the heap. */
@@ -766,7 +778,7 @@ TEST_BOTH(stray_write_into_a_header)
 	size_t prev = offsetof(struct block_meta, prev), next = offsetof(struct block_meta, next);
 	char *p[3];
 
-	alloc_row(f, p, 3, 0x170);
+	alloc_row(f, p, 3, MEDIUM);
 	for (size_t at = 0; at < META; at += 4) {
 		struct damage d = {.family = f,
 				   .p = p[1],
