@@ -126,8 +126,8 @@ static bool sweep_block(struct block_meta *b, void *arg)
 	return true;
 }
 
-/* Regions that are one free block go back whole, but for the one that grows. */
-static size_t unmap_empty_regions(struct heap *h)
+/* Regions that are one free block go back whole; the young ones only if all are to go. */
+static size_t unmap_empty_regions(struct heap *h, bool all)
 {
 	size_t unmapped = 0;
 
@@ -135,7 +135,9 @@ static size_t unmap_empty_regions(struct heap *h)
 		struct region r = h->regions[i];
 		struct block_meta *b = (struct block_meta *)(void *)r.start;
 
-		if (i == h->growing || b->status != STATUS_FREE || block_end(b) != r.end)
+		if (b->status != STATUS_FREE || block_end(b) != r.end)
+			continue;
+		if (!all && (i == h->growing || to_spare(b)->epoch == h->epoch))
 			continue;
 		if (!index_remove(&h->index, b))
 			heap_corrupted(h, b);
@@ -146,6 +148,24 @@ static size_t unmap_empty_regions(struct heap *h)
 		unmapped += (size_t)(r.end - r.start);
 	}
 	return unmapped;
+}
+
+/* The kernel has refused memory: give it what we can, so that it may think again. */
+static bool reclaim(struct heap *h)
+{
+	settle_all(h);
+	return unmap_empty_regions(h, true);
+}
+
+static bool enter_and_reclaim(struct heap *h)
+{
+	bool has_more;
+
+	if (!heap_enter(h))
+		return false;
+	has_more = reclaim(h);
+	heap_leave(h);
+	return has_more;
 }
 
 /* Give back what has been free for a whole period; called under the lock, now and then. */
@@ -160,7 +180,7 @@ static void sweep(struct heap *h)
 	s.budget = elapsed < 10 * SWEEP_PERIOD_MS ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
 	settle_all(h);
 	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
-	unmap_empty_regions(h);
+	unmap_empty_regions(h, false);
 	h->epoch++;
 	h->dirtied = s.young;
 	h->last_sweep_ms = now;
@@ -169,7 +189,7 @@ static void sweep(struct heap *h)
 
 static void tick(struct heap *h)
 {
-	if (h->dirtied > h->trim_threshold && ++h->ticks % SWEEP_TICKS == 0)
+	if (h->dirtied + h->quick_bytes > h->trim_threshold && ++h->ticks % SWEEP_TICKS == 0)
 		sweep(h);
 }
 
@@ -182,7 +202,7 @@ bool heap_trim(void)
 	if (!heap_enter(h))
 		return false;
 	settle_all(h);
-	unmapped = unmap_empty_regions(h);
+	unmapped = unmap_empty_regions(h, true);
 	index_visit_large(&h->index, INDEX_EXACT_MAX + 1, sweep_block, &s);
 	h->dirtied = 0;
 	heap_leave(h);
@@ -218,10 +238,8 @@ static struct block_meta *free_entered(struct heap *h, const char *call, void *p
 	}
 	heap_unregister_mapped(h, b);
 	h->stats.unmap_calls++;
-	if (!h->is_threshold_fixed && b->size > h->threshold && b->size <= THRESHOLD_MAX) {
+	if (!h->is_threshold_fixed && b->size > h->threshold && b->size <= THRESHOLD_MAX)
 		h->threshold = META + b->size + 1;
-		h->trim_threshold = 2 * h->threshold;
-	}
 	return b;
 }
 
@@ -379,6 +397,8 @@ static void *remap(struct heap *h, struct block_meta *b, size_t size)
 	h->stats.remap_calls++;
 	heap_leave(h);
 	moved = sys_remap(b, old, now);
+	if (!moved && enter_and_reclaim(h))
+		moved = sys_remap(b, old, now);
 	if (moved)
 		b = heap_make_mapped((char *)moved, now - META);
 	enter_mapped(h, b, 0);
@@ -449,6 +469,8 @@ static void *alloc_large(struct heap *h, size_t size, size_t align, bool zero)
 	struct block_meta *b = map_aligned(size, align);
 	bool fresh = true;
 
+	if (!b && enter_and_reclaim(h))
+		b = map_aligned(size, align);
 	if (b) {
 		enter_mapped(h, b, 1);
 		return fill(b, size, zero, true);
@@ -475,6 +497,8 @@ void *heap_alloc(size_t size, size_t align, bool zero)
 		return alloc_large(h, size, align, zero);
 	h->stats.allocs++;
 	b = place_aligned(h, size, align, &fresh);
+	if (!b && reclaim(h))
+		b = place_aligned(h, size, align, &fresh);
 	tick(h);
 	heap_leave(h);
 	return fill(b, size, zero, fresh);

@@ -39,6 +39,7 @@
 #define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
 #define LIBC_FIRST_REGION MIB
+#define LIBC_REGION_BLOCKS 8 /* a region made ahead of need has room for that many */
 #define LIBC_AHEAD_SHIFT 2 /* fewer regions: a pointer's is looked up */
 
 struct heap heaps[HEAP_COUNT] = {
@@ -533,7 +534,7 @@ static struct block_meta *new_mapped_region(struct heap *h, size_t size)
 
 	if (want < LIBC_FIRST_REGION)
 		want = LIBC_FIRST_REGION;
-	if (want < need)
+	if (want < LIBC_REGION_BLOCKS * need) /* what is left over at its end could be a lot */
 		want = need;
 	h->stats.map_calls++;
 	p = sys_map(want);
@@ -580,9 +581,17 @@ void heap_remove_region(struct heap *h, struct region *r)
 	h->stats.reserve_bytes -= (size_t)(r->limit - r->end);
 	h->region_count--;
 	memmove(r, r + 1, (h->region_count - i) * sizeof(*r));
-	if (h->growing > i)
+	h->recent = 0;
+	if (!h->region_count) {
+		h->regions[0] = (struct region){0};
+		h->top = NULL;
+		h->growing = 0;
+	} else if (h->growing == i) { /* any other will do: its rest is a block, so it is full */
+		h->growing = h->region_count - 1;
+		h->top = h->last;
+	} else if (h->growing > i) {
 		h->growing--;
-	h->recent = h->growing;
+	}
 }
 
 /* Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
