@@ -49,11 +49,12 @@ static struct block_meta *take_quick(struct heap *h, size_t size)
 
 	if (size > INDEX_EXACT_MAX)
 		return NULL;
-	b = index_pop(index_quick(&h->index, size));
+	b = *index_quick(&h->index, size);
 	if (!b)
 		return NULL;
 	if (b->status != STATUS_FREE || b->size != size)
 		heap_corrupted(h, b);
+	index_pop(index_quick(&h->index, size));
 	h->quick_bytes -= size;
 	return b;
 }

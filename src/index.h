@@ -389,12 +389,17 @@ INDEX_HOT struct block_meta *index_take_first(struct index *ix, unsigned int bin
 		return index_take_other(ix, bin);
 	b = ix->bin[bin].block;
 	rest = index_child(ix, b, false);
+	if (rest && index_bin_of(ix, b) != bin)
+		return b; /* its header is overwritten, and perhaps its links */
 	ix->bin[bin].block = rest ? index_meld_exact(ix, rest) : NULL;
 	index_mark_if_empty(ix, bin);
 	return b;
 }
 
-/* Take out the smallest block of at least size bytes, the lowest one among equals; NULL if none. */
+/*
+ * Take out the smallest block of at least size bytes, the lowest one among equals; NULL if none. A
+ * block whose header is overwritten may be returned too, not taken out: the caller must look.
+ */
 INDEX_HOT struct block_meta *index_take(struct index *ix, size_t size)
 {
 	unsigned int bin;

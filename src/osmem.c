@@ -335,8 +335,9 @@ HOT void settle(struct heap *h)
 {
 	struct block_meta *b, *next, *prev;
 
-	while ((b = index_next_pending(&h->index))) {
+	while ((b = h->index.pending)) {
 		check_neighbours(h, b);
+		index_next_pending(&h->index);
 		while ((next = free_next(b))) {
 			forget(h, next);
 			absorb_next(h, b);
