@@ -656,7 +656,7 @@ static void expect_found_by_search(const struct damage *damage, void *p, void *v
 	EXPECT_ABORT(p ? damage_then_free : damage_then_call, &d, line);
 }
 
-static const size_t overflows[] = {1, 2, 4, 8, 12, 13, 16, 17, 24, 32};
+static const size_t overflows[] = {1, 2, 4, 8, 12, 13, 16, 17, 24, 32, 40, 56, 200};
 static const int fills[] = {0xa5, 0x00, 0x01, 0x40, 0xff};
 
 struct victims {
