@@ -535,7 +535,7 @@ static struct block_meta *new_mapped_region(struct heap *h, size_t size)
 
 	if (want < LIBC_FIRST_REGION)
 		want = LIBC_FIRST_REGION;
-	if (want < LIBC_REGION_BLOCKS * need) /* what is left over at its end could be a lot */
+	if (need > want / LIBC_REGION_BLOCKS) /* what is left over at its end could be a lot */
 		want = need;
 	h->stats.map_calls++;
 	p = sys_map(want);
