@@ -62,10 +62,16 @@ static void *resize(const char *call, void *p, size_t size)
 }
 
 /* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
-EXPORT void *realloc(void *p, size_t size)
+EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 {
 	return resize("realloc", p, size);
 }
+
+/*
+ * Tools that replace realloc where it stands, as valgrind does, do not know reallocarray: it goes
+ * the same way, by a name that no other library can take over.
+ */
+extern __typeof__(realloc) own_realloc __attribute__((alias("realloc"), visibility("hidden")));
 
 /* malloc(3): ENOMEM if the product overflows, and p is as it was. */
 EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
@@ -74,7 +80,7 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 
 	if (__builtin_mul_overflow(nmemb, size, &total))
 		return no_memory();
-	return resize("reallocarray", p, total);
+	return own_realloc(p, total);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */
