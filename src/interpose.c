@@ -71,7 +71,8 @@ EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
  * Tools that replace realloc where it stands, as valgrind does, do not know reallocarray: it goes
  * the same way, by a name that no other library can take over.
  */
-extern __typeof__(realloc) own_realloc __attribute__((alias("realloc"), visibility("hidden")));
+extern __typeof__(realloc) own_realloc
+	__attribute__((alias("realloc"), visibility("hidden"), nothrow, leaf));
 
 /* malloc(3): ENOMEM if the product overflows, and p is as it was. */
 EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
