@@ -101,7 +101,7 @@ static const struct call libc_calls[] = {
 	{.name = "free", .run = free},
 	{.name = "realloc", .run = call_realloc},
 	{.name = "realloc", .run = call_realloc_zero},
-	{.name = "reallocarray", .run = call_reallocarray},
+	{.name = "realloc", .run = call_reallocarray},
 	{.name = "malloc_usable_size", .run = call_usable_size},
 	{.name = "free_sized", .run = call_free_sized},
 	{.name = "free_aligned_sized", .run = call_free_aligned_sized},
@@ -354,10 +354,10 @@ TEST_BOTH(double_free_of_a_block_grown_over)
 {
 	char *p[2];
 
-	alloc_row(f, p, 2, 112);
+	alloc_row(f, p, 2, MEDIUM);
 	f->free(p[1]);
-	CHECK(f->realloc(p[0], 2 * 112 + META) == p[0]);
-	expect_inside(f, p[1], "one", p[0], 2 * 112 + META);
+	CHECK(f->realloc(p[0], 2 * MEDIUM + META) == p[0]);
+	expect_inside(f, p[1], "one", p[0], 2 * MEDIUM + META);
 }
 
 TEST_BOTH(double_free_of_a_mapped_block)
