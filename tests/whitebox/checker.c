@@ -229,7 +229,7 @@ TEST(i1_pending_list)
 	set_up();
 	break_status(pad(course_row[3]), 0, "I1");
 	break_status(pad(course_row[5]), (int)(INDEX_PENDING | 1), "I1");
-	break_size((size_t *)(void *)(libc_row[5] + 1), 0, "I1"); /* leads nowhere */
+	break_size((size_t *)(void *)(course_row[5] + 1), 0, "I1"); /* leads nowhere */
 	break_pointer(&heaps[HEAP_COURSE].index.pending, course_row[5], "I1");
 	break_pointer(&heaps[HEAP_COURSE].index.pending, NULL, "H4");
 }
