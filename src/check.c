@@ -20,8 +20,7 @@ static bool is_sane(const struct heap *h, const struct region *r, struct block_m
 {
 	size_t room = (size_t)(r->end - (char *)b) - META;
 
-	if (b->status != STATUS_FREE &&
-	    (b->status != STATUS_ALLOC || (!is_sealed(b) && !is_deferred(b))))
+	if (b->status != STATUS_FREE && (b->status != STATUS_ALLOC || !has_seal(b)))
 		return false;
 	return b->size % h->grain == 0 && b->size >= h->min_size && b->size <= room;
 }
@@ -62,9 +61,9 @@ static __attribute__((noreturn, cold)) void bad_in_region(struct heap *h, struct
 			  (unsigned long)(uintptr_t)payload);
 	if (payload != p)
 		sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
-			  b->status == STATUS_FREE ? "a free one" : "one", (unsigned long)b->size,
-			  (unsigned long)(uintptr_t)payload);
-	if (b->status == STATUS_FREE)
+			  b->status == STATUS_FREE || !is_sealed(b) ? "a free one" : "one",
+			  (unsigned long)b->size, (unsigned long)(uintptr_t)payload);
+	if (b->status == STATUS_FREE || !is_sealed(b))
 		sys_fatal(call, p, "this block is already free");
 	sys_fatal(call, p, "the header of the block behind this one is overwritten");
 }
@@ -95,7 +94,8 @@ void heap_bad_pointer(struct heap *h, const char *call, void *p)
 /* The whole-heap checker. */
 
 struct totals {
-	size_t blocks, live_blocks, live_bytes, free_blocks, region_bytes, reserve_bytes;
+	size_t blocks, live_blocks, live_bytes, free_blocks, quick_blocks;
+	size_t region_bytes, reserve_bytes;
 };
 
 static const char *check_block(struct heap *h, const struct region *r, struct block_meta *b,
@@ -111,7 +111,11 @@ static const char *check_block(struct heap *h, const struct region *r, struct bl
 		t->free_blocks++;
 		return NULL;
 	}
-	if (!is_sealed(b) && !is_deferred(b))
+	if (seal_difference(b) == SEAL_QUICK) {
+		t->quick_blocks++;
+		return NULL;
+	}
+	if (!has_seal(b))
 		return "H3: an allocated block's header is overwritten";
 	t->live_blocks++;
 	t->live_bytes += META + b->size;
@@ -150,8 +154,7 @@ static const char *check_mapped(struct heap *h, struct treap_node *n, size_t *co
 	if (!n)
 		return NULL;
 	++*count;
-	if (mapped_block(n)->status != STATUS_MAPPED ||
-	    (!is_sealed(mapped_block(n)) && !is_deferred(mapped_block(n))))
+	if (mapped_block(n)->status != STATUS_MAPPED || !has_seal(mapped_block(n)))
 		return "H3: a mapped block's header is overwritten";
 	if ((n->left && n->left >= n) || (n->right && n->right <= n))
 		return "T1: the mapped blocks are out of order";
@@ -159,11 +162,23 @@ static const char *check_mapped(struct heap *h, struct treap_node *n, size_t *co
 	return fault ? fault : check_mapped(h, n->right, count);
 }
 
+static size_t count_quick(const struct heap *h)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < sizeof(h->quick) / sizeof(h->quick[0]); i++)
+		for (struct block_meta *b = h->quick[i]; b; b = *payload_link(b))
+			count++;
+	return count;
+}
+
 static const char *check_totals(const struct heap *h, const struct totals *t, size_t indexed,
 				size_t mapped)
 {
 	const struct heap_stats *s = &h->stats;
 
+	if (t->quick_blocks != count_quick(h))
+		return "H3: the quick lists do not have exactly the blocks with their seal";
 	if (t->free_blocks != indexed)
 		return "H4: the index does not have exactly the free blocks";
 	if (t->blocks != s->blocks || t->live_blocks != s->live_blocks ||

@@ -45,16 +45,17 @@ static size_t usable_size(size_t size)
 
 static struct block_meta *take_quick(struct heap *h, size_t size)
 {
-	struct block_meta *b;
+	struct block_meta **list, *b;
 
 	if (size > INDEX_EXACT_MAX)
 		return NULL;
-	b = *index_quick(&h->index, size);
+	list = &h->quick[size / HEAP_ALIGN];
+	b = *list;
 	if (!b)
 		return NULL;
-	if (b->status != STATUS_FREE || b->size != size)
+	if (seal_difference(b) != SEAL_QUICK || b->size != size)
 		heap_corrupted(h, b);
-	index_pop(index_quick(&h->index, size));
+	*list = *payload_link(b);
 	h->quick_bytes -= size;
 	return b;
 }
@@ -63,13 +64,23 @@ static void settle_all(struct heap *h)
 {
 	struct block_meta *b;
 
-	for (size_t size = LIBC_MIN_SIZE; h->quick_bytes && size <= INDEX_EXACT_MAX;
-	     size += HEAP_ALIGN) {
-		while ((b = take_quick(h, size)))
+	for (size_t size = LIBC_MIN_SIZE; size <= INDEX_EXACT_MAX; size += HEAP_ALIGN) {
+		while ((b = take_quick(h, size))) {
+			b->status = STATUS_FREE;
 			index_defer(&h->index, b);
+		}
 	}
-	h->quick_bytes = 0; /* what was coalesced with a neighbour meanwhile was still counted */
 	heap_settle(h);
+}
+
+static void put_quick(struct heap *h, struct block_meta *b)
+{
+	struct block_meta **list = &h->quick[b->size / HEAP_ALIGN];
+
+	atomic_store_explicit(seal_word(b), seal_of(b) ^ SEAL_QUICK, memory_order_relaxed);
+	*payload_link(b) = *list;
+	*list = b;
+	h->quick_bytes += b->size;
 }
 
 static void release(struct heap *h, struct block_meta *b)
@@ -78,9 +89,8 @@ static void release(struct heap *h, struct block_meta *b)
 		heap_release(h, b);
 		return;
 	}
-	heap_retire(h, b);
-	index_push(index_quick(&h->index, b->size), b);
-	h->quick_bytes += b->size;
+	heap_note_freed(h, b);
+	put_quick(h, b);
 	if (h->quick_bytes > QUICK_MIN + (h->stats.region_bytes >> QUICK_SHIFT))
 		settle_all(h);
 }
@@ -220,11 +230,6 @@ static void push(_Atomic(struct block_meta *) *stack, struct block_meta *b,
 		;
 }
 
-static struct block_meta **side_link(struct block_meta *b)
-{
-	return (struct block_meta **)(void *)(b + 1);
-}
-
 /* Free p, a live block that the heap knows. Returns it if it is unregistered, yet to be unmapped.
  */
 static struct block_meta *free_entered(struct heap *h, const char *call, void *p)
@@ -260,7 +265,7 @@ static void take_in_entered(struct heap *h)
 		heap_register_mapped(h, blocks);
 	}
 	for (; frees; frees = next) {
-		next = *side_link(frees);
+		next = *payload_link(frees);
 		seal(frees);
 		if (free_entered(h, "free", frees + 1))
 			heap_unmap(frees);
@@ -292,7 +297,7 @@ static void side_free(struct heap *h, const char *call, void *p)
 
 	if (!atomic_compare_exchange_strong(seal_word(b), &sealed, sealed ^ SEAL_DEFERRED))
 		sys_fatal(call, p, "this block is already free");
-	push(&h->side_frees, b, side_link(b));
+	push(&h->side_frees, b, payload_link(b));
 	if (!atomic_load(&h->frozen))
 		take_in(h);
 }

@@ -8,7 +8,8 @@
  * Invariants, checked by heap_check:
  *	H1 blocks tile [start, end) of each region without a gap; sizes are multiples of the grain
  *	H2 the list visits all blocks of all regions in address order, and prev undoes next
- *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
+ *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed, and one
+ *	   in a quick list is allocated by its status and has the seal for that
  *	H4 the free blocks are exactly those that the index has
  *	H5 regions are in address order and do not touch, so neighbours in the list that touch are of
  *	   the same region
@@ -69,7 +70,9 @@ struct heap {
 	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header */
 	struct region first_regions[FIRST_REGIONS];
 
-	size_t quick_bytes; /* payloads in the index's quick lists; libc heap only */
+	/* See "Quick lists" in heap.c: through the payload, by size / HEAP_ALIGN. */
+	struct block_meta *quick[INDEX_EXACT_MAX / HEAP_ALIGN + 1];
+	size_t quick_bytes; /* payloads in them */
 
 	/* Delayed return of free pages. */
 	size_t trim_threshold;
@@ -121,6 +124,12 @@ static inline struct block_meta *mapped_block(struct treap_node *n)
 	return (struct block_meta *)(void *)((char *)n - offsetof(struct block_meta, prev));
 }
 
+/* The link of a block in a list that only needs one: the first word of the payload. */
+static inline struct block_meta **payload_link(struct block_meta *b)
+{
+	return (struct block_meta **)(void *)(b + 1);
+}
+
 static inline struct spare *to_spare(struct block_meta *b)
 {
 	return (struct spare *)(void *)(b + 1);
@@ -153,13 +162,25 @@ static inline bool is_sealed(struct block_meta *b)
 	return atomic_load_explicit(seal_word(b), memory_order_relaxed) == seal_of(b);
 }
 
-/* Freed while a fork was under way, and not yet taken in: see heap.c. */
+/*
+ * Two states of the libc heap's blocks have seals of their own: freed while a fork was under way and
+ * not yet taken in, and freed and in a quick list (both in heap.c). The status is still that of a
+ * live block, so that neighbours leave them alone.
+ */
 #define SEAL_DEFERRED 0x5a5a5a5au
+#define SEAL_QUICK 0x3c3c3c3cu
 
-static inline bool is_deferred(struct block_meta *b)
+static inline uint32_t seal_difference(struct block_meta *b)
 {
-	return atomic_load_explicit(seal_word(b), memory_order_relaxed) ==
-	       (seal_of(b) ^ SEAL_DEFERRED);
+	return atomic_load_explicit(seal_word(b), memory_order_relaxed) ^ seal_of(b);
+}
+
+/* Whether the header of b, not free, is what this library has written there. */
+static inline bool has_seal(struct block_meta *b)
+{
+	uint32_t difference = seal_difference(b);
+
+	return !difference || difference == SEAL_QUICK || difference == SEAL_DEFERRED;
 }
 
 /* osmem.c. Everything below wants the heap entered, unless it says otherwise. */
@@ -205,8 +226,8 @@ struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
 /* Hand a block of heap_place out. */
 void heap_make_live(struct heap *h, struct block_meta *b);
 
-/* Mark a live heap block free; the caller makes it pending at once. */
-void heap_retire(struct heap *h, struct block_meta *b);
+/* Count a heap block as no longer live; the caller keeps it. */
+void heap_note_freed(struct heap *h, const struct block_meta *b);
 
 /* Free a live heap block, to be coalesced by the next search. */
 void heap_release(struct heap *h, struct block_meta *b);

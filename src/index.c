@@ -164,14 +164,14 @@ static const char *check_treap(const struct index *ix, unsigned int bin, struct 
 	return fault ? fault : check_treap(ix, bin, n->right, count);
 }
 
-static const char *check_pending(struct block_meta *list, size_t *count)
+static const char *check_pending(const struct index *ix, size_t *count)
 {
 	struct block_meta *prev = NULL;
 
-	for (struct block_meta *b = list; b; b = index_pending_next(b)) {
+	for (struct block_meta *b = ix->pending; b; b = index_pending_next(b)) {
 		if (b->status != STATUS_FREE || !(*index_pad(b) & INDEX_PENDING) ||
 		    index_pending_prev(b) != prev)
-			return "I1: a pending list is broken";
+			return "I1: the pending list is broken";
 		++*count;
 		prev = b;
 	}
@@ -180,10 +180,7 @@ static const char *check_pending(struct block_meta *list, size_t *count)
 
 const char *index_check(const struct index *ix, size_t *count)
 {
-	const char *fault = check_pending(ix->pending, count);
-
-	for (size_t i = 0; i <= INDEX_EXACT_MAX / 8 && !fault; i++)
-		fault = check_pending(ix->quick[i], count);
+	const char *fault = check_pending(ix, count);
 
 	for (unsigned int bin = 0; bin < INDEX_BINS && !fault; bin++) {
 		bool bit = ix->occupied[bin / 64] >> (bin % 64) & 1;

@@ -7,8 +7,7 @@
  * A free block is in one of two states.
  *
  * Pending: freed or split off since the last search; in a doubly linked list, not searched. The heap
- * takes it from there, coalesces it and inserts it. A heap that is not bound to best fit may also
- * keep pending blocks in a list for each size, to hand them out again as they are.
+ * takes it from there, coalesces it and inserts it.
  *
  * Indexed: in the bin of its size. Bins are in the order of size, and a bitmap has a bit for every
  * bin that is not empty.
@@ -36,7 +35,7 @@
  * plus 1. Zero is no link.
  *
  * Invariants:
- *	I1 a free block is either pending, in one list, or in the bin of its size, and once
+ *	I1 a free block is either pending or in the bin of its size, never in both, and once
  *	I2 a bit of the bitmap is set if and only if its bin is not empty
  *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the previous
  *	   sibling, or for a first child to the parent, and is zero at the root
@@ -81,7 +80,6 @@ struct index {
 	struct block_meta *pending; /* NULL or the newest */
 	uintptr_t base; /* zone 0 starts here; set before the first narrow block comes */
 	uint64_t occupied[INDEX_WORDS]; /* I2 */
-	struct block_meta *quick[INDEX_EXACT_MAX / 8 + 1]; /* pending, by size / 8 */
 	union {
 		struct block_meta *block; /* pairing heaps: the root, lowest address of the bin */
 		struct treap_node *node; /* treaps */
@@ -442,59 +440,41 @@ static inline void index_set_pending(struct block_meta *b, struct block_meta *pr
 	*index_pad(b) = INDEX_PENDING | (uint32_t)(index_to_units(prev) >> INDEX_LOW_BITS);
 }
 
-static inline void index_push(struct block_meta **list, struct block_meta *b)
+/* Make b, free and unknown to the index, pending. */
+static inline void index_defer(struct index *ix, struct block_meta *b)
 {
-	struct block_meta *next = *list;
+	struct block_meta *next = ix->pending;
 
 	index_set_pending(b, NULL, next);
 	if (next)
 		index_set_pending(next, b, index_pending_next(next));
-	*list = b;
-}
-
-static inline struct block_meta *index_pop(struct block_meta **list)
-{
-	struct block_meta *b = *list, *next;
-
-	if (!b)
-		return NULL;
-	next = index_pending_next(b);
-	*list = next;
-	if (next)
-		index_set_pending(next, NULL, index_pending_next(next));
-	return b;
-}
-
-/* Make b, free and unknown to the index, pending. */
-static inline void index_defer(struct index *ix, struct block_meta *b)
-{
-	index_push(&ix->pending, b);
+	ix->pending = b;
 }
 
 /* Take the newest pending block out, or NULL. */
 static inline struct block_meta *index_next_pending(struct index *ix)
 {
-	return index_pop(&ix->pending);
-}
+	struct block_meta *b = ix->pending, *next;
 
-/* The list of pending blocks of exactly size bytes, INDEX_EXACT_MAX at most. */
-static inline struct block_meta **index_quick(struct index *ix, size_t size)
-{
-	return &ix->quick[size / 8];
+	if (!b)
+		return NULL;
+	next = index_pending_next(b);
+	ix->pending = next;
+	if (next)
+		index_set_pending(next, NULL, index_pending_next(next));
+	return b;
 }
 
 static inline bool index_remove_pending(struct index *ix, struct block_meta *b)
 {
 	struct block_meta *prev = index_pending_prev(b), *next = index_pending_next(b);
 
-	if (prev && index_pending_next(prev) == b)
-		index_set_pending(prev, index_pending_prev(prev), next);
-	else if (ix->pending == b)
-		ix->pending = next;
-	else if (b->size <= INDEX_EXACT_MAX && *index_quick(ix, b->size) == b)
-		*index_quick(ix, b->size) = next;
-	else
+	if (prev ? index_pending_next(prev) != b : ix->pending != b)
 		return false;
+	if (prev)
+		index_set_pending(prev, index_pending_prev(prev), next);
+	else
+		ix->pending = next;
 	if (next)
 		index_set_pending(next, prev, index_pending_next(next));
 	return true;

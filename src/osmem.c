@@ -309,8 +309,7 @@ static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h
 		heap_corrupted(h, b->next == expected_next(h, r, b) && b->next && b->next->prev != b
 					  ? b->next
 					  : b);
-	if (b->next && b->next->status != STATUS_FREE && !is_sealed(b->next) &&
-	    !is_deferred(b->next))
+	if (b->next && b->next->status != STATUS_FREE && !has_seal(b->next))
 		heap_corrupted(h, b->next);
 }
 
@@ -324,7 +323,7 @@ HOT void check_neighbours(struct heap *h, struct block_meta *b)
 	struct block_meta *next = b->next;
 
 	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
-	    (next->status == STATUS_FREE || is_sealed(next)) &&
+	    (next->status == STATUS_FREE || has_seal(next)) &&
 	    (uintptr_t)b - (uintptr_t)prev < h->stats.region_bytes && prev->next == b)
 		return;
 	check_neighbours_slow(h, b);
@@ -691,21 +690,21 @@ struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
 	return place(h, size, fresh);
 }
 
-HOT void retire(struct heap *h, struct block_meta *b)
+HOT void note_freed(struct heap *h, const struct block_meta *b)
 {
 	h->stats.live_blocks--;
 	h->stats.live_bytes -= META + b->size;
-	b->status = STATUS_FREE;
 }
 
-void heap_retire(struct heap *h, struct block_meta *b)
+void heap_note_freed(struct heap *h, const struct block_meta *b)
 {
-	retire(h, b);
+	note_freed(h, b);
 }
 
 HOT void release(struct heap *h, struct block_meta *b)
 {
-	retire(h, b);
+	note_freed(h, b);
+	b->status = STATUS_FREE;
 	index_defer(&h->index, b);
 }
 
