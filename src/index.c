@@ -27,22 +27,30 @@ bool index_remove_other(struct index *ix, struct block_meta *b)
 	return ok;
 }
 
-/* The root of a bin that is not empty. */
-static struct block_meta *root_of(const struct index *ix, unsigned int bin)
+/* Is the root of a bin that is not empty where its header says? */
+static bool is_root_sane(const struct index *ix, unsigned int bin)
 {
-	return bin >= INDEX_FIRST_TREAP ? index_block(ix->bin[bin].node) : ix->bin[bin].block;
+	const struct block_meta *b = ix->bin[bin].block;
+
+	if (bin >= INDEX_FIRST_TREAP)
+		b = index_block(ix->bin[bin].node);
+	return index_bin_of(ix, b) == bin;
 }
 
 struct block_meta *index_take_other(struct index *ix, unsigned int bin)
 {
-	struct block_meta *b = root_of(ix, bin);
+	bool is_sane = is_root_sane(ix, bin); /* or its links, too, may be overwritten */
+	struct block_meta *b = ix->bin[bin].block;
 
-	if (index_bin_of(ix, b) != bin)
-		return b; /* its header is overwritten, and perhaps its links */
 	if (bin >= INDEX_FIRST_TREAP) {
+		b = index_block(ix->bin[bin].node);
+		if (!is_sane)
+			return b;
 		b = index_block(treap_first(ix->bin[bin].node));
 		treap_remove(&ix->bin[bin].node, index_node(b), true);
 	} else {
+		if (!is_sane)
+			return b;
 		ix->bin[bin].block = index_meld_siblings(ix, index_child(ix, b, true), true);
 	}
 	index_mark_if_empty(ix, bin);
@@ -57,8 +65,8 @@ struct block_meta *index_take_large(struct index *ix, size_t size)
 	if (bin >= INDEX_BINS)
 		return NULL; /* more than there are addresses */
 	n = ix->bin[bin].node;
-	if (n && index_bin_of(ix, index_block(n)) != bin)
-		return index_block(n); /* as above */
+	if (n && !is_root_sane(ix, bin))
+		return index_block(n);
 	n = treap_first_of_size(ix->bin[bin].node, size);
 	if (n) {
 		treap_remove(&ix->bin[bin].node, n, true);
