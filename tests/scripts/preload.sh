@@ -96,6 +96,7 @@ try ld gcc ld ar
 try rust rustc cargo
 try python3 python3
 try python3_with_malloc python3
+try limit python3 prlimit
 try redis redis-server redis-cli redis-benchmark
 try nginx nginx curl
 try postgresql psql pgbench setpriv

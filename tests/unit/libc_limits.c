@@ -100,6 +100,19 @@ TEST(data_limit_is_enomem_and_recovers)
 	CHECK(malloc(256 * MIB) != NULL);
 }
 
+/* Nobody else would like a test that sets this; on a machine that has it, it is tested. */
+TEST(overcommit_mode_2_is_enomem)
+{
+	char mode = 0;
+	int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY);
+	volatile size_t most = (size_t)1 << 46;
+
+	if (fd < 0 || read(fd, &mode, 1) != 1 || mode != '2')
+		test_skip("vm.overcommit_memory is not 2");
+	CHECK(malloc(most) == NULL && errno == ENOMEM);
+	CHECK(malloc(MIB) != NULL);
+}
+
 TEST(limit_before_the_first_block)
 {
 	limit(RLIMIT_AS, mapped_bytes());

@@ -316,6 +316,23 @@ case_python3_with_malloc() {
 	python_tests
 }
 
+# Memory that runs out under a limit is an exception, and there is some again afterwards.
+case_limit() {
+	python=$(python3 -c 'import sys; print(sys.executable)')
+	cat >limit.py <<-'EOT'
+		for size in (100, 5000, 70000, 1 << 20, 1 << 30):
+		    kept = []
+		    try:
+		        while True:
+		            kept.append(bytearray(size))
+		    except MemoryError:
+		        full = len(kept)
+		        del kept
+		        print(size, "MemoryError", full * size < 1 << 28, len(bytearray(50 << 20)))
+	EOT
+	prlimit --as=268435456 "$python" limit.py
+}
+
 case_perl() {
 	perl -e '
 		my (%count, @list);
