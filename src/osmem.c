@@ -322,9 +322,10 @@ HOT void check_neighbours(struct heap *h, struct block_meta *b)
 	const struct block_meta *prev = b->prev;
 	struct block_meta *next = b->next;
 
+	/* No branch on whether next is free: that is a toss-up, and asked for again at once. */
 	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
-	    (next->status == STATUS_FREE || has_seal(next)) &&
-	    (uintptr_t)b - (uintptr_t)prev < h->stats.region_bytes && prev->next == b)
+	    ((next->status == STATUS_FREE) | has_seal(next)) &&
+	    is_in(&h->regions[h->recent], prev) && prev < b && prev->next == b)
 		return;
 	check_neighbours_slow(h, b);
 }
