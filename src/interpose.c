@@ -51,20 +51,15 @@ EXPORT void *calloc(size_t nmemb, size_t size)
 	return heap_alloc(total, HEAP_ALIGN, true);
 }
 
-static void *resize(const char *call, void *p, size_t size)
+/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
+EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 {
 	if (!p)
 		return heap_alloc(size, HEAP_ALIGN, false);
 	if (size)
-		return heap_realloc(call, p, size);
-	heap_free(call, p);
+		return heap_realloc("realloc", p, size);
+	heap_free("realloc", p);
 	return NULL;
-}
-
-/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
-EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
-{
-	return resize("realloc", p, size);
 }
 
 /*
