@@ -124,7 +124,7 @@ static bool sweep_block(struct block_meta *b, void *arg)
 
 	if (!size || spare->is_clean)
 		return true;
-	if (!s->is_trim && (spare->epoch == s->h->epoch || s->budget < size)) {
+	if (!s->is_trim && (spare->epoch == s->h->epoch || !s->budget)) {
 		s->young += b->size;
 		return true;
 	}
@@ -132,7 +132,7 @@ static bool sweep_block(struct block_meta *b, void *arg)
 	if (sys_purge(start, size) < 0)
 		return true;
 	s->purged += size;
-	s->budget -= s->is_trim ? 0 : size;
+	s->budget -= s->budget < size ? s->budget : size;
 	spare->is_clean = true;
 	return true;
 }
