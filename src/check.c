@@ -76,7 +76,7 @@ void heap_bad_pointer(struct heap *h, const char *call, void *p)
 
 	if ((uintptr_t)p % h->grain == 0 && r)
 		bad_in_region(h, r, call, p);
-	if (treap_has(h->mapped, mapped_node(b))) {
+	if (is_mapped_block(h, b)) {
 		heap_leave(h);
 		sys_fatal(call, p, "the header of this block is overwritten");
 	}
@@ -84,11 +84,18 @@ void heap_bad_pointer(struct heap *h, const char *call, void *p)
 	if ((uintptr_t)p % h->grain)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes",
 			  (unsigned long)h->grain);
-	if (heap_find_region(other, b) || treap_has(other->mapped, mapped_node(b)))
+	if (heap_find_region(other, b) || is_mapped_block(other, b))
 		sys_fatal(call, p, "a block of %s, not of %s",
 			  other->uses_brk ? "os_malloc" : "malloc",
 			  h->uses_brk ? "os_malloc" : "malloc");
 	sys_fatal(call, p, "not a block of this allocator");
+}
+
+void treap_damaged(const void *link)
+{
+	for (int i = 0; i < HEAP_COUNT; i++)
+		heap_leave(&heaps[i]);
+	sys_fatal("heap", link, "a link in the header of a mapped block is overwritten");
 }
 
 /* The whole-heap checker. */
@@ -147,8 +154,9 @@ static const char *check_region(struct heap *h, size_t i, struct block_meta **pr
 	return NULL;
 }
 
-static const char *check_mapped(struct heap *h, struct treap_node *n, size_t *count)
+static const char *check_mapped(struct treap_node *n, size_t *count)
 {
+	struct treap_node *left, *right;
 	const char *fault;
 
 	if (!n)
@@ -156,10 +164,12 @@ static const char *check_mapped(struct heap *h, struct treap_node *n, size_t *co
 	++*count;
 	if (mapped_block(n)->status != STATUS_MAPPED || !has_seal(mapped_block(n)))
 		return "H3: a mapped block's header is overwritten";
-	if ((n->left && n->left >= n) || (n->right && n->right <= n))
+	left = treap_get(&n->left, heap_secret);
+	right = treap_get(&n->right, heap_secret);
+	if ((left && left >= n) || (right && right <= n))
 		return "T1: the mapped blocks are out of order";
-	fault = check_mapped(h, n->left, count);
-	return fault ? fault : check_mapped(h, n->right, count);
+	fault = check_mapped(left, count);
+	return fault ? fault : check_mapped(right, count);
 }
 
 static size_t count_quick(const struct heap *h)
@@ -202,8 +212,8 @@ static const char *check_heap(struct heap *h)
 		fault = "H6: last is not the last block";
 	if (!fault)
 		fault = index_check(&h->index, &indexed);
-	if (!fault)
-		fault = check_mapped(h, h->mapped, &mapped);
+	if (!fault && h->mapped)
+		fault = check_mapped(treap_get(&h->mapped, heap_secret), &mapped);
 	return fault ? fault : check_totals(h, &t, indexed, mapped);
 }
 

@@ -101,7 +101,7 @@ struct sweep {
 	struct heap *h;
 	bool is_trim; /* everything, now */
 	size_t budget; /* bytes still to be given back in this go */
-	size_t young; /* bytes too fresh to go */
+	size_t left; /* bytes that stay: too young, or over the budget */
 	size_t purged;
 };
 
@@ -122,18 +122,18 @@ static bool sweep_block(struct block_meta *b, void *arg)
 	char *start;
 	size_t size = whole_pages(b, &start);
 
-	if (!size || spare->is_clean)
+	if (!size || spare->dirty < (s->is_trim ? 1 : PURGE_MIN))
 		return true;
 	if (!s->is_trim && (spare->epoch == s->h->epoch || !s->budget)) {
-		s->young += b->size;
+		s->left += spare->dirty;
 		return true;
 	}
 	s->h->stats.advise_calls++;
 	if (sys_purge(start, size) < 0)
 		return true;
 	s->purged += size;
-	s->budget -= s->budget < size ? s->budget : size;
-	spare->is_clean = true;
+	s->budget -= s->budget < spare->dirty ? s->budget : spare->dirty;
+	spare->dirty = 0;
 	return true;
 }
 
@@ -161,11 +161,13 @@ static size_t unmap_empty_regions(struct heap *h, bool all)
 	return unmapped;
 }
 
-/* The kernel has refused memory: give it what we can, so that it may think again. */
+/* The kernel has refused memory: see what can be found, and given back. False: nothing. */
 static bool reclaim(struct heap *h)
 {
+	bool had_quick = h->quick_bytes;
+
 	settle_all(h);
-	return unmap_empty_regions(h, true);
+	return unmap_empty_regions(h, true) || had_quick;
 }
 
 static bool enter_and_reclaim(struct heap *h)
@@ -193,7 +195,7 @@ static void sweep(struct heap *h)
 	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
 	unmap_empty_regions(h, false);
 	h->epoch++;
-	h->dirtied = s.young;
+	h->dirtied = s.left;
 	h->last_sweep_ms = now;
 	errno = saved_errno;
 }
@@ -436,22 +438,20 @@ static struct block_meta *align_block(struct heap *h, struct block_meta *b, size
 static struct block_meta *place_aligned(struct heap *h, size_t size, size_t align, bool *fresh)
 {
 	bool is_plain = align <= HEAP_ALIGN;
-	struct block_meta *b;
+	struct block_meta *b = is_plain ? take_quick(h, size) : NULL;
 
 	*fresh = false;
-	b = is_plain ? take_quick(h, size) : NULL;
-	if (b) {
-		heap_make_live(h, b);
-		return b;
-	}
-	b = heap_place(h, is_plain ? size : size + align + META + LIBC_MIN_SIZE, fresh);
-	if (b && !is_plain) {
+	if (!b)
+		b = heap_place(h, is_plain ? size : size + align + META + LIBC_MIN_SIZE, fresh);
+	if (!b)
+		return NULL;
+	if (!is_plain) {
 		b = align_block(h, b, align);
 		if (b->size - size >= META + LIBC_MIN_SIZE)
 			index_defer(&h->index, heap_cut(h, b, size));
 	}
-	if (b)
-		heap_make_live(h, b);
+	heap_make_live(h, b);
+	h->stats.allocs++;
 	return b;
 }
 
@@ -501,7 +501,6 @@ void *heap_alloc(size_t size, size_t align, bool zero)
 	size = usable_size(size);
 	if (size >= h->threshold || align >= h->threshold || !heap_enter(h))
 		return alloc_large(h, size, align, zero);
-	h->stats.allocs++;
 	b = place_aligned(h, size, align, &fresh);
 	if (!b && reclaim(h))
 		b = place_aligned(h, size, align, &fresh);
@@ -550,10 +549,32 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	return q;
 }
 
+/* While the heap is frozen: by the header alone, and in place only if nothing is to change. */
+static void *side_realloc(const char *call, void *p, size_t size)
+{
+	size_t old = side_block_of(call, p)->size;
+
+	return size <= old && size >= old / 2 ? p : move(call, p, old, size);
+}
+
+/* Leaves the heap. NULL: the block is as it was, and may be moved. */
+static void *realloc_mapped(struct heap *h, struct block_meta *b, size_t size)
+{
+	if (size <= b->size && size >= b->size / 2) {
+		heap_leave(h);
+		return b + 1;
+	}
+	if ((uintptr_t)b % sys_page_size() == 0 && size >= MMAP_THRESHOLD)
+		return remap(h, b, size);
+	heap_leave(h);
+	return NULL;
+}
+
 void *heap_realloc(const char *call, void *p, size_t size)
 {
 	struct heap *h = libc_heap;
 	struct block_meta *b;
+	void *q = NULL;
 	size_t old;
 
 	if (size > PTRDIFF_MAX - META - HEAP_ALIGN) {
@@ -561,35 +582,35 @@ void *heap_realloc(const char *call, void *p, size_t size)
 		return NULL;
 	}
 	if (!heap_enter(h))
-		return move(call, p, side_block_of(call, p)->size, size);
+		return side_realloc(call, p, size);
 	b = heap_block_of(h, call, p, false);
 	old = b->size;
 	h->stats.reallocs++;
 	if (b->status == STATUS_MAPPED) {
-		bool starts_mapping = (uintptr_t)b % sys_page_size() == 0;
-
-		if (size <= old && size >= old / 2) {
-			heap_leave(h);
-			return p;
-		}
-		if (starts_mapping && size >= MMAP_THRESHOLD)
-			return remap(h, b, size);
-	} else if (size <= old || size < h->threshold) {
-		if (heap_resize_in_place(h, b, usable_size(size)) == GROWN) {
-			heap_leave(h);
-			return p;
-		}
+		q = realloc_mapped(h, b, size);
+	} else {
+		if ((size <= old || size < h->threshold) &&
+		    heap_resize_in_place(h, b, usable_size(size)) == GROWN)
+			q = p;
+		heap_leave(h);
 	}
-	heap_leave(h);
-	return move(call, p, old, size);
+	return q ? q : move(call, p, old, size);
+}
+
+/* Lock h even while it is frozen, for what a fork may see half of. False: there was no need to. */
+static bool lock_frozen(struct heap *h)
+{
+	if (__libc_single_threaded)
+		return false;
+	pthread_mutex_lock(&h->lock);
+	return true;
 }
 
 void heap_set_option(enum heap_option option, size_t value)
 {
 	struct heap *h = libc_heap;
+	bool is_locked = lock_frozen(h);
 
-	if (!heap_enter(h))
-		return;
 	switch (option) {
 	case HEAP_MMAP_THRESHOLD:
 		h->threshold = value;
@@ -597,24 +618,21 @@ void heap_set_option(enum heap_option option, size_t value)
 		break;
 	case HEAP_TRIM_THRESHOLD:
 		h->trim_threshold = value;
-		h->is_threshold_fixed = true;
 		break;
 	case HEAP_PERTURB:
 		h->perturb = (unsigned char)value;
 		break;
 	}
-	heap_leave(h);
+	if (is_locked)
+		pthread_mutex_unlock(&h->lock);
 }
 
 void heap_get_stats(enum heap_id id, struct heap_stats *stats)
 {
 	struct heap *h = &heaps[id];
-	bool is_single = __libc_single_threaded;
+	bool is_locked = lock_frozen(h);
 
-	/* Looking is allowed even while the heap is frozen. */
-	if (!is_single)
-		pthread_mutex_lock(&h->lock);
 	*stats = h->stats;
-	if (!is_single)
+	if (is_locked)
 		pthread_mutex_unlock(&h->lock);
 }

@@ -67,7 +67,8 @@ struct heap {
 
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	_Atomic(size_t) threshold; /* chunks this large are mapped */
-	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header */
+	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header,
+				    * sealed with heap_secret */
 	struct region first_regions[FIRST_REGIONS];
 
 	/* See "Quick lists" in heap.c: through the payload, by size / HEAP_ALIGN. */
@@ -76,7 +77,7 @@ struct heap {
 
 	/* Delayed return of free pages. */
 	size_t trim_threshold;
-	size_t dirtied; /* bytes that came to large free blocks since the last sweep */
+	size_t dirtied; /* bytes freed since the last sweep, and those that it left */
 	unsigned int ticks;
 	uint32_t epoch; /* of the sweep to come */
 	uint64_t last_sweep_ms;
@@ -90,8 +91,8 @@ struct heap {
 /* What a large free block of the libc heap has in its payload behind its treap node. */
 struct spare {
 	struct treap_node node;
-	uint32_t epoch; /* when it was indexed */
-	uint32_t is_clean; /* its whole pages are with the kernel */
+	size_t dirty; /* bytes of it, at most, that the kernel has not got back */
+	uint32_t epoch; /* when its largest part was freed */
 };
 
 extern struct heap heaps[HEAP_COUNT];
@@ -160,6 +161,12 @@ static inline void seal(struct block_meta *b)
 static inline bool is_sealed(struct block_meta *b)
 {
 	return atomic_load_explicit(seal_word(b), memory_order_relaxed) == seal_of(b);
+}
+
+static inline bool is_mapped_block(struct heap *h, struct block_meta *b)
+{
+	return treap_has(&h->mapped, mapped_node(b),
+			 atomic_load_explicit(&heap_secret, memory_order_relaxed));
 }
 
 /*

@@ -8,7 +8,7 @@ void index_insert_other(struct index *ix, struct block_meta *b)
 
 	*index_pad(b) = 0;
 	if (bin >= INDEX_FIRST_TREAP)
-		treap_insert(&ix->bin[bin].node, index_node(b), true);
+		treap_insert(&ix->bin[bin].node, index_node(b), true, 0);
 	else
 		index_heap_insert(ix, &ix->bin[bin].block, b, true);
 	index_mark_occupied(ix, bin);
@@ -20,7 +20,7 @@ bool index_remove_other(struct index *ix, struct block_meta *b)
 	bool ok;
 
 	if (bin >= INDEX_FIRST_TREAP)
-		ok = treap_remove(&ix->bin[bin].node, index_node(b), true);
+		ok = treap_remove(&ix->bin[bin].node, index_node(b), true, 0);
 	else
 		ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
 	index_mark_if_empty(ix, bin);
@@ -47,7 +47,7 @@ struct block_meta *index_take_other(struct index *ix, unsigned int bin)
 		if (!is_sane)
 			return b;
 		b = index_block(treap_first(ix->bin[bin].node));
-		treap_remove(&ix->bin[bin].node, index_node(b), true);
+		treap_remove(&ix->bin[bin].node, index_node(b), true, 0);
 	} else {
 		if (!is_sane)
 			return b;
@@ -69,7 +69,7 @@ struct block_meta *index_take_large(struct index *ix, size_t size)
 		return index_block(n);
 	n = treap_first_of_size(ix->bin[bin].node, size);
 	if (n) {
-		treap_remove(&ix->bin[bin].node, n, true);
+		treap_remove(&ix->bin[bin].node, n, true, 0);
 		index_mark_if_empty(ix, bin);
 		return index_block(n);
 	}

@@ -480,11 +480,16 @@ static inline bool index_remove_pending(struct index *ix, struct block_meta *b)
 	return true;
 }
 
+/* Whether b, free, is pending rather than indexed. */
+static inline bool index_is_pending(struct block_meta *b)
+{
+	return *index_pad(b) & INDEX_PENDING;
+}
+
 /* Take b out, pending or indexed. False: its links are overwritten, the index may be damaged. */
 static inline bool index_remove(struct index *ix, struct block_meta *b)
 {
-	return *index_pad(b) & INDEX_PENDING ? index_remove_pending(ix, b)
-					     : index_remove_indexed(ix, b);
+	return index_is_pending(b) ? index_remove_pending(ix, b) : index_remove_indexed(ix, b);
 }
 
 /*

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -192,9 +191,4 @@ EXPORT int mallopt(int param, int value)
 	default:
 		return 0;
 	}
-}
-
-__attribute__((constructor)) static void guard_forks(void)
-{
-	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
 }

@@ -140,7 +140,7 @@ bool heap_is_linked(const struct heap *h, const struct region *r, const struct b
 	if (b->next != next || (next && next->prev != b))
 		return false;
 	if ((const char *)b == r->start)
-		return prev ? prev->next == b : true;
+		return r == h->regions ? !prev : is_in(r - 1, prev) && prev->next == b;
 	return (const char *)prev >= r->start && prev < b &&
 	       ((uintptr_t)prev & (COURSE_GRAIN - 1)) == 0 && prev->next == b;
 }
@@ -158,7 +158,9 @@ static __attribute__((noinline)) struct block_meta *block_of_slow(struct heap *h
 		heap_bad_pointer(h, call, p);
 	if (r && may_be_free && b->status == STATUS_FREE && heap_is_linked(h, r, b))
 		return b;
-	if (!r && treap_has(h->mapped, mapped_node(b)) && is_sealed(b))
+	if (!r && is_mapped_block(h, b) && is_sealed(b) &&
+	    treap_is_sound(&mapped_node(b)->left, heap_secret) &&
+	    treap_is_sound(&mapped_node(b)->right, heap_secret))
 		return b;
 	heap_bad_pointer(h, call, p);
 }
@@ -287,15 +289,46 @@ static void forget(struct heap *h, struct block_meta *b)
 		heap_corrupted(h, b);
 }
 
-HOT void insert_free(struct heap *h, struct block_meta *b)
+/*
+ * What trimming wants to know of a free block: since when it has been there, and how much of it the
+ * kernel has not got back. Splits and merges hand it on, with the age of the largest part: a block
+ * that is nibbled at all the time would never grow old otherwise.
+ */
+struct age {
+	size_t largest;
+	size_t dirty;
+	uint32_t epoch;
+};
+
+HOT struct age new_age(const struct heap *h, const struct block_meta *b)
+{
+	return (struct age){.largest = b->size, .dirty = b->size, .epoch = h->epoch};
+}
+
+/* Add the age of b, which is about to be absorbed. */
+HOT void add_age(struct heap *h, struct age *age, struct block_meta *b)
+{
+	if (index_is_pending(b))
+		h->dirtied += b->size;
+	if (index_is_pending(b) || b->size <= INDEX_EXACT_MAX) {
+		age->dirty += b->size;
+		return;
+	}
+	age->dirty += to_spare(b)->dirty;
+	if (b->size > age->largest) {
+		age->largest = b->size;
+		age->epoch = to_spare(b)->epoch;
+	}
+}
+
+/* Index b; with is_tracked, a constant, its age too. */
+HOT void insert_free(struct heap *h, struct block_meta *b, const struct age *age, bool is_tracked)
 {
 	index_insert(&h->index, b);
-	if (h->uses_brk || b->size <= INDEX_EXACT_MAX)
+	if (!is_tracked || b->size <= INDEX_EXACT_MAX)
 		return;
-	to_spare(b)->epoch = h->epoch;
-	to_spare(b)->is_clean = false;
-	if (b->size >= PURGE_MIN)
-		h->dirtied += b->size;
+	to_spare(b)->epoch = age->epoch;
+	to_spare(b)->dirty = age->dirty < b->size ? age->dirty : b->size;
 }
 
 static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h,
@@ -331,29 +364,38 @@ HOT void check_neighbours(struct heap *h, struct block_meta *b)
 }
 
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
-HOT void settle(struct heap *h)
+HOT void settle(struct heap *h, bool is_tracked)
 {
 	struct block_meta *b, *next, *prev;
+	struct age age;
 
 	while ((b = h->index.pending)) {
 		check_neighbours(h, b);
 		index_next_pending(&h->index);
+		if (is_tracked) {
+			age = new_age(h, b);
+			h->dirtied += b->size;
+		}
 		while ((next = free_next(b))) {
+			if (is_tracked)
+				add_age(h, &age, next);
 			forget(h, next);
 			absorb_next(h, b);
 		}
 		while ((prev = free_prev(b))) {
+			if (is_tracked)
+				add_age(h, &age, prev);
 			forget(h, prev);
 			absorb_next(h, prev);
 			b = prev;
 		}
-		insert_free(h, b);
+		insert_free(h, b, &age, is_tracked);
 	}
 }
 
 void heap_settle(struct heap *h)
 {
-	settle(h);
+	settle(h, !h->uses_brk);
 }
 
 /* Growth. */
@@ -446,7 +488,8 @@ static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
 	char *brk = sys_break(), *p;
 	size_t got;
 
-	if (!brk || brk < r->end || size > COURSE_SPAN_MAX - h->stats.region_bytes) {
+	if (!brk || brk < r->end ||
+	    size > COURSE_SPAN_MAX - (size_t)(r->limit - h->regions[0].start)) {
 		errno = ENOMEM; /* refused, or the program took our memory away */
 		return REFUSED;
 	}
@@ -662,17 +705,18 @@ static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
 	struct block_meta *b = new_region(h, COURSE_FIRST_RAISE - META);
 
 	if (b)
-		insert_free(h, b);
+		insert_free(h, b, NULL, false);
 	return b;
 }
 
 /* Rules 10 to 13. */
-HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh)
+HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool is_tracked)
 {
 	struct block_meta *b, *rest;
+	struct age age = {0};
 
 	*fresh = false;
-	settle(h);
+	settle(h, is_tracked);
 	h->stats.searches++;
 	b = index_take(&h->index, size);
 	if (!b) {
@@ -680,15 +724,17 @@ HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh)
 		return grow(h, size);
 	}
 	require_free(h, b);
+	if (is_tracked && b->size > INDEX_EXACT_MAX)
+		age = (struct age){.dirty = to_spare(b)->dirty, .epoch = to_spare(b)->epoch};
 	rest = split(h, b, size);
 	if (rest) /* everything was settled, so it has no free neighbour */
-		insert_free(h, rest);
+		insert_free(h, rest, &age, is_tracked);
 	return b;
 }
 
 struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
 {
-	return place(h, size, fresh);
+	return place(h, size, fresh, !h->uses_brk);
 }
 
 HOT void note_freed(struct heap *h, const struct block_meta *b)
@@ -747,7 +793,7 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 
 void heap_register_mapped(struct heap *h, struct block_meta *b)
 {
-	treap_insert(&h->mapped, mapped_node(b), false);
+	treap_insert(&h->mapped, mapped_node(b), false, heap_secret);
 	h->stats.mapped_blocks++;
 	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
 	note_peak(h);
@@ -755,7 +801,7 @@ void heap_register_mapped(struct heap *h, struct block_meta *b)
 
 void heap_unregister_mapped(struct heap *h, struct block_meta *b)
 {
-	treap_remove(&h->mapped, mapped_node(b), false);
+	treap_remove(&h->mapped, mapped_node(b), false, heap_secret);
 	h->stats.mapped_blocks--;
 	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
 }
@@ -817,7 +863,7 @@ HOT void *course_alloc(size_t size, size_t threshold)
 		return course_map(h, capacity);
 	heap_enter(h);
 	if (h->top || start_course_heap(h))
-		b = place(h, capacity, &fresh);
+		b = place(h, capacity, &fresh, false);
 	if (b) {
 		h->stats.allocs++;
 		make_live(h, b);
@@ -919,4 +965,14 @@ EXPORT void *os_realloc(void *p, size_t size)
 	if (growth == DETACHED)
 		return course_move(p, old, size);
 	return growth == GROWN ? p : NULL;
+}
+
+/*
+ * Here, so that a program that links the archive and calls nothing but os_* has it too. As early as
+ * can be: handlers that were registered before these run after ours when a fork is prepared, and may
+ * allocate.
+ */
+__attribute__((constructor(101))) static void guard_forks(void)
+{
+	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
 }

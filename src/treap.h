@@ -11,6 +11,11 @@
  * first word of the header 32 bytes before it. Callers pass by_size as a constant, and the compiler
  * makes two copies of each function.
  *
+ * The nodes of live mappings are in their headers, where a program may write by mistake. So their
+ * links are sealed: the address in the upper 48 bits, NULL too, and in the lower 16 a hash of it, of
+ * the place it stands in and of a secret. A link that does not fit is reported, not followed. Trees
+ * whose secret is 0 have plain links. The root of a tree that never had a node is plain NULL.
+ *
  * Invariants, for every node n in a tree:
  *	T1 every node left of n is before n, every node right of n is after n
  *	T2 no child of n has a higher priority than n
@@ -28,6 +33,42 @@ struct treap_node {
 	struct treap_node *left;
 	struct treap_node *right;
 };
+
+/* The link at link is overwritten: report it and abort. The user of sealed trees defines it. */
+void treap_damaged(const void *link) __attribute__((noreturn, cold));
+
+static inline uint64_t treap_seal(uint64_t address, struct treap_node *const *link, uint64_t secret)
+{
+	uint64_t h = (address ^ secret) * 0x9e3779b97f4a7c15u;
+
+	h = (h ^ (h >> 32) ^ (uint64_t)(uintptr_t)link) * 0xd6e8feb86659fd93u;
+	return address << 16 | h >> 48;
+}
+
+static inline bool treap_is_sound(struct treap_node *const *link, uint64_t secret)
+{
+	uint64_t sealed = (uint64_t)(uintptr_t)*link;
+
+	return !secret || treap_seal(sealed >> 16, link, secret) == sealed;
+}
+
+static inline struct treap_node *treap_get(struct treap_node *const *link, uint64_t secret)
+{
+	if (!secret)
+		return *link;
+	if (!treap_is_sound(link, secret))
+		treap_damaged(link);
+	return (struct treap_node *)((uintptr_t)*link >> 16);
+}
+
+static inline void treap_set(struct treap_node **link, struct treap_node *n, uint64_t secret)
+{
+	uint64_t address = (uint64_t)(uintptr_t)n;
+
+	if (secret)
+		address = treap_seal(address, link, secret);
+	*link = (struct treap_node *)(uintptr_t)address;
+}
 
 static inline uint64_t treap_priority(const struct treap_node *n)
 {
@@ -49,58 +90,70 @@ static inline bool treap_before(const struct treap_node *a, const struct treap_n
 	return a < b;
 }
 
+/* The link of t that leads towards n. */
+static inline struct treap_node **treap_towards(struct treap_node *t, const struct treap_node *n,
+						bool by_size)
+{
+	return treap_before(n, t, by_size) ? &t->left : &t->right;
+}
+
 /* Insert n: descend to the place its priority gives it, then split what was there around it. */
-static inline void treap_insert(struct treap_node **root, struct treap_node *n, bool by_size)
+static inline void treap_insert(struct treap_node **root, struct treap_node *n, bool by_size,
+				uint64_t secret)
 {
 	struct treap_node **left = &n->left, **right = &n->right, *t;
 	uint64_t priority = treap_priority(n);
 
-	while (*root && treap_priority(*root) >= priority)
-		root = treap_before(n, *root, by_size) ? &(*root)->left : &(*root)->right;
-	t = *root;
-	*root = n;
+	if (!*root)
+		treap_set(root, NULL, secret);
+	for (t = treap_get(root, secret); t && treap_priority(t) >= priority;
+	     t = treap_get(root, secret))
+		root = treap_towards(t, n, by_size);
+	treap_set(root, n, secret);
 	while (t) {
 		if (treap_before(t, n, by_size)) {
-			*left = t;
+			treap_set(left, t, secret);
 			left = &t->right;
-			t = t->right;
+			t = treap_get(left, secret);
 		} else {
-			*right = t;
+			treap_set(right, t, secret);
 			right = &t->left;
-			t = t->left;
+			t = treap_get(right, secret);
 		}
 	}
-	*left = NULL;
-	*right = NULL;
+	treap_set(left, NULL, secret);
+	treap_set(right, NULL, secret);
 }
 
-/* Remove n, merging its subtrees in its place; false if it is not in the tree. */
-static inline bool treap_remove(struct treap_node **root, const struct treap_node *n, bool by_size)
+/* Remove n, merging its subtrees in its place; false if it is not in the tree, not empty. */
+static inline bool treap_remove(struct treap_node **root, struct treap_node *n, bool by_size,
+				uint64_t secret)
 {
-	struct treap_node *left, *right;
+	struct treap_node *left, *right, *t;
 
-	while (*root != n) {
-		if (!*root)
+	for (t = treap_get(root, secret); t != n; t = treap_get(root, secret)) {
+		if (!t)
 			return false;
-		root = treap_before(n, *root, by_size) ? &(*root)->left : &(*root)->right;
+		root = treap_towards(t, n, by_size);
 	}
-	left = n->left;
-	right = n->right;
+	left = treap_get(&n->left, secret);
+	right = treap_get(&n->right, secret);
 	while (left && right) {
 		if (treap_priority(left) >= treap_priority(right)) {
-			*root = left;
+			treap_set(root, left, secret);
 			root = &left->right;
-			left = left->right;
+			left = treap_get(root, secret);
 		} else {
-			*root = right;
+			treap_set(root, right, secret);
 			root = &right->left;
-			right = right->left;
+			right = treap_get(root, secret);
 		}
 	}
-	*root = left ? left : right;
+	treap_set(root, left ? left : right, secret);
 	return true;
 }
 
+/* The first node of a tree with plain links, or NULL. */
 static inline struct treap_node *treap_first(struct treap_node *t)
 {
 	while (t && t->left)
@@ -108,7 +161,7 @@ static inline struct treap_node *treap_first(struct treap_node *t)
 	return t;
 }
 
-/* The first node of at least size bytes in a tree ordered by size, or NULL. */
+/* The first node of at least size bytes in a tree ordered by size, with plain links, or NULL. */
 static inline struct treap_node *treap_first_of_size(struct treap_node *t, size_t size)
 {
 	struct treap_node *best = NULL;
@@ -125,9 +178,14 @@ static inline struct treap_node *treap_first_of_size(struct treap_node *t, size_
 }
 
 /* Whether n is in a tree ordered by address; n itself is not read. */
-static inline bool treap_has(const struct treap_node *t, const struct treap_node *n)
+static inline bool treap_has(struct treap_node *const *root, const struct treap_node *n,
+			     uint64_t secret)
 {
-	while (t && t != n)
-		t = n < t ? t->left : t->right;
+	struct treap_node *t;
+
+	if (!*root)
+		return false;
+	for (t = treap_get(root, secret); t && t != n; t = treap_get(root, secret))
+		root = treap_towards(t, n, false);
 	return t;
 }

@@ -797,7 +797,7 @@ TEST_BOTH(stray_write_into_the_header_of_a_mapped_block)
 {
 	char *p = f->alloc(LARGE);
 
-	for (size_t at = 0; at < offsetof(struct block_meta, prev); at += 4) {
+	for (size_t at = 0; at < META; at += 4) {
 		struct damage d = {
 			.family = f, .p = p, .at = (char *)header(p) + at, .size = 4, .fill = 0xa5};
 

@@ -54,6 +54,16 @@ TEST(rule_16_free_block)
 	CHECK(header(c)->status == STATUS_ALLOC);
 }
 
+/* Rule 15 would free it, twice; rule 16 is the exception. */
+TEST(rule_16_free_block_to_size_zero)
+{
+	char *a = os_malloc(64), *b = os_malloc(64);
+
+	os_free(a);
+	CHECK(!os_realloc(a, 0));
+	EXPECT_HEAP(b, "f64 a64 f130848");
+}
+
 TEST(rule_16_does_not_coalesce)
 {
 	char *a = os_malloc(64), *b = os_malloc(64), *c = os_malloc(64);

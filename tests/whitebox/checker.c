@@ -322,11 +322,19 @@ TEST(t1_and_t2_treaps)
 
 TEST(t1_mapped_blocks)
 {
-	struct treap_node *root;
+	struct treap_node **mapped = &heaps[HEAP_COURSE].mapped, *root, *left, *right, swapped;
 
 	set_up();
-	root = heaps[HEAP_COURSE].mapped;
-	CHECK(root && (root->left || root->right));
-	break_bytes(root, (struct treap_node[]){{root->right, root->left}}, sizeof(*root), "T1");
-	break_pointer(&heaps[HEAP_COURSE].mapped, NULL, "H7");
+	root = treap_get(mapped, heap_secret);
+	CHECK(root);
+	left = treap_get(&root->left, heap_secret);
+	right = treap_get(&root->right, heap_secret);
+	CHECK(left || right);
+	swapped = *root;
+	treap_set(&root->left, right, heap_secret);
+	treap_set(&root->right, left, heap_secret);
+	expect_fault("T1");
+	*root = swapped;
+	expect_sound();
+	break_pointer(mapped, NULL, "H7");
 }

@@ -560,17 +560,22 @@ struct sized_node {
 
 static struct sized_node nodes[NODES];
 static bool is_in[NODES];
+static uint64_t secret; /* of the tree's links; 0: plain */
 
 /* T1 and T2 below n, in (low, high); the number of nodes. */
 static size_t check_treap(const struct treap_node *n, const struct treap_node *low,
 			  const struct treap_node *high, bool by_size)
 {
+	const struct treap_node *left, *right;
+
 	if (!n)
 		return 0;
+	left = treap_get(&n->left, secret);
+	right = treap_get(&n->right, secret);
 	CHECK((!low || treap_before(low, n, by_size)) && (!high || treap_before(n, high, by_size)));
-	CHECK(!n->left || treap_priority(n->left) <= treap_priority(n));
-	CHECK(!n->right || treap_priority(n->right) <= treap_priority(n));
-	return 1 + check_treap(n->left, low, n, by_size) + check_treap(n->right, n, high, by_size);
+	CHECK(!left || treap_priority(left) <= treap_priority(n));
+	CHECK(!right || treap_priority(right) <= treap_priority(n));
+	return 1 + check_treap(left, low, n, by_size) + check_treap(right, n, high, by_size);
 }
 
 static size_t naive_first_of_size(size_t size)
@@ -592,18 +597,18 @@ static void exercise_treap(bool by_size)
 	for (size_t step_nr = 0; step_nr < 20000; step_nr++) {
 		size_t i = random_below(NODES), best, size = random_below(100);
 
-		CHECK(by_size || treap_has(root, &nodes[i].node) == is_in[i]);
+		CHECK(by_size || treap_has(&root, &nodes[i].node, secret) == is_in[i]);
 		if (is_in[i]) {
-			CHECK(treap_remove(&root, &nodes[i].node, by_size));
-			CHECK(!treap_remove(&root, &nodes[i].node, by_size));
+			CHECK(treap_remove(&root, &nodes[i].node, by_size, secret));
+			CHECK(!treap_remove(&root, &nodes[i].node, by_size, secret));
 			count--;
 		} else {
 			nodes[i].header.size = random_below(100);
-			treap_insert(&root, &nodes[i].node, by_size);
+			treap_insert(&root, &nodes[i].node, by_size, secret);
 			count++;
 		}
 		is_in[i] = !is_in[i];
-		CHECK(check_treap(root, NULL, NULL, by_size) == count);
+		CHECK(check_treap(treap_get(&root, secret), NULL, NULL, by_size) == count);
 		best = naive_first_of_size(by_size ? size : 0);
 		if (by_size)
 			CHECK(treap_first_of_size(root, size) ==
@@ -613,6 +618,12 @@ static void exercise_treap(bool by_size)
 
 TEST(treap_by_address)
 {
+	exercise_treap(false);
+}
+
+TEST(treap_by_address_with_sealed_links)
+{
+	secret = 0x0123456789abcdef;
 	exercise_treap(false);
 }
 
