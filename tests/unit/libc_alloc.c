@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <sys/mman.h>
 
 /* C23; glibc 2.36 does not declare them. */
 void free_sized(void *p, size_t size);
@@ -273,6 +274,53 @@ TEST(realloc_keeps_contents_in_all_directions)
 	check_resize(100, 32 * MIB);
 	check_resize(32 * MIB, 100);
 	check_resize(32 * MIB, 64 * MIB);
+}
+
+/* The kernel resizes no mapping whose parts have come to differ; the block moves instead. */
+static void check_resize_of_split_mapping(char *p, size_t old, size_t size)
+{
+	size_t kept = old < size ? old : size;
+	char *q = realloc(p, size);
+
+	CHECK_MSG(q, "realloc from %zu to %zu: %s", old, size, strerror(errno));
+	CHECK(is_filled(q, kept, 8));
+	fill(q, size, 9);
+	CHECK(is_filled(q, size, 9));
+	free(q);
+}
+
+/* A filled block in a mapping of its own; *inside is a page somewhere in the middle of it. */
+static char *map_filled(size_t size, char **inside)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	char *p;
+
+	CHECK(mallopt(M_MMAP_THRESHOLD, 128 << 10) == 1);
+	p = malloc(size);
+	CHECK(p != NULL);
+	fill(p, size, 8);
+	*inside = (char *)(((uintptr_t)p + size / 2) & ~(page - 1));
+	return p;
+}
+
+TEST(realloc_of_a_mapping_partly_kept_from_dumps)
+{
+	static const size_t to[] = {2 * MIB, 20 * MIB, 400 * KIB, 100};
+
+	for (size_t i = 0; i < COUNT_OF(to); i++) {
+		char *inside, *p = map_filled(MIB, &inside);
+
+		CHECK(madvise(inside, 64 * KIB, MADV_DONTDUMP) == 0);
+		check_resize_of_split_mapping(p, MIB, to[i]);
+	}
+}
+
+TEST(realloc_of_a_mapping_partly_protected)
+{
+	char *inside, *p = map_filled(MIB, &inside);
+
+	CHECK(mprotect(inside, 64 * KIB, PROT_READ) == 0);
+	check_resize_of_split_mapping(p, MIB, 2 * MIB);
 }
 
 TEST(realloc_step_by_step)

@@ -91,6 +91,44 @@ TEST(address_space_limit_is_enomem_and_recovers)
 	CHECK(malloc(256 * MIB) != NULL);
 }
 
+/* Free n blocks in the middle of a row of count, neighbours as they were allocated. */
+static void free_in_the_middle(struct link *last, size_t count, size_t n)
+{
+	struct link *at = last, *rest;
+
+	for (size_t i = 0; i < count / 2; i++)
+		at = at->before;
+	rest = at->before;
+	while (n-- > 0) {
+		struct link *before = rest->before;
+
+		free(rest);
+		rest = before;
+	}
+	at->before = rest;
+}
+
+/* What was freed is found, in whatever size, before there is said to be no memory. */
+TEST(neighbours_freed_at_the_limit_serve_a_larger_block)
+{
+	static const size_t larger[] = {3000, 1000, 8000};
+
+	limit(RLIMIT_AS, mapped_bytes() + 64 * MIB);
+	for (size_t i = 0; i < COUNT_OF(larger); i++) {
+		size_t count;
+		struct link *last = exhaust(48, &count);
+		void *p;
+
+		CHECK(count > 100000);
+		free_in_the_middle(last, count, 200);
+		p = malloc(larger[i]);
+		CHECK_MSG(p, "malloc(%zu) fails with 200 neighbours free", larger[i]);
+		memset(p, 1, larger[i]);
+		free(p);
+		free_all(last);
+	}
+}
+
 TEST(data_limit_is_enomem_and_recovers)
 {
 	/* What counts against it already is at most all that is mapped. */

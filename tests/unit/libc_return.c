@@ -175,6 +175,34 @@ TEST(large_blocks_go_back)
 	check_fell(before, 256 * MIB);
 }
 
+/*
+ * A free block in the heap, larger than all others, that each of the program's few calls takes a
+ * piece of and gives it back. What is not touched becomes old nevertheless.
+ */
+TEST(free_block_in_light_use_goes_back)
+{
+	size_t before, peak, size = 30 * MIB;
+	double end;
+	char *p;
+
+	for (int i = 0; i < 10; i++)
+		CHECK(malloc(100000) != NULL);
+	free(malloc(size + MIB)); /* the threshold adapts: the next one is not mapped */
+	before = resident_bytes();
+	p = malloc(size);
+	CHECK(p != NULL);
+	memset(p, 1, size);
+	peak = resident_bytes();
+	CHECK(peak >= before + size);
+	free(p);
+	end = seconds() + 1.5;
+	while (seconds() < end && resident_bytes() > before + size / 10) {
+		free(malloc(60000));
+		sleep_ms(2);
+	}
+	check_fell(before + size / 10, peak);
+}
+
 /* Up and down again and again: the peak of each round is that of the first. */
 TEST(repeated_peaks_do_not_grow)
 {

@@ -7,7 +7,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+
+#include "osmem.h"
 
 /* ---- malloc_usable_size ---- */
 
@@ -334,6 +337,73 @@ TEST(malloc_stats_writes_true_figures_to_stderr)
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	CHECK(strlen(text) > 0 && text[strlen(text) - 1] == '\n');
 	CHECK_MSG(largest_number(text) >= size && largest_number(text) < 2 * size, "%.300s", text);
+}
+
+/* Behind the first occurrence of name in the text. */
+static const char *figure_at(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	CHECK_MSG(at, "no \"%s\" in %.300s", name, text);
+	return at + strlen(name);
+}
+
+static void limit_address_space(size_t bytes)
+{
+	struct rlimit r = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+
+	CHECK(setrlimit(RLIMIT_AS, &r) == 0);
+}
+
+static void check_refused(const void *p)
+{
+	CHECK(p == NULL && errno == ENOMEM);
+	errno = 0;
+}
+
+static void be_refused(size_t size, size_t align)
+{
+	errno = 0;
+	check_refused(malloc(size));
+	check_refused(calloc(1, size));
+	check_refused(memalign(align, size));
+	check_refused(os_malloc(size));
+	check_refused(os_calloc(1, size));
+}
+
+/* By the sizes' checks, by the kernel for a mapping, and by the kernel for a region. */
+static void say_stats_around_refusals(void *arg)
+{
+	size_t half = PTRDIFF_MAX / 2, most = PTRDIFF_MAX - 8192;
+
+	(void)arg;
+	CHECK(malloc(100) && os_malloc(100));
+	malloc_stats();
+	be_refused(half, 64);
+	be_refused(most, 4096);
+	be_refused((size_t)PTRDIFF_MAX + 1, 64);
+	limit_address_space(mapped_bytes() + 16 * MIB);
+	be_refused(64 * MIB, 4096);
+	CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 30) == 1);
+	be_refused(64 * MIB, 4096);
+	malloc_stats();
+}
+
+TEST(malloc_stats_counts_no_refusals)
+{
+	static const char *const names[] = {"blocks allocated", "live blocks", "mapped blocks"};
+	static char text[65536];
+	int status = test_in_child(say_stats_around_refusals, NULL, text, sizeof(text));
+
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%.300s", text);
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		const char *before = figure_at(text, names[i]),
+			   *after = figure_at(before, names[i]);
+		int length = (int)strcspn(before, "\n");
+
+		CHECK_MSG(!strncmp(before, after, (size_t)length + 1), "%s:%.*s, then%.*s",
+			  names[i], length, before, length, after);
+	}
 }
 
 /* The text malloc_info writes, in static memory. */

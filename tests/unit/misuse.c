@@ -772,6 +772,37 @@ TEST(overflow_into_the_free_end_os)
 		      &(struct victims){.victim = p + 0x170 + META});
 }
 
+/* A live block of MEDIUM bytes that is the first of its region. */
+static char *alloc_first(const struct family *f)
+{
+	for (int i = 0; i < 10000; i++) {
+		char *p = f->alloc(MEDIUM);
+		struct block_meta *prev;
+
+		CHECK(p);
+		prev = header(p)->prev;
+		if (!prev || (char *)prev + META + prev->size != (char *)header(p))
+			return p;
+	}
+	test_fail(__FILE__, __LINE__, "no block is the first of its region");
+}
+
+/* What it points to is not in the region, before the damage either. */
+TEST_BOTH(stray_write_into_prev_of_the_first_block)
+{
+	char *p = alloc_first(f);
+
+	for (size_t i = 0; i < COUNT_OF(fills); i++) {
+		struct damage d = {.family = f,
+				   .at = (char *)&header(p)->prev,
+				   .size = sizeof(header(p)->prev),
+				   .fill = fills[i]};
+
+		if (fills[i] || header(p)->prev) /* it is 0 in the first region */
+			expect_found_by_search(&d, p, p);
+	}
+}
+
 /* One field of the header at a time, as a stray write would. */
 TEST_BOTH(stray_write_into_a_header)
 {
@@ -801,6 +832,27 @@ TEST_BOTH(stray_write_into_the_header_of_a_mapped_block)
 		struct damage d = {
 			.family = f, .p = p, .at = (char *)header(p) + at, .size = 4, .fill = 0xa5};
 
+		expect_damaged(&d);
+	}
+}
+
+/* The payload begins right behind next. With others mapped, too, the links lead somewhere. */
+TEST_BOTH(stray_write_into_the_links_of_a_mapped_block)
+{
+	char *p[5];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		p[i] = f->alloc(LARGE);
+		CHECK(p[i]);
+	}
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		struct damage d = {.family = f, .p = p[i], .size = sizeof(void *), .fill = 0x41};
+
+		d.at = p[i] - d.size;
+		expect_damaged(&d);
+		d.at -= d.size;
+		expect_damaged(&d);
+		d.size *= 2;
 		expect_damaged(&d);
 	}
 }
