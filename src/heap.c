@@ -3,15 +3,7 @@
 /*
  * The libc heap: the block heap for the C library's names. Beyond the core (osmem.c) it has any
  * alignment, mappings that are resized by the kernel, a threshold that adapts, free pages that go
- * back after a delay, and it survives fork at any moment.
- *
- * Fork. A thread that forks cannot hold the heap's lock until the child runs: on its way libc waits
- * for locks of its own (stdio's, the name service's), and whoever holds those may be waiting for
- * memory. So while a fork is under way the heap is frozen, consistent as it is, and its lock is
- * free. Threads that allocate meanwhile get mappings of their own, and what they free waits: both
- * are pushed on stacks that are whole at every moment, so the child finds them whole too. When the
- * last fork is over, in the parent and in the child, the heap takes both stacks in. The course heap
- * is simply locked: nobody calls os_malloc from inside libc.
+ * back after a delay, and it survives fork at any moment (fork.c).
  */
 
 #include <errno.h>
@@ -28,9 +20,6 @@
 #define SWEEP_BYTES_PER_MS (4 * MIB) /* bounds how long one sweep holds the lock */
 
 static struct heap *const libc_heap = &heaps[HEAP_LIBC];
-
-/* Guarded by the course heap's lock: whether the fork under way has a parent handler to run. */
-static bool is_fork_guarded;
 
 static size_t usable_size(size_t size)
 {
@@ -222,127 +211,6 @@ bool heap_trim(void)
 	return s.purged || unmapped;
 }
 
-/* While a fork is under way. */
-
-static void push(_Atomic(struct block_meta *) *stack, struct block_meta *b,
-		 struct block_meta **link)
-{
-	*link = atomic_load(stack);
-	while (!atomic_compare_exchange_weak(stack, link, b))
-		;
-}
-
-/* Free p, a live block that the heap knows. Returns it if it is unregistered, yet to be unmapped.
- */
-static struct block_meta *free_entered(struct heap *h, const char *call, void *p)
-{
-	struct block_meta *b = heap_block_of(h, call, p, false);
-
-	h->stats.frees++;
-	if (b->status != STATUS_MAPPED) {
-		release(h, b);
-		tick(h);
-		return NULL;
-	}
-	heap_unregister_mapped(h, b);
-	h->stats.unmap_calls++;
-	if (!h->is_threshold_fixed && b->size > h->threshold && b->size <= THRESHOLD_MAX)
-		h->threshold = META + b->size + 1;
-	return b;
-}
-
-/*
- * Take in what was pushed while the heap was frozen. Frees are taken off first: whatever is on
- * their stack was on the other one before.
- */
-static void take_in_entered(struct heap *h)
-{
-	struct block_meta *blocks, *frees, *next;
-
-	frees = atomic_exchange(&h->side_frees, NULL);
-	for (blocks = atomic_exchange(&h->side_blocks, NULL); blocks; blocks = next) {
-		next = blocks->next;
-		h->stats.allocs++;
-		h->stats.map_calls++;
-		heap_register_mapped(h, blocks);
-	}
-	for (; frees; frees = next) {
-		next = *payload_link(frees);
-		seal(frees);
-		if (free_entered(h, "free", frees + 1))
-			heap_unmap(frees);
-	}
-}
-
-static void take_in(struct heap *h)
-{
-	if (!heap_enter(h))
-		return; /* frozen again: it will be done at the end of that fork */
-	take_in_entered(h);
-	heap_leave(h);
-}
-
-/* The block of p by its header alone: the heap is frozen, its lists are not to be read. */
-static struct block_meta *side_block_of(const char *call, void *p)
-{
-	struct block_meta *b = (struct block_meta *)p - 1;
-
-	if ((uintptr_t)p % HEAP_ALIGN || !is_sealed(b) || b->status == STATUS_FREE)
-		sys_fatal(call, p, "not a live block");
-	return b;
-}
-
-static void side_free(struct heap *h, const char *call, void *p)
-{
-	struct block_meta *b = side_block_of(call, p);
-	uint32_t sealed = seal_of(b);
-
-	if (!atomic_compare_exchange_strong(seal_word(b), &sealed, sealed ^ SEAL_DEFERRED))
-		sys_fatal(call, p, "this block is already free");
-	push(&h->side_frees, b, payload_link(b));
-	if (!atomic_load(&h->frozen))
-		take_in(h);
-}
-
-void heap_fork_prepare(void)
-{
-	if (__libc_single_threaded)
-		return;
-	heap_enter(&heaps[HEAP_COURSE]);
-	is_fork_guarded = true;
-	/* Freeze the libc heap between two operations, never inside one. */
-	pthread_mutex_lock(&libc_heap->lock);
-	atomic_fetch_add(&libc_heap->frozen, 1);
-	pthread_mutex_unlock(&libc_heap->lock);
-}
-
-void heap_fork_parent(void)
-{
-	if (!is_fork_guarded)
-		return;
-	is_fork_guarded = false;
-	heap_leave(&heaps[HEAP_COURSE]);
-	/* Whoever finds the heap open again waits for the lock until it knows all its blocks. */
-	pthread_mutex_lock(&libc_heap->lock);
-	libc_heap->is_locked = true;
-	if (atomic_fetch_sub(&libc_heap->frozen, 1) == 1)
-		take_in_entered(libc_heap);
-	heap_leave(libc_heap);
-}
-
-void heap_fork_child(void)
-{
-	if (!is_fork_guarded)
-		return;
-	is_fork_guarded = false;
-	for (int i = 0; i < HEAP_COUNT; i++) {
-		pthread_mutex_init(&heaps[i].lock, NULL);
-		heaps[i].is_locked = false;
-		atomic_store(&heaps[i].frozen, 0);
-	}
-	take_in(libc_heap);
-}
-
 /* Mappings. */
 
 /* Give the pages in [from, to) back, the unused edge of a mapping. */
@@ -390,9 +258,7 @@ static void enter_mapped(struct heap *h, struct block_meta *b, unsigned int is_n
 		heap_leave(h);
 		return;
 	}
-	push(&h->side_blocks, b, &b->next);
-	if (!atomic_load(&h->frozen))
-		take_in(h);
+	heap_side_register(h, b);
 }
 
 /* Resize a mapped block that starts its mapping; it is registered by nobody meanwhile. */
@@ -509,6 +375,23 @@ void *heap_alloc(size_t size, size_t align, bool zero)
 	return fill(b, size, zero, fresh);
 }
 
+struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p)
+{
+	struct block_meta *b = heap_block_of(h, call, p, false);
+
+	h->stats.frees++;
+	if (b->status != STATUS_MAPPED) {
+		release(h, b);
+		tick(h);
+		return NULL;
+	}
+	heap_unregister_mapped(h, b);
+	h->stats.unmap_calls++;
+	if (!h->is_threshold_fixed && b->size > h->threshold && b->size <= THRESHOLD_MAX)
+		h->threshold = META + b->size + 1;
+	return b;
+}
+
 void heap_free(const char *call, void *p)
 {
 	struct heap *h = libc_heap;
@@ -517,10 +400,10 @@ void heap_free(const char *call, void *p)
 	if (h->perturb)
 		memset(p, h->perturb, heap_usable_size(call, p));
 	if (!heap_enter(h)) {
-		side_free(h, call, p);
+		heap_side_free(h, call, p);
 		return;
 	}
-	b = free_entered(h, call, p);
+	b = heap_free_entered(h, call, p);
 	heap_leave(h);
 	if (b)
 		heap_unmap(b);
@@ -532,7 +415,7 @@ size_t heap_usable_size(const char *call, void *p)
 	struct block_meta *b;
 
 	if (!heap_enter(h))
-		return side_block_of(call, p)->size;
+		return heap_side_block_of(call, p)->size;
 	b = heap_block_of(h, call, p, false);
 	heap_leave(h);
 	return b->size;
@@ -552,7 +435,7 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 /* While the heap is frozen: by the header alone, and in place only if nothing is to change. */
 static void *side_realloc(const char *call, void *p, size_t size)
 {
-	size_t old = side_block_of(call, p)->size;
+	size_t old = heap_side_block_of(call, p)->size;
 
 	return size <= old && size >= old / 2 ? p : move(call, p, old, size);
 }

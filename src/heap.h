@@ -58,7 +58,7 @@ enum heap_option {
 void heap_set_option(enum heap_option option, size_t value);
 
 /*
- * The fork protocol, called by handlers of pthread_atfork: see "Fork" in heap.c. They take the
+ * The fork protocol, called by handlers of pthread_atfork: see fork.c. They take the
  * heaps' own locks and call nothing that could take another.
  */
 void heap_fork_prepare(void);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the block heap, shared by its three files: osmem.c (the core, and os_*), heap.c (what
- * the libc names need beyond it) and check.c (faults and the whole-heap checker). Nobody else
- * includes this; heap.h is for the layers above.
+ * The inside of the block heap, shared by its files: osmem.c (the core, and os_*), regions.c (its
+ * memory), heap.c (what the libc names need beyond it), fork.c, and check.c (faults and the
+ * whole-heap checker). Nobody else includes this; heap.h is for the layers above.
  *
  * Invariants, checked by heap_check:
  *	H1 blocks tile [start, end) of each region without a gap; sizes are multiples of the grain
@@ -82,7 +82,7 @@ struct heap {
 	uint32_t epoch; /* of the sweep to come */
 	uint64_t last_sweep_ms;
 
-	/* See "Fork" in heap.c. */
+	/* See fork.c. */
 	atomic_uint frozen; /* number of forks under way */
 	_Atomic(struct block_meta *) side_blocks; /* mapped meanwhile, through next */
 	_Atomic(struct block_meta *) side_frees; /* freed meanwhile, through the payload */
@@ -171,7 +171,7 @@ static inline bool is_mapped_block(struct heap *h, struct block_meta *b)
 
 /*
  * Two states of the libc heap's blocks have seals of their own: freed while a fork was under way and
- * not yet taken in, and freed and in a quick list (both in heap.c). The status is still that of a
+ * not yet taken in (fork.c), and freed and in a quick list (heap.c). The status is still that of a
  * live block, so that neighbours leave them alone.
  */
 #define SEAL_DEFERRED 0x5a5a5a5au
@@ -188,6 +188,21 @@ static inline bool has_seal(struct block_meta *b)
 	uint32_t difference = seal_difference(b);
 
 	return !difference || difference == SEAL_QUICK || difference == SEAL_DEFERRED;
+}
+
+/* Put b, between the end of a and what follows, into the list behind a. */
+static inline void heap_link_behind(struct heap *h, struct block_meta *a, struct block_meta *b)
+{
+	b->prev = a;
+	b->next = a->next;
+	a->next = b;
+	if (b->next)
+		b->next->prev = b;
+	else
+		h->last = b;
+	if (h->top == a)
+		h->top = b;
+	h->stats.blocks++;
 }
 
 /* osmem.c. Everything below wants the heap entered, unless it says otherwise. */
@@ -251,9 +266,6 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 /* Coalesce all that is pending: rule 10. */
 void heap_settle(struct heap *h);
 
-/* Take a free block out of the list and its region, which it fills, out of the heap. */
-void heap_remove_region(struct heap *h, struct region *r);
-
 /* Write the header of a mapped block at at. The heap need not be entered. */
 struct block_meta *heap_make_mapped(char *at, size_t size);
 void heap_register_mapped(struct heap *h, struct block_meta *b);
@@ -261,6 +273,39 @@ void heap_unregister_mapped(struct heap *h, struct block_meta *b);
 
 /* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
 void heap_unmap(struct block_meta *b);
+
+/* regions.c. */
+
+/* Draw the secret of all seals, unless that was done; the first block of all needs it. */
+void heap_make_secret(void);
+
+/* Move the end of the growing region up by size bytes, to be made part of a block by the caller. */
+enum growth heap_extend_region(struct heap *h, size_t size);
+
+/* Start a region; its first block, of size bytes, free and unknown to the index, or NULL. */
+struct block_meta *heap_new_region(struct heap *h, size_t size);
+
+/* Take r, which is one free block unknown to the index, out of the heap. */
+void heap_remove_region(struct heap *h, struct region *r);
+
+/* heap.c. */
+
+/*
+ * Free p of the libc heap. Its block is returned if it was mapped: it is no longer registered, and
+ * yet to be unmapped.
+ */
+struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p);
+
+/* fork.c: while h is frozen, and not entered. */
+
+/* Register b when the fork is over. */
+void heap_side_register(struct heap *h, struct block_meta *b);
+
+/* The live block of p, by its header alone: the lists are not to be read. */
+struct block_meta *heap_side_block_of(const char *call, void *p);
+
+/* Free p when the fork is over. */
+void heap_side_free(struct heap *h, const char *call, void *p);
 
 /* check.c. Say what is wrong and abort; both leave the heap first. */
 void heap_bad_pointer(struct heap *h, const char *call, void *p) __attribute__((noreturn, cold));

@@ -35,12 +35,6 @@
 #define HOT static inline __attribute__((always_inline))
 
 #define COURSE_FIRST_RAISE (128 * KIB)
-#define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
-#define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
-#define AHEAD_SHIFT 3 /* by an eighth of the heap */
-#define LIBC_FIRST_REGION MIB
-#define LIBC_REGION_BLOCKS 8 /* a region made ahead of need has room for that many */
-#define LIBC_AHEAD_SHIFT 2 /* fewer regions: a pointer's is looked up */
 
 struct heap heaps[HEAP_COUNT] = {
 	[HEAP_COURSE] = {.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -222,21 +216,6 @@ HOT struct block_meta *free_prev(const struct block_meta *b)
 											 : NULL;
 }
 
-/* Put b, between the end of a and what follows, into the list behind a. */
-HOT void link_behind(struct heap *h, struct block_meta *a, struct block_meta *b)
-{
-	b->prev = a;
-	b->next = a->next;
-	a->next = b;
-	if (b->next)
-		b->next->prev = b;
-	else
-		h->last = b;
-	if (h->top == a)
-		h->top = b;
-	h->stats.blocks++;
-}
-
 /* Cut b down to size bytes; the rest becomes a free block unknown to the index. */
 HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
 {
@@ -244,7 +223,7 @@ HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
 
 	rest->size = b->size - size - META;
 	rest->status = STATUS_FREE;
-	link_behind(h, b, rest);
+	heap_link_behind(h, b, rest);
 	b->size = size;
 	h->stats.splits++;
 	return rest;
@@ -400,244 +379,6 @@ void heap_settle(struct heap *h)
 
 /* Growth. */
 
-/* Room for one more region; the table moves into mappings when it outgrows the heap struct. */
-static bool reserve_region(struct heap *h)
-{
-	size_t room = h->region_room * 2;
-	struct region *table;
-
-	if (h->region_count < h->region_room)
-		return true;
-	table = sys_map(room * sizeof(*table));
-	h->stats.map_calls++;
-	if (!table)
-		return false;
-	memcpy(table, h->regions, h->region_count * sizeof(*table));
-	if (h->regions != h->first_regions) {
-		sys_unmap(h->regions, h->region_room * sizeof(*table));
-		h->stats.unmap_calls++;
-	}
-	h->regions = table;
-	h->region_room = room;
-	return true;
-}
-
-/* Enter [start, limit) as a region of one block of size bytes, allocated or free later. */
-static struct block_meta *add_region(struct heap *h, char *start, char *limit, size_t size)
-{
-	struct block_meta *b = (struct block_meta *)(void *)start, *next = NULL;
-	size_t i = h->region_count;
-
-	while (i > 0 && h->regions[i - 1].start > start) {
-		h->regions[i] = h->regions[i - 1];
-		i--;
-	}
-	if (i < h->region_count)
-		next = (struct block_meta *)(void *)h->regions[i + 1].start;
-	b->size = size;
-	b->status = STATUS_FREE;
-	b->next = next;
-	b->prev = next ? next->prev : h->last;
-	if (b->prev)
-		b->prev->next = b;
-	if (next)
-		next->prev = b;
-	else
-		h->last = b;
-	h->regions[i] = (struct region){.start = start, .end = block_end(b), .limit = limit};
-	h->region_count++;
-	h->growing = i;
-	h->recent = i;
-	h->top = b;
-	h->stats.regions++;
-	h->stats.blocks++;
-	h->stats.region_bytes += META + size;
-	h->stats.reserve_bytes += (size_t)(limit - block_end(b));
-	return b;
-}
-
-/* How much to take ahead of need: nothing until the heap has passed COURSE_EXACT_MAX. */
-static size_t ahead_of_need(const struct heap *h)
-{
-	size_t total = h->stats.region_bytes;
-
-	return total > COURSE_EXACT_MAX ? round_up(total >> AHEAD_SHIFT, sys_page_size()) : 0;
-}
-
-/* Raise the break by size and, if that much can be had, by ahead more. *got says how much. */
-static char *raise_break(struct heap *h, size_t size, size_t ahead, size_t *got)
-{
-	char *p = NULL;
-
-	*got = size + ahead;
-	if (ahead) {
-		h->stats.brk_calls++;
-		p = sys_raise_break(*got);
-	}
-	if (!p) {
-		*got = size;
-		h->stats.brk_calls++;
-		p = sys_raise_break(*got);
-	}
-	return p;
-}
-
-/* Extend the growing region of the course heap by size bytes beyond its limit. */
-static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
-{
-	char *brk = sys_break(), *p;
-	size_t got;
-
-	if (!brk || brk < r->end ||
-	    size > COURSE_SPAN_MAX - (size_t)(r->limit - h->regions[0].start)) {
-		errno = ENOMEM; /* refused, or the program took our memory away */
-		return REFUSED;
-	}
-	if (brk > r->limit)
-		return DETACHED;
-	if (brk < r->limit) { /* the program lowered the break into what we had ahead */
-		size += (size_t)(r->limit - brk);
-		h->stats.reserve_bytes -= (size_t)(r->limit - brk);
-		r->limit = brk;
-	}
-	p = raise_break(h, size, ahead_of_need(h), &got);
-	if (!p)
-		return REFUSED;
-	if (p != r->limit)
-		return DETACHED; /* somebody moved the break this very moment */
-	r->limit += got;
-	h->stats.reserve_bytes += got;
-	return GROWN;
-}
-
-/* Move the end of the growing region up by size bytes, to be made part of a block by the caller. */
-static enum growth extend_region(struct heap *h, size_t size)
-{
-	struct region *r = &h->regions[h->growing];
-	size_t room = (size_t)(r->limit - r->end);
-	enum growth growth;
-
-	if (size > room) {
-		growth = h->uses_brk ? extend_limit(h, r, size - room) : DETACHED;
-		if (growth != GROWN)
-			return growth;
-	}
-	r->end += size;
-	h->stats.region_bytes += size;
-	h->stats.reserve_bytes -= size;
-	return GROWN;
-}
-
-/* A course region at the break, its first block of size bytes. */
-static struct block_meta *new_brk_region(struct heap *h, size_t size)
-{
-	size_t n = h->region_count, padding, got;
-	char *brk, *p;
-
-	do {
-		brk = sys_break();
-		if (!brk ||
-		    (n && (brk < h->regions[n - 1].end ||
-			   (size_t)(brk - h->regions[0].start) > COURSE_SPAN_MAX - 2 * size)))
-			goto refused;
-		padding = round_up((uintptr_t)brk, h->grain) - (uintptr_t)brk;
-		p = raise_break(h, padding + META + size, 0, &got);
-		if (!p)
-			goto refused;
-	} while (((uintptr_t)p + padding) % h->grain); /* the break moved at this very moment */
-	if (!h->index.base)
-		h->index.base = (uintptr_t)(p + padding);
-	return add_region(h, p + padding, p + got, size);
-refused:
-	errno = ENOMEM;
-	return NULL;
-}
-
-/* Make what is left of the growing region a free block before another region takes its place. */
-static void retire_tail(struct heap *h)
-{
-	struct region *r = &h->regions[h->growing];
-	size_t room = (size_t)(r->limit - r->end);
-	struct block_meta *b = (struct block_meta *)(void *)r->end;
-
-	if (room < META + h->min_size)
-		return;
-	b->size = room - META;
-	b->status = STATUS_FREE;
-	link_behind(h, h->top, b);
-	extend_region(h, room);
-	index_defer(&h->index, b);
-}
-
-/* A mapped region, its first block of size bytes. The last grain stays unused: H5. */
-static struct block_meta *new_mapped_region(struct heap *h, size_t size)
-{
-	size_t need = round_up(META + size + h->grain, sys_page_size());
-	size_t want = round_up(h->stats.region_bytes >> LIBC_AHEAD_SHIFT, MIB);
-	char *p;
-
-	if (want < LIBC_FIRST_REGION)
-		want = LIBC_FIRST_REGION;
-	if (need > want / LIBC_REGION_BLOCKS) /* what is left over at its end could be a lot */
-		want = need;
-	h->stats.map_calls++;
-	p = sys_map(want);
-	if (!p && want > need) {
-		want = need;
-		h->stats.map_calls++;
-		p = sys_map(want);
-	}
-	if (!p)
-		return NULL;
-	if (h->region_count)
-		retire_tail(h);
-	return add_region(h, p, p + want - h->grain, size);
-}
-
-static void make_secret(void)
-{
-	if (!atomic_load_explicit(&heap_secret, memory_order_relaxed))
-		atomic_store_explicit(&heap_secret, sys_secret(), memory_order_relaxed);
-}
-
-static struct block_meta *new_region(struct heap *h, size_t size)
-{
-	make_secret();
-	if (!reserve_region(h))
-		return NULL;
-	return h->uses_brk ? new_brk_region(h, size) : new_mapped_region(h, size);
-}
-
-void heap_remove_region(struct heap *h, struct region *r)
-{
-	struct block_meta *b = (struct block_meta *)(void *)r->start;
-	size_t i = (size_t)(r - h->regions);
-
-	if (b->prev)
-		b->prev->next = b->next;
-	if (b->next)
-		b->next->prev = b->prev;
-	else
-		h->last = b->prev;
-	h->stats.regions--;
-	h->stats.blocks--;
-	h->stats.region_bytes -= (size_t)(r->end - r->start);
-	h->stats.reserve_bytes -= (size_t)(r->limit - r->end);
-	h->region_count--;
-	memmove(r, r + 1, (h->region_count - i) * sizeof(*r));
-	h->recent = 0;
-	if (!h->region_count) {
-		h->regions[0] = (struct region){0};
-		h->top = NULL;
-		h->growing = 0;
-	} else if (h->growing == i) { /* any other will do: its rest is a block, so it is full */
-		h->growing = h->region_count - 1;
-		h->top = h->last;
-	} else if (h->growing > i) {
-		h->growing--;
-	}
-}
-
 /* Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
  */
 static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t size)
@@ -647,14 +388,14 @@ static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t 
 	enum growth growth;
 
 	if (!top)
-		return new_region(h, size);
+		return heap_new_region(h, size);
 	if (is_free)
 		require_free(h, top);
-	growth = extend_region(h, is_free ? size - top->size : META + size);
+	growth = heap_extend_region(h, is_free ? size - top->size : META + size);
 	if (growth == REFUSED)
 		return NULL;
 	if (growth == DETACHED)
-		return new_region(h, size);
+		return heap_new_region(h, size);
 	if (is_free) {
 		if (!index_remove(&h->index, top))
 			heap_corrupted(h, top);
@@ -663,7 +404,7 @@ static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t 
 	}
 	b = (struct block_meta *)(void *)(h->regions[h->growing].end - META - size);
 	b->size = size;
-	link_behind(h, top, b);
+	heap_link_behind(h, top, b);
 	return b;
 }
 
@@ -702,10 +443,10 @@ static void note_resized(struct heap *h, struct block_meta *b, size_t old)
 /* Rule 9. */
 static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
 {
-	struct block_meta *b = new_region(h, COURSE_FIRST_RAISE - META);
+	struct block_meta *b = heap_new_region(h, COURSE_FIRST_RAISE - META);
 
 	if (b)
-		insert_free(h, b, NULL, false);
+		insert_free(h, b, &(struct age){0}, false);
 	return b;
 }
 
@@ -768,7 +509,7 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 	enum growth growth;
 
 	if (size > old && b == h->top) {
-		growth = extend_region(h, size - old);
+		growth = heap_extend_region(h, size - old);
 		if (growth == GROWN) {
 			b->size = size;
 			note_resized(h, b, old);
@@ -822,7 +563,7 @@ struct block_meta *heap_make_mapped(char *at, size_t size)
 {
 	struct block_meta *b = (struct block_meta *)(void *)at;
 
-	make_secret();
+	heap_make_secret();
 	b->size = size;
 	b->status = STATUS_MAPPED;
 	seal(b);

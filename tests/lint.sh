@@ -153,7 +153,9 @@ function_length() {
 matrix() {
 	cat <<-'EOT'
 		osmem.c: heap_core.h osmem.h
+		regions.c: heap_core.h
 		heap.c: heap_core.h
+		fork.c: heap_core.h
 		check.c: heap_core.h
 		index.c: index.h
 		helpers.c: helpers.h printf.h

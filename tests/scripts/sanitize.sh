@@ -18,8 +18,9 @@ build() {
 	scenario=$tests/sanitize/$2.c
 	shift 2
 	# shellcheck disable=SC2086 # the flags are words
-	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$src/osmem.c" "$src/heap.c" \
-		"$src/check.c" "$src/index.c" "$src/helpers.c" "$utils/printf.c" \
+	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$src/osmem.c" \
+		"$src/regions.c" "$src/heap.c" "$src/fork.c" "$src/check.c" "$src/index.c" \
+		"$src/helpers.c" "$utils/printf.c" \
 		>"$scratch/log" 2>&1
 }
 
