@@ -141,7 +141,6 @@ int main(void)
 {
 	pthread_t threads[THREADS];
 
-	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		if (pthread_create(&threads[i], NULL, i < 2 ? work_and_fork : work,
 				   (void *)(i + 1)))
