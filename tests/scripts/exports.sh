@@ -68,13 +68,19 @@ relocations_are_read_only() {
 	readelf -lW "$library" | grep -q GNU_RELRO
 }
 
+# ltrace -x 'os_*', as courses call it, stops at local names too.
+no_local_name_begins_with_os() {
+	! nm "$library" | awk '$2 != "T" && $3 ~ /^os_/' | grep .
+}
+
 if ! has nm readelf; then
 	skip exports "binutils is not installed"
 	finish
 fi
 for test in list_is_sorted exports_are_as_listed no_name_is_versioned only_weak_names_are_foreign \
 	nothing_that_may_allocate_is_called only_libc_is_needed tls_is_small tls_is_initial_exec \
-	no_text_relocations is_bound_at_load_time stack_is_not_executable relocations_are_read_only; do
+	no_text_relocations is_bound_at_load_time stack_is_not_executable relocations_are_read_only \
+	no_local_name_begins_with_os; do
 	expect "$test" "$test"
 done
 finish
