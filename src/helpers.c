@@ -3,6 +3,7 @@
 #include "helpers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 #include "printf.h"
 
 #define FALLBACK_PAGE_SIZE ((size_t)4096)
+#define KEPT_STDERR_MIN 500 /* out of the way of programs that count on low numbers */
+
+static int kept_stderr = -1;
 
 size_t sys_page_size(void)
 {
@@ -112,7 +116,12 @@ static void write_all(int fd, const char *text, size_t len)
 
 void sys_print(const char *text, size_t len)
 {
-	write_all(STDERR_FILENO, text, len);
+	write_all(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
+}
+
+void sys_keep_stderr(void)
+{
+	kept_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_STDERR_MIN);
 }
 
 /*

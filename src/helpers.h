@@ -48,6 +48,12 @@ uint64_t sys_now_ms(void);
 void sys_print(const char *text, size_t len);
 
 /*
+ * From now on print to what is standard error now, even when the program closes it: coreutils do so
+ * before the last destructors run.
+ */
+void sys_keep_stderr(void);
+
+/*
  * Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a format of
  * utils/printf.c.
  */

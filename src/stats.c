@@ -195,6 +195,7 @@ static void set_option(const char *name, size_t len)
 
 	if (len == strlen("stats") && memcmp(name, "stats", len) == 0) {
 		is_asked_for = true;
+		sys_keep_stderr();
 		return;
 	}
 	n = snprintf_(line, sizeof(line),

@@ -1,0 +1,65 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# OSMEM_OPTIONS, on programs of the machine.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+# run OPTIONS COMMAND…: its standard error is left in $scratch/err, its output in $scratch/out.
+run() {
+	options=$1
+	shift
+	LD_PRELOAD=$library OSMEM_OPTIONS=$options "$@" >"$scratch/out" 2>"$scratch/err"
+}
+
+# The figure of malloc's column.
+figure() {
+	sed -n "s/^osmem:   $1  *[0-9]*  *\([0-9]*\)$/\1/p" "$scratch/err"
+}
+
+stats_shows_what_happened() {
+	run stats sort "$tests/run.sh" && sort "$tests/run.sh" | cmp - "$scratch/out" &&
+		[ "$(figure 'blocks allocated')" -gt 10 ] &&
+		[ "$(figure 'blocks allocated')" -ge "$(figure 'blocks freed')" ] &&
+		[ "$(figure 'peak bytes')" -gt 1000 ]
+}
+
+# As coreutils do it: close_stdout runs after main, before the library's destructor.
+stats_survives_a_closed_stderr() {
+	run stats ls / && grep -q 'blocks allocated' "$scratch/err"
+}
+
+nothing_is_said_without_options() {
+	run '' ls / && [ ! -s "$scratch/err" ] && run ',,' ls / && [ ! -s "$scratch/err" ]
+}
+
+unknown_is_named_and_ignored() {
+	run nonsense ls / && [ -s "$scratch/out" ] &&
+		[ "$(cat "$scratch/err")" = \
+			'osmem: OSMEM_OPTIONS: no option "nonsense"; the options are: stats' ]
+}
+
+unknown_does_not_hide_the_next() {
+	run 'no,,stats,' ls / && [ "$(head -n 1 "$scratch/err")" = \
+		'osmem: OSMEM_OPTIONS: no option "no"; the options are: stats' ] &&
+		grep -q 'blocks allocated' "$scratch/err"
+}
+
+a_part_of_a_name_is_unknown() {
+	run stat ls / && grep -q 'no option "stat"' "$scratch/err" &&
+		run statsx ls / && grep -q 'no option "statsx"' "$scratch/err"
+}
+
+a_long_name_is_cut() {
+	run "$(printf '%0500d' 0)" ls / && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+		[ "$(wc -c <"$scratch/err")" -lt 256 ]
+}
+
+for test in stats_shows_what_happened stats_survives_a_closed_stderr \
+	nothing_is_said_without_options unknown_is_named_and_ignored \
+	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
+	expect "$test" "$test"
+done
+finish
