@@ -32,7 +32,7 @@ static size_t usable_size(size_t size)
  * When more than a bounded part of the heap waits there, all of it is settled.
  */
 
-static struct block_meta *take_quick(struct heap *h, size_t size)
+HEAP_HOT struct block_meta *take_quick(struct heap *h, size_t size)
 {
 	struct block_meta **list, *b;
 
@@ -62,7 +62,7 @@ static void settle_all(struct heap *h)
 	heap_settle(h);
 }
 
-static void put_quick(struct heap *h, struct block_meta *b)
+HEAP_HOT void put_quick(struct heap *h, struct block_meta *b)
 {
 	struct block_meta **list = &h->quick[b->size / HEAP_ALIGN];
 
@@ -72,7 +72,7 @@ static void put_quick(struct heap *h, struct block_meta *b)
 	h->quick_bytes += b->size;
 }
 
-static void release(struct heap *h, struct block_meta *b)
+HEAP_HOT void release(struct heap *h, struct block_meta *b)
 {
 	if (b->size > INDEX_EXACT_MAX) {
 		heap_release(h, b);
@@ -321,7 +321,7 @@ static struct block_meta *place_aligned(struct heap *h, size_t size, size_t alig
 	return b;
 }
 
-static void *fill(struct block_meta *b, size_t size, bool zero, bool fresh)
+HEAP_HOT void *fill(struct block_meta *b, size_t size, bool zero, bool fresh)
 {
 	unsigned char perturb = libc_heap->perturb;
 

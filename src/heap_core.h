@@ -225,18 +225,9 @@ static inline void heap_leave(struct heap *h)
 		heap_leave_slow(h);
 }
 
-/* The region that p is in, or NULL. */
-struct region *heap_find_region(struct heap *h, const void *p);
-
 /* Whether b, somewhere in r, lies in it and its neighbours point back; nothing outside r is read.
  */
 bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b);
-
-/*
- * The one door from a pointer to its block. The block is live, or free where may_be_free is set;
- * anything else is reported. Memory that is not the heap's is never read.
- */
-struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free);
 
 /* Rules 9 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
  */
@@ -244,12 +235,6 @@ struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh);
 
 /* Cut b down to size bytes; the rest becomes a free block, unknown to the index. */
 struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
-
-/* Hand a block of heap_place out. */
-void heap_make_live(struct heap *h, struct block_meta *b);
-
-/* Count a heap block as no longer live; the caller keeps it. */
-void heap_note_freed(struct heap *h, const struct block_meta *b);
 
 /* Free a live heap block, to be coalesced by the next search. */
 void heap_release(struct heap *h, struct block_meta *b);
@@ -273,6 +258,88 @@ void heap_unregister_mapped(struct heap *h, struct block_meta *b);
 
 /* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
 void heap_unmap(struct block_meta *b);
+
+/*
+ * The common path of os_malloc, of os_free and of their libc sisters is one function each: inlined,
+ * with the heap's address a constant, it takes half the instructions.
+ */
+#define HEAP_HOT static inline __attribute__((always_inline))
+
+HEAP_HOT bool heap_is_in(const struct region *r, const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)r->start < (uintptr_t)(r->end - r->start);
+}
+
+struct region *heap_find_region_slow(struct heap *h, const void *p);
+
+/* The region that p is in, or NULL. */
+HEAP_HOT struct region *heap_find_region(struct heap *h, const void *p)
+{
+	struct region *r = &h->regions[h->recent];
+
+	return heap_is_in(r, p) ? r : heap_find_region_slow(h, p);
+}
+
+/* What must stand behind b, which may be the last block of r. */
+static inline const struct block_meta *
+heap_expected_next(const struct heap *h, const struct region *r, const struct block_meta *b)
+{
+	if (block_end(b) != r->end)
+		return (const struct block_meta *)(const void *)block_end(b);
+	if (r + 1 == h->regions + h->region_count)
+		return NULL;
+	return (const struct block_meta *)(const void *)r[1].start;
+}
+
+struct block_meta *heap_block_of_slow(struct heap *h, const char *call, void *p, bool may_be_free);
+
+/*
+ * The one door from a pointer to its block. The block is live, or free where may_be_free is set;
+ * anything else is reported. Memory that is not the heap's is never read.
+ *
+ * A sealed header is a live block's. Its links may have been hit by writes in front of the payload:
+ * next is looked at here; the neighbours' own headers only when the block is settled, because they
+ * are two cache misses that the search will need anyway.
+ */
+HEAP_HOT struct block_meta *heap_block_of(struct heap *h, const char *call, void *p,
+					  bool may_be_free)
+{
+	struct block_meta *b = (struct block_meta *)p - 1;
+	const struct region *r;
+
+	if ((uintptr_t)p & (h->grain - 1))
+		return heap_block_of_slow(h, call, p, may_be_free);
+	r = heap_find_region(h, b);
+	if (r && (char *)p < r->end && b->status == STATUS_ALLOC && is_sealed(b) &&
+	    ((char *)b->next == block_end(b) || b->next == heap_expected_next(h, r, b)))
+		return b;
+	return heap_block_of_slow(h, call, p, may_be_free);
+}
+
+static inline void heap_note_peak(struct heap *h)
+{
+	size_t bytes = h->stats.live_bytes + h->stats.mapped_bytes;
+
+	if (bytes > h->stats.peak_bytes)
+		h->stats.peak_bytes = bytes;
+}
+
+/* Hand a block of heap_place out. */
+static inline void heap_make_live(struct heap *h, struct block_meta *b)
+{
+	b->status = STATUS_ALLOC;
+	seal(b);
+	h->stats.live_blocks++;
+	h->stats.live_bytes += META + b->size;
+	heap_note_peak(h);
+}
+
+/* Count a heap block as no longer live; the caller keeps it. */
+static inline void heap_note_freed(struct heap *h, const struct block_meta *b)
+{
+	h->stats.live_blocks--;
+	h->stats.live_bytes -= META + b->size;
+}
 
 /* regions.c. */
 

@@ -28,12 +28,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/*
- * The common path of os_malloc and os_free is one function each: inlined, with the heap's address a
- * constant, it takes half the instructions. The libc heap calls the same code through wrappers.
- */
-#define HOT static inline __attribute__((always_inline))
-
 #define COURSE_FIRST_RAISE (128 * KIB)
 
 struct heap heaps[HEAP_COUNT] = {
@@ -76,12 +70,7 @@ void heap_leave_slow(struct heap *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-HOT bool is_in(const struct region *r, const void *p)
-{
-	return (uintptr_t)p - (uintptr_t)r->start < (uintptr_t)(r->end - r->start);
-}
-
-static __attribute__((noinline)) struct region *find_region_slow(struct heap *h, const void *p)
+struct region *heap_find_region_slow(struct heap *h, const void *p)
 {
 	size_t low = 0, high = h->region_count;
 
@@ -93,33 +82,10 @@ static __attribute__((noinline)) struct region *find_region_slow(struct heap *h,
 		else
 			high = mid;
 	}
-	if (low == h->region_count || !is_in(&h->regions[low], p))
+	if (low == h->region_count || !heap_is_in(&h->regions[low], p))
 		return NULL;
 	h->recent = low;
 	return &h->regions[low];
-}
-
-HOT struct region *find_region(struct heap *h, const void *p)
-{
-	struct region *r = &h->regions[h->recent];
-
-	return is_in(r, p) ? r : find_region_slow(h, p);
-}
-
-struct region *heap_find_region(struct heap *h, const void *p)
-{
-	return find_region(h, p);
-}
-
-/* What must stand behind b, which may be the last block of r. */
-static const struct block_meta *expected_next(const struct heap *h, const struct region *r,
-					      const struct block_meta *b)
-{
-	if (block_end(b) != r->end)
-		return (const struct block_meta *)(const void *)block_end(b);
-	if (r + 1 == h->regions + h->region_count)
-		return NULL;
-	return (const struct block_meta *)(const void *)r[1].start;
 }
 
 bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b)
@@ -130,18 +96,17 @@ bool heap_is_linked(const struct heap *h, const struct region *r, const struct b
 	if (room > PTRDIFF_MAX || b->size > room || b->size < h->min_size ||
 	    (b->size & (h->grain - 1)) || (b->size < room && room - b->size <= META))
 		return false;
-	next = expected_next(h, r, b);
+	next = heap_expected_next(h, r, b);
 	if (b->next != next || (next && next->prev != b))
 		return false;
 	if ((const char *)b == r->start)
-		return r == h->regions ? !prev : is_in(r - 1, prev) && prev->next == b;
+		return r == h->regions ? !prev : heap_is_in(r - 1, prev) && prev->next == b;
 	return (const char *)prev >= r->start && prev < b &&
 	       ((uintptr_t)prev & (COURSE_GRAIN - 1)) == 0 && prev->next == b;
 }
 
 /* Anything but a live heap block: a mapped one, perhaps a free one, or a fault. */
-static __attribute__((noinline)) struct block_meta *block_of_slow(struct heap *h, const char *call,
-								  void *p, bool may_be_free)
+struct block_meta *heap_block_of_slow(struct heap *h, const char *call, void *p, bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = heap_find_region(h, b);
@@ -159,30 +124,6 @@ static __attribute__((noinline)) struct block_meta *block_of_slow(struct heap *h
 	heap_bad_pointer(h, call, p);
 }
 
-/*
- * A sealed header is a live block's. Its links may have been hit by writes in front of the payload:
- * next is looked at here; the neighbours' own headers only when the block is settled, because they
- * are two cache misses that the search will need anyway.
- */
-HOT struct block_meta *block_of(struct heap *h, const char *call, void *p, bool may_be_free)
-{
-	struct block_meta *b = (struct block_meta *)p - 1;
-	const struct region *r;
-
-	if ((uintptr_t)p & (h->grain - 1))
-		return block_of_slow(h, call, p, may_be_free);
-	r = find_region(h, b);
-	if (r && (char *)p < r->end && b->status == STATUS_ALLOC && is_sealed(b) &&
-	    ((char *)b->next == block_end(b) || b->next == expected_next(h, r, b)))
-		return b;
-	return block_of_slow(h, call, p, may_be_free);
-}
-
-struct block_meta *heap_block_of(struct heap *h, const char *call, void *p, bool may_be_free)
-{
-	return block_of(h, call, p, may_be_free);
-}
-
 static __attribute__((noinline, cold)) void require_last(struct heap *h, const struct block_meta *b)
 {
 	const struct region *r = heap_find_region(h, b);
@@ -192,7 +133,7 @@ static __attribute__((noinline, cold)) void require_last(struct heap *h, const s
 }
 
 /* A block that is about to come out of the index is as it went in, or the process ends. */
-HOT void require_free(struct heap *h, const struct block_meta *b)
+HEAP_HOT void require_free(struct heap *h, const struct block_meta *b)
 {
 	if (b->status != STATUS_FREE || (const char *)b->next != block_end(b))
 		require_last(h, b);
@@ -201,14 +142,14 @@ HOT void require_free(struct heap *h, const struct block_meta *b)
 /* List surgery. */
 
 /* The block after b, if it is free and touches b. */
-HOT struct block_meta *free_next(const struct block_meta *b)
+HEAP_HOT struct block_meta *free_next(const struct block_meta *b)
 {
 	struct block_meta *next = b->next;
 
 	return next && next->status == STATUS_FREE && (char *)next == block_end(b) ? next : NULL;
 }
 
-HOT struct block_meta *free_prev(const struct block_meta *b)
+HEAP_HOT struct block_meta *free_prev(const struct block_meta *b)
 {
 	struct block_meta *prev = b->prev;
 
@@ -217,7 +158,7 @@ HOT struct block_meta *free_prev(const struct block_meta *b)
 }
 
 /* Cut b down to size bytes; the rest becomes a free block unknown to the index. */
-HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
+HEAP_HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
 {
 	struct block_meta *rest = (struct block_meta *)(void *)((char *)(b + 1) + size);
 
@@ -230,7 +171,7 @@ HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
 }
 
 /* Rule 12. The rest, unknown to the index, or NULL if b is to be given whole. */
-HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
+HEAP_HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
 {
 	return b->size - size >= META + h->min_size ? cut(h, b, size) : NULL;
 }
@@ -279,13 +220,13 @@ struct age {
 	uint32_t epoch;
 };
 
-HOT struct age new_age(const struct heap *h, const struct block_meta *b)
+HEAP_HOT struct age new_age(const struct heap *h, const struct block_meta *b)
 {
 	return (struct age){.largest = b->size, .dirty = b->size, .epoch = h->epoch};
 }
 
 /* Add the age of b, which is about to be absorbed. */
-HOT void add_age(struct heap *h, struct age *age, struct block_meta *b)
+HEAP_HOT void add_age(struct heap *h, struct age *age, struct block_meta *b)
 {
 	if (index_is_pending(b))
 		h->dirtied += b->size;
@@ -301,7 +242,8 @@ HOT void add_age(struct heap *h, struct age *age, struct block_meta *b)
 }
 
 /* Index b; with is_tracked, a constant, its age too. */
-HOT void insert_free(struct heap *h, struct block_meta *b, const struct age *age, bool is_tracked)
+HEAP_HOT void insert_free(struct heap *h, struct block_meta *b, const struct age *age,
+			  bool is_tracked)
 {
 	index_insert(&h->index, b);
 	if (!is_tracked || b->size <= INDEX_EXACT_MAX)
@@ -318,7 +260,8 @@ static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h
 	if (!r || b->status != STATUS_FREE)
 		heap_corrupted(h, b);
 	if (!heap_is_linked(h, r, b)) /* b or, if b is right about next, next */
-		heap_corrupted(h, b->next == expected_next(h, r, b) && b->next && b->next->prev != b
+		heap_corrupted(h, b->next == heap_expected_next(h, r, b) && b->next &&
+						  b->next->prev != b
 					  ? b->next
 					  : b);
 	if (b->next && b->next->status != STATUS_FREE && !has_seal(b->next))
@@ -329,7 +272,7 @@ static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h
  * The search is about to read the headers on both sides of b: look whether anything ran over an
  * edge. What is plainly in order between two blocks of one region is waved through.
  */
-HOT void check_neighbours(struct heap *h, struct block_meta *b)
+HEAP_HOT void check_neighbours(struct heap *h, struct block_meta *b)
 {
 	const struct block_meta *prev = b->prev;
 	struct block_meta *next = b->next;
@@ -337,13 +280,13 @@ HOT void check_neighbours(struct heap *h, struct block_meta *b)
 	/* No branch on whether next is free: that is a toss-up, and asked for again at once. */
 	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
 	    ((next->status == STATUS_FREE) | has_seal(next)) &&
-	    is_in(&h->regions[h->recent], prev) && prev < b && prev->next == b)
+	    heap_is_in(&h->regions[h->recent], prev) && prev < b && prev->next == b)
 		return;
 	check_neighbours_slow(h, b);
 }
 
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
-HOT void settle(struct heap *h, bool is_tracked)
+HEAP_HOT void settle(struct heap *h, bool is_tracked)
 {
 	struct block_meta *b, *next, *prev;
 	struct age age;
@@ -410,34 +353,12 @@ static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t 
 
 /* Placement. */
 
-HOT void note_peak(struct heap *h)
-{
-	size_t bytes = h->stats.live_bytes + h->stats.mapped_bytes;
-
-	if (bytes > h->stats.peak_bytes)
-		h->stats.peak_bytes = bytes;
-}
-
-HOT void make_live(struct heap *h, struct block_meta *b)
-{
-	b->status = STATUS_ALLOC;
-	seal(b);
-	h->stats.live_blocks++;
-	h->stats.live_bytes += META + b->size;
-	note_peak(h);
-}
-
-void heap_make_live(struct heap *h, struct block_meta *b)
-{
-	make_live(h, b);
-}
-
 /* Change of a live block's size in place, from old bytes to what it is now. */
 static void note_resized(struct heap *h, struct block_meta *b, size_t old)
 {
 	seal(b);
 	h->stats.live_bytes += b->size - old;
-	note_peak(h);
+	heap_note_peak(h);
 }
 
 /* Rule 9. */
@@ -451,7 +372,7 @@ static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
 }
 
 /* Rules 10 to 13. */
-HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool is_tracked)
+HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool is_tracked)
 {
 	struct block_meta *b, *rest;
 	struct age age = {0};
@@ -478,20 +399,9 @@ struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
 	return place(h, size, fresh, !h->uses_brk);
 }
 
-HOT void note_freed(struct heap *h, const struct block_meta *b)
+HEAP_HOT void release(struct heap *h, struct block_meta *b)
 {
-	h->stats.live_blocks--;
-	h->stats.live_bytes -= META + b->size;
-}
-
-void heap_note_freed(struct heap *h, const struct block_meta *b)
-{
-	note_freed(h, b);
-}
-
-HOT void release(struct heap *h, struct block_meta *b)
-{
-	note_freed(h, b);
+	heap_note_freed(h, b);
 	b->status = STATUS_FREE;
 	index_defer(&h->index, b);
 }
@@ -537,7 +447,7 @@ void heap_register_mapped(struct heap *h, struct block_meta *b)
 	treap_insert(&h->mapped, mapped_node(b), false, heap_secret);
 	h->stats.mapped_blocks++;
 	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
-	note_peak(h);
+	heap_note_peak(h);
 }
 
 void heap_unregister_mapped(struct heap *h, struct block_meta *b)
@@ -593,7 +503,7 @@ static __attribute__((noinline)) void *course_map(struct heap *h, size_t size)
 }
 
 /* Rule 6: on the heap below the threshold, mapped from it on. */
-HOT void *course_alloc(size_t size, size_t threshold)
+HEAP_HOT void *course_alloc(size_t size, size_t threshold)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
 	size_t capacity = size < PTRDIFF_MAX ? round_up(size, COURSE_GRAIN) : size;
@@ -607,19 +517,19 @@ HOT void *course_alloc(size_t size, size_t threshold)
 		b = place(h, capacity, &fresh, false);
 	if (b) {
 		h->stats.allocs++;
-		make_live(h, b);
+		heap_make_live(h, b);
 	}
 	heap_leave(h);
 	return b ? b + 1 : NULL;
 }
 
-HOT void course_free(const char *call, void *p)
+HEAP_HOT void course_free(const char *call, void *p)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
 	struct block_meta *b;
 
 	heap_enter(h);
-	b = block_of(h, call, p, false);
+	b = heap_block_of(h, call, p, false);
 	h->stats.frees++;
 	if (b->status == STATUS_MAPPED) {
 		heap_unregister_mapped(h, b);
