@@ -221,7 +221,8 @@ static void unmap_edge(char *from, char *to)
 			  (size_t)(to - from)); /* the addresses stay ours, the memory does not */
 }
 
-/* A mapped block of at least size bytes, whole pages, its payload aligned to align; not registered.
+/*
+ * A mapped block of at least size bytes, whole pages, its payload aligned to align; not registered.
  */
 static struct block_meta *map_aligned(size_t size, size_t align)
 {
@@ -334,7 +335,8 @@ HEAP_HOT void *fill(struct block_meta *b, size_t size, bool zero, bool fresh)
 	return b + 1;
 }
 
-/* Where a chunk of size bytes at most may go to the regions: small, or the kernel refuses to map.
+/*
+ * Where a chunk of size bytes at most may go to the regions: small, or the kernel refuses to map.
  */
 static void *alloc_large(struct heap *h, size_t size, size_t align, bool zero)
 {

@@ -225,11 +225,13 @@ static inline void heap_leave(struct heap *h)
 		heap_leave_slow(h);
 }
 
-/* Whether b, somewhere in r, lies in it and its neighbours point back; nothing outside r is read.
+/*
+ * Whether b, somewhere in r, lies in it and its neighbours point back; nothing outside r is read.
  */
 bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b);
 
-/* Rules 9 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
+/*
+ * Rules 9 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
  */
 struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh);
 

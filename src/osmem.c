@@ -322,7 +322,8 @@ void heap_settle(struct heap *h)
 
 /* Growth. */
 
-/* Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
+/*
+ * Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
  */
 static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t size)
 {

@@ -39,7 +39,8 @@ bool is_unmapped(void *p);
 
 size_t page_size(void);
 
-/* Fill size bytes at p with a sequence that seed chooses; holds() tells whether it is still there.
+/*
+ * Fill size bytes at p with a sequence that seed chooses; holds() tells whether it is still there.
  */
 void fill(void *p, size_t size, unsigned int seed);
 bool holds(const void *p, size_t size, unsigned int seed);

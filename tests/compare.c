@@ -227,7 +227,8 @@ static void do_free(struct run *run, struct call *call)
 	s->b = NULL;
 }
 
-/* A free block whose payload has been somebody's and still has its header; NULL if there is none.
+/*
+ * A free block whose payload has been somebody's and still has its header; NULL if there is none.
  */
 static struct naive_block *choose_freed(struct run *run)
 {

@@ -9,7 +9,8 @@
 
 #define LARGEST_ALIGN ((size_t)1 << 24)
 
-/* A block of every kind is the caller's own up to its last byte; big ones are probed at the ends.
+/*
+ * A block of every kind is the caller's own up to its last byte; big ones are probed at the ends.
  */
 static void check_block(char *p, size_t size, size_t align, const char *who)
 {
@@ -158,7 +159,8 @@ TEST(posix_memalign_failure_touches_nothing)
 	}
 }
 
-/* Success is possible in theory while the alignment is below the end of addresses; a crash is not.
+/*
+ * Success is possible in theory while the alignment is below the end of addresses; a crash is not.
  */
 TEST(alignment_near_the_end_of_addresses)
 {

@@ -271,7 +271,8 @@ TEST(pthread_create_at_the_limit)
 	CHECK(worked && failed);
 }
 
-/* Under the limit, threads that allocate at the same time get memory or ENOMEM, and all recovers.
+/*
+ * Under the limit, threads that allocate at the same time get memory or ENOMEM, and all recovers.
  */
 static void *exhaust_in_thread(void *arg)
 {

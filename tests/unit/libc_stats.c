@@ -168,7 +168,8 @@ TEST(mallopt_refuses_the_unknown)
 	CHECK(mallopt(0, 1) == 0);
 }
 
-/* As glibc's: new blocks are filled with the complement of the low byte, and calloc is zero still.
+/*
+ * As glibc's: new blocks are filled with the complement of the low byte, and calloc is zero still.
  */
 TEST(mallopt_perturb_fills)
 {

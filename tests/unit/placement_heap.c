@@ -181,7 +181,8 @@ TEST(rule_10_no_search_no_coalescing)
 
 /* Rule 11: best fit. */
 
-/* Free blocks of the given sizes, each between two allocated ones of 8; p[i] is the one of size i.
+/*
+ * Free blocks of the given sizes, each between two allocated ones of 8; p[i] is the one of size i.
  */
 static void make_holes(char **p, const size_t *sizes, size_t count)
 {
