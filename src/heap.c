@@ -213,12 +213,14 @@ bool heap_trim(void)
 
 /* Mappings. */
 
-/* Give the pages in [from, to) back, the unused edge of a mapping. */
+/*
+ * Give the pages in [from, to) back, the unused edge of a mapping. Where the kernel cannot, the
+ * addresses stay ours; the memory does not.
+ */
 static void unmap_edge(char *from, char *to)
 {
 	if (from < to && sys_unmap(from, (size_t)(to - from)) < 0)
-		sys_purge(from,
-			  (size_t)(to - from)); /* the addresses stay ours, the memory does not */
+		sys_purge(from, (size_t)(to - from));
 }
 
 /*
@@ -335,9 +337,7 @@ HEAP_HOT void *fill(struct block_meta *b, size_t size, bool zero, bool fresh)
 	return b + 1;
 }
 
-/*
- * Where a chunk of size bytes at most may go to the regions: small, or the kernel refuses to map.
- */
+/* A mapping of its own; where the kernel refuses one, what is free in the regions may still do. */
 static void *alloc_large(struct heap *h, size_t size, size_t align, bool zero)
 {
 	struct block_meta *b = map_aligned(size, align);
@@ -351,7 +351,7 @@ static void *alloc_large(struct heap *h, size_t size, size_t align, bool zero)
 	}
 	if (size >= PTRDIFF_MAX / 2 || align >= PTRDIFF_MAX / 4 || !heap_enter(h))
 		return NULL;
-	b = place_aligned(h, size, align, &fresh); /* free memory of the heap may still do */
+	b = place_aligned(h, size, align, &fresh);
 	heap_leave(h);
 	return fill(b, size, zero, fresh);
 }

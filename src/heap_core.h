@@ -158,9 +158,15 @@ static inline void seal(struct block_meta *b)
 	atomic_store_explicit(seal_word(b), seal_of(b), memory_order_relaxed);
 }
 
+/* Zero, or what sets the seal of b apart from that of a live block. */
+static inline uint32_t seal_difference(struct block_meta *b)
+{
+	return atomic_load_explicit(seal_word(b), memory_order_relaxed) ^ seal_of(b);
+}
+
 static inline bool is_sealed(struct block_meta *b)
 {
-	return atomic_load_explicit(seal_word(b), memory_order_relaxed) == seal_of(b);
+	return !seal_difference(b);
 }
 
 static inline bool is_mapped_block(struct heap *h, struct block_meta *b)
@@ -176,11 +182,6 @@ static inline bool is_mapped_block(struct heap *h, struct block_meta *b)
  */
 #define SEAL_DEFERRED 0x5a5a5a5au
 #define SEAL_QUICK 0x3c3c3c3cu
-
-static inline uint32_t seal_difference(struct block_meta *b)
-{
-	return atomic_load_explicit(seal_word(b), memory_order_relaxed) ^ seal_of(b);
-}
 
 /* Whether the header of b, not free, is what this library has written there. */
 static inline bool has_seal(struct block_meta *b)
@@ -231,7 +232,7 @@ static inline void heap_leave(struct heap *h)
 bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b);
 
 /*
- * Rules 9 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
+ * Rules 10 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
  */
 struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh);
 
