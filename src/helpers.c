@@ -58,6 +58,22 @@ void *sys_map(size_t size)
 	return NULL;
 }
 
+void *sys_map_at(void *at, size_t size)
+{
+	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p == at)
+		return p;
+	if (p != MAP_FAILED) { /* a kernel before 4.17 takes the place for a hint */
+		munmap(p, size);
+		errno = EEXIST;
+	} else if (errno != EEXIST) {
+		errno = ENOMEM;
+	}
+	return NULL;
+}
+
 int sys_unmap(void *p, size_t size)
 {
 	return munmap(p, size);

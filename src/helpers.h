@@ -26,6 +26,9 @@ char *sys_raise_break(size_t size);
 /* Fresh zeroed private memory at a page boundary, or NULL. */
 void *sys_map(size_t size);
 
+/* As sys_map, at exactly this place; NULL with errno EEXIST if anything is there, or ENOMEM. */
+void *sys_map_at(void *at, size_t size);
+
 /*
  * Give a mapping back; size need not be a multiple of the page size. -1 if the kernel cannot: it
  * may have no room to note that a mapping has become two.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's allocation functions, over the libc heap: argument rules and errno, no policy.
+ * The C library's allocation functions, over the thread caches: argument rules and errno, no policy.
  * Sizes and alignments are in bytes. What is returned belongs to the caller until it is freed, is
  * aligned to 16 at least, and is unlike every other live pointer even for size 0. Without memory,
  * or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from any thread
@@ -16,6 +16,7 @@
 
 #include "heap.h"
 #include "helpers.h"
+#include "tcache.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -37,7 +38,7 @@ static void *no_memory(void)
 /* malloc(3). */
 EXPORT void *malloc(size_t size)
 {
-	return heap_alloc(size, HEAP_ALIGN, false);
+	return tcache_alloc(size);
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
@@ -47,17 +48,17 @@ EXPORT void *calloc(size_t nmemb, size_t size)
 
 	if (__builtin_mul_overflow(nmemb, size, &total))
 		return no_memory();
-	return heap_alloc(total, HEAP_ALIGN, true);
+	return tcache_alloc_zeroed(total);
 }
 
 /* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
 EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 {
 	if (!p)
-		return heap_alloc(size, HEAP_ALIGN, false);
+		return tcache_alloc(size);
 	if (size)
-		return heap_realloc("realloc", p, size);
-	heap_free("realloc", p);
+		return tcache_realloc("realloc", p, size);
+	tcache_free("realloc", p);
 	return NULL;
 }
 
@@ -81,16 +82,14 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	if (p)
-		heap_free("free", p);
+	tcache_free("free", p);
 }
 
 /* C23 7.24.3.4. */
 EXPORT void free_sized(void *p, size_t size)
 {
 	(void)size;
-	if (p)
-		heap_free("free_sized", p);
+	tcache_free("free_sized", p);
 }
 
 /* C23 7.24.3.5. */
@@ -98,8 +97,7 @@ EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	(void)align;
 	(void)size;
-	if (p)
-		heap_free("free_aligned_sized", p);
+	tcache_free("free_aligned_sized", p);
 }
 
 /* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
@@ -109,7 +107,7 @@ EXPORT void *aligned_alloc(size_t align, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	return heap_alloc(size, align, false);
+	return tcache_alloc_aligned(size, align);
 }
 
 /* posix_memalign(3), as in glibc: rounded up to a power of two; EINVAL if there is none. */
@@ -123,7 +121,7 @@ EXPORT void *memalign(size_t align, size_t size)
 		align = HEAP_ALIGN;
 	if (!is_power_of_two(align))
 		align = (size_t)1 << (64 - __builtin_clzll(align));
-	return heap_alloc(size, align, false);
+	return tcache_alloc_aligned(size, align);
 }
 
 /* posix_memalign(3): the error is returned; errno and, on failure, *out are left alone. */
@@ -134,7 +132,7 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 
 	if (!is_power_of_two(align) || align % sizeof(void *))
 		return EINVAL;
-	p = heap_alloc(size, align, false);
+	p = tcache_alloc_aligned(size, align);
 	errno = saved_errno;
 	if (!p)
 		return ENOMEM;
@@ -145,7 +143,7 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 /* posix_memalign(3): aligned to a page. */
 EXPORT void *valloc(size_t size)
 {
-	return heap_alloc(size, sys_page_size(), false);
+	return tcache_alloc_aligned(size, sys_page_size());
 }
 
 /* posix_memalign(3): whole pages. */
@@ -155,20 +153,20 @@ EXPORT void *pvalloc(size_t size)
 
 	if (size > PTRDIFF_MAX - page)
 		return no_memory();
-	return heap_alloc((size + page - 1) & ~(page - 1), page, false);
+	return tcache_alloc_aligned((size + page - 1) & ~(page - 1), page);
 }
 
 /* malloc_usable_size(3): all of it may be written, and realloc up to it does not move the block. */
 EXPORT size_t malloc_usable_size(void *p)
 {
-	return p ? heap_usable_size("malloc_usable_size", p) : 0;
+	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
 }
 
 /* malloc_trim(3): pad is not needed, all free pages go. 1 if anything was given back, else 0. */
 EXPORT int malloc_trim(size_t pad)
 {
 	(void)pad;
-	return heap_trim();
+	return tcache_trim();
 }
 
 /* mallopt(3): 1 for what has a meaning here, 0 for everything else. */
@@ -185,6 +183,7 @@ EXPORT int mallopt(int param, int value)
 		return 1;
 	case M_PERTURB:
 		heap_set_option(HEAP_PERTURB, (unsigned char)value);
+		tcache_set_perturb((unsigned char)value);
 		return 1;
 	case M_ARENA_MAX: /* there is one */
 		return 1;

@@ -7,7 +7,7 @@
  *    the one that the C++ standard names for it, as libstdc++ does, and it forwards through the
  *    dynamic linker: a program that replaces only new(size_t) and delete(void *) with its own gets
  *    all the other forms on top of its own pair, never one of ours that meets one of its own.
- * 2. Memory comes from heap_alloc and goes to heap_free, so it may be mixed with malloc and free. A
+ * 2. Memory comes from tcache_alloc and goes to tcache_free, as malloc's, so it may be mixed with malloc and free. A
  *    bad pointer is reported under the name of the form that did the work: "operator delete".
  * 3. A throwing form that gets no memory calls the installed new-handler and tries again until there
  *    is none; then it throws std::bad_alloc. Both go through weak references to libstdc++: this
@@ -32,8 +32,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "heap.h"
 #include "helpers.h"
+#include "tcache.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -45,7 +45,7 @@
  * The forms under names one can read. Sizes and alignments are in bytes; std::align_val_t is passed
  * as a size_t, const std::nothrow_t & as a pointer. Rules: C++17, [new.delete].
  *
- * Size 0 is a unique pointer. Plain forms align to HEAP_ALIGN, aligned ones to align; an alignment
+ * Size 0 is a unique pointer. Plain forms align to CELL_ALIGN, aligned ones to align; an alignment
  * that is no power of two is a failure. Throwing forms never return NULL; errno is not preserved.
  */
 EXPORT void *operator_new(size_t size) __asm__("_Znwm");
@@ -197,7 +197,7 @@ static void *retry_with_handler(size_t size, size_t align)
 		if (!handler)
 			throw_bad_alloc();
 		handler();
-		p = heap_alloc(size, align, false);
+		p = tcache_alloc_aligned(size, align);
 		if (p)
 			return p;
 	}
@@ -213,7 +213,7 @@ __attribute__((cold, noinline)) static void *new_slow(size_t size)
 	void *(*form)(size_t size);
 
 	if (get_new_handler && throw_bad_alloc)
-		return retry_with_handler(size, HEAP_ALIGN);
+		return retry_with_handler(size, CELL_ALIGN);
 	form = (void *(*)(size_t))runtime_form("_Znwm");
 	if (!form)
 		die_uncatchable(size);
@@ -242,14 +242,14 @@ __attribute__((cold, noinline)) static void *new_aligned_slow(size_t size, size_
 
 REPLACEABLE void *operator_new(size_t size)
 {
-	void *p = heap_alloc(size, HEAP_ALIGN, false);
+	void *p = tcache_alloc(size);
 
 	return p ? p : new_slow(size);
 }
 
 REPLACEABLE void *operator_new_aligned(size_t size, size_t align)
 {
-	void *p = is_power_of_two(align) ? heap_alloc(size, align, false) : NULL;
+	void *p = is_power_of_two(align) ? tcache_alloc_aligned(size, align) : NULL;
 
 	return p ? p : new_aligned_slow(size, align);
 }
@@ -314,7 +314,7 @@ void *operator_new_nothrow(size_t size, const void *tag)
 	bool ours = is_ours((uintptr_t)operator_new);
 
 	if (ours) {
-		void *p = heap_alloc(size, HEAP_ALIGN, false);
+		void *p = tcache_alloc(size);
 
 		if (p || !may_have_handler())
 			return p;
@@ -327,7 +327,7 @@ void *operator_new_array_nothrow(size_t size, const void *tag)
 	bool ours = is_ours((uintptr_t)operator_new_array) && is_ours((uintptr_t)operator_new);
 
 	if (ours) {
-		void *p = heap_alloc(size, HEAP_ALIGN, false);
+		void *p = tcache_alloc(size);
 
 		if (p || !may_have_handler())
 			return p;
@@ -340,7 +340,7 @@ void *operator_new_aligned_nothrow(size_t size, size_t align, const void *tag)
 	bool ours = is_ours((uintptr_t)operator_new_aligned);
 
 	if (ours) {
-		void *p = is_power_of_two(align) ? heap_alloc(size, align, false) : NULL;
+		void *p = is_power_of_two(align) ? tcache_alloc_aligned(size, align) : NULL;
 
 		if (p || !is_power_of_two(align) || !may_have_handler())
 			return p;
@@ -355,7 +355,7 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const void *
 		    is_ours((uintptr_t)operator_new_aligned);
 
 	if (ours) {
-		void *p = is_power_of_two(align) ? heap_alloc(size, align, false) : NULL;
+		void *p = is_power_of_two(align) ? tcache_alloc_aligned(size, align) : NULL;
 
 		if (p || !is_power_of_two(align) || !may_have_handler())
 			return p;
@@ -368,15 +368,13 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const void *
 
 REPLACEABLE void operator_delete(void *p)
 {
-	if (p)
-		heap_free("operator delete", p);
+	tcache_free("operator delete", p);
 }
 
 REPLACEABLE void operator_delete_aligned(void *p, size_t align)
 {
 	(void)align;
-	if (p)
-		heap_free("operator delete", p);
+	tcache_free("operator delete", p);
 }
 
 REPLACEABLE void operator_delete_array(void *p)

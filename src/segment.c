@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Segments: where slabs come from and go to.
+ *
+ * 1. A slab is made in the lowest segment that has dirty slots, or else in the lowest that has any:
+ *    slots that the kernel has not got back cost no page fault.
+ * 2. Freed slots stay dirty for a period at least, then a sweep gives their pages back. A segment
+ *    with nothing in it goes back whole, but for the last one.
+ * 3. All segments lie in one window of the address space, chosen around the first. Where the kernel
+ *    will not map there, there are no more segments: the caller has another heap.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "slab_core.h"
+
+#define SWEEP_PERIOD_MS 200
+#define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the window is below */
+#define HINT_TRIES 16
+
+uintptr_t slab_window;
+uint16_t slab_bins[WINDOW_SLABS];
+
+struct store slab_store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void store_lock(void)
+{
+	if (__libc_single_threaded)
+		return;
+	pthread_mutex_lock(&slab_store.lock);
+	slab_store.is_locked = true;
+}
+
+void store_unlock(void)
+{
+	if (!slab_store.is_locked)
+		return;
+	slab_store.is_locked = false;
+	pthread_mutex_unlock(&slab_store.lock);
+}
+
+/* Lock the store for other than a slab's sake. False: a fork is under way. */
+static bool store_enter(void)
+{
+	store_lock();
+	if (!atomic_load(&slab_store.frozen))
+		return true;
+	store_unlock();
+	return false;
+}
+
+/* Sets of segments. */
+
+static void set_put(struct segment_set *set, size_t i, bool is_in)
+{
+	uint64_t word = set->words[i / 64], bit = (uint64_t)1 << i % 64;
+
+	word = is_in ? word | bit : word & ~bit;
+	atomic_store_explicit((_Atomic(uint64_t) *)&set->words[i / 64], word, memory_order_relaxed);
+	bit = (uint64_t)1 << i / 64 % 64;
+	if (word)
+		set->summary[i / 64 / 64] |= bit;
+	else
+		set->summary[i / 64 / 64] &= ~bit;
+}
+
+/* The lowest element that is from or above, or WINDOW_SEGMENTS. */
+static size_t set_next(const struct segment_set *set, size_t from)
+{
+	size_t word = from / 64, i;
+	uint64_t bits;
+
+	if (from >= WINDOW_SEGMENTS)
+		return WINDOW_SEGMENTS;
+	bits = set->words[word] & ~(uint64_t)0 << from % 64;
+	if (bits)
+		return word * 64 + (size_t)__builtin_ctzll(bits);
+	for (i = (word + 1) / 64, bits = ~(uint64_t)0 << (word + 1) % 64;
+	     i < WINDOW_SEGMENTS / 64 / 64; i++, bits = ~(uint64_t)0) {
+		bits &= set->summary[i];
+		if (!bits)
+			continue;
+		word = i * 64 + (size_t)__builtin_ctzll(bits);
+		return word * 64 + (size_t)__builtin_ctzll(set->words[word]);
+	}
+	return WINDOW_SEGMENTS;
+}
+
+static struct segment *segment_at(size_t i)
+{
+	return (struct segment *)(slab_window + i * SEGMENT_SIZE);
+}
+
+static size_t segment_index(const struct segment *g)
+{
+	return ((uintptr_t)g - slab_window) / SEGMENT_SIZE;
+}
+
+/* The first slots of quads that have room in g. */
+static uint64_t free_quads(const struct segment *g)
+{
+	uint64_t free = ~g->used;
+
+	free &= free >> 1;
+	return free & free >> 2 & QUAD_STARTS;
+}
+
+static void update_sets(const struct segment *g)
+{
+	size_t i = segment_index(g);
+
+	set_put(&slab_store.roomy, i, ~g->used);
+	set_put(&slab_store.with_quad, i, free_quads(g));
+	set_put(&slab_store.with_dirty, i, g->dirty);
+}
+
+/* Mapping. */
+
+static bool is_in_window(const void *p)
+{
+	return (uintptr_t)p - slab_window < WINDOW_SIZE;
+}
+
+static void unmap_part(char *from, char *to)
+{
+	if (from < to)
+		sys_unmap(from, (size_t)(to - from));
+}
+
+/* An aligned segment somewhere, out of a mapping that is larger. */
+static char *map_anywhere(void)
+{
+	char *p = sys_map(2 * SEGMENT_SIZE), *start;
+
+	if (!p)
+		return NULL;
+	start = (char *)(((uintptr_t)p + SEGMENT_SIZE - 1) & ~(SEGMENT_SIZE - 1));
+	unmap_part(p, start);
+	unmap_part(start + SEGMENT_SIZE, p + 2 * SEGMENT_SIZE);
+	return start;
+}
+
+/* At the hint, or below: the kernel's own choice would have to be cut out. */
+static char *map_at_hint(void)
+{
+	for (int i = 0; i < HINT_TRIES && is_in_window((char *)slab_store.hint); i++) {
+		char *p = sys_map_at((void *)slab_store.hint, SEGMENT_SIZE);
+
+		if (p || errno == ENOMEM)
+			return p;
+		slab_store.hint -= SEGMENT_SIZE;
+	}
+	return NULL;
+}
+
+static void choose_window(const char *p)
+{
+	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
+
+	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
+}
+
+static char *map_segment(void)
+{
+	char *p = slab_store.segments ? map_at_hint() : NULL;
+
+	slab_store.map_calls++;
+	if (!p)
+		p = map_anywhere();
+	if (!p)
+		return NULL;
+	if (!slab_window)
+		choose_window(p);
+	if (is_in_window(p))
+		return p;
+	sys_unmap(p, SEGMENT_SIZE);
+	errno = ENOMEM;
+	return NULL;
+}
+
+static struct segment *new_segment(void)
+{
+	char *p = map_segment();
+	struct segment *g = (struct segment *)(void *)p;
+
+	if (!p)
+		return NULL;
+	slab_store.hint = (uintptr_t)p - SEGMENT_SIZE;
+	slab_store.segments++;
+	g->used = 1;
+	set_put(&slab_store.live, segment_index(g), true);
+	update_sets(g);
+	return g;
+}
+
+/* Slots. */
+
+/* The segment for n slots, and *slot, the first of them; NULL with errno ENOMEM. */
+static struct segment *find_slots(unsigned int n, unsigned int *slot)
+{
+	struct segment_set *set = n == QUAD ? &slab_store.with_quad : &slab_store.with_dirty;
+	size_t i = set_next(set, 0);
+	struct segment *g;
+	uint64_t free;
+
+	if (i == WINDOW_SEGMENTS)
+		i = set_next(n == QUAD ? set : &slab_store.roomy, 0);
+	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment();
+	if (!g)
+		return NULL;
+	if (n == QUAD) { /* from the top: single slots come from the bottom */
+		*slot = 63 - (unsigned int)__builtin_clzll(free_quads(g));
+		return g;
+	}
+	free = g->dirty ? g->dirty : ~g->used;
+	*slot = (unsigned int)__builtin_ctzll(free);
+	return g;
+}
+
+struct slab *segment_take(unsigned int class)
+{
+	const struct class_info *info = &slab_classes[class];
+	struct segment *g;
+	struct slab *s;
+	unsigned int slot;
+	uint64_t mask;
+
+	store_lock();
+	g = find_slots(info->slots, &slot);
+	if (!g) {
+		store_unlock();
+		return NULL;
+	}
+	s = &g->slabs[slot];
+	*s = (struct slab){.class = (uint16_t)class, .slot = (uint8_t)slot};
+	mask = slab_mask(s);
+	s->is_fresh = !(g->dirty & mask);
+	atomic_fetch_sub_explicit(&slab_store.dirty_slots,
+				  (size_t)__builtin_popcountll(g->dirty & mask),
+				  memory_order_relaxed);
+	g->dirty &= ~mask;
+	g->used |= mask;
+	memset(g->first + slot, (int)slot, info->slots);
+	update_sets(g);
+	store_unlock();
+	if (info->slots == 1 && class < CLASS_COUNT)
+		slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] =
+			(uint16_t)(class * SLAB_BIN_SIZE);
+	return s;
+}
+
+void segment_give(struct slab *s)
+{
+	struct segment *g = segment_of(s);
+	unsigned int n = slab_classes[s->class].slots;
+	uint64_t mask = slab_mask(s);
+
+	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
+	slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] = 0;
+	store_lock();
+	g->used &= ~mask;
+	g->dirty |= mask;
+	for (unsigned int i = 0; i < n; i++)
+		g->epoch[s->slot + i] = slab_store.epoch;
+	s->class = 0;
+	atomic_fetch_add_explicit(&slab_store.dirty_slots, n, memory_order_relaxed);
+	update_sets(g);
+	store_unlock();
+}
+
+/* Giving back. */
+
+static bool is_due(const struct segment *g, unsigned int slot, bool all)
+{
+	return g->dirty >> slot & 1 && (all || g->epoch[slot] != slab_store.epoch);
+}
+
+/* Purge the dirty slots of g that are due, run by run; how many. */
+static size_t purge_slots(struct segment *g, bool all)
+{
+	size_t purged = 0;
+	unsigned int i, end;
+
+	for (i = 1; i < SEGMENT_SLOTS; i = end + 1) {
+		uint64_t run = 0;
+
+		for (end = i; end < SEGMENT_SLOTS && is_due(g, end, all); end++)
+			run |= (uint64_t)1 << end;
+		if (!run)
+			continue;
+		slab_store.advise_calls++;
+		if (sys_purge((char *)g + i * SLAB_SIZE, (end - i) * SLAB_SIZE) < 0)
+			continue;
+		g->dirty &= ~run;
+		purged += end - i;
+	}
+	atomic_fetch_sub_explicit(&slab_store.dirty_slots, purged, memory_order_relaxed);
+	return purged;
+}
+
+/* Unmap g, which has no slab; its dirty slots go with it. */
+static void unmap_segment(struct segment *g)
+{
+	size_t i = segment_index(g);
+	size_t dirty = (size_t)__builtin_popcountll(g->dirty);
+
+	set_put(&slab_store.live, i, false);
+	set_put(&slab_store.roomy, i, false);
+	set_put(&slab_store.with_quad, i, false);
+	set_put(&slab_store.with_dirty, i, false);
+	slab_store.unmap_calls++;
+	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
+		slab_store.segments--;
+		slab_store.hint = (uintptr_t)g;
+		atomic_fetch_sub_explicit(&slab_store.dirty_slots, dirty, memory_order_relaxed);
+		return;
+	}
+	set_put(&slab_store.live, i, true); /* no room to note the hole */
+	purge_slots(g, true);
+	update_sets(g);
+}
+
+/* Give back what is due; the bytes, purged and unmapped. */
+static size_t give_back(bool all)
+{
+	size_t slots = 0, i;
+
+	for (i = set_next(&slab_store.with_dirty, 0); i < WINDOW_SEGMENTS;
+	     i = set_next(&slab_store.with_dirty, i + 1)) {
+		struct segment *g = segment_at(i);
+		bool is_young = false;
+
+		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
+			is_young |= (g->dirty >> slot & 1) && !is_due(g, slot, all);
+		if (g->used == 1 && !is_young && slab_store.segments > 1) {
+			slots += (size_t)__builtin_popcountll(g->dirty);
+			unmap_segment(g);
+		} else {
+			slots += purge_slots(g, all);
+			update_sets(g);
+		}
+	}
+	return slots * SLAB_SIZE;
+}
+
+bool slab_is_sweep_due(uint64_t now)
+{
+	return now - slab_store.last_sweep_ms >= SWEEP_PERIOD_MS;
+}
+
+void slab_sweep(uint64_t now)
+{
+	int saved_errno = errno;
+
+	if (!store_enter())
+		return;
+	slab_store.last_sweep_ms = now;
+	give_back(false);
+	slab_store.epoch++;
+	store_unlock();
+	errno = saved_errno;
+}
+
+bool slab_trim(void)
+{
+	size_t bytes;
+
+	if (!store_enter())
+		return false;
+	bytes = give_back(true);
+	store_unlock();
+	return bytes;
+}
+
+size_t slab_dirty_bytes(void)
+{
+	return atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed) * SLAB_SIZE;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * Size classes of small objects: size to class and back, pure arithmetic. Sizes are in bytes.
+ *
+ *	class      sizes             step
+ *	1 … 64     16 … 1024         16
+ *	65 … 104   1152 … 32768      an eighth of a doubling
+ *
+ * So no cell is more than 12.5 % larger than the next smaller one, above 128 bytes. Class 0 is no
+ * class. The classes behind the last one are the library's own, of objects that no user ever sees.
+ */
+
+#pragma once
+
+#include <stddef.h>
+
+#define CELL_ALIGN ((size_t)16)
+#define CELL_FINE_MAX ((size_t)1024) /* up to here a class every CELL_ALIGN */
+#define CELL_MAX ((size_t)32768) /* larger objects are blocks */
+
+#define CLASS_FINE_COUNT 64
+#define CLASS_STEPS_SHIFT 3 /* classes in a doubling, as a power of two */
+#define CLASS_COUNT 105 /* class 0 included */
+
+_Static_assert(CLASS_FINE_COUNT * CELL_ALIGN == CELL_FINE_MAX, "one class for every step");
+_Static_assert(CLASS_COUNT == 1 + CLASS_FINE_COUNT + (5 << CLASS_STEPS_SHIFT),
+	       "five doublings from CELL_FINE_MAX to CELL_MAX");
+_Static_assert(CELL_FINE_MAX << 5 == CELL_MAX, "five doublings from CELL_FINE_MAX to CELL_MAX");
+
+/* The class of the smallest cells that have room for size bytes; size is 1 to CELL_MAX. */
+static inline unsigned int class_of_size(size_t size)
+{
+	unsigned int shift;
+
+	if (size <= CELL_FINE_MAX)
+		return (unsigned int)((size + CELL_ALIGN - 1) / CELL_ALIGN);
+	shift = (unsigned int)(63 - CLASS_STEPS_SHIFT - __builtin_clzll(size - 1));
+	/* The doubling above CELL_FINE_MAX has shift 7; within one, the quotient is 8 to 15. */
+	return CLASS_FINE_COUNT + ((shift - 7) << CLASS_STEPS_SHIFT) +
+	       (unsigned int)((size - 1) >> shift) - 7;
+}
+
+/* The bytes of a cell of class, which is 1 to CLASS_COUNT - 1. */
+static inline size_t class_size(unsigned int class)
+{
+	unsigned int step;
+
+	if (class <= CLASS_FINE_COUNT)
+		return class * CELL_ALIGN;
+	step = class - CLASS_FINE_COUNT - 1;
+	return (size_t)(9 + (step & 7)) << (7 + (step >> CLASS_STEPS_SHIFT));
+}

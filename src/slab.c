@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Slabs and their cells.
+ *
+ * 1. A class takes cells from the fullest of its slabs that has any, lowest addresses first; then it
+ *    carves new ones; then it takes a new slab. So emptying slabs become empty.
+ * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store already,
+ *    or was never handed out, ends the process.
+ * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
+ */
+
+#include "slab.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "slab_core.h"
+
+#define RECIPROCAL_SHIFT 40
+
+struct class_info slab_classes[CLASS_END];
+
+struct slab_class slab_class_states[CLASS_END] = {
+	[0 ... CLASS_END - 1] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
+};
+
+static size_t size_of(unsigned int class)
+{
+	if (class == CLASS_MAGAZINE)
+		return MAGAZINE_SIZE;
+	return class == CLASS_CACHE ? CACHE_SIZE : class_size(class);
+}
+
+/* Before anything else in the process is likely to run; and again by who comes even earlier. */
+__attribute__((constructor(101))) void slab_init(void)
+{
+	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class++) {
+		size_t size = size_of(class), slots = size > SLAB_CELL_MAX ? QUAD : 1;
+
+		slab_classes[class] = (struct class_info){
+			.size = (uint32_t)size,
+			.magic = (uint32_t)((((uint64_t)1 << 32) - 1) / size + 1),
+			.reciprocal = ((uint64_t)1 << RECIPROCAL_SHIFT) / size + 1,
+			.capacity = (uint16_t)(slots * SLAB_SIZE / size),
+			.slots = (uint16_t)slots,
+		};
+	}
+}
+
+/* Locking: as the block heap's. */
+
+bool slab_enter(unsigned int class)
+{
+	struct slab_class *c = &slab_class_states[class];
+
+	if (__libc_single_threaded)
+		return true;
+	pthread_mutex_lock(&c->lock);
+	if (atomic_load_explicit(&slab_store.frozen, memory_order_relaxed)) {
+		pthread_mutex_unlock(&c->lock);
+		return false;
+	}
+	c->is_locked = true;
+	return true;
+}
+
+void slab_leave(unsigned int class)
+{
+	struct slab_class *c = &slab_class_states[class];
+
+	if (!c->is_locked)
+		return;
+	c->is_locked = false;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Buckets: S2. */
+
+static uint8_t bucket_of(const struct slab *s)
+{
+	return (uint8_t)((s->free * BUCKETS - 1) / slab_classes[s->class].capacity);
+}
+
+static void unlink_slab(struct slab_class *c, struct slab *s)
+{
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		c->partial[s->bucket] = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+}
+
+static void link_slab(struct slab_class *c, struct slab *s)
+{
+	struct slab **head = &c->partial[s->bucket = bucket_of(s)];
+
+	s->prev = NULL;
+	s->next = *head;
+	if (s->next)
+		s->next->prev = s;
+	*head = s;
+}
+
+static struct slab *fullest(const struct slab_class *c)
+{
+	for (int i = 0; i < BUCKETS; i++)
+		if (c->partial[i])
+			return c->partial[i];
+	return NULL;
+}
+
+/* Taking. */
+
+/* Up to n cells of s that are in the store; at least one is. */
+static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
+{
+	size_t size = slab_classes[s->class].size;
+	uint64_t *bits = slab_bits(s);
+	char *start = slab_start(s);
+	unsigned int taken = 0;
+
+	while (taken < n && s->summary) {
+		size_t word = (size_t)__builtin_ctzll(s->summary);
+		uint64_t left = bits[word];
+
+		for (; left && taken < n; left &= left - 1)
+			cells[taken++] =
+				start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
+		bits[word] = left;
+		if (!left)
+			s->summary &= s->summary - 1;
+	}
+	s->free = (uint16_t)(s->free - taken);
+	if (!s->free)
+		unlink_slab(c, s);
+	else if (s->bucket != bucket_of(s)) {
+		unlink_slab(c, s);
+		link_slab(c, s);
+	}
+	return taken;
+}
+
+/* Up to n cells that have never been out; *fresh as for slab_take_locked. */
+static unsigned int carve(struct slab_class *c, unsigned int class, void **cells, unsigned int n,
+			  bool *fresh)
+{
+	const struct class_info *info = &slab_classes[class];
+	struct slab *s = c->carving;
+	unsigned int taken;
+
+	if (!s) {
+		s = segment_take(class);
+		if (!s)
+			return 0;
+		c->carving = s;
+		c->slabs++;
+	}
+	*fresh = s->is_fresh;
+	for (taken = 0; taken < n && s->carved < info->capacity; taken++)
+		cells[taken] = slab_start(s) + (size_t)s->carved++ * info->size;
+	if (s->carved == info->capacity)
+		c->carving = NULL;
+	return taken;
+}
+
+unsigned int slab_take_locked(unsigned int class, void **cells, unsigned int n, bool *fresh)
+{
+	struct slab_class *c = &slab_class_states[class];
+	bool is_carved_fresh = false, is_all_carved = true;
+	unsigned int taken = 0, got;
+	struct slab *s;
+
+	while (taken < n && (s = fullest(c))) {
+		taken += take_free(c, s, cells + taken, n - taken);
+		is_all_carved = false;
+	}
+	/* A new slab only for the first cell: a few cells now are better than a slab more. */
+	while (taken < n && (!taken || c->carving)) {
+		got = carve(c, class, cells + taken, n - taken, &is_carved_fresh);
+		if (!got)
+			break;
+		taken += got;
+	}
+	c->out += taken;
+	if (fresh)
+		*fresh = is_all_carved && is_carved_fresh;
+	return taken;
+}
+
+/* Giving back. */
+
+static __attribute__((noreturn, cold)) void bad_cell(unsigned int class, void *cell, bool is_free)
+{
+	slab_leave(class);
+	sys_fatal("free", cell, is_free ? "this block is already free" : "not a block");
+}
+
+static size_t cell_index(const struct slab *s, const void *cell)
+{
+	uint64_t offset = (uint64_t)((const char *)cell - slab_start(s));
+
+	return offset * slab_classes[s->class].reciprocal >> RECIPROCAL_SHIFT;
+}
+
+static struct slab *slab_of(const void *cell)
+{
+	struct segment *g = segment_of(cell);
+
+	return &g->slabs[g->first[((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS]];
+}
+
+static void give_up(struct slab_class *c, struct slab *s)
+{
+	unlink_slab(c, s);
+	if (c->carving == s)
+		c->carving = NULL;
+	c->slabs--;
+	segment_give(s);
+}
+
+static void give(struct slab_class *c, unsigned int class, void *cell)
+{
+	struct slab *s = slab_of(cell);
+	size_t i = cell_index(s, cell);
+	uint64_t bit = (uint64_t)1 << i % 64, *word = &slab_bits(s)[i / 64];
+
+	if (s->class != class || i >= s->carved || (*word & bit))
+		bad_cell(class, cell, s->class != class || i < s->carved);
+	*word |= bit;
+	s->summary |= (uint64_t)1 << i / 64;
+	if (!s->free++) {
+		link_slab(c, s);
+	} else if (s->bucket != bucket_of(s)) {
+		unlink_slab(c, s);
+		link_slab(c, s);
+	}
+	if (s->free == s->carved)
+		give_up(c, s);
+}
+
+void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
+{
+	struct slab_class *c = &slab_class_states[class];
+
+	for (unsigned int i = 0; i < n; i++)
+		give(c, class, cells[i]);
+	c->out -= n;
+}
+
+/* Whose pointer is it? */
+
+struct cell_ref slab_find(const void *p)
+{
+	size_t offset = (uintptr_t)p - slab_window, i;
+	struct cell_ref ref = {.state = CELL_NONE};
+	struct slab *s;
+
+	if (offset >= WINDOW_SIZE || !segment_set_has(&slab_store.live, offset / SEGMENT_SIZE))
+		return ref;
+	s = slab_of(p);
+	if (!(segment_of(p)->used >> (offset / SLAB_SIZE % SEGMENT_SLOTS) & 1) || !s->slot ||
+	    !s->class || s->class >= CLASS_COUNT)
+		return ref;
+	i = cell_index(s, p);
+	ref.class = s->class;
+	ref.start = slab_start(s) + i * slab_classes[s->class].size;
+	if (i >= s->carved)
+		return ref;
+	if (slab_bits(s)[i / 64] >> i % 64 & 1)
+		ref.state = CELL_FREE;
+	else
+		ref.state = ref.start == p ? CELL_LIVE : CELL_INSIDE;
+	return ref;
+}
+
+/* Fork. */
+
+void slab_fork_prepare(void)
+{
+	if (__libc_single_threaded)
+		return;
+	/* Freeze between two operations, never inside one. */
+	for (unsigned int class = 1; class < CLASS_END; class++)
+		pthread_mutex_lock(&slab_class_states[class].lock);
+	pthread_mutex_lock(&slab_store.lock);
+	atomic_fetch_add(&slab_store.frozen, 1);
+	pthread_mutex_unlock(&slab_store.lock);
+	for (unsigned int class = 1; class < CLASS_END; class++)
+		pthread_mutex_unlock(&slab_class_states[class].lock);
+}
+
+void slab_fork_parent(void)
+{
+	if (atomic_load(&slab_store.frozen))
+		atomic_fetch_sub(&slab_store.frozen, 1);
+}
+
+void slab_fork_child(void)
+{
+	if (!atomic_load(&slab_store.frozen))
+		return;
+	for (unsigned int class = 1; class < CLASS_END; class++) {
+		slab_class_states[class].lock =
+			(pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+		slab_class_states[class].is_locked = false;
+	}
+	pthread_mutex_init(&slab_store.lock, NULL);
+	slab_store.is_locked = false;
+	atomic_store(&slab_store.frozen, 0);
+}
+
+bool slab_is_frozen(void)
+{
+	return atomic_load(&slab_store.frozen);
+}
+
+/* Figures. */
+
+static void add_class(struct slab_stats *stats, unsigned int class)
+{
+	struct slab_class *c = &slab_class_states[class];
+	const struct class_info *info = &slab_classes[class];
+	bool is_locked = !__libc_single_threaded;
+
+	if (is_locked)
+		pthread_mutex_lock(&c->lock);
+	stats->slabs += c->slabs;
+	if (class < CLASS_COUNT) {
+		stats->out_cells += c->out;
+		stats->out_bytes += c->out * info->size;
+		stats->free_bytes += c->slabs * info->slots * SLAB_SIZE - c->out * info->size;
+	} else {
+		stats->own_bytes += c->slabs * SLAB_SIZE;
+	}
+	if (is_locked)
+		pthread_mutex_unlock(&c->lock);
+}
+
+void slab_get_stats(struct slab_stats *stats)
+{
+	*stats = (struct slab_stats){0};
+	for (unsigned int class = 1; class < CLASS_END; class++)
+		add_class(stats, class);
+	store_lock();
+	stats->segments = slab_store.segments;
+	stats->own_bytes += slab_store.segments * SLAB_SIZE;
+	stats->dirty_bytes = slab_dirty_bytes();
+	stats->map_calls = slab_store.map_calls;
+	stats->unmap_calls = slab_store.unmap_calls;
+	stats->advise_calls = slab_store.advise_calls;
+	store_unlock();
+}

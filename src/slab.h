@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The store of small cells: slabs of equal cells in segments of 4 MiB. No thread of its own, no
+ * cache of cells; the layer above takes and gives them in batches.
+ *
+ * Every class has a lock. Functions that end in _locked want it held (slab_enter). The lock of the
+ * segments is below all of them, and no other lock of the library is taken under either.
+ */
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "helpers.h"
+#include "sizeclass.h"
+
+/* The library's own objects: they have cells as users' have, but free() knows none of them. */
+enum {
+	CLASS_MAGAZINE = CLASS_COUNT,
+	CLASS_CACHE,
+	CLASS_END,
+};
+
+#define MAGAZINE_SIZE ((size_t)512)
+#define CACHE_SIZE ((size_t)4096)
+
+#define SLAB_SHIFT 16
+#define SLAB_SIZE ((size_t)1 << SLAB_SHIFT)
+#define SLAB_CELL_MAX ((size_t)8192) /* larger cells are in slabs of four slots */
+#define SEGMENT_SHIFT 22
+#define SEGMENT_SIZE ((size_t)1 << SEGMENT_SHIFT)
+#define WINDOW_SHIFT 37
+#define WINDOW_SIZE ((size_t)1 << WINDOW_SHIFT)
+#define WINDOW_SLABS ((size_t)1 << (WINDOW_SHIFT - SLAB_SHIFT))
+#define WINDOW_SEGMENTS ((size_t)1 << (WINDOW_SHIFT - SEGMENT_SHIFT))
+
+/* What the arithmetic of a class needs. */
+struct class_info {
+	uint32_t size; /* of a cell */
+	uint32_t magic; /* 2^32 / size, rounded up: n % size is 0 if n * magic < magic, n < 2^16 */
+	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size is n * reciprocal >> 40 */
+	uint16_t capacity; /* cells in a slab */
+	uint16_t slots; /* of 64 KiB, in a slab */
+};
+
+extern struct class_info slab_classes[CLASS_END];
+
+/*
+ * All segments lie in one window of the address space, and this is its start. Which bin of a thread
+ * cache a cell belongs to is in the table slab_bins, by the cell's place in the window: one load
+ * answers whose pointer it is. An entry is SLAB_BIN_SIZE * class, or 0 where there is no slab, or
+ * one that the short way must not be taken for. Pages of the table exist where there are segments.
+ */
+#define SLAB_BIN_SIZE 16
+extern uintptr_t slab_window;
+extern uint16_t slab_bins[WINDOW_SLABS];
+
+/* What a freed cell has in its first word; see tcache.h. */
+#define CELL_FREED ((uint64_t)(int64_t)-0x5ca1ab1f)
+
+static inline uint64_t *cell_word(void *cell)
+{
+	return cell;
+}
+
+/* Compute slab_classes; before anything else. Again does no harm. */
+void slab_init(void);
+
+/*
+ * Lock class, if the process has ever had a second thread. False: a fork is under way, and nothing
+ * of the store may be touched; there is nothing to leave.
+ */
+bool slab_enter(unsigned int class);
+void slab_leave(unsigned int class);
+
+/*
+ * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
+ * (may be NULL) all of them are known to be zero.
+ */
+unsigned int slab_take_locked(unsigned int class, void **cells, unsigned int n, bool *fresh);
+
+/* Give n cells of class back. A cell that is none, or free, is reported as freed by free(). */
+void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);
+
+/* What a pointer is to the store. */
+enum cell_state {
+	CELL_NONE, /* not in a slab of users' cells */
+	CELL_LIVE, /* the start of a cell that is out of the store */
+	CELL_FREE, /* in a cell that is in the store */
+	CELL_INSIDE, /* not the start of a cell, but in one that is out of the store */
+};
+
+struct cell_ref {
+	enum cell_state state;
+	unsigned int class;
+	char *start; /* of the cell */
+};
+
+/* What is p? No lock; the answer holds while p, if it is a cell, is not given back. */
+struct cell_ref slab_find(const void *p);
+
+/* Whether a period has passed since the last sweep, at sys_now_ms() now. */
+bool slab_is_sweep_due(uint64_t now);
+
+/* Give back to the kernel what has been free for a whole period; errno is preserved. */
+void slab_sweep(uint64_t now);
+
+/* Give back all that is free, now; true if anything was given back. */
+bool slab_trim(void);
+
+/* Bytes of free slabs that the kernel has not got back. */
+size_t slab_dirty_bytes(void);
+
+/* The fork protocol: see heap.h. The child's and parent's handlers leave the store open. */
+void slab_fork_prepare(void);
+void slab_fork_parent(void);
+void slab_fork_child(void);
+bool slab_is_frozen(void);
+
+struct slab_stats {
+	size_t segments;
+	size_t slabs;
+	size_t out_cells, out_bytes; /* users' cells that are out of the store */
+	size_t free_bytes; /* in users' slabs */
+	size_t own_bytes; /* segment headers, and slabs of the library's own objects */
+	size_t dirty_bytes;
+	size_t map_calls, unmap_calls, advise_calls;
+};
+
+void slab_get_stats(struct slab_stats *stats);
+
+/* Check every invariant of the store (slab_core.h): NULL, or the text of the first broken one. */
+const char *slab_check(void);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* The checker of the store of cells: every invariant of slab_core.h, for tests. */
+
+#include <sys/single_threaded.h>
+
+#include "slab_core.h"
+
+/* What the walk over the segments has met. */
+struct totals {
+	size_t segments, dirty_slots;
+	size_t slabs[CLASS_END], with_free[CLASS_END];
+	size_t out[CLASS_END];
+};
+
+static const char *check_bits(const struct slab *s)
+{
+	const uint64_t *bits = slab_bits(s);
+	size_t free = 0;
+
+	for (size_t i = 0; i < SLAB_WORDS; i++) {
+		size_t above = s->carved > i * 64 ? s->carved - i * 64 : 0;
+
+		free += (size_t)__builtin_popcountll(bits[i]);
+		if (!bits[i] != !(s->summary >> i & 1))
+			return "S1: a slab's summary does not agree with its bits";
+		if (above < 64 && bits[i] >> above)
+			return "S1: a cell is free that was never carved";
+	}
+	return free == s->free ? NULL : "S1: a slab's count of free cells is wrong";
+}
+
+static const char *check_slab(const struct slab *s, struct totals *t)
+{
+	const struct class_info *info = &slab_classes[s->class];
+	size_t place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
+	size_t bin = info->slots == 1 && s->class < CLASS_COUNT ? s->class * SLAB_BIN_SIZE : 0;
+	const char *fault;
+
+	if (!s->class || s->class >= CLASS_END || s->carved > info->capacity)
+		return "S5: a slab's class or size is wrong";
+	fault = check_bits(s);
+	if (fault)
+		return fault;
+	if (s->free == s->carved)
+		return "S3: a slab has nothing but free cells";
+	if (s->carved < info->capacity && slab_class_states[s->class].carving != s)
+		return "S4: a slab that is not all carved is not the one to be carved";
+	if (slab_bins[place] != bin)
+		return "S6: the table of bins has a slab's class wrong";
+	t->slabs[s->class]++;
+	t->with_free[s->class] += s->free > 0;
+	t->out[s->class] += (size_t)s->carved - s->free;
+	return NULL;
+}
+
+static const char *check_slots(const struct segment *g, struct totals *t)
+{
+	const char *fault;
+
+	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++) {
+		const struct slab *s = &g->slabs[i];
+
+		if (!(g->used >> i & 1)) {
+			if (slab_bins[(((uintptr_t)g - slab_window) >> SLAB_SHIFT) + i])
+				return "S6: the table of bins has a slab that is none";
+			continue;
+		}
+		if (g->first[i] == i && s->slot == i)
+			fault = check_slab(s, t);
+		else
+			fault = g->first[i] < i && slab_mask(&g->slabs[g->first[i]]) >> i & 1
+					? NULL
+					: "S5: a used slot belongs to no slab";
+		if (fault)
+			return fault;
+	}
+	return NULL;
+}
+
+static const char *check_segment(const struct segment *g, size_t i, struct totals *t)
+{
+	uint64_t pairs = ~g->used & ~g->used >> 1;
+
+	t->segments++;
+	t->dirty_slots += (size_t)__builtin_popcountll(g->dirty);
+	if (!(g->used & 1) || g->used & g->dirty)
+		return "S5: a segment's slots are used and dirty at once";
+	if (segment_set_has(&slab_store.roomy, i) != !!~g->used ||
+	    segment_set_has(&slab_store.with_quad, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
+	    segment_set_has(&slab_store.with_dirty, i) != !!g->dirty)
+		return "S7: the sets of segments are not exact";
+	return check_slots(g, t);
+}
+
+static const char *check_class(unsigned int class, const struct totals *t)
+{
+	const struct slab_class *c = &slab_class_states[class];
+	size_t listed = 0;
+
+	for (unsigned int bucket = 0; bucket < BUCKETS; bucket++) {
+		const struct slab *prev = NULL;
+
+		for (const struct slab *s = c->partial[bucket]; s; prev = s, s = s->next) {
+			unsigned int quarter =
+				(s->free * BUCKETS - 1u) / slab_classes[class].capacity;
+
+			if (s->class != class || s->prev != prev || s->bucket != bucket || !s->free ||
+			    quarter != bucket)
+				return "S2: a slab is in a list that it does not belong to";
+			listed++;
+		}
+	}
+	if (listed != t->with_free[class])
+		return "S2: a slab with free cells is in no list";
+	if (c->slabs != t->slabs[class] || c->out != t->out[class])
+		return "S8: a class's figures are wrong";
+	return NULL;
+}
+
+static const char *check_store(void)
+{
+	static struct totals t; /* guarded by the store's lock */
+	const char *fault = NULL;
+
+	t = (struct totals){0};
+	for (size_t i = 0; i < WINDOW_SEGMENTS && !fault; i++)
+		if (segment_set_has(&slab_store.live, i))
+			fault = check_segment(
+				(const struct segment *)(slab_window + i * SEGMENT_SIZE), i, &t);
+	for (unsigned int class = 1; class < CLASS_END && !fault; class++)
+		fault = check_class(class, &t);
+	if (!fault && (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
+		fault = "S8: the store's figures are wrong";
+	return fault;
+}
+
+const char *slab_check(void)
+{
+	bool is_locked = !__libc_single_threaded;
+	const char *fault;
+
+	for (unsigned int class = 1; is_locked && class < CLASS_END; class++)
+		pthread_mutex_lock(&slab_class_states[class].lock);
+	store_lock();
+	fault = check_store();
+	store_unlock();
+	for (unsigned int class = 1; is_locked && class < CLASS_END; class++)
+		pthread_mutex_unlock(&slab_class_states[class].lock);
+	return fault;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The inside of the store of cells, shared by its files: slab.c (slabs and their cells), segment.c
+ * (where slabs come from and go to) and slab_check.c. Nobody else includes this.
+ *
+ *	segment, 4 MiB, aligned to its size
+ *	| header | slab | slab | slab, four slots          | free | … |
+ *	  slot 0   1      2      …                                  63
+ *
+ * Slot 0 holds the metadata of all others, apart from the cells. A slab is carved from its start as
+ * cells are needed: what lies behind has not been touched. A cell's bit is set while it is in the
+ * store and carved; the cells of users, and those cached above, have theirs clear.
+ *
+ * Invariants, checked by slab_check:
+ *	S1 a slab's free is the number of its bits, none of them at carved or above; summary says
+ *	   which words of bits are not zero
+ *	S2 a slab with a free cell is in the list of its class and bucket, no other is in any
+ *	S3 a slab whose carved cells are all free is no slab any more, but free slots
+ *	S4 only the class's carving slab has cells that are not carved
+ *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
+ *	   first slot; what is dirty is not used
+ *	S6 slab_bins has the class of every slab of one slot and of users' cells, and 0 elsewhere
+ *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact
+ *	S8 the figures agree with what is there
+ */
+
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "slab.h"
+
+#define SEGMENT_SLOTS (SEGMENT_SIZE / SLAB_SIZE)
+#define QUAD 4 /* slots of a slab for cells over SLAB_CELL_MAX */
+#define QUAD_STARTS 0x1111111111111110u /* the header's quad has no room */
+#define SLAB_WORDS (SLAB_SIZE / CELL_ALIGN / 64)
+#define BUCKETS 4
+
+_Static_assert(SEGMENT_SLOTS == 64, "one word has a bit for each slot");
+_Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bits");
+
+/* Guarded by the lock of its class. */
+struct slab {
+	struct slab *next, *prev; /* S2 */
+	uint64_t summary; /* S1 */
+	uint16_t class;
+	uint16_t free; /* S1 */
+	uint16_t carved;
+	uint8_t bucket; /* fullest first: a quarter of the capacity each */
+	uint8_t slot;
+	bool is_fresh; /* what is not carved reads as zero */
+};
+
+/* The header, in slot 0. used and the two below are guarded by the store's lock. */
+struct segment {
+	uint64_t used; /* slots; the header is one */
+	uint64_t dirty; /* free slots that the kernel has not got back */
+	uint32_t epoch[SEGMENT_SLOTS]; /* of dirty slots: before which sweep they were freed */
+	uint8_t first[SEGMENT_SLOTS]; /* of used slots: the slab's first */
+	struct slab slabs[SEGMENT_SLOTS];
+	uint64_t bits[SEGMENT_SLOTS][SLAB_WORDS];
+};
+
+_Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
+
+struct slab_class {
+	pthread_mutex_t lock; /* guards everything here, and the class's slabs */
+	bool is_locked;
+	struct slab *partial[BUCKETS]; /* S2 */
+	struct slab *carving; /* S4; or NULL */
+	size_t slabs;
+	size_t out; /* cells out of the store */
+} __attribute__((aligned(64)));
+
+extern struct slab_class slab_class_states[CLASS_END];
+
+/* A set of segments by their place in the window. */
+struct segment_set {
+	uint64_t summary[WINDOW_SEGMENTS / 64 / 64];
+	uint64_t words[WINDOW_SEGMENTS / 64];
+};
+
+struct store {
+	pthread_mutex_t lock; /* guards everything here that is not atomic */
+	bool is_locked;
+	atomic_uint frozen; /* number of forks under way */
+	uintptr_t hint; /* where the next segment is tried first */
+	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
+	_Atomic(size_t) dirty_slots;
+	uint32_t epoch; /* of the sweep to come */
+	_Atomic(uint64_t) last_sweep_ms;
+	size_t segments;
+	size_t map_calls, unmap_calls, advise_calls;
+};
+
+extern struct store slab_store;
+
+static inline struct segment *segment_of(const void *p)
+{
+	return (struct segment *)((uintptr_t)p & ~(SEGMENT_SIZE - 1));
+}
+
+static inline char *slab_start(const struct slab *s)
+{
+	return (char *)segment_of(s) + s->slot * SLAB_SIZE;
+}
+
+static inline uint64_t *slab_bits(const struct slab *s)
+{
+	return segment_of(s)->bits[s->slot];
+}
+
+/* The slots of s as bits. */
+static inline uint64_t slab_mask(const struct slab *s)
+{
+	return (slab_classes[s->class].slots == QUAD ? (uint64_t)0xf : (uint64_t)1) << s->slot;
+}
+
+static inline bool segment_set_has(const struct segment_set *set, size_t i)
+{
+	return atomic_load_explicit((const _Atomic(uint64_t) *)&set->words[i / 64],
+				    memory_order_relaxed) >>
+		       i % 64 &
+	       1;
+}
+
+/* segment.c. */
+
+/* Lock the store; only under a class's lock, or none. */
+void store_lock(void);
+void store_unlock(void);
+
+/* A new slab for class, nothing carved; NULL with errno ENOMEM. */
+struct slab *segment_take(unsigned int class);
+
+/* s, whose cells are all free, becomes free slots. */
+void segment_give(struct slab *s);

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The slow paths of allocation.
+ *
+ * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded one is
+ *    changed for a full spare, else for a full one of the class's depot, else it is filled from the
+ *    store: a few cells at first, twice as many each time. A full one is changed for an empty spare,
+ *    else the spare goes to the depot.
+ * 2. Where there is no cache (no memory for one, a thread at its end) cells come from the store and
+ *    go there one by one.
+ * 3. Where there is no cell (no memory for a segment, or a fork is under way) the block heap serves:
+ *    it needs less at a time, and has its own way through forks.
+ */
+
+#include "tcache_core.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define FIRST_REFILL_BYTES 512 /* what a class is given first; more could be for nothing */
+#define FIRST_REFILL_MAX 16
+#define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
+
+void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE)));
+
+const struct tcache tcache_none = {
+	.bins = {[0 ... CLASS_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+};
+
+_Thread_local struct tcache_thread tcache_thread = {
+	.fast = (struct tcache *)(uintptr_t)&tcache_none,
+};
+
+/* Cells, one by one: rule 2. */
+
+static void *take_one(unsigned int class, bool *fresh)
+{
+	void *cell;
+	unsigned int n;
+
+	if (!slab_enter(class))
+		return NULL;
+	n = slab_take_locked(class, &cell, 1, fresh);
+	slab_leave(class);
+	return n ? cell : NULL;
+}
+
+static void give_one(unsigned int class, void *cell)
+{
+	if (!slab_enter(class)) {
+		tcache_side_free(cell);
+		return;
+	}
+	slab_give_locked(class, &cell, 1);
+	slab_leave(class);
+}
+
+/* Refilling: rule 1. */
+
+static void *pop(struct bin *bin)
+{
+	void *cell = *bin->top;
+
+	if (cell)
+		bin->top++;
+	return cell;
+}
+
+static void **empty_top(struct magazine *m, unsigned int class)
+{
+	return &m->cells[magazine_capacity(class)];
+}
+
+static unsigned int first_refill(unsigned int class)
+{
+	unsigned int n = FIRST_REFILL_BYTES / slab_classes[class].size;
+
+	return n < 1 ? 1 : n > FIRST_REFILL_MAX ? FIRST_REFILL_MAX : n;
+}
+
+/* How many cells to take from the store this time. */
+static unsigned int next_refill(struct bin *bin, unsigned int class)
+{
+	unsigned int capacity = magazine_capacity(class);
+	unsigned int n = bin->refill ? bin->refill : first_refill(class);
+
+	if (n > capacity)
+		n = capacity;
+	bin->refill = 2 * n;
+	return n;
+}
+
+/* Fill the loaded magazine, which is empty, from the store. */
+static void fill_locked(struct tcache *tc, unsigned int class, unsigned int n, bool *fresh)
+{
+	struct bin *bin = &tc->bins[class];
+	void *cells[MAGAZINE_CELLS_MAX];
+	unsigned int got = slab_take_locked(class, cells, n, fresh);
+	void **top = bin->top - got;
+
+	memcpy(top, cells, got * sizeof(*top));
+	atomic_signal_fence(memory_order_release);
+	bin->top = top;
+}
+
+/* Put the full magazine m in the place of the loaded one, which is empty. */
+static void load_full_locked(struct tcache *tc, unsigned int class, struct magazine *m)
+{
+	struct magazine *empty = magazine_of(tc->bins[class].top);
+
+	tc->bins[class].top = m->cells;
+	empty->count = 0;
+	if (tc->spares[class])
+		depot_put_empty_locked(class, empty);
+	else
+		tc->spares[class] = empty;
+}
+
+/*
+ * Make the loaded magazine, which has count cells, the spare; another one is to be loaded at once.
+ * A fork may copy this thread in between: see drop_twins.
+ */
+static void set_spare(struct tcache *tc, unsigned int class, unsigned int count)
+{
+	struct magazine *loaded = magazine_of(tc->bins[class].top);
+
+	loaded->count = count;
+	atomic_signal_fence(memory_order_release);
+	tc->spares[class] = loaded;
+	atomic_signal_fence(memory_order_release);
+}
+
+static bool load_spare_full(struct tcache *tc, unsigned int class)
+{
+	struct magazine *spare = tc->spares[class];
+
+	if (!spare || !spare->count)
+		return false;
+	set_spare(tc, class, 0);
+	tc->bins[class].top = spare->cells;
+	return true;
+}
+
+static bool has_magazine(struct tcache *tc, unsigned int class)
+{
+	struct magazine *m;
+
+	if (bin_has_magazine(&tc->bins[class]))
+		return true;
+	m = magazine_new(class);
+	if (!m)
+		return false;
+	tc->bins[class].top = empty_top(m, class);
+	return true;
+}
+
+static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
+{
+	struct bin *bin = &tc->bins[class];
+	struct magazine *full;
+	unsigned int n = 1;
+
+	if (load_spare_full(tc, class))
+		return pop(bin);
+	if (!has_magazine(tc, class))
+		return take_one(class, fresh);
+	if (!slab_enter(class))
+		return NULL;
+	full = depot_take_full_locked(class);
+	if (full) {
+		load_full_locked(tc, class, full);
+	} else {
+		if (!fresh || slab_classes[class].size < ZEROED_MIN)
+			n = next_refill(bin, class);
+		fill_locked(tc, class, n, fresh);
+	}
+	slab_leave(class);
+	tcache_tick(tc);
+	return pop(bin);
+}
+
+/* A cell, or NULL. *fresh, which may be NULL and was false: it is known to be zero. */
+static void *take_cell(unsigned int class, bool *fresh)
+{
+	struct tcache *tc = tcache_own();
+	void *cell;
+
+	if (!tc)
+		return take_one(class, fresh);
+	if (tc->watch)
+		tcache_watch(tc);
+	tc->allocs++;
+	cell = pop(&tc->bins[class]);
+	return cell ? cell : refill(tc, class, fresh);
+}
+
+/* Putting. */
+
+static bool load_spare_empty(struct tcache *tc, unsigned int class)
+{
+	struct magazine *spare = tc->spares[class];
+
+	if (spare && spare->count)
+		return false;
+	if (!spare)
+		spare = magazine_new(class);
+	if (!spare)
+		return false;
+	set_spare(tc, class, magazine_capacity(class));
+	tc->bins[class].top = empty_top(spare, class);
+	return true;
+}
+
+/* Make room for one cell more in the loaded magazine. False: not now. */
+static bool make_room(struct tcache *tc, unsigned int class)
+{
+	struct bin *bin = &tc->bins[class];
+	struct magazine *empty;
+
+	if (!bin_has_magazine(bin))
+		return has_magazine(tc, class);
+	if ((uintptr_t)bin->top % MAGAZINE_SIZE || load_spare_empty(tc, class))
+		return true;
+	if (!tc->spares[class] || !slab_enter(class))
+		return false;
+	empty = depot_exchange_full_locked(class, tc->spares[class]);
+	set_spare(tc, class, magazine_capacity(class));
+	bin->top = empty_top(empty, class);
+	slab_leave(class);
+	tcache_tick(tc);
+	return true;
+}
+
+static void put_cell(unsigned int class, void *cell)
+{
+	struct tcache *tc = tcache_own();
+	struct bin *bin;
+
+	*cell_word(cell) = CELL_FREED;
+	if (!tc || !make_room(tc, class)) {
+		give_one(class, cell);
+		return;
+	}
+	bin = &tc->bins[class];
+	bin->top[-1] = cell;
+	atomic_signal_fence(memory_order_release);
+	bin->top--;
+	tc->frees++;
+}
+
+/* The door from a pointer to its cell. */
+
+static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p,
+							const struct cell_ref *cell)
+{
+	unsigned long size = slab_classes[cell->class].size;
+	bool is_free = cell->state == CELL_FREE;
+
+	if (p == cell->start)
+		sys_fatal(call, p, "this block is already free");
+	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+		  is_free || tcache_is_cached(cell->class, cell->start) ? "a free one" : "one",
+		  size, (unsigned long)(uintptr_t)cell->start);
+}
+
+/* The class of p, which is live; 0 if it is no cell, and perhaps a block. */
+static unsigned int live_class(const char *call, void *p)
+{
+	struct cell_ref cell = slab_find(p);
+
+	if (cell.state == CELL_NONE)
+		return 0;
+	if (cell.state != CELL_LIVE ||
+	    (*cell_word(p) == CELL_FREED && tcache_is_cached(cell.class, p)))
+		bad_pointer(call, p, &cell);
+	return cell.class;
+}
+
+/* Blocks, and cells where a block has to do: rule 3. */
+
+static void *alloc_block(size_t size, size_t align, bool zero)
+{
+	void *p = heap_alloc(size, align, zero);
+
+	if (!p && size < PTRDIFF_MAX / 2 && align < PTRDIFF_MAX / 4 && tcache_trim())
+		p = heap_alloc(size, align, zero);
+	return p;
+}
+
+/* A cell of class, whose cells are aligned to align; in case of need, a block. */
+static void *alloc_cell(unsigned int class, size_t size, size_t align)
+{
+	void *cell = take_cell(class, NULL);
+
+	if (!cell)
+		return alloc_block(size, align, false);
+	*cell_word(cell) = 0;
+	if (tcache_all.perturb)
+		memset(cell, (unsigned char)~tcache_all.perturb, slab_classes[class].size);
+	return cell;
+}
+
+__attribute__((noinline)) void *tcache_alloc_slow(size_t size)
+{
+	if (size > CELL_MAX)
+		return alloc_block(size, HEAP_ALIGN, false);
+	return alloc_cell(class_of_size(size ? size : 1), size, HEAP_ALIGN);
+}
+
+void *tcache_alloc_zeroed(size_t size)
+{
+	bool fresh = false;
+	void *cell;
+
+	if (size > CELL_MAX)
+		return alloc_block(size, HEAP_ALIGN, true);
+	if (size <= CELL_FINE_MAX && !tcache_all.modes) {
+		cell = tcache_alloc(size);
+		return cell ? memset(cell, 0, size) : NULL;
+	}
+	cell = take_cell(class_of_size(size ? size : 1), &fresh);
+	if (!cell)
+		return alloc_block(size, HEAP_ALIGN, true);
+	return fresh ? cell : memset(cell, 0, size);
+}
+
+/* Cells whose size is a multiple of the alignment have it: slabs are aligned to more. */
+void *tcache_alloc_aligned(size_t size, size_t align)
+{
+	unsigned int class;
+
+	if (align <= CELL_ALIGN)
+		return tcache_alloc(size);
+	if (size > CELL_MAX || align > CELL_MAX)
+		return alloc_block(size, align, false);
+	class = class_of_size(size > align ? size : align);
+	while (class < CLASS_COUNT && class_size(class) % align)
+		class++;
+	if (class == CLASS_COUNT)
+		return alloc_block(size, align, false);
+	return alloc_cell(class, size, align);
+}
+
+__attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
+{
+	struct tcache *tc = tcache_thread.own;
+	unsigned int class;
+
+	if (!p)
+		return;
+	if (tc && tc != TCACHE_ENDED && tc->watch) {
+		tcache_watch(tc);
+		if (!tcache_all.modes && tcache_put(tc, p))
+			return;
+	}
+	class = live_class(call, p);
+	if (!class) {
+		heap_free(call, p);
+		return;
+	}
+	if (tcache_all.perturb)
+		memset(p, tcache_all.perturb, slab_classes[class].size);
+	put_cell(class, p);
+}
+
+size_t tcache_usable_size(const char *call, void *p)
+{
+	unsigned int class = live_class(call, p);
+
+	return class ? slab_classes[class].size : heap_usable_size(call, p);
+}
+
+/* Resize */
+
+static void *move(const char *call, void *p, size_t old, size_t size)
+{
+	void *q = tcache_alloc(size);
+
+	if (!q)
+		return NULL;
+	memcpy(q, p, old < size ? old : size);
+	tcache_free(call, p);
+	return q;
+}
+
+/* A cell stays if it is large enough, and not much too large. */
+void *tcache_realloc(const char *call, void *p, size_t size)
+{
+	unsigned int class = live_class(call, p);
+	struct tcache *tc = tcache_own();
+	size_t old;
+	void *q;
+
+	if (!class)
+		return heap_realloc(call, p, size);
+	if (tc)
+		tc->reallocs++;
+	old = slab_classes[class].size;
+	if (size <= old && size >= old / 2)
+		return p;
+	q = move(call, p, old, size);
+	return q || size > old ? q : p;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * Allocation as the C library's names want it: small objects from per-thread caches of cells over the
+ * store (slab.h), everything else from the block heap (heap.h). Sizes and alignments are in bytes,
+ * call is the name of the public function for the report of a bad pointer. Any thread may call.
+ *
+ * The short way of malloc and free is here. A thread's cache has a bin for every class with a
+ * magazine of cells (magazine.h), and both ways end in a tail call to the slow path if anything is
+ * out of the ordinary: no cell, no room, no cache yet, a large size, a pointer that is not a cell's
+ * start, a cell that may be free already.
+ *
+ * A freed cell has CELL_FREED in its first word until it is handed out again. So a cell that is
+ * freed twice is seen before it can get into two places. A program may have that number in a cell of
+ * its own: then the slow path looks whether the cell really is in a magazine, or in the store.
+ */
+
+#pragma once
+
+#include <stdatomic.h>
+
+#include "magazine.h"
+
+struct bin {
+	void **top; /* in its magazine, or in tcache_no_cells; see magazine.h */
+	uint32_t magic; /* of the class; 0 in a bin that no cell belongs to */
+	uint32_t refill; /* cells to take from the store next time */
+};
+
+_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_bins has offsets of bins");
+_Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the offset of its bin");
+
+struct tcache; /* starts with its bins, by class */
+
+/*
+ * fast is the cache whose bins the short way uses: the thread's own, or tcache_none where every call
+ * is to take the slow path. own is the thread's cache, NULL before it has one, TCACHE_ENDED when its
+ * last destructors run.
+ */
+struct tcache_thread {
+	struct tcache *fast;
+	struct tcache *own;
+};
+
+extern _Thread_local struct tcache_thread tcache_thread;
+
+/* See the head of this file, and interpose.c for what they promise. */
+void *tcache_alloc_slow(size_t size);
+void *tcache_alloc_zeroed(size_t size);
+void *tcache_alloc_aligned(size_t size, size_t align);
+void tcache_free_slow(const char *call, void *p);
+void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
+size_t tcache_usable_size(const char *call, void *p);
+
+static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
+{
+	return (struct bin *)(void *)((char *)tc + offset);
+}
+
+static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
+{
+	size_t offset = size + CELL_ALIGN - 1; /* a size that wraps ends in bin 0, as 0 does */
+	struct bin *bin;
+	void *cell;
+
+	if (__builtin_expect(offset >= CELL_FINE_MAX + CELL_ALIGN, 0))
+		return tcache_alloc_slow(size);
+	bin = tcache_bin_at(tcache_thread.fast, offset & ~(CELL_ALIGN - 1));
+	cell = *bin->top;
+	if (__builtin_expect(!cell, 0))
+		return tcache_alloc_slow(size);
+	bin->top++;
+	*cell_word(cell) = 0;
+	return cell;
+}
+
+/* Put p into a magazine of tc, if it is a cell and there is nothing else to be done. */
+static inline __attribute__((always_inline)) bool tcache_put(struct tcache *tc, void *p)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+	struct bin *bin;
+
+	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
+		return false;
+	bin = tcache_bin_at(tc, slab_bins[slab]);
+	/* p is the start of a cell, or no cell and magic is 0; only then may it be read. */
+	if (__builtin_expect((uint32_t)(uint16_t)(uintptr_t)p * bin->magic >= bin->magic, 0))
+		return false;
+	if (__builtin_expect(*cell_word(p) == CELL_FREED, 0))
+		return false;
+	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0))
+		return false;
+	*cell_word(p) = CELL_FREED;
+	bin->top[-1] = p;
+	/* A fork may copy this thread between any two instructions: no garbage above top. */
+	atomic_signal_fence(memory_order_release);
+	bin->top--;
+	return true;
+}
+
+static inline __attribute__((always_inline)) void tcache_free(const char *call, void *p)
+{
+	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+		tcache_free_slow(call, p);
+}
+
+/* Give back all that is free, of this thread's cache too; true if anything was given back. */
+bool tcache_trim(void);
+
+/* Why a thread's calls all take the slow path. */
+enum tcache_mode {
+	TCACHE_COUNTS = 1, /* they are counted */
+	TCACHE_PERTURBS = 2, /* cells are filled, as M_PERTURB says */
+};
+
+/* Switch modes on or off, for all threads. */
+void tcache_set_mode(enum tcache_mode mode, bool is_on);
+void tcache_set_perturb(unsigned char value); /* 0: off */
+
+struct tcache_stats {
+	size_t caches;
+	size_t cached_cells, cached_bytes; /* in magazines */
+	size_t allocs, frees, reallocs; /* of cells, while TCACHE_COUNTS is on */
+};
+
+void tcache_get_stats(struct tcache_stats *stats);
+
+/* Check every invariant of caches, magazines and store: NULL or the text of the first broken one. */
+const char *tcache_check(void);

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * What is in caches, magazines and depots: a question that the report of a fault asks, and the
+ * checker of all of it, for tests.
+ */
+
+#include <sys/single_threaded.h>
+
+#include "tcache_core.h"
+
+static bool has_cell(void *const *top, const void *cell)
+{
+	for (; *top; top++)
+		if (*top == cell)
+			return true;
+	return false;
+}
+
+static bool is_in_cache(const struct tcache *tc, unsigned int class, const void *cell)
+{
+	const struct magazine *spare = tc->spares[class];
+
+	return has_cell(tc->bins[class].top, cell) ||
+	       (spare && spare->count && has_cell(spare->cells, cell));
+}
+
+static bool is_in_depot(unsigned int class, const void *cell)
+{
+	for (const struct magazine *m = magazine_depots[class].full; m; m = m->next)
+		if (has_cell(m->cells, cell))
+			return true;
+	return false;
+}
+
+bool tcache_is_cached(unsigned int class, const void *cell)
+{
+	bool is_locked = !__libc_single_threaded;
+	bool is_cached = false;
+
+	if (is_locked)
+		pthread_mutex_lock(&tcache_all.lock);
+	for (const struct tcache *tc = tcache_all.first; tc && !is_cached; tc = tc->next)
+		is_cached = is_in_cache(tc, class, cell);
+	if (is_locked)
+		pthread_mutex_unlock(&tcache_all.lock);
+	return is_cached || is_in_depot(class, cell);
+}
+
+/* The checker. Other threads may not allocate meanwhile. */
+
+/*
+ * That no cell is in two places (M3) is seen by their second words, which are nobody's while a cell
+ * is cached: every one of them is set to where it was met, then every one is looked at.
+ */
+static const char *check_cells(void *const *top, unsigned int class, bool is_second)
+{
+	for (void *const *at = top; *at; at++) {
+		struct cell_ref cell = slab_find(*at);
+		const void **mark = (const void **)*at + 1;
+
+		if (cell.state != CELL_LIVE || cell.class != class)
+			return "M3: a cell in a magazine is not one, or in the store";
+		if (!is_second)
+			*mark = at;
+		else if (*mark != at)
+			return "M3: a cell is in two magazines";
+	}
+	return NULL;
+}
+
+static const char *check_full(const struct magazine *m, unsigned int class, bool is_second)
+{
+	unsigned int capacity = magazine_capacity(class);
+
+	if (m->cells[capacity])
+		return "M1: a magazine has no NULL behind its cells";
+	if (m->count != capacity)
+		return "M2: a magazine that should be full is not";
+	for (unsigned int i = 0; i < capacity; i++)
+		if (!m->cells[i])
+			return "M2: a magazine that should be full is not";
+	return check_cells(m->cells, class, is_second);
+}
+
+static const char *check_depot(unsigned int class, bool is_second)
+{
+	const struct depot *d = &magazine_depots[class];
+	size_t full = 0, empty = 0;
+	const char *fault;
+
+	for (const struct magazine *m = d->full; m; m = m->next, full++) {
+		fault = check_full(m, class, is_second);
+		if (fault)
+			return fault;
+	}
+	for (const struct magazine *m = d->empty; m; m = m->next)
+		empty++;
+	if (full != d->full_count || empty != d->empty_count || d->low > d->full_count)
+		return "M2: a depot's counts are wrong";
+	return NULL;
+}
+
+static const char *check_bin(const struct tcache *tc, unsigned int class, bool is_second)
+{
+	const struct bin *bin = &tc->bins[class];
+	const struct magazine *spare = tc->spares[class], *loaded = magazine_of(bin->top);
+	const char *fault = NULL;
+
+	if (bin->magic != slab_classes[class].magic)
+		return "C1: a bin's magic is not its class's";
+	if (bin_has_magazine(bin)) {
+		if (bin->top > &loaded->cells[magazine_capacity(class)])
+			return "C1: a bin's top is outside its magazine";
+		if (loaded->cells[magazine_capacity(class)])
+			return "M1: a magazine has no NULL behind its cells";
+		fault = check_cells(bin->top, class, is_second);
+	}
+	if (fault || !spare)
+		return fault;
+	if (spare == loaded || (spare->count && spare->count != magazine_capacity(class)))
+		return "C2: a spare is neither empty nor full";
+	return spare->count ? check_full(spare, class, is_second) : NULL;
+}
+
+static const char *check_all(bool is_second)
+{
+	const char *fault = NULL;
+	size_t caches = 0;
+
+	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class++)
+		fault = check_depot(class, is_second);
+	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next, caches++) {
+		if (tc->next && tc->next->prev != tc)
+			return "C3: the list of caches does not lead back";
+		for (unsigned int class = 1; class < CLASS_COUNT && !fault; class++)
+			fault = check_bin(tc, class, is_second);
+	}
+	if (!fault && caches != tcache_all.count)
+		fault = "C3: a cache is not in the list";
+	return fault;
+}
+
+const char *tcache_check(void)
+{
+	bool is_locked = !__libc_single_threaded;
+	const char *fault;
+
+	fault = slab_check();
+	if (fault)
+		return fault;
+	if (is_locked)
+		pthread_mutex_lock(&tcache_all.lock);
+	fault = check_all(false);
+	if (!fault)
+		fault = check_all(true);
+	if (is_locked)
+		pthread_mutex_unlock(&tcache_all.lock);
+	return fault;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The inside of the thread caches, shared by tcache.c (the slow paths), threads.c (caches come and
+ * go, fork, sweeps) and cells_check.c. Nobody else includes this.
+ *
+ * Invariants, checked by tcache_check:
+ *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
+ *	   the NULL is cells of the class
+ *	C2 a spare is empty or full, and its count says which
+ *	C3 every cache is in the list of caches, and prev undoes next
+ */
+
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "heap.h"
+#include "tcache.h"
+
+struct tcache {
+	struct bin bins[CLASS_COUNT]; /* C1; written by its thread only */
+	struct magazine *spares[CLASS_COUNT]; /* C2 */
+	void **seen[CLASS_COUNT]; /* top at the last sweep */
+	struct tcache *next, *prev; /* C3; guarded by caches.lock */
+	struct tcache_thread *thread; /* whose cache it is */
+	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
+	struct tcache *side; /* the next in caches.side_caches */
+	unsigned int ticks;
+	unsigned int watch; /* not 0: every call takes the slow path; see tcache_tick */
+	size_t dirty_seen; /* bytes that could go to the kernel when watch was set */
+};
+
+_Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
+
+#define TCACHE_ENDED ((struct tcache *)1)
+
+/* A magazine that is empty, full, and never written. */
+extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)];
+extern const struct tcache tcache_none;
+
+/* All caches. */
+struct caches {
+	pthread_mutex_t lock; /* guards everything here that is not atomic; above the store's locks */
+	bool is_locked;
+	struct tcache *first;
+	size_t count;
+	size_t allocs, frees, reallocs; /* of caches that are gone */
+	_Atomic(unsigned int) modes;
+	_Atomic(unsigned char) perturb;
+	_Atomic(void *) side_cells; /* freed while a fork was under way, through the second word */
+	_Atomic(struct tcache *) side_caches; /* of threads that ended meanwhile, through side */
+};
+
+extern struct caches tcache_all;
+
+static inline bool bin_has_magazine(const struct bin *bin)
+{
+	return bin->top != (void **)(uintptr_t)tcache_no_cells;
+}
+
+/* Make the calling thread's cache; NULL without memory, or while a fork is under way. */
+struct tcache *tcache_new(void);
+
+/* The calling thread's cache, made now if need be; NULL also when the thread is at its end. */
+static inline struct tcache *tcache_own(void)
+{
+	struct tcache *tc = tcache_thread.own;
+
+	if (__builtin_expect(!tc, 0))
+		return tcache_new();
+	return tc == TCACHE_ENDED ? NULL : tc;
+}
+
+/* Let the short way use tc again, unless something wants every call. */
+void tcache_set_fast(struct tcache *tc);
+
+/* Free cell, whose class's lock cannot be had, when the fork is over. */
+void tcache_side_free(void *cell);
+
+/* tc's thread has visited the store: sweep if it is time, and watch its calls or no longer. */
+void tcache_tick(struct tcache *tc);
+
+/* A call while tc->watch is not 0. */
+void tcache_watch(struct tcache *tc);
+
+/* How many cells of class tc has. */
+size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);
+
+/* Whether cell is in a magazine of a thread or a depot. Racy where other threads run. */
+bool tcache_is_cached(unsigned int class, const void *cell);

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Thread caches come and go: creation, the end of a thread, fork, and what idle caches hold.
+ *
+ * 1. A thread gets its cache with its first visit of the slow path, and gives everything back in a
+ *    destructor of thread-specific data. Destructors that run later allocate without a cache.
+ * 2. While a fork is under way the store is frozen, as the libc heap is (fork.c): whole, and with
+ *    its locks free. Cells that no magazine has room for, and caches of threads that end, wait on
+ *    stacks until it is over. The child also takes the caches of the threads that it has not got.
+ * 3. Now and then the store is swept. What waits in depots, in spares and in bins that were not used
+ *    since the last sweep is taken apart first: one cell would keep a whole slab.
+ * 4. A thread that only takes the short way would never sweep. So when what could go to the kernel
+ *    has grown, all its calls take the slow path and look at the clock, until everything has gone
+ *    or the store is visited so often that the visits will do (tcache_tick).
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "tcache_core.h"
+
+#define TICKS 16 /* visits of the store between two looks at the clock */
+#define WATCH_MIN MIB /* growth of what the kernel could get back that is worth a watch */
+#define WATCH_VISITS 64 /* visits of the store, without growth, that end it */
+#define WATCH_TICKS 8 /* watched calls between two looks at the clock */
+
+struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static pthread_key_t end_key;
+static bool has_end_key; /* guarded by tcache_all.lock */
+
+/* Locking. */
+
+/* Lock the list of caches. False: a fork is under way; there is nothing to leave. */
+static bool caches_enter(void)
+{
+	if (__libc_single_threaded)
+		return true;
+	pthread_mutex_lock(&tcache_all.lock);
+	if (slab_is_frozen()) {
+		pthread_mutex_unlock(&tcache_all.lock);
+		return false;
+	}
+	tcache_all.is_locked = true;
+	return true;
+}
+
+static void caches_leave(void)
+{
+	if (!tcache_all.is_locked)
+		return;
+	tcache_all.is_locked = false;
+	pthread_mutex_unlock(&tcache_all.lock);
+}
+
+/* Flushing. */
+
+/* The cells that m, in a bin of class or a spare, has from top on go to the store, and m too. */
+static void flush_magazine_locked(unsigned int class, void **top)
+{
+	struct magazine *m = magazine_of(top);
+
+	slab_give_locked(class, top, (unsigned int)(&m->cells[magazine_capacity(class)] - top));
+	magazine_free(m);
+}
+
+static void flush_spare_locked(struct tcache *tc, unsigned int class)
+{
+	struct magazine *spare = tc->spares[class];
+
+	if (!spare)
+		return;
+	tc->spares[class] = NULL;
+	flush_magazine_locked(class,
+			      spare->count ? spare->cells
+					   : &spare->cells[magazine_capacity(class)]);
+}
+
+static void flush_bin_locked(struct tcache *tc, unsigned int class)
+{
+	void **top = tc->bins[class].top;
+
+	flush_spare_locked(tc, class);
+	if (!bin_has_magazine(&tc->bins[class]))
+		return;
+	tc->bins[class].top = tcache_none.bins[class].top;
+	flush_magazine_locked(class, top);
+}
+
+static bool is_bin_empty(const struct tcache *tc, unsigned int class)
+{
+	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
+}
+
+/* Everything in tc goes to the store. False: a fork began; not everything has. */
+static bool flush(struct tcache *tc)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+		if (is_bin_empty(tc, class))
+			continue;
+		if (!slab_enter(class))
+			return false;
+		flush_bin_locked(tc, class);
+		slab_leave(class);
+	}
+	return true;
+}
+
+/* Creation. */
+
+static void end_thread(void *arg);
+
+static void reset_bins(struct tcache *tc)
+{
+	memset(tc, 0, sizeof(*tc));
+	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+		tc->bins[class].top = tcache_none.bins[class].top;
+		tc->bins[class].magic = slab_classes[class].magic;
+	}
+	tc->bins[0] = tcache_none.bins[0];
+}
+
+/* With the list of caches entered. */
+static struct tcache *make_cache(void)
+{
+	struct tcache *tc;
+	void *cell = NULL;
+
+	if (!slab_enter(CLASS_CACHE))
+		return NULL;
+	slab_take_locked(CLASS_CACHE, &cell, 1, NULL);
+	slab_leave(CLASS_CACHE);
+	tc = cell;
+	if (!tc)
+		return NULL;
+	reset_bins(tc);
+	tc->thread = &tcache_thread;
+	tc->next = tcache_all.first;
+	if (tc->next)
+		tc->next->prev = tc;
+	tcache_all.first = tc;
+	tcache_all.count++;
+	if (!has_end_key)
+		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
+	return tc;
+}
+
+__attribute__((noinline, cold)) struct tcache *tcache_new(void)
+{
+	int saved_errno = errno;
+	struct tcache *tc;
+
+	slab_init();
+	if (!caches_enter())
+		return NULL;
+	tc = make_cache();
+	caches_leave();
+	errno = saved_errno;
+	if (!tc)
+		return NULL;
+	tcache_thread.own = tc;
+	tcache_set_fast(tc);
+	/* It may allocate, and finds the cache in its place. */
+	if (has_end_key)
+		pthread_setspecific(end_key, tc);
+	return tc;
+}
+
+void tcache_set_fast(struct tcache *tc)
+{
+	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
+
+	if (tc->watch) {
+		tc->thread->fast = none;
+		return;
+	}
+	tc->thread->fast = tc;
+	/* A mode is set first, then everybody's fast. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (tcache_all.modes)
+		tc->thread->fast = none;
+}
+
+/* The end of a thread. */
+
+/* Take tc, which is empty, out of the list, and free it. The list is entered. */
+static void unmake_cache(struct tcache *tc)
+{
+	void *cell = tc;
+
+	if (tc->prev)
+		tc->prev->next = tc->next;
+	else
+		tcache_all.first = tc->next;
+	if (tc->next)
+		tc->next->prev = tc->prev;
+	tcache_all.count--;
+	tcache_all.allocs += tc->allocs;
+	tcache_all.frees += tc->frees;
+	tcache_all.reallocs += tc->reallocs;
+	slab_enter(CLASS_CACHE);
+	slab_give_locked(CLASS_CACHE, &cell, 1);
+	slab_leave(CLASS_CACHE);
+}
+
+static void take_in(void);
+
+static void push_side_cache(struct tcache *tc)
+{
+	struct tcache *next = atomic_load(&tcache_all.side_caches);
+
+	do
+		tc->side = next;
+	while (!atomic_compare_exchange_weak(&tcache_all.side_caches, &next, tc));
+	if (!slab_is_frozen())
+		take_in();
+}
+
+static void retire(struct tcache *tc)
+{
+	if (flush(tc) && caches_enter()) {
+		unmake_cache(tc);
+		caches_leave();
+		return;
+	}
+	push_side_cache(tc);
+}
+
+static void end_thread(void *arg)
+{
+	struct tcache *tc = arg;
+
+	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
+	tcache_thread.own = TCACHE_ENDED;
+	retire(tc);
+}
+
+/* Fork. */
+
+static void **side_link(void *cell)
+{
+	return (void **)cell + 1;
+}
+
+void tcache_side_free(void *cell)
+{
+	void *next = atomic_load(&tcache_all.side_cells);
+
+	do
+		*side_link(cell) = next;
+	while (!atomic_compare_exchange_weak(&tcache_all.side_cells, &next, cell));
+	if (!slab_is_frozen())
+		take_in();
+}
+
+/* Take in what was pushed while the store was frozen. It may be frozen again: then push again. */
+static void take_in(void)
+{
+	struct tcache *tc = atomic_exchange(&tcache_all.side_caches, NULL), *next_tc;
+	void *cell = atomic_exchange(&tcache_all.side_cells, NULL), *next;
+
+	for (; tc; tc = next_tc) {
+		next_tc = tc->side;
+		retire(tc);
+	}
+	for (; cell; cell = next) {
+		unsigned int class = slab_find(cell).class;
+
+		next = *side_link(cell);
+		if (slab_enter(class)) {
+			slab_give_locked(class, &cell, 1);
+			slab_leave(class);
+		} else {
+			tcache_side_free(cell);
+		}
+	}
+}
+
+static void fork_prepare(void)
+{
+	if (__libc_single_threaded)
+		return;
+	pthread_mutex_lock(&tcache_all.lock);
+	slab_fork_prepare();
+	pthread_mutex_unlock(&tcache_all.lock);
+}
+
+static void fork_parent(void)
+{
+	slab_fork_parent();
+	if (!slab_is_frozen())
+		take_in();
+}
+
+/* The threads of other caches are gone, perhaps while they changed two magazines for each other. */
+static void drop_twins(struct tcache *tc)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+		if (tc->spares[class] && tc->spares[class] == magazine_of(tc->bins[class].top))
+			tc->spares[class] = NULL;
+}
+
+static void fork_child(void)
+{
+	struct tcache *tc, *next;
+
+	if (!slab_is_frozen())
+		return;
+	pthread_mutex_init(&tcache_all.lock, NULL);
+	tcache_all.is_locked = false;
+	slab_fork_child();
+	/* They are in the list as all others are. */
+	atomic_store(&tcache_all.side_caches, NULL);
+	for (tc = tcache_all.first; tc; tc = next) {
+		next = tc->next;
+		if (tc == tcache_thread.own)
+			continue;
+		drop_twins(tc);
+		retire(tc);
+	}
+	take_in();
+}
+
+__attribute__((constructor(101))) static void guard_forks(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+/* Sweeps: rules 3 and 4. */
+
+static void shrink_depots(bool all)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+		if (!magazine_depots[class].full && !magazine_depots[class].empty)
+			continue;
+		if (!slab_enter(class))
+			return;
+		depot_shrink_locked(class, all);
+		slab_leave(class);
+	}
+}
+
+/* Flush the bins of tc that were not used since the last time, and all spares. */
+static void shrink_cache(struct tcache *tc)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+		bool is_idle = tc->bins[class].top == tc->seen[class];
+
+		tc->seen[class] = tc->bins[class].top;
+		if (is_bin_empty(tc, class) || (!is_idle && !tc->spares[class]))
+			continue;
+		if (!slab_enter(class))
+			return;
+		if (is_idle)
+			flush_bin_locked(tc, class);
+		else
+			flush_spare_locked(tc, class);
+		slab_leave(class);
+	}
+}
+
+static bool has_depots(void)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+		if (magazine_depots[class].full)
+			return true;
+	return false;
+}
+
+static void set_watch(struct tcache *tc, unsigned int visits)
+{
+	bool was_on = tc->watch;
+
+	tc->watch = visits;
+	if (was_on != !!visits)
+		tcache_set_fast(tc);
+}
+
+/* Look at the clock, and sweep if it is time. */
+static void look(struct tcache *tc)
+{
+	uint64_t now = sys_now_ms();
+
+	if (!slab_is_sweep_due(now))
+		return;
+	shrink_cache(tc);
+	shrink_depots(false);
+	slab_sweep(now);
+	tc->dirty_seen = 0;
+	if (!slab_dirty_bytes() && !has_depots())
+		set_watch(tc, 0);
+}
+
+void tcache_tick(struct tcache *tc)
+{
+	size_t dirty = slab_dirty_bytes();
+
+	if (dirty > tc->dirty_seen + dirty / 8 + WATCH_MIN) {
+		tc->dirty_seen = dirty;
+		set_watch(tc, WATCH_VISITS);
+	} else if (tc->watch) {
+		set_watch(tc, tc->watch - 1);
+	}
+	if (++tc->ticks % TICKS == 0)
+		look(tc);
+}
+
+void tcache_watch(struct tcache *tc)
+{
+	if (++tc->ticks % WATCH_TICKS == 0)
+		look(tc);
+}
+
+bool tcache_trim(void)
+{
+	struct tcache *tc = tcache_thread.own;
+	bool had_blocks;
+
+	if (tc && tc != TCACHE_ENDED)
+		flush(tc);
+	shrink_depots(true);
+	had_blocks = heap_trim();
+	return slab_trim() || had_blocks;
+}
+
+/* Modes. */
+
+static void set_modes(unsigned int set, unsigned int clear)
+{
+	caches_enter();
+	tcache_all.modes = (tcache_all.modes | set) & ~clear;
+	atomic_thread_fence(memory_order_seq_cst);
+	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next)
+		tcache_set_fast(tc);
+	caches_leave();
+}
+
+void tcache_set_mode(enum tcache_mode mode, bool is_on)
+{
+	set_modes(is_on ? mode : 0, is_on ? 0 : mode);
+}
+
+void tcache_set_perturb(unsigned char value)
+{
+	tcache_all.perturb = value;
+	tcache_set_mode(TCACHE_PERTURBS, value);
+}
+
+/* Figures. */
+
+static size_t count_cells(void *const *top)
+{
+	size_t n = 0;
+
+	while (*top++)
+		n++;
+	return n;
+}
+
+size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
+{
+	const struct magazine *spare = tc->spares[class];
+
+	return count_cells(tc->bins[class].top) + (spare ? spare->count : 0);
+}
+
+static void add_cells(struct tcache_stats *stats, unsigned int class, size_t n)
+{
+	stats->cached_cells += n;
+	stats->cached_bytes += n * slab_classes[class].size;
+}
+
+static void add_cache(struct tcache_stats *stats, const struct tcache *tc)
+{
+	stats->caches++;
+	stats->allocs += tc->allocs;
+	stats->frees += tc->frees;
+	stats->reallocs += tc->reallocs;
+	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+		add_cells(stats, class, tcache_cached_cells(tc, class));
+}
+
+void tcache_get_stats(struct tcache_stats *stats)
+{
+	bool is_locked = !__libc_single_threaded;
+
+	if (is_locked)
+		pthread_mutex_lock(&tcache_all.lock);
+	*stats = (struct tcache_stats){.allocs = tcache_all.allocs,
+				       .frees = tcache_all.frees,
+				       .reallocs = tcache_all.reallocs};
+	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
+		add_cache(stats, tc);
+	if (is_locked)
+		pthread_mutex_unlock(&tcache_all.lock);
+	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+		add_cells(stats, class,
+			  magazine_depots[class].full_count * magazine_capacity(class));
+}
