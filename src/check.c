@@ -101,7 +101,7 @@ void treap_damaged(const void *link)
 /* The whole-heap checker. */
 
 struct totals {
-	size_t blocks, live_blocks, live_bytes, free_blocks, quick_blocks;
+	size_t blocks, live_blocks, live_bytes, free_blocks;
 	size_t region_bytes, reserve_bytes;
 };
 
@@ -116,10 +116,6 @@ static const char *check_block(struct heap *h, const struct region *r, struct bl
 	t->blocks++;
 	if (b->status == STATUS_FREE) {
 		t->free_blocks++;
-		return NULL;
-	}
-	if (seal_difference(b) == SEAL_QUICK) {
-		t->quick_blocks++;
 		return NULL;
 	}
 	if (!has_seal(b))
@@ -172,23 +168,11 @@ static const char *check_mapped(struct treap_node *n, size_t *count)
 	return fault ? fault : check_mapped(right, count);
 }
 
-static size_t count_quick(const struct heap *h)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < sizeof(h->quick) / sizeof(h->quick[0]); i++)
-		for (struct block_meta *b = h->quick[i]; b; b = *payload_link(b))
-			count++;
-	return count;
-}
-
 static const char *check_totals(const struct heap *h, const struct totals *t, size_t indexed,
 				size_t mapped)
 {
 	const struct heap_stats *s = &h->stats;
 
-	if (t->quick_blocks != count_quick(h))
-		return "H3: the quick lists do not have exactly the blocks with their seal";
 	if (t->free_blocks != indexed)
 		return "H4: the index does not have exactly the free blocks";
 	if (t->blocks != s->blocks || t->live_blocks != s->live_blocks ||

@@ -14,8 +14,6 @@
 
 #define THRESHOLD_MAX (32 * MIB) /* how far the threshold adapts, as glibc's does */
 #define SWEEP_PERIOD_MS 250
-#define QUICK_MIN (64 * KIB) /* quick lists may hold this much */
-#define QUICK_SHIFT 3 /* and an eighth of the heap */
 #define SWEEP_TICKS 16 /* calls between two looks at the clock */
 #define SWEEP_BYTES_PER_MS (4 * MIB) /* bounds how long one sweep holds the lock */
 
@@ -26,62 +24,10 @@ static size_t usable_size(size_t size)
 	return size > LIBC_MIN_SIZE ? round_up(size, HEAP_ALIGN) : LIBC_MIN_SIZE;
 }
 
-/*
- * Quick lists. A small block that is freed is likely to be wanted again soon, in its size: it stays
- * as it is, in the list of its size, and is handed out again without search, split and coalescing.
- * When more than a bounded part of the heap waits there, all of it is settled.
- */
-
-HEAP_HOT struct block_meta *take_quick(struct heap *h, size_t size)
+static void release(struct heap *h, struct block_meta *b)
 {
-	struct block_meta **list, *b;
-
-	if (size > INDEX_EXACT_MAX)
-		return NULL;
-	list = &h->quick[size / HEAP_ALIGN];
-	b = *list;
-	if (!b)
-		return NULL;
-	if (seal_difference(b) != SEAL_QUICK || b->size != size)
-		heap_corrupted(h, b);
-	*list = *payload_link(b);
-	h->quick_bytes -= size;
-	return b;
-}
-
-static void settle_all(struct heap *h)
-{
-	struct block_meta *b;
-
-	for (size_t size = LIBC_MIN_SIZE; size <= INDEX_EXACT_MAX; size += HEAP_ALIGN) {
-		while ((b = take_quick(h, size))) {
-			b->status = STATUS_FREE;
-			index_defer(&h->index, b);
-		}
-	}
-	heap_settle(h);
-}
-
-HEAP_HOT void put_quick(struct heap *h, struct block_meta *b)
-{
-	struct block_meta **list = &h->quick[b->size / HEAP_ALIGN];
-
-	atomic_store_explicit(seal_word(b), seal_of(b) ^ SEAL_QUICK, memory_order_relaxed);
-	*payload_link(b) = *list;
-	*list = b;
-	h->quick_bytes += b->size;
-}
-
-HEAP_HOT void release(struct heap *h, struct block_meta *b)
-{
-	if (b->size > INDEX_EXACT_MAX) {
-		heap_release(h, b);
-		return;
-	}
-	heap_note_freed(h, b);
-	put_quick(h, b);
-	if (h->quick_bytes > QUICK_MIN + (h->stats.region_bytes >> QUICK_SHIFT))
-		settle_all(h);
+	h->dirtied += b->size;
+	heap_release(h, b);
 }
 
 /* Delayed return of free pages. */
@@ -153,10 +99,8 @@ static size_t unmap_empty_regions(struct heap *h, bool all)
 /* The kernel has refused memory: see what can be found, and given back. False: nothing. */
 static bool reclaim(struct heap *h)
 {
-	bool had_quick = h->quick_bytes;
-
-	settle_all(h);
-	return unmap_empty_regions(h, true) || had_quick;
+	heap_settle(h);
+	return unmap_empty_regions(h, true);
 }
 
 static bool enter_and_reclaim(struct heap *h)
@@ -180,7 +124,7 @@ static void sweep(struct heap *h)
 	if (elapsed < SWEEP_PERIOD_MS)
 		return;
 	s.budget = elapsed < 10 * SWEEP_PERIOD_MS ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
-	settle_all(h);
+	heap_settle(h);
 	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
 	unmap_empty_regions(h, false);
 	h->epoch++;
@@ -191,8 +135,25 @@ static void sweep(struct heap *h)
 
 static void tick(struct heap *h)
 {
-	if (h->dirtied + h->quick_bytes > h->trim_threshold && ++h->ticks % SWEEP_TICKS == 0)
+	if (h->dirtied > h->trim_threshold && ++h->ticks % SWEEP_TICKS == 0)
 		sweep(h);
+}
+
+size_t heap_dirty_bytes(void)
+{
+	size_t dirty = libc_heap->dirtied;
+
+	return dirty > libc_heap->trim_threshold ? dirty : 0;
+}
+
+void heap_sweep(void)
+{
+	struct heap *h = libc_heap;
+
+	if (!heap_dirty_bytes() || !heap_enter(h))
+		return;
+	sweep(h);
+	heap_leave(h);
 }
 
 bool heap_trim(void)
@@ -203,7 +164,7 @@ bool heap_trim(void)
 
 	if (!heap_enter(h))
 		return false;
-	settle_all(h);
+	heap_settle(h);
 	unmapped = unmap_empty_regions(h, true);
 	index_visit_large(&h->index, INDEX_EXACT_MAX + 1, sweep_block, &s);
 	h->dirtied = 0;
@@ -307,11 +268,9 @@ static struct block_meta *align_block(struct heap *h, struct block_meta *b, size
 static struct block_meta *place_aligned(struct heap *h, size_t size, size_t align, bool *fresh)
 {
 	bool is_plain = align <= HEAP_ALIGN;
-	struct block_meta *b = is_plain ? take_quick(h, size) : NULL;
+	struct block_meta *b;
 
-	*fresh = false;
-	if (!b)
-		b = heap_place(h, is_plain ? size : size + align + META + LIBC_MIN_SIZE, fresh);
+	b = heap_place(h, is_plain ? size : size + align + META + LIBC_MIN_SIZE, fresh);
 	if (!b)
 		return NULL;
 	if (!is_plain) {

@@ -48,6 +48,12 @@ size_t heap_usable_size(const char *call, void *p);
 /* Give every free page of the libc heap back to the kernel; true if anything was given back. */
 bool heap_trim(void);
 
+/* Bytes freed that a sweep could give back; 0 below HEAP_TRIM_THRESHOLD. Takes no lock. */
+size_t heap_dirty_bytes(void);
+
+/* Give back what has been free for a whole period, if one has passed. errno is preserved. */
+void heap_sweep(void);
+
 /* What mallopt may set; sizes in bytes. */
 enum heap_option {
 	HEAP_MMAP_THRESHOLD, /* chunks this large get a mapping of their own; no longer adapts */

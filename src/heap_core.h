@@ -8,8 +8,7 @@
  * Invariants, checked by heap_check:
  *	H1 blocks tile [start, end) of each region without a gap; sizes are multiples of the grain
  *	H2 the list visits all blocks of all regions in address order, and prev undoes next
- *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed, and one
- *	   in a quick list is allocated by its status and has the seal for that
+ *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
  *	H4 the free blocks are exactly those that the index has
  *	H5 regions are in address order and do not touch, so neighbours in the list that touch are of
  *	   the same region
@@ -71,13 +70,9 @@ struct heap {
 				    * sealed with heap_secret */
 	struct region first_regions[FIRST_REGIONS];
 
-	/* See "Quick lists" in heap.c: through the payload, by size / HEAP_ALIGN. */
-	struct block_meta *quick[INDEX_EXACT_MAX / HEAP_ALIGN + 1];
-	size_t quick_bytes; /* payloads in them */
-
 	/* Delayed return of free pages. */
-	size_t trim_threshold;
-	size_t dirtied; /* bytes freed since the last sweep, and those that it left */
+	_Atomic(size_t) trim_threshold;
+	_Atomic(size_t) dirtied; /* bytes freed since the last sweep, and those that it left */
 	unsigned int ticks;
 	uint32_t epoch; /* of the sweep to come */
 	uint64_t last_sweep_ms;
@@ -176,19 +171,17 @@ static inline bool is_mapped_block(struct heap *h, struct block_meta *b)
 }
 
 /*
- * Two states of the libc heap's blocks have seals of their own: freed while a fork was under way and
- * not yet taken in (fork.c), and freed and in a quick list (heap.c). The status is still that of a
- * live block, so that neighbours leave them alone.
+ * Freed while a fork was under way and not yet taken in (fork.c): the seal is its own, the status
+ * still that of a live block, so that neighbours leave it alone.
  */
 #define SEAL_DEFERRED 0x5a5a5a5au
-#define SEAL_QUICK 0x3c3c3c3cu
 
 /* Whether the header of b, not free, is what this library has written there. */
 static inline bool has_seal(struct block_meta *b)
 {
 	uint32_t difference = seal_difference(b);
 
-	return !difference || difference == SEAL_QUICK || difference == SEAL_DEFERRED;
+	return !difference || difference == SEAL_DEFERRED;
 }
 
 /* Put b, between the end of a and what follows, into the list behind a. */

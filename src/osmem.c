@@ -226,10 +226,8 @@ HEAP_HOT struct age new_age(const struct heap *h, const struct block_meta *b)
 }
 
 /* Add the age of b, which is about to be absorbed. */
-HEAP_HOT void add_age(struct heap *h, struct age *age, struct block_meta *b)
+HEAP_HOT void add_age(struct age *age, struct block_meta *b)
 {
-	if (index_is_pending(b))
-		h->dirtied += b->size;
 	if (index_is_pending(b) || b->size <= INDEX_EXACT_MAX) {
 		age->dirty += b->size;
 		return;
@@ -294,19 +292,17 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked)
 	while ((b = h->index.pending)) {
 		check_neighbours(h, b);
 		index_next_pending(&h->index);
-		if (is_tracked) {
+		if (is_tracked)
 			age = new_age(h, b);
-			h->dirtied += b->size;
-		}
 		while ((next = free_next(b))) {
 			if (is_tracked)
-				add_age(h, &age, next);
+				add_age(&age, next);
 			forget(h, next);
 			absorb_next(h, b);
 		}
 		while ((prev = free_prev(b))) {
 			if (is_tracked)
-				add_age(h, &age, prev);
+				add_age(&age, prev);
 			forget(h, prev);
 			absorb_next(h, prev);
 			b = prev;

@@ -17,7 +17,7 @@
 
 #include "slab_core.h"
 
-#define SWEEP_PERIOD_MS 200
+#define SWEEP_PERIOD_MS 150
 #define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the window is below */
 #define HINT_TRIES 16
 
@@ -264,7 +264,7 @@ void segment_give(struct slab *s)
 	g->used &= ~mask;
 	g->dirty |= mask;
 	for (unsigned int i = 0; i < n; i++)
-		g->epoch[s->slot + i] = slab_store.epoch;
+		g->epoch[s->slot + i] = slab_store.epoch - slab_store.is_sweeping;
 	s->class = 0;
 	atomic_fetch_add_explicit(&slab_store.dirty_slots, n, memory_order_relaxed);
 	update_sets(g);
@@ -346,18 +346,24 @@ static size_t give_back(bool all)
 	return slots * SLAB_SIZE;
 }
 
-bool slab_is_sweep_due(uint64_t now)
+bool slab_begin_sweep(void)
 {
-	return now - slab_store.last_sweep_ms >= SWEEP_PERIOD_MS;
+	uint64_t now = sys_now_ms(), last = slab_store.last_sweep_ms;
+
+	if (now - last < SWEEP_PERIOD_MS ||
+	    !atomic_compare_exchange_strong(&slab_store.last_sweep_ms, &last, now))
+		return false;
+	slab_store.is_sweeping = true;
+	return true;
 }
 
-void slab_sweep(uint64_t now)
+void slab_end_sweep(void)
 {
 	int saved_errno = errno;
 
+	slab_store.is_sweeping = false;
 	if (!store_enter())
 		return;
-	slab_store.last_sweep_ms = now;
 	give_back(false);
 	slab_store.epoch++;
 	store_unlock();

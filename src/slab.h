@@ -102,11 +102,13 @@ struct cell_ref {
 /* What is p? No lock; the answer holds while p, if it is a cell, is not given back. */
 struct cell_ref slab_find(const void *p);
 
-/* Whether a period has passed since the last sweep, at sys_now_ms() now. */
-bool slab_is_sweep_due(uint64_t now);
-
-/* Give back to the kernel what has been free for a whole period; errno is preserved. */
-void slab_sweep(uint64_t now);
+/*
+ * If a period has passed since the last sweep, begin one: true. The caller gives to the store what
+ * caches have held for a period; then slab_end_sweep gives back to the kernel that, and what has
+ * been free in the store for a period. errno is preserved.
+ */
+bool slab_begin_sweep(void);
+void slab_end_sweep(void);
 
 /* Give back all that is free, now; true if anything was given back. */
 bool slab_trim(void);

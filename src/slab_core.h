@@ -91,6 +91,7 @@ struct store {
 	_Atomic(size_t) dirty_slots;
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
+	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	size_t segments;
 	size_t map_calls, unmap_calls, advise_calls;
 };

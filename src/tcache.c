@@ -161,6 +161,7 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 	struct magazine *full;
 	unsigned int n = 1;
 
+	tcache_tick(tc);
 	if (load_spare_full(tc, class))
 		return pop(bin);
 	if (!has_magazine(tc, class))
@@ -176,7 +177,6 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 		fill_locked(tc, class, n, fresh);
 	}
 	slab_leave(class);
-	tcache_tick(tc);
 	return pop(bin);
 }
 
@@ -218,9 +218,12 @@ static bool make_room(struct tcache *tc, unsigned int class)
 	struct bin *bin = &tc->bins[class];
 	struct magazine *empty;
 
+	if ((uintptr_t)bin->top % MAGAZINE_SIZE)
+		return true;
+	tcache_tick(tc);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
-	if ((uintptr_t)bin->top % MAGAZINE_SIZE || load_spare_empty(tc, class))
+	if (load_spare_empty(tc, class))
 		return true;
 	if (!tc->spares[class] || !slab_enter(class))
 		return false;
@@ -228,7 +231,6 @@ static bool make_room(struct tcache *tc, unsigned int class)
 	set_spare(tc, class, magazine_capacity(class));
 	bin->top = empty_top(empty, class);
 	slab_leave(class);
-	tcache_tick(tc);
 	return true;
 }
 
@@ -279,10 +281,19 @@ static unsigned int live_class(const char *call, void *p)
 
 /* Blocks, and cells where a block has to do: rule 3. */
 
+static void tick(void)
+{
+	struct tcache *tc = tcache_own();
+
+	if (tc)
+		tcache_tick(tc);
+}
+
 static void *alloc_block(size_t size, size_t align, bool zero)
 {
 	void *p = heap_alloc(size, align, zero);
 
+	tick();
 	if (!p && size < PTRDIFF_MAX / 2 && align < PTRDIFF_MAX / 4 && tcache_trim())
 		p = heap_alloc(size, align, zero);
 	return p;
@@ -357,6 +368,7 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 	class = live_class(call, p);
 	if (!class) {
 		heap_free(call, p);
+		tick();
 		return;
 	}
 	if (tcache_all.perturb)

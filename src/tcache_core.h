@@ -79,7 +79,10 @@ void tcache_set_fast(struct tcache *tc);
 /* Free cell, whose class's lock cannot be had, when the fork is over. */
 void tcache_side_free(void *cell);
 
-/* tc's thread has visited the store: sweep if it is time, and watch its calls or no longer. */
+/*
+ * A bin of tc is empty or full, the store is near: sweep if it is time, and watch tc's calls or no
+ * longer. Bins may be flushed.
+ */
 void tcache_tick(struct tcache *tc);
 
 /* A call while tc->watch is not 0. */

@@ -22,8 +22,8 @@
 #include "tcache_core.h"
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
-#define WATCH_MIN MIB /* growth of what the kernel could get back that is worth a watch */
-#define WATCH_VISITS 64 /* visits of the store, without growth, that end it */
+#define WATCH_MIN MIB /* what the kernel could get back that is worth a watch */
+#define WATCH_VISITS 64 /* visits of the store, without growth, that end a watch */
 #define WATCH_TICKS 8 /* watched calls between two looks at the clock */
 
 struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -369,6 +369,12 @@ static bool has_depots(void)
 	return false;
 }
 
+/* What the kernel could get back, or will sometime. */
+static size_t dirty_bytes(void)
+{
+	return slab_dirty_bytes() + heap_dirty_bytes();
+}
+
 static void set_watch(struct tcache *tc, unsigned int visits)
 {
 	bool was_on = tc->watch;
@@ -381,23 +387,22 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 /* Look at the clock, and sweep if it is time. */
 static void look(struct tcache *tc)
 {
-	uint64_t now = sys_now_ms();
-
-	if (!slab_is_sweep_due(now))
+	heap_sweep();
+	if (!slab_begin_sweep())
 		return;
 	shrink_cache(tc);
 	shrink_depots(false);
-	slab_sweep(now);
+	slab_end_sweep();
 	tc->dirty_seen = 0;
-	if (!slab_dirty_bytes() && !has_depots())
+	if (!dirty_bytes() && !has_depots())
 		set_watch(tc, 0);
 }
 
 void tcache_tick(struct tcache *tc)
 {
-	size_t dirty = slab_dirty_bytes();
+	size_t dirty = dirty_bytes();
 
-	if (dirty > tc->dirty_seen + dirty / 8 + WATCH_MIN) {
+	if (dirty > tc->dirty_seen && dirty > WATCH_MIN) {
 		tc->dirty_seen = dirty;
 		set_watch(tc, WATCH_VISITS);
 	} else if (tc->watch) {
