@@ -24,11 +24,11 @@ struct tcache {
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last sweep */
 	struct tcache *next, *prev; /* C3; guarded by caches.lock */
-	struct tcache_thread *thread; /* whose cache it is */
+	struct tcache_thread *thread; /* whose cache it is; NULL when that is gone */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	struct tcache *side; /* the next in caches.side_caches */
 	unsigned int ticks;
-	unsigned int watch; /* not 0: every call takes the slow path; see tcache_tick */
+	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
 	size_t dirty_seen; /* bytes that could go to the kernel when watch was set */
 };
 

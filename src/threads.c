@@ -55,6 +55,15 @@ static void caches_leave(void)
 	pthread_mutex_unlock(&tcache_all.lock);
 }
 
+/* Lock the list even while a fork is under way, to read it. False: there was no need to. */
+static bool lock_frozen(void)
+{
+	if (__libc_single_threaded)
+		return false;
+	pthread_mutex_lock(&tcache_all.lock);
+	return true;
+}
+
 /* Flushing. */
 
 /* The cells that m, in a bin of class or a spare, has from top on go to the store, and m too. */
@@ -172,6 +181,8 @@ void tcache_set_fast(struct tcache *tc)
 {
 	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
 
+	if (!tc->thread)
+		return;
 	if (tc->watch) {
 		tc->thread->fast = none;
 		return;
@@ -205,12 +216,30 @@ static void unmake_cache(struct tcache *tc)
 	slab_leave(CLASS_CACHE);
 }
 
+/* What the kernel could get back, or will sometime. */
+static size_t dirty_bytes(void)
+{
+	return slab_dirty_bytes() + heap_dirty_bytes();
+}
+
+/* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */
+static void watch_all(void)
+{
+	if (dirty_bytes() < WATCH_MIN)
+		return;
+	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
+		tc->watch = WATCH_VISITS;
+		tcache_set_fast(tc);
+	}
+}
+
 static void take_in(void);
 
 static void push_side_cache(struct tcache *tc)
 {
 	struct tcache *next = atomic_load(&tcache_all.side_caches);
 
+	tc->thread = NULL;
 	do
 		tc->side = next;
 	while (!atomic_compare_exchange_weak(&tcache_all.side_caches, &next, tc));
@@ -222,6 +251,7 @@ static void retire(struct tcache *tc)
 {
 	if (flush(tc) && caches_enter()) {
 		unmake_cache(tc);
+		watch_all();
 		caches_leave();
 		return;
 	}
@@ -313,6 +343,9 @@ static void fork_child(void)
 	slab_fork_child();
 	/* They are in the list as all others are. */
 	atomic_store(&tcache_all.side_caches, NULL);
+	for (tc = tcache_all.first; tc; tc = tc->next)
+		if (tc != tcache_thread.own)
+			tc->thread = NULL;
 	for (tc = tcache_all.first; tc; tc = next) {
 		next = tc->next;
 		if (tc == tcache_thread.own)
@@ -367,12 +400,6 @@ static bool has_depots(void)
 		if (magazine_depots[class].full)
 			return true;
 	return false;
-}
-
-/* What the kernel could get back, or will sometime. */
-static size_t dirty_bytes(void)
-{
-	return slab_dirty_bytes() + heap_dirty_bytes();
 }
 
 static void set_watch(struct tcache *tc, unsigned int visits)
@@ -434,12 +461,14 @@ bool tcache_trim(void)
 
 static void set_modes(unsigned int set, unsigned int clear)
 {
-	caches_enter();
+	bool is_locked = lock_frozen();
+
 	tcache_all.modes = (tcache_all.modes | set) & ~clear;
 	atomic_thread_fence(memory_order_seq_cst);
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next)
 		tcache_set_fast(tc);
-	caches_leave();
+	if (is_locked)
+		pthread_mutex_unlock(&tcache_all.lock);
 }
 
 void tcache_set_mode(enum tcache_mode mode, bool is_on)
@@ -489,10 +518,8 @@ static void add_cache(struct tcache_stats *stats, const struct tcache *tc)
 
 void tcache_get_stats(struct tcache_stats *stats)
 {
-	bool is_locked = !__libc_single_threaded;
+	bool is_locked = lock_frozen();
 
-	if (is_locked)
-		pthread_mutex_lock(&tcache_all.lock);
 	*stats = (struct tcache_stats){.allocs = tcache_all.allocs,
 				       .frees = tcache_all.frees,
 				       .reallocs = tcache_all.reallocs};
