@@ -5,7 +5,7 @@
 #
 #	bench.sh [-q] [NAME]…
 #
-# NAME is a benchmark, a workload, or the part of its name before a dash; all without one:
+# NAME is a benchmark, a workload, or what comes before a dash in its name; all without one:
 #
 #	course        os_free and os_malloc beside glibc's free and malloc, by number of live blocks
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
@@ -19,7 +19,8 @@
 # SCALE is the amount of work in percent.
 #
 # ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets all
-# alike. -q, quick: three rounds of a smaller amount. Writes bench.csv and bench.md to tests/out/. Exit status 1 if libosmem failed to run something; marks that are missed are only
+# alike. -q, quick: three rounds of a twentieth of the work. Writes bench.csv, bench.md and bench.svg
+# to tests/out/. Exit status 1 if libosmem failed to run something; marks that are missed are only
 # reported, for times depend on what else the machine does.
 
 cd "${0%/*}" || exit 1
@@ -28,7 +29,7 @@ bin=$here/../bin/bench
 out=$here/../out
 if [ "${1-}" = -q ]; then
 	shift
-	ROUNDS=${ROUNDS:-3} SCALE=${SCALE:-10}
+	ROUNDS=${ROUNDS:-3} SCALE=${SCALE:-5}
 fi
 rounds=${ROUNDS:-5}
 export SCALE="${SCALE:-100}"
@@ -51,9 +52,8 @@ fi
 is_wanted() {
 	[ -z "$wanted" ] && return 0
 	for want in $wanted; do
-		[ "$want" = "$1" ] && return 0
-		case $2 in
-		"$want" | "$want"-*) return 0 ;;
+		case "$1 $2 " in
+		"$want"[\ -]* | *" $want"[\ -]*) return 0 ;;
 		esac
 	done
 	return 1
@@ -99,8 +99,12 @@ run() {
 }
 
 # figure BENCH WORKLOAD VARIANT VALUE BASE UNIT MARK: a row that is not measured by the runner; BASE is
-# glibc's value or 0.
+# glibc's value or 0. Without a VALUE it has failed.
 figure() {
+	if [ -z "$4" ]; then
+		echo "$1,$2,$3,1,failed" >>"$csv"
+		return
+	fi
 	ratio=$(awk "BEGIN { print ($5 > 0 ? $4 / $5 : 0) }")
 	echo "$1,$2,$3,1,ok,$6,$7,0,0,0,0,$4,0,0,0,0,$4,0,0,0,0,$ratio" >>"$csv"
 }
@@ -111,12 +115,19 @@ course() {
 }
 
 brk() {
-	if ! counts=$("$bin/grow"); then
-		echo "brk,grow,osmem,1,failed" >>"$csv"
-		return
-	fi
+	echo "brk grow" >&2
+	counts=$("$bin/grow") || counts=
 	figure brk "calls to 1 MiB" osmem "${counts% *}" 0 calls ""
 	figure brk "calls from 1 MiB to 1 GiB" osmem "${counts#* }" 0 calls "<200"
+}
+
+# has_valgrind NAME: before NAME is measured with it.
+has_valgrind() {
+	if ! command -v valgrind >/dev/null; then
+		skip "$1" "valgrind not found"
+		return 1
+	fi
+	echo "instructions $1" >&2
 }
 
 # count_instructions LIBRARY PROGRAM [ARGUMENT]…
@@ -138,15 +149,12 @@ instructions_of() {
 	few=$(count_instructions "$1" $(echo "$2" | sed "s/{}/$pairs/"))
 	# shellcheck disable=SC2046
 	many=$(count_instructions "$1" $(echo "$2" | sed "s/{}/$((2 * pairs))/"))
-	awk "BEGIN { printf \"%.1f\", ($many - $few) / $pairs }"
+	[ -n "$few" ] && [ -n "$many" ] && awk "BEGIN { printf \"%.1f\", ($many - $few) / $pairs }"
 }
 
 # instructions NAME MARK COMMAND
 instructions() {
-	if ! command -v valgrind >/dev/null; then
-		skip "$1" "valgrind not found"
-		return
-	fi
+	has_valgrind "$1" || return
 	base=
 	for variant in $variants; do
 		file=${variant#"${variant%%=*}"}
@@ -155,17 +163,15 @@ instructions() {
 		base=${base:-$count}
 		figure instructions "$1" "$variant" "$count" "$base" instructions "$2"
 	done
-	echo "instructions $1" >&2
 }
 
-# Of a pair of os_free and os_malloc with that many live blocks, which is not preloaded.
+# course_instructions NAME LIVE: of a pair of os_free and os_malloc; nothing is preloaded.
 course_instructions() {
-	command -v valgrind >/dev/null || return
+	has_valgrind "$1" || return
 	base=$(instructions_of "" "course.glibc $2 {}")
 	count=$(instructions_of "" "course.osmem $2 {}")
 	figure instructions "$1" glibc "$base" "$base" instructions ""
 	figure instructions "$1" osmem "$count" "$base" instructions ""
-	echo "instructions $1" >&2
 }
 
 # memory NAME UNIT MARK PROGRAM [ARGUMENT]…
@@ -212,12 +218,12 @@ list() {
 		course course-100000 100000 2000000
 		course course-1000000 1000000 2000000
 		brk grow
-		instructions pair-32 <=42 pairs {} 1 32
-		instructions pair-1000 <=42 pairs {} 1 1000
-		instructions batch-32 <=42 batches {} 1 fifo 32
-		instructions batch-1000 <=42 batches {} 1 fifo 1000
-		course-instructions course-pair-100 100
-		course-instructions course-pair-10000 10000
+		instructions pair-32 <=42 count {} 1 32
+		instructions pair-1000 <=42 count {} 1 1000
+		instructions batch-32 <=42 count {} 1 32 1000
+		instructions batch-1000 <=42 count {} 1 1000 1000
+		instructions-course course-pair-100 100
+		instructions-course course-pair-10000 10000
 		memory trivial KiB +300 trivial
 		memory idle % <5 idle $(scaled 1024)
 		memory waves-high % none waves $(scaled 400000) 1 high
@@ -244,7 +250,7 @@ run_one() {
 	course) course "$@" ;;
 	brk) brk ;;
 	instructions) name=$1 mark=$2 && shift 2 && instructions "$name" "$mark" "$*" ;;
-	course-instructions) course_instructions "$@" ;;
+	instructions-course) course_instructions "$@" ;;
 	memory) memory "$@" ;;
 	load) load "$@" ;;
 	real) real "$@" ;;
@@ -269,7 +275,7 @@ write_report() {
 	echo
 	echo "Medians of $rounds interleaved rounds with $SCALE % of the work; ratios to glibc are medians of"
 	echo "the rounds' ratios."
-	awk -f report.awk "$csv"
+	awk -f suite.awk -f report.awk "$csv"
 	status=$?
 	[ -s "$skipped" ] && printf '\n' && sed 's/^/- /' "$skipped"
 	return $status
@@ -281,5 +287,6 @@ find_allocators
 run_all
 write_report >"$out/bench.md"
 status=$?
+awk -f suite.awk -f chart.awk "$csv" >"$out/bench.svg"
 cat "$out/bench.md"
 exit $status

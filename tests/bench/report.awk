@@ -1,101 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The Markdown report of the rows that runner.c prints: the marks, the suite (load and real) as ratios
+# The Markdown report of what suite.awk has read: the marks, the suite (load and real) as ratios
 # to glibc with geometric means, and the other benchmarks row by row. Exit status 1 if osmem failed to
 # run something.
 #
 # The marks of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value is
 # at most glibc's and N; <N and <=N, its value is that.
 
-BEGIN {
-	FS = ","
-}
-
-NR == 1 {
-	for (i = 1; i <= NF; i++)
-		column[$i] = i
-	next
-}
-
-function field(name) {
-	return $column[name]
-}
-
-{
-	bench = field("bench")
-	workload = field("workload")
-	variant = field("variant")
-	if (!(variant in known_variant)) {
-		known_variant[variant] = 1
-		variant_list[++variant_count] = variant
-		peer_count += variant != "glibc" && variant != "osmem"
-	}
-	if (field("status") != "ok") {
-		failures[++failure_count] = bench " " workload " " variant ": " field("status")
-		broken += variant == "osmem"
-		next
-	}
-}
-
-bench == "load" || bench == "real" {
-	if (!(workload in known_workload)) {
-		known_workload[workload] = bench
-		workloads[++workload_count] = workload
-	}
-	for (name in column) {
-		figures[workload, variant, name] = field(name)
-	}
-	next
-}
-
-{
-	row_count++
-	row_bench[row_count] = bench
-	row_workload[row_count] = workload
-	row_variant[row_count] = variant
-	row_value[row_count] = field("value")
-	row_ratio[row_count] = field("value_ratio")
-	row_unit[row_count] = field("unit")
-	row_mark[row_count] = field("mark")
-	if (variant == "glibc")
-		base_value[bench, workload] = field("value")
-}
-
 function number(n) {
 	return sprintf(n < 10 ? "%.2f" : n < 100 ? "%.1f" : "%.0f", n)
-}
-
-function is_peer(variant) {
-	return variant != "glibc" && variant != "osmem"
-}
-
-# 0 where there is none.
-function ratio(workload, variant, metric) {
-	return figures[workload, variant, metric "_ratio"] + 0
-}
-
-function geomean(variant, metric,   i, r, n, sum) {
-	for (i = 1; i <= workload_count; i++) {
-		r = ratio(workloads[i], variant, metric)
-		if (r > 0) {
-			sum += log(r)
-			n++
-		}
-	}
-	return n ? exp(sum / n) : 0
-}
-
-# The name of the peer with the lowest geometric mean.
-function best_peer_of_all(metric,   i, v, g, best, name) {
-	for (i = 1; i <= variant_count; i++) {
-		v = variant_list[i]
-		g = is_peer(v) ? geomean(v, metric) : 0
-		if (g > 0 && (!best || g < best)) {
-			best = g
-			name = v
-		}
-	}
-	return name
 }
 
 # The lowest ratio that a peer has.
@@ -156,12 +69,13 @@ function mark(figure, wanted, measured, is_met) {
 	missed += !is_met
 }
 
-# Those of the suite as a whole.
-function suite_marks(   peer, i, r, count, worst, text) {
+# Those of the suite as a whole, or as far as it has been run.
+function suite_marks(   suite, peer, i, r, count, text) {
+	suite = workload_count " workloads"
 	peer = best_peer_of_all("wall_ms")
 	if (peer) {
 		r = geomean("osmem", "wall_ms") / geomean(peer, "wall_ms")
-		mark("time over the suite beside the best peer (" peer ")", "<= 0.90", number(r), r <= 0.90)
+		mark("time over " suite " beside the best peer (" peer ")", "<= 0.90", number(r), r <= 0.90)
 		for (i = 1; i <= workload_count; i++) {
 			r = over_best_peer(workloads[i], "wall_ms")
 			if (r > 1.15) {
@@ -173,10 +87,10 @@ function suite_marks(   peer, i, r, count, worst, text) {
 		     count + 0 " of " workload_count text, !count)
 		peer = best_peer_of_all("rss_kib")
 		r = geomean("osmem", "rss_kib") / geomean(peer, "rss_kib")
-		mark("peak memory over the suite beside the best peer (" peer ")", "< 1", number(r), r < 1)
+		mark("peak memory over " suite " beside the best peer (" peer ")", "< 1", number(r), r < 1)
 	}
 	r = geomean("osmem", "rss_kib")
-	mark("peak memory over the suite beside glibc", "<= 0.92", number(r), r <= 0.92)
+	mark("peak memory over " suite " beside glibc", "<= 0.92", number(r), r <= 0.92)
 }
 
 # Those of single workloads of the suite.

@@ -19,6 +19,7 @@
  */
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,7 +120,9 @@ static double read_value(int fd)
 
 static void note_status(struct variant *v, int status)
 {
-	if (WIFSIGNALED(status))
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(v->status, sizeof(v->status), "not done in %u s", seconds);
+	else if (WIFSIGNALED(status))
 		snprintf(v->status, sizeof(v->status), "signal %d", WTERMSIG(status));
 	else if (WEXITSTATUS(status) != 0)
 		snprintf(v->status, sizeof(v->status), "exit status %d", WEXITSTATUS(status));

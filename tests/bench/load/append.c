@@ -7,7 +7,7 @@
  *
  * strings: many strings side by side get a few bytes at a time, as in parsers and templates.
  * vectors: arrays that grow by half when they are full, to 4 MiB. log: one buffer that grows by
- * 4 KiB at a time to 16 MiB, as when a file or a socket is read to its end.
+ * 4 KiB at a time to 4 MiB, as when a file or a socket is read to its end.
  */
 
 #include "load.h"
@@ -67,10 +67,10 @@ static void append_vectors(uint64_t *seed)
 static void append_log(uint64_t *seed)
 {
 	(void)seed;
-	for (size_t done = 0; done < bytes; done += 16 * MIB) {
+	for (size_t done = 0; done < bytes; done += 4 * MIB) {
 		unsigned char *log = NULL;
 
-		for (size_t length = 0; length < 16 * MIB; length += 4096)
+		for (size_t length = 0; length < 4 * MIB; length += 4096)
 			log = grow(log, length, length + 4096);
 		free(log);
 	}

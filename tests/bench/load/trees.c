@@ -9,7 +9,8 @@
 
 #include "load.h"
 
-#define LONG_LIVED_DEPTH 16
+#define LONG_LIVED_DEPTH 15
+#define DEEPEST 14
 
 struct node {
 	struct node *left, *right;
@@ -43,7 +44,7 @@ static void work(unsigned int index)
 
 	(void)index;
 	for (size_t done = 0; done < nodes;) {
-		for (int depth = 4; depth <= LONG_LIVED_DEPTH; depth += 2) {
+		for (int depth = 4; depth <= DEEPEST; depth += 2) {
 			tear_down(build(depth));
 			done += (size_t)2 << depth;
 		}
