@@ -19,16 +19,18 @@
 # SCALE is the amount of work in percent.
 #
 # ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets all
-# alike. -q, quick: three rounds of a twentieth of the work. Writes bench.csv, bench.md and bench.svg
-# to tests/out/. Exit status 1 if libosmem failed to run something; marks that are missed are only
-# reported, for times depend on what else the machine does.
+# alike. -q, quick: three rounds of a twentieth of the work, and no peers' instructions. Writes
+# bench.csv, bench.md and bench.svg to tests/out/. Exit status 1 if libosmem failed to run something;
+# marks that are missed are only reported, for times depend on what else the machine does.
 
 cd "${0%/*}" || exit 1
 here=$PWD
 bin=$here/../bin/bench
 out=$here/../out
+is_quick=
 if [ "${1-}" = -q ]; then
 	shift
+	is_quick=1
 	ROUNDS=${ROUNDS:-3} SCALE=${SCALE:-5}
 fi
 rounds=${ROUNDS:-5}
@@ -36,8 +38,8 @@ export SCALE="${SCALE:-100}"
 wanted=$*
 mkdir -p "$out"
 csv=$out/bench.csv
-skipped=$out/bench.skipped
 scratch=$(mktemp -d) || exit 1
+skipped=$scratch/skipped
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 # A copy, so that a build that begins meanwhile is not measured.
@@ -76,7 +78,8 @@ library_file() {
 	done
 }
 
-# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second.
+# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second. In $counted
+# those that are worth the time of valgrind.
 find_allocators() {
 	variants="glibc osmem=$library"
 	for name in jemalloc mimalloc tcmalloc_minimal; do
@@ -87,6 +90,8 @@ find_allocators() {
 			skip "${name%_minimal}" "not installed"
 		fi
 	done
+	counted=$variants
+	[ "$is_quick" ] && counted="glibc osmem=$library"
 }
 
 # scaled AMOUNT
@@ -111,7 +116,7 @@ figure() {
 
 # course NAME LIVE PAIRS
 course() {
-	run -v ns -m x3 course "$1" glibc osmem -- "$bin/course.{}" "$2" "$(scaled "$3")"
+	run -v ns -m x3 course "$1" glibc osmem -- "$bin/course-{}" "$2" "$(scaled "$3")"
 }
 
 brk() {
@@ -156,7 +161,7 @@ instructions_of() {
 instructions() {
 	has_valgrind "$1" || return
 	base=
-	for variant in $variants; do
+	for variant in $counted; do
 		file=${variant#"${variant%%=*}"}
 		variant=${variant%%=*}
 		count=$(instructions_of "${file#=}" "$3")
@@ -168,18 +173,18 @@ instructions() {
 # course_instructions NAME LIVE: of a pair of os_free and os_malloc; nothing is preloaded.
 course_instructions() {
 	has_valgrind "$1" || return
-	base=$(instructions_of "" "course.glibc $2 {}")
-	count=$(instructions_of "" "course.osmem $2 {}")
+	base=$(instructions_of "" "course-glibc $2 {}")
+	count=$(instructions_of "" "course-osmem $2 {}")
 	figure instructions "$1" glibc "$base" "$base" instructions ""
 	figure instructions "$1" osmem "$count" "$base" instructions ""
 }
 
-# memory NAME UNIT MARK PROGRAM [ARGUMENT]…
+# memory NAME ROUNDS UNIT MARK PROGRAM [ARGUMENT]…: what the program prints of itself
 memory() {
-	name=$1 unit=$2 mark=$3 program=$4
-	shift 4
+	name=$1 times=$2 unit=$3 mark=$4 program=$5
+	shift 5
 	# shellcheck disable=SC2086 # the variants are words
-	"$bin/runner" -n 1 -v "$unit" -m "${mark#none}" memory "$name" $variants -- \
+	"$bin/runner" -n "$times" -v "$unit" -m "${mark#none}" memory "$name" $variants -- \
 		"$bin/$program" "$@" >>"$csv"
 }
 
@@ -224,10 +229,10 @@ list() {
 		instructions batch-1000 <=42 count {} 1 1000 1000
 		instructions-course course-pair-100 100
 		instructions-course course-pair-10000 10000
-		memory trivial KiB +300 trivial
-		memory idle % <5 idle $(scaled 1024)
-		memory waves-high % none waves $(scaled 400000) 1 high
-		memory waves-low % none waves $(scaled 400000) 1 low
+		memory trivial 15 KiB +300 trivial
+		memory idle 1 % <5 idle $(scaled 1024)
+		memory waves-high 1 % none waves $(scaled 400000) 1 high
+		memory waves-low 1 % none waves $(scaled 400000) 1 low
 	EOT
 	sed -n 's/^\([a-z]\)/load \1/p' workloads
 	for script in real/*.sh; do

@@ -38,6 +38,7 @@ function legend(y,   i, x) {
 		text(x + 10, y, "", variant_list[i])
 		x += 90
 	}
+	text(x, y, "", "hollow: beyond the scale")
 }
 
 function axis(panel, title, top, bottom,   r) {

@@ -122,7 +122,7 @@ function row_marks(   i, text, value, base, figure) {
 			continue
 		value = row_value[i]
 		base = base_value[row_bench[i], row_workload[i]]
-		figure = row_bench[i] " " row_workload[i] ", " row_unit[i]
+		figure = row_bench[i] ": " row_workload[i] ", " row_unit[i]
 		if (text ~ /^x/)
 			mark(figure " beside glibc", "<= " substr(text, 2), number(row_ratio[i]),
 			     row_ratio[i] <= substr(text, 2) + 0)
@@ -158,6 +158,7 @@ END {
 		printf "\n%d marks met, %d missed\n", met, missed
 	if (workload_count) {
 		suite_table("Time", "wall_ms", "ms", 1)
+		suite_table("CPU time", "cpu_ms", "ms", 1)
 		suite_table("Peak memory", "rss_kib", "MiB", 1024)
 		suite_table("Minor faults", "faults", "thousands", 1000)
 	}
