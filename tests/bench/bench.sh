@@ -264,6 +264,10 @@ run_one() {
 
 run_all() {
 	total=$(wanted_list | wc -l)
+	if [ "$total" -eq 0 ]; then
+		echo "bench.sh: there is no benchmark or workload called $wanted" >&2
+		exit 2
+	fi
 	number=0
 	while read -r line <&3; do
 		number=$((number + 1))
@@ -282,7 +286,7 @@ write_report() {
 	echo "the rounds' ratios."
 	awk -f suite.awk -f report.awk "$csv"
 	status=$?
-	[ -s "$skipped" ] && printf '\n' && sed 's/^/- /' "$skipped"
+	[ -s "$skipped" ] && printf '\n## Skipped\n\n' && sed 's/^skipped: /- /' "$skipped"
 	return $status
 }
 
