@@ -12,7 +12,7 @@ INCLUDEDIR = $(DESTDIR)$(PREFIX)/include
 LIBRARIES = libosmem.so libosmem.a
 HEADERS = osmem.h block_meta.h
 
-.PHONY: all check bench demo lint install uninstall clean help
+.PHONY: all check bench bench-quick demo lint install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -23,8 +23,8 @@ all:
 check: all
 	$(MAKE) --no-print-directory -C tests check
 
-bench: all
-	$(MAKE) --no-print-directory -C tests/bench bench
+bench bench-quick: all
+	$(MAKE) --no-print-directory -C tests/bench $@
 
 demo:
 	@$(MAKE) --no-print-directory -s -C tests/demo demo
@@ -53,6 +53,7 @@ help:
 	@echo 'make                 build src/libosmem.so and src/libosmem.a'
 	@echo 'make check           run the tests; TESTS=... runs some'
 	@echo 'make bench           compare with other allocators; BENCH=name runs one'
+	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'
 	@echo 'make install         to PREFIX ($(PREFIX)), below DESTDIR; uninstall takes it away'

@@ -3,31 +3,43 @@
 #
 # Compare libosmem with glibc's malloc, and with every other allocator that is installed.
 #
-#	bench.sh [NAME]…     benchmarks or workloads; all of them without an argument
+#	bench.sh [-q] [NAME]…
 #
-#	pairs         os_free and os_malloc beside glibc's free and malloc, by number of live blocks
-#	instructions  the same, counted by callgrind: exact where times are noise
+# NAME is a benchmark, a workload, or what comes before a dash in its name; all without one:
+#
+#	course        os_free and os_malloc beside glibc's free and malloc, by number of live blocks
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
-#	load          the programs of load/ under LD_PRELOAD
-#	real          the programs of real/ under LD_PRELOAD
+#	instructions  of a pair of malloc and free, counted by callgrind: exact where times are noise
+#	memory        of a trivial program, after a rush, and beside the live bytes of a long run
+#	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads lists them
+#	real          the suite: the programs of real/ under LD_PRELOAD
 #
 # A workload of real/ is a script: "prepare" makes what it needs in the current folder, a scratch
 # one, once and without preloading (exit status 77 and a reason: skipped), and "run" is measured.
+# SCALE is the amount of work in percent.
 #
-# ROUNDS (5) is how often everything runs, by turns. Writes bench.csv and bench.md to tests/out/.
-# Exit status 1 if libosmem failed to run something; marks that are missed are only reported, for
-# times depend on what else the machine does.
+# ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets all
+# alike. -q, quick: three rounds of a twentieth of the work, and no peers' instructions. Writes
+# bench.csv, bench.md and bench.svg to tests/out/. Exit status 1 if libosmem failed to run something;
+# marks that are missed are only reported, for times depend on what else the machine does.
 
 cd "${0%/*}" || exit 1
 here=$PWD
 bin=$here/../bin/bench
 out=$here/../out
+is_quick=
+if [ "${1-}" = -q ]; then
+	shift
+	is_quick=1
+	ROUNDS=${ROUNDS:-3} SCALE=${SCALE:-5}
+fi
 rounds=${ROUNDS:-5}
+export SCALE="${SCALE:-100}"
 wanted=$*
 mkdir -p "$out"
 csv=$out/bench.csv
-skipped=$out/bench.skipped
 scratch=$(mktemp -d) || exit 1
+skipped=$scratch/skipped
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 # A copy, so that a build that begins meanwhile is not measured.
@@ -38,146 +50,252 @@ if [ -n "$(LD_PRELOAD=$library true 2>&1)" ]; then
 	exit 1
 fi
 
-# is_wanted BENCH [WORKLOAD]
+# is_wanted BENCH WORKLOAD
 is_wanted() {
 	[ -z "$wanted" ] && return 0
 	for want in $wanted; do
-		[ "$want" = "$1" ] && return 0
-		[ "$want" = "${2-}" ] && return 0
+		case "$1 $2 " in
+		"$want"[\ -]* | *" $want"[\ -]*) return 0 ;;
+		esac
 	done
 	return 1
 }
 
 skip() {
-	echo "$1: skipped, $2" | tee -a "$skipped" >&2
+	echo "skipped: $1 ($2)" | tee -a "$skipped" >&2
 }
 
-# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second.
+# The library of that name that the loader knows, or that lies in one of the usual folders.
+library_file() {
+	{
+		PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null |
+			sed -n "s|.*lib$1\.so.* => ||p"
+		for folder in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/local/lib; do
+			find "$folder" -maxdepth 1 -name "lib$1.so*" 2>/dev/null
+		done
+	} | while read -r file; do
+		[ -z "$(LD_PRELOAD=$file true 2>&1)" ] && echo "$file" && break
+	done
+}
+
+# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second. In $counted
+# those that are worth the time of valgrind.
 find_allocators() {
 	variants="glibc osmem=$library"
 	for name in jemalloc mimalloc tcmalloc_minimal; do
-		found=
-		for file in /usr/lib/lib"$name".so* /usr/lib64/lib"$name".so* \
-			/usr/lib/*-linux-gnu/lib"$name".so* /usr/local/lib/lib"$name".so*; do
-			[ -e "$file" ] || continue
-			[ -z "$(LD_PRELOAD=$file true 2>&1)" ] && found=$file && break
-		done
+		found=$(library_file $name)
 		if [ -n "$found" ]; then
 			variants="$variants ${name%_minimal}=$found"
 		else
 			skip "${name%_minimal}" "not installed"
 		fi
 	done
+	counted=$variants
+	[ "$is_quick" ] && counted="glibc osmem=$library"
 }
 
-# figure BENCH WORKLOAD VARIANT VALUE UNIT RATIO MARK: a row that is not measured by the runner.
-figure() {
-	echo "$1,$2,$3,1,ok,0,0,0,$4,$5,0,0,0,$6,$7" >>"$csv"
+# scaled AMOUNT
+scaled() {
+	echo $(($1 * SCALE / 100))
 }
 
 run() {
 	"$bin/runner" -n "$rounds" "$@" >>"$csv"
 }
 
-bench_pairs() {
-	cp "$bin/replace" "$scratch/pairs.glibc"
-	cp "$bin/replace.osmem" "$scratch/pairs.osmem"
-	for live in 100 1000 10000 100000 1000000; do
-		is_wanted pairs "pairs-$live" || continue
-		pairs=5000000
-		[ "$live" -gt 10000 ] && pairs=2000000
-		run -v ns -m x3 pairs "pairs-$live" glibc osmem -- \
-			"$scratch/pairs.{}" "$live" "$pairs"
-	done
-}
-
-# count_instructions PROGRAM ARGUMENT…
-count_instructions() {
-	valgrind --tool=callgrind --callgrind-out-file=/dev/null "$@" 2>&1 >/dev/null |
-		sed -n 's/.*Collected : //p'
-}
-
-# The instructions of one pair: what 100000 more of them cost, loop included.
-instructions_of() {
-	few=$(count_instructions "$1" "$2" 100000)
-	many=$(count_instructions "$1" "$2" 200000)
-	echo $(((many - few) / 100000))
-}
-
-bench_instructions() {
-	if ! command -v valgrind >/dev/null; then
-		skip instructions "valgrind is not installed"
+# figure BENCH WORKLOAD VARIANT VALUE BASE UNIT MARK: a row that is not measured by the runner; BASE is
+# glibc's value or 0. Without a VALUE it has failed.
+figure() {
+	if [ -z "$4" ]; then
+		echo "$1,$2,$3,1,failed" >>"$csv"
 		return
 	fi
-	for live in 100 10000; do
-		is_wanted instructions "instructions-$live" || continue
-		echo "instructions instructions-$live" >&2
-		base=$(instructions_of "$bin/replace" "$live")
-		ours=$(instructions_of "$bin/replace.osmem" "$live")
-		ratio=$(awk "BEGIN { printf \"%.3f\", $ours / $base }")
-		figure instructions "instructions-$live" glibc "$base" instructions 1 ""
-		figure instructions "instructions-$live" osmem "$ours" instructions "$ratio" ""
-	done
+	ratio=$(awk "BEGIN { print ($5 > 0 ? $4 / $5 : 0) }")
+	echo "$1,$2,$3,1,ok,$6,$7,0,0,0,0,$4,0,0,0,0,$4,0,0,0,0,$ratio" >>"$csv"
 }
 
-bench_brk() {
+# course NAME LIVE PAIRS
+course() {
+	run -v ns -m x3 course "$1" glibc osmem -- "$bin/course-{}" "$2" "$(scaled "$3")"
+}
+
+brk() {
 	echo "brk grow" >&2
-	if ! counts=$("$bin/grow"); then
-		echo "brk,grow,osmem,1,failed,0,0,0,0,,0,0,0,0," >>"$csv"
+	counts=$("$bin/grow") || counts=
+	figure brk "calls to 1 MiB" osmem "${counts% *}" 0 calls ""
+	figure brk "calls from 1 MiB to 1 GiB" osmem "${counts#* }" 0 calls "<200"
+}
+
+# has_valgrind NAME: before NAME is measured with it.
+has_valgrind() {
+	if ! command -v valgrind >/dev/null; then
+		skip "$1" "valgrind not found"
+		return 1
+	fi
+	echo "instructions $1" >&2
+}
+
+# count_instructions LIBRARY PROGRAM [ARGUMENT]…
+count_instructions() {
+	(
+		LD_PRELOAD=$1
+		program=$bin/$2
+		shift 2
+		export LD_PRELOAD
+		exec valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$@"
+	) 2>&1 >/dev/null | sed -n 's/.*Collected : //p'
+}
+
+# instructions_of LIBRARY COMMAND: of one pair of malloc and free, calls and loop included: what twice as
+# many pairs cost more. COMMAND has {} in place of their number.
+instructions_of() {
+	pairs=50000
+	# shellcheck disable=SC2046 # the command is words
+	few=$(count_instructions "$1" $(echo "$2" | sed "s/{}/$pairs/"))
+	# shellcheck disable=SC2046
+	many=$(count_instructions "$1" $(echo "$2" | sed "s/{}/$((2 * pairs))/"))
+	[ -n "$few" ] && [ -n "$many" ] && awk "BEGIN { printf \"%.1f\", ($many - $few) / $pairs }"
+}
+
+# instructions NAME MARK COMMAND
+instructions() {
+	has_valgrind "$1" || return
+	base=
+	for variant in $counted; do
+		file=${variant#"${variant%%=*}"}
+		variant=${variant%%=*}
+		count=$(instructions_of "${file#=}" "$3")
+		base=${base:-$count}
+		figure instructions "$1" "$variant" "$count" "$base" instructions "$2"
+	done
+}
+
+# course_instructions NAME LIVE: of a pair of os_free and os_malloc; nothing is preloaded.
+course_instructions() {
+	has_valgrind "$1" || return
+	base=$(instructions_of "" "course-glibc $2 {}")
+	count=$(instructions_of "" "course-osmem $2 {}")
+	figure instructions "$1" glibc "$base" "$base" instructions ""
+	figure instructions "$1" osmem "$count" "$base" instructions ""
+}
+
+# memory NAME ROUNDS UNIT MARK PROGRAM [ARGUMENT]…: what the program prints of itself
+memory() {
+	name=$1 times=$2 unit=$3 mark=$4 program=$5
+	shift 5
+	# shellcheck disable=SC2086 # the variants are words
+	"$bin/runner" -n "$times" -v "$unit" -m "${mark#none}" memory "$name" $variants -- \
+		"$bin/$program" "$@" >>"$csv"
+}
+
+# load NAME PROGRAM AMOUNT ARGUMENT…: a workload of load/
+load() {
+	name=$1 program=$2 amount=$3
+	shift 3
+	if [ ! -x "$bin/$program" ]; then
+		skip "$name" "no compiler for it"
 		return
 	fi
-	figure brk "calls to 1 MiB" osmem "${counts% *}" calls 0 ""
-	figure brk "calls from 1 MiB to 1 GiB" osmem "${counts#* }" calls 0 "<200"
+	# shellcheck disable=SC2086 # the variants are words
+	run load "$name" $variants -- "$bin/$program" "$(scaled "$amount")" "$@"
 }
 
-bench_load() {
-	for source in load/*.c; do
-		name=${source##*/}
-		name=${name%.c}
-		is_wanted load "$name" || continue
-		# shellcheck disable=SC2086 # the variants are words
-		run load "$name" $variants -- "$bin/$name"
-	done
+# real NAME
+real() {
+	script=$here/real/$1.sh
+	mkdir "$scratch/$1" && cd "$scratch/$1" || exit 1
+	if reason=$(sh "$script" prepare); then
+		# shellcheck disable=SC2086
+		run real "$1" $variants -- sh "$script" run
+	else
+		skip "$1" "${reason:-its preparation failed}"
+	fi
+	cd "$here" || exit 1
+	rm -rf "${scratch:?}/$1"
 }
 
-bench_real() {
-	for script in "$here"/real/*.sh; do
-		[ -f "$script" ] || continue
+# BENCHMARK NAME ARGUMENT… of everything there is.
+list() {
+	cat <<-EOT
+		course course-100 100 5000000
+		course course-1000 1000 5000000
+		course course-10000 10000 5000000
+		course course-100000 100000 2000000
+		course course-1000000 1000000 2000000
+		brk grow
+		instructions pair-32 <=42 count {} 1 32
+		instructions pair-1000 <=42 count {} 1 1000
+		instructions batch-32 <=42 count {} 1 32 1000
+		instructions batch-1000 <=42 count {} 1 1000 1000
+		instructions-course course-pair-100 100
+		instructions-course course-pair-10000 10000
+		memory trivial 15 KiB +300 trivial
+		memory idle 1 % <5 idle $(scaled 1024)
+		memory waves-high 1 % none waves $(scaled 400000) 1 high
+		memory waves-low 1 % none waves $(scaled 400000) 1 low
+	EOT
+	sed -n 's/^\([a-z]\)/load \1/p' workloads
+	for script in real/*.sh; do
 		name=${script##*/}
-		name=${name%.sh}
-		is_wanted real "$name" || continue
-		mkdir -p "$scratch/$name" && cd "$scratch/$name" || exit 1
-		if reason=$(sh "$script" prepare); then
-			# shellcheck disable=SC2086
-			run -m x1.3 real "$name" $variants -- sh "$script" run
-		else
-			skip "$name" "${reason:-its preparation failed}"
-		fi
-		cd "$here" || exit 1
-		rm -rf "${scratch:?}/$name"
+		echo "real ${name%.sh}"
 	done
+}
+
+wanted_list() {
+	list | while read -r bench name arguments; do
+		is_wanted "$bench" "$name" && echo "$bench $name $arguments"
+	done
+}
+
+# run_one BENCHMARK NAME [ARGUMENT]…
+run_one() {
+	bench=$1
+	shift
+	case $bench in
+	course) course "$@" ;;
+	brk) brk ;;
+	instructions) name=$1 mark=$2 && shift 2 && instructions "$name" "$mark" "$*" ;;
+	instructions-course) course_instructions "$@" ;;
+	memory) memory "$@" ;;
+	load) load "$@" ;;
+	real) real "$@" ;;
+	esac
+}
+
+run_all() {
+	total=$(wanted_list | wc -l)
+	if [ "$total" -eq 0 ]; then
+		echo "bench.sh: there is no benchmark or workload called $wanted" >&2
+		exit 2
+	fi
+	number=0
+	while read -r line <&3; do
+		number=$((number + 1))
+		printf '[%d/%d] ' "$number" "$total" >&2
+		# shellcheck disable=SC2086 # words
+		run_one $line
+	done 3<<-EOT
+		$(wanted_list)
+	EOT
 }
 
 write_report() {
 	echo "# Benchmarks"
 	echo
-	echo "Medians of $rounds interleaved rounds; ratios to glibc are medians of the rounds' ratios."
-	awk -f report.awk "$csv"
+	echo "Medians of $rounds interleaved rounds with $SCALE % of the work; ratios to glibc are medians of"
+	echo "the rounds' ratios."
+	awk -f suite.awk -f report.awk "$csv"
 	status=$?
-	[ -s "$skipped" ] && printf '\n' && sed 's/^/- /' "$skipped"
+	[ -s "$skipped" ] && printf '\n## Skipped\n\n' && sed 's/^skipped: /- /' "$skipped"
 	return $status
 }
 
 : >"$skipped"
-echo "bench,workload,variant,rounds,status,wall_ms,cpu_ms,rss_kib,value,unit,wall_ratio,cpu_ratio,\
-rss_ratio,value_ratio,mark" >"$csv"
+"$bin/runner" --columns >"$csv"
 find_allocators
-bench_pairs
-is_wanted instructions && bench_instructions
-is_wanted brk && bench_brk
-bench_load
-bench_real
+run_all
 write_report >"$out/bench.md"
 status=$?
+awk -f suite.awk -f chart.awk "$csv" >"$out/bench.svg"
 cat "$out/bench.md"
 exit $status

@@ -1,63 +1,171 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The Markdown report of the rows that runner.c prints. A mark is what osmem must reach: xR, its
-# ratio to the base is at most R (of the measurement, or of CPU time where there is none); <N, its
-# measurement is below N. Exit status 1 if osmem failed to run something.
+# The Markdown report of what suite.awk has read: the marks, the suite (load and real) as ratios
+# to glibc with geometric means, and the other benchmarks row by row. Exit status 1 if osmem failed to
+# run something.
+#
+# The marks of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value is
+# at most glibc's and N; <N and <=N, its value is that.
 
 function number(n) {
 	return sprintf(n < 10 ? "%.2f" : n < 100 ? "%.1f" : "%.0f", n)
 }
 
-function verdict(mark, value, r) {
-	if (mark == "")
-		return ""
-	if (substr(mark, 1, 1) == "<")
-		is_met = value < substr(mark, 2) + 0
-	else
-		is_met = r <= substr(mark, 2) + 0
+# The lowest ratio that a peer has.
+function best_peer(workload, metric,   i, r, best) {
+	for (i = 1; i <= variant_count; i++) {
+		r = is_peer(variant_list[i]) ? ratio(workload, variant_list[i], metric) : 0
+		if (r > 0 && (!best || r < best))
+			best = r
+	}
+	return best
+}
+
+function over_best_peer(workload, metric,   best) {
+	best = best_peer(workload, metric)
+	return best ? ratio(workload, "osmem", metric) / best : 0
+}
+
+function cell(r) {
+	return r > 0 ? sprintf(" %.2f |", r) : " |"
+}
+
+function suite_row(workload, metric, divisor,   i, line) {
+	line = "| " workload " | " number(figures[workload, "glibc", metric] / divisor) " |"
+	for (i = 1; i <= variant_count; i++)
+		if (variant_list[i] != "glibc")
+			line = line cell(ratio(workload, variant_list[i], metric))
+	print line cell(over_best_peer(workload, metric))
+}
+
+function suite_table(title, metric, unit, divisor,   i, line, rule, peer) {
+	line = "| workload | glibc, " unit " |"
+	rule = "| --- | ---: |"
+	for (i = 1; i <= variant_count; i++) {
+		if (variant_list[i] == "glibc")
+			continue
+		line = line " " variant_list[i] " |"
+		rule = rule " ---: |"
+	}
+	printf "\n## %s\n\nAs ratios to glibc.\n\n", title
+	print line " osmem / best peer |\n" rule " ---: |"
+	for (i = 1; i <= workload_count; i++)
+		suite_row(workloads[i], metric, divisor)
+	line = "| **geometric mean** | |"
+	for (i = 1; i <= variant_count; i++)
+		if (variant_list[i] != "glibc")
+			line = line cell(geomean(variant_list[i], metric))
+	peer = best_peer_of_all(metric)
+	print line cell(peer ? geomean("osmem", metric) / geomean(peer, metric) : 0)
+}
+
+function mark(figure, wanted, measured, is_met) {
+	if (!marks_begun) {
+		marks_begun = 1
+		print "\n## Marks\n\n| figure | mark | measured | |\n| --- | --- | --- | --- |"
+	}
+	printf "| %s | %s | %s | %s |\n", figure, wanted, measured, is_met ? "met" : "**missed**"
 	met += is_met
 	missed += !is_met
-	return (is_met ? "met " : "**missed** ") mark
 }
 
-BEGIN {
-	FS = ","
+# Those of the suite as a whole, or as far as it has been run.
+function suite_marks(   suite, peer, i, r, count, text) {
+	suite = workload_count " workloads"
+	peer = best_peer_of_all("wall_ms")
+	if (peer) {
+		r = geomean("osmem", "wall_ms") / geomean(peer, "wall_ms")
+		mark("time over " suite " beside the best peer (" peer ")", "<= 0.90", number(r), r <= 0.90)
+		for (i = 1; i <= workload_count; i++) {
+			r = over_best_peer(workloads[i], "wall_ms")
+			if (r > 1.15) {
+				text = text sprintf(", %s %.2f", workloads[i], r)
+				count++
+			}
+		}
+		mark("workloads slower than their fastest peer", "none by more than 1.15",
+		     count + 0 " of " workload_count text, !count)
+		peer = best_peer_of_all("rss_kib")
+		r = geomean("osmem", "rss_kib") / geomean(peer, "rss_kib")
+		mark("peak memory over " suite " beside the best peer (" peer ")", "< 1", number(r), r < 1)
+	}
+	r = geomean("osmem", "rss_kib")
+	mark("peak memory over " suite " beside glibc", "<= 0.92", number(r), r <= 0.92)
 }
 
-NR == 1 {
-	next
+# Those of single workloads of the suite.
+function workload_marks(   i, r, worst, name, two, many) {
+	r = over_best_peer("pass-1-1", "wall_ms")
+	if (r > 0)
+		mark("producer and consumer: throughput beside the best peer", ">= 1", number(1 / r), r <= 1)
+	two = figures["replace-t2", "osmem", "wall_ms"]
+	many = figures["replace-t16", "osmem", "wall_ms"]
+	if (two > 0 && many > 0)
+		mark("16 threads: throughput beside 2 threads", ">= 0.95", number(two / many),
+		     two / many >= 0.95)
+	for (i = 1; i <= workload_count; i++) {
+		r = known_workload[workloads[i]] == "real" ? ratio(workloads[i], "osmem", "cpu_ms") : 0
+		if (r > worst) {
+			worst = r
+			name = workloads[i]
+		}
+	}
+	if (worst)
+		mark("real programs: CPU time beside glibc, the worst (" name ")", "<= 1.3",
+		     number(worst), worst <= 1.3)
 }
 
-$1 != section {
-	section = $1
-	printf "\n## %s\n\n", section
-	print "| workload | allocator | measured | CPU ms | wall ms | RSS MiB | ratio | CPU | wall | RSS | mark |"
-	print "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+function row_marks(   i, text, value, base, figure) {
+	for (i = 1; i <= row_count; i++) {
+		text = row_mark[i]
+		if (row_variant[i] != "osmem" || text == "")
+			continue
+		value = row_value[i]
+		base = base_value[row_bench[i], row_workload[i]]
+		figure = row_bench[i] ": " row_workload[i] ", " row_unit[i]
+		if (text ~ /^x/)
+			mark(figure " beside glibc", "<= " substr(text, 2), number(row_ratio[i]),
+			     row_ratio[i] <= substr(text, 2) + 0)
+		else if (text ~ /^\+/)
+			mark(figure " more than glibc", "<= " substr(text, 2), value - base,
+			     value - base <= substr(text, 2) + 0)
+		else if (text ~ /^<=/)
+			mark(figure, text, number(value), value <= substr(text, 3) + 0)
+		else
+			mark(figure, text, number(value), value < substr(text, 2) + 0)
+	}
 }
 
-$5 != "ok" {
-	printf "| %s | %s | %s | | | | | | | | |\n", $2, $3, $5
-	if ($3 ~ /^osmem/)
-		broken = 1
-	next
-}
-
-{
-	has_value = $10 != ""
-	printf "| %s | %s | %s |", $2, $3, has_value ? number($9) " " $10 : ""
-	if ($7 > 0)
-		printf " %s | %s | %s |", number($7), number($6), number($8 / 1024)
-	else
-		printf " | | |"
-	printf " %s |", (has_value && $14 > 0 ? number($14) : "")
-	if ($12 > 0)
-		printf " %s | %s | %s |", number($12), number($11), number($13)
-	else
-		printf " | | |"
-	printf " %s |\n", ($3 ~ /^osmem/ ? verdict($15, $9, has_value ? $14 : $12) : "")
+function other_tables(   i, section) {
+	for (i = 1; i <= row_count; i++) {
+		if (row_bench[i] != section) {
+			section = row_bench[i]
+			printf "\n## %s\n\n", section
+			print "| workload | allocator | measured | ratio to glibc |"
+			print "| --- | --- | ---: | ---: |"
+		}
+		printf "| %s | %s | %s %s |%s\n", row_workload[i], row_variant[i], number(row_value[i]),
+			row_unit[i], cell(row_ratio[i])
+	}
 }
 
 END {
-	printf "\n%d marks met, %d missed\n", met, missed
-	exit broken
+	if (workload_count > 1)
+		suite_marks()
+	workload_marks()
+	row_marks()
+	if (met + missed)
+		printf "\n%d marks met, %d missed\n", met, missed
+	if (workload_count) {
+		suite_table("Time", "wall_ms", "ms", 1)
+		suite_table("CPU time", "cpu_ms", "ms", 1)
+		suite_table("Peak memory", "rss_kib", "MiB", 1024)
+		suite_table("Minor faults", "faults", "thousands", 1000)
+	}
+	other_tables()
+	if (failure_count)
+		print "\n## Failures\n"
+	for (i = 1; i <= failure_count; i++)
+		print "- " failures[i]
+	exit broken > 0
 }

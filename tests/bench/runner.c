@@ -11,13 +11,15 @@
  * command stands for the variant's name. With -v the first number that the command prints is a
  * measurement in that unit. A command may take SECONDS (60), and must exit with 0.
  *
- * Standard output gets a line for each variant, in the columns of print_row; figures are medians of
- * the rounds, ratios medians of the rounds' ratios. The resident set is that of the largest process
- * among the command and its children. MARK is copied: the report knows what it means. Standard
+ * Standard output gets a line for each variant, in the columns of print_row; --columns prints their
+ * names instead. Figures are medians of the rounds, the least ones follow; ratios are medians
+ * of the rounds' ratios. The resident set is that of the largest process among the command and its
+ * children, the minor faults are those of all. MARK is copied: the report knows what it means. Standard
  * error gets a line of progress.
  */
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,7 @@ enum metric {
 	WALL, /* ms */
 	CPU, /* ms, user and system */
 	RSS, /* KiB */
+	FAULTS, /* minor ones */
 	VALUE, /* what the command says of itself */
 	METRICS,
 };
@@ -44,6 +47,9 @@ struct variant {
 	char status[32]; /* "ok", or how it failed */
 	double samples[METRICS][MAX_ROUNDS];
 };
+
+static const char *const metric_names[METRICS] = {"wall_ms", "cpu_ms", "rss_kib", "faults",
+						  "value"};
 
 static struct variant variants[MAX_VARIANTS];
 static int variant_count;
@@ -67,7 +73,8 @@ static double to_ms(const struct timeval *t)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: runner [-n ROUNDS] [-t SECONDS] [-v UNIT] [-m MARK] BENCH WORKLOAD "
+	fprintf(stderr, "usage: runner --columns\n       runner [-n ROUNDS] [-t SECONDS] [-v UNIT] "
+			"[-m MARK] BENCH WORKLOAD "
 			"VARIANT[=LIBRARY]... -- COMMAND...\n");
 	exit(2);
 }
@@ -113,7 +120,9 @@ static double read_value(int fd)
 
 static void note_status(struct variant *v, int status)
 {
-	if (WIFSIGNALED(status))
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(v->status, sizeof(v->status), "not done in %u s", seconds);
+	else if (WIFSIGNALED(status))
 		snprintf(v->status, sizeof(v->status), "signal %d", WTERMSIG(status));
 	else if (WEXITSTATUS(status) != 0)
 		snprintf(v->status, sizeof(v->status), "exit status %d", WEXITSTATUS(status));
@@ -142,6 +151,7 @@ static void run(struct variant *v, char **command, int round)
 	v->samples[WALL][round] = now_ms() - start;
 	v->samples[CPU][round] = to_ms(&usage.ru_utime) + to_ms(&usage.ru_stime);
 	v->samples[RSS][round] = (double)usage.ru_maxrss;
+	v->samples[FAULTS][round] = (double)usage.ru_minflt;
 	note_status(v, status);
 }
 
@@ -160,7 +170,7 @@ static void run_all(char **command)
 	fprintf(stderr, "\n");
 }
 
-/* Medians. */
+/* Medians and other figures of a variant. */
 
 static int compare(const void *a, const void *b)
 {
@@ -178,6 +188,21 @@ static double median(const double *samples)
 	return (sorted[(rounds - 1) / 2] + sorted[rounds / 2]) / 2;
 }
 
+static double least(const struct variant *v, enum metric metric)
+{
+	double best = v->samples[metric][0];
+
+	for (int i = 1; i < rounds; i++)
+		if (v->samples[metric][i] < best)
+			best = v->samples[metric][i];
+	return best;
+}
+
+static double middle(const struct variant *v, enum metric metric)
+{
+	return median(v->samples[metric]);
+}
+
 static double ratio(const struct variant *v, enum metric metric)
 {
 	double ratios[MAX_ROUNDS];
@@ -190,17 +215,36 @@ static double ratio(const struct variant *v, enum metric metric)
 	return median(ratios);
 }
 
-static void print_row(const struct variant *v)
+/* Rows. */
+
+static void print_columns(void)
+{
+	printf("bench,workload,variant,rounds,status,unit,mark");
+	for (int m = 0; m < METRICS; m++)
+		printf(",%s", metric_names[m]);
+	for (int m = 0; m < METRICS; m++)
+		printf(",%s_least", metric_names[m]);
+	for (int m = 0; m < METRICS; m++)
+		printf(",%s_ratio", metric_names[m]);
+	printf("\n");
+}
+
+static void print_figures(const struct variant *v,
+			  double (*figure)(const struct variant *, enum metric))
 {
 	bool has_run = strcmp(v->status, "ok") == 0;
 
-	printf("%s,%s,%s,%d,%s", bench, workload, v->name, rounds, v->status);
-	for (int m = WALL; m < METRICS; m++)
-		printf(",%.2f", has_run ? median(v->samples[m]) : 0.0);
-	printf(",%s", unit);
-	for (int m = WALL; m < METRICS; m++)
-		printf(",%.3f", has_run ? ratio(v, (enum metric)m) : 0.0);
-	printf(",%s\n", mark);
+	for (int m = 0; m < METRICS; m++)
+		printf(",%.3f", has_run ? figure(v, (enum metric)m) : 0.0);
+}
+
+static void print_row(const struct variant *v)
+{
+	printf("%s,%s,%s,%d,%s,%s,%s", bench, workload, v->name, rounds, v->status, unit, mark);
+	print_figures(v, middle);
+	print_figures(v, least);
+	print_figures(v, ratio);
+	printf("\n");
 }
 
 /* Arguments. */
@@ -243,6 +287,10 @@ static void add_variant(char *text)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "--columns") == 0) {
+		print_columns();
+		return 0;
+	}
 	read_options(argc, argv);
 	if (argc - optind < 2)
 		usage();

@@ -1,49 +1,41 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Random replacement: of LIVE blocks, sizes uniform in 16..512, a random one is freed and another
- * allocated, over and over.
+ * Random replacement: of LIVE blocks a random one is freed and another allocated, over and over, as
+ * in an object store or an interpreter at work. Sizes are load_size's; each thread has its own
+ * blocks.
  *
- *	replace [LIVE [PAIRS]]
- *
- * Prints nanoseconds of CPU time for a pair of free and malloc, after as many pairs again as there are live
- * blocks to reach the steady state.
+ *	replace [PAIRS [THREADS [LIVE]]]
  */
 
 #include "load.h"
 
-#define SMALLEST 16
-#define LARGEST 512
+static size_t pairs, live;
 
-static uint64_t seed = 42;
-
-static size_t random_size(void)
+static void work(unsigned int index)
 {
-	return SMALLEST + load_below(&seed, LARGEST - SMALLEST + 1);
-}
+	uint64_t seed = load_seed(index);
+	void **blocks = load_block(live * sizeof(*blocks));
 
-static void replace(void **blocks, size_t live, size_t pairs)
-{
+	for (size_t i = 0; i < live; i++)
+		blocks[i] = load_block(load_size(&seed));
 	for (size_t i = 0; i < pairs; i++) {
 		void **block = &blocks[load_below(&seed, live)];
 
-		LOAD_FREE(*block);
-		*block = load_block(random_size());
+		free(*block);
+		*block = load_block(load_size(&seed));
 	}
+	for (size_t i = 0; i < live; i++)
+		free(blocks[i]);
+	free(blocks);
 }
 
 int main(int argc, char **argv)
 {
-	size_t live = argc > 1 ? strtoul(argv[1], NULL, 10) : 10000;
-	size_t pairs = argc > 2 ? strtoul(argv[2], NULL, 10) : 5000000;
-	void **blocks = load_block(live * sizeof(*blocks));
-	double start;
+	size_t threads = load_argument(argc, argv, 2, 1);
 
-	for (size_t i = 0; i < live; i++)
-		blocks[i] = load_block(random_size());
-	replace(blocks, live, live);
-	start = load_cpu_ns();
-	replace(blocks, live, pairs);
-	printf("%.2f\n", (load_cpu_ns() - start) / (double)pairs);
+	pairs = load_argument(argc, argv, 1, 10000000) / threads;
+	live = load_argument(argc, argv, 3, 10000) / threads;
+	load_threads(threads, work);
 	return 0;
 }

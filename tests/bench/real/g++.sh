@@ -5,7 +5,7 @@
 
 case $1 in
 prepare)
-	command -v g++ >/dev/null || { echo "g++ is not installed" && exit 77; }
+	command -v g++ >/dev/null || { echo "g++ not found" && exit 77; }
 	cat >big.cc <<-'EOT'
 		#include <algorithm>
 		#include <map>

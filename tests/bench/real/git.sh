@@ -5,12 +5,12 @@
 
 case $1 in
 prepare)
-	command -v git >/dev/null || { echo "git is not installed" && exit 77; }
+	command -v git >/dev/null || { echo "git not found" && exit 77; }
 	export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
 	git init -q . || exit 1
 	git config gc.auto 0
-	awk 'BEGIN {
-		for (n = 1; n <= 300; n++) {
+	awk -v commits=$((300 * ${SCALE:-100} / 100)) 'BEGIN {
+		for (n = 1; n <= commits; n++) {
 			printf "commit refs/heads/bench\ncommitter B <b@example.org> %d +0000\n", 1e9 + n
 			printf "data 7\nchange\n\n"
 			for (f = 0; f < 4; f++) {

@@ -7,11 +7,12 @@ case $1 in
 prepare)
 	# What a version manager puts in front of the real one is left out.
 	python3 -c 'import sys; print(sys.executable)' >python 2>/dev/null ||
-		{ echo "python3 is not installed" && exit 77; }
+		{ echo "python3 not found" && exit 77; }
 	cat >work.py <<-'EOT'
-		import json, re
+		import json, re, sys
+		count = int(sys.argv[1])
 		rows = [{"id": n, "name": "row %d" % n, "tags": [str(n + k) for k in range(5)]}
-		        for n in range(20000)]
+		        for n in range(count)]
 		text = json.dumps(rows)
 		seen = {}
 		for row in json.loads(text):
@@ -21,6 +22,6 @@ prepare)
 	EOT
 	;;
 run)
-	exec "$(cat python)" work.py
+	exec "$(cat python)" work.py $((20000 * ${SCALE:-100} / 100))
 	;;
 esac

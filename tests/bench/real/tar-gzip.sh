@@ -5,8 +5,8 @@
 
 case $1 in
 prepare)
-	mkdir files && awk 'BEGIN {
-		for (n = 0; n < 2000; n++) {
+	mkdir files && awk -v count=$((5000 * ${SCALE:-100} / 100)) 'BEGIN {
+		for (n = 0; n < count; n++) {
 			file = "files/file" n
 			for (k = 0; k < 50; k++)
 				print n * k, "line", k >file

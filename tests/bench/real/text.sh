@@ -5,7 +5,8 @@
 
 case $1 in
 prepare)
-	awk 'BEGIN { for (n = 0; n < 150000; n++) print n * 7919 % 100003, "word" n % 977, n }' >words
+	awk -v count=$((400000 * ${SCALE:-100} / 100)) '
+		BEGIN { for (n = 0; n < count; n++) print n * 7919 % 100003, "word" n % 977, n }' >words
 	;;
 run)
 	sort words >sorted &&
