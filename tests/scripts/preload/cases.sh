@@ -502,8 +502,8 @@ case_ghostscript() {
 	EOT
 	gs -q -dBATCH -dNOPAUSE -dSAFER -sDEVICE=ppmraw -r150 -sOutputFile=page.ppm page.ps && cksum <page.ppm
 	gs -q -dBATCH -dNOPAUSE -dSAFER -sDEVICE=pdfwrite -dCompressPages=false -sOutputFile=page.pdf page.ps &&
-		gs -q -dBATCH -dNOPAUSE -dSAFER -sDEVICE=pngmono -sOutputFile=page.png page.pdf &&
-		cksum <page.png
+		gs -q -dBATCH -dNOPAUSE -dSAFER -sDEVICE=pgmraw -sOutputFile=page.pgm page.pdf &&
+		cksum <page.pgm
 	echo 'garbage' | gs -q -dBATCH -dNOPAUSE -dSAFER -sDEVICE=nullpage - >/dev/null
 	echo $?
 }
