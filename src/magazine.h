@@ -20,9 +20,7 @@
 
 #include "slab.h"
 
-#define MAGAZINE_CELLS_MAX 60
-#define MAGAZINE_BYTES (16 * KIB) /* of cells, at most, unless that is less than two */
-#define DEPOT_BYTES (256 * KIB) /* of cells in a class's depot */
+#define DEPOT_BYTES MIB /* of cells in a class's depot */
 
 struct magazine {
 	void *cells[MAGAZINE_CELLS_MAX + 1];
@@ -45,9 +43,7 @@ extern struct depot magazine_depots[CLASS_COUNT];
 /* Cells that a magazine of class holds. */
 static inline unsigned int magazine_capacity(unsigned int class)
 {
-	size_t n = MAGAZINE_BYTES / slab_classes[class].size;
-
-	return n < 2 ? 2 : n > MAGAZINE_CELLS_MAX ? MAGAZINE_CELLS_MAX : (unsigned int)n;
+	return slab_classes[class].magazine;
 }
 
 /* The magazine that top points into. */

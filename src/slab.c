@@ -33,6 +33,13 @@ static size_t size_of(unsigned int class)
 	return class == CLASS_CACHE ? CACHE_SIZE : class_size(class);
 }
 
+static size_t magazine_cells(size_t size)
+{
+	size_t n = MAGAZINE_BYTES / size;
+
+	return n < 2 ? 2 : n > MAGAZINE_CELLS_MAX ? MAGAZINE_CELLS_MAX : n;
+}
+
 /* Before anything else in the process is likely to run; and again by who comes even earlier. */
 __attribute__((constructor(101))) void slab_init(void)
 {
@@ -45,6 +52,7 @@ __attribute__((constructor(101))) void slab_init(void)
 			.reciprocal = ((uint64_t)1 << RECIPROCAL_SHIFT) / size + 1,
 			.capacity = (uint16_t)(slots * SLAB_SIZE / size),
 			.slots = (uint16_t)slots,
+			.magazine = (uint16_t)magazine_cells(size),
 		};
 	}
 }

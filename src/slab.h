@@ -25,6 +25,8 @@ enum {
 };
 
 #define MAGAZINE_SIZE ((size_t)512)
+#define MAGAZINE_CELLS_MAX 60
+#define MAGAZINE_BYTES (16 * KIB) /* of cells, at most, unless that is less than two */
 #define CACHE_SIZE ((size_t)4096)
 
 #define SLAB_SHIFT 16
@@ -37,6 +39,9 @@ enum {
 #define WINDOW_SLABS ((size_t)1 << (WINDOW_SHIFT - SLAB_SHIFT))
 #define WINDOW_SEGMENTS ((size_t)1 << (WINDOW_SHIFT - SEGMENT_SHIFT))
 
+/* Declared so, these are reached without the detour of the global offset table. */
+#define SLAB_HIDDEN __attribute__((visibility("hidden")))
+
 /* What the arithmetic of a class needs. */
 struct class_info {
 	uint32_t size; /* of a cell */
@@ -44,9 +49,10 @@ struct class_info {
 	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size is n * reciprocal >> 40 */
 	uint16_t capacity; /* cells in a slab */
 	uint16_t slots; /* of 64 KiB, in a slab */
+	uint16_t magazine; /* cells in a magazine: see magazine.h */
 };
 
-extern struct class_info slab_classes[CLASS_END];
+extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;
 
 /*
  * All segments lie in one window of the address space, and this is its start. Which bin of a thread
@@ -55,8 +61,8 @@ extern struct class_info slab_classes[CLASS_END];
  * one that the short way must not be taken for. Pages of the table exist where there are segments.
  */
 #define SLAB_BIN_SIZE 16
-extern uintptr_t slab_window;
-extern uint16_t slab_bins[WINDOW_SLABS];
+extern uintptr_t slab_window SLAB_HIDDEN;
+extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
 
 /* What a freed cell has in its first word; see tcache.h. */
 #define CELL_FREED ((uint64_t)(int64_t)-0x5ca1ab1f)

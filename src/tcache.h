@@ -42,7 +42,7 @@ struct tcache_thread {
 	struct tcache *own;
 };
 
-extern _Thread_local struct tcache_thread tcache_thread;
+extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
 
 /* See the head of this file, and interpose.c for what they promise. */
 void *tcache_alloc_slow(size_t size);
