@@ -2,6 +2,61 @@
 
 #include "index.h"
 
+/* Few blocks. */
+
+static void become_many(struct index *ix)
+{
+	ix->is_few = false;
+	while (ix->count) {
+		uint64_t key = ix->key[--ix->count];
+
+		ix->key[ix->count] = 0;
+		index_insert(ix, index_key_block(ix, key));
+	}
+}
+
+void index_insert_few(struct index *ix, struct block_meta *b)
+{
+	if (ix->count == INDEX_FEW || (((uintptr_t)b - ix->base) | b->size) >= INDEX_KEY_SPAN) {
+		become_many(ix);
+		index_insert(ix, b);
+		return;
+	}
+	ix->key[ix->count] = index_key(ix, b, b->size);
+	*index_pad(b) = ix->count++;
+}
+
+bool index_remove_few(struct index *ix, struct block_meta *b)
+{
+	uint32_t at = *index_pad(b);
+	uint64_t last;
+
+	if (at >= ix->count || ix->key[at] != index_key(ix, b, b->size))
+		return false;
+	last = ix->key[--ix->count];
+	ix->key[at] = last;
+	*index_pad(index_key_block(ix, last)) = at;
+	ix->key[ix->count] = 0;
+	return true;
+}
+
+struct block_meta *index_take_few(struct index *ix, size_t size)
+{
+	uint64_t want = (uint64_t)size << INDEX_KEY_SHIFT, key;
+	struct block_meta *b;
+
+	if (size >= INDEX_KEY_SPAN)
+		return NULL;
+	key = index_least_over(ix, want) + want;
+	if (key < want)
+		return NULL;
+	b = index_key_block(ix, key);
+	index_remove_few(ix, b);
+	return b;
+}
+
+/* Bins. */
+
 void index_insert_other(struct index *ix, struct block_meta *b)
 {
 	unsigned int bin = index_bin_of(ix, b);
@@ -186,10 +241,34 @@ static const char *check_pending(const struct index *ix, size_t *count)
 	return NULL;
 }
 
+static const char *check_few(const struct index *ix, size_t *count)
+{
+	size_t n = sizeof(ix->key) / sizeof(ix->key[0]);
+
+	if (ix->count > (ix->is_few ? INDEX_FEW : 0))
+		return "I5: there are too many keys";
+	for (size_t i = 0; i < n; i++) {
+		struct block_meta *b = index_key_block(ix, ix->key[i]);
+
+		if (i >= ix->count && ix->key[i])
+			return "I5: there are keys behind the last";
+		if (i < ix->count && (*index_pad(b) != i || b->status != STATUS_FREE ||
+				      ix->key[i] != index_key(ix, b, b->size)))
+			return "I5: a key is not its block's";
+	}
+	for (size_t i = 0; i < INDEX_WORDS && ix->is_few; i++)
+		if (ix->occupied[i])
+			return "I5: blocks are in bins although they are few";
+	*count += ix->count;
+	return NULL;
+}
+
 const char *index_check(const struct index *ix, size_t *count)
 {
 	const char *fault = check_pending(ix, count);
 
+	if (!fault)
+		fault = check_few(ix, count);
 	for (unsigned int bin = 0; bin < INDEX_BINS && !fault; bin++) {
 		bool bit = ix->occupied[bin / 64] >> (bin % 64) & 1;
 

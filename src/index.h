@@ -30,16 +30,26 @@
  *	narrow     0 | back 31           sibling 32 | child 32     -            -
  *	exact      0                     child                     sibling      back
  *	above      0                     left                      right        -
+ *	few        place                 -                         -            -
  *
  * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's start,
  * plus 1. Zero is no link.
  *
+ * While the indexed blocks are few, bins cost most by their branches, which no processor foresees. An
+ * index that is few has its blocks not in bins but in an array of keys: the size in the upper half, the
+ * address from base on in the lower. The best fit is the least key from the wanted size on, and all are
+ * looked at, with no branch on what they are. The pad of a block has its place in the array. The 65th
+ * block, or one beyond a key's span, makes the index many; its owner may make it few again.
+ *
  * Invariants:
- *	I1 a free block is either pending or in the bin of its size, never in both, and once
+ *	I1 a free block is either pending or in the bin of its size, or among the keys, never in two of
+ *	   them, and once
  *	I2 a bit of the bitmap is set if and only if its bin is not empty
  *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the previous
  *	   sibling, or for a first child to the parent, and is zero at the root
  *	I4 treaps keep T1 and T2
+ *	I5 keys are those of their blocks, whose pads lead back, and 0 from count on; an index that is
+ *	   few has nothing in bins, any other one has no keys
  * All of it is guarded by the lock of the heap that owns the index.
  *
  * The functions are here, not in index.c, because inlined into the heap's paths they cost half.
@@ -66,6 +76,11 @@
 #define INDEX_WORDS ((INDEX_BINS + 63) / 64)
 
 #define INDEX_PAD_OFFSET (offsetof(struct block_meta, status) + sizeof(int))
+#define INDEX_FEW 64
+#define INDEX_FEW_AGAIN 16 /* far enough below, so that an index does not go to and fro */
+#define INDEX_STRIDE 8 /* so many keys are looked at in a go */
+#define INDEX_KEY_SHIFT 32
+#define INDEX_KEY_SPAN (UINT64_C(1) << INDEX_KEY_SHIFT) /* of addresses, and of sizes */
 #define INDEX_PENDING 0x80000000u
 #define INDEX_LOW_BITS 19
 #define INDEX_LOW_MASK ((UINT64_C(1) << INDEX_LOW_BITS) - 1)
@@ -78,7 +93,10 @@ _Static_assert(((UINT64_C(1) << INDEX_ZONE_SHIFT) >> 3) < (UINT64_C(1) << 31), "
 
 struct index {
 	struct block_meta *pending; /* NULL or the newest */
-	uintptr_t base; /* zone 0 starts here; set before the first narrow block comes */
+	uintptr_t base; /* zone 0 starts here; set before the first narrow block or key comes */
+	bool is_few;
+	uint32_t count; /* of keys */
+	uint64_t key[INDEX_FEW + INDEX_STRIDE]; /* I5; there is always a 0 behind the last */
 	uint64_t occupied[INDEX_WORDS]; /* I2 */
 	union {
 		struct block_meta *block; /* pairing heaps: the root, lowest address of the bin */
@@ -334,6 +352,74 @@ static inline struct block_meta *index_block(struct treap_node *n)
 	return n ? (struct block_meta *)(void *)n - 1 : NULL;
 }
 
+#define INDEX_HOT static inline __attribute__((always_inline))
+
+/*
+ * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it branches;
+ * and these are toss-ups, of which a wrong guess costs as much as 150 instructions.
+ */
+INDEX_HOT uint64_t index_mask(bool is)
+{
+	uint64_t mask = -(uint64_t)is;
+
+	__asm__("" : "+r"(mask));
+	return mask;
+}
+
+INDEX_HOT struct block_meta *index_choose(uint64_t mask, struct block_meta *a, struct block_meta *b)
+{
+	return (struct block_meta *)((uintptr_t)b ^ (((uintptr_t)a ^ (uintptr_t)b) & mask));
+}
+
+/* Few blocks. */
+
+INDEX_HOT uint64_t index_key(const struct index *ix, const struct block_meta *b, size_t size)
+{
+	return (uint64_t)size << INDEX_KEY_SHIFT | ((uintptr_t)b - ix->base);
+}
+
+INDEX_HOT struct block_meta *index_key_block(const struct index *ix, uint64_t key)
+{
+	return (struct block_meta *)(ix->base + (uintptr_t)(uint32_t)key);
+}
+
+INDEX_HOT size_t index_key_size(uint64_t key)
+{
+	return (size_t)(key >> INDEX_KEY_SHIFT);
+}
+
+INDEX_HOT uint64_t index_lesser(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * The least key from want on, less want; keys below want come out, modulo 2^64, as the greatest. Two
+ * minima at a time, because each has to wait for the one before.
+ */
+INDEX_HOT uint64_t index_least_over(const struct index *ix, uint64_t want)
+{
+	const uint64_t *key = ix->key, *end = key + ix->count;
+	uint64_t a = UINT64_MAX, b = a;
+
+	for (; key < end; key += INDEX_STRIDE) {
+		a = index_lesser(a, key[0] - want);
+		b = index_lesser(b, key[1] - want);
+		a = index_lesser(a, key[2] - want);
+		b = index_lesser(b, key[3] - want);
+		a = index_lesser(a, key[4] - want);
+		b = index_lesser(b, key[5] - want);
+		a = index_lesser(a, key[6] - want);
+		b = index_lesser(b, key[7] - want);
+	}
+	return index_lesser(a, b);
+}
+
+/* index.c: an index that is few. An insertion may make it many. */
+void index_insert_few(struct index *ix, struct block_meta *b);
+bool index_remove_few(struct index *ix, struct block_meta *b);
+struct block_meta *index_take_few(struct index *ix, size_t size);
+
 /*
  * index.c: what the functions below leave to it, the bins that are not exact, and of the exact ones
  * the blocks with children.
@@ -343,8 +429,6 @@ bool index_remove_other(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_other(struct index *ix, unsigned int bin);
 struct block_meta *index_take_large(struct index *ix, size_t size);
 struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first);
-
-#define INDEX_HOT static inline __attribute__((always_inline))
 
 static inline bool index_is_exact(size_t size)
 {
@@ -356,6 +440,10 @@ INDEX_HOT void index_insert(struct index *ix, struct block_meta *b)
 {
 	unsigned int bin;
 
+	if (ix->is_few) {
+		index_insert_few(ix, b);
+		return;
+	}
 	if (!index_is_exact(b->size)) {
 		index_insert_other(ix, b);
 		return;
@@ -371,6 +459,8 @@ static inline bool index_remove_indexed(struct index *ix, struct block_meta *b)
 	unsigned int bin;
 	bool ok;
 
+	if (ix->is_few)
+		return index_remove_few(ix, b);
 	if (!index_is_exact(b->size))
 		return index_remove_other(ix, b);
 	bin = index_exact_bin(b->size);
@@ -402,6 +492,8 @@ INDEX_HOT struct block_meta *index_take(struct index *ix, size_t size)
 {
 	unsigned int bin;
 
+	if (ix->is_few)
+		return index_take_few(ix, size);
 	if (size > INDEX_EXACT_MAX)
 		return index_take_large(ix, size);
 	bin = index_next_occupied(ix, index_first_bin(size));
@@ -493,7 +585,7 @@ static inline bool index_remove(struct index *ix, struct block_meta *b)
 }
 
 /*
- * Call visit for every indexed block of at least size bytes (above INDEX_EXACT_MAX), the bins of
+ * For an index that is not few: call visit for every indexed block of at least size bytes (above INDEX_EXACT_MAX), the bins of
  * the largest first, until it returns false. visit must not change the index.
  */
 void index_visit_large(const struct index *ix, size_t size,

@@ -37,7 +37,8 @@ struct heap heaps[HEAP_COUNT] = {
 			 .min_size = COURSE_GRAIN,
 			 .regions = heaps[HEAP_COURSE].first_regions,
 			 .region_room = FIRST_REGIONS,
-			 .threshold = MMAP_THRESHOLD},
+			 .threshold = MMAP_THRESHOLD,
+			 .index = {.is_few = true}},
 	[HEAP_LIBC] = {.lock = PTHREAD_MUTEX_INITIALIZER,
 		       .grain = HEAP_ALIGN,
 		       .min_size = LIBC_MIN_SIZE,
@@ -266,21 +267,29 @@ static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h
 		heap_corrupted(h, b->next);
 }
 
+/* No branch on whether b is free: that is a toss-up. The seals that has_seal knows are the libc heap's. */
+HEAP_HOT bool is_free_or_sealed(struct block_meta *b, bool is_tracked)
+{
+	if (is_tracked)
+		return (b->status == STATUS_FREE) | has_seal(b);
+	return !(seal_difference(b) & index_mask(b->status != STATUS_FREE));
+}
+
 /*
  * The search is about to read the headers on both sides of b: look whether anything ran over an
- * edge. What is plainly in order between two blocks of one region is waved through.
+ * edge. True: it is plainly in order between two blocks of one region.
  */
-HEAP_HOT void check_neighbours(struct heap *h, struct block_meta *b)
+HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tracked)
 {
 	const struct block_meta *prev = b->prev;
 	struct block_meta *next = b->next;
 
-	/* No branch on whether next is free: that is a toss-up, and asked for again at once. */
 	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
-	    ((next->status == STATUS_FREE) | has_seal(next)) &&
-	    heap_is_in(&h->regions[h->recent], prev) && prev < b && prev->next == b)
-		return;
+	    is_free_or_sealed(next, is_tracked) && heap_is_in(&h->regions[h->recent], prev) &&
+	    prev < b && prev->next == b)
+		return true;
 	check_neighbours_slow(h, b);
+	return false;
 }
 
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
@@ -290,7 +299,7 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked)
 	struct age age;
 
 	while ((b = h->index.pending)) {
-		check_neighbours(h, b);
+		check_neighbours(h, b, is_tracked);
 		index_next_pending(&h->index);
 		if (is_tracked)
 			age = new_age(h, b);
@@ -314,6 +323,147 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked)
 void heap_settle(struct heap *h)
 {
 	settle(h, !h->uses_brk);
+}
+
+/*
+ * Few free blocks: rules 10 to 12 once more, without a branch on anything that is a toss-up, which is
+ * what neighbours are free, what block is best, and whether it is split. Masks choose instead.
+ */
+
+/* Keys, or 0: what the neighbours of a block had, if they were free, and what it has got. */
+struct merger {
+	uint64_t next, prev, merged;
+};
+
+/*
+ * Coalesce and index b, the only pending block, plainly in order between two others of its region. It
+ * gets the place of a neighbour in the array, or a new one. False: something is out of the ordinary,
+ * and nothing is done.
+ */
+HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
+{
+	struct index *ix = &h->index;
+	struct block_meta *next = b->next, *prev = b->prev, *after;
+	uint64_t has_next = index_mask(next->status == STATUS_FREE);
+	uint64_t has_prev =
+		index_mask((prev->status == STATUS_FREE) & (block_end(prev) == (char *)b));
+	uint64_t only_prev = has_prev & ~has_next, at, old;
+
+	after = index_choose(has_next, next->next, next);
+	if (!after || (char *)after != block_end(index_choose(has_next, next, b)) ||
+	    ix->count == INDEX_FEW)
+		return false;
+	m->next = index_key(ix, next, next->size) & has_next;
+	m->prev = index_key(ix, prev, prev->size) & has_prev;
+	if (has_next & has_prev && !index_remove_few(ix, prev)) /* one time in twenty */
+		heap_corrupted(h, prev);
+	at = (*index_pad(next) & has_next) | (*index_pad(prev) & only_prev) |
+	     (ix->count & ~(has_next | has_prev));
+	old = m->next | (m->prev & only_prev);
+	if (at > ix->count || ix->key[at] != old)
+		heap_corrupted(h, has_next ? next : prev);
+	ix->count += !old;
+	b = index_choose(has_prev, prev, b);
+	b->size = (size_t)((char *)after - (char *)(b + 1));
+	b->next = after;
+	after->prev = b;
+	m->merged = index_key(ix, b, b->size);
+	ix->key[at] = m->merged;
+	*index_pad(b) = (uint32_t)at;
+	h->stats.blocks += has_next + has_prev; /* minus 1, each */
+	h->stats.coalesces -= has_next + has_prev;
+	return true;
+}
+
+/* Split b, or not, in the list. The rest, or b. */
+HEAP_HOT struct block_meta *split_few(struct heap *h, struct block_meta *b, size_t size,
+				      uint64_t is_split)
+{
+	struct block_meta *next = b->next, *rest, **back = next ? &next->prev : &h->last;
+	size_t whole = b->size, left = whole - size;
+
+	/* If the rest is b, what is written to it is what it has, or is written again below. */
+	rest = index_choose(is_split, (struct block_meta *)(void *)((char *)(b + 1) + size), b);
+	rest->prev = index_choose(is_split, b, b->prev);
+	rest->next = next;
+	rest->size = left - META;
+	rest->status = STATUS_FREE;
+	*back = rest;
+	if (h->top == b)
+		h->top = rest;
+	b->next = index_choose(is_split, rest, next);
+	b->size = whole - (left & is_split);
+	h->stats.blocks -= is_split;
+	h->stats.splits -= is_split;
+	return rest;
+}
+
+/* Take the block of key out of the index and split it; its place is for the rest or for the last. */
+HEAP_HOT struct block_meta *take_few(struct heap *h, uint64_t key, size_t size)
+{
+	struct index *ix = &h->index;
+	struct block_meta *b = index_key_block(ix, key);
+	uint64_t is_split = index_mask(index_key_size(key) - size >= META + COURSE_GRAIN);
+	uint64_t rest = key - (uint64_t)(META + size) * (INDEX_KEY_SPAN - 1), moved;
+	uint32_t at = *index_pad(b);
+
+	require_free(h, b);
+	if (at >= ix->count || ix->key[at] != key)
+		heap_corrupted(h, b);
+	split_few(h, b, size, is_split);
+	ix->count += (uint32_t)~is_split; /* minus 1, or 0 */
+	moved = (rest & is_split) | ix->key[ix->count];
+	ix->key[at] = moved; /* if b itself is the last, this is undone at once */
+	ix->key[ix->count] = 0;
+	*index_pad(index_key_block(ix, moved)) = at;
+	return b;
+}
+
+/* Rules 10 to 12. NULL if nothing fits, or if the blocks are no longer few. */
+HEAP_HOT struct block_meta *place_few(struct heap *h, size_t size)
+{
+	struct index *ix = &h->index;
+	struct block_meta *b = ix->pending;
+	uint64_t want = (uint64_t)size << INDEX_KEY_SHIFT, over = index_least_over(ix, want);
+	struct merger m;
+
+	if (b && !index_pending_next(b) && check_neighbours(h, b, false) && merge_few(h, b, &m)) {
+		ix->pending = NULL;
+		/* The search went first, so that it need not wait for the merger. */
+		if (over + want == m.next || over + want == m.prev)
+			over = index_least_over(ix, want);
+		over = index_lesser(over, m.merged - want);
+	} else if (b) {
+		settle(h, false);
+		if (!ix->is_few)
+			return NULL;
+		over = index_least_over(ix, want);
+	}
+	return over + want < want ? NULL : take_few(h, over + want, size);
+}
+
+/* The free blocks are few again, perhaps. */
+static __attribute__((noinline, cold)) bool become_few(struct heap *h)
+{
+	struct index *ix = &h->index;
+	struct block_meta *b[INDEX_FEW_AGAIN];
+	size_t n = 0;
+
+	if ((uintptr_t)block_end(h->last) - ix->base >= INDEX_KEY_SPAN)
+		return false;
+	heap_settle(h);
+	while (n < INDEX_FEW_AGAIN && (b[n] = index_take(ix, COURSE_GRAIN)))
+		require_free(h, b[n++]);
+	ix->is_few = true;
+	while (n)
+		index_insert(ix, b[--n]);
+	return true;
+}
+
+HEAP_HOT bool is_few(struct heap *h)
+{
+	return h->index.is_few ||
+	       (h->stats.blocks - h->stats.live_blocks <= INDEX_FEW_AGAIN && become_few(h));
 }
 
 /* Growth. */
@@ -375,8 +525,13 @@ HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool
 	struct age age = {0};
 
 	*fresh = false;
-	settle(h, is_tracked);
 	h->stats.searches++;
+	if (!is_tracked && is_few(h)) {
+		b = place_few(h, size);
+		if (b)
+			return b;
+	}
+	settle(h, is_tracked);
 	b = index_take(&h->index, size);
 	if (!b) {
 		*fresh = !h->top || h->top->status != STATUS_FREE;

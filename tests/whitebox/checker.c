@@ -105,6 +105,19 @@ static void settle(void)
 	expect_sound();
 }
 
+/* So many free blocks of 24 bytes that the course heap's index has them in bins from here on. */
+static void fill_bins(void)
+{
+	void *p[2 * (INDEX_FEW + 1)];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = os_malloc(24)));
+	for (size_t i = 0; i < COUNT_OF(p); i += 2)
+		os_free(p[i]);
+	settle();
+	CHECK(!heaps[HEAP_COURSE].index.is_few);
+}
+
 static void add_course_region(void)
 {
 	CHECK(sbrk(64) != (void *)-1);
@@ -238,6 +251,7 @@ TEST(i1_wrong_bin)
 {
 	struct index *ix = &heaps[HEAP_COURSE].index;
 
+	fill_bins();
 	set_up();
 	settle();
 	/* The bins of 16 bytes and of the smallest treap get a block of 64. */
@@ -266,6 +280,7 @@ TEST(i3_pairing_heaps)
 {
 	struct index_links *root;
 
+	fill_bins();
 	set_up();
 	settle();
 	root = index_links(course_row[1]);
@@ -282,6 +297,7 @@ TEST(i3_narrow_pairing_heaps)
 
 	for (size_t i = 0; i < COUNT_OF(row); i++)
 		row[i] = header(os_malloc(8));
+	fill_bins();
 	for (size_t i = 0; i < COUNT_OF(row); i += 2)
 		os_free(row[i] + 1);
 	settle();
@@ -298,6 +314,7 @@ TEST(t1_and_t2_treaps)
 	struct treap_node *root, *child;
 	char *p[6];
 
+	fill_bins();
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		CHECK((p[i] = os_malloc(4000 + 8 * i)));
 	for (size_t i = 0; i < COUNT_OF(p); i += 2)
@@ -318,6 +335,31 @@ TEST(t1_and_t2_treaps)
 		return;
 	}
 	CHECK(!"a treap of several blocks");
+}
+
+TEST(i5_few_blocks)
+{
+	struct index *ix = &heaps[HEAP_COURSE].index;
+	uint32_t less, more = INDEX_FEW + 1;
+	bool is_few = false;
+	uint64_t key;
+
+	set_up();
+	settle();
+	CHECK(ix->is_few && ix->count == ROW / 2); /* the last row block is part of the top */
+	for (uint32_t i = 0; i <= ix->count; i++) {
+		key = ix->key[i] + 8; /* another address */
+		break_bytes(&ix->key[i], &key, sizeof(key), "I5");
+		key = ix->key[i] + ((uint64_t)8 << INDEX_KEY_SHIFT); /* another size */
+		break_bytes(&ix->key[i], &key, sizeof(key), "I5");
+	}
+	break_status(pad(course_row[1]), INDEX_FEW - 1, "I5");
+	less = ix->count - 1;
+	break_bytes(&ix->count, &less, sizeof(less), "I5");
+	break_bytes(&ix->count, &more, sizeof(more), "I5");
+	break_bytes(&ix->is_few, &is_few, sizeof(is_few), "I5");
+	key = 1;
+	break_bytes(&ix->occupied[0], &key, sizeof(key), "I5");
 }
 
 TEST(t1_mapped_blocks)

@@ -433,10 +433,11 @@ static void check_set(void)
 	CHECK(count == expected);
 }
 
-static void exercise_index(size_t (*size_of)(void), size_t steps)
+/* With so many of the blocks, the lowest ones. */
+static void exercise_some(size_t blocks, size_t (*size_of)(void), size_t steps)
 {
 	for (size_t i = 0; i < steps; i++) {
-		size_t at = random_below(BLOCKS);
+		size_t at = random_below(blocks);
 
 		if (set.state[at] == OUT)
 			put(at, size_of());
@@ -455,6 +456,11 @@ static void exercise_index(size_t (*size_of)(void), size_t steps)
 		take(8);
 	CHECK(index_take(&set.index, 8) == NULL);
 	check_set();
+}
+
+static void exercise_index(size_t (*size_of)(void), size_t steps)
+{
+	exercise_some(BLOCKS, size_of, steps);
 }
 
 static size_t narrow_size(void)
@@ -512,6 +518,21 @@ TEST(index_of_one_large_size)
 {
 	lay_out();
 	exercise_index(one_large_size, 100000);
+}
+
+/* An index that is few, and one that does not stay so for its blocks are too many or too large. */
+TEST(index_of_few_blocks)
+{
+	static size_t (*const sizes[])(void) = {exact_size, few_sizes, any_size};
+	size_t stayed = 0, rounds = 100;
+
+	lay_out();
+	for (size_t i = 0; i < rounds; i++) {
+		set.index.is_few = true; /* it is empty */
+		exercise_some(1 + random_below(3 * INDEX_FEW), sizes[i % COUNT_OF(sizes)], 1000);
+		stayed += set.index.is_few;
+	}
+	CHECK(stayed > 0 && stayed < rounds);
 }
 
 struct seen {
