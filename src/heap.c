@@ -13,6 +13,7 @@
 #include "heap_core.h"
 
 #define THRESHOLD_MAX (32 * MIB) /* how far the threshold adapts, as glibc's does */
+#define GROWTH_SHIFT 3 /* an eighth more where a block grows */
 #define SWEEP_PERIOD_MS 250
 #define SWEEP_TICKS 16 /* calls between two looks at the clock */
 #define SWEEP_BYTES_PER_MS (4 * MIB) /* bounds how long one sweep holds the lock */
@@ -225,21 +226,35 @@ static void enter_mapped(struct heap *h, struct block_meta *b, unsigned int is_n
 	heap_side_register(h, b);
 }
 
+/* What to ask for where a block that grows to size is copied or moved: it will grow again. */
+static size_t with_headroom(size_t size)
+{
+	return size + (size >> GROWTH_SHIFT);
+}
+
+static struct block_meta *remap_once(struct block_meta *b, size_t size)
+{
+	size_t now = round_up(META + size, sys_page_size());
+	struct block_meta *moved = sys_remap(b, META + b->size, now);
+
+	return moved ? heap_make_mapped((char *)moved, now - META) : NULL;
+}
+
 /* Resize a mapped block that starts its mapping; it is registered by nobody meanwhile. */
 static void *remap(struct heap *h, struct block_meta *b, size_t size)
 {
-	size_t old = META + b->size, now = round_up(META + size, sys_page_size());
-	struct block_meta *moved;
+	struct block_meta *moved = NULL;
 
 	heap_unregister_mapped(h, b);
 	h->stats.remap_calls++;
 	heap_leave(h);
-	moved = sys_remap(b, old, now);
+	if (size > b->size)
+		moved = remap_once(b, with_headroom(size));
+	if (!moved)
+		moved = remap_once(b, size);
 	if (!moved && enter_and_reclaim(h))
-		moved = sys_remap(b, old, now);
-	if (moved)
-		b = heap_make_mapped((char *)moved, now - META);
-	enter_mapped(h, b, 0);
+		moved = remap_once(b, size);
+	enter_mapped(h, moved ? moved : b, 0);
 	return moved ? moved + 1 : NULL;
 }
 
@@ -382,10 +397,34 @@ size_t heap_usable_size(const char *call, void *p)
 	return b->size;
 }
 
+/*
+ * A place for a block that grows: one with as much room again behind it, which stays free, so that
+ * it is likely to grow there without a copy. NULL: none, or it is to be a mapping.
+ */
+static void *alloc_growing(struct heap *h, size_t size)
+{
+	struct block_meta *b;
+
+	size = usable_size(size);
+	if (size >= h->threshold || !heap_enter(h))
+		return NULL;
+	b = heap_place_roomy(h, size, 2 * size);
+	if (b) {
+		heap_make_live(h, b);
+		h->stats.allocs++;
+	}
+	heap_leave(h);
+	return fill(b, size, false, false);
+}
+
 static void *move(const char *call, void *p, size_t old, size_t size)
 {
-	void *q = heap_alloc(size, HEAP_ALIGN, false);
+	void *q = size > old ? alloc_growing(libc_heap, size) : NULL;
 
+	if (!q && size > old)
+		q = heap_alloc(with_headroom(size), HEAP_ALIGN, false);
+	if (!q)
+		q = heap_alloc(size, HEAP_ALIGN, false);
 	if (!q)
 		return NULL;
 	memcpy(q, p, old < size ? old : size);

@@ -229,6 +229,9 @@ bool heap_is_linked(const struct heap *h, const struct region *r, const struct b
  */
 struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh);
 
+/* As heap_place for the libc heap, at the start of a free block of room bytes; NULL if none is. */
+struct block_meta *heap_place_roomy(struct heap *h, size_t size, size_t room);
+
 /* Cut b down to size bytes; the rest becomes a free block, unknown to the index. */
 struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
 

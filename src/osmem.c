@@ -518,11 +518,24 @@ static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
 	return b;
 }
 
+/* Rule 12 for b, which the search found. */
+HEAP_HOT void split_found(struct heap *h, struct block_meta *b, size_t size, bool is_tracked)
+{
+	struct block_meta *rest;
+	struct age age = {0};
+
+	require_free(h, b);
+	if (is_tracked && b->size > INDEX_EXACT_MAX)
+		age = (struct age){.dirty = to_spare(b)->dirty, .epoch = to_spare(b)->epoch};
+	rest = split(h, b, size);
+	if (rest) /* everything was settled, so it has no free neighbour */
+		insert_free(h, rest, &age, is_tracked);
+}
+
 /* Rules 10 to 13. */
 HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool is_tracked)
 {
-	struct block_meta *b, *rest;
-	struct age age = {0};
+	struct block_meta *b;
 
 	*fresh = false;
 	h->stats.searches++;
@@ -537,12 +550,19 @@ HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool
 		*fresh = !h->top || h->top->status != STATUS_FREE;
 		return grow(h, size);
 	}
-	require_free(h, b);
-	if (is_tracked && b->size > INDEX_EXACT_MAX)
-		age = (struct age){.dirty = to_spare(b)->dirty, .epoch = to_spare(b)->epoch};
-	rest = split(h, b, size);
-	if (rest) /* everything was settled, so it has no free neighbour */
-		insert_free(h, rest, &age, is_tracked);
+	split_found(h, b, size, is_tracked);
+	return b;
+}
+
+struct block_meta *heap_place_roomy(struct heap *h, size_t size, size_t room)
+{
+	struct block_meta *b;
+
+	settle(h, true);
+	h->stats.searches++;
+	b = index_take(&h->index, room);
+	if (b)
+		split_found(h, b, size, true);
 	return b;
 }
 

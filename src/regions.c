@@ -14,7 +14,7 @@
 #define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
 #define LIBC_FIRST_REGION MIB
-#define LIBC_REGION_BLOCKS 8 /* a region made ahead of need has room for that many */
+#define LIBC_REGION_BLOCKS 4 /* a region has room for that many: neighbours can coalesce */
 #define LIBC_AHEAD_SHIFT 2 /* fewer regions: a pointer's is looked up */
 
 /* Room for one more region; the table moves into mappings when it outgrows the heap struct. */
@@ -195,8 +195,8 @@ static struct block_meta *new_mapped_region(struct heap *h, size_t size)
 
 	if (want < LIBC_FIRST_REGION)
 		want = LIBC_FIRST_REGION;
-	if (need > want / LIBC_REGION_BLOCKS) /* what is left over at its end could be a lot */
-		want = need;
+	if (want < need * LIBC_REGION_BLOCKS)
+		want = need * LIBC_REGION_BLOCKS;
 	h->stats.map_calls++;
 	p = sys_map(want);
 	if (!p && want > need) {

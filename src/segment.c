@@ -220,6 +220,14 @@ static struct segment *find_slots(unsigned int n, unsigned int *slot)
 	return g;
 }
 
+static void set_bins(const struct slab *s, uint16_t bin)
+{
+	size_t slab = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
+
+	for (unsigned int i = 0; i < slab_classes[s->class].slots; i++)
+		slab_bins[slab + i] = bin;
+}
+
 struct slab *segment_take(unsigned int class)
 {
 	const struct class_info *info = &slab_classes[class];
@@ -246,9 +254,7 @@ struct slab *segment_take(unsigned int class)
 	memset(g->first + slot, (int)slot, info->slots);
 	update_sets(g);
 	store_unlock();
-	if (info->slots == 1 && class < CLASS_COUNT)
-		slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] =
-			(uint16_t)(class * SLAB_BIN_SIZE);
+	set_bins(s, slab_bin_of(class));
 	return s;
 }
 
@@ -259,7 +265,7 @@ void segment_give(struct slab *s)
 	uint64_t mask = slab_mask(s);
 
 	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
-	slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] = 0;
+	set_bins(s, 0);
 	store_lock();
 	g->used &= ~mask;
 	g->dirty |= mask;

@@ -57,12 +57,33 @@ extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;
 /*
  * All segments lie in one window of the address space, and this is its start. Which bin of a thread
  * cache a cell belongs to is in the table slab_bins, by the cell's place in the window: one load
- * answers whose pointer it is. An entry is SLAB_BIN_SIZE * class, or 0 where there is no slab, or
- * one that the short way must not be taken for. Pages of the table exist where there are segments.
+ * answers whose pointer it is. An entry is SLAB_BIN_SIZE * class, or 0 where there is no slab of
+ * users' cells. Cells above SLAB_CELL_MAX, which the short way is not taken for, have entries of
+ * their own, CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Pages of the table exist where there are
+ * segments.
  */
 #define SLAB_BIN_SIZE 16
+#define CLASS_WIDE_COUNT 16 /* classes above SLAB_CELL_MAX */
+#define SLAB_BIN_COUNT (CLASS_COUNT + CLASS_WIDE_COUNT)
 extern uintptr_t slab_window SLAB_HIDDEN;
 extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
+
+/*
+ * The class of p, if it is the start of a cell by its address, or 0. It may be free, or never have
+ * been handed out.
+ */
+static inline unsigned int slab_class_of(const void *p)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+	unsigned int class = slab < WINDOW_SLABS ? slab_bins[slab] / SLAB_BIN_SIZE : 0;
+	size_t offset = (uintptr_t)p % SLAB_SIZE;
+
+	if (class >= CLASS_COUNT) {
+		class -= CLASS_WIDE_COUNT;
+		offset = (uintptr_t)p % (4 * SLAB_SIZE);
+	}
+	return class && offset % slab_classes[class].size == 0 ? class : 0;
+}
 
 /* What a freed cell has in its first word; see tcache.h. */
 #define CELL_FREED ((uint64_t)(int64_t)-0x5ca1ab1f)

@@ -34,7 +34,6 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 {
 	const struct class_info *info = &slab_classes[s->class];
 	size_t place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
-	size_t bin = info->slots == 1 && s->class < CLASS_COUNT ? s->class * SLAB_BIN_SIZE : 0;
 	const char *fault;
 
 	if (!s->class || s->class >= CLASS_END || s->carved > info->capacity)
@@ -46,8 +45,9 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 		return "S3: a slab has nothing but free cells";
 	if (s->carved < info->capacity && slab_class_states[s->class].carving != s)
 		return "S4: a slab that is not all carved is not the one to be carved";
-	if (slab_bins[place] != bin)
-		return "S6: the table of bins has a slab's class wrong";
+	for (unsigned int i = 0; i < info->slots; i++)
+		if (slab_bins[place + i] != slab_bin_of(s->class))
+			return "S6: the table of bins has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;
 	t->out[s->class] += (size_t)s->carved - s->free;

@@ -20,7 +20,7 @@
  *	S4 only the class's carving slab has cells that are not carved
  *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
  *	   first slot; what is dirty is not used
- *	S6 slab_bins has the class of every slab of one slot and of users' cells, and 0 elsewhere
+ *	S6 slab_bins has what slab_bin_of says for every slot of a slab, and 0 elsewhere
  *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact
  *	S8 the figures agree with what is there
  */
@@ -117,6 +117,16 @@ static inline uint64_t *slab_bits(const struct slab *s)
 static inline uint64_t slab_mask(const struct slab *s)
 {
 	return (slab_classes[s->class].slots == QUAD ? (uint64_t)0xf : (uint64_t)1) << s->slot;
+}
+
+/* What slab_bins has for slabs of class. */
+static inline uint16_t slab_bin_of(unsigned int class)
+{
+	if (class >= CLASS_COUNT)
+		return 0;
+	if (slab_classes[class].slots == QUAD)
+		class += CLASS_WIDE_COUNT;
+	return (uint16_t)(class * SLAB_BIN_SIZE);
 }
 
 static inline bool segment_set_has(const struct segment_set *set, size_t i)

@@ -25,7 +25,7 @@
 void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE)));
 
 const struct tcache tcache_none = {
-	.bins = {[0 ... CLASS_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
@@ -266,8 +266,7 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 		  size, (unsigned long)(uintptr_t)cell->start);
 }
 
-/* The class of p, which is live; 0 if it is no cell, and perhaps a block. */
-static unsigned int live_class(const char *call, void *p)
+static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *call, void *p)
 {
 	struct cell_ref cell = slab_find(p);
 
@@ -277,6 +276,14 @@ static unsigned int live_class(const char *call, void *p)
 	    (*cell_word(p) == CELL_FREED && tcache_is_cached(cell.class, p)))
 		bad_pointer(call, p, &cell);
 	return cell.class;
+}
+
+/* The class of p, which is live; 0 if it is no cell, and perhaps a block. */
+static inline unsigned int live_class(const char *call, void *p)
+{
+	unsigned int class = slab_class_of(p);
+
+	return class && *cell_word(p) != CELL_FREED ? class : live_class_slow(call, p);
 }
 
 /* Blocks, and cells where a block has to do: rule 3. */
@@ -300,7 +307,7 @@ static void *alloc_block(size_t size, size_t align, bool zero)
 }
 
 /* A cell of class, whose cells are aligned to align; in case of need, a block. */
-static void *alloc_cell(unsigned int class, size_t size, size_t align)
+static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t size, size_t align)
 {
 	void *cell = take_cell(class, NULL);
 
@@ -312,11 +319,22 @@ static void *alloc_cell(unsigned int class, size_t size, size_t align)
 	return cell;
 }
 
+/* As alloc_cell, first without a look to the left or right. */
+static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
+{
+	void *cell = pop(&tcache_thread.fast->bins[class]);
+
+	if (__builtin_expect(!cell, 0))
+		return alloc_cell(class, size, align);
+	*cell_word(cell) = 0;
+	return cell;
+}
+
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
 	if (size > CELL_MAX)
 		return alloc_block(size, HEAP_ALIGN, false);
-	return alloc_cell(class_of_size(size ? size : 1), size, HEAP_ALIGN);
+	return alloc_cell_quickly(class_of_size(size ? size : 1), size, HEAP_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)
@@ -345,12 +363,12 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 		return tcache_alloc(size);
 	if (size > CELL_MAX || align > CELL_MAX)
 		return alloc_block(size, align, false);
-	class = class_of_size(size > align ? size : align);
-	while (class < CLASS_COUNT && class_size(class) % align)
+	class = class_of_size(size ? (size + align - 1) & ~(align - 1) : align);
+	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
 		class++;
 	if (class == CLASS_COUNT)
 		return alloc_block(size, align, false);
-	return alloc_cell(class, size, align);
+	return alloc_cell_quickly(class, size, align);
 }
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)

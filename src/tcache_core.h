@@ -20,7 +20,8 @@
 #include "tcache.h"
 
 struct tcache {
-	struct bin bins[CLASS_COUNT]; /* C1; written by its thread only */
+	/* C1; written by its thread only. Those of CLASS_COUNT and up stay as tcache_none has them. */
+	struct bin bins[SLAB_BIN_COUNT];
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last sweep */
 	struct tcache *next, *prev; /* C3; guarded by caches.lock */

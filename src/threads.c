@@ -123,12 +123,9 @@ static void end_thread(void *arg);
 
 static void reset_bins(struct tcache *tc)
 {
-	memset(tc, 0, sizeof(*tc));
-	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
-		tc->bins[class].top = tcache_none.bins[class].top;
+	*tc = tcache_none;
+	for (unsigned int class = 1; class < CLASS_COUNT; class++)
 		tc->bins[class].magic = slab_classes[class].magic;
-	}
-	tc->bins[0] = tcache_none.bins[0];
 }
 
 /* With the list of caches entered. */
