@@ -3,7 +3,9 @@
 /*
  * The libc heap: the block heap for the C library's names. Beyond the core (osmem.c) it has any
  * alignment, mappings that are resized by the kernel, a threshold that adapts, free pages that go
- * back after a delay, and it survives fork at any moment (fork.c).
+ * back after a delay, and it survives fork at any moment (fork.c). A mapping that is freed becomes a
+ * region, so that what comes and goes meets the pages that it left; empty regions go back as free
+ * pages do.
  */
 
 #include <errno.h>
@@ -362,9 +364,18 @@ struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p)
 		return NULL;
 	}
 	heap_unregister_mapped(h, b);
+	if (!h->is_threshold_fixed && b->size <= THRESHOLD_MAX) {
+		size_t size = b->size;
+
+		if (size > h->threshold)
+			h->threshold = META + size + 1;
+		if ((uintptr_t)b % sys_page_size() == 0 && heap_adopt_region(h, b)) {
+			h->dirtied += size;
+			tick(h);
+			return NULL;
+		}
+	}
 	h->stats.unmap_calls++;
-	if (!h->is_threshold_fixed && b->size > h->threshold && b->size <= THRESHOLD_MAX)
-		h->threshold = META + b->size + 1;
 	return b;
 }
 

@@ -351,6 +351,12 @@ enum growth heap_extend_region(struct heap *h, size_t size);
 /* Start a region; its first block, of size bytes, free and unknown to the index, or NULL. */
 struct block_meta *heap_new_region(struct heap *h, size_t size);
 
+/*
+ * Make the mapping of b, which starts it and is not registered, a region with one free block. False:
+ * no room to note one more, or too many.
+ */
+bool heap_adopt_region(struct heap *h, struct block_meta *b);
+
 /* Take r, which is one free block unknown to the index, out of the heap. */
 void heap_remove_region(struct heap *h, struct region *r);
 

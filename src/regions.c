@@ -15,6 +15,7 @@
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
 #define LIBC_FIRST_REGION MIB
 #define LIBC_REGION_BLOCKS 4 /* a region has room for that many: neighbours can coalesce */
+#define ADOPTED_MAX 16 /* regions, above which mappings are not made regions */
 #define LIBC_AHEAD_SHIFT 2 /* fewer regions: a pointer's is looked up */
 
 /* Room for one more region; the table moves into mappings when it outgrows the heap struct. */
@@ -39,8 +40,12 @@ static bool reserve_region(struct heap *h)
 	return true;
 }
 
-/* Enter [start, limit) as a region of one block of size bytes, allocated or free later. */
-static struct block_meta *add_region(struct heap *h, char *start, char *limit, size_t size)
+/*
+ * Enter [start, limit) as a region of one block of size bytes, allocated or free later. Only if it
+ * grows may limit be more than that.
+ */
+static struct block_meta *add_region(struct heap *h, char *start, char *limit, size_t size,
+				     bool grows)
 {
 	struct block_meta *b = (struct block_meta *)(void *)start, *next = NULL;
 	size_t i = h->region_count;
@@ -63,9 +68,13 @@ static struct block_meta *add_region(struct heap *h, char *start, char *limit, s
 		h->last = b;
 	h->regions[i] = (struct region){.start = start, .end = block_end(b), .limit = limit};
 	h->region_count++;
-	h->growing = i;
 	h->recent = i;
-	h->top = b;
+	if (grows) {
+		h->growing = i;
+		h->top = b;
+	} else if (i <= h->growing) {
+		h->growing++;
+	}
 	h->stats.regions++;
 	h->stats.blocks++;
 	h->stats.region_bytes += META + size;
@@ -164,7 +173,7 @@ static struct block_meta *new_brk_region(struct heap *h, size_t size)
 	} while (((uintptr_t)p + padding) % h->grain); /* the break moved at this very moment */
 	if (!h->index.base)
 		h->index.base = (uintptr_t)(p + padding);
-	return add_region(h, p + padding, p + got, size);
+	return add_region(h, p + padding, p + got, size, true);
 refused:
 	errno = ENOMEM;
 	return NULL;
@@ -208,7 +217,18 @@ static struct block_meta *new_mapped_region(struct heap *h, size_t size)
 		return NULL;
 	if (h->region_count)
 		retire_tail(h);
-	return add_region(h, p, p + want - h->grain, size);
+	return add_region(h, p, p + want - h->grain, size, true);
+}
+
+bool heap_adopt_region(struct heap *h, struct block_meta *b)
+{
+	char *start = (char *)b, *limit = block_end(b) - h->grain;
+
+	if (!h->region_count || h->region_count >= ADOPTED_MAX || !reserve_region(h))
+		return false;
+	b = add_region(h, start, limit, (size_t)(limit - start) - META, false);
+	index_defer(&h->index, b);
+	return true;
 }
 
 void heap_make_secret(void)
