@@ -11,7 +11,7 @@ struct magazine *magazine_new(unsigned int class)
 
 	if (!slab_enter(CLASS_MAGAZINE))
 		return NULL;
-	if (slab_take_locked(CLASS_MAGAZINE, &cell, 1, NULL))
+	if (slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL))
 		m = cell;
 	slab_leave(CLASS_MAGAZINE);
 	if (!m)
@@ -31,14 +31,17 @@ void magazine_free(struct magazine *m)
 	slab_leave(CLASS_MAGAZINE);
 }
 
-struct magazine *depot_take_full_locked(unsigned int class)
+struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard)
 {
 	struct depot *d = &magazine_depots[class];
-	struct magazine *m = d->full;
+	struct magazine *m;
 
-	if (!m)
+	if (!d->full_count)
 		return NULL;
-	d->full = m->next;
+	while (!d->full[shard])
+		shard = (shard + 1) % SLAB_SHARDS;
+	m = d->full[shard];
+	d->full[shard] = m->next;
 	if (--d->full_count < d->low)
 		d->low = d->full_count;
 	return m;
@@ -62,7 +65,8 @@ static void take_apart(unsigned int class, struct magazine *m)
 	m->count = 0;
 }
 
-struct magazine *depot_exchange_full_locked(unsigned int class, struct magazine *full)
+struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int shard,
+					    struct magazine *full)
 {
 	struct depot *d = &magazine_depots[class];
 	struct magazine *m = NULL;
@@ -73,8 +77,8 @@ struct magazine *depot_exchange_full_locked(unsigned int class, struct magazine 
 		take_apart(class, full);
 		return full;
 	}
-	full->next = d->full;
-	d->full = full;
+	full->next = d->full[shard];
+	d->full[shard] = full;
 	d->full_count++;
 	return m;
 }
@@ -94,7 +98,7 @@ void depot_shrink_locked(unsigned int class, bool all)
 	unsigned int n = all ? d->full_count : d->low;
 	struct magazine *m;
 
-	while (n-- && (m = depot_take_full_locked(class))) {
+	while (n-- && (m = depot_take_full_locked(class, 0))) {
 		take_apart(class, m);
 		magazine_free(m);
 	}

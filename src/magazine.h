@@ -31,9 +31,12 @@ struct magazine {
 _Static_assert(sizeof(struct magazine) <= MAGAZINE_SIZE, "a magazine has a cell to itself");
 _Static_assert(SLAB_SIZE % MAGAZINE_SIZE == 0, "cells of magazines are aligned to their size");
 
-/* Guarded by the lock of its class. */
+/*
+ * Guarded by the lock of its class. The full ones are in shards, and a cache prefers its own: cells
+ * that a thread has freed are in its core's caches, and share lines with each other.
+ */
 struct depot {
-	struct magazine *full, *empty;
+	struct magazine *full[SLAB_SHARDS], *empty;
 	unsigned int full_count, empty_count;
 	unsigned int low; /* the fewest full ones since the last look */
 };
@@ -58,11 +61,12 @@ void magazine_free(struct magazine *m);
 
 /* The following want the lock of class. */
 
-/* A full magazine of the depot, or NULL. */
-struct magazine *depot_take_full_locked(unsigned int class);
+/* A full magazine of the depot, from shard if that has one, or NULL. */
+struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard);
 
 /* Hand in a full magazine and get an empty one: perhaps the same, its cells in the store. */
-struct magazine *depot_exchange_full_locked(unsigned int class, struct magazine *full);
+struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int shard,
+					    struct magazine *full);
 
 /* Hand in an empty magazine. */
 void depot_put_empty_locked(unsigned int class, struct magazine *empty);

@@ -4,7 +4,8 @@
  * Slabs and their cells.
  *
  * 1. A class takes cells from the fullest of its slabs that has any, lowest addresses first; then it
- *    carves new ones; then it takes a new slab. So emptying slabs become empty.
+ *    carves new ones; then it takes a new slab. So emptying slabs become empty. Slabs are in shards,
+ *    and a shard that has none takes over the emptiest of another.
  * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store already,
  *    or was never handed out, ends the process.
  * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
@@ -96,15 +97,19 @@ static void unlink_slab(struct slab_class *c, struct slab *s)
 	if (s->prev)
 		s->prev->next = s->next;
 	else
-		c->partial[s->bucket] = s->next;
+		c->partial[s->shard][s->bucket] = s->next;
 	if (s->next)
 		s->next->prev = s->prev;
+	c->partial_count--;
 }
 
 static void link_slab(struct slab_class *c, struct slab *s)
 {
-	struct slab **head = &c->partial[s->bucket = bucket_of(s)];
+	struct slab **head;
 
+	s->bucket = bucket_of(s);
+	head = &c->partial[s->shard][s->bucket];
+	c->partial_count++;
 	s->prev = NULL;
 	s->next = *head;
 	if (s->next)
@@ -112,12 +117,34 @@ static void link_slab(struct slab_class *c, struct slab *s)
 	*head = s;
 }
 
-static struct slab *fullest(const struct slab_class *c)
+/* Make the slab of another shard that has most free cells one of shard's. */
+static struct slab *adopt(struct slab_class *c, unsigned int shard)
 {
-	for (int i = 0; i < BUCKETS; i++)
-		if (c->partial[i])
-			return c->partial[i];
+	struct slab *s;
+
+	for (int bucket = BUCKETS - 1; bucket >= 0; bucket--) {
+		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
+			s = c->partial[i][bucket];
+			if (!s)
+				continue;
+			unlink_slab(c, s);
+			s->shard = (uint8_t)shard;
+			link_slab(c, s);
+			return s;
+		}
+	}
 	return NULL;
+}
+
+/* A slab with a free cell: the fullest of shard's own, or one of another shard; or NULL. */
+static struct slab *find_partial(struct slab_class *c, unsigned int shard)
+{
+	if (!c->partial_count)
+		return NULL;
+	for (int i = 0; i < BUCKETS; i++)
+		if (c->partial[shard][i])
+			return c->partial[shard][i];
+	return adopt(c, shard);
 }
 
 /* Taking. */
@@ -152,8 +179,8 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 }
 
 /* Up to n cells that have never been out; *fresh as for slab_take_locked. */
-static unsigned int carve(struct slab_class *c, unsigned int class, void **cells, unsigned int n,
-			  bool *fresh)
+static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int shard,
+			  void **cells, unsigned int n, bool *fresh)
 {
 	const struct class_info *info = &slab_classes[class];
 	struct slab *s = c->carving;
@@ -163,6 +190,7 @@ static unsigned int carve(struct slab_class *c, unsigned int class, void **cells
 		s = segment_take(class);
 		if (!s)
 			return 0;
+		s->shard = (uint8_t)shard;
 		c->carving = s;
 		c->slabs++;
 	}
@@ -174,20 +202,21 @@ static unsigned int carve(struct slab_class *c, unsigned int class, void **cells
 	return taken;
 }
 
-unsigned int slab_take_locked(unsigned int class, void **cells, unsigned int n, bool *fresh)
+unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
+			      bool *fresh)
 {
 	struct slab_class *c = &slab_class_states[class];
 	bool is_carved_fresh = false, is_all_carved = true;
 	unsigned int taken = 0, got;
 	struct slab *s;
 
-	while (taken < n && (s = fullest(c))) {
+	while (taken < n && (s = find_partial(c, shard))) {
 		taken += take_free(c, s, cells + taken, n - taken);
 		is_all_carved = false;
 	}
 	/* A new slab only for the first cell: a few cells now are better than a slab more. */
 	while (taken < n && (!taken || c->carving)) {
-		got = carve(c, class, cells + taken, n - taken, &is_carved_fresh);
+		got = carve(c, class, shard, cells + taken, n - taken, &is_carved_fresh);
 		if (!got)
 			break;
 		taken += got;

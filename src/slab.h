@@ -29,6 +29,8 @@ enum {
 #define MAGAZINE_BYTES (16 * KIB) /* of cells, at most, unless that is less than two */
 #define CACHE_SIZE ((size_t)4096)
 
+#define SLAB_SHARDS 8
+
 #define SLAB_SHIFT 16
 #define SLAB_SIZE ((size_t)1 << SLAB_SHIFT)
 #define SLAB_CELL_MAX ((size_t)8192) /* larger cells are in slabs of four slots */
@@ -76,13 +78,12 @@ static inline unsigned int slab_class_of(const void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 	unsigned int class = slab < WINDOW_SLABS ? slab_bins[slab] / SLAB_BIN_SIZE : 0;
-	size_t offset = (uintptr_t)p % SLAB_SIZE;
+	const struct class_info *info = &slab_classes[class];
 
-	if (class >= CLASS_COUNT) {
-		class -= CLASS_WIDE_COUNT;
-		offset = (uintptr_t)p % (4 * SLAB_SIZE);
-	}
-	return class && offset % slab_classes[class].size == 0 ? class : 0;
+	if (class < CLASS_COUNT)
+		return (uint32_t)(uint16_t)(uintptr_t)p * info->magic < info->magic ? class : 0;
+	class -= CLASS_WIDE_COUNT;
+	return (uintptr_t)p % (4 * SLAB_SIZE) % slab_classes[class].size ? 0 : class;
 }
 
 /* What a freed cell has in its first word; see tcache.h. */
@@ -105,9 +106,11 @@ void slab_leave(unsigned int class);
 
 /*
  * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
- * (may be NULL) all of them are known to be zero.
+ * (may be NULL) all of them are known to be zero. Who asks for the same shard gets cells of the same
+ * slabs, while there are any, so that threads of different shards seldom share a cache line.
  */
-unsigned int slab_take_locked(unsigned int class, void **cells, unsigned int n, bool *fresh);
+unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
+			      bool *fresh);
 
 /* Give n cells of class back. A cell that is none, or free, is reported as freed by free(). */
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);

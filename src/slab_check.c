@@ -93,25 +93,36 @@ static const char *check_segment(const struct segment *g, size_t i, struct total
 	return check_slots(g, t);
 }
 
+/* The slabs in one list, added to *listed. */
+static const char *check_list(unsigned int class, unsigned int shard, unsigned int bucket,
+			      size_t *listed)
+{
+	const struct slab *prev = NULL;
+
+	for (const struct slab *s = slab_class_states[class].partial[shard][bucket]; s;
+	     prev = s, s = s->next) {
+		unsigned int quarter = (s->free * BUCKETS - 1u) / slab_classes[class].capacity;
+
+		if (s->class != class || s->prev != prev || s->shard != shard ||
+		    s->bucket != bucket || !s->free || quarter != bucket)
+			return "S2: a slab is in a list that it does not belong to";
+		++*listed;
+	}
+	return NULL;
+}
+
 static const char *check_class(unsigned int class, const struct totals *t)
 {
 	const struct slab_class *c = &slab_class_states[class];
+	const char *fault = NULL;
 	size_t listed = 0;
 
-	for (unsigned int bucket = 0; bucket < BUCKETS; bucket++) {
-		const struct slab *prev = NULL;
-
-		for (const struct slab *s = c->partial[bucket]; s; prev = s, s = s->next) {
-			unsigned int quarter =
-				(s->free * BUCKETS - 1u) / slab_classes[class].capacity;
-
-			if (s->class != class || s->prev != prev || s->bucket != bucket || !s->free ||
-			    quarter != bucket)
-				return "S2: a slab is in a list that it does not belong to";
-			listed++;
-		}
-	}
-	if (listed != t->with_free[class])
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		for (unsigned int bucket = 0; bucket < BUCKETS && !fault; bucket++)
+			fault = check_list(class, shard, bucket, &listed);
+	if (fault)
+		return fault;
+	if (listed != t->with_free[class] || listed != c->partial_count)
 		return "S2: a slab with free cells is in no list";
 	if (c->slabs != t->slabs[class] || c->out != t->out[class])
 		return "S8: a class's figures are wrong";

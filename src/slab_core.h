@@ -15,7 +15,7 @@
  * Invariants, checked by slab_check:
  *	S1 a slab's free is the number of its bits, none of them at carved or above; summary says
  *	   which words of bits are not zero
- *	S2 a slab with a free cell is in the list of its class and bucket, no other is in any
+ *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in any
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
  *	S4 only the class's carving slab has cells that are not carved
  *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
@@ -50,6 +50,7 @@ struct slab {
 	uint16_t carved;
 	uint8_t bucket; /* fullest first: a quarter of the capacity each */
 	uint8_t slot;
+	uint8_t shard; /* who got cells of it last */
 	bool is_fresh; /* what is not carved reads as zero */
 };
 
@@ -68,7 +69,8 @@ _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 struct slab_class {
 	pthread_mutex_t lock; /* guards everything here, and the class's slabs */
 	bool is_locked;
-	struct slab *partial[BUCKETS]; /* S2 */
+	struct slab *partial[SLAB_SHARDS][BUCKETS]; /* S2 */
+	size_t partial_count;
 	struct slab *carving; /* S4; or NULL */
 	size_t slabs;
 	size_t out; /* cells out of the store */

@@ -41,7 +41,7 @@ static void *take_one(unsigned int class, bool *fresh)
 
 	if (!slab_enter(class))
 		return NULL;
-	n = slab_take_locked(class, &cell, 1, fresh);
+	n = slab_take_locked(class, 0, &cell, 1, fresh);
 	slab_leave(class);
 	return n ? cell : NULL;
 }
@@ -96,7 +96,7 @@ static void fill_locked(struct tcache *tc, unsigned int class, unsigned int n, b
 {
 	struct bin *bin = &tc->bins[class];
 	void *cells[MAGAZINE_CELLS_MAX];
-	unsigned int got = slab_take_locked(class, cells, n, fresh);
+	unsigned int got = slab_take_locked(class, tc->shard, cells, n, fresh);
 	void **top = bin->top - got;
 
 	memcpy(top, cells, got * sizeof(*top));
@@ -168,7 +168,7 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 		return take_one(class, fresh);
 	if (!slab_enter(class))
 		return NULL;
-	full = depot_take_full_locked(class);
+	full = depot_take_full_locked(class, tc->shard);
 	if (full) {
 		load_full_locked(tc, class, full);
 	} else {
@@ -227,7 +227,7 @@ static bool make_room(struct tcache *tc, unsigned int class)
 		return true;
 	if (!tc->spares[class] || !slab_enter(class))
 		return false;
-	empty = depot_exchange_full_locked(class, tc->spares[class]);
+	empty = depot_exchange_full_locked(class, tc->shard, tc->spares[class]);
 	set_spare(tc, class, magazine_capacity(class));
 	bin->top = empty_top(empty, class);
 	slab_leave(class);

@@ -27,9 +27,10 @@ static bool is_in_cache(const struct tcache *tc, unsigned int class, const void 
 
 static bool is_in_depot(unsigned int class, const void *cell)
 {
-	for (const struct magazine *m = magazine_depots[class].full; m; m = m->next)
-		if (has_cell(m->cells, cell))
-			return true;
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		for (const struct magazine *m = magazine_depots[class].full[shard]; m; m = m->next)
+			if (has_cell(m->cells, cell))
+				return true;
 	return false;
 }
 
@@ -89,10 +90,12 @@ static const char *check_depot(unsigned int class, bool is_second)
 	size_t full = 0, empty = 0;
 	const char *fault;
 
-	for (const struct magazine *m = d->full; m; m = m->next, full++) {
-		fault = check_full(m, class, is_second);
-		if (fault)
-			return fault;
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++) {
+		for (const struct magazine *m = d->full[shard]; m; m = m->next, full++) {
+			fault = check_full(m, class, is_second);
+			if (fault)
+				return fault;
+		}
 	}
 	for (const struct magazine *m = d->empty; m; m = m->next)
 		empty++;

@@ -28,6 +28,7 @@ struct tcache {
 	struct tcache_thread *thread; /* whose cache it is; NULL when that is gone */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	struct tcache *side; /* the next in caches.side_caches */
+	unsigned int shard; /* of the depots */
 	unsigned int ticks;
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
 	size_t dirty_seen; /* bytes that could go to the kernel when watch was set */
@@ -47,6 +48,7 @@ struct caches {
 	bool is_locked;
 	struct tcache *first;
 	size_t count;
+	unsigned int made; /* so far */
 	size_t allocs, frees, reallocs; /* of caches that are gone */
 	_Atomic(unsigned int) modes;
 	_Atomic(unsigned char) perturb;

@@ -136,7 +136,7 @@ static struct tcache *make_cache(void)
 
 	if (!slab_enter(CLASS_CACHE))
 		return NULL;
-	slab_take_locked(CLASS_CACHE, &cell, 1, NULL);
+	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
 	slab_leave(CLASS_CACHE);
 	tc = cell;
 	if (!tc)
@@ -148,6 +148,7 @@ static struct tcache *make_cache(void)
 		tc->next->prev = tc;
 	tcache_all.first = tc;
 	tcache_all.count++;
+	tc->shard = tcache_all.made++ % SLAB_SHARDS;
 	if (!has_end_key)
 		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
 	return tc;
@@ -363,7 +364,7 @@ __attribute__((constructor(101))) static void guard_forks(void)
 static void shrink_depots(bool all)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
-		if (!magazine_depots[class].full && !magazine_depots[class].empty)
+		if (!magazine_depots[class].full_count && !magazine_depots[class].empty)
 			continue;
 		if (!slab_enter(class))
 			return;
@@ -394,7 +395,7 @@ static void shrink_cache(struct tcache *tc)
 static bool has_depots(void)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class++)
-		if (magazine_depots[class].full)
+		if (magazine_depots[class].full_count)
 			return true;
 	return false;
 }
