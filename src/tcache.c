@@ -427,7 +427,7 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 	if (tc)
 		tc->reallocs++;
 	old = slab_classes[class].size;
-	if (size <= old && size >= old / 2)
+	if (size <= old && (size >= old / 2 || class_of_size(size) == class))
 		return p;
 	q = move(call, p, old, size);
 	return q || size > old ? q : p;
