@@ -339,6 +339,7 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 	if (class < CLASS_COUNT) {
 		stats->out_cells += c->out;
 		stats->out_bytes += c->out * info->size;
+		stats->free_cells += c->slabs * info->capacity - c->out;
 		stats->free_bytes += c->slabs * info->slots * SLAB_SIZE - c->out * info->size;
 	} else {
 		stats->own_bytes += c->slabs * SLAB_SIZE;
