@@ -118,12 +118,23 @@ static const char *check_class(unsigned int class, const struct totals *t)
 	return NULL;
 }
 
+static bool is_summary_right(const struct segment_set *set)
+{
+	for (size_t i = 0; i < WINDOW_SEGMENTS / 64; i++)
+		if (!set->words[i] != !(set->summary[i / 64] >> i % 64 & 1))
+			return false;
+	return true;
+}
+
 static const char *check_store(void)
 {
 	static struct totals t; /* guarded by the store's lock */
 	const char *fault = NULL;
 
 	t = (struct totals){0};
+	if (!is_summary_right(&slab_store.live) || !is_summary_right(&slab_store.roomy) ||
+	    !is_summary_right(&slab_store.with_quad) || !is_summary_right(&slab_store.with_dirty))
+		return "S7: a set's summary does not agree with its words";
 	for (size_t i = 0; i < WINDOW_SEGMENTS && !fault; i++)
 		if (segment_set_has(&slab_store.live, i))
 			fault = check_segment(
