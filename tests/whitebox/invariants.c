@@ -154,7 +154,7 @@ struct family {
 
 static const struct family course = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
 static const struct family libc = {.alloc = libc_new, .realloc = realloc, .free = free};
-static const struct family blocks = {
+static const struct family block_heap = {
 	.alloc = block_new, .realloc = block_realloc, .free = block_free};
 
 static void resize_slot(const struct family *f, struct slot *s, size_t size)
@@ -236,7 +236,7 @@ static void other_family(size_t i)
 TEST(random_blocks)
 {
 	for (size_t i = 0; i < COUNT_OF(profiles); i++)
-		run(&blocks, profiles[i], NULL);
+		run(&block_heap, profiles[i], NULL);
 }
 
 TEST(random_both_families)
@@ -274,7 +274,7 @@ TEST(random_libc_with_trims)
 {
 	mallopt(M_TRIM_THRESHOLD, 1);
 	run(&libc, &medium, trim_now_and_then);
-	run(&blocks, &medium, trim_now_and_then);
+	run(&block_heap, &medium, trim_now_and_then);
 	run(&libc, &large, trim_now_and_then);
 }
 
@@ -295,7 +295,7 @@ TEST(random_libc_with_regions_that_come_and_go)
 {
 	mallopt(M_MMAP_THRESHOLD, 32 * MIB);
 	run(&libc, &mixed, allocate_region);
-	run(&blocks, &mixed, allocate_region);
+	run(&block_heap, &mixed, allocate_region);
 }
 
 /* Trees of thousands of nodes, freed in random order, then used up again. */
@@ -333,8 +333,8 @@ TEST(large_trees)
 	large_tree(&course, 64, 0);
 	large_tree(&course, 1, 1000);
 	large_tree(&course, 1100, 2000);
-	large_tree(&blocks, 64, 0);
-	large_tree(&blocks, 1100, 2000);
+	large_tree(&block_heap, 64, 0);
+	large_tree(&block_heap, 1100, 2000);
 }
 
 /* The index alone, against a naive set. Blocks have a header and room for links, nothing more. */
