@@ -43,7 +43,7 @@ static size_t magazine_cells(size_t size)
 /* Before anything else in the process is likely to run; and again by who comes even earlier. */
 __attribute__((constructor(101))) void slab_init(void)
 {
-	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class++) {
+	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class += 1) {
 		size_t size = size_of(class), slots = size > SLAB_CELL_MAX ? QUAD : 1;
 
 		slab_classes[class] = (struct class_info){
@@ -135,8 +135,7 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 		uint64_t left = bits[word];
 
 		for (; left && taken < n; left &= left - 1)
-			cells[taken++] =
-				start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
+			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
 		bits[word] = left;
 		if (!left)
 			s->summary &= s->summary - 1;
@@ -291,12 +290,12 @@ void slab_fork_prepare(void)
 	if (__libc_single_threaded)
 		return;
 	/* Freeze between two operations, never inside one. */
-	for (unsigned int class = 1; class < CLASS_END; class++)
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		pthread_mutex_lock(&slab_class_states[class].lock);
 	pthread_mutex_lock(&slab_store.lock);
 	atomic_fetch_add(&slab_store.frozen, 1);
 	pthread_mutex_unlock(&slab_store.lock);
-	for (unsigned int class = 1; class < CLASS_END; class++)
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		pthread_mutex_unlock(&slab_class_states[class].lock);
 }
 
@@ -310,7 +309,7 @@ void slab_fork_child(void)
 {
 	if (!atomic_load(&slab_store.frozen))
 		return;
-	for (unsigned int class = 1; class < CLASS_END; class++) {
+	for (unsigned int class = 1; class < CLASS_END; class += 1) {
 		slab_class_states[class].lock =
 			(pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 		slab_class_states[class].is_locked = false;
@@ -351,7 +350,7 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 void slab_get_stats(struct slab_stats *stats)
 {
 	*stats = (struct slab_stats){0};
-	for (unsigned int class = 1; class < CLASS_END; class++)
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		add_class(stats, class);
 	store_lock();
 	stats->segments = slab_store.segments;

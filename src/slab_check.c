@@ -105,8 +105,8 @@ static const char *check_class(unsigned int class, const struct totals *t)
 			unsigned int quarter =
 				(s->free * BUCKETS - 1u) / slab_classes[class].capacity;
 
-			if (s->class != class || s->prev != prev || s->bucket != bucket || !s->free ||
-			    quarter != bucket)
+			if (s->class != class || s->prev != prev || s->bucket != bucket ||
+			    !s->free || quarter != bucket)
 				return "S2: a slab is in a list that it does not belong to";
 			listed++;
 		}
@@ -139,9 +139,10 @@ static const char *check_store(void)
 		if (segment_set_has(&slab_store.live, i))
 			fault = check_segment(
 				(const struct segment *)(slab_window + i * SEGMENT_SIZE), i, &t);
-	for (unsigned int class = 1; class < CLASS_END && !fault; class++)
+	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
-	if (!fault && (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
+	if (!fault &&
+	    (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
 		fault = "S8: the store's figures are wrong";
 	return fault;
 }
@@ -151,12 +152,12 @@ const char *slab_check(void)
 	bool is_locked = !__libc_single_threaded;
 	const char *fault;
 
-	for (unsigned int class = 1; is_locked && class < CLASS_END; class++)
+	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
 		pthread_mutex_lock(&slab_class_states[class].lock);
 	store_lock();
 	fault = check_store();
 	store_unlock();
-	for (unsigned int class = 1; is_locked && class < CLASS_END; class++)
+	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
 		pthread_mutex_unlock(&slab_class_states[class].lock);
 	return fault;
 }

@@ -374,7 +374,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 		return alloc_block(size, align, false);
 	class = class_of_size(size ? (size + align - 1) & ~(align - 1) : align);
 	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
-		class++;
+		class += 1;
 	if (class == CLASS_COUNT)
 		return alloc_block(size, align, false);
 	return alloc_cell_quickly(class, size, align);
