@@ -639,10 +639,13 @@ TEST(s7_summaries)
 
 TEST(s8_figures)
 {
+	size_t wrong;
+
 	set_up();
 	BREAK(state->slabs, state->slabs + 1, "S8");
 	BREAK(state->out, state->out - 1, "S8");
 	BREAK(slab_class_states[CLASS_CACHE].slabs, 77, "S8");
 	BREAK(slab_store.segments, slab_store.segments + 1, "S8");
-	BREAK(slab_store.dirty_slots, slab_store.dirty_slots + 1, "S8");
+	wrong = slab_store.dirty_slots + 1;
+	break_bytes(&slab_store.dirty_slots, &wrong, sizeof(wrong), "S8");
 }
