@@ -243,7 +243,7 @@ struct slab *segment_take(unsigned int class)
 		return NULL;
 	}
 	s = &g->slabs[slot];
-	*s = (struct slab){.class = (uint16_t)class, .slot = (uint8_t)slot};
+	*s = (struct slab){.class = (uint16_t) class, .slot = (uint8_t)slot};
 	mask = slab_mask(s);
 	s->is_fresh = !(g->dirty & mask);
 	atomic_fetch_sub_explicit(&slab_store.dirty_slots,

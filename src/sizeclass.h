@@ -23,7 +23,7 @@
 #define CLASS_STEPS_SHIFT 3 /* classes in a doubling, as a power of two */
 #define CLASS_COUNT 105 /* class 0 included */
 
-_Static_assert(CLASS_FINE_COUNT * CELL_ALIGN == CELL_FINE_MAX, "one class for every step");
+_Static_assert(CELL_FINE_MAX / CELL_ALIGN == CLASS_FINE_COUNT, "one class for every step");
 _Static_assert(CLASS_COUNT == 1 + CLASS_FINE_COUNT + (5 << CLASS_STEPS_SHIFT),
 	       "five doublings from CELL_FINE_MAX to CELL_MAX");
 _Static_assert(CELL_FINE_MAX << 5 == CELL_MAX, "five doublings from CELL_FINE_MAX to CELL_MAX");

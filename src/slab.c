@@ -44,7 +44,7 @@ static size_t magazine_cells(size_t size)
 /* Before anything else in the process is likely to run; and again by who comes even earlier. */
 __attribute__((constructor(101))) void slab_init(void)
 {
-	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class++) {
+	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class += 1) {
 		size_t size = size_of(class), slots = size > SLAB_CELL_MAX ? QUAD : 1;
 
 		slab_classes[class] = (struct class_info){
@@ -162,8 +162,7 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 		uint64_t left = bits[word];
 
 		for (; left && taken < n; left &= left - 1)
-			cells[taken++] =
-				start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
+			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
 		bits[word] = left;
 		if (!left)
 			s->summary &= s->summary - 1;
@@ -320,12 +319,12 @@ void slab_fork_prepare(void)
 	if (__libc_single_threaded)
 		return;
 	/* Freeze between two operations, never inside one. */
-	for (unsigned int class = 1; class < CLASS_END; class++)
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		pthread_mutex_lock(&slab_class_states[class].lock);
 	pthread_mutex_lock(&slab_store.lock);
 	atomic_fetch_add(&slab_store.frozen, 1);
 	pthread_mutex_unlock(&slab_store.lock);
-	for (unsigned int class = 1; class < CLASS_END; class++)
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		pthread_mutex_unlock(&slab_class_states[class].lock);
 }
 
@@ -339,7 +338,7 @@ void slab_fork_child(void)
 {
 	if (!atomic_load(&slab_store.frozen))
 		return;
-	for (unsigned int class = 1; class < CLASS_END; class++) {
+	for (unsigned int class = 1; class < CLASS_END; class += 1) {
 		slab_class_states[class].lock =
 			(pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 		slab_class_states[class].is_locked = false;
@@ -368,6 +367,7 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 	if (class < CLASS_COUNT) {
 		stats->out_cells += c->out;
 		stats->out_bytes += c->out * info->size;
+		stats->free_cells += c->slabs * info->capacity - c->out;
 		stats->free_bytes += c->slabs * info->slots * SLAB_SIZE - c->out * info->size;
 	} else {
 		stats->own_bytes += c->slabs * SLAB_SIZE;
@@ -379,7 +379,7 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 void slab_get_stats(struct slab_stats *stats)
 {
 	*stats = (struct slab_stats){0};
-	for (unsigned int class = 1; class < CLASS_END; class++)
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		add_class(stats, class);
 	store_lock();
 	stats->segments = slab_store.segments;

@@ -156,7 +156,7 @@ struct slab_stats {
 	size_t segments;
 	size_t slabs;
 	size_t out_cells, out_bytes; /* users' cells that are out of the store */
-	size_t free_bytes; /* in users' slabs */
+	size_t free_cells, free_bytes; /* in users' slabs; also what is not carved yet */
 	size_t own_bytes; /* segment headers, and slabs of the library's own objects */
 	size_t dirty_bytes;
 	size_t map_calls, unmap_calls, advise_calls;

@@ -129,19 +129,31 @@ static const char *check_class(unsigned int class, const struct totals *t)
 	return NULL;
 }
 
+static bool is_summary_right(const struct segment_set *set)
+{
+	for (size_t i = 0; i < WINDOW_SEGMENTS / 64; i++)
+		if (!set->words[i] != !(set->summary[i / 64] >> i % 64 & 1))
+			return false;
+	return true;
+}
+
 static const char *check_store(void)
 {
 	static struct totals t; /* guarded by the store's lock */
 	const char *fault = NULL;
 
 	t = (struct totals){0};
+	if (!is_summary_right(&slab_store.live) || !is_summary_right(&slab_store.roomy) ||
+	    !is_summary_right(&slab_store.with_quad) || !is_summary_right(&slab_store.with_dirty))
+		return "S7: a set's summary does not agree with its words";
 	for (size_t i = 0; i < WINDOW_SEGMENTS && !fault; i++)
 		if (segment_set_has(&slab_store.live, i))
 			fault = check_segment(
 				(const struct segment *)(slab_window + i * SEGMENT_SIZE), i, &t);
-	for (unsigned int class = 1; class < CLASS_END && !fault; class++)
+	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
-	if (!fault && (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
+	if (!fault &&
+	    (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
 		fault = "S8: the store's figures are wrong";
 	return fault;
 }
@@ -151,12 +163,12 @@ const char *slab_check(void)
 	bool is_locked = !__libc_single_threaded;
 	const char *fault;
 
-	for (unsigned int class = 1; is_locked && class < CLASS_END; class++)
+	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
 		pthread_mutex_lock(&slab_class_states[class].lock);
 	store_lock();
 	fault = check_store();
 	store_unlock();
-	for (unsigned int class = 1; is_locked && class < CLASS_END; class++)
+	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
 		pthread_mutex_unlock(&slab_class_states[class].lock);
 	return fault;
 }

@@ -21,7 +21,8 @@
  *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
  *	   first slot; what is dirty is not used
  *	S6 slab_bins has what slab_bin_of says for every slot of a slab, and 0 elsewhere
- *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact
+ *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
+ *	   every set's summary says which of its words are not zero
  *	S8 the figures agree with what is there
  */
 

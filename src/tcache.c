@@ -306,13 +306,19 @@ static void *alloc_block(size_t size, size_t align, bool zero)
 	return p;
 }
 
-/* A cell of class, whose cells are aligned to align; in case of need, a block. */
+/*
+ * A cell of class, whose cells are aligned to align; in case of need, a block. Where there is no
+ * memory for that, everything free has gone to the store, and there may be a slab for class.
+ */
 static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t size, size_t align)
 {
-	void *cell = take_cell(class, NULL);
+	void *cell = take_cell(class, NULL), *p;
 
-	if (!cell)
-		return alloc_block(size, align, false);
+	if (!cell) {
+		p = alloc_block(size, align, false);
+		if (p || !(cell = take_cell(class, NULL)))
+			return p;
+	}
 	*cell_word(cell) = 0;
 	if (tcache_all.perturb)
 		memset(cell, (unsigned char)~tcache_all.perturb, slab_classes[class].size);
@@ -340,7 +346,7 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 void *tcache_alloc_zeroed(size_t size)
 {
 	bool fresh = false;
-	void *cell;
+	void *cell, *p;
 
 	if (size > CELL_MAX)
 		return alloc_block(size, HEAP_ALIGN, true);
@@ -349,8 +355,11 @@ void *tcache_alloc_zeroed(size_t size)
 		return cell ? memset(cell, 0, size) : NULL;
 	}
 	cell = take_cell(class_of_size(size ? size : 1), &fresh);
-	if (!cell)
-		return alloc_block(size, HEAP_ALIGN, true);
+	if (!cell) {
+		p = alloc_block(size, HEAP_ALIGN, true);
+		if (p || !(cell = take_cell(class_of_size(size ? size : 1), &fresh)))
+			return p;
+	}
 	return fresh ? cell : memset(cell, 0, size);
 }
 
@@ -365,7 +374,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 		return alloc_block(size, align, false);
 	class = class_of_size(size ? (size + align - 1) & ~(align - 1) : align);
 	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
-		class++;
+		class += 1;
 	if (class == CLASS_COUNT)
 		return alloc_block(size, align, false);
 	return alloc_cell_quickly(class, size, align);
@@ -427,7 +436,7 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 	if (tc)
 		tc->reallocs++;
 	old = slab_classes[class].size;
-	if (size <= old && size >= old / 2)
+	if (size <= old && (size >= old / 2 || class_of_size(size) == class))
 		return p;
 	q = move(call, p, old, size);
 	return q || size > old ? q : p;

@@ -131,12 +131,12 @@ static const char *check_all(bool is_second)
 	const char *fault = NULL;
 	size_t caches = 0;
 
-	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class++)
+	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1)
 		fault = check_depot(class, is_second);
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next, caches++) {
 		if (tc->next && tc->next->prev != tc)
 			return "C3: the list of caches does not lead back";
-		for (unsigned int class = 1; class < CLASS_COUNT && !fault; class++)
+		for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1)
 			fault = check_bin(tc, class, is_second);
 	}
 	if (!fault && caches != tcache_all.count)

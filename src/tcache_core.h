@@ -44,7 +44,7 @@ extern const struct tcache tcache_none;
 
 /* All caches. */
 struct caches {
-	pthread_mutex_t lock; /* guards everything here that is not atomic; above the store's locks */
+	pthread_mutex_t lock; /* guards what is not atomic here; above the store's locks */
 	bool is_locked;
 	struct tcache *first;
 	size_t count;

@@ -82,9 +82,8 @@ static void flush_spare_locked(struct tcache *tc, unsigned int class)
 	if (!spare)
 		return;
 	tc->spares[class] = NULL;
-	flush_magazine_locked(class,
-			      spare->count ? spare->cells
-					   : &spare->cells[magazine_capacity(class)]);
+	flush_magazine_locked(class, spare->count ? spare->cells
+						  : &spare->cells[magazine_capacity(class)]);
 }
 
 static void flush_bin_locked(struct tcache *tc, unsigned int class)
@@ -106,7 +105,7 @@ static bool is_bin_empty(const struct tcache *tc, unsigned int class)
 /* Everything in tc goes to the store. False: a fork began; not everything has. */
 static bool flush(struct tcache *tc)
 {
-	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		if (is_bin_empty(tc, class))
 			continue;
 		if (!slab_enter(class))
@@ -124,7 +123,7 @@ static void end_thread(void *arg);
 static void reset_bins(struct tcache *tc)
 {
 	*tc = tcache_none;
-	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		tc->bins[class].magic = slab_classes[class].magic;
 }
 
@@ -325,7 +324,7 @@ static void fork_parent(void)
 /* The threads of other caches are gone, perhaps while they changed two magazines for each other. */
 static void drop_twins(struct tcache *tc)
 {
-	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (tc->spares[class] && tc->spares[class] == magazine_of(tc->bins[class].top))
 			tc->spares[class] = NULL;
 }
@@ -363,7 +362,7 @@ __attribute__((constructor(101))) static void guard_forks(void)
 
 static void shrink_depots(bool all)
 {
-	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		if (!magazine_depots[class].full_count && !magazine_depots[class].empty)
 			continue;
 		if (!slab_enter(class))
@@ -376,7 +375,7 @@ static void shrink_depots(bool all)
 /* Flush the bins of tc that were not used since the last time, and all spares. */
 static void shrink_cache(struct tcache *tc)
 {
-	for (unsigned int class = 1; class < CLASS_COUNT; class++) {
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		bool is_idle = tc->bins[class].top == tc->seen[class];
 
 		tc->seen[class] = tc->bins[class].top;
@@ -394,7 +393,7 @@ static void shrink_cache(struct tcache *tc)
 
 static bool has_depots(void)
 {
-	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (magazine_depots[class].full_count)
 			return true;
 	return false;
@@ -510,7 +509,7 @@ static void add_cache(struct tcache_stats *stats, const struct tcache *tc)
 	stats->allocs += tc->allocs;
 	stats->frees += tc->frees;
 	stats->reallocs += tc->reallocs;
-	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		add_cells(stats, class, tcache_cached_cells(tc, class));
 }
 
@@ -525,7 +524,7 @@ void tcache_get_stats(struct tcache_stats *stats)
 		add_cache(stats, tc);
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
-	for (unsigned int class = 1; class < CLASS_COUNT; class++)
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		add_cells(stats, class,
 			  magazine_depots[class].full_count * magazine_capacity(class));
 }

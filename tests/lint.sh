@@ -159,14 +159,27 @@ matrix() {
 		check.c: heap_core.h
 		index.c: index.h
 		helpers.c: helpers.h printf.h
-		interpose.c: heap.h helpers.h
-		new.c: heap.h helpers.h
-		stats.c: heap.h helpers.h printf.h stats.h
+		segment.c: slab_core.h
+		slab.c: slab.h slab_core.h
+		slab_check.c: slab_core.h
+		magazine.c: magazine.h
+		tcache.c: tcache_core.h
+		tcache_check.c: tcache_core.h
+		threads.c: tcache_core.h
+		interpose.c: heap.h helpers.h tcache.h
+		new.c: helpers.h tcache.h
+		stats.c: heap.h helpers.h printf.h slab.h stats.h tcache.h
 		heap.h:
 		heap_core.h: block_meta.h heap.h helpers.h index.h
 		helpers.h:
 		index.h: block_meta.h treap.h
+		magazine.h: slab.h
+		sizeclass.h:
+		slab.h: helpers.h sizeclass.h
+		slab_core.h: slab.h
 		stats.h:
+		tcache.h: magazine.h
+		tcache_core.h: heap.h tcache.h
 		treap.h: block_meta.h
 	EOT
 }

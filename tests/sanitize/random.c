@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Random calls of os_* and heap_*, with heap_check() after each, for builds of the block heap that
- * leave malloc to a sanitizer, and for valgrind. Exit status 0, or 1 with one line on standard
+ * Random calls of os_*, heap_* and tcache_*, with the checkers called after each or now and then, for
+ * builds without the C library's names, which leave malloc to a sanitizer, and for valgrind. Exit status 0, or 1 with one line on standard
  * error.
  *
  *	random [STEPS]
@@ -15,15 +15,23 @@
 
 #include "heap.h"
 #include "osmem.h"
+#include "tcache.h"
 
 #define SLOTS 200
 #define DEFAULT_STEPS 15000
+
+enum kind {
+	COURSE,
+	BLOCKS,
+	CELLS,
+	KINDS,
+};
 
 struct slot {
 	unsigned char *p;
 	size_t size;
 	unsigned char byte;
-	bool is_course;
+	enum kind kind;
 };
 
 static struct slot slots[SLOTS];
@@ -71,11 +79,17 @@ static void get(struct slot *s)
 	size_t size = random_size();
 	bool zero = random_below(3) == 0;
 
-	s->is_course = random_below(2);
-	if (s->is_course)
+	s->kind = (enum kind)random_below(KINDS);
+	if (s->kind == COURSE)
 		s->p = zero ? os_calloc(1, size) : os_malloc(size);
-	else
+	else if (s->kind == BLOCKS)
 		s->p = heap_alloc(size, (size_t)1 << random_below(14), zero);
+	else if (zero)
+		s->p = tcache_alloc_zeroed(size);
+	else if (random_below(2))
+		s->p = tcache_alloc_aligned(size, (size_t)1 << random_below(14));
+	else
+		s->p = tcache_alloc(size);
 	if (zero && s->p)
 		check_bytes(s->p, size, 0);
 	fill(s, size);
@@ -85,7 +99,12 @@ static void resize(struct slot *s)
 {
 	size_t size = random_size();
 
-	s->p = s->is_course ? os_realloc(s->p, size) : heap_realloc("realloc", s->p, size);
+	if (s->kind == COURSE)
+		s->p = os_realloc(s->p, size);
+	else if (s->kind == BLOCKS)
+		s->p = heap_realloc("realloc", s->p, size);
+	else
+		s->p = tcache_realloc("realloc", s->p, size);
 	if (!s->p)
 		fail("out of memory");
 	check_bytes(s->p, size < s->size ? size : s->size, s->byte);
@@ -95,10 +114,12 @@ static void resize(struct slot *s)
 static void give_back(struct slot *s)
 {
 	check_bytes(s->p, s->size, s->byte);
-	if (s->is_course)
+	if (s->kind == COURSE)
 		os_free(s->p);
-	else
+	else if (s->kind == BLOCKS)
 		heap_free("free", s->p);
+	else
+		tcache_free("free", s->p);
 	s->p = NULL;
 }
 
@@ -113,8 +134,10 @@ static void step(struct slot *s)
 	else
 		give_back(s);
 	if (random_below(500) == 0)
-		heap_trim();
+		tcache_trim();
 	fault = heap_check();
+	if (!fault && random_below(32) == 0)
+		fault = tcache_check();
 	if (fault)
 		fail(fault);
 }
@@ -122,8 +145,8 @@ static void step(struct slot *s)
 /* The very first blocks: a mapped one, then one that makes the first region. */
 static void start_with_a_mapping(void)
 {
-	struct slot first = {.p = heap_alloc(1 << 20, 16, false)};
-	struct slot second = {.p = heap_alloc(10, 16, false)};
+	struct slot first = {.p = heap_alloc(1 << 20, 16, false), .kind = BLOCKS};
+	struct slot second = {.p = heap_alloc(10, 16, false), .kind = BLOCKS};
 
 	fill(&first, 1 << 20);
 	fill(&second, 10);

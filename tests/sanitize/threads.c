@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Threads that allocate from both heaps, hand their blocks on to each other, and fork meanwhile: for
- * ThreadSanitizer, on builds of the block heap that leave malloc to it. Exit status 0, or 1 with one
+ * Threads that allocate from both heaps and from thread caches, hand what they have on to each other,
+ * and fork meanwhile: for ThreadSanitizer, on builds without the C library's names, which leave malloc
+ * to it. Exit status 0, or 1 with one
  * line on standard error.
  */
 
@@ -17,6 +18,7 @@
 
 #include "heap.h"
 #include "osmem.h"
+#include "tcache.h"
 
 #define THREADS 6
 #define STEPS 4000
@@ -24,7 +26,7 @@
 #define FORKS 10
 
 /* Where blocks change hands: a box is emptied and filled in one exchange. */
-static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES];
+static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES], cell_boxes[BOXES];
 
 static void fail(const char *what)
 {
@@ -36,6 +38,8 @@ static void check_heap(void)
 {
 	const char *fault = heap_check();
 
+	if (!fault)
+		fault = tcache_check();
 	if (fault)
 		fail(fault);
 }
@@ -95,6 +99,44 @@ static void work_on_libc(uint64_t *state, size_t nr)
 		heap_free("free", p);
 }
 
+static void work_on_cells(uint64_t *state, size_t nr)
+{
+	size_t size = 2 + random_below(state, random_below(state, 10) ? 700 : CELL_MAX + 1000);
+	unsigned char *p;
+
+	p = filled(nr % 5 ? tcache_alloc(size) : tcache_alloc_zeroed(size), size, nr);
+	if (nr % 7 == 0) {
+		p = tcache_realloc("realloc", p, size * 2);
+		if (!p || p[0] != p[size - 1])
+			fail("tcache_realloc lost the contents");
+	}
+	if (tcache_usable_size("malloc_usable_size", p) < size)
+		fail("a cell is too small");
+	p = atomic_exchange(&cell_boxes[random_below(state, BOXES)], p);
+	if (p && p[0] != p[1])
+		fail("a cell's contents have changed");
+	tcache_free("free", p);
+}
+
+/* Threads that come, allocate and end. */
+static void *work_briefly(void *arg)
+{
+	uint64_t state = (uintptr_t)arg;
+
+	for (size_t nr = 0; nr < 300; nr++)
+		work_on_cells(&state, nr);
+	return NULL;
+}
+
+static void start_and_join(size_t nr)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, work_briefly, (void *)(nr + 1)))
+		fail("no thread");
+	pthread_join(thread, NULL);
+}
+
 static void *work(void *arg)
 {
 	uint64_t state = (uintptr_t)arg;
@@ -103,8 +145,12 @@ static void *work(void *arg)
 	for (size_t nr = 0; nr < STEPS; nr++) {
 		work_on_course(&state, nr);
 		work_on_libc(&state, nr);
+		for (int i = 0; i < 4; i++)
+			work_on_cells(&state, nr);
+		if (nr % 500 == 0)
+			start_and_join(nr);
 		if (nr % 1000 == 0) {
-			heap_trim();
+			tcache_trim();
 			heap_get_stats(HEAP_LIBC, &stats);
 			heap_set_option(HEAP_TRIM_THRESHOLD, 4096 * (nr / 1000));
 		}
@@ -124,6 +170,7 @@ static void *work_and_fork(void *arg)
 			for (size_t i = 0; i < 50; i++) {
 				work_on_course(&state, i);
 				work_on_libc(&state, i);
+				work_on_cells(&state, i);
 			}
 			check_heap();
 			_exit(0);
@@ -133,6 +180,7 @@ static void *work_and_fork(void *arg)
 		if (status)
 			fail(WIFSIGNALED(status) ? "a signal killed a child" : "a child failed");
 		work_on_libc(&state, nr);
+		work_on_cells(&state, nr);
 	}
 	return NULL;
 }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The block heap under the sanitizers and under valgrind. The sanitizers bring a malloc of their own,
-# so the heap is compiled without the C library's names, and sanitize/*.c call os_* and heap_*.
+# The library under the sanitizers and under valgrind. The sanitizers bring a malloc of their own, so
+# it is compiled without the C library's names, and sanitize/*.c call os_*, heap_* and tcache_*.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
@@ -12,7 +12,7 @@ src=${library%/*}
 utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer"
 
-# build OUTPUT SCENARIO COMPILER FLAG…: the scenario and the block heap, no C library names.
+# build OUTPUT SCENARIO COMPILER FLAG…: the scenario and the library, no C library names.
 build() {
 	output=$scratch/$1
 	scenario=$tests/sanitize/$2.c
@@ -20,7 +20,9 @@ build() {
 	# shellcheck disable=SC2086 # the flags are words
 	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$src/osmem.c" \
 		"$src/regions.c" "$src/heap.c" "$src/fork.c" "$src/check.c" "$src/index.c" \
-		"$src/helpers.c" "$utils/printf.c" \
+		"$src/helpers.c" "$src/segment.c" "$src/slab.c" "$src/slab_check.c" \
+		"$src/magazine.c" "$src/tcache.c" "$src/tcache_check.c" "$src/threads.c" \
+		"$utils/printf.c" \
 		>"$scratch/log" 2>&1
 }
 
@@ -62,7 +64,9 @@ preloaded_sort() {
 		sort -rn >"$scratch/sorted" && seq 2000 -1 1 | cmp - "$scratch/sorted"
 }
 
+# The deadlock detector has room for 64 locks at a time; a fork takes one for each class.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS="detect_deadlocks=0 suppressions=$tests/sanitize/races.txt"
 
 for cc in gcc clang; do
 	sanitized "address_undefined_random_$cc" random "$cc" address,undefined

@@ -108,25 +108,43 @@ static void free_in_the_middle(struct link *last, size_t count, size_t n)
 	at->before = rest;
 }
 
+static void check_neighbours(size_t size, size_t n, size_t larger)
+{
+	size_t count;
+	struct link *last = exhaust(size, &count);
+	void *p, *q;
+
+	CHECK(count > 2 * n);
+	free_in_the_middle(last, count, n);
+	p = malloc(larger);
+	CHECK_MSG(p, "malloc(%zu) fails with %zu neighbours of %zu free", larger, n, size);
+	q = calloc(1, larger);
+	CHECK_MSG(q && is_zero(q, larger), "calloc(%zu) fails with %zu neighbours of %zu free",
+		  larger, n, size);
+	memset(p, 1, larger);
+	free(p);
+	free(q);
+	free_all(last);
+}
+
 /* What was freed is found, in whatever size, before there is said to be no memory. */
 TEST(neighbours_freed_at_the_limit_serve_a_larger_block)
 {
-	static const size_t larger[] = {3000, 1000, 8000};
-
 	limit(RLIMIT_AS, mapped_bytes() + 64 * MIB);
-	for (size_t i = 0; i < COUNT_OF(larger); i++) {
-		size_t count;
-		struct link *last = exhaust(48, &count);
-		void *p;
+	check_neighbours(33000, 20, 100000);
+	check_neighbours(33000, 20, 60000);
+	check_neighbours(40000, 20, 120000);
+}
 
-		CHECK(count > 100000);
-		free_in_the_middle(last, count, 200);
-		p = malloc(larger[i]);
-		CHECK_MSG(p, "malloc(%zu) fails with 200 neighbours free", larger[i]);
-		memset(p, 1, larger[i]);
-		free(p);
-		free_all(last);
-	}
+/* Cells: 64 KiB of them serve any other size that has cells; four times as many, the large ones. */
+TEST(neighbours_freed_at_the_limit_serve_other_cells)
+{
+	limit(RLIMIT_AS, mapped_bytes() + 64 * MIB);
+	check_neighbours(48, 200 * KIB / 48, 3000);
+	check_neighbours(48, 200 * KIB / 48, 1000);
+	check_neighbours(1000, 200, 48);
+	check_neighbours(48, 700 * KIB / 48, 20000);
+	check_neighbours(20000, 60, 48);
 }
 
 TEST(data_limit_is_enomem_and_recovers)

@@ -264,6 +264,30 @@ TEST(mallinfo2_adds_up)
 		free(p[i]);
 }
 
+/* Cells: what is live, and what waits in this thread's cache. */
+TEST(mallinfo2_counts_cells)
+{
+	static void *p[1000];
+	struct mallinfo2 before = mallinfo2(), with, after;
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = malloc(160)));
+	with = mallinfo2();
+	CHECK(with.uordblks == before.uordblks + 160 * COUNT_OF(p));
+	CHECK(with.arena == with.uordblks + with.fordblks && with.arena >= before.arena);
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	after = mallinfo2();
+	CHECK(after.uordblks == before.uordblks);
+	CHECK(after.arena == after.uordblks + after.fordblks);
+	CHECK_MSG(after.smblks > before.smblks && after.fsmblks > before.fsmblks,
+		  "%zu cells of %zu bytes wait", after.smblks, after.fsmblks);
+	CHECK(after.fsmblks >= 16 * after.smblks && after.fsmblks <= after.fordblks);
+	malloc_trim(0);
+	after = mallinfo2();
+	CHECK(after.uordblks == before.uordblks && after.smblks == 0 && after.fsmblks == 0);
+}
+
 TEST(mallinfo2_counts_mappings)
 {
 	struct mallinfo2 before = mallinfo2(), with;
@@ -295,6 +319,7 @@ TEST(mallinfo_is_mallinfo2_in_int)
 	CHECK((size_t)narrow.hblks == wide.hblks && (size_t)narrow.hblkhd == wide.hblkhd);
 	CHECK((size_t)narrow.uordblks == wide.uordblks && (size_t)narrow.fordblks == wide.fordblks);
 	CHECK((size_t)narrow.keepcost == wide.keepcost);
+	CHECK((size_t)narrow.smblks == wide.smblks && (size_t)narrow.fsmblks == wide.fsmblks);
 	free(p);
 }
 
@@ -392,7 +417,8 @@ static void say_stats_around_refusals(void *arg)
 
 TEST(malloc_stats_counts_no_refusals)
 {
-	static const char *const names[] = {"blocks allocated", "live blocks", "mapped blocks"};
+	static const char *const names[] = {"blocks allocated", "live blocks", "mapped blocks",
+					    "live cells", "live bytes in cells"};
 	static char text[65536];
 	int status = test_in_child(say_stats_around_refusals, NULL, text, sizeof(text));
 
@@ -509,6 +535,42 @@ TEST(malloc_info_has_true_figures)
 	CHECK_MSG(with >= before + 70 * MIB && with < before + 85 * MIB, "%zu, then %zu", before,
 		  with);
 	free(p);
+}
+
+/* The count or size in the heap element of that name, in its total of that type. */
+static size_t total(const char *heap, const char *type, const char *attribute)
+{
+	char element[64];
+	const char *at;
+
+	snprintf(element, sizeof(element), "name=\"%s\"", heap);
+	at = figure_at(info_text(), element);
+	snprintf(element, sizeof(element), "<total type=\"%s\"", type);
+	at = figure_at(at, element);
+	snprintf(element, sizeof(element), "%s=\"", attribute);
+	return strtoul(figure_at(at, element), NULL, 10);
+}
+
+TEST(malloc_info_has_cells)
+{
+	static void *p[1000];
+	size_t count, size;
+
+	fclose(fopen("/dev/null", "w")); /* whatever stdio needs, once */
+	count = total("malloc, cells", "live", "count");
+	size = total("malloc, cells", "live", "size");
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = malloc(160)));
+	CHECK(total("malloc, cells", "live", "count") == count + COUNT_OF(p));
+	CHECK(total("malloc, cells", "live", "size") == size + 160 * COUNT_OF(p));
+	CHECK(total("malloc", "live", "count") == 0);
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	CHECK(total("malloc, cells", "live", "count") == count);
+	CHECK(total("malloc, cells", "fast", "count") > 0);
+	CHECK(total("malloc, cells", "fast", "size") >=
+	      total("malloc, cells", "fast", "count") * 16);
+	CHECK(total("malloc, cells", "rest", "count") > 0);
 }
 
 TEST(malloc_info_refuses_options)

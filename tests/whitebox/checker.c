@@ -14,6 +14,7 @@
 #include "harness.h"
 #include "heap_core.h"
 #include "osmem.h"
+#include "sizeclass.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -70,6 +71,7 @@ static int *pad(struct block_meta *b)
 /* Both heaps with live, free and pending blocks, two regions and mapped blocks. */
 
 #define ROW 8
+#define LIBC_SIZE (CELL_MAX + 64) /* a block, not a cell */
 
 static struct block_meta *course_row[ROW], *libc_row[ROW]; /* odd ones are free */
 static struct block_meta *course_mapped[3], *libc_mapped[3];
@@ -84,7 +86,7 @@ static void set_up(void)
 {
 	for (size_t i = 0; i < ROW; i++) {
 		course_row[i] = header(os_malloc(64));
-		libc_row[i] = header(malloc(64));
+		libc_row[i] = header(malloc(LIBC_SIZE));
 	}
 	for (size_t i = 0; i < COUNT_OF(course_mapped); i++) {
 		course_mapped[i] = header(os_malloc(MIB));

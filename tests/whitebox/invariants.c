@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heap_check() after every single step of random sequences; the index and the treap alone, against
- * naive sets. That heap_check() sees what is wrong is shown in checker.c.
+ * heap_check() after every single step of random sequences, and tcache_check() now and then; the
+ * index and the treap alone, against naive sets. That the checkers see what is wrong is shown in
+ * checker.c, slabs.c and caches.c.
  */
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "harness.h"
 #include "heap_core.h"
 #include "osmem.h"
+#include "tcache.h"
 
 #define GIB (KIB * MIB)
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -40,6 +42,13 @@ static bool one_in(size_t n)
 static void check_heap(void)
 {
 	const char *fault = heap_check();
+
+	CHECK_MSG(!fault, "%s", fault);
+}
+
+static void check_cells(void)
+{
+	const char *fault = tcache_check();
 
 	CHECK_MSG(!fault, "%s", fault);
 }
@@ -114,6 +123,29 @@ static void *libc_new(size_t size)
 	}
 }
 
+/* The block heap of the C library's names, also where they have cells. */
+
+static void *block_new(size_t size)
+{
+	bool zero = one_in(4);
+	void *p = heap_alloc(size, one_in(8) ? (size_t)16 << random_below(10) : 1, zero);
+
+	if (zero)
+		check_zeroed(p, size);
+	return p;
+}
+
+static void *block_realloc(void *p, size_t size)
+{
+	return heap_realloc("realloc", p, size);
+}
+
+static void block_free(void *p)
+{
+	if (p)
+		heap_free("free", p);
+}
+
 struct family {
 	void *(*alloc)(size_t size);
 	void *(*realloc)(void *p, size_t size);
@@ -122,6 +154,8 @@ struct family {
 
 static const struct family course = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
 static const struct family libc = {.alloc = libc_new, .realloc = realloc, .free = free};
+static const struct family block_heap = {
+	.alloc = block_new, .realloc = block_realloc, .free = block_free};
 
 static void resize_slot(const struct family *f, struct slot *s, size_t size)
 {
@@ -157,12 +191,15 @@ static void run(const struct family *f, const struct profile *profile, void (*ex
 			extra(i);
 		step(f, &slots[random_below(profile->slots)], profile);
 		check_heap();
+		if (i % 64 == 0)
+			check_cells();
 	}
 	for (size_t i = 0; i < profile->slots; i++) {
 		f->free(slots[i].p);
 		slots[i].p = NULL;
 	}
 	check_heap();
+	check_cells();
 }
 
 static const struct profile tiny = {.slots = 300, .small = 24, .large = 64, .steps = 40000};
@@ -194,6 +231,12 @@ static void other_family(size_t i)
 		(i % 64 == 31 ? free : os_free)(s.p);
 		s.p = NULL;
 	}
+}
+
+TEST(random_blocks)
+{
+	for (size_t i = 0; i < COUNT_OF(profiles); i++)
+		run(&block_heap, profiles[i], NULL);
 }
 
 TEST(random_both_families)
@@ -231,6 +274,7 @@ TEST(random_libc_with_trims)
 {
 	mallopt(M_TRIM_THRESHOLD, 1);
 	run(&libc, &medium, trim_now_and_then);
+	run(&block_heap, &medium, trim_now_and_then);
 	run(&libc, &large, trim_now_and_then);
 }
 
@@ -251,6 +295,7 @@ TEST(random_libc_with_regions_that_come_and_go)
 {
 	mallopt(M_MMAP_THRESHOLD, 32 * MIB);
 	run(&libc, &mixed, allocate_region);
+	run(&block_heap, &mixed, allocate_region);
 }
 
 /* Trees of thousands of nodes, freed in random order, then used up again. */
@@ -288,8 +333,8 @@ TEST(large_trees)
 	large_tree(&course, 64, 0);
 	large_tree(&course, 1, 1000);
 	large_tree(&course, 1100, 2000);
-	large_tree(&libc, 64, 0);
-	large_tree(&libc, 1100, 2000);
+	large_tree(&block_heap, 64, 0);
+	large_tree(&block_heap, 1100, 2000);
 }
 
 /* The index alone, against a naive set. Blocks have a header and room for links, nothing more. */

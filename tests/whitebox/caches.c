@@ -1,0 +1,881 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Thread caches, magazines and depots: how they fill, what they hold at most, how cells go from one
+ * thread to another, what a thread leaves behind, and tcache_check() against caches that are broken
+ * on purpose, each invariant by its number.
+ *
+ * The program has so many keys of thread-specific data that the library's own is one for which
+ * pthread_setspecific allocates.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "slab_core.h"
+#include "tcache_core.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define FIRST_LEVEL_KEYS 32 /* of glibc */
+
+__attribute__((constructor(200))) static void use_up_keys(void)
+{
+	for (int i = 0; i < FIRST_LEVEL_KEYS; i++) {
+		pthread_key_t key;
+
+		if (pthread_key_create(&key, NULL))
+			abort();
+	}
+}
+
+static void check_all(void)
+{
+	const char *fault = tcache_check();
+
+	CHECK_MSG(!fault, "%s", fault);
+	fault = heap_check();
+	CHECK_MSG(!fault, "%s", fault);
+}
+
+static struct tcache *own_cache(void)
+{
+	free(malloc(1));
+	CHECK(tcache_thread.own && tcache_thread.own != TCACHE_ENDED);
+	return tcache_thread.own;
+}
+
+static size_t random_below(uint64_t *state, size_t n)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return (size_t)(*state >> 33) % n;
+}
+
+static size_t out_of(unsigned int class)
+{
+	return slab_class_states[class].out;
+}
+
+/* Cells that nobody uses and that are not in the store. */
+static size_t cached_cells(void)
+{
+	struct tcache_stats stats;
+
+	tcache_get_stats(&stats);
+	return stats.cached_cells;
+}
+
+static size_t out_cells(void)
+{
+	struct slab_stats stats;
+
+	slab_get_stats(&stats);
+	return stats.out_cells;
+}
+
+static void in_thread(void *(*body)(void *arg), void *arg)
+{
+	pthread_t thread;
+
+	CHECK(pthread_create(&thread, NULL, body, arg) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
+#define SIZE 240 /* of which nothing but the test has cells */
+
+static unsigned int class_in_use(void)
+{
+	unsigned int class = class_of_size(SIZE);
+
+	own_cache();
+	CHECK(out_of(class) == 0);
+	return class;
+}
+
+static void *cells[30000];
+
+static void alloc_cells(size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		CHECK((cells[i] = malloc(SIZE)));
+}
+
+static void free_cells(size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(cells[i]);
+}
+
+/* Allocate until the thread has none of class left. */
+static void drain(unsigned int class)
+{
+	while (tcache_cached_cells(own_cache(), class))
+		CHECK(malloc(SIZE));
+}
+
+/* Filling and emptying. */
+
+TEST(refills_start_small_and_double)
+{
+	unsigned int class = class_in_use(), capacity = magazine_capacity(class), n = 512 / SIZE;
+	size_t out = 0, taken = 0;
+
+	for (int refill = 0; refill < 8; refill++) { /* then the first slab ends */
+		CHECK((cells[taken++] = malloc(SIZE)));
+		out += n;
+		CHECK_MSG(out_of(class) == out, "refill %d: %zu out, not %zu", refill,
+			  out_of(class), out);
+		while (taken < out) {
+			CHECK((cells[taken++] = malloc(SIZE)));
+			CHECK(out_of(class) == out);
+		}
+		n = n * 2 > capacity ? capacity : n * 2;
+	}
+	check_all();
+	free_cells(taken);
+	check_all();
+}
+
+/* Two magazines, here and there: a thread that goes up and down by one never visits the store. */
+TEST(spare_and_loaded_change_places)
+{
+	unsigned int class = class_in_use(), capacity = magazine_capacity(class);
+	struct tcache *tc = own_cache();
+	struct magazine *loaded, *spare;
+	size_t out;
+
+	alloc_cells(2 * capacity);
+	drain(class);
+	out = out_of(class);
+	free_cells(2 * capacity);
+	loaded = magazine_of(tc->bins[class].top);
+	spare = tc->spares[class];
+	CHECK(spare && tcache_cached_cells(tc, class) == 2 * capacity);
+	for (size_t i = 0; i < capacity; i++)
+		CHECK((cells[i] = malloc(SIZE)));
+	CHECK(tcache_cached_cells(tc, class) == capacity);
+	for (int i = 0; i < 1000; i++) {
+		CHECK((cells[capacity] = malloc(SIZE)));
+		free(cells[capacity]);
+		CHECK(out_of(class) == out);
+	}
+	for (size_t i = 0; i < capacity; i++)
+		free(cells[i]);
+	CHECK((loaded == magazine_of(tc->bins[class].top) && spare == tc->spares[class]) ||
+	      (spare == magazine_of(tc->bins[class].top) && loaded == tc->spares[class]));
+	check_all();
+}
+
+static void check_depot_bounds(size_t size)
+{
+	unsigned int class = class_of_size(size), capacity;
+	struct depot *d = &magazine_depots[class];
+	size_t n = 4 * MIB / size;
+
+	own_cache();
+	capacity = magazine_capacity(class);
+	n = n > COUNT_OF(cells) ? COUNT_OF(cells) : n;
+	for (size_t i = 0; i < n; i++)
+		CHECK((cells[i] = malloc(size)));
+	CHECK(!d->full_count);
+	free_cells(n);
+	CHECK_MSG(d->full_count &&
+			  d->full_count * capacity * size <= DEPOT_BYTES + MAGAZINE_BYTES * 4,
+		  "%u magazines of cells of %zu", d->full_count, size);
+	CHECK((d->full_count + 1) * capacity * size > DEPOT_BYTES);
+	CHECK(out_of(class) <= (d->full_count + 2) * capacity);
+	check_all();
+	CHECK(malloc_trim(0));
+	CHECK(!d->full_count && !d->empty && out_of(class) == 0);
+	check_all();
+}
+
+TEST(depots_are_bounded)
+{
+	check_depot_bounds(112);
+	check_depot_bounds(1008);
+	check_depot_bounds(5120);
+	check_depot_bounds(CELL_MAX);
+}
+
+/* The sweep may come when a magazine has just been made room in, and the bin is idle in its eyes. */
+static void sweep_at_next_visit(struct tcache *tc, unsigned int class, void **top)
+{
+	slab_store.last_sweep_ms = 0;
+	tc->seen[class] = top;
+	tc->ticks = 15;
+}
+
+TEST(sweep_while_a_cell_is_put)
+{
+	unsigned int class = class_in_use(), capacity = magazine_capacity(class);
+	struct tcache *tc = own_cache();
+
+	for (int kind = 0; kind < 2; kind++) {
+		struct magazine *next;
+		size_t out;
+
+		alloc_cells(2 * capacity + 1);
+		drain(class);
+		out = out_of(class);
+		free_cells(2 * capacity);
+		CHECK((uintptr_t)tc->bins[class].top % MAGAZINE_SIZE == 0);
+		next = magazine_new(class); /* the one that comes next */
+		magazine_free(next);
+		sweep_at_next_visit(tc, class, kind ? &next->cells[capacity] : tc->bins[class].top);
+		free(cells[2 * capacity]);
+		check_all();
+		malloc_trim(0);
+		CHECK(out_of(class) == out - 2 * capacity - 1);
+	}
+}
+
+TEST(sweep_while_a_cell_is_taken)
+{
+	unsigned int class = class_in_use(), capacity = magazine_capacity(class);
+	struct tcache *tc = own_cache();
+
+	for (int kind = 0; kind < 2; kind++) {
+		alloc_cells(2 * capacity);
+		sweep_at_next_visit(tc, class, tc->bins[class].top - kind * (int)capacity);
+		while (*tc->bins[class].top)
+			CHECK(malloc(SIZE));
+		cells[2 * capacity] = malloc(SIZE);
+		CHECK(slab_find(cells[2 * capacity]).state == CELL_LIVE); /* no block instead */
+		free_cells(2 * capacity + 1);
+		check_all();
+	}
+}
+
+/* From thread to thread. */
+
+#define ROUNDS 300
+#define BATCH 1000
+
+static pthread_barrier_t barrier;
+
+static void *free_batches(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&barrier);
+		free_cells(BATCH);
+		pthread_barrier_wait(&barrier);
+	}
+	return arg;
+}
+
+static void *alloc_batches(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		alloc_cells(BATCH);
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+	}
+	return arg;
+}
+
+/* This thread allocates and another one frees, or the other way round; nothing piles up. */
+static void hand_over(void *(*other)(void *arg), bool allocates)
+{
+	unsigned int class = class_in_use();
+	size_t most = 0, early = 0;
+	pthread_t thread;
+
+	CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+	CHECK(pthread_create(&thread, NULL, other, NULL) == 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		if (allocates)
+			alloc_cells(BATCH);
+		pthread_barrier_wait(&barrier);
+		if (!allocates)
+			free_cells(BATCH);
+		if (out_of(class) > most)
+			most = out_of(class);
+		if (i == 20)
+			early = most;
+		pthread_barrier_wait(&barrier);
+	}
+	CHECK_MSG(most <= early + 2 * MAGAZINE_CELLS_MAX, "%zu cells at first, %zu later", early,
+		  most);
+	CHECK(pthread_join(thread, NULL) == 0);
+	check_all();
+	malloc_trim(0);
+	CHECK(out_of(class) == 0);
+}
+
+TEST(cells_freed_by_another_thread_come_back)
+{
+	hand_over(free_batches, true);
+}
+
+TEST(cells_allocated_by_another_thread_go_back)
+{
+	hand_over(alloc_batches, false);
+}
+
+static void *alloc_in_thread(void *arg)
+{
+	alloc_cells(*(size_t *)arg);
+	return NULL;
+}
+
+/* Of a few batches that wait in the depot, the next thread gets its cells, not from new slabs. */
+TEST(depot_serves_other_threads)
+{
+	unsigned int class = class_in_use();
+	size_t n = 6u * magazine_capacity(class), out;
+
+	alloc_cells(n);
+	free_cells(n);
+	CHECK(magazine_depots[class].full_count == 4);
+	out = out_of(class);
+	n -= 2u * magazine_capacity(class); /* those are this thread's */
+	in_thread(alloc_in_thread, &n);
+	CHECK(magazine_depots[class].full_count == 0 && out_of(class) == out);
+	free_cells(n);
+	check_all();
+}
+
+/* Threads that end. */
+
+static void *use_all_classes(void *arg)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		for (unsigned int i = 0; i < 2u * magazine_capacity(class) + 1; i++)
+			CHECK((cells[i] = malloc(class_size(class))));
+	return arg;
+}
+
+static void *use_and_free_all_classes(void *arg)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		unsigned int n = 2u * magazine_capacity(class) + 1;
+
+		for (unsigned int i = 0; i < n; i++)
+			CHECK((cells[i] = malloc(class_size(class))));
+		free_cells(n);
+	}
+	return arg;
+}
+
+/* Beside what a thread's stack and the like need for the first time. */
+TEST(a_thread_that_ends_leaves_nothing)
+{
+	size_t out, magazines, caches;
+
+	own_cache();
+	for (int i = 0; i < 3; i++) {
+		in_thread(use_and_free_all_classes, NULL);
+		malloc_trim(0); /* this thread's cells go, too */
+		CHECK(cached_cells() == 0);
+		if (i > 0) {
+			CHECK_MSG(out_cells() == out, "%zu cells, then %zu", out, out_cells());
+			CHECK(out_of(CLASS_MAGAZINE) == magazines && out_of(CLASS_CACHE) == caches);
+		}
+		out = out_cells();
+		magazines = out_of(CLASS_MAGAZINE);
+		caches = out_of(CLASS_CACHE);
+		CHECK(caches == 1 && tcache_all.count == 1);
+		check_all();
+	}
+}
+
+/* Cells out of its magazines are live still, and go the usual way. */
+TEST(a_thread_that_ends_leaves_what_is_live)
+{
+	size_t n = 5000;
+	unsigned int class = class_in_use();
+
+	in_thread(alloc_in_thread, &n);
+	CHECK(out_of(class) == n);
+	for (size_t i = 0; i < n; i++)
+		memset(cells[i], 0xa5, SIZE);
+	free_cells(n);
+	malloc_trim(0);
+	CHECK(out_of(class) == 0);
+	in_thread(use_all_classes, NULL);
+	check_all();
+}
+
+static pthread_key_t late_key;
+
+/* Destructors run in the order of the keys: this one when the cache has gone. */
+static void use_malloc_late(void *arg)
+{
+	void *p[100];
+
+	CHECK(tcache_thread.own == TCACHE_ENDED);
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = malloc(i * 350 + 1)));
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		p[i] = realloc(p[i], i * 300 + 2);
+		CHECK(malloc_usable_size(p[i]) >= i * 300 + 2);
+		free(p[i]);
+	}
+	free(arg);
+}
+
+static void *set_late_key(void *arg)
+{
+	void *p = malloc(SIZE);
+
+	CHECK(p && pthread_setspecific(late_key, p) == 0);
+	return arg;
+}
+
+TEST(late_destructors_allocate_without_a_cache)
+{
+	unsigned int class = class_in_use(); /* has made the library's key */
+
+	CHECK(pthread_key_create(&late_key, use_malloc_late) == 0);
+	for (int i = 0; i < 10; i++) {
+		in_thread(set_late_key, NULL);
+		CHECK(out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
+	}
+	check_all();
+}
+
+static size_t mapped_bytes(void)
+{
+	unsigned long pages;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	CHECK(f && fscanf(f, "%lu", &pages) == 1);
+	fclose(f);
+	return pages * sys_page_size();
+}
+
+static void *use_a_little(void *arg)
+{
+	void *p[20];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = malloc(i * 200 + 1)));
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	return arg;
+}
+
+TEST(a_hundred_thousand_threads_in_a_row)
+{
+	size_t mapped = 0, out = 0;
+
+	test_timeout(240);
+	for (int i = 0; i < 100000; i++) {
+		in_thread(use_a_little, NULL);
+		if (i == 1000) {
+			mapped = mapped_bytes();
+			out = out_cells() - cached_cells();
+		}
+	}
+	CHECK(out_cells() - cached_cells() <= out + 10);
+	CHECK_MSG(mapped_bytes() <= mapped + MIB, "%zu bytes mapped, then %zu", mapped,
+		  mapped_bytes());
+	CHECK(tcache_all.count == 1 && out_of(CLASS_CACHE) == 1);
+	check_all();
+}
+
+/* Modes. */
+
+TEST(counts_while_asked)
+{
+	struct tcache_stats before, after;
+
+	free(malloc(SIZE));
+	tcache_set_mode(TCACHE_COUNTS, true);
+	tcache_get_stats(&before);
+	alloc_cells(1000);
+	for (size_t i = 0; i < 300; i++)
+		cells[i] = realloc(cells[i], SIZE - 5);
+	free_cells(1000);
+	tcache_get_stats(&after);
+	CHECK(after.allocs == before.allocs + 1000 && after.frees == before.frees + 1000);
+	CHECK(after.reallocs == before.reallocs + 300);
+	tcache_set_mode(TCACHE_COUNTS, false);
+	CHECK(tcache_thread.fast == tcache_thread.own);
+	alloc_cells(10);
+	free_cells(10);
+	tcache_get_stats(&before);
+	CHECK(before.allocs == after.allocs && before.frees == after.frees);
+}
+
+static void *use_cells(void *arg)
+{
+	alloc_cells(1000);
+	free_cells(1000);
+	return arg;
+}
+
+TEST(counts_of_threads_that_ended_stay)
+{
+	struct tcache_stats before, after;
+
+	tcache_set_mode(TCACHE_COUNTS, true);
+	in_thread(use_cells, NULL);
+	tcache_get_stats(&before);
+	in_thread(use_cells, NULL);
+	tcache_get_stats(&after);
+	CHECK(after.allocs >= before.allocs + 1000 && after.allocs < before.allocs + 1100);
+	CHECK(after.frees >= before.frees + 1000 && after.frees < before.frees + 1100);
+}
+
+static void *switch_modes(void *arg)
+{
+	for (int i = 0; i < 2000; i++) {
+		tcache_set_mode(TCACHE_COUNTS, i % 2 == 0);
+		tcache_set_perturb(i % 3 ? 0x5a : 0);
+		if (i % 64 == 0)
+			usleep(100);
+	}
+	tcache_set_mode(TCACHE_COUNTS, false);
+	tcache_set_perturb(0);
+	return arg;
+}
+
+/* Switched for all, whatever they do. */
+TEST(modes_switch_while_threads_run)
+{
+	pthread_t thread;
+
+	own_cache();
+	CHECK(pthread_create(&thread, NULL, switch_modes, NULL) == 0);
+	for (int i = 0; i < 300; i++) {
+		alloc_cells(1000);
+		for (size_t j = 0; j < 1000; j++)
+			memset(cells[j], (int)j, SIZE);
+		for (size_t j = 0; j < 1000; j++)
+			CHECK(((unsigned char *)cells[j])[SIZE - 1] == (unsigned char)j);
+		free_cells(1000);
+	}
+	CHECK(pthread_join(thread, NULL) == 0);
+	CHECK(tcache_all.modes == 0);
+	own_cache();
+	check_all();
+}
+
+static bool is_all(const unsigned char *p, size_t size, unsigned char byte)
+{
+	for (size_t i = 0; i < size; i++)
+		if (p[i] != byte)
+			return false;
+	return true;
+}
+
+TEST(perturbed_cells)
+{
+	tcache_set_perturb(0x5a);
+	for (size_t size = 1; size <= CELL_MAX; size += size / 3 + 1) {
+		unsigned char *p = malloc(size);
+
+		CHECK(p && is_all(p, size, 0xa5));
+		free(p);
+		/* Behind the words that a free cell is known by. */
+		CHECK(size < 32 || is_all(p + 16, size - 16, 0x5a));
+		p = calloc(1, size);
+		CHECK(p && is_all(p, size, 0));
+		free(p);
+	}
+	check_all();
+}
+
+/* What is handed out. */
+
+TEST(calloc_is_zero_after_reuse_at_all_sizes)
+{
+	for (size_t size = 1; size <= CELL_MAX; size += size < 2100 ? 1 : 97) {
+		for (int round = 0; round < 3; round++) {
+			unsigned char *p = round ? calloc(1, size) : malloc(size), *q;
+
+			q = round ? calloc(size, 1) : malloc(size);
+			CHECK(p && q && p != q);
+			CHECK(!round || (is_all(p, size, 0) && is_all(q, size, 0)));
+			memset(p, 0xff, malloc_usable_size(p));
+			memset(q, 0xff, malloc_usable_size(q));
+			free(p);
+			free(q);
+		}
+	}
+	malloc_trim(0);
+	for (size_t size = 1; size <= CELL_MAX; size += 97) {
+		unsigned char *p = calloc(1, size);
+
+		CHECK(p && is_all(p, size, 0));
+	}
+	check_all();
+}
+
+TEST(all_alignments_and_sizes)
+{
+	for (size_t align = 16; align <= 256 * KIB; align *= 2) {
+		for (size_t size = 1; size <= 2 * CELL_MAX; size += size / 9 + 1) {
+			unsigned char *p = memalign(align, size), *q = aligned_alloc(align, size);
+
+			CHECK(p && (uintptr_t)p % align == 0 && malloc_usable_size(p) >= size);
+			CHECK(q && (uintptr_t)q % align == 0 && q != p);
+			memset(p, 1, size);
+			memset(q, 2, size);
+			CHECK(p[size - 1] == 1 && q[size - 1] == 2);
+			free(p);
+			free(q);
+		}
+	}
+	check_all();
+}
+
+/* The library's own memory is nobody's to free. */
+static void free_arg(void *arg)
+{
+	free(arg);
+}
+
+static void expect_foreign(void *p)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "osmem: free(0x%lx): not a block of this allocator",
+		 (unsigned long)(uintptr_t)p);
+	EXPECT_ABORT(free_arg, p, line);
+}
+
+TEST(magazines_and_caches_are_not_freed)
+{
+	struct tcache *tc = own_cache();
+	unsigned int class = class_of_size(1);
+
+	expect_foreign(tc);
+	expect_foreign((char *)tc + 64);
+	expect_foreign(magazine_of(tc->bins[class].top));
+	expect_foreign(segment_of(tc));
+	expect_foreign((void *)(uintptr_t)tcache_no_cells);
+	expect_foreign(slab_bins);
+}
+
+/* Random calls over cells full of cookies, handed across threads that die. */
+
+#define PLACES 2000
+#define GENERATIONS 60
+#define STEPS 3000
+
+/* First word: the size. All further bytes: made from it. */
+static _Atomic(unsigned char *) places[PLACES];
+
+static unsigned char cookie(size_t size, size_t at)
+{
+	return (unsigned char)((size * 31 + at) * 151 >> 3);
+}
+
+static unsigned char *make(uint64_t *state)
+{
+	static const size_t limits[] = {24, 64, 200, 1100, 5000, 20000, 60000};
+	size_t size = 8 + random_below(state, limits[random_below(state, COUNT_OF(limits))]);
+	unsigned char *p = NULL;
+
+	switch (random_below(state, 5)) {
+	case 0:
+		p = calloc(1, size);
+		CHECK(p && is_all(p, size, 0));
+		break;
+	case 1:
+		p = memalign((size_t)16 << random_below(state, 9), size);
+		break;
+	case 2:
+		p = realloc(malloc(size / 2 + 1), size);
+		break;
+	default:
+		p = malloc(size);
+	}
+	CHECK(p && malloc_usable_size(p) >= size);
+	memcpy(p, &size, sizeof(size));
+	for (size_t i = sizeof(size); i < size; i++)
+		p[i] = cookie(size, i);
+	return p;
+}
+
+static void drop(unsigned char *p)
+{
+	size_t size;
+
+	if (!p)
+		return;
+	memcpy(&size, p, sizeof(size));
+	for (size_t i = sizeof(size); i < size; i++)
+		CHECK(p[i] == cookie(size, i));
+	free(p);
+}
+
+static void *live_and_die(void *arg)
+{
+	uint64_t state = (uintptr_t)arg;
+
+	for (int i = 0; i < STEPS; i++) {
+		size_t at = random_below(&state, PLACES);
+
+		if (random_below(&state, 2))
+			drop(atomic_exchange(&places[at], make(&state)));
+		else
+			drop(atomic_exchange(&places[at], NULL));
+		if (random_below(&state, 4000) == 0)
+			malloc_trim(0);
+	}
+	return NULL;
+}
+
+TEST(cells_handed_across_dying_threads)
+{
+	size_t out;
+
+	test_timeout(120);
+	in_thread(use_a_little, NULL);
+	out = out_cells() - cached_cells();
+	for (uintptr_t i = 0; i < GENERATIONS; i += 3) {
+		pthread_t threads[3];
+
+		for (uintptr_t j = 0; j < COUNT_OF(threads); j++)
+			CHECK(pthread_create(&threads[j], NULL, live_and_die,
+					     (void *)(i + j + 1)) == 0);
+		for (size_t j = 0; j < COUNT_OF(threads); j++)
+			CHECK(pthread_join(threads[j], NULL) == 0);
+		check_all();
+	}
+	for (size_t i = 0; i < PLACES; i++)
+		drop(places[i]);
+	CHECK(out_cells() - cached_cells() <= out + 10);
+	check_all();
+}
+
+/* The checker. */
+
+static void expect_fault(const char *number)
+{
+	const char *fault = tcache_check();
+
+	CHECK_MSG(fault && strncmp(fault, number, strlen(number)) == 0, "expected %s, not %s",
+		  number, fault ? fault : "no fault");
+}
+
+/* Write value over size bytes at at: the checker names number. Then put back what was there. */
+static void break_bytes(void *at, const void *value, size_t size, const char *number)
+{
+	char saved[16];
+
+	CHECK(size <= sizeof(saved));
+	check_all();
+	memcpy(saved, at, size);
+	memcpy(at, value, size);
+	expect_fault(number);
+	memcpy(at, saved, size);
+	check_all();
+}
+
+#define BREAK(lvalue, wrong, number)                                                               \
+	break_bytes(&(lvalue), &(__typeof__(lvalue)){wrong}, sizeof(lvalue), number)
+
+static unsigned int broken_class;
+static unsigned int capacity;
+static struct bin *bin; /* half full */
+static struct magazine *spare; /* full */
+static struct depot *depot; /* with two full ones and an empty one */
+
+static struct magazine *depot_full(void)
+{
+	return depot->full[tcache_thread.own->shard];
+}
+static struct tcache *cache;
+
+static void set_up(void)
+{
+	broken_class = class_in_use();
+	capacity = magazine_capacity(broken_class);
+	cache = own_cache();
+	alloc_cells(5u * capacity);
+	free_cells(5u * capacity);
+	CHECK((cells[0] = malloc(SIZE)));
+	bin = &cache->bins[broken_class];
+	spare = cache->spares[broken_class];
+	depot = &magazine_depots[broken_class];
+	CHECK(spare && spare->count == capacity && depot->full_count >= 2);
+	check_all();
+}
+
+TEST(m1_end_of_a_magazine)
+{
+	set_up();
+	BREAK(magazine_of(bin->top)->cells[capacity], cells[0], "M1");
+	BREAK(spare->cells[capacity], cells[0], "M1");
+	BREAK(depot_full()->cells[capacity], cells[0], "M1");
+}
+
+TEST(m2_full_magazines)
+{
+	set_up();
+	BREAK(depot_full()->count, capacity - 1, "M2");
+	BREAK(depot_full()->cells[3], NULL, "M2");
+	BREAK(depot->full_count, depot->full_count + 1, "M2");
+	BREAK(depot->empty_count, depot->empty_count + 1, "M2");
+	BREAK(depot->full[tcache_thread.own->shard], depot_full()->next, "M2");
+	BREAK(depot->low, depot->full_count + 1, "M2");
+}
+
+TEST(m3_cells_in_magazines)
+{
+	set_up();
+	BREAK(bin->top[0], bin->top[1], "M3");
+	BREAK(bin->top[0], spare->cells[0], "M3");
+	BREAK(depot_full()->cells[0], depot_full()->next->cells[0], "M3");
+	BREAK(bin->top[0], (char *)bin->top[0] + 8, "M3");
+	BREAK(bin->top[0], (void *)&cells, "M3");
+	BREAK(spare->cells[5], malloc(SIZE + 100), "M3");
+}
+
+TEST(m3_cell_in_the_store)
+{
+	void *cell;
+
+	set_up();
+	cell = bin->top[0];
+	CHECK(slab_enter(broken_class));
+	slab_give_locked(broken_class, &cell, 1);
+	slab_leave(broken_class);
+	expect_fault("M3");
+}
+
+TEST(c1_bins)
+{
+	set_up();
+	BREAK(bin->magic, bin->magic + 1, "C1");
+	BREAK(bin->top, &magazine_of(bin->top)->cells[capacity] + 1, "C1");
+}
+
+TEST(c2_spares)
+{
+	set_up();
+	BREAK(spare->count, 1, "C2");
+	BREAK(cache->spares[broken_class], magazine_of(bin->top), "C2");
+}
+
+static void *wait_for_the_end(void *arg)
+{
+	own_cache();
+	pthread_barrier_wait(&barrier);
+	pause();
+	return arg;
+}
+
+TEST(c3_list_of_caches)
+{
+	pthread_t thread;
+
+	set_up();
+	CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+	CHECK(pthread_create(&thread, NULL, wait_for_the_end, NULL) == 0);
+	pthread_barrier_wait(&barrier);
+	BREAK(tcache_all.count, 3, "C3");
+	BREAK(tcache_all.first->next->prev, NULL, "C3");
+	BREAK(tcache_all.first->next, NULL, "C3");
+}

@@ -1,0 +1,651 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The store of cells by itself: which cells it hands out, when slabs and segments come and go, and
+ * slab_check() against stores that are broken on purpose, each invariant by its number.
+ */
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "slab_core.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define PERIOD_MS 200 /* of sweeps, and a little more */
+
+static unsigned int class; /* of the cells in the test; no other has any of it */
+static const struct class_info *info;
+static struct slab_class *state;
+
+static void use_class(size_t size)
+{
+	class = class_of_size(size);
+	info = &slab_classes[class];
+	state = &slab_class_states[class];
+	slab_init();
+	CHECK(state->slabs == 0 && state->out == 0);
+}
+
+static void check_store(void)
+{
+	const char *fault = slab_check();
+
+	CHECK_MSG(!fault, "%s", fault);
+}
+
+static unsigned int take(void **cells, unsigned int n, bool *fresh)
+{
+	unsigned int taken;
+
+	CHECK(slab_enter(class));
+	taken = slab_take_locked(class, 0, cells, n, fresh);
+	slab_leave(class);
+	check_store();
+	return taken;
+}
+
+/* All n, in as many batches as it takes. */
+static void take_all(void **cells, unsigned int n)
+{
+	for (unsigned int taken = 0; taken < n;) {
+		unsigned int got = take(cells + taken, n - taken, NULL);
+
+		CHECK(got);
+		taken += got;
+	}
+}
+
+static void give(void *const *cells, unsigned int n)
+{
+	CHECK(slab_enter(class));
+	slab_give_locked(class, cells, n);
+	slab_leave(class);
+	check_store();
+}
+
+static void *take_one(void)
+{
+	void *cell;
+
+	CHECK(take(&cell, 1, NULL) == 1);
+	return cell;
+}
+
+static struct slab *slab_with(const void *cell)
+{
+	struct segment *g = segment_of(cell);
+
+	return &g->slabs[g->first[((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS]];
+}
+
+static void give_one(void *cell)
+{
+	give(&cell, 1);
+}
+
+#define CELLS 20000
+
+static void *cells[CELLS];
+
+/* Random, the same in every run. */
+static size_t random_below(size_t n)
+{
+	static uint64_t random_state = 88172645463325252u;
+
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (size_t)(random_state >> 8) % n;
+}
+
+static void shuffle(void **p, size_t n)
+{
+	for (size_t i = n; i > 1; i--) {
+		size_t j = random_below(i);
+		void *other = p[j];
+
+		p[j] = p[i - 1];
+		p[i - 1] = other;
+	}
+}
+
+static int by_address(const void *a, const void *b)
+{
+	uintptr_t x = (uintptr_t) * (void *const *)a, y = (uintptr_t) * (void *const *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Taking and giving. */
+
+static void batches(size_t size)
+{
+	unsigned int n, taken = 0;
+
+	use_class(size);
+	n = info->capacity * 3u + 3;
+	while (taken < n) {
+		unsigned int want = 1 + (unsigned int)random_below(60), got;
+
+		got = take(cells + taken, want, NULL);
+		CHECK(got >= 1 && got <= want);
+		taken += got;
+	}
+	CHECK(state->out == taken && state->slabs == 4);
+	for (unsigned int i = 0; i < taken; i++)
+		memset(cells[i], 0xa5, size);
+	qsort(cells, taken, sizeof(cells[0]), by_address);
+	for (unsigned int i = 1; i < taken; i++)
+		CHECK((char *)cells[i] - (char *)cells[i - 1] >= (long)size);
+	for (unsigned int i = 0; i < taken; i++)
+		CHECK(slab_find(cells[i]).state == CELL_LIVE && slab_find(cells[i]).class == class);
+	shuffle(cells, taken);
+	for (unsigned int given = 0, batch; given < taken; given += batch) {
+		batch = 1 + (unsigned int)random_below(60);
+		if (batch > taken - given)
+			batch = taken - given;
+		give(cells + given, batch);
+	}
+	CHECK(state->out == 0 && state->slabs == 0 && !state->carving);
+}
+
+TEST(batches_of_all_kinds_of_cells)
+{
+	batches(16);
+	batches(640);
+	batches(1152);
+	batches(8192);
+	batches(9216);
+	batches(CELL_MAX);
+}
+
+TEST(lowest_addresses_first)
+{
+	unsigned int n;
+
+	use_class(640);
+	n = info->capacity;
+	take_all(cells, n);
+	shuffle(cells, n);
+	give(cells, n / 2); /* one by one in no order */
+	take_all(cells, n / 2);
+	for (unsigned int i = 1; i < n / 2; i++)
+		CHECK(cells[i - 1] < cells[i]);
+	CHECK(state->slabs == 1);
+}
+
+TEST(fullest_first)
+{
+	static const unsigned int percent[] = {95, 10, 55, 30};
+	unsigned int n, given[COUNT_OF(percent)];
+	struct slab *last = NULL;
+	size_t slabs_met = 0;
+
+	use_class(640);
+	n = info->capacity;
+	take_all(cells, n * COUNT_OF(percent));
+	CHECK(state->slabs == COUNT_OF(percent));
+	for (unsigned int i = 0; i < COUNT_OF(percent); i++) {
+		given[i] = n * percent[i] / 100;
+		give(cells + i * n, given[i]);
+	}
+	/* Slab by slab, those with the fewest free cells first. */
+	for (unsigned int i = 0, free_before = 0; i < given[0] + given[1] + given[2] + given[3];
+	     i++) {
+		struct slab *s = slab_with(take_one());
+
+		if (s == last)
+			continue;
+		CHECK(s->free + 1u > free_before);
+		free_before = s->free + 1u;
+		last = s;
+		slabs_met++;
+	}
+	CHECK(slabs_met == COUNT_OF(percent) && state->slabs == COUNT_OF(percent));
+}
+
+TEST(free_cells_before_new_ones)
+{
+	use_class(640);
+	take_all(cells, 10);
+	give(cells + 3, 2);
+	CHECK(take(cells + 3, 10, NULL) == 10);
+	CHECK(cells[3] < cells[5] && cells[4] < cells[5] && slab_with(cells[3])->carved == 18);
+}
+
+/* A few cells now are better than a slab more. */
+TEST(no_new_slab_for_the_rest_of_a_batch)
+{
+	use_class(640);
+	take_all(cells, info->capacity - 3u);
+	CHECK(take(cells, 60, NULL) == 3);
+	CHECK(state->slabs == 1 && !state->carving);
+	CHECK(take(cells, 60, NULL) == 60 && state->slabs == 2);
+}
+
+TEST(slab_is_given_up_when_empty)
+{
+	char *start;
+	size_t place;
+
+	use_class(640);
+	take_all(cells, info->capacity);
+	start = slab_start(slab_with(cells[0]));
+	place = ((uintptr_t)start - slab_window) >> SLAB_SHIFT;
+	CHECK(slab_bins[place] == class * SLAB_BIN_SIZE);
+	give(cells, info->capacity - 1u);
+	CHECK(state->slabs == 1 && slab_bins[place]);
+	give(cells + info->capacity - 1, 1);
+	CHECK(state->slabs == 0 && !slab_bins[place]);
+	CHECK(slab_find(start).state == CELL_NONE);
+	CHECK(segment_of(start)->dirty >> (place % SEGMENT_SLOTS) & 1);
+}
+
+/* The same when it is not all carved. */
+TEST(slab_is_given_up_while_it_is_carved)
+{
+	use_class(640);
+	take_all(cells, 5);
+	CHECK(state->carving);
+	give(cells, 5);
+	CHECK(state->slabs == 0 && !state->carving);
+	take_all(cells, 5);
+	CHECK(state->slabs == 1 && state->carving);
+}
+
+/* Whose bins tell nothing but that: the slow path has to look. Each slot has an entry. */
+TEST(large_slabs_have_bins_of_their_own)
+{
+	size_t place;
+
+	use_class(10240);
+	take_all(cells, info->capacity);
+	place = ((uintptr_t)cells[0] - slab_window) >> SLAB_SHIFT;
+	CHECK(slab_bin_of(class) >= CLASS_COUNT * SLAB_BIN_SIZE);
+	for (size_t i = 0; i < info->slots; i++)
+		CHECK(slab_bins[place + i] == slab_bin_of(class));
+	for (unsigned int i = 0; i < info->capacity; i++)
+		CHECK(slab_with(cells[i]) == slab_with(cells[0]));
+	give(cells, info->capacity);
+	for (size_t i = 0; i < info->slots; i++)
+		CHECK(slab_bins[place + i] == 0);
+}
+
+TEST(what_a_pointer_is)
+{
+	struct cell_ref ref = {.state = CELL_NONE};
+	char *p, *q;
+
+	CHECK(slab_find(&ref).state == CELL_NONE && slab_find(NULL).state == CELL_NONE);
+	use_class(640);
+	take_all(cells, 3);
+	p = cells[0];
+	q = cells[1];
+	ref = slab_find(p);
+	CHECK(ref.state == CELL_LIVE && ref.class == class && ref.start == p);
+	ref = slab_find(p + 639);
+	CHECK(ref.state == CELL_INSIDE && ref.class == class && ref.start == p);
+	CHECK(slab_find(p + 1).state == CELL_INSIDE);
+	CHECK(slab_find((char *)cells[2] + 640).state == CELL_NONE); /* not carved */
+	give_one(q);
+	ref = slab_find(q);
+	CHECK(ref.state == CELL_FREE && ref.start == q);
+	CHECK(slab_find(q + 639).state == CELL_FREE);
+	CHECK(slab_find(segment_of(p)).state == CELL_NONE);
+	CHECK(slab_find((char *)segment_of(p) - 1).state == CELL_NONE);
+	CHECK(slab_find((char *)segment_of(p) + 60 * SLAB_SIZE).state == CELL_NONE);
+}
+
+TEST(the_library_s_own_cells_are_not_found)
+{
+	use_class(640);
+	class = CLASS_MAGAZINE;
+	CHECK(slab_find(take_one()).state == CELL_NONE);
+	class = CLASS_CACHE;
+	CHECK(slab_find(take_one()).state == CELL_NONE);
+}
+
+/* Freshness. */
+
+static bool is_zero(const char *p, size_t size)
+{
+	return !p[0] && memcmp(p, p + 1, size - 1) == 0;
+}
+
+static void check_fresh(bool expected)
+{
+	bool fresh = !expected;
+	unsigned int n = take(cells, 8, &fresh);
+
+	CHECK(n > 0 && fresh == expected);
+	for (unsigned int i = 0; i < n; i++) {
+		CHECK(!fresh || is_zero(cells[i], info->size));
+		memset(cells[i], 0x5a, info->size);
+	}
+}
+
+TEST(fresh_is_what_was_never_written)
+{
+	use_class(5120);
+	check_fresh(true);
+	give(cells, 8); /* all: the slab is dirty slots now */
+	check_fresh(false);
+	give(cells, 8);
+	CHECK(slab_trim());
+	check_fresh(true);
+	give(cells + 2, 3); /* some: from bits and from the rest */
+	check_fresh(false);
+}
+
+TEST(fresh_large_slabs)
+{
+	use_class(16384);
+	check_fresh(true);
+	give(cells, 8);
+	check_fresh(false);
+	give(cells, 8);
+	slab_trim();
+	check_fresh(true);
+}
+
+/* Segments. */
+
+/* Slabs for n segments and a bit, each with one cell out. */
+static unsigned int fill_segments(unsigned int n)
+{
+	unsigned int count;
+
+	use_class(8192);
+	count = n * (SEGMENT_SLOTS - 1) * info->capacity + 1;
+	CHECK(count <= CELLS);
+	for (unsigned int taken = 0; taken < count;)
+		taken += take(cells + taken, info->capacity, NULL);
+	CHECK(slab_store.segments >= n);
+	return count;
+}
+
+TEST(trim_unmaps_all_but_the_last_segment)
+{
+	unsigned int n = fill_segments(4);
+
+	CHECK(slab_store.segments >= 5);
+	give(cells, n);
+	CHECK(slab_store.segments >= 5 && slab_dirty_bytes() >= 4 * 63 * SLAB_SIZE);
+	CHECK(slab_trim());
+	check_store();
+	CHECK(slab_store.segments == 1 && slab_dirty_bytes() == 0);
+	CHECK(!slab_trim());
+}
+
+static void sweep_in_time(void)
+{
+	usleep(PERIOD_MS * 1000);
+	CHECK(slab_begin_sweep());
+	CHECK(!slab_begin_sweep());
+	slab_end_sweep();
+	check_store();
+}
+
+/* What is free for less than a period stays. */
+TEST(sweeps_unmap_what_is_old)
+{
+	unsigned int n = fill_segments(3);
+	size_t segments = slab_store.segments;
+
+	sweep_in_time();
+	give(cells, n);
+	CHECK(!slab_begin_sweep());
+	sweep_in_time();
+	CHECK(slab_store.segments == segments && slab_dirty_bytes() > 0);
+	sweep_in_time();
+	CHECK(slab_store.segments == 1 && slab_dirty_bytes() == 0);
+}
+
+/* Where a segment has slabs, its free slots are purged. */
+TEST(trim_purges_between_live_slabs)
+{
+	unsigned int n = fill_segments(2), kept = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (slab_with(cells[i])->slot % 8 == 1)
+			cells[kept++] = cells[i];
+		else
+			give_one(cells[i]);
+	}
+	CHECK(slab_store.segments >= 2 && slab_dirty_bytes() > 0);
+	for (unsigned int i = 0; i < kept; i++)
+		memset(cells[i], 1, info->size);
+	CHECK(slab_trim() && slab_dirty_bytes() == 0);
+	check_store();
+	for (unsigned int i = 0; i < kept; i++)
+		CHECK(*(char *)cells[i] == 1);
+}
+
+TEST(dirty_slots_are_used_first)
+{
+	struct slab *low, *high;
+
+	use_class(8192);
+	take_all(cells, 4u * info->capacity);
+	low = slab_with(cells[0]);
+	high = slab_with(cells[2 * info->capacity]);
+	give(cells, info->capacity);
+	slab_trim(); /* the low slot is clean */
+	give(cells + 2 * info->capacity, info->capacity);
+	CHECK(low < high && slab_with(take_one()) == high);
+	take_all(cells, info->capacity - 1u);
+	CHECK(slab_with(take_one()) == low);
+}
+
+/* Frozen, as during a fork. */
+
+static void *do_nothing(void *arg)
+{
+	return arg;
+}
+
+TEST(frozen_store_is_left_alone)
+{
+	pthread_t thread;
+	unsigned int n = 5;
+
+	CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+	use_class(640);
+	take_all(cells, n);
+	give(cells, n);
+	CHECK(slab_dirty_bytes() > 0);
+	slab_fork_prepare();
+	CHECK(slab_is_frozen());
+	for (unsigned int c = 1; c < CLASS_END; c++)
+		CHECK(!slab_enter(c));
+	CHECK(!slab_trim() && slab_dirty_bytes() > 0);
+	slab_fork_prepare(); /* two threads fork at a time */
+	slab_fork_parent();
+	CHECK(slab_is_frozen() && !slab_enter(class));
+	slab_fork_parent();
+	CHECK(!slab_is_frozen());
+	take_all(cells, n);
+	slab_fork_prepare();
+	slab_fork_child();
+	CHECK(!slab_is_frozen());
+	give(cells, n);
+	CHECK(slab_trim());
+}
+
+/* What is given back wrongly. */
+
+static void give_arg(void *arg)
+{
+	give_one(arg);
+}
+
+static void expect_refused(void *cell, const char *why)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "osmem: free(0x%lx): %s", (unsigned long)(uintptr_t)cell, why);
+	EXPECT_ABORT(give_arg, cell, line);
+}
+
+TEST(store_refuses_what_it_has)
+{
+	use_class(640);
+	take_all(cells, 3);
+	give_one(cells[1]);
+	expect_refused(cells[1], "this block is already free");
+	expect_refused((char *)cells[2] + 640, "not a block");
+	class = class_of_size(1000);
+	expect_refused(cells[2], "this block is already free"); /* of another class by now */
+}
+
+/* The checker. */
+
+static void expect_fault(const char *number)
+{
+	const char *fault = slab_check();
+
+	CHECK_MSG(fault && strncmp(fault, number, strlen(number)) == 0, "expected %s, not %s",
+		  number, fault ? fault : "no fault");
+}
+
+/* Write value over size bytes at at: the checker names number. Then put back what was there. */
+static void break_bytes(void *at, const void *value, size_t size, const char *number)
+{
+	char saved[16];
+
+	CHECK(size <= sizeof(saved));
+	check_store();
+	memcpy(saved, at, size);
+	memcpy(at, value, size);
+	expect_fault(number);
+	memcpy(at, saved, size);
+	check_store();
+}
+
+#define BREAK(lvalue, wrong, number)                                                               \
+	break_bytes(&(lvalue), &(__typeof__(lvalue)){wrong}, sizeof(lvalue), number)
+
+/* Two slabs that are all carved, one with a free cell, and one that is being carved. */
+static struct slab *full, *holed, *carving;
+
+static void set_up(void)
+{
+	unsigned int n;
+
+	use_class(640);
+	n = info->capacity;
+	take_all(cells, 2 * n + 3);
+	full = slab_with(cells[0]);
+	holed = slab_with(cells[n]);
+	carving = slab_with(cells[2 * n]);
+	give(cells + n, 2);
+	give(cells + 2 * n, 1);
+	CHECK(full->free == 0 && holed->free == 2 && carving->free == 1 && carving->carved == 3);
+}
+
+TEST(s1_bits)
+{
+	set_up();
+	BREAK(holed->free, 1, "S1");
+	BREAK(holed->summary, 0, "S1");
+	BREAK(full->summary, 2, "S1");
+	BREAK(slab_bits(full)[0], 1, "S1");
+	BREAK(slab_bits(carving)[0], 1 | 1 << 5, "S1"); /* was never carved */
+	BREAK(slab_bits(carving)[60], 1, "S1");
+}
+
+TEST(s2_lists)
+{
+	set_up();
+	BREAK(state->partial[0][0], NULL, "S2");
+	BREAK(state->partial[0][0], full, "S2");
+	BREAK(state->partial[0][2], holed, "S2");
+	BREAK(state->partial[0][0]->prev, full, "S2");
+	BREAK(state->partial[0][0]->next, NULL, "S2");
+	BREAK(holed->bucket, 3, "S2");
+}
+
+TEST(s3_empty_slab)
+{
+	set_up();
+	BREAK(carving->carved, 1, "S3");
+}
+
+TEST(s4_carving)
+{
+	set_up();
+	BREAK(state->carving, NULL, "S4");
+	BREAK(state->carving, full, "S4");
+	BREAK(full->carved, (uint16_t)(info->capacity - 1), "S4");
+}
+
+TEST(s5_slots)
+{
+	struct segment *g;
+
+	set_up();
+	g = segment_of(full);
+	BREAK(full->class, 0, "S5");
+	BREAK(full->class, CLASS_END, "S5");
+	BREAK(full->carved, (uint16_t)(info->capacity + 1), "S5");
+	BREAK(g->first[full->slot], 0, "S5");
+	BREAK(full->slot, 62, "S5");
+	BREAK(g->used, g->used & ~(uint64_t)1, "S5");
+	BREAK(g->dirty, g->dirty | (uint64_t)1 << full->slot, "S5");
+	BREAK(g->used, g->used | (uint64_t)1 << 50, "S5");
+}
+
+TEST(s6_bins)
+{
+	size_t place;
+
+	set_up();
+	place = ((uintptr_t)slab_start(full) - slab_window) >> SLAB_SHIFT;
+	BREAK(slab_bins[place], 0, "S6");
+	BREAK(slab_bins[place], SLAB_BIN_SIZE, "S6");
+	BREAK(slab_bins[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
+}
+
+TEST(s7_sets_of_segments)
+{
+	size_t i;
+	uint64_t bit;
+
+	set_up();
+	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
+	bit = (uint64_t)1 << i % 64;
+	BREAK(slab_store.roomy.words[i / 64], slab_store.roomy.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.with_quad.words[i / 64], slab_store.with_quad.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.with_dirty.words[i / 64], slab_store.with_dirty.words[i / 64] ^ bit, "S7");
+}
+
+/* The summaries lead to the words. */
+TEST(s7_summaries)
+{
+	size_t i;
+
+	set_up();
+	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
+	BREAK(slab_store.roomy.summary[i / 64], 0, "S7");
+	BREAK(slab_store.live.summary[i / 64], 0, "S7");
+	BREAK(slab_store.with_dirty.summary[0], 1, "S7");
+}
+
+TEST(s8_figures)
+{
+	size_t wrong;
+
+	set_up();
+	BREAK(state->slabs, state->slabs + 1, "S8");
+	BREAK(state->out, state->out - 1, "S8");
+	BREAK(slab_class_states[CLASS_CACHE].slabs, 77, "S8");
+	BREAK(slab_store.segments, slab_store.segments + 1, "S8");
+	wrong = slab_store.dirty_slots + 1;
+	break_bytes(&slab_store.dirty_slots, &wrong, sizeof(wrong), "S8");
+}
