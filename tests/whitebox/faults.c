@@ -493,6 +493,9 @@ struct plan {
 	size_t check_every;
 };
 
+#define SCENARIO_SEED 7
+#define SURE_CALLS 100 /* of every run of the scenario */
+
 static void carry_out(void *arg)
 {
 	const struct plan *plan = arg;
@@ -509,7 +512,11 @@ static void carry_out(void *arg)
 	kernel.random = plan->seed;
 	run(plan->seed, plan->steps, plan->check_every);
 	recover(plan->seed + 1, 300);
-	CHECK((kernel.failures > 0) == (plan->first <= plan->last || plan->per_mille > 0));
+	/* Sweeps come by the clock: the last calls of one run may not be made in another. */
+	if (plan->first > plan->last && !plan->per_mille)
+		CHECK(kernel.failures == 0);
+	else if (plan->first < SURE_CALLS)
+		CHECK(kernel.failures > 0);
 }
 
 /* In a child, which has the library untouched. */
@@ -525,7 +532,6 @@ static void try_plan(const struct plan *plan)
 		  WTERMSIG(status), err);
 }
 
-#define SCENARIO_SEED 7
 #define SCENARIO_STEPS 500
 
 /* The number of system calls of a run that nothing disturbs. */
@@ -548,7 +554,7 @@ static size_t scenario_calls(void)
 	}
 	CHECK(read(fds[0], &calls, sizeof(calls)) == sizeof(calls));
 	CHECK(waitpid(pid, NULL, 0) == pid);
-	CHECK_MSG(calls > 100, "only %zu calls", calls);
+	CHECK_MSG(calls > SURE_CALLS, "only %zu calls", calls);
 	return calls;
 }
 
@@ -585,12 +591,13 @@ TEST(refused_for_ever_from_one_call_on)
 
 static void refuse_at_random(size_t per_mille)
 {
+	test_timeout(180);
 	for (size_t seed = 1; seed <= 2; seed++)
 		try_plan(&(struct plan){.first = 1,
 					.last = 0,
 					.per_mille = per_mille,
 					.seed = seed,
-					.steps = 60000,
+					.steps = 30000,
 					.check_every = 8});
 }
 
