@@ -7,6 +7,8 @@
 
 #include "heap_core.h"
 
+bool (*heap_is_others)(const void *p);
+
 /* Faults. From here on the heap may be damaged: find out what can be said, say it, abort. */
 
 void heap_corrupted(struct heap *h, const struct block_meta *b)
@@ -88,6 +90,8 @@ void heap_bad_pointer(struct heap *h, const char *call, void *p)
 		sys_fatal(call, p, "a block of %s, not of %s",
 			  other->uses_brk ? "os_malloc" : "malloc",
 			  h->uses_brk ? "os_malloc" : "malloc");
+	if (heap_is_others && heap_is_others(p))
+		sys_fatal(call, p, "a block of malloc, not of os_malloc");
 	sys_fatal(call, p, "not a block of this allocator");
 }
 

@@ -87,6 +87,9 @@ struct heap_stats {
 
 void heap_get_stats(enum heap_id id, struct heap_stats *stats);
 
+/* Set by the layer above: whether p is a live block of its own, for the report of a bad pointer. */
+extern bool (*heap_is_others)(const void *p);
+
 /*
  * Check every invariant of both heaps. Returns NULL, or the text of the first invariant that does
  * not hold. O(n); it takes the locks and changes nothing.

@@ -3,6 +3,12 @@
 #include "magazine.h"
 
 struct depot magazine_depots[CLASS_COUNT];
+_Atomic(size_t) magazine_depot_bytes;
+
+static size_t full_bytes(unsigned int class)
+{
+	return (size_t)magazine_capacity(class) * slab_classes[class].size;
+}
 
 struct magazine *magazine_new(unsigned int class)
 {
@@ -42,6 +48,7 @@ struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard)
 		shard = (shard + 1) % SLAB_SHARDS;
 	m = d->full[shard];
 	d->full[shard] = m->next;
+	atomic_fetch_sub_explicit(&magazine_depot_bytes, full_bytes(class), memory_order_relaxed);
 	if (--d->full_count < d->low)
 		d->low = d->full_count;
 	return m;
@@ -71,7 +78,7 @@ struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int sha
 	struct depot *d = &magazine_depots[class];
 	struct magazine *m = NULL;
 
-	if ((size_t)d->full_count * full->count * slab_classes[class].size < DEPOT_BYTES)
+	if (d->full_count * full_bytes(class) < DEPOT_BYTES)
 		m = take_empty(class);
 	if (!m) {
 		take_apart(class, full);
@@ -80,6 +87,7 @@ struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int sha
 	full->next = d->full[shard];
 	d->full[shard] = full;
 	d->full_count++;
+	atomic_fetch_add_explicit(&magazine_depot_bytes, full_bytes(class), memory_order_relaxed);
 	return m;
 }
 

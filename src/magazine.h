@@ -18,6 +18,8 @@
 
 #pragma once
 
+#include <stdatomic.h>
+
 #include "slab.h"
 
 #define DEPOT_BYTES MIB /* of cells in a class's depot */
@@ -42,6 +44,7 @@ struct depot {
 };
 
 extern struct depot magazine_depots[CLASS_COUNT];
+extern _Atomic(size_t) magazine_depot_bytes; /* of cells in the full ones of all depots */
 
 /* Cells that a magazine of class holds. */
 static inline unsigned int magazine_capacity(unsigned int class)

@@ -129,10 +129,15 @@ static const char *check_bin(const struct tcache *tc, unsigned int class, bool i
 static const char *check_all(bool is_second)
 {
 	const char *fault = NULL;
-	size_t caches = 0;
+	size_t caches = 0, depot_bytes = 0;
 
-	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1)
+	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1) {
 		fault = check_depot(class, is_second);
+		depot_bytes += (size_t)magazine_depots[class].full_count *
+			       magazine_capacity(class) * slab_classes[class].size;
+	}
+	if (!fault && depot_bytes != magazine_depot_bytes)
+		fault = "M2: a depot's counts are wrong";
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next, caches++) {
 		if (tc->next && tc->next->prev != tc)
 			return "C3: the list of caches does not lead back";

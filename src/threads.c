@@ -216,7 +216,7 @@ static void unmake_cache(struct tcache *tc)
 /* What the kernel could get back, or will sometime. */
 static size_t dirty_bytes(void)
 {
-	return slab_dirty_bytes() + heap_dirty_bytes();
+	return slab_dirty_bytes() + heap_dirty_bytes() + magazine_depot_bytes;
 }
 
 /* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */
@@ -353,8 +353,14 @@ static void fork_child(void)
 	take_in();
 }
 
-__attribute__((constructor(101))) static void guard_forks(void)
+static bool is_live_cell(const void *p)
 {
+	return slab_find(p).state == CELL_LIVE;
+}
+
+__attribute__((constructor(101))) static void start(void)
+{
+	heap_is_others = is_live_cell;
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
@@ -391,14 +397,6 @@ static void shrink_cache(struct tcache *tc)
 	}
 }
 
-static bool has_depots(void)
-{
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		if (magazine_depots[class].full_count)
-			return true;
-	return false;
-}
-
 static void set_watch(struct tcache *tc, unsigned int visits)
 {
 	bool was_on = tc->watch;
@@ -418,7 +416,7 @@ static void look(struct tcache *tc)
 	shrink_depots(false);
 	slab_end_sweep();
 	tc->dirty_seen = 0;
-	if (!dirty_bytes() && !has_depots())
+	if (!dirty_bytes())
 		set_watch(tc, 0);
 }
 

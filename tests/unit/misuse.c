@@ -1185,7 +1185,7 @@ TEST(cell_in_the_course_heaps_hands)
 	char *p = new_cell(112);
 
 	CHECK(os_malloc(100));
-	expect_all(&course, p, false, FOREIGN);
+	expect_all(&course, p, false, "a block of malloc, not of os_malloc");
 	free(p);
 	expect_all(&course, p, false, FOREIGN);
 }
