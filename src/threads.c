@@ -355,7 +355,7 @@ static void fork_child(void)
 
 static bool is_live_cell(const void *p)
 {
-	return slab_find(p).state == CELL_LIVE;
+	return slab_find(p).state == CELL_LIVE && *(const uint64_t *)p != CELL_FREED;
 }
 
 __attribute__((constructor(101))) static void start(void)
