@@ -67,8 +67,7 @@ static void set_put(struct segment_set *set, size_t i, bool is_in)
 		set->summary[i / 64 / 64] &= ~bit;
 }
 
-/* The lowest element that is from or above, or WINDOW_SEGMENTS. */
-static size_t set_next(const struct segment_set *set, size_t from)
+size_t segment_set_next(const struct segment_set *set, size_t from)
 {
 	size_t word = from / 64, i;
 	uint64_t bits;
@@ -202,12 +201,12 @@ static struct segment *new_segment(void)
 static struct segment *find_slots(unsigned int n, unsigned int *slot)
 {
 	struct segment_set *set = n == QUAD ? &slab_store.with_quad : &slab_store.with_dirty;
-	size_t i = set_next(set, 0);
+	size_t i = segment_set_next(set, 0);
 	struct segment *g;
 	uint64_t free;
 
 	if (i == WINDOW_SEGMENTS)
-		i = set_next(n == QUAD ? set : &slab_store.roomy, 0);
+		i = segment_set_next(n == QUAD ? set : &slab_store.roomy, 0);
 	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment();
 	if (!g)
 		return NULL;
@@ -334,8 +333,8 @@ static size_t give_back(bool all)
 {
 	size_t slots = 0, i;
 
-	for (i = set_next(&slab_store.with_dirty, 0); i < WINDOW_SEGMENTS;
-	     i = set_next(&slab_store.with_dirty, i + 1)) {
+	for (i = segment_set_next(&slab_store.with_dirty, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(&slab_store.with_dirty, i + 1)) {
 		struct segment *g = segment_at(i);
 		bool is_young = false;
 

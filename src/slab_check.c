@@ -146,10 +146,10 @@ static const char *check_store(void)
 	if (!is_summary_right(&slab_store.live) || !is_summary_right(&slab_store.roomy) ||
 	    !is_summary_right(&slab_store.with_quad) || !is_summary_right(&slab_store.with_dirty))
 		return "S7: a set's summary does not agree with its words";
-	for (size_t i = 0; i < WINDOW_SEGMENTS && !fault; i++)
-		if (segment_set_has(&slab_store.live, i))
-			fault = check_segment(
-				(const struct segment *)(slab_window + i * SEGMENT_SIZE), i, &t);
+	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS && !fault;
+	     i = segment_set_next(&slab_store.live, i + 1))
+		fault = check_segment((const struct segment *)(slab_window + i * SEGMENT_SIZE), i,
+				      &t);
 	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
 	if (!fault &&

@@ -142,6 +142,9 @@ static inline bool segment_set_has(const struct segment_set *set, size_t i)
 
 /* segment.c. */
 
+/* The lowest element of set that is from or above, or WINDOW_SEGMENTS. */
+size_t segment_set_next(const struct segment_set *set, size_t from);
+
 /* Lock the store; only under a class's lock, or none. */
 void store_lock(void);
 void store_unlock(void);
