@@ -369,7 +369,8 @@ struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p)
 
 		if (size > h->threshold)
 			h->threshold = META + size + 1;
-		if ((uintptr_t)b % sys_page_size() == 0 && heap_adopt_region(h, b)) {
+		if (size >= MMAP_THRESHOLD - META && (uintptr_t)b % sys_page_size() == 0 &&
+		    heap_adopt_region(h, b)) {
 			h->dirtied += size;
 			tick(h);
 			return NULL;
@@ -486,6 +487,8 @@ void *heap_realloc(const char *call, void *p, size_t size)
 		if ((size <= old || size < h->threshold) &&
 		    heap_resize_in_place(h, b, usable_size(size)) == GROWN)
 			q = p;
+		if (b->size < old)
+			h->dirtied += old - b->size;
 		heap_leave(h);
 	}
 	return q ? q : move(call, p, old, size);

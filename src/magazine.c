@@ -2,6 +2,8 @@
 
 #include "magazine.h"
 
+#include <errno.h>
+
 struct depot magazine_depots[CLASS_COUNT];
 _Atomic(size_t) magazine_depot_bytes;
 
@@ -12,6 +14,7 @@ static size_t full_bytes(unsigned int class)
 
 struct magazine *magazine_new(unsigned int class)
 {
+	int saved_errno = errno; /* free may need one */
 	struct magazine *m = NULL;
 	void *cell;
 
@@ -20,6 +23,7 @@ struct magazine *magazine_new(unsigned int class)
 	if (slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL))
 		m = cell;
 	slab_leave(CLASS_MAGAZINE);
+	errno = saved_errno;
 	if (!m)
 		return NULL;
 	m->cells[magazine_capacity(class)] = NULL;

@@ -351,7 +351,7 @@ HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
 
 	after = index_choose(has_next, next->next, next);
 	if (!after || (char *)after != block_end(index_choose(has_next, next, b)) ||
-	    ix->count == INDEX_FEW)
+	    ix->count == INDEX_FEW || (uintptr_t)after - ix->base > INDEX_KEY_SPAN)
 		return false;
 	m->next = index_key(ix, next, next->size) & has_next;
 	m->prev = index_key(ix, prev, prev->size) & has_prev;

@@ -204,7 +204,9 @@ static struct block_meta *new_mapped_region(struct heap *h, size_t size)
 
 	if (want < LIBC_FIRST_REGION)
 		want = LIBC_FIRST_REGION;
-	if (want < need * LIBC_REGION_BLOCKS)
+	if (need > PTRDIFF_MAX / LIBC_REGION_BLOCKS)
+		want = need;
+	else if (want < need * LIBC_REGION_BLOCKS)
 		want = need * LIBC_REGION_BLOCKS;
 	h->stats.map_calls++;
 	p = sys_map(want);

@@ -142,17 +142,19 @@ static char *map_anywhere(void)
 	return start;
 }
 
-/* At the hint, or below: the kernel's own choice would have to be cut out. */
-static char *map_at_hint(void)
+/* At *hint, or some steps from there; *hint moves on. NULL with errno ENOMEM, or EEXIST. */
+static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
 {
-	for (int i = 0; i < HINT_TRIES && is_in_window((char *)slab_store.hint); i++) {
-		char *p = sys_map_at((void *)slab_store.hint, SEGMENT_SIZE);
+	char *p = NULL;
 
-		if (p || errno == ENOMEM)
-			return p;
-		slab_store.hint -= SEGMENT_SIZE;
+	errno = EEXIST;
+	for (int i = 0; i < HINT_TRIES && !p && errno == EEXIST; i++) {
+		if (!is_in_window((char *)*hint))
+			return NULL;
+		p = sys_map_at((char *)*hint, SEGMENT_SIZE);
+		*hint += (uintptr_t)step;
 	}
-	return NULL;
+	return p;
 }
 
 static void choose_window(const char *p)
@@ -160,15 +162,15 @@ static void choose_window(const char *p)
 	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
 
 	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
+	slab_store.below = (uintptr_t)p - SEGMENT_SIZE;
+	slab_store.above = (uintptr_t)p + SEGMENT_SIZE;
 }
 
-static char *map_segment(void)
+/* Where the kernel chooses: as the first of all segments, or where that is in the window. */
+static char *map_in_window(void)
 {
-	char *p = slab_store.segments ? map_at_hint() : NULL;
+	char *p = map_anywhere();
 
-	slab_store.map_calls++;
-	if (!p)
-		p = map_anywhere();
 	if (!p)
 		return NULL;
 	if (!slab_window)
@@ -176,18 +178,38 @@ static char *map_segment(void)
 	if (is_in_window(p))
 		return p;
 	sys_unmap(p, SEGMENT_SIZE);
+	slab_store.retry_ms = sys_now_ms() + SWEEP_PERIOD_MS;
 	errno = ENOMEM;
 	return NULL;
 }
 
+static char *map_segment(void)
+{
+	const ptrdiff_t step = SEGMENT_SIZE;
+	char *p = NULL;
+
+	if (slab_store.retry_ms && sys_now_ms() < slab_store.retry_ms) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	slab_store.map_calls++;
+	if (slab_window) {
+		p = map_at_hint(&slab_store.below, -step);
+		if (!p && errno == EEXIST)
+			p = map_at_hint(&slab_store.above, step);
+	}
+	return p ? p : map_in_window();
+}
+
 static struct segment *new_segment(void)
 {
+	int saved_errno = errno;
 	char *p = map_segment();
 	struct segment *g = (struct segment *)(void *)p;
 
 	if (!p)
 		return NULL;
-	slab_store.hint = (uintptr_t)p - SEGMENT_SIZE;
+	errno = saved_errno;
 	slab_store.segments++;
 	g->used = 1;
 	set_put(&slab_store.live, segment_index(g), true);
@@ -319,7 +341,7 @@ static void unmap_segment(struct segment *g)
 	slab_store.unmap_calls++;
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;
-		slab_store.hint = (uintptr_t)g;
+		slab_store.below = (uintptr_t)g;
 		atomic_fetch_sub_explicit(&slab_store.dirty_slots, dirty, memory_order_relaxed);
 		return;
 	}
@@ -377,13 +399,15 @@ void slab_end_sweep(void)
 
 bool slab_trim(void)
 {
-	size_t bytes;
+	bool is_any = false;
 
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		is_any |= slab_trim_pages(class);
 	if (!store_enter())
-		return false;
-	bytes = give_back(true);
+		return is_any;
+	is_any |= give_back(true) > 0;
 	store_unlock();
-	return bytes;
+	return is_any;
 }
 
 size_t slab_dirty_bytes(void)

@@ -85,6 +85,19 @@ void slab_leave(unsigned int class)
 	pthread_mutex_unlock(&c->lock);
 }
 
+bool slab_lock_frozen(unsigned int class)
+{
+	if (__libc_single_threaded)
+		return false;
+	pthread_mutex_lock(&slab_class_states[class].lock);
+	return true;
+}
+
+void slab_unlock_frozen(unsigned int class)
+{
+	pthread_mutex_unlock(&slab_class_states[class].lock);
+}
+
 /* Buckets: S2. */
 
 static uint8_t bucket_of(const struct slab *s)
@@ -266,6 +279,7 @@ static void give(struct slab_class *c, unsigned int class, void *cell)
 	if (s->class != class || i >= s->carved || (*word & bit))
 		bad_cell(class, cell, s->class != class || i < s->carved);
 	*word |= bit;
+	s->is_purged = false;
 	s->summary |= (uint64_t)1 << i / 64;
 	if (!s->free++) {
 		link_slab(c, s);
@@ -284,6 +298,50 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	for (unsigned int i = 0; i < n; i++)
 		give(c, class, cells[i]);
 	c->out -= n;
+}
+
+/* Pages between live cells. */
+
+/* Whether no cell of s that is out of the store reaches into [from, to) of the slab. */
+static bool is_range_free(const struct slab *s, size_t from, size_t to)
+{
+	size_t size = slab_classes[s->class].size;
+	const uint64_t *bits = slab_bits(s);
+
+	for (size_t i = from / size; i < s->carved && i * size < to; i++)
+		if (!(bits[i / 64] >> i % 64 & 1))
+			return false;
+	return true;
+}
+
+/* Purge the whole pages of s that are free, run by run; whether there were any. */
+static bool purge_free_pages(struct slab *s)
+{
+	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
+	bool is_any = false;
+
+	for (size_t from = 0; from < bytes; from = end + page) {
+		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
+			;
+		if (end > from && sys_purge(slab_start(s) + from, end - from) == 0)
+			is_any = true;
+	}
+	s->is_purged = true;
+	return is_any;
+}
+
+bool slab_trim_pages(unsigned int class)
+{
+	struct slab_class *c = &slab_class_states[class];
+	bool is_any = false;
+
+	if (!slab_enter(class))
+		return false;
+	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
+		for (struct slab *s = c->partial[i / BUCKETS][i % BUCKETS]; s; s = s->next)
+			is_any |= !s->is_purged && purge_free_pages(s);
+	slab_leave(class);
+	return is_any;
 }
 
 /* Whose pointer is it? */
@@ -359,10 +417,8 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 {
 	struct slab_class *c = &slab_class_states[class];
 	const struct class_info *info = &slab_classes[class];
-	bool is_locked = !__libc_single_threaded;
+	bool is_locked = slab_lock_frozen(class);
 
-	if (is_locked)
-		pthread_mutex_lock(&c->lock);
 	stats->slabs += c->slabs;
 	if (class < CLASS_COUNT) {
 		stats->out_cells += c->out;
@@ -373,7 +429,7 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 		stats->own_bytes += c->slabs * SLAB_SIZE;
 	}
 	if (is_locked)
-		pthread_mutex_unlock(&c->lock);
+		slab_unlock_frozen(class);
 }
 
 void slab_get_stats(struct slab_stats *stats)

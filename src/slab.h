@@ -112,6 +112,13 @@ void slab_leave(unsigned int class);
 unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
 			      bool *fresh);
 
+/*
+ * Lock class even while a fork is under way, to look at what its lock guards. False: there was no
+ * need to, and there is nothing to unlock.
+ */
+bool slab_lock_frozen(unsigned int class);
+void slab_unlock_frozen(unsigned int class);
+
 /* Give n cells of class back. A cell that is none, or free, is reported as freed by free(). */
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);
 
@@ -140,7 +147,7 @@ struct cell_ref slab_find(const void *p);
 bool slab_begin_sweep(void);
 void slab_end_sweep(void);
 
-/* Give back all that is free, now; true if anything was given back. */
+/* Give back all that is free, whole pages between cells too, now; true if anything was given back. */
 bool slab_trim(void);
 
 /* Bytes of free slabs that the kernel has not got back. */

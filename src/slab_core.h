@@ -52,6 +52,7 @@ struct slab {
 	uint8_t bucket; /* fullest first: a quarter of the capacity each */
 	uint8_t slot;
 	uint8_t shard; /* who got cells of it last */
+	bool is_purged; /* its free pages were given back, and no cell was since */
 	bool is_fresh; /* what is not carved reads as zero */
 };
 
@@ -89,7 +90,8 @@ struct store {
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	bool is_locked;
 	atomic_uint frozen; /* number of forks under way */
-	uintptr_t hint; /* where the next segment is tried first */
+	uintptr_t below, above; /* where the next segment is tried first, and then */
+	uint64_t retry_ms; /* no segment is tried before: there was no place in the window */
 	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
 	_Atomic(size_t) dirty_slots;
 	uint32_t epoch; /* of the sweep to come */
@@ -139,6 +141,9 @@ static inline bool segment_set_has(const struct segment_set *set, size_t i)
 		       i % 64 &
 	       1;
 }
+
+/* slab.c: give back the whole free pages of class's slabs; true if there were any. Not entered. */
+bool slab_trim_pages(unsigned int class);
 
 /* segment.c. */
 

@@ -20,6 +20,7 @@
 
 #define FIRST_REFILL_BYTES 512 /* what a class is given first; more could be for nothing */
 #define FIRST_REFILL_MAX 16
+#define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
 void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE)));
@@ -234,9 +235,23 @@ static bool make_room(struct tcache *tc, unsigned int class)
 	return true;
 }
 
+/*
+ * The cache for a free. libc frees a few blocks in a thread whose destructors have already run, and
+ * a cache that is made then would never be given back. So frees alone make a cache only if they are
+ * many.
+ */
+static struct tcache *cache_for_free(void)
+{
+	struct tcache *tc = tcache_thread.own;
+
+	if (tc)
+		return tc == TCACHE_ENDED ? NULL : tc;
+	return ++tcache_thread.early_frees > EARLY_FREES ? tcache_own() : NULL;
+}
+
 static void put_cell(unsigned int class, void *cell)
 {
-	struct tcache *tc = tcache_own();
+	struct tcache *tc = cache_for_free();
 	struct bin *bin;
 
 	*cell_word(cell) = CELL_FREED;
@@ -288,10 +303,8 @@ static inline unsigned int live_class(const char *call, void *p)
 
 /* Blocks, and cells where a block has to do: rule 3. */
 
-static void tick(void)
+static void tick(struct tcache *tc)
 {
-	struct tcache *tc = tcache_own();
-
 	if (tc)
 		tcache_tick(tc);
 }
@@ -300,7 +313,7 @@ static void *alloc_block(size_t size, size_t align, bool zero)
 {
 	void *p = heap_alloc(size, align, zero);
 
-	tick();
+	tick(tcache_own());
 	if (!p && size < PTRDIFF_MAX / 2 && align < PTRDIFF_MAX / 4 && tcache_trim())
 		p = heap_alloc(size, align, zero);
 	return p;
@@ -395,7 +408,7 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 	class = live_class(call, p);
 	if (!class) {
 		heap_free(call, p);
-		tick();
+		tick(cache_for_free());
 		return;
 	}
 	if (tcache_all.perturb)

@@ -40,6 +40,7 @@ struct tcache; /* starts with its bins, by class */
 struct tcache_thread {
 	struct tcache *fast;
 	struct tcache *own;
+	unsigned int early_frees; /* before there was an own cache */
 };
 
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;

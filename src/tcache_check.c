@@ -36,16 +36,21 @@ static bool is_in_depot(unsigned int class, const void *cell)
 
 bool tcache_is_cached(unsigned int class, const void *cell)
 {
-	bool is_locked = !__libc_single_threaded;
-	bool is_cached = false;
+	bool is_locked = !__libc_single_threaded, is_class_locked;
+	bool is_cached;
 
 	if (is_locked)
 		pthread_mutex_lock(&tcache_all.lock);
+	/* Magazines come into depots and go back to the store under this one. */
+	is_class_locked = slab_lock_frozen(class);
+	is_cached = is_in_depot(class, cell);
 	for (const struct tcache *tc = tcache_all.first; tc && !is_cached; tc = tc->next)
 		is_cached = is_in_cache(tc, class, cell);
+	if (is_class_locked)
+		slab_unlock_frozen(class);
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
-	return is_cached || is_in_depot(class, cell);
+	return is_cached;
 }
 
 /* The checker. Other threads may not allocate meanwhile. */

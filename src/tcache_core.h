@@ -31,6 +31,8 @@ struct tcache {
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
+	unsigned int stuck; /* sweeps in a row that left as much as they met */
+	size_t dirty_left; /* by the last sweep */
 	size_t dirty_seen; /* bytes that could go to the kernel when watch was set */
 };
 
@@ -49,6 +51,7 @@ struct caches {
 	struct tcache *first;
 	size_t count;
 	unsigned int made; /* so far */
+	_Atomic(size_t) dirty_seen; /* when all caches were last told to watch */
 	size_t allocs, frees, reallocs; /* of caches that are gone */
 	_Atomic(unsigned int) modes;
 	_Atomic(unsigned char) perturb;

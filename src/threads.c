@@ -24,6 +24,7 @@
 #define TICKS 16 /* visits of the store between two looks at the clock */
 #define WATCH_MIN MIB /* what the kernel could get back that is worth a watch */
 #define WATCH_VISITS 64 /* visits of the store, without growth, that end a watch */
+#define STUCK_SWEEPS 4 /* without effect, that end a watch */
 #define WATCH_TICKS 8 /* watched calls between two looks at the clock */
 
 struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -222,8 +223,11 @@ static size_t dirty_bytes(void)
 /* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */
 static void watch_all(void)
 {
-	if (dirty_bytes() < WATCH_MIN)
+	size_t dirty = dirty_bytes();
+
+	if (dirty <= tcache_all.dirty_seen || dirty < WATCH_MIN)
 		return;
+	tcache_all.dirty_seen = dirty;
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
 		tc->watch = WATCH_VISITS;
 		tcache_set_fast(tc);
@@ -236,7 +240,6 @@ static void push_side_cache(struct tcache *tc)
 {
 	struct tcache *next = atomic_load(&tcache_all.side_caches);
 
-	tc->thread = NULL;
 	do
 		tc->side = next;
 	while (!atomic_compare_exchange_weak(&tcache_all.side_caches, &next, tc));
@@ -258,7 +261,11 @@ static void retire(struct tcache *tc)
 static void end_thread(void *arg)
 {
 	struct tcache *tc = arg;
+	bool is_locked = lock_frozen();
 
+	tc->thread = NULL; /* nobody sets fast any more */
+	if (is_locked)
+		pthread_mutex_unlock(&tcache_all.lock);
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = TCACHE_ENDED;
 	retire(tc);
@@ -406,6 +413,22 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 		tcache_set_fast(tc);
 }
 
+/*
+ * After a sweep that left dirty bytes: is there anything to be watched? Not if nothing is left, nor if
+ * sweep after sweep the kernel takes nothing: the memory may be locked.
+ */
+static void judge_sweep(struct tcache *tc, size_t dirty)
+{
+	bool is_stuck;
+
+	tc->stuck = dirty && dirty >= tc->dirty_left ? tc->stuck + 1 : 0;
+	tc->dirty_left = dirty;
+	is_stuck = tc->stuck >= STUCK_SWEEPS;
+	tc->dirty_seen = is_stuck ? dirty : 0;
+	if (!dirty || is_stuck)
+		set_watch(tc, 0);
+}
+
 /* Look at the clock, and sweep if it is time. */
 static void look(struct tcache *tc)
 {
@@ -415,9 +438,8 @@ static void look(struct tcache *tc)
 	shrink_cache(tc);
 	shrink_depots(false);
 	slab_end_sweep();
-	tc->dirty_seen = 0;
-	if (!dirty_bytes())
-		set_watch(tc, 0);
+	tcache_all.dirty_seen = 0;
+	judge_sweep(tc, dirty_bytes());
 }
 
 void tcache_tick(struct tcache *tc)
@@ -495,34 +517,34 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 	return count_cells(tc->bins[class].top) + (spare ? spare->count : 0);
 }
 
-static void add_cells(struct tcache_stats *stats, unsigned int class, size_t n)
+static void add_class(struct tcache_stats *stats, unsigned int class)
 {
+	bool is_locked = slab_lock_frozen(class);
+	size_t n = (size_t)magazine_depots[class].full_count * magazine_capacity(class);
+
+	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
+		n += tcache_cached_cells(tc, class);
+	if (is_locked)
+		slab_unlock_frozen(class);
 	stats->cached_cells += n;
 	stats->cached_bytes += n * slab_classes[class].size;
-}
-
-static void add_cache(struct tcache_stats *stats, const struct tcache *tc)
-{
-	stats->caches++;
-	stats->allocs += tc->allocs;
-	stats->frees += tc->frees;
-	stats->reallocs += tc->reallocs;
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		add_cells(stats, class, tcache_cached_cells(tc, class));
 }
 
 void tcache_get_stats(struct tcache_stats *stats)
 {
 	bool is_locked = lock_frozen();
 
-	*stats = (struct tcache_stats){.allocs = tcache_all.allocs,
+	*stats = (struct tcache_stats){.caches = tcache_all.count,
+				       .allocs = tcache_all.allocs,
 				       .frees = tcache_all.frees,
 				       .reallocs = tcache_all.reallocs};
-	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
-		add_cache(stats, tc);
+	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
+		stats->allocs += tc->allocs;
+		stats->frees += tc->frees;
+		stats->reallocs += tc->reallocs;
+	}
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		add_class(stats, class);
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		add_cells(stats, class,
-			  magazine_depots[class].full_count * magazine_capacity(class));
 }
