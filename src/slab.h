@@ -78,10 +78,12 @@ static inline unsigned int slab_class_of(const void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 	unsigned int class = slab < WINDOW_SLABS ? slab_bins[slab] / SLAB_BIN_SIZE : 0;
-	const struct class_info *info = &slab_classes[class];
 
-	if (class < CLASS_COUNT)
-		return (uint32_t)(uint16_t)(uintptr_t)p * info->magic < info->magic ? class : 0;
+	if (class < CLASS_COUNT) {
+		uint32_t magic = slab_classes[class].magic;
+
+		return (uint32_t)(uint16_t)(uintptr_t)p * magic < magic ? class : 0;
+	}
 	class -= CLASS_WIDE_COUNT;
 	return (uintptr_t)p % (4 * SLAB_SIZE) % slab_classes[class].size ? 0 : class;
 }
