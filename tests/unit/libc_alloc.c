@@ -8,6 +8,8 @@
 #include <malloc.h>
 #include <sys/mman.h>
 
+#include "osmem.h"
+
 /* C23; glibc 2.36 does not declare them. */
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
@@ -109,6 +111,49 @@ TEST(malloc_too_large_is_enomem)
 		check_too_large((size_t)PTRDIFF_MAX - k);
 	}
 	free(malloc(100));
+}
+
+/* No machine has that much, but small multiples of some of it are small again. */
+static void check_hopeless(void *p, volatile size_t size)
+{
+	void *q = NULL;
+
+	check_too_large(size);
+	errno = 0;
+	CHECK_MSG(!aligned_alloc(64, size) && errno == ENOMEM, "aligned_alloc(64, %#zx)", size);
+	errno = 0;
+	CHECK_MSG(!memalign(16 * KIB, size) && errno == ENOMEM, "memalign(16384, %#zx)", size);
+	CHECK_MSG(posix_memalign(&q, 4096, size) == ENOMEM, "posix_memalign of %#zx", size);
+	errno = 0;
+	CHECK_MSG(!realloc(p, size) && errno == ENOMEM, "realloc to %#zx", size);
+	errno = 0;
+	CHECK_MSG(!os_malloc(size) && errno == ENOMEM, "os_malloc(%#zx)", size);
+}
+
+TEST(sizes_whose_multiples_wrap_are_enomem)
+{
+	void *p = malloc(100), *q = malloc(100000), *r = malloc(MIB);
+
+	CHECK(p && q && r);
+	fill(p, 100, 1);
+	fill(q, 100000, 2);
+	fill(r, MIB, 3);
+	for (size_t n = 2; n <= 64; n++) {
+		size_t size = SIZE_MAX / n;
+
+		for (size_t k = 0; k <= 8192; k += k < 256 ? 8 : 509) {
+			check_hopeless(k % 3 ? q : r, size - k);
+			check_hopeless(k % 3 ? p : q, size + 1 - k);
+			check_hopeless(k % 3 ? r : p, size + k);
+		}
+	}
+	for (int i = 0; i < 100; i++) {
+		char *block = malloc((size_t)i * 5000 + 1);
+
+		CHECK(block);
+		memset(block, i, (size_t)i * 5000 + 1);
+	}
+	CHECK(is_filled(p, 100, 1) && is_filled(q, 100000, 2) && is_filled(r, MIB, 3));
 }
 
 /* Where the machine's addresses end: success is possible in theory, a crash is not. */

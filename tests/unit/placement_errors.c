@@ -515,6 +515,61 @@ TEST(errors_break_moved_again_and_again)
 	EXPECT_BLOCKS(p, "a131040 | a16 | a1016 | a2016 | a3016 | a4016 | a5016 | a6016 | a7016");
 }
 
+/* As the kernel lets programs do it whose memory it does not see at once. */
+static void raise_break(size_t by)
+{
+	size_t step = 64 * MIB;
+
+	for (; by; by -= step) {
+		step = step < by ? step : by;
+		if (sbrk((intptr_t)step) == (void *)-1)
+			test_skip("the break cannot be raised by 4 GiB");
+	}
+}
+
+/* Addresses that 32 bits do not tell apart, with few free blocks and with many. */
+TEST(errors_break_moved_by_4_gib)
+{
+	char *a = os_malloc(131032), *p[5];
+
+	raise_break(4096 * MIB);
+	for (size_t i = 0; i < 5; i++)
+		p[i] = os_malloc(50000);
+	os_free(p[1]);
+	EXPECT_BLOCKS(a, "a131040 | a50000 f50000 a50000 a50000 a50000");
+	CHECK(os_malloc(40000) == p[1]);
+	os_free(p[3]);
+	EXPECT_BLOCKS(a, "a131040 | a50000 a40000 f9968 a50000 f50000 a50000");
+	CHECK(os_malloc(50000) == p[3]);
+	CHECK(os_malloc(9968) == p[1] + 40000 + META);
+	EXPECT_BLOCKS(a, "a131040 | a50000 a40000 a9968 a50000 a50000 a50000");
+	os_free(a);
+	CHECK(os_malloc(100) == a);
+}
+
+/* A free block whose rest, after a split or a merge, is 4 GiB behind the first block. */
+TEST(errors_break_moved_by_nearly_4_gib)
+{
+	char *a = os_malloc(131032), *p[3], *rest;
+
+	raise_break(4096 * MIB - INITIAL - 25000);
+	for (size_t i = 0; i < 3; i++)
+		p[i] = os_malloc(50000);
+	CHECK(header(p[0]) < header(a) + (4096 * MIB / META));
+	CHECK(header(p[1]) > header(a) + (4096 * MIB / META));
+	os_free(p[0]);
+	CHECK(os_malloc(25000) == p[0]);
+	EXPECT_BLOCKS(a, "a131040 | a25000 f24968 a50000 a50000");
+	rest = p[0] + 25000 + META;
+	CHECK(os_malloc(104) == rest);
+	os_free(rest);
+	CHECK(os_malloc(24968) == rest);
+	os_free(rest);
+	os_free(p[1]);
+	os_free(p[0]);
+	CHECK(os_malloc(100032) == p[0]);
+}
+
 TEST(errors_break_moved_to_an_odd_place)
 {
 	char *a = os_malloc(131032), *mine = sbrk(3), *b, *c;
