@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -441,6 +443,42 @@ TEST(late_destructors_allocate_without_a_cache)
 	check_all();
 }
 
+static void *wait_for_all(void *arg)
+{
+	pthread_barrier_wait(&barrier);
+	return arg;
+}
+
+/*
+ * The last call of such a thread, behind all destructors, is a free: the C library keeps no more than
+ * 40 MiB of stacks, and frees what belongs to older ones. A cache made then would stay, and a switch
+ * of modes would write to the thread that is gone.
+ */
+TEST(detached_threads_leave_no_cache)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	own_cache();
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 8 * MIB);
+	CHECK(pthread_barrier_init(&barrier, NULL, 21) == 0);
+	for (int round = 0; round < 10; round++) {
+		for (int i = 0; i < 20; i++)
+			CHECK(pthread_create(&thread, &attr, wait_for_all, NULL) == 0);
+		pthread_barrier_wait(&barrier);
+		usleep(20000);
+	}
+	for (int i = 0; i < 100 && tcache_all.count > 1; i++)
+		usleep(10000);
+	CHECK_MSG(tcache_all.count == 1 && out_of(CLASS_CACHE) == 1, "%zu caches",
+		  tcache_all.count);
+	tcache_set_mode(TCACHE_COUNTS, true);
+	tcache_set_mode(TCACHE_COUNTS, false);
+	check_all();
+}
+
 static size_t mapped_bytes(void)
 {
 	unsigned long pages;
@@ -556,6 +594,46 @@ TEST(modes_switch_while_threads_run)
 	CHECK(pthread_join(thread, NULL) == 0);
 	CHECK(tcache_all.modes == 0);
 	own_cache();
+	check_all();
+}
+
+static volatile struct tcache_thread *ending;
+static struct tcache *fast_at_the_end;
+
+static void note_fast(void *arg)
+{
+	fast_at_the_end = arg ? tcache_thread.fast : NULL;
+}
+
+static void *end_when_told(void *arg)
+{
+	use_cells(NULL);
+	CHECK(pthread_setspecific(late_key, arg) == 0);
+	ending = &tcache_thread;
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return NULL;
+}
+
+/* What a thread has given back it does not use again, whoever switches modes while it does that. */
+TEST(modes_switch_while_a_thread_ends)
+{
+	unsigned int class = class_in_use();
+	pthread_t thread;
+
+	CHECK(pthread_key_create(&late_key, note_fast) == 0);
+	CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+	CHECK(pthread_create(&thread, NULL, end_when_told, &barrier) == 0);
+	pthread_barrier_wait(&barrier);
+	CHECK(slab_enter(class)); /* here the thread will wait, with what it has of the class */
+	pthread_barrier_wait(&barrier);
+	while (ending->own != TCACHE_ENDED)
+		usleep(1000);
+	tcache_set_mode(TCACHE_COUNTS, true);
+	tcache_set_mode(TCACHE_COUNTS, false);
+	slab_leave(class);
+	CHECK(pthread_join(thread, NULL) == 0);
+	CHECK(fast_at_the_end == &tcache_none);
 	check_all();
 }
 
@@ -747,6 +825,181 @@ TEST(cells_handed_across_dying_threads)
 		drop(places[i]);
 	CHECK(out_cells() - cached_cells() <= out + 10);
 	check_all();
+}
+
+/* Cells whose users write what a freed cell has, handed on while magazines change hands. */
+
+#define MARKED_SIZE 64
+
+static _Atomic(uint64_t *) marked[64];
+static atomic_bool is_over;
+
+static void drop_marked(uint64_t *p, bool grow)
+{
+	if (!p)
+		return;
+	CHECK(malloc_usable_size(p) == MARKED_SIZE);
+	if (grow && *p == CELL_FREED) {
+		p = realloc(p, 3 * MARKED_SIZE);
+		CHECK(p && *p == CELL_FREED);
+	}
+	free(p);
+}
+
+static void *mark_and_hand_on(void *arg)
+{
+	uint64_t state = (uintptr_t)arg, *p[400];
+
+	while (!is_over) {
+		size_t n = 1 + random_below(&state, COUNT_OF(p));
+
+		for (size_t i = 0; i < n; i++) {
+			CHECK((p[i] = malloc(MARKED_SIZE)));
+			*p[i] = 1;
+		}
+		for (size_t i = 0; i < n; i++) {
+			if (i % 50 == 0) {
+				*p[i] = CELL_FREED;
+				p[i] = atomic_exchange(&marked[random_below(&state, 64)], p[i]);
+			}
+			drop_marked(p[i], i % 100 == 0);
+		}
+	}
+	return NULL;
+}
+
+static void *mark_and_free(void *arg)
+{
+	uint64_t *p[200];
+
+	for (int round = 0; round < 20; round++) {
+		for (size_t i = 0; i < COUNT_OF(p); i++) {
+			CHECK((p[i] = malloc(MARKED_SIZE)));
+			*p[i] = i % 40 ? 1 : CELL_FREED;
+		}
+		for (size_t i = 0; i < COUNT_OF(p); i++)
+			free(p[i]);
+	}
+	return arg;
+}
+
+TEST(live_cells_that_look_freed)
+{
+	pthread_t threads[6];
+	uint64_t end = sys_now_ms() + 2000;
+
+	for (uintptr_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_create(&threads[i], NULL, mark_and_hand_on, (void *)(i + 1)) == 0);
+	while (sys_now_ms() < end)
+		in_thread(mark_and_free, NULL);
+	is_over = true;
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	for (size_t i = 0; i < COUNT_OF(marked); i++)
+		drop_marked(marked[i], false);
+	check_all();
+}
+
+/* Where the kernel does not do what it is asked for. */
+
+static bool has_roomy_segment(void)
+{
+	return segment_set_next(&slab_store.roomy, 0) < WINDOW_SEGMENTS;
+}
+
+/* The next magazine is the first cell of a new segment. */
+static void use_up_magazines(void)
+{
+	struct slab_class *state = &slab_class_states[CLASS_MAGAZINE];
+	void *cell;
+
+	while (has_roomy_segment())
+		CHECK(malloc(SLAB_CELL_MAX));
+	while (state->partial_count || state->carving)
+		CHECK(slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL) == 1);
+}
+
+static void check_errno_of_free(void (*obstruct)(void))
+{
+	for (size_t i = 0; i < COUNT_OF(cells); i++)
+		CHECK((cells[i] = malloc(16)));
+	use_up_magazines();
+	obstruct();
+	for (size_t i = 0; i < COUNT_OF(cells); i++) {
+		errno = 4711;
+		free(cells[i]);
+		CHECK_MSG(errno == 4711, "free %zu: errno %d", i, errno);
+	}
+}
+
+static void refuse_memory(void)
+{
+	struct rlimit limit = {.rlim_cur = MIB, .rlim_max = RLIM_INFINITY};
+
+	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+/* A segment's place, unless something is there. */
+static void take_place(uintptr_t at)
+{
+	mmap((void *)at, SEGMENT_SIZE, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+static void take_next_places(void)
+{
+	for (size_t i = 0; i < 20; i++) {
+		take_place(slab_store.below - i * SEGMENT_SIZE);
+		take_place(slab_store.above + i * SEGMENT_SIZE);
+	}
+}
+
+TEST(free_preserves_errno_without_a_magazine)
+{
+	check_errno_of_free(refuse_memory);
+}
+
+TEST(free_preserves_errno_where_the_next_place_is_taken)
+{
+	check_errno_of_free(take_next_places);
+}
+
+/* Somebody has all addresses that segments could be at: that is not asked for every cell. */
+TEST(window_is_taken)
+{
+	struct slab_stats before, after;
+
+	own_cache();
+	for (size_t i = 0; i < WINDOW_SEGMENTS; i++)
+		take_place(slab_window + i * SEGMENT_SIZE);
+	slab_get_stats(&before);
+	for (int i = 0; i < 100000; i++)
+		CHECK(malloc(64));
+	slab_get_stats(&after);
+	CHECK(after.segments == before.segments);
+	CHECK_MSG(after.map_calls < before.map_calls + 2000, "%zu calls",
+		  after.map_calls - before.map_calls);
+	check_all();
+}
+
+/* All calls look at the clock while something could go to the kernel; here it never can. */
+TEST(watch_ends_where_memory_is_locked)
+{
+	struct tcache *tc = own_cache();
+
+	alloc_cells(COUNT_OF(cells));
+	if (mlockall(MCL_CURRENT))
+		test_skip("memory may not be locked");
+	for (size_t i = 0; i < COUNT_OF(cells); i++)
+		if (i % 2000)
+			free(cells[i]);
+	CHECK(tc->watch && slab_dirty_bytes() > MIB);
+	for (int i = 0; i < 3000 && tc->watch; i++) {
+		for (int j = 0; j < 100; j++)
+			free(malloc(SIZE));
+		usleep(1000);
+	}
+	CHECK(!tc->watch);
 }
 
 /* The checker. */
