@@ -203,6 +203,57 @@ TEST(free_block_in_light_use_goes_back)
 	check_fell(before + size / 10, peak);
 }
 
+/* The blocks live on, so no free tells of what realloc has cut off. */
+TEST(what_realloc_cuts_off_goes_back)
+{
+	size_t before, size = 20 * MIB;
+	char *p[10];
+
+	need_memory();
+	free(malloc(size + MIB)); /* as above */
+	before = resident_bytes();
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		p[i] = malloc(size);
+		CHECK(p[i] != NULL);
+		memset(p[i], 1, size);
+	}
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		p[i] = realloc(p[i], 50000);
+	live_lightly();
+	check_fell(before, COUNT_OF(p) * size);
+}
+
+/* One block in eight lives, so that few slabs of an allocator that has such are free. */
+static void trim_between(size_t size)
+{
+	static char *p[64 * KIB];
+	size_t before = resident_bytes(), total = 128 * MIB, n = total / size;
+
+	CHECK(n <= COUNT_OF(p));
+	for (size_t i = 0; i < n; i++) {
+		p[i] = malloc(size);
+		CHECK(p[i] != NULL);
+		fill(p[i], size, (unsigned int)i);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (i % 8)
+			free(p[i]);
+	malloc_trim(0);
+	check_fell(before + total / 8, total);
+	for (size_t i = 0; i < n; i += 8) {
+		CHECK(is_filled(p[i], size, (unsigned int)i));
+		free(p[i]);
+	}
+}
+
+TEST(trim_gives_back_pages_between_live_blocks)
+{
+	trim_between(4096);
+	trim_between(8192);
+	trim_between(32 * KIB);
+	trim_between(100 * KIB);
+}
+
 /* Up and down again and again: the peak of each round is that of the first. */
 TEST(repeated_peaks_do_not_grow)
 {
