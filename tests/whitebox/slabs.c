@@ -426,6 +426,56 @@ TEST(trim_purges_between_live_slabs)
 		CHECK(*(char *)cells[i] == 1);
 }
 
+static bool is_all(const unsigned char *p, size_t size, unsigned char byte)
+{
+	for (size_t i = 0; i < size; i++)
+		if (p[i] != byte)
+			return false;
+	return true;
+}
+
+/* Every 32nd cell of 1 KiB lives: its page stays as it is, and the others read as zero. */
+TEST(trim_purges_pages_between_live_cells)
+{
+	unsigned char *start;
+
+	use_class(KIB);
+	take_all(cells, info->capacity);
+	start = cells[0];
+	for (unsigned int i = 0; i < info->capacity; i++)
+		memset(cells[i], 0xa5, KIB);
+	for (unsigned int i = 0; i < info->capacity; i++)
+		if (i % 32)
+			give_one(cells[i]);
+	CHECK(slab_trim() && !slab_trim());
+	check_store();
+	for (size_t at = 0; at < info->capacity * KIB; at += 32 * KIB) {
+		CHECK(is_all(start + at, KIB, 0xa5));
+		CHECK(is_all(start + at + sys_page_size(), 32 * KIB - sys_page_size(), 0));
+	}
+	take_all(cells, info->capacity - info->capacity / 32u);
+	for (unsigned int i = 0; i < info->capacity - info->capacity / 32u; i++)
+		memset(cells[i], 1, KIB);
+	for (size_t at = 0; at < info->capacity * KIB; at += 32 * KIB)
+		CHECK(is_all(start + at, KIB, 0xa5));
+	give_one(cells[1]);
+	CHECK(state->slabs == 1);
+	check_store();
+}
+
+/* A slab with free cells where nothing was given back since the last time is not looked at again. */
+TEST(trim_purges_again_what_was_used_again)
+{
+	use_class(8192);
+	take_all(cells, info->capacity);
+	give(cells + 1, info->capacity - 1u);
+	CHECK(slab_trim() && !slab_trim());
+	take_all(cells + 1, info->capacity - 1u);
+	CHECK(!slab_trim());
+	give(cells + 1, info->capacity - 1u);
+	CHECK(slab_trim() && !slab_trim());
+}
+
 TEST(dirty_slots_are_used_first)
 {
 	struct slab *low, *high;
