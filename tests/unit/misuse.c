@@ -966,20 +966,23 @@ TEST(cell_freed_twice_after_other_frees)
 	}
 }
 
-/* Most of them are in depots or in the store, then all are in the store. */
+/*
+ * Most of them are in depots or in the store, then all are in the store, and their pages have gone
+ * back where no live cell is near.
+ */
 TEST(cell_freed_twice_after_it_went_back_to_the_store)
 {
-	static const size_t sizes[] = {16, 112, 1024};
+	static const size_t sizes[] = {16, 112, 1024, 8192, CELL_MAX};
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		alloc_many(sizes[i]);
 		for (size_t j = 0; j < MANY; j++)
 			if (j % 16) /* no slab becomes empty */
 				free(many_cells[j]);
-		for (size_t j = 1; j < MANY; j += 16 * 29)
+		for (size_t j = 9; j < MANY; j += 16 * 29)
 			expect_free(&libc, many_cells[j]);
 		malloc_trim(0);
-		for (size_t j = 1; j < MANY; j += 16 * 29)
+		for (size_t j = 9; j < MANY; j += 16 * 29)
 			expect_free(&libc, many_cells[j]);
 		for (size_t j = 0; j < MANY; j += 16)
 			free(many_cells[j]);
