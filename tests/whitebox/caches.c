@@ -940,18 +940,23 @@ static void refuse_memory(void)
 }
 
 /* A segment's place, unless something is there. */
-static void take_place(uintptr_t at)
+static bool take_place(uintptr_t at)
 {
-	mmap((void *)at, SEGMENT_SIZE, PROT_NONE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p = mmap((void *)at, SEGMENT_SIZE, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	return p != MAP_FAILED;
 }
 
 static void take_next_places(void)
 {
+	size_t taken = 0;
+
 	for (size_t i = 0; i < 20; i++) {
-		take_place(slab_store.below - i * SEGMENT_SIZE);
-		take_place(slab_store.above + i * SEGMENT_SIZE);
+		taken += take_place(slab_store.below - i * SEGMENT_SIZE);
+		taken += take_place(slab_store.above + i * SEGMENT_SIZE);
 	}
+	CHECK(taken);
 }
 
 TEST(free_preserves_errno_without_a_magazine)
@@ -968,10 +973,12 @@ TEST(free_preserves_errno_where_the_next_place_is_taken)
 TEST(window_is_taken)
 {
 	struct slab_stats before, after;
+	size_t taken = 0;
 
 	own_cache();
 	for (size_t i = 0; i < WINDOW_SEGMENTS; i++)
-		take_place(slab_window + i * SEGMENT_SIZE);
+		taken += take_place(slab_window + i * SEGMENT_SIZE);
+	CHECK(taken);
 	slab_get_stats(&before);
 	for (int i = 0; i < 100000; i++)
 		CHECK(malloc(64));
