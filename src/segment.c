@@ -241,7 +241,7 @@ static struct segment *find_slots(unsigned int n, unsigned int *slot)
 	return g;
 }
 
-static void set_bins(const struct slab *s, uint16_t bin)
+void segment_set_bins(const struct slab *s, uint16_t bin)
 {
 	size_t slab = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
 
@@ -275,7 +275,7 @@ struct slab *segment_take(unsigned int class)
 	memset(g->first + slot, (int)slot, info->slots);
 	update_sets(g);
 	store_unlock();
-	set_bins(s, slab_bin_of(class));
+	segment_set_bins(s, slab_bin_of(class));
 	return s;
 }
 
@@ -286,7 +286,7 @@ void segment_give(struct slab *s)
 	uint64_t mask = slab_mask(s);
 
 	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
-	set_bins(s, 0);
+	segment_set_bins(s, 0);
 	store_lock();
 	g->used &= ~mask;
 	g->dirty |= mask;

@@ -181,6 +181,10 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 			s->summary &= s->summary - 1;
 	}
 	s->free = (uint16_t)(s->free - taken);
+	if (!s->free && s->is_unmarked) {
+		s->is_unmarked = false;
+		segment_set_bins(s, slab_bin_of(s->class));
+	}
 	if (!s->free)
 		unlink_slab(c, s);
 	else if (s->bucket != bucket_of(s)) {
@@ -327,6 +331,10 @@ static bool purge_free_pages(struct slab *s)
 			is_any = true;
 	}
 	s->is_purged = true;
+	if (is_any) {
+		s->is_unmarked = true;
+		segment_set_bins(s, 0);
+	}
 	return is_any;
 }
 

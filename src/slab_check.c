@@ -46,7 +46,7 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 	if (s->carved < info->capacity && slab_class_states[s->class].carving != s)
 		return "S4: a slab that is not all carved is not the one to be carved";
 	for (unsigned int i = 0; i < info->slots; i++)
-		if (slab_bins[place + i] != slab_bin_of(s->class))
+		if (slab_bins[place + i] != (s->is_unmarked ? 0 : slab_bin_of(s->class)))
 			return "S6: the table of bins has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;

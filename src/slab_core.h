@@ -20,7 +20,8 @@
  *	S4 only the class's carving slab has cells that are not carved
  *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
  *	   first slot; what is dirty is not used
- *	S6 slab_bins has what slab_bin_of says for every slot of a slab, and 0 elsewhere
+ *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are unmarked,
+ *	   and 0 elsewhere
  *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
  *	   every set's summary says which of its words are not zero
  *	S8 the figures agree with what is there
@@ -53,6 +54,7 @@ struct slab {
 	uint8_t slot;
 	uint8_t shard; /* who got cells of it last */
 	bool is_purged; /* its free pages were given back, and no cell was since */
+	bool is_unmarked; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
 	bool is_fresh; /* what is not carved reads as zero */
 };
 
@@ -156,6 +158,9 @@ void store_unlock(void);
 
 /* A new slab for class, nothing carved; NULL with errno ENOMEM. */
 struct slab *segment_take(unsigned int class);
+
+/* Set the entries of s in slab_bins. */
+void segment_set_bins(const struct slab *s, uint16_t bin);
 
 /* s, whose cells are all free, becomes free slots. */
 void segment_give(struct slab *s);

@@ -421,7 +421,7 @@ static void judge_sweep(struct tcache *tc, size_t dirty)
 {
 	bool is_stuck;
 
-	tc->stuck = dirty && dirty >= tc->dirty_left ? tc->stuck + 1 : 0;
+	tc->stuck = dirty && dirty + WATCH_MIN / 4 > tc->dirty_left ? tc->stuck + 1 : 0;
 	tc->dirty_left = dirty;
 	is_stuck = tc->stuck >= STUCK_SWEEPS;
 	tc->dirty_seen = is_stuck ? dirty : 0;
