@@ -319,8 +319,10 @@ static size_t purge_slots(struct segment *g, bool all)
 		if (!run)
 			continue;
 		slab_store.advise_calls++;
-		if (sys_purge((char *)g + i * SLAB_SIZE, (end - i) * SLAB_SIZE) < 0)
+		if (sys_purge((char *)g + i * SLAB_SIZE, (end - i) * SLAB_SIZE) < 0) {
+			slab_store.is_refused = true;
 			continue;
+		}
 		g->dirty &= ~run;
 		purged += end - i;
 	}
@@ -355,6 +357,7 @@ static size_t give_back(bool all)
 {
 	size_t slots = 0, i;
 
+	slab_store.is_refused = false;
 	for (i = segment_set_next(&slab_store.with_dirty, 0); i < WINDOW_SEGMENTS;
 	     i = segment_set_next(&slab_store.with_dirty, i + 1)) {
 		struct segment *g = segment_at(i);
@@ -412,5 +415,7 @@ bool slab_trim(void)
 
 size_t slab_dirty_bytes(void)
 {
-	return atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed) * SLAB_SIZE;
+	size_t slots = atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed);
+
+	return slab_store.is_refused ? 0 : slots * SLAB_SIZE;
 }

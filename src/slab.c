@@ -448,7 +448,7 @@ void slab_get_stats(struct slab_stats *stats)
 	store_lock();
 	stats->segments = slab_store.segments;
 	stats->own_bytes += slab_store.segments * SLAB_SIZE;
-	stats->dirty_bytes = slab_dirty_bytes();
+	stats->dirty_bytes = slab_store.dirty_slots * SLAB_SIZE;
 	stats->map_calls = slab_store.map_calls;
 	stats->unmap_calls = slab_store.unmap_calls;
 	stats->advise_calls = slab_store.advise_calls;

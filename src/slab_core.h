@@ -96,6 +96,7 @@ struct store {
 	uint64_t retry_ms; /* no segment is tried before: there was no place in the window */
 	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
 	_Atomic(size_t) dirty_slots;
+	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */

@@ -31,8 +31,6 @@ struct tcache {
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
-	unsigned int stuck; /* sweeps in a row that left as much as they met */
-	size_t dirty_left; /* by the last sweep */
 	size_t dirty_seen; /* bytes that could go to the kernel when watch was set */
 };
 

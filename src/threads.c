@@ -24,7 +24,6 @@
 #define TICKS 16 /* visits of the store between two looks at the clock */
 #define WATCH_MIN MIB /* what the kernel could get back that is worth a watch */
 #define WATCH_VISITS 64 /* visits of the store, without growth, that end a watch */
-#define STUCK_SWEEPS 4 /* without effect, that end a watch */
 #define WATCH_TICKS 8 /* watched calls between two looks at the clock */
 
 struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -413,22 +412,6 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 		tcache_set_fast(tc);
 }
 
-/*
- * After a sweep that left dirty bytes: is there anything to be watched? Not if nothing is left, nor if
- * sweep after sweep the kernel takes nothing: the memory may be locked.
- */
-static void judge_sweep(struct tcache *tc, size_t dirty)
-{
-	bool is_stuck;
-
-	tc->stuck = dirty && dirty + WATCH_MIN / 4 > tc->dirty_left ? tc->stuck + 1 : 0;
-	tc->dirty_left = dirty;
-	is_stuck = tc->stuck >= STUCK_SWEEPS;
-	tc->dirty_seen = is_stuck ? dirty : 0;
-	if (!dirty || is_stuck)
-		set_watch(tc, 0);
-}
-
 /* Look at the clock, and sweep if it is time. */
 static void look(struct tcache *tc)
 {
@@ -439,7 +422,9 @@ static void look(struct tcache *tc)
 	shrink_depots(false);
 	slab_end_sweep();
 	tcache_all.dirty_seen = 0;
-	judge_sweep(tc, dirty_bytes());
+	tc->dirty_seen = 0;
+	if (!dirty_bytes())
+		set_watch(tc, 0);
 }
 
 void tcache_tick(struct tcache *tc)
