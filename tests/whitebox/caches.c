@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "broken.h"
 #include "harness.h"
 #include "slab_core.h"
 #include "tcache_core.h"
@@ -1011,30 +1012,7 @@ TEST(watch_ends_where_memory_is_locked)
 
 /* The checker. */
 
-static void expect_fault(const char *number)
-{
-	const char *fault = tcache_check();
-
-	CHECK_MSG(fault && strncmp(fault, number, strlen(number)) == 0, "expected %s, not %s",
-		  number, fault ? fault : "no fault");
-}
-
-/* Write value over size bytes at at: the checker names number. Then put back what was there. */
-static void break_bytes(void *at, const void *value, size_t size, const char *number)
-{
-	char saved[16];
-
-	CHECK(size <= sizeof(saved));
-	check_all();
-	memcpy(saved, at, size);
-	memcpy(at, value, size);
-	expect_fault(number);
-	memcpy(at, saved, size);
-	check_all();
-}
-
-#define BREAK(lvalue, wrong, number)                                                               \
-	break_bytes(&(lvalue), &(__typeof__(lvalue)){wrong}, sizeof(lvalue), number)
+#define BREAK(lvalue, wrong, number) BREAK_BY(tcache_check, lvalue, wrong, number)
 
 static unsigned int broken_class;
 static unsigned int capacity;
@@ -1102,7 +1080,7 @@ TEST(m3_cell_in_the_store)
 	CHECK(slab_enter(broken_class));
 	slab_give_locked(broken_class, &cell, 1);
 	slab_leave(broken_class);
-	expect_fault("M3");
+	expect_fault(tcache_check, "M3");
 }
 
 TEST(c1_bins)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broken.h"
 #include "harness.h"
 #include "heap_core.h"
 #include "osmem.h"
@@ -18,48 +19,19 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static void expect_fault(const char *number)
-{
-	const char *fault = heap_check();
-
-	CHECK_MSG(fault && strncmp(fault, number, strlen(number)) == 0, "expected %s, not %s",
-		  number, fault ? fault : "no fault");
-}
-
-static void expect_sound(void)
-{
-	const char *fault = heap_check();
-
-	CHECK_MSG(!fault, "%s", fault);
-}
-
-/* Write value over size bytes at at: the checker names number. Then put back what was there. */
-static void break_bytes(void *at, const void *value, size_t size, const char *number)
-{
-	char saved[64];
-
-	CHECK(size <= sizeof(saved));
-	expect_sound();
-	memcpy(saved, at, size);
-	memcpy(at, value, size);
-	expect_fault(number);
-	memcpy(at, saved, size);
-	expect_sound();
-}
-
 static void break_size(size_t *at, size_t value, const char *number)
 {
-	break_bytes(at, &value, sizeof(value), number);
+	break_bytes(heap_check, at, &value, sizeof(value), number);
 }
 
 static void break_status(int *at, int value, const char *number)
 {
-	break_bytes(at, &value, sizeof(value), number);
+	break_bytes(heap_check, at, &value, sizeof(value), number);
 }
 
 static void break_pointer(void *at, const void *value, const char *number)
 {
-	break_bytes(at, &value, sizeof(value), number);
+	break_bytes(heap_check, at, &value, sizeof(value), number);
 }
 
 /* The bytes behind status: seal of a live block, links of a free one. */
@@ -96,7 +68,7 @@ static void set_up(void)
 		os_free(course_row[i] + 1);
 		free(libc_row[i] + 1);
 	}
-	expect_sound();
+	expect_sound(heap_check);
 }
 
 /* Settle both heaps: no block is pending any more. */
@@ -104,7 +76,7 @@ static void settle(void)
 {
 	heap_settle(&heaps[HEAP_COURSE]);
 	heap_settle(&heaps[HEAP_LIBC]);
-	expect_sound();
+	expect_sound(heap_check);
 }
 
 /* So many free blocks of 24 bytes that the course heap's index has them in bins from here on. */
@@ -125,12 +97,12 @@ static void add_course_region(void)
 	CHECK(sbrk(64) != (void *)-1);
 	CHECK(os_malloc(100000) && os_malloc(100000));
 	CHECK(heaps[HEAP_COURSE].region_count == 2);
-	expect_sound();
+	expect_sound(heap_check);
 }
 
 TEST(empty_heaps_are_sound)
 {
-	expect_sound();
+	expect_sound(heap_check);
 }
 
 TEST(h1_sizes)
@@ -188,14 +160,14 @@ TEST(h4_index_misses_a_block)
 
 	set_up();
 	CHECK(index_remove(ix, course_row[1]));
-	expect_fault("H4");
+	expect_fault(heap_check, "H4");
 	index_insert(ix, course_row[1]);
-	expect_sound();
+	expect_sound(heap_check);
 	settle();
 	CHECK(index_remove(ix, course_row[3]));
-	expect_fault("H4");
+	expect_fault(heap_check, "H4");
 	index_defer(ix, course_row[3]);
-	expect_sound();
+	expect_sound(heap_check);
 }
 
 TEST(h5_regions)
@@ -271,9 +243,9 @@ TEST(i2_bitmap)
 		uint64_t none = 0, all = ~UINT64_C(0);
 
 		if (ix->occupied[i])
-			break_bytes(&ix->occupied[i], &none, sizeof(none), "I2");
+			break_bytes(heap_check, &ix->occupied[i], &none, sizeof(none), "I2");
 		else
-			break_bytes(&ix->occupied[i], &all, sizeof(all), "I2");
+			break_bytes(heap_check, &ix->occupied[i], &all, sizeof(all), "I2");
 	}
 }
 
@@ -327,13 +299,13 @@ TEST(t1_and_t2_treaps)
 		if (!root || (!root->left && !root->right))
 			continue;
 		child = root->left ? root->left : root->right;
-		break_bytes(root, (struct treap_node[]){{root->right, root->left}}, sizeof(*root),
-			    "T1");
+		break_bytes(heap_check, root, (struct treap_node[]){{root->right, root->left}},
+			    sizeof(*root), "T1");
 		/* The other way up, the order is right and the priorities are wrong. */
 		*(root->left ? &root->left : &root->right) = NULL;
 		*(treap_before(root, child, true) ? &child->left : &child->right) = root;
 		ix->bin[bin].node = child;
-		expect_fault("T2");
+		expect_fault(heap_check, "T2");
 		return;
 	}
 	CHECK(!"a treap of several blocks");
@@ -351,17 +323,17 @@ TEST(i5_few_blocks)
 	CHECK(ix->is_few && ix->count == ROW / 2); /* the last row block is part of the top */
 	for (uint32_t i = 0; i <= ix->count; i++) {
 		key = ix->key[i] + 8; /* another address */
-		break_bytes(&ix->key[i], &key, sizeof(key), "I5");
+		break_bytes(heap_check, &ix->key[i], &key, sizeof(key), "I5");
 		key = ix->key[i] + ((uint64_t)8 << INDEX_KEY_SHIFT); /* another size */
-		break_bytes(&ix->key[i], &key, sizeof(key), "I5");
+		break_bytes(heap_check, &ix->key[i], &key, sizeof(key), "I5");
 	}
 	break_status(pad(course_row[1]), INDEX_FEW - 1, "I5");
 	less = ix->count - 1;
-	break_bytes(&ix->count, &less, sizeof(less), "I5");
-	break_bytes(&ix->count, &more, sizeof(more), "I5");
-	break_bytes(&ix->is_few, &is_few, sizeof(is_few), "I5");
+	break_bytes(heap_check, &ix->count, &less, sizeof(less), "I5");
+	break_bytes(heap_check, &ix->count, &more, sizeof(more), "I5");
+	break_bytes(heap_check, &ix->is_few, &is_few, sizeof(is_few), "I5");
 	key = 1;
-	break_bytes(&ix->occupied[0], &key, sizeof(key), "I5");
+	break_bytes(heap_check, &ix->occupied[0], &key, sizeof(key), "I5");
 }
 
 TEST(t1_mapped_blocks)
@@ -377,8 +349,8 @@ TEST(t1_mapped_blocks)
 	swapped = *root;
 	treap_set(&root->left, right, heap_secret);
 	treap_set(&root->right, left, heap_secret);
-	expect_fault("T1");
+	expect_fault(heap_check, "T1");
 	*root = swapped;
-	expect_sound();
+	expect_sound(heap_check);
 	break_pointer(mapped, NULL, "H7");
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broken.h"
 #include "harness.h"
 #include "slab_core.h"
 
@@ -556,30 +557,7 @@ TEST(store_refuses_what_it_has)
 
 /* The checker. */
 
-static void expect_fault(const char *number)
-{
-	const char *fault = slab_check();
-
-	CHECK_MSG(fault && strncmp(fault, number, strlen(number)) == 0, "expected %s, not %s",
-		  number, fault ? fault : "no fault");
-}
-
-/* Write value over size bytes at at: the checker names number. Then put back what was there. */
-static void break_bytes(void *at, const void *value, size_t size, const char *number)
-{
-	char saved[16];
-
-	CHECK(size <= sizeof(saved));
-	check_store();
-	memcpy(saved, at, size);
-	memcpy(at, value, size);
-	expect_fault(number);
-	memcpy(at, saved, size);
-	check_store();
-}
-
-#define BREAK(lvalue, wrong, number)                                                               \
-	break_bytes(&(lvalue), &(__typeof__(lvalue)){wrong}, sizeof(lvalue), number)
+#define BREAK(lvalue, wrong, number) BREAK_BY(slab_check, lvalue, wrong, number)
 
 /* Two slabs that are all carved, one with a free cell, and one that is being carved. */
 static struct slab *full, *holed, *carving;
@@ -697,5 +675,5 @@ TEST(s8_figures)
 	BREAK(slab_class_states[CLASS_CACHE].slabs, 77, "S8");
 	BREAK(slab_store.segments, slab_store.segments + 1, "S8");
 	wrong = slab_store.dirty_slots + 1;
-	break_bytes(&slab_store.dirty_slots, &wrong, sizeof(wrong), "S8");
+	break_bytes(slab_check, &slab_store.dirty_slots, &wrong, sizeof(wrong), "S8");
 }
