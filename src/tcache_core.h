@@ -31,7 +31,7 @@ struct tcache {
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
-	size_t dirty_seen; /* bytes that could go to the kernel when watch was set */
+	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");

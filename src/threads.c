@@ -23,7 +23,7 @@
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
 #define WATCH_MIN MIB /* what the kernel could get back that is worth a watch */
-#define WATCH_VISITS 64 /* visits of the store, without growth, that end a watch */
+#define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
 #define WATCH_TICKS 8 /* watched calls between two looks at the clock */
 
 struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -412,9 +412,11 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 		tcache_set_fast(tc);
 }
 
-/* Look at the clock, and sweep if it is time. */
+/* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
 static void look(struct tcache *tc)
 {
+	size_t dirty;
+
 	heap_sweep();
 	if (!slab_begin_sweep())
 		return;
@@ -422,21 +424,33 @@ static void look(struct tcache *tc)
 	shrink_depots(false);
 	slab_end_sweep();
 	tcache_all.dirty_seen = 0;
-	tc->dirty_seen = 0;
-	if (!dirty_bytes())
+	dirty = dirty_bytes();
+	tc->dirty_low = tc->dirty_seen = dirty;
+	if (dirty > WATCH_MIN)
+		set_watch(tc, WATCH_VISITS);
+	else if (!dirty)
 		set_watch(tc, 0);
+}
+
+/* Growth from the least that was seen begins a watch, any growth prolongs it. */
+static void note_dirt(struct tcache *tc)
+{
+	size_t dirty = dirty_bytes();
+
+	if (dirty < tc->dirty_low)
+		tc->dirty_low = dirty;
+	if (tc->watch ? dirty > tc->dirty_seen : dirty > tc->dirty_low + WATCH_MIN) {
+		tc->dirty_seen = dirty;
+		set_watch(tc, WATCH_VISITS);
+	} else if (tc->watch) {
+		tc->dirty_low = dirty;
+		set_watch(tc, tc->watch - 1);
+	}
 }
 
 void tcache_tick(struct tcache *tc)
 {
-	size_t dirty = dirty_bytes();
-
-	if (dirty > tc->dirty_seen && dirty > WATCH_MIN) {
-		tc->dirty_seen = dirty;
-		set_watch(tc, WATCH_VISITS);
-	} else if (tc->watch) {
-		set_watch(tc, tc->watch - 1);
-	}
+	note_dirt(tc);
 	if (++tc->ticks % TICKS == 0)
 		look(tc);
 }
