@@ -338,10 +338,21 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 	return cell;
 }
 
+/* The cache to try first: the thread's own, if its calls are only watched. */
+static inline struct tcache *first_cache(void)
+{
+	struct tcache *tc = tcache_thread.own;
+
+	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->watch || tcache_all.modes)
+		return tcache_thread.fast;
+	tcache_watch(tc);
+	return tc;
+}
+
 /* As alloc_cell, first without a look to the left or right. */
 static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
 {
-	void *cell = pop(&tcache_thread.fast->bins[class]);
+	void *cell = pop(&first_cache()->bins[class]);
 
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
@@ -395,16 +406,10 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	struct tcache *tc = tcache_thread.own;
 	unsigned int class;
 
-	if (!p)
+	if (!p || tcache_put(first_cache(), p))
 		return;
-	if (tc && tc != TCACHE_ENDED && tc->watch) {
-		tcache_watch(tc);
-		if (!tcache_all.modes && tcache_put(tc, p))
-			return;
-	}
 	class = live_class(call, p);
 	if (!class) {
 		heap_free(call, p);

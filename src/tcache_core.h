@@ -89,8 +89,17 @@ void tcache_side_free(void *cell);
  */
 void tcache_tick(struct tcache *tc);
 
+/* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
+void tcache_look(struct tcache *tc);
+
+#define WATCH_TICKS 32 /* watched calls between two looks at the clock */
+
 /* A call while tc->watch is not 0. */
-void tcache_watch(struct tcache *tc);
+static inline void tcache_watch(struct tcache *tc)
+{
+	if (++tc->ticks % WATCH_TICKS == 0)
+		tcache_look(tc);
+}
 
 /* How many cells of class tc has. */
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);

@@ -22,9 +22,8 @@
 #include "tcache_core.h"
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
-#define WATCH_MIN MIB /* what the kernel could get back that is worth a watch */
+#define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
-#define WATCH_TICKS 8 /* watched calls between two looks at the clock */
 
 struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -412,8 +411,7 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 		tcache_set_fast(tc);
 }
 
-/* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
-static void look(struct tcache *tc)
+void tcache_look(struct tcache *tc)
 {
 	size_t dirty;
 
@@ -452,13 +450,7 @@ void tcache_tick(struct tcache *tc)
 {
 	note_dirt(tc);
 	if (++tc->ticks % TICKS == 0)
-		look(tc);
-}
-
-void tcache_watch(struct tcache *tc)
-{
-	if (++tc->ticks % WATCH_TICKS == 0)
-		look(tc);
+		tcache_look(tc);
 }
 
 bool tcache_trim(void)

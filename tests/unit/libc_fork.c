@@ -130,7 +130,7 @@ static void end_noise(void)
 TEST(child_of_threaded_program_allocates)
 {
 	start_noise();
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 80; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -146,7 +146,7 @@ TEST(child_of_threaded_program_allocates)
 TEST(child_frees_what_vanished_threads_allocated)
 {
 	start_noise();
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 25; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
