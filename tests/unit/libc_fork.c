@@ -317,7 +317,7 @@ TEST(fork_while_threads_hold_stdio_locks)
 	void *(*const bodies[])(void *) = {flush_all, print_on_fresh_files, read_lines,
 					   print_to_memory};
 	pthread_t threads[COUNT_OF(bodies)];
-	double end = seconds() + 20;
+	double end = seconds() + 8;
 
 	test_timeout(100);
 	for (size_t i = 0; i < COUNT_OF(bodies); i++)
