@@ -187,7 +187,7 @@ const struct profile profiles[] = {
 	{
 		.name = "threshold",
 		.slots = 60,
-		.calls_divisor = 1,
+		.calls_divisor = 8, /* its copies cost page faults */
 		.realloc_percent = 40,
 		.calloc_percent = 10,
 		.size = size_threshold,

@@ -29,16 +29,25 @@ static void expect_good_end(pid_t pid)
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status %#x", status);
 }
 
+/*
+ * Sizes of all kinds, mostly small: every page that a child writes to, and every page that its parent
+ * then writes to, is a page fault, and many of them are most of what a test of forks costs.
+ */
+static size_t size_of(size_t i)
+{
+	return i % 16 ? i * i % 1500 : i * i % 40000;
+}
+
 /* Fill and free count blocks of all sizes, growing and shrinking; p has room for their pointers. */
 static void use_malloc_of(void **p, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		p[i] = malloc(i * i % 40000);
+		p[i] = malloc(size_of(i));
 		CHECK(p[i] != NULL);
-		fill(p[i], i * i % 40000, (unsigned int)i);
+		fill(p[i], size_of(i), (unsigned int)i);
 	}
 	for (size_t i = 0; i < count; i++) {
-		size_t old = i * i % 40000, size = i * 50 % 40000 + 1;
+		size_t old = size_of(i), size = size_of(i * 7 + 3) + 1;
 
 		p[i] = realloc(p[i], size);
 		CHECK(p[i] && is_filled(p[i], old < size ? old : size, (unsigned int)i));
@@ -58,23 +67,62 @@ static void use_malloc(void)
 
 enum {
 	NOISY = 4,
-	KEPT = 1000
+	KEPT = 400
 };
 
-static volatile bool stop;
+static volatile bool stop, is_quiet;
 static pthread_t noisy[NOISY];
 static void *kept[NOISY][KEPT]; /* blocks of each thread that are live all the time */
 
 static void keep(size_t n)
 {
 	for (size_t i = 0; i < KEPT; i++) {
-		kept[n][i] = malloc(i * 5);
+		kept[n][i] = malloc(size_of(i));
 		CHECK(kept[n][i] != NULL);
-		fill(kept[n][i], i * 5, (unsigned int)n);
+		fill(kept[n][i], size_of(i), (unsigned int)n);
 	}
 }
 
 static pthread_barrier_t all_kept;
+
+/*
+ * Threads matter at the moment of a fork. While the child is looked at, they would only take the
+ * time that it needs.
+ */
+static void wait_while_quiet(void)
+{
+	while (is_quiet && !stop)
+		sleep_ms(1);
+}
+
+/* Fork among threads that are in the middle of things; in the parent they then wait. */
+static pid_t fork_amid_noise(void)
+{
+	pid_t pid;
+
+	is_quiet = false;
+	sleep_ms(2);
+	pid = fork();
+	if (pid != 0)
+		is_quiet = true;
+	else
+		alarm(DEADLOCK_SECONDS);
+	return pid;
+}
+
+static void noise_step(void **p, size_t count, uint64_t *state)
+{
+	size_t i = random_next(state) % count;
+	size_t top = random_next(state) % 16 ? 8 : 14;
+	size_t size = random_next(state) % ((size_t)16 << random_next(state) % top);
+
+	if (random_next(state) % 4 == 0) {
+		p[i] = realloc(p[i], size + 1);
+		return;
+	}
+	free(p[i]);
+	p[i] = malloc(size);
+}
 
 static void *make_noise(void *arg)
 {
@@ -85,15 +133,8 @@ static void *make_noise(void *arg)
 	keep(n);
 	pthread_barrier_wait(&all_kept);
 	while (!stop) {
-		size_t i = random_next(&state) % COUNT_OF(p);
-		size_t size = random_next(&state) % ((size_t)16 << random_next(&state) % 14);
-
-		if (random_next(&state) % 4 == 0) {
-			p[i] = realloc(p[i], size + 1);
-			continue;
-		}
-		free(p[i]);
-		p[i] = malloc(size);
+		wait_while_quiet();
+		noise_step(p, COUNT_OF(p), &state);
 	}
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		free(p[i]);
@@ -103,6 +144,7 @@ static void *make_noise(void *arg)
 static void start_noise(void)
 {
 	stop = false;
+	is_quiet = false;
 	pthread_barrier_init(&all_kept, NULL, NOISY + 1);
 	for (size_t i = 0; i < NOISY; i++)
 		CHECK(pthread_create(&noisy[i], NULL, make_noise, (void *)i) == 0);
@@ -113,7 +155,7 @@ static void check_and_free_kept(void)
 {
 	for (size_t n = 0; n < NOISY; n++) {
 		for (size_t i = 0; i < KEPT; i++) {
-			CHECK(is_filled(kept[n][i], i * 5, (unsigned int)n));
+			CHECK(is_filled(kept[n][i], size_of(i), (unsigned int)n));
 			free(kept[n][i]);
 		}
 	}
@@ -130,11 +172,10 @@ static void end_noise(void)
 TEST(child_of_threaded_program_allocates)
 {
 	start_noise();
-	for (int i = 0; i < 80; i++) {
-		pid_t pid = fork();
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork_amid_noise();
 
 		if (pid == 0) {
-			alarm(DEADLOCK_SECONDS);
 			use_malloc();
 			_exit(0);
 		}
@@ -147,10 +188,9 @@ TEST(child_frees_what_vanished_threads_allocated)
 {
 	start_noise();
 	for (int i = 0; i < 25; i++) {
-		pid_t pid = fork();
+		pid_t pid = fork_amid_noise();
 
 		if (pid == 0) {
-			alarm(DEADLOCK_SECONDS);
 			check_and_free_kept();
 			use_malloc();
 			malloc_trim(0);
@@ -165,10 +205,9 @@ TEST(child_starts_threads)
 {
 	start_noise();
 	for (int i = 0; i < 20; i++) {
-		pid_t pid = fork();
+		pid_t pid = fork_amid_noise();
 
 		if (pid == 0) {
-			alarm(DEADLOCK_SECONDS);
 			check_and_free_kept();
 			start_noise();
 			use_malloc();
@@ -182,7 +221,7 @@ TEST(child_starts_threads)
 
 static void *fork_in_thread(void *arg)
 {
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 30; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -242,7 +281,7 @@ TEST(generations_of_forks_do_not_grow)
 {
 	size_t early = 0;
 
-	for (int generation = 0; generation < 60; generation++) {
+	for (int generation = 0; generation < 40; generation++) {
 		pid_t pid;
 
 		idle_threads();
@@ -262,14 +301,17 @@ TEST(generations_of_forks_do_not_grow)
 
 static void *flush_all(void *arg)
 {
-	while (!stop)
+	while (!stop) {
+		wait_while_quiet();
 		fflush(NULL);
+	}
 	return arg;
 }
 
 static void *print_on_fresh_files(void *arg)
 {
 	while (!stop) {
+		wait_while_quiet();
 		FILE *f = fopen("/dev/null", "w");
 
 		if (f) {
@@ -283,6 +325,7 @@ static void *print_on_fresh_files(void *arg)
 static void *read_lines(void *arg)
 {
 	while (!stop) {
+		wait_while_quiet();
 		FILE *f = fopen("/proc/self/maps", "r");
 		char *line = NULL;
 		size_t size = 0;
@@ -299,6 +342,7 @@ static void *read_lines(void *arg)
 static void *print_to_memory(void *arg)
 {
 	while (!stop) {
+		wait_while_quiet();
 		char *text = NULL;
 		size_t size;
 		FILE *f = open_memstream(&text, &size);
@@ -322,11 +366,10 @@ TEST(fork_while_threads_hold_stdio_locks)
 	test_timeout(100);
 	for (size_t i = 0; i < COUNT_OF(bodies); i++)
 		CHECK(pthread_create(&threads[i], NULL, bodies[i], NULL) == 0);
-	for (int i = 0; i < 2000 && seconds() < end; i++) {
-		pid_t pid = fork();
+	for (int i = 0; i < 250 && seconds() < end; i++) {
+		pid_t pid = fork_amid_noise();
 
 		if (pid == 0) {
-			alarm(DEADLOCK_SECONDS);
 			free(malloc(100));
 			free(malloc(100000));
 			_exit(0);
@@ -355,11 +398,10 @@ TEST(fork_handlers_of_the_program_may_allocate)
 {
 	CHECK(!pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler));
 	start_noise();
-	for (int i = 0; i < 100; i++) {
-		pid_t pid = fork();
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork_amid_noise();
 
 		if (pid == 0) {
-			alarm(DEADLOCK_SECONDS);
 			CHECK(handler_block != NULL);
 			allocate_in_handler();
 			_exit(0);
@@ -421,11 +463,12 @@ TEST(fork_in_a_handler_that_interrupted_malloc)
 	uint64_t state = 3;
 
 	fire_every(SIGPROF, fork_in_handler, 500);
-	while (!is_child && forks < 1000 && seconds() < end) {
+	while (!is_child && forks < 150 && seconds() < end) {
 		for (int i = 0; i < 100 && !is_child; i++)
 			churn(p, COUNT_OF(p), &state);
 		CHECK(!handler_failed);
 	}
+	signal(SIGPROF, SIG_IGN);
 	for (int i = 0; i < 2000; i++)
 		churn(p, COUNT_OF(p), &state);
 	for (size_t i = 0; i < COUNT_OF(p); i++)
@@ -446,11 +489,11 @@ static void count_signal(int signal)
 TEST(signals_at_a_high_rate_over_one_thread)
 {
 	static void *p[1000];
-	double end = seconds() + 2;
+	double end = seconds() + 20;
 	uint64_t state = 5;
 
 	fire_every(SIGPROF, count_signal, 100);
-	while (seconds() < end)
+	while (signals < 200 && seconds() < end)
 		for (int i = 0; i < 1000; i++)
 			churn(p, COUNT_OF(p), &state);
 	CHECK(signals > 50);
@@ -459,11 +502,11 @@ TEST(signals_at_a_high_rate_over_one_thread)
 TEST(signals_at_a_high_rate_over_many_threads)
 {
 	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
-	double end = seconds() + 2;
+	double end = seconds() + 20;
 
 	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
 	start_noise();
-	for (size_t i = 0; seconds() < end; i++) {
+	for (size_t i = 0; signals < 3000 && seconds() < end; i++) {
 		pthread_kill(noisy[i % NOISY], SIGUSR1);
 		if (i % 16 == 0)
 			sched_yield();
@@ -503,7 +546,7 @@ TEST(vfork_and_exec)
 	char *const argv[] = {(char *)"true", NULL};
 
 	start_noise();
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 25; i++) {
 		pid_t pid = vfork();
 
 		if (pid == 0) {
@@ -521,7 +564,7 @@ TEST(posix_spawn_and_popen)
 	char *const argv[] = {(char *)"true", NULL};
 
 	start_noise();
-	for (int i = 0; i < 30; i++) {
+	for (int i = 0; i < 15; i++) {
 		pid_t pid = 0;
 		FILE *f = popen("echo text", "r");
 		char line[16] = "";
