@@ -3,9 +3,62 @@
 #include "magazine.h"
 
 #include <errno.h>
+#include <sys/single_threaded.h>
 
-struct depot magazine_depots[CLASS_COUNT];
-_Atomic(size_t) magazine_depot_bytes;
+struct depot_shard magazine_shards[SLAB_SHARDS] = {
+	[0 ... SLAB_SHARDS - 1] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
+};
+
+/* Locking: as the classes'. */
+
+bool depot_enter(unsigned int shard)
+{
+	struct depot_shard *s = &magazine_shards[shard];
+
+	if (__libc_single_threaded)
+		return true;
+	pthread_mutex_lock(&s->lock);
+	if (slab_is_frozen()) {
+		pthread_mutex_unlock(&s->lock);
+		return false;
+	}
+	s->is_locked = true;
+	return true;
+}
+
+void depot_leave(unsigned int shard)
+{
+	struct depot_shard *s = &magazine_shards[shard];
+
+	if (!s->is_locked)
+		return;
+	s->is_locked = false;
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool depot_lock_frozen(void)
+{
+	if (__libc_single_threaded)
+		return false;
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		pthread_mutex_lock(&magazine_shards[shard].lock);
+	return true;
+}
+
+void depot_unlock_frozen(void)
+{
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		pthread_mutex_unlock(&magazine_shards[shard].lock);
+}
+
+void depot_fork_child(void)
+{
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++) {
+		magazine_shards[shard].lock =
+			(pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+		magazine_shards[shard].is_locked = false;
+	}
+}
 
 static size_t full_bytes(unsigned int class)
 {
@@ -31,7 +84,7 @@ struct magazine *magazine_new(unsigned int class)
 	return m;
 }
 
-/* Under the lock of a class there is no fork under way, and its lock keeps the next one waiting. */
+/* With a shard or a class entered, there is no fork under way, and none begins. */
 void magazine_free(struct magazine *m)
 {
 	void *cell = m;
@@ -41,26 +94,40 @@ void magazine_free(struct magazine *m)
 	slab_leave(CLASS_MAGAZINE);
 }
 
+static struct depot *depot_of(unsigned int class, unsigned int shard)
+{
+	return &magazine_shards[shard].depots[class];
+}
+
+/* n magazines more, or less, are full. Only the holder of the lock writes. */
+static void count_full(unsigned int class, unsigned int shard, int n)
+{
+	struct depot_shard *s = &magazine_shards[shard];
+	size_t bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
+
+	atomic_store_explicit(&s->depots[class].full_count,
+			      depot_full_count(class, shard) + (unsigned int)n,
+			      memory_order_relaxed);
+	atomic_store_explicit(&s->bytes, bytes + (size_t)n * full_bytes(class),
+			      memory_order_relaxed);
+}
+
 struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard)
 {
-	struct depot *d = &magazine_depots[class];
-	struct magazine *m;
+	struct depot *d = depot_of(class, shard);
+	struct magazine *m = d->full;
 
-	if (!d->full_count)
+	if (!m)
 		return NULL;
-	while (!d->full[shard])
-		shard = (shard + 1) % SLAB_SHARDS;
-	m = d->full[shard];
-	d->full[shard] = m->next;
-	atomic_fetch_sub_explicit(&magazine_depot_bytes, full_bytes(class), memory_order_relaxed);
-	if (--d->full_count < d->low)
+	d->full = m->next;
+	count_full(class, shard, -1);
+	if (d->full_count < d->low)
 		d->low = d->full_count;
 	return m;
 }
 
-static struct magazine *take_empty(unsigned int class)
+static struct magazine *take_empty(struct depot *d, unsigned int class)
 {
-	struct depot *d = &magazine_depots[class];
 	struct magazine *m = d->empty;
 
 	if (!m)
@@ -70,51 +137,54 @@ static struct magazine *take_empty(unsigned int class)
 	return m;
 }
 
-static void take_apart(unsigned int class, struct magazine *m)
-{
-	slab_give_locked(class, m->cells, m->count);
-	m->count = 0;
-}
-
 struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int shard,
 					    struct magazine *full)
 {
-	struct depot *d = &magazine_depots[class];
-	struct magazine *m = NULL;
+	struct depot *d = depot_of(class, shard);
+	struct magazine *m;
 
-	if (d->full_count * full_bytes(class) < DEPOT_BYTES)
-		m = take_empty(class);
-	if (!m) {
-		take_apart(class, full);
-		return full;
-	}
-	full->next = d->full[shard];
-	d->full[shard] = full;
-	d->full_count++;
-	atomic_fetch_add_explicit(&magazine_depot_bytes, full_bytes(class), memory_order_relaxed);
+	if (d->full_count >= depot_capacity(class) || magazine_shards[shard].bytes >= SHARD_BYTES)
+		return NULL;
+	m = take_empty(d, class);
+	if (!m)
+		return NULL;
+	full->next = d->full;
+	d->full = full;
+	count_full(class, shard, 1);
 	return m;
 }
 
-void depot_put_empty_locked(unsigned int class, struct magazine *empty)
+void depot_put_empty_locked(unsigned int class, unsigned int shard, struct magazine *empty)
 {
-	struct depot *d = &magazine_depots[class];
+	struct depot *d = depot_of(class, shard);
 
 	empty->next = d->empty;
 	d->empty = empty;
 	d->empty_count++;
 }
 
-void depot_shrink_locked(unsigned int class, bool all)
+void depot_shrink_locked(unsigned int class, unsigned int shard, bool all)
 {
-	struct depot *d = &magazine_depots[class];
+	struct depot *d = depot_of(class, shard);
 	unsigned int n = all ? d->full_count : d->low;
 	struct magazine *m;
 
-	while (n-- && (m = depot_take_full_locked(class, 0))) {
-		take_apart(class, m);
+	slab_enter(class);
+	while (n-- && (m = depot_take_full_locked(class, shard))) {
+		slab_give_locked(class, m->cells, m->count);
 		magazine_free(m);
 	}
-	while (d->empty && (m = take_empty(class)))
-		magazine_free(m);
+	slab_leave(class);
+	while (d->empty)
+		magazine_free(take_empty(d, class));
 	d->low = d->full_count;
+}
+
+size_t magazine_depot_bytes(void)
+{
+	size_t bytes = 0;
+
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		bytes += atomic_load_explicit(&magazine_shards[shard].bytes, memory_order_relaxed);
+	return bytes;
 }

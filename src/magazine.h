@@ -18,11 +18,13 @@
 
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "slab.h"
 
-#define DEPOT_BYTES MIB /* of cells in a class's depot */
+#define DEPOT_BYTES MIB /* of cells in a depot, at most */
+#define SHARD_BYTES (4 * MIB) /* and in all depots of a shard */
 
 struct magazine {
 	void *cells[MAGAZINE_CELLS_MAX + 1];
@@ -34,22 +36,42 @@ _Static_assert(sizeof(struct magazine) <= MAGAZINE_SIZE, "a magazine has a cell 
 _Static_assert(SLAB_SIZE % MAGAZINE_SIZE == 0, "cells of magazines are aligned to their size");
 
 /*
- * Guarded by the lock of its class. The full ones are in shards, and a cache prefers its own: cells
- * that a thread has freed are in its core's caches, and share lines with each other.
+ * Of one class in one shard; guarded by the shard's lock. Threads have shards as slabs have, so that
+ * they do not wait for each other, and get back the cells that are in their core's caches.
  */
 struct depot {
-	struct magazine *full[SLAB_SHARDS], *empty;
-	unsigned int full_count, empty_count;
+	struct magazine *full, *empty;
+	_Atomic(unsigned int) full_count; /* atomic for those who only look whether it is 0 */
+	unsigned int empty_count;
 	unsigned int low; /* the fewest full ones since the last look */
 };
 
-extern struct depot magazine_depots[CLASS_COUNT];
-extern _Atomic(size_t) magazine_depot_bytes; /* of cells in the full ones of all depots */
+struct depot_shard {
+	pthread_mutex_t lock; /* above those of classes; guards everything here */
+	bool is_locked;
+	_Atomic(size_t) bytes; /* of cells in the full ones of all depots */
+	struct depot depots[CLASS_COUNT];
+} __attribute__((aligned(64)));
+
+extern struct depot_shard magazine_shards[SLAB_SHARDS];
+
+/* How many full magazines there are; no lock. */
+static inline unsigned int depot_full_count(unsigned int class, unsigned int shard)
+{
+	return atomic_load_explicit(&magazine_shards[shard].depots[class].full_count,
+				    memory_order_relaxed);
+}
 
 /* Cells that a magazine of class holds. */
 static inline unsigned int magazine_capacity(unsigned int class)
 {
 	return slab_classes[class].magazine;
+}
+
+/* Full magazines that a depot of class holds. */
+static inline unsigned int depot_capacity(unsigned int class)
+{
+	return (unsigned int)(DEPOT_BYTES / slab_classes[class].size / magazine_capacity(class));
 }
 
 /* The magazine that top points into. */
@@ -62,17 +84,34 @@ static inline struct magazine *magazine_of(void **top)
 struct magazine *magazine_new(unsigned int class);
 void magazine_free(struct magazine *m);
 
-/* The following want the lock of class. */
+/*
+ * Lock shard, if the process has ever had a second thread. False: a fork is under way, and nothing of
+ * depots and store may be touched; there is nothing to leave. While a shard is entered none begins.
+ */
+bool depot_enter(unsigned int shard);
+void depot_leave(unsigned int shard);
 
-/* A full magazine of the depot, from shard if that has one, or NULL. */
+/* Lock all shards, even while a fork is under way. False: there was no need to. */
+bool depot_lock_frozen(void);
+void depot_unlock_frozen(void);
+
+/* The child's handler, after a fork that shards were locked for: they are open. */
+void depot_fork_child(void);
+
+/* The following want shard to be entered. */
+
+/* A full magazine of the depot, or NULL. */
 struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard);
 
-/* Hand in a full magazine and get an empty one: perhaps the same, its cells in the store. */
+/* Hand in a full magazine for an empty one. NULL: the depot is full, or there is no memory. */
 struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int shard,
 					    struct magazine *full);
 
 /* Hand in an empty magazine. */
-void depot_put_empty_locked(unsigned int class, struct magazine *empty);
+void depot_put_empty_locked(unsigned int class, unsigned int shard, struct magazine *empty);
 
 /* Take apart what has not been needed since the last call; with all, everything. */
-void depot_shrink_locked(unsigned int class, bool all);
+void depot_shrink_locked(unsigned int class, unsigned int shard, bool all);
+
+/* Bytes of cells in all depots. */
+size_t magazine_depot_bytes(void);

@@ -3,9 +3,9 @@
 /*
  * Slabs and their cells.
  *
- * 1. A class takes cells from the fullest of its slabs that has any, lowest addresses first; then it
- *    carves new ones; then it takes a new slab. So emptying slabs become empty. Slabs are in shards,
- *    and a shard that has none takes over the emptiest of another.
+ * 1. Slabs are in shards, as threads are. A shard takes cells of a class from the fullest of its slabs
+ *    that has any, lowest addresses first; then it carves new ones. So emptying slabs become empty.
+ *    A shard that has none takes over the emptiest slab of another, or takes a new one.
  * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store already,
  *    or was never handed out, ends the process.
  * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
@@ -21,7 +21,11 @@
 
 #define RECIPROCAL_SHIFT 40
 
+/* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
+#define SURPLUS_BYTES (4 * MIB)
+
 struct class_info slab_classes[CLASS_END];
+_Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 struct slab_class slab_class_states[CLASS_END] = {
 	[0 ... CLASS_END - 1] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
@@ -130,18 +134,34 @@ static void link_slab(struct slab_class *c, struct slab *s)
 	*head = s;
 }
 
-/* Make the slab of another shard that has most free cells one of shard's. */
-static struct slab *adopt(struct slab_class *c, unsigned int shard)
+/* Whether class has more free cells than threads may keep from each other. */
+static bool has_surplus(const struct slab_class *c, unsigned int class)
 {
+	return (c->slabs * slab_classes[class].capacity - c->out) * slab_classes[class].size >
+	       SURPLUS_BYTES;
+}
+
+/*
+ * Make the slab of another shard that has most free cells one of shard's, which has none to carve.
+ * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL then,
+ * unless it is nearly empty or there are too many.
+ */
+static struct slab *adopt(struct slab_class *c, unsigned int class, unsigned int shard)
+{
+	bool is_any = has_surplus(c, class);
 	struct slab *s;
 
 	for (int bucket = BUCKETS - 1; bucket >= 0; bucket--) {
 		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 			s = c->partial[i][bucket];
-			if (!s)
+			if (!s || (slab_shard_users[i] && bucket < BUCKETS - 1 && !is_any))
 				continue;
 			unlink_slab(c, s);
-			s->shard = (uint8_t)shard;
+			if (c->carving[i] == s) {
+				c->carving[i] = NULL;
+				c->carving[shard] = s;
+			}
+			atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
 			link_slab(c, s);
 			return s;
 		}
@@ -149,15 +169,13 @@ static struct slab *adopt(struct slab_class *c, unsigned int shard)
 	return NULL;
 }
 
-/* A slab with a free cell: the fullest of shard's own, or one of another shard; or NULL. */
+/* The fullest slab of shard that has a free cell, or NULL. */
 static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 {
-	if (!c->partial_count)
-		return NULL;
 	for (int i = 0; i < BUCKETS; i++)
 		if (c->partial[shard][i])
 			return c->partial[shard][i];
-	return adopt(c, shard);
+	return NULL;
 }
 
 /* Taking. */
@@ -199,22 +217,41 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 			  void **cells, unsigned int n, bool *fresh)
 {
 	const struct class_info *info = &slab_classes[class];
-	struct slab *s = c->carving;
+	struct slab *s = c->carving[shard];
 	unsigned int taken;
 
 	if (!s) {
 		s = segment_take(class);
 		if (!s)
 			return 0;
-		s->shard = (uint8_t)shard;
-		c->carving = s;
+		atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
+		c->carving[shard] = s;
 		c->slabs++;
 	}
 	*fresh = s->is_fresh;
 	for (taken = 0; taken < n && s->carved < info->capacity; taken++)
 		cells[taken] = slab_start(s) + (size_t)s->carved++ * info->size;
 	if (s->carved == info->capacity)
-		c->carving = NULL;
+		c->carving[shard] = NULL;
+	return taken;
+}
+
+unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
+				  unsigned int n, bool *fresh)
+{
+	struct slab_class *c = &slab_class_states[class];
+	bool is_carved_fresh = false;
+	unsigned int taken = 0, freed;
+	struct slab *s;
+
+	while (taken < n && c->partial_count && (s = find_partial(c, shard)))
+		taken += take_free(c, s, cells + taken, n - taken);
+	freed = taken;
+	while (taken < n && c->carving[shard])
+		taken += carve(c, class, shard, cells + taken, n - taken, &is_carved_fresh);
+	c->out += taken;
+	if (fresh)
+		*fresh = !freed && is_carved_fresh;
 	return taken;
 }
 
@@ -222,24 +259,20 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
 			      bool *fresh)
 {
 	struct slab_class *c = &slab_class_states[class];
-	bool is_carved_fresh = false, is_all_carved = true;
-	unsigned int taken = 0, got;
+	unsigned int taken = slab_take_own_locked(class, shard, cells, n, fresh);
+	bool is_fresh = false;
 	struct slab *s;
 
-	while (taken < n && (s = find_partial(c, shard))) {
-		taken += take_free(c, s, cells + taken, n - taken);
-		is_all_carved = false;
-	}
-	/* A new slab only for the first cell: a few cells now are better than a slab more. */
-	while (taken < n && (!taken || c->carving)) {
-		got = carve(c, class, shard, cells + taken, n - taken, &is_carved_fresh);
-		if (!got)
-			break;
-		taken += got;
-	}
+	if (taken)
+		return taken;
+	s = c->partial_count ? adopt(c, class, shard) : NULL;
+	if (s)
+		taken = take_free(c, s, cells, n);
+	else
+		taken = carve(c, class, shard, cells, n, &is_fresh);
 	c->out += taken;
 	if (fresh)
-		*fresh = is_all_carved && is_carved_fresh;
+		*fresh = is_fresh;
 	return taken;
 }
 
@@ -265,11 +298,16 @@ static struct slab *slab_of(const void *cell)
 	return &g->slabs[g->first[((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS]];
 }
 
+unsigned int slab_shard_of(const void *cell)
+{
+	return atomic_load_explicit(&slab_of(cell)->shard, memory_order_relaxed);
+}
+
 static void give_up(struct slab_class *c, struct slab *s)
 {
 	unlink_slab(c, s);
-	if (c->carving == s)
-		c->carving = NULL;
+	if (c->carving[s->shard] == s)
+		c->carving[s->shard] = NULL;
 	c->slabs--;
 	segment_give(s);
 }

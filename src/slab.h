@@ -10,6 +10,7 @@
 
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +56,9 @@ struct class_info {
 };
 
 extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;
+
+/* How many threads have that shard; kept by the layer above. */
+extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 /*
  * All segments lie in one window of the address space, and this is its start. Which bin of a thread
@@ -109,10 +113,13 @@ void slab_leave(unsigned int class);
 /*
  * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
  * (may be NULL) all of them are known to be zero. Who asks for the same shard gets cells of the same
- * slabs, while there are any, so that threads of different shards seldom share a cache line.
+ * slabs, while there are any, so that threads of different shards seldom share a cache line; with
+ * own, there are no others.
  */
 unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
 			      bool *fresh);
+unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
+				  unsigned int n, bool *fresh);
 
 /*
  * Lock class even while a fork is under way, to look at what its lock guards. False: there was no
@@ -120,6 +127,9 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
  */
 bool slab_lock_frozen(unsigned int class);
 void slab_unlock_frozen(unsigned int class);
+
+/* The shard that the slab of cell, which is out of the store, belongs to now. No lock. */
+unsigned int slab_shard_of(const void *cell);
 
 /* Give n cells of class back. A cell that is none, or free, is reported as freed by free(). */
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);

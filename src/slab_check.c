@@ -43,7 +43,7 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 		return fault;
 	if (s->free == s->carved)
 		return "S3: a slab has nothing but free cells";
-	if (s->carved < info->capacity && slab_class_states[s->class].carving != s)
+	if (s->carved < info->capacity && slab_class_states[s->class].carving[s->shard] != s)
 		return "S4: a slab that is not all carved is not the one to be carved";
 	for (unsigned int i = 0; i < info->slots; i++)
 		if (slab_bins[place + i] != (s->is_unmarked ? 0 : slab_bin_of(s->class)))

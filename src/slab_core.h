@@ -17,7 +17,7 @@
  *	   which words of bits are not zero
  *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in any
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
- *	S4 only the class's carving slab has cells that are not carved
+ *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's
  *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
  *	   first slot; what is dirty is not used
  *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are unmarked,
@@ -52,7 +52,7 @@ struct slab {
 	uint16_t carved;
 	uint8_t bucket; /* fullest first: a quarter of the capacity each */
 	uint8_t slot;
-	uint8_t shard; /* who got cells of it last */
+	_Atomic(uint8_t) shard; /* whose threads get its cells; read without a lock, too */
 	bool is_purged; /* its free pages were given back, and no cell was since */
 	bool is_unmarked; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
 	bool is_fresh; /* what is not carved reads as zero */
@@ -75,7 +75,7 @@ struct slab_class {
 	bool is_locked;
 	struct slab *partial[SLAB_SHARDS][BUCKETS]; /* S2 */
 	size_t partial_count;
-	struct slab *carving; /* S4; or NULL */
+	struct slab *carving[SLAB_SHARDS]; /* S4; or NULL */
 	size_t slabs;
 	size_t out; /* cells out of the store */
 } __attribute__((aligned(64)));
@@ -91,7 +91,6 @@ struct segment_set {
 struct store {
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	bool is_locked;
-	atomic_uint frozen; /* number of forks under way */
 	uintptr_t below, above; /* where the next segment is tried first, and then */
 	uint64_t retry_ms; /* no segment is tried before: there was no place in the window */
 	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
@@ -102,6 +101,8 @@ struct store {
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	size_t segments;
 	size_t map_calls, unmap_calls, advise_calls;
+	/* Number of forks under way; read by everybody all the time, so in a cache line of its own. */
+	atomic_uint frozen __attribute__((aligned(64)));
 };
 
 extern struct store slab_store;

@@ -92,30 +92,65 @@ static unsigned int next_refill(struct bin *bin, unsigned int class)
 	return n;
 }
 
-/* Fill the loaded magazine, which is empty, from the store. */
-static void fill_locked(struct tcache *tc, unsigned int class, unsigned int n, bool *fresh)
+/*
+ * Fill the loaded magazine, which is empty, with up to n cells of the store; with own, of the slabs
+ * that the thread's shard has. False: none.
+ */
+static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fresh, bool own)
 {
-	struct bin *bin = &tc->bins[class];
 	void *cells[MAGAZINE_CELLS_MAX];
-	unsigned int got = slab_take_locked(class, tc->shard, cells, n, fresh);
-	void **top = bin->top - got;
+	void **top = tc->bins[class].top;
 
-	memcpy(top, cells, got * sizeof(*top));
+	if (!slab_enter(class))
+		return false;
+	if (own)
+		n = slab_take_own_locked(class, tc->shard, cells, n, fresh);
+	else
+		n = slab_take_locked(class, tc->shard, cells, n, fresh);
+	memcpy(top - n, cells, n * sizeof(*top));
 	atomic_signal_fence(memory_order_release);
-	bin->top = top;
+	tc->bins[class].top = top - n;
+	slab_leave(class);
+	return n;
 }
 
-/* Put the full magazine m in the place of the loaded one, which is empty. */
-static void load_full_locked(struct tcache *tc, unsigned int class, struct magazine *m)
+/* Put the full magazine m, of shard's depot, in the place of the loaded one, which is empty. */
+static void load_full_locked(struct tcache *tc, unsigned int class, unsigned int shard,
+			     struct magazine *m)
 {
 	struct magazine *empty = magazine_of(tc->bins[class].top);
 
 	tc->bins[class].top = m->cells;
 	empty->count = 0;
 	if (tc->spares[class])
-		depot_put_empty_locked(class, empty);
+		depot_put_empty_locked(class, shard, empty);
 	else
 		tc->spares[class] = empty;
+}
+
+static bool load_depot_full(struct tcache *tc, unsigned int class, unsigned int shard)
+{
+	struct magazine *m;
+
+	if (!depot_full_count(class, shard) || !depot_enter(shard))
+		return false;
+	m = depot_take_full_locked(class, shard);
+	if (m)
+		load_full_locked(tc, class, shard, m);
+	depot_leave(shard);
+	return m;
+}
+
+/*
+ * What threads that are gone have left. Others keep theirs: cells of one and the same slab in two
+ * threads share cache lines, and would go on to be mixed more and more.
+ */
+static bool load_orphan(struct tcache *tc, unsigned int class)
+{
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		if (!slab_shard_users[shard] && load_depot_full(tc, class, shard))
+			return true;
+	return false;
 }
 
 /*
@@ -159,7 +194,6 @@ static bool has_magazine(struct tcache *tc, unsigned int class)
 static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 {
 	struct bin *bin = &tc->bins[class];
-	struct magazine *full;
 	unsigned int n = 1;
 
 	tcache_tick(tc);
@@ -167,18 +201,14 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 		return pop(bin);
 	if (!has_magazine(tc, class))
 		return take_one(class, fresh);
-	if (!slab_enter(class))
-		return NULL;
-	full = depot_take_full_locked(class, tc->shard);
-	if (full) {
-		load_full_locked(tc, class, full);
-	} else {
-		if (!fresh || slab_classes[class].size < ZEROED_MIN)
-			n = next_refill(bin, class);
-		fill_locked(tc, class, n, fresh);
-	}
-	slab_leave(class);
-	return pop(bin);
+	if (load_depot_full(tc, class, tc->shard))
+		return pop(bin);
+	if (!fresh || slab_classes[class].size < ZEROED_MIN)
+		n = next_refill(bin, class);
+	if (fill(tc, class, n, fresh, true) || load_orphan(tc, class) ||
+	    fill(tc, class, n, fresh, false))
+		return pop(bin);
+	return NULL;
 }
 
 /* A cell, or NULL. *fresh, which may be NULL and was false: it is known to be zero. */
@@ -213,6 +243,29 @@ static bool load_spare_empty(struct tcache *tc, unsigned int class)
 	return true;
 }
 
+/*
+ * An empty magazine for the full spare, whose cells go to the depot of the shard that they are from,
+ * or to the store. NULL: not now.
+ */
+static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
+{
+	struct magazine *spare = tc->spares[class], *empty;
+	unsigned int shard = slab_shard_of(spare->cells[0]);
+
+	if (!depot_enter(shard))
+		return NULL;
+	empty = depot_exchange_full_locked(class, shard, spare);
+	if (empty)
+		set_spare(tc, class, magazine_capacity(class));
+	depot_leave(shard);
+	if (empty || !slab_enter(class))
+		return empty;
+	slab_give_locked(class, spare->cells, spare->count);
+	set_spare(tc, class, magazine_capacity(class));
+	slab_leave(class);
+	return spare;
+}
+
 /* Make room for one cell more in the loaded magazine. False: not now. */
 static bool make_room(struct tcache *tc, unsigned int class)
 {
@@ -226,12 +279,10 @@ static bool make_room(struct tcache *tc, unsigned int class)
 		return has_magazine(tc, class);
 	if (load_spare_empty(tc, class))
 		return true;
-	if (!tc->spares[class] || !slab_enter(class))
+	empty = tc->spares[class] ? exchange_spare(tc, class) : NULL;
+	if (!empty)
 		return false;
-	empty = depot_exchange_full_locked(class, tc->shard, tc->spares[class]);
-	set_spare(tc, class, magazine_capacity(class));
 	bin->top = empty_top(empty, class);
-	slab_leave(class);
 	return true;
 }
 

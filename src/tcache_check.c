@@ -28,7 +28,8 @@ static bool is_in_cache(const struct tcache *tc, unsigned int class, const void 
 static bool is_in_depot(unsigned int class, const void *cell)
 {
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		for (const struct magazine *m = magazine_depots[class].full[shard]; m; m = m->next)
+		for (const struct magazine *m = magazine_shards[shard].depots[class].full; m;
+		     m = m->next)
 			if (has_cell(m->cells, cell))
 				return true;
 	return false;
@@ -41,15 +42,19 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 
 	if (is_locked)
 		pthread_mutex_lock(&tcache_all.lock);
-	/* Magazines come into depots and go back to the store under this one. */
+	/* Magazines come into depots and go back to the store under these. */
+	if (is_locked)
+		depot_lock_frozen();
 	is_class_locked = slab_lock_frozen(class);
 	is_cached = is_in_depot(class, cell);
 	for (const struct tcache *tc = tcache_all.first; tc && !is_cached; tc = tc->next)
 		is_cached = is_in_cache(tc, class, cell);
 	if (is_class_locked)
 		slab_unlock_frozen(class);
-	if (is_locked)
+	if (is_locked) {
+		depot_unlock_frozen();
 		pthread_mutex_unlock(&tcache_all.lock);
+	}
 	return is_cached;
 }
 
@@ -89,24 +94,37 @@ static const char *check_full(const struct magazine *m, unsigned int class, bool
 	return check_cells(m->cells, class, is_second);
 }
 
-static const char *check_depot(unsigned int class, bool is_second)
+static const char *check_depot(unsigned int class, unsigned int shard, bool is_second)
 {
-	const struct depot *d = &magazine_depots[class];
+	const struct depot *d = &magazine_shards[shard].depots[class];
 	size_t full = 0, empty = 0;
 	const char *fault;
 
-	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++) {
-		for (const struct magazine *m = d->full[shard]; m; m = m->next, full++) {
-			fault = check_full(m, class, is_second);
-			if (fault)
-				return fault;
-		}
+	for (const struct magazine *m = d->full; m; m = m->next, full++) {
+		fault = check_full(m, class, is_second);
+		if (fault)
+			return fault;
 	}
 	for (const struct magazine *m = d->empty; m; m = m->next)
 		empty++;
 	if (full != d->full_count || empty != d->empty_count || d->low > d->full_count)
 		return "M2: a depot's counts are wrong";
 	return NULL;
+}
+
+static const char *check_depots(unsigned int shard, bool is_second)
+{
+	const char *fault = NULL;
+	size_t bytes = 0;
+
+	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1) {
+		fault = check_depot(class, shard, is_second);
+		bytes += (size_t)depot_full_count(class, shard) * magazine_capacity(class) *
+			 slab_classes[class].size;
+	}
+	if (!fault && bytes != magazine_shards[shard].bytes)
+		fault = "M2: a depot's counts are wrong";
+	return fault;
 }
 
 static const char *check_bin(const struct tcache *tc, unsigned int class, bool is_second)
@@ -134,15 +152,10 @@ static const char *check_bin(const struct tcache *tc, unsigned int class, bool i
 static const char *check_all(bool is_second)
 {
 	const char *fault = NULL;
-	size_t caches = 0, depot_bytes = 0;
+	size_t caches = 0;
 
-	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1) {
-		fault = check_depot(class, is_second);
-		depot_bytes += (size_t)magazine_depots[class].full_count *
-			       magazine_capacity(class) * slab_classes[class].size;
-	}
-	if (!fault && depot_bytes != magazine_depot_bytes)
-		fault = "M2: a depot's counts are wrong";
+	for (unsigned int shard = 0; shard < SLAB_SHARDS && !fault; shard++)
+		fault = check_depots(shard, is_second);
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next, caches++) {
 		if (tc->next && tc->next->prev != tc)
 			return "C3: the list of caches does not lead back";

@@ -48,7 +48,6 @@ struct caches {
 	bool is_locked;
 	struct tcache *first;
 	size_t count;
-	unsigned int made; /* so far */
 	_Atomic(size_t) dirty_seen; /* when all caches were last told to watch */
 	size_t allocs, frees, reallocs; /* of caches that are gone */
 	_Atomic(unsigned int) modes;

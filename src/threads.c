@@ -126,6 +126,17 @@ static void reset_bins(struct tcache *tc)
 		tc->bins[class].magic = slab_classes[class].magic;
 }
 
+/* The shard that fewest caches have, so that threads one after another all have the same. */
+static unsigned int least_shard(void)
+{
+	unsigned int least = 0;
+
+	for (unsigned int i = 1; i < SLAB_SHARDS; i++)
+		if (slab_shard_users[i] < slab_shard_users[least])
+			least = i;
+	return least;
+}
+
 /* With the list of caches entered. */
 static struct tcache *make_cache(void)
 {
@@ -146,7 +157,8 @@ static struct tcache *make_cache(void)
 		tc->next->prev = tc;
 	tcache_all.first = tc;
 	tcache_all.count++;
-	tc->shard = tcache_all.made++ % SLAB_SHARDS;
+	tc->shard = least_shard();
+	slab_shard_users[tc->shard]++;
 	if (!has_end_key)
 		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
 	return tc;
@@ -204,6 +216,7 @@ static void unmake_cache(struct tcache *tc)
 	if (tc->next)
 		tc->next->prev = tc->prev;
 	tcache_all.count--;
+	slab_shard_users[tc->shard]--;
 	tcache_all.allocs += tc->allocs;
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
@@ -215,7 +228,14 @@ static void unmake_cache(struct tcache *tc)
 /* What the kernel could get back, or will sometime. */
 static size_t dirty_bytes(void)
 {
-	return slab_dirty_bytes() + heap_dirty_bytes() + magazine_depot_bytes;
+	return slab_dirty_bytes() + heap_dirty_bytes() + magazine_depot_bytes();
+}
+
+/* The same without the other shards, which their threads look after: quickly known. */
+static size_t near_dirty_bytes(const struct tcache *tc)
+{
+	return slab_dirty_bytes() + heap_dirty_bytes() +
+	       atomic_load_explicit(&magazine_shards[tc->shard].bytes, memory_order_relaxed);
 }
 
 /* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */
@@ -315,7 +335,9 @@ static void fork_prepare(void)
 	if (__libc_single_threaded)
 		return;
 	pthread_mutex_lock(&tcache_all.lock);
+	depot_lock_frozen();
 	slab_fork_prepare();
+	depot_unlock_frozen();
 	pthread_mutex_unlock(&tcache_all.lock);
 }
 
@@ -342,6 +364,7 @@ static void fork_child(void)
 		return;
 	pthread_mutex_init(&tcache_all.lock, NULL);
 	tcache_all.is_locked = false;
+	depot_fork_child();
 	slab_fork_child();
 	/* They are in the list as all others are. */
 	atomic_store(&tcache_all.side_caches, NULL);
@@ -371,16 +394,27 @@ __attribute__((constructor(101))) static void start(void)
 
 /* Sweeps: rules 3 and 4. */
 
+/* False: a fork began. */
+static bool shrink_shard(unsigned int shard, bool all)
+{
+	struct depot_shard *s = &magazine_shards[shard];
+
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		if (!depot_full_count(class, shard) && !s->depots[class].empty)
+			continue;
+		if (!depot_enter(shard))
+			return false;
+		depot_shrink_locked(class, shard, all);
+		depot_leave(shard);
+	}
+	return true;
+}
+
 static void shrink_depots(bool all)
 {
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		if (!magazine_depots[class].full_count && !magazine_depots[class].empty)
-			continue;
-		if (!slab_enter(class))
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		if (!shrink_shard(shard, all))
 			return;
-		depot_shrink_locked(class, all);
-		slab_leave(class);
-	}
 }
 
 /* Flush the bins of tc that were not used since the last time, and all spares. */
@@ -423,7 +457,7 @@ void tcache_look(struct tcache *tc)
 	slab_end_sweep();
 	tcache_all.dirty_seen = 0;
 	dirty = dirty_bytes();
-	tc->dirty_low = tc->dirty_seen = dirty;
+	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
 	if (dirty > WATCH_MIN)
 		set_watch(tc, WATCH_VISITS);
 	else if (!dirty)
@@ -433,7 +467,7 @@ void tcache_look(struct tcache *tc)
 /* Growth from the least that was seen begins a watch, any growth prolongs it. */
 static void note_dirt(struct tcache *tc)
 {
-	size_t dirty = dirty_bytes();
+	size_t dirty = near_dirty_bytes(tc);
 
 	if (dirty < tc->dirty_low)
 		tc->dirty_low = dirty;
@@ -508,11 +542,14 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 	return count_cells(tc->bins[class].top) + (spare ? spare->count : 0);
 }
 
+/* With all shards locked, so that no magazine goes away. */
 static void add_class(struct tcache_stats *stats, unsigned int class)
 {
 	bool is_locked = slab_lock_frozen(class);
-	size_t n = (size_t)magazine_depots[class].full_count * magazine_capacity(class);
+	size_t n = 0;
 
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		n += (size_t)depot_full_count(class, shard) * magazine_capacity(class);
 	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
 		n += tcache_cached_cells(tc, class);
 	if (is_locked)
@@ -523,7 +560,7 @@ static void add_class(struct tcache_stats *stats, unsigned int class)
 
 void tcache_get_stats(struct tcache_stats *stats)
 {
-	bool is_locked = lock_frozen();
+	bool is_locked = lock_frozen(), has_depots;
 
 	*stats = (struct tcache_stats){.caches = tcache_all.count,
 				       .allocs = tcache_all.allocs,
@@ -534,8 +571,11 @@ void tcache_get_stats(struct tcache_stats *stats)
 		stats->frees += tc->frees;
 		stats->reallocs += tc->reallocs;
 	}
+	has_depots = depot_lock_frozen();
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		add_class(stats, class);
+	if (has_depots)
+		depot_unlock_frozen();
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
 }

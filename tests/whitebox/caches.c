@@ -103,10 +103,15 @@ static unsigned int class_in_use(void)
 
 static void *cells[30000];
 
-static void alloc_cells(size_t n)
+static void alloc_cells_of(size_t size, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		CHECK((cells[i] = malloc(SIZE)));
+		CHECK((cells[i] = malloc(size)));
+}
+
+static void alloc_cells(size_t n)
+{
+	alloc_cells_of(SIZE, n);
 }
 
 static void free_cells(size_t n)
@@ -178,10 +183,9 @@ TEST(spare_and_loaded_change_places)
 static void check_depot_bounds(size_t size)
 {
 	unsigned int class = class_of_size(size), capacity;
-	struct depot *d = &magazine_depots[class];
+	struct depot *d = &magazine_shards[own_cache()->shard].depots[class];
 	size_t n = 4 * MIB / size;
 
-	own_cache();
 	capacity = magazine_capacity(class);
 	n = n > COUNT_OF(cells) ? COUNT_OF(cells) : n;
 	for (size_t i = 0; i < n; i++)
@@ -191,7 +195,7 @@ static void check_depot_bounds(size_t size)
 	CHECK_MSG(d->full_count &&
 			  d->full_count * capacity * size <= DEPOT_BYTES + MAGAZINE_BYTES * 4,
 		  "%u magazines of cells of %zu", d->full_count, size);
-	CHECK((d->full_count + 1) * capacity * size > DEPOT_BYTES);
+	CHECK(d->full_count == depot_capacity(class));
 	CHECK(out_of(class) <= (d->full_count + 2) * capacity);
 	check_all();
 	CHECK(malloc_trim(0));
@@ -322,26 +326,72 @@ TEST(cells_allocated_by_another_thread_go_back)
 	hand_over(alloc_batches, false);
 }
 
+static void *free_in_thread(void *arg)
+{
+	own_cache();
+	free_cells(*(size_t *)arg);
+	return NULL;
+}
+
+/* Cells go back to the shard that they are from: its threads get them, not new ones. */
+TEST(cells_go_home)
+{
+	unsigned int class = class_in_use(), shard = own_cache()->shard;
+	size_t n = 6u * magazine_capacity(class), out;
+
+	alloc_cells(n);
+	in_thread(free_in_thread, &n);
+	CHECK(depot_full_count(class, shard) == 4);
+	out = out_of(class);
+	CHECK(out >= 4u * magazine_capacity(class) && out < 6u * magazine_capacity(class));
+	alloc_cells(out);
+	CHECK(depot_full_count(class, shard) == 0 && out_of(class) == out);
+	free_cells(out);
+	check_all();
+}
+
+static unsigned int shard_in_thread;
+
 static void *alloc_in_thread(void *arg)
 {
+	shard_in_thread = own_cache()->shard;
 	alloc_cells(*(size_t *)arg);
 	return NULL;
 }
 
-/* Of a few batches that wait in the depot, the next thread gets its cells, not from new slabs. */
-TEST(depot_serves_other_threads)
+/* What is at home where no thread is any more serves others. */
+TEST(depots_of_threads_that_ended_serve_others)
 {
 	unsigned int class = class_in_use();
 	size_t n = 6u * magazine_capacity(class), out;
 
-	alloc_cells(n);
-	free_cells(n);
-	CHECK(magazine_depots[class].full_count == 4);
-	out = out_of(class);
-	n -= 2u * magazine_capacity(class); /* those are this thread's */
+	own_cache();
 	in_thread(alloc_in_thread, &n);
-	CHECK(magazine_depots[class].full_count == 0 && out_of(class) == out);
+	CHECK(shard_in_thread != own_cache()->shard && !slab_shard_users[shard_in_thread]);
 	free_cells(n);
+	CHECK(depot_full_count(class, shard_in_thread) == 4);
+	out = out_of(class);
+	CHECK(out == n);
+	alloc_cells(n);
+	CHECK(depot_full_count(class, shard_in_thread) == 0 && out_of(class) == out);
+	free_cells(n);
+	check_all();
+}
+
+/* All depots of a shard together are bounded, too. */
+TEST(shards_are_bounded)
+{
+	struct depot_shard *shard = &magazine_shards[own_cache()->shard];
+
+	for (size_t size = 1024; size > 1024 - 16 * 16; size -= 16) {
+		alloc_cells_of(size, MIB / size);
+		free_cells(MIB / size);
+	}
+	CHECK(shard->bytes > SHARD_BYTES - MAGAZINE_BYTES &&
+	      shard->bytes < SHARD_BYTES + MAGAZINE_BYTES);
+	check_all();
+	CHECK(malloc_trim(0));
+	CHECK(shard->bytes == 0);
 	check_all();
 }
 
@@ -916,7 +966,7 @@ static void use_up_magazines(void)
 
 	while (has_roomy_segment())
 		CHECK(malloc(SLAB_CELL_MAX));
-	while (state->partial_count || state->carving)
+	while (state->partial_count || state->carving[0])
 		CHECK(slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL) == 1);
 }
 
@@ -1020,10 +1070,6 @@ static struct bin *bin; /* half full */
 static struct magazine *spare; /* full */
 static struct depot *depot; /* with two full ones and an empty one */
 
-static struct magazine *depot_full(void)
-{
-	return depot->full[tcache_thread.own->shard];
-}
 static struct tcache *cache;
 
 static void set_up(void)
@@ -1036,7 +1082,7 @@ static void set_up(void)
 	CHECK((cells[0] = malloc(SIZE)));
 	bin = &cache->bins[broken_class];
 	spare = cache->spares[broken_class];
-	depot = &magazine_depots[broken_class];
+	depot = &magazine_shards[cache->shard].depots[broken_class];
 	CHECK(spare && spare->count == capacity && depot->full_count >= 2);
 	check_all();
 }
@@ -1046,17 +1092,17 @@ TEST(m1_end_of_a_magazine)
 	set_up();
 	BREAK(magazine_of(bin->top)->cells[capacity], cells[0], "M1");
 	BREAK(spare->cells[capacity], cells[0], "M1");
-	BREAK(depot_full()->cells[capacity], cells[0], "M1");
+	BREAK(depot->full->cells[capacity], cells[0], "M1");
 }
 
 TEST(m2_full_magazines)
 {
 	set_up();
-	BREAK(depot_full()->count, capacity - 1, "M2");
-	BREAK(depot_full()->cells[3], NULL, "M2");
+	BREAK(depot->full->count, capacity - 1, "M2");
+	BREAK(depot->full->cells[3], NULL, "M2");
 	BREAK(depot->full_count, depot->full_count + 1, "M2");
 	BREAK(depot->empty_count, depot->empty_count + 1, "M2");
-	BREAK(depot->full[tcache_thread.own->shard], depot_full()->next, "M2");
+	BREAK(depot->full, depot->full->next, "M2");
 	BREAK(depot->low, depot->full_count + 1, "M2");
 }
 
@@ -1065,7 +1111,7 @@ TEST(m3_cells_in_magazines)
 	set_up();
 	BREAK(bin->top[0], bin->top[1], "M3");
 	BREAK(bin->top[0], spare->cells[0], "M3");
-	BREAK(depot_full()->cells[0], depot_full()->next->cells[0], "M3");
+	BREAK(depot->full->cells[0], depot->full->next->cells[0], "M3");
 	BREAK(bin->top[0], (char *)bin->top[0] + 8, "M3");
 	BREAK(bin->top[0], (void *)&cells, "M3");
 	BREAK(spare->cells[5], malloc(SIZE + 100), "M3");

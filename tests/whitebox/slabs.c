@@ -152,7 +152,7 @@ static void batches(size_t size)
 			batch = taken - given;
 		give(cells + given, batch);
 	}
-	CHECK(state->out == 0 && state->slabs == 0 && !state->carving);
+	CHECK(state->out == 0 && state->slabs == 0 && !state->carving[0]);
 }
 
 TEST(batches_of_all_kinds_of_cells)
@@ -225,7 +225,7 @@ TEST(no_new_slab_for_the_rest_of_a_batch)
 	use_class(640);
 	take_all(cells, info->capacity - 3u);
 	CHECK(take(cells, 60, NULL) == 3);
-	CHECK(state->slabs == 1 && !state->carving);
+	CHECK(state->slabs == 1 && !state->carving[0]);
 	CHECK(take(cells, 60, NULL) == 60 && state->slabs == 2);
 }
 
@@ -252,11 +252,11 @@ TEST(slab_is_given_up_while_it_is_carved)
 {
 	use_class(640);
 	take_all(cells, 5);
-	CHECK(state->carving);
+	CHECK(state->carving[0]);
 	give(cells, 5);
-	CHECK(state->slabs == 0 && !state->carving);
+	CHECK(state->slabs == 0 && !state->carving[0]);
 	take_all(cells, 5);
-	CHECK(state->slabs == 1 && state->carving);
+	CHECK(state->slabs == 1 && state->carving[0]);
 }
 
 /* Whose bins tell nothing but that: the slow path has to look. Each slot has an entry. */
@@ -608,8 +608,8 @@ TEST(s3_empty_slab)
 TEST(s4_carving)
 {
 	set_up();
-	BREAK(state->carving, NULL, "S4");
-	BREAK(state->carving, full, "S4");
+	BREAK(state->carving[0], NULL, "S4");
+	BREAK(state->carving[0], full, "S4");
 	BREAK(full->carved, (uint16_t)(info->capacity - 1), "S4");
 }
 
