@@ -88,21 +88,21 @@ struct segment_set {
 	uint64_t words[WINDOW_SEGMENTS / 64];
 };
 
+/* What everybody reads all the time is apart from what is written often. */
 struct store {
-	pthread_mutex_t lock; /* guards everything here that is not atomic */
-	bool is_locked;
-	uintptr_t below, above; /* where the next segment is tried first, and then */
-	uint64_t retry_ms; /* no segment is tried before: there was no place in the window */
-	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
-	_Atomic(size_t) dirty_slots;
+	atomic_uint frozen; /* number of forks under way */
 	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
-	uint32_t epoch; /* of the sweep to come */
-	_Atomic(uint64_t) last_sweep_ms;
-	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
+	uint64_t retry_ms; /* no segment is tried before: there was no place in the window */
+	uintptr_t below, above; /* where the next segment is tried first, and then */
 	size_t segments;
 	size_t map_calls, unmap_calls, advise_calls;
-	/* Number of forks under way; read by everybody all the time, so in a cache line of its own. */
-	atomic_uint frozen __attribute__((aligned(64)));
+	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
+	pthread_mutex_t lock; /* guards everything here that is not atomic */
+	bool is_locked;
+	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
+	uint32_t epoch; /* of the sweep to come */
+	_Atomic(uint64_t) last_sweep_ms;
+	_Atomic(size_t) dirty_slots;
 };
 
 extern struct store slab_store;

@@ -44,4 +44,4 @@ static inline void break_bytes(checker *check, void *at, const void *value, size
 
 /* As break_bytes, for an object and the value of its type that breaks it. */
 #define BREAK_BY(check, lvalue, wrong, number)                                                     \
-	break_bytes(check, &(lvalue), &(__typeof__(lvalue)){wrong}, sizeof(lvalue), number)
+	break_bytes(check, &(lvalue), &(__typeof__((void)0, lvalue)){wrong}, sizeof(lvalue), number)
