@@ -181,6 +181,7 @@ matrix() {
 		tcache.h: magazine.h
 		tcache_core.h: heap.h tcache.h
 		treap.h: block_meta.h
+		trace_format.h:
 	EOT
 }
 
