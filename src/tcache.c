@@ -481,9 +481,17 @@ size_t tcache_usable_size(const char *call, void *p)
 
 /* Resize */
 
+/* What has grown will grow again: in small steps it moves at every few of them only. */
+static size_t with_headroom(size_t old, size_t size)
+{
+	size_t roomy = old + old / 4;
+
+	return size < old || size >= roomy || roomy > CELL_MAX ? size : roomy;
+}
+
 static void *move(const char *call, void *p, size_t old, size_t size)
 {
-	void *q = tcache_alloc(size);
+	void *q = tcache_alloc(with_headroom(old, size));
 
 	if (!q)
 		return NULL;
