@@ -92,8 +92,7 @@ static size_t unmap_empty_regions(struct heap *h, bool all)
 			heap_corrupted(h, b);
 		heap_remove_region(h, &h->regions[i]);
 		h->stats.unmap_calls++;
-		if (sys_unmap(r.start, (size_t)(r.limit - r.start)) < 0)
-			sys_purge(r.start, round_up((size_t)(r.limit - r.start), sys_page_size()));
+		sys_release(r.start, (size_t)(r.limit - r.start));
 		unmapped += (size_t)(r.end - r.start);
 	}
 	return unmapped;
@@ -102,8 +101,10 @@ static size_t unmap_empty_regions(struct heap *h, bool all)
 /* The kernel has refused memory: see what can be found, and given back. False: nothing. */
 static bool reclaim(struct heap *h)
 {
+	bool has_more = sys_release_rest();
+
 	heap_settle(h);
-	return unmap_empty_regions(h, true);
+	return unmap_empty_regions(h, true) || has_more;
 }
 
 static bool enter_and_reclaim(struct heap *h)
@@ -177,14 +178,11 @@ bool heap_trim(void)
 
 /* Mappings. */
 
-/*
- * Give the pages in [from, to) back, the unused edge of a mapping. Where the kernel cannot, the
- * addresses stay ours; the memory does not.
- */
-static void unmap_edge(char *from, char *to)
+/* Give the pages in [from, to) back, the unused edge of a mapping. */
+static void release_edge(char *from, char *to)
 {
-	if (from < to && sys_unmap(from, (size_t)(to - from)) < 0)
-		sys_purge(from, (size_t)(to - from));
+	if (from < to)
+		sys_release(from, (size_t)(to - from));
 }
 
 /*
@@ -210,8 +208,8 @@ static struct block_meta *map_aligned(size_t size, size_t align)
 	payload = (char *)round_up((uintptr_t)p + META, align);
 	start = round_down_ptr(payload - META, page);
 	end = (char *)round_up((uintptr_t)payload + size, page);
-	unmap_edge(p, start);
-	unmap_edge(end, p + total);
+	release_edge(p, start);
+	release_edge(end, p + total);
 	return heap_make_mapped(payload - META, (size_t)(end - payload));
 }
 

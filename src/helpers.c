@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -18,6 +19,15 @@
 #define KEPT_STDERR_MIN 500 /* out of the way of programs that count on low numbers */
 
 static int kept_stderr = -1;
+
+/* A mapping, at its start, that the kernel did not take back. */
+struct unreleased {
+	struct unreleased *next;
+	size_t size;
+};
+
+/* Whole at every moment: a fork may copy it. */
+static _Atomic(struct unreleased *) unreleased;
 
 size_t sys_page_size(void)
 {
@@ -66,7 +76,7 @@ void *sys_map_at(void *at, size_t size)
 	if (p == at)
 		return p;
 	if (p != MAP_FAILED) { /* a kernel before 4.17 takes the place for a hint */
-		munmap(p, size);
+		sys_release(p, size);
 		errno = EEXIST;
 	} else if (errno != EEXIST) {
 		errno = ENOMEM;
@@ -77,6 +87,43 @@ void *sys_map_at(void *at, size_t size)
 int sys_unmap(void *p, size_t size)
 {
 	return munmap(p, size);
+}
+
+static bool release(void *p, size_t size)
+{
+	struct unreleased *rest = p;
+
+	if (munmap(p, size) == 0)
+		return true;
+	size = (size + sys_page_size() - 1) & ~(sys_page_size() - 1);
+	madvise(p, size, MADV_DONTNEED);
+	rest->size = size;
+	rest->next = atomic_load(&unreleased);
+	while (!atomic_compare_exchange_weak(&unreleased, &rest->next, rest))
+		;
+	return false;
+}
+
+void sys_release(void *p, size_t size)
+{
+	int saved_errno = errno;
+
+	release(p, size);
+	errno = saved_errno;
+}
+
+bool sys_release_rest(void)
+{
+	struct unreleased *rest, *next;
+	bool is_any = false;
+
+	if (!atomic_load_explicit(&unreleased, memory_order_relaxed))
+		return false;
+	for (rest = atomic_exchange(&unreleased, NULL); rest; rest = next) {
+		next = rest->next;
+		is_any |= release(rest, rest->size);
+	}
+	return is_any;
 }
 
 void *sys_remap(void *p, size_t old_size, size_t new_size)

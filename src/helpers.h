@@ -30,10 +30,23 @@ void *sys_map(size_t size);
 void *sys_map_at(void *at, size_t size);
 
 /*
- * Give a mapping back; size need not be a multiple of the page size. -1 if the kernel cannot: it
- * may have no room to note that a mapping has become two.
+ * Give a mapping back. -1 if the kernel cannot: it may have no room to note that a mapping has become
+ * two.
  */
 int sys_unmap(void *p, size_t size);
+
+/*
+ * Give a mapping back for good; size need not be a multiple of the page size. Where the kernel cannot
+ * take it, it takes the pages at least, if it can, and the rest is noted, in the first bytes of the
+ * mapping itself, to be tried again. errno is preserved.
+ */
+void sys_release(void *p, size_t size);
+
+/*
+ * Try again; true if anything went. What is tried is on no list meanwhile: a fork may not happen, so
+ * the caller has a lock that it takes.
+ */
+bool sys_release_rest(void);
 
 /* Resize a mapping, moving it if it must; the new place, or NULL with the old one intact. */
 void *sys_remap(void *p, size_t old_size, size_t new_size);

@@ -629,16 +629,11 @@ void heap_unregister_mapped(struct heap *h, struct block_meta *b)
 	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
 }
 
-/* Give the mapping of b back. Where the kernel cannot, give at least its pages back. */
 void heap_unmap(struct block_meta *b)
 {
 	char *start = round_down_ptr(b, sys_page_size());
-	size_t size = (size_t)(block_end(b) - start);
-	int saved_errno = errno;
 
-	if (sys_unmap(start, size) < 0)
-		sys_purge(start, round_up(size, sys_page_size()));
-	errno = saved_errno;
+	sys_release(start, (size_t)(block_end(b) - start));
 }
 
 struct block_meta *heap_make_mapped(char *at, size_t size)

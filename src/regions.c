@@ -32,7 +32,7 @@ static bool reserve_region(struct heap *h)
 		return false;
 	memcpy(table, h->regions, h->region_count * sizeof(*table));
 	if (h->regions != h->first_regions) {
-		sys_unmap(h->regions, h->region_room * sizeof(*table));
+		sys_release(h->regions, h->region_room * sizeof(*table));
 		h->stats.unmap_calls++;
 	}
 	h->regions = table;

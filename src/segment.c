@@ -123,10 +123,10 @@ static bool is_in_window(const void *p)
 	return (uintptr_t)p - slab_window < WINDOW_SIZE;
 }
 
-static void unmap_part(char *from, char *to)
+static void release_part(char *from, char *to)
 {
 	if (from < to)
-		sys_unmap(from, (size_t)(to - from));
+		sys_release(from, (size_t)(to - from));
 }
 
 /* An aligned segment somewhere, out of a mapping that is larger. */
@@ -137,8 +137,8 @@ static char *map_anywhere(void)
 	if (!p)
 		return NULL;
 	start = (char *)(((uintptr_t)p + SEGMENT_SIZE - 1) & ~(SEGMENT_SIZE - 1));
-	unmap_part(p, start);
-	unmap_part(start + SEGMENT_SIZE, p + 2 * SEGMENT_SIZE);
+	release_part(p, start);
+	release_part(start + SEGMENT_SIZE, p + 2 * SEGMENT_SIZE);
 	return start;
 }
 
@@ -177,7 +177,7 @@ static char *map_in_window(void)
 		choose_window(p);
 	if (is_in_window(p))
 		return p;
-	sys_unmap(p, SEGMENT_SIZE);
+	sys_release(p, SEGMENT_SIZE);
 	slab_store.retry_ms = sys_now_ms() + SWEEP_PERIOD_MS;
 	errno = ENOMEM;
 	return NULL;
@@ -358,6 +358,7 @@ static size_t give_back(bool all)
 	size_t slots = 0, i;
 
 	slab_store.is_refused = false;
+	sys_release_rest();
 	for (i = segment_set_next(&slab_store.with_dirty, 0); i < WINDOW_SEGMENTS;
 	     i = segment_set_next(&slab_store.with_dirty, i + 1)) {
 		struct segment *g = segment_at(i);

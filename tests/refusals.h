@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The kernel refuses. For whitebox programs that are linked with -Wl,--wrap for the five calls
+ * through which memory comes and goes: a plan says which of them fail, and what came and went is
+ * counted. A mapping that is wanted at one place finds it taken now and then, plan or no plan: that
+ * is no failure.
+ *
+ *	refuse(3, 3);                   the third call from now on fails
+ *	refuse(1, SIZE_MAX);            all calls fail
+ *	refuse_at_random(10, seed);     one in a hundred fails
+ *	refuse_nothing();
+ *
+ * Calls may come from any thread. A plan is made while no other thread allocates.
+ */
+
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum refusable {
+	REFUSE_SBRK = 1,
+	REFUSE_MMAP = 2,
+	REFUSE_MUNMAP = 4,
+	REFUSE_MREMAP = 8,
+	REFUSE_MADVISE = 16,
+	REFUSE_ANY = 31,
+};
+
+struct kernel {
+	size_t first, last; /* calls of these numbers fail, from 1 on */
+	size_t per_mille; /* and as many of all others, at random */
+	unsigned int kinds; /* only calls of these kinds count */
+	_Atomic(uint64_t) random;
+	_Atomic(size_t) calls, failures; /* since the plan was made */
+	_Atomic(size_t) mapped; /* bytes, whole pages */
+	_Atomic(size_t) raised; /* bytes that the break went up */
+	_Atomic(size_t) places_taken;
+	void (*before)(void); /* called before each call; it may make another plan */
+};
+
+extern struct kernel kernel;
+
+void refuse(size_t first, size_t last);
+void refuse_at_random(size_t per_mille, uint64_t seed);
+void refuse_nothing(void);
+
+/* From here on calls of other kinds are not counted and do not fail. */
+void refuse_only(unsigned int kinds);
+
+/* Both heaps, the store, magazines and caches are sound. Other threads may not allocate. */
+void check_all(void);
+
+/* Note what is live and mapped now, as nobody's fault. */
+void note_live(void);
+
+/*
+ * Since note_live everything was freed: after a trim, what the kernel gave and has not got back is
+ * what regions, the last segment and tables need, to the page.
+ */
+void check_nothing_lost(void);
