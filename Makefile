@@ -12,7 +12,7 @@ INCLUDEDIR = $(DESTDIR)$(PREFIX)/include
 LIBRARIES = libosmem.so libosmem.a
 HEADERS = osmem.h block_meta.h
 
-.PHONY: all check bench bench-quick demo lint install uninstall clean help
+.PHONY: all check soak bench bench-quick demo lint install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -22,6 +22,9 @@ all:
 
 check: all
 	$(MAKE) --no-print-directory -C tests check
+
+soak: all
+	@$(MAKE) --no-print-directory -s -C tests soak
 
 bench bench-quick: all
 	$(MAKE) --no-print-directory -C tests/bench $@
@@ -52,6 +55,7 @@ clean:
 help:
 	@echo 'make                 build src/libosmem.so and src/libosmem.a'
 	@echo 'make check           run the tests; TESTS=... runs some'
+	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'
 	@echo 'make bench           compare with other allocators; BENCH=name runs one'
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make demo            the library at work on a real program, then step by step'
