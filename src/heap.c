@@ -436,7 +436,7 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	if (!q)
 		q = heap_alloc(size, HEAP_ALIGN, false);
 	if (!q)
-		return NULL;
+		return size > old ? NULL : p; /* to shrink, it need not move */
 	memcpy(q, p, old < size ? old : size);
 	heap_free(call, p);
 	return q;

@@ -118,6 +118,7 @@ static bool flush(struct tcache *tc)
 /* Creation. */
 
 static void end_thread(void *arg);
+static void part_with(struct tcache *tc, struct tcache *own);
 
 static void reset_bins(struct tcache *tc)
 {
@@ -179,9 +180,12 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 		return NULL;
 	tcache_thread.own = tc;
 	tcache_set_fast(tc);
-	/* It may allocate, and finds the cache in its place. */
-	if (has_end_key)
-		pthread_setspecific(end_key, tc);
+	/* It may allocate, and finds the cache in its place. Without it nobody would give that back. */
+	if (!has_end_key || pthread_setspecific(end_key, tc) != 0) {
+		part_with(tc, NULL);
+		errno = saved_errno;
+		return NULL;
+	}
 	return tc;
 }
 
@@ -276,17 +280,22 @@ static void retire(struct tcache *tc)
 	push_side_cache(tc);
 }
 
-static void end_thread(void *arg)
+/* Give back tc, the calling thread's; own is what the thread has instead. */
+static void part_with(struct tcache *tc, struct tcache *own)
 {
-	struct tcache *tc = arg;
 	bool is_locked = lock_frozen();
 
 	tc->thread = NULL; /* nobody sets fast any more */
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
-	tcache_thread.own = TCACHE_ENDED;
+	tcache_thread.own = own;
 	retire(tc);
+}
+
+static void end_thread(void *arg)
+{
+	part_with(arg, TCACHE_ENDED);
 }
 
 /* Fork. */
