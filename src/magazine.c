@@ -3,61 +3,32 @@
 #include "magazine.h"
 
 #include <errno.h>
-#include <sys/single_threaded.h>
 
-struct depot_shard magazine_shards[SLAB_SHARDS] = {
-	[0 ... SLAB_SHARDS - 1] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
-};
-
-/* Locking: as the classes'. */
+struct depot_shard magazine_shards[SLAB_SHARDS];
 
 bool depot_enter(unsigned int shard)
 {
-	struct depot_shard *s = &magazine_shards[shard];
-
-	if (__libc_single_threaded)
-		return true;
-	pthread_mutex_lock(&s->lock);
-	if (slab_is_frozen()) {
-		pthread_mutex_unlock(&s->lock);
-		return false;
-	}
-	s->is_locked = true;
-	return true;
+	return slab_enter(SHARD_LOCK(shard));
 }
 
 void depot_leave(unsigned int shard)
 {
-	struct depot_shard *s = &magazine_shards[shard];
-
-	if (!s->is_locked)
-		return;
-	s->is_locked = false;
-	pthread_mutex_unlock(&s->lock);
+	slab_leave(SHARD_LOCK(shard));
 }
 
 bool depot_lock_frozen(void)
 {
-	if (__libc_single_threaded)
-		return false;
+	bool is_locked = false;
+
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		pthread_mutex_lock(&magazine_shards[shard].lock);
-	return true;
+		is_locked = slab_lock_frozen(SHARD_LOCK(shard));
+	return is_locked;
 }
 
 void depot_unlock_frozen(void)
 {
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		pthread_mutex_unlock(&magazine_shards[shard].lock);
-}
-
-void depot_fork_child(void)
-{
-	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++) {
-		magazine_shards[shard].lock =
-			(pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-		magazine_shards[shard].is_locked = false;
-	}
+		slab_unlock_frozen(SHARD_LOCK(shard));
 }
 
 static size_t full_bytes(unsigned int class)

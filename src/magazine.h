@@ -18,7 +18,6 @@
 
 #pragma once
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "slab.h"
@@ -47,8 +46,6 @@ struct depot {
 };
 
 struct depot_shard {
-	pthread_mutex_t lock; /* above those of classes; guards everything here */
-	bool is_locked;
 	_Atomic(size_t) bytes; /* of cells in the full ones of all depots */
 	struct depot depots[CLASS_COUNT];
 } __attribute__((aligned(64)));
@@ -84,19 +81,13 @@ static inline struct magazine *magazine_of(void **top)
 struct magazine *magazine_new(unsigned int class);
 void magazine_free(struct magazine *m);
 
-/*
- * Lock shard, if the process has ever had a second thread. False: a fork is under way, and nothing of
- * depots and store may be touched; there is nothing to leave. While a shard is entered none begins.
- */
+/* Lock shard, as slab_enter a class, and before that. While a shard is entered no fork begins. */
 bool depot_enter(unsigned int shard);
 void depot_leave(unsigned int shard);
 
 /* Lock all shards, even while a fork is under way. False: there was no need to. */
 bool depot_lock_frozen(void);
 void depot_unlock_frozen(void);
-
-/* The child's handler, after a fork that shards were locked for: they are open. */
-void depot_fork_child(void);
 
 /* The following want shard to be entered. */
 

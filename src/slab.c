@@ -27,8 +27,10 @@
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
-struct slab_class slab_class_states[CLASS_END] = {
-	[0 ... CLASS_END - 1] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
+struct slab_class slab_class_states[CLASS_END];
+
+struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] = {
+	[0 ... CLASS_END + SLAB_SHARDS - 1] = {.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
 };
 
 static size_t size_of(unsigned int class)
@@ -66,40 +68,40 @@ __attribute__((constructor(101))) void slab_init(void)
 
 bool slab_enter(unsigned int class)
 {
-	struct slab_class *c = &slab_class_states[class];
+	struct slab_lock *l = &slab_locks[class];
 
 	if (__libc_single_threaded)
 		return true;
-	pthread_mutex_lock(&c->lock);
+	pthread_mutex_lock(&l->mutex);
 	if (atomic_load_explicit(&slab_store.frozen, memory_order_relaxed)) {
-		pthread_mutex_unlock(&c->lock);
+		pthread_mutex_unlock(&l->mutex);
 		return false;
 	}
-	c->is_locked = true;
+	l->is_locked = true;
 	return true;
 }
 
 void slab_leave(unsigned int class)
 {
-	struct slab_class *c = &slab_class_states[class];
+	struct slab_lock *l = &slab_locks[class];
 
-	if (!c->is_locked)
+	if (!l->is_locked)
 		return;
-	c->is_locked = false;
-	pthread_mutex_unlock(&c->lock);
+	l->is_locked = false;
+	pthread_mutex_unlock(&l->mutex);
 }
 
 bool slab_lock_frozen(unsigned int class)
 {
 	if (__libc_single_threaded)
 		return false;
-	pthread_mutex_lock(&slab_class_states[class].lock);
+	pthread_mutex_lock(&slab_locks[class].mutex);
 	return true;
 }
 
 void slab_unlock_frozen(unsigned int class)
 {
-	pthread_mutex_unlock(&slab_class_states[class].lock);
+	pthread_mutex_unlock(&slab_locks[class].mutex);
 }
 
 /* Buckets: S2. */
@@ -418,18 +420,20 @@ struct cell_ref slab_find(const void *p)
 
 /* Fork. */
 
+/* Freeze between two operations, never inside one. */
 void slab_fork_prepare(void)
 {
 	if (__libc_single_threaded)
 		return;
-	/* Freeze between two operations, never inside one. */
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		pthread_mutex_lock(&slab_locks[SHARD_LOCK(shard)].mutex);
 	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		pthread_mutex_lock(&slab_class_states[class].lock);
+		pthread_mutex_lock(&slab_locks[class].mutex);
 	pthread_mutex_lock(&slab_store.lock);
 	atomic_fetch_add(&slab_store.frozen, 1);
 	pthread_mutex_unlock(&slab_store.lock);
-	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		pthread_mutex_unlock(&slab_class_states[class].lock);
+	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++)
+		pthread_mutex_unlock(&slab_locks[i].mutex);
 }
 
 void slab_fork_parent(void)
@@ -442,11 +446,8 @@ void slab_fork_child(void)
 {
 	if (!atomic_load(&slab_store.frozen))
 		return;
-	for (unsigned int class = 1; class < CLASS_END; class += 1) {
-		slab_class_states[class].lock =
-			(pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-		slab_class_states[class].is_locked = false;
-	}
+	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++)
+		slab_locks[i] = (struct slab_lock){.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
 	pthread_mutex_init(&slab_store.lock, NULL);
 	slab_store.is_locked = false;
 	atomic_store(&slab_store.frozen, 0);

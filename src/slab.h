@@ -4,8 +4,9 @@
  * The store of small cells: slabs of equal cells in segments of 4 MiB. No thread of its own, no
  * cache of cells; the layer above takes and gives them in batches.
  *
- * Every class has a lock. Functions that end in _locked want it held (slab_enter). The lock of the
- * segments is below all of them, and no other lock of the library is taken under either.
+ * Every class has a lock. Functions that end in _locked want it held (slab_enter). The locks of the
+ * depots' shards are above (magazine.h), that of the segments is below all of them, and no other lock
+ * of the library is taken under any.
  */
 
 #pragma once
@@ -109,6 +110,9 @@ void slab_init(void);
  */
 bool slab_enter(unsigned int class);
 void slab_leave(unsigned int class);
+
+/* The same functions lock a shard of depots, which this stands for. */
+#define SHARD_LOCK(shard) (CLASS_END + (shard))
 
 /*
  * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh

@@ -164,11 +164,11 @@ const char *slab_check(void)
 	const char *fault;
 
 	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
-		pthread_mutex_lock(&slab_class_states[class].lock);
+		pthread_mutex_lock(&slab_locks[class].mutex);
 	store_lock();
 	fault = check_store();
 	store_unlock();
 	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
-		pthread_mutex_unlock(&slab_class_states[class].lock);
+		pthread_mutex_unlock(&slab_locks[class].mutex);
 	return fault;
 }

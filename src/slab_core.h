@@ -70,9 +70,8 @@ struct segment {
 
 _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
+/* Guarded by the lock of the class, as its slabs are. */
 struct slab_class {
-	pthread_mutex_t lock; /* guards everything here, and the class's slabs */
-	bool is_locked;
 	struct slab *partial[SLAB_SHARDS][BUCKETS]; /* S2 */
 	size_t partial_count;
 	struct slab *carving[SLAB_SHARDS]; /* S4; or NULL */
@@ -81,6 +80,14 @@ struct slab_class {
 } __attribute__((aligned(64)));
 
 extern struct slab_class slab_class_states[CLASS_END];
+
+/* Apart from what they guard: that starts as zeros, and costs memory only where it is used. */
+struct slab_lock {
+	pthread_mutex_t mutex;
+	bool is_locked;
+} __attribute__((aligned(64)));
+
+extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
 
 /* A set of segments by their place in the window. */
 struct segment_set {

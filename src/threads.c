@@ -344,9 +344,7 @@ static void fork_prepare(void)
 	if (__libc_single_threaded)
 		return;
 	pthread_mutex_lock(&tcache_all.lock);
-	depot_lock_frozen();
 	slab_fork_prepare();
-	depot_unlock_frozen();
 	pthread_mutex_unlock(&tcache_all.lock);
 }
 
@@ -373,7 +371,6 @@ static void fork_child(void)
 		return;
 	pthread_mutex_init(&tcache_all.lock, NULL);
 	tcache_all.is_locked = false;
-	depot_fork_child();
 	slab_fork_child();
 	/* They are in the list as all others are. */
 	atomic_store(&tcache_all.side_caches, NULL);
