@@ -20,6 +20,8 @@
 #define SWEEP_PERIOD_MS 150
 #define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the window is below */
 #define HINT_TRIES 16
+#define REFUSED_SKIPS 64 /* attempts, at most, that are not made while memory is refused */
+#define FULL_SKIPS 4096 /* and where the window is full, which many calls find out */
 
 uintptr_t slab_window;
 uint16_t slab_bins[WINDOW_SLABS];
@@ -152,7 +154,8 @@ static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
 		if (!is_in_window((char *)*hint))
 			return NULL;
 		p = sys_map_at((char *)*hint, SEGMENT_SIZE);
-		*hint += (uintptr_t)step;
+		if (p || errno == EEXIST)
+			*hint += (uintptr_t)step;
 	}
 	return p;
 }
@@ -166,7 +169,10 @@ static void choose_window(const char *p)
 	slab_store.above = (uintptr_t)p + SEGMENT_SIZE;
 }
 
-/* Where the kernel chooses: as the first of all segments, or where that is in the window. */
+/*
+ * Where the kernel chooses: as the first of all segments, or where that is in the window. NULL with
+ * errno ENOMEM, or EEXIST.
+ */
 static char *map_in_window(void)
 {
 	char *p = map_anywhere();
@@ -178,8 +184,7 @@ static char *map_in_window(void)
 	if (is_in_window(p))
 		return p;
 	sys_release(p, SEGMENT_SIZE);
-	slab_store.retry_ms = sys_now_ms() + SWEEP_PERIOD_MS;
-	errno = ENOMEM;
+	errno = EEXIST;
 	return NULL;
 }
 
@@ -188,10 +193,6 @@ static char *map_segment(void)
 	const ptrdiff_t step = SEGMENT_SIZE;
 	char *p = NULL;
 
-	if (slab_store.retry_ms && sys_now_ms() < slab_store.retry_ms) {
-		errno = ENOMEM;
-		return NULL;
-	}
 	slab_store.map_calls++;
 	if (slab_window) {
 		p = map_at_hint(&slab_store.below, -step);
@@ -201,15 +202,41 @@ static char *map_segment(void)
 	return p ? p : map_in_window();
 }
 
+/*
+ * There was no segment. Blocks do instead, and whoever makes do with them would ask for a segment
+ * each time: so the next attempts are not made, first one, then twice as many each time. By number,
+ * not by time, the memory that is there again is found as fast as it is needed.
+ */
+static void back_off(unsigned int most)
+{
+	slab_store.skips = slab_store.next_skips < most ? slab_store.next_skips : most;
+	slab_store.next_skips = 2 * slab_store.skips < most ? 2 * slab_store.skips + 1 : most;
+}
+
+static void try_again(void)
+{
+	slab_store.skips = 0;
+	slab_store.next_skips = 0;
+}
+
 static struct segment *new_segment(void)
 {
 	int saved_errno = errno;
-	char *p = map_segment();
-	struct segment *g = (struct segment *)(void *)p;
+	struct segment *g = NULL;
 
-	if (!p)
+	if (slab_store.skips) {
+		slab_store.skips--;
+	} else {
+		g = (struct segment *)(void *)map_segment();
+		if (!g)
+			back_off(errno == EEXIST ? FULL_SKIPS : REFUSED_SKIPS);
+	}
+	if (!g) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	errno = saved_errno;
+	try_again();
 	slab_store.segments++;
 	g->used = 1;
 	set_put(&slab_store.live, segment_index(g), true);
@@ -344,6 +371,7 @@ static void unmap_segment(struct segment *g)
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;
 		slab_store.below = (uintptr_t)g;
+		try_again();
 		atomic_fetch_sub_explicit(&slab_store.dirty_slots, dirty, memory_order_relaxed);
 		return;
 	}

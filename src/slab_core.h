@@ -99,7 +99,8 @@ struct segment_set {
 struct store {
 	atomic_uint frozen; /* number of forks under way */
 	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
-	uint64_t retry_ms; /* no segment is tried before: there was no place in the window */
+	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
+	unsigned int next_skips;
 	uintptr_t below, above; /* where the next segment is tried first, and then */
 	size_t segments;
 	size_t map_calls, unmap_calls, advise_calls;

@@ -18,8 +18,8 @@
 #include "harness.h"
 #include "osmem.h"
 #include "refusals.h"
+#include "slab_core.h"
 
-#define KIB ((size_t)1024)
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Contents: every 512th byte and the last, so that large blocks are not all page faults. */
@@ -370,6 +370,39 @@ TEST(in_the_middle_of_fork)
 	refuse_nothing();
 	free_what_is_left();
 	check_nothing_lost();
+}
+
+/* ---- Segments ---- */
+
+#define WIDE 20000 /* a cell, of which a segment has few */
+
+static bool is_cell(void *p)
+{
+	return slab_find(p).state == CELL_LIVE;
+}
+
+/* Where no segment can be had and blocks must do, the kernel is not asked again for each of them. */
+TEST(refused_segments_are_asked_for_seldom)
+{
+	static void *p[2000];
+	size_t n = 0, asked;
+
+	free(malloc(100000)); /* a region */
+	while (n < COUNT_OF(p) && (n == 0 || slab_store.segments == 1))
+		CHECK((p[n++] = malloc(WIDE)) != NULL);
+	CHECK(slab_store.segments == 2);
+	refuse(1, SIZE_MAX);
+	while (n < COUNT_OF(p) && is_cell(p[n - 1]))
+		CHECK((p[n++] = malloc(WIDE)) != NULL);
+	for (int i = 0; i < 1000; i++)
+		free(malloc(WIDE));
+	asked = kernel.calls;
+	CHECK_MSG(asked < 100, "%zu calls", asked);
+	refuse_nothing();
+	for (int i = 0; i < 100; i++)
+		CHECK((p[n++] = malloc(WIDE)) != NULL);
+	CHECK(is_cell(p[n - 1]) && slab_store.segments > 2);
+	check_all();
 }
 
 /* ---- Messages ---- */
