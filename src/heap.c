@@ -22,6 +22,8 @@
 
 static struct heap *const libc_heap = &heaps[HEAP_LIBC];
 
+static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
+
 static size_t usable_size(size_t size)
 {
 	return size > LIBC_MIN_SIZE ? round_up(size, HEAP_ALIGN) : LIBC_MIN_SIZE;
@@ -125,9 +127,9 @@ static void sweep(struct heap *h)
 	uint64_t now = sys_now_ms(), elapsed = now - h->last_sweep_ms;
 	struct sweep s = {.h = h};
 
-	if (elapsed < SWEEP_PERIOD_MS)
+	if (elapsed < sweep_period_ms)
 		return;
-	s.budget = elapsed < 10 * SWEEP_PERIOD_MS ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
+	s.budget = elapsed < 10 * sweep_period_ms ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
 	heap_settle(h);
 	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
 	unmap_empty_regions(h, false);
@@ -492,19 +494,10 @@ void *heap_realloc(const char *call, void *p, size_t size)
 	return q ? q : move(call, p, old, size);
 }
 
-/* Lock h even while it is frozen, for what a fork may see half of. False: there was no need to. */
-static bool lock_frozen(struct heap *h)
-{
-	if (__libc_single_threaded)
-		return false;
-	pthread_mutex_lock(&h->lock);
-	return true;
-}
-
 void heap_set_option(enum heap_option option, size_t value)
 {
 	struct heap *h = libc_heap;
-	bool is_locked = lock_frozen(h);
+	bool is_locked = heap_lock_frozen(h);
 
 	switch (option) {
 	case HEAP_MMAP_THRESHOLD:
@@ -514,20 +507,21 @@ void heap_set_option(enum heap_option option, size_t value)
 	case HEAP_TRIM_THRESHOLD:
 		h->trim_threshold = value;
 		break;
+	case HEAP_SWEEP_PERIOD:
+		sweep_period_ms = value;
+		break;
 	case HEAP_PERTURB:
 		h->perturb = (unsigned char)value;
 		break;
 	}
-	if (is_locked)
-		pthread_mutex_unlock(&h->lock);
+	heap_unlock_frozen(h, is_locked);
 }
 
 void heap_get_stats(enum heap_id id, struct heap_stats *stats)
 {
 	struct heap *h = &heaps[id];
-	bool is_locked = lock_frozen(h);
+	bool is_locked = heap_lock_frozen(h);
 
 	*stats = h->stats;
-	if (is_locked)
-		pthread_mutex_unlock(&h->lock);
+	heap_unlock_frozen(h, is_locked);
 }

@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "osmem_inspect.h"
+
 #define HEAP_ALIGN ((size_t)16) /* what malloc promises at every size */
 
 enum heap_id {
@@ -54,10 +56,14 @@ size_t heap_dirty_bytes(void);
 /* Give back what has been free for a whole period, if one has passed. errno is preserved. */
 void heap_sweep(void);
 
+/* From now on calls of os_* are traced, or no longer; trace_is_on is set before, or cleared. */
+void heap_set_traced(bool is_traced);
+
 /* What mallopt may set; sizes in bytes. */
 enum heap_option {
 	HEAP_MMAP_THRESHOLD, /* chunks this large get a mapping of their own; no longer adapts */
 	HEAP_TRIM_THRESHOLD, /* this much free and unreturned memory starts a delayed trim */
+	HEAP_SWEEP_PERIOD, /* milliseconds that free pages stay with the process at least */
 	HEAP_PERTURB, /* low byte: fill freed payloads with it, new ones with its complement */
 };
 
@@ -86,6 +92,12 @@ struct heap_stats {
 };
 
 void heap_get_stats(enum heap_id id, struct heap_stats *stats);
+
+/*
+ * Copy a heap's regions and blocks into items, room of them at most; how many there are, which may be more.
+ * At one moment; the heap is locked meanwhile.
+ */
+size_t heap_list(enum heap_id id, struct osmem_item *items, size_t room);
 
 /* Set by the layer above: whether p is a live block of its own, for the report of a bad pointer. */
 extern bool (*heap_is_others)(const void *p);

@@ -219,6 +219,21 @@ static inline void heap_leave(struct heap *h)
 		heap_leave_slow(h);
 }
 
+/* Lock h even while it is frozen, for what a fork may see half of; whether there was need to. */
+static inline bool heap_lock_frozen(struct heap *h)
+{
+	if (__libc_single_threaded)
+		return false;
+	pthread_mutex_lock(&h->lock);
+	return true;
+}
+
+static inline void heap_unlock_frozen(struct heap *h, bool is_locked)
+{
+	if (is_locked)
+		pthread_mutex_unlock(&h->lock);
+}
+
 /*
  * Whether b, somewhere in r, lies in it and its neighbours point back; nothing outside r is read.
  */

@@ -9,14 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "printf.h"
 
 #define FALLBACK_PAGE_SIZE ((size_t)4096)
-#define KEPT_STDERR_MIN 500 /* out of the way of programs that count on low numbers */
+#define OWN_FD_MIN 500 /* out of the way of programs that count on low numbers */
+
+void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 static int kept_stderr = -1;
 
@@ -28,6 +33,12 @@ struct unreleased {
 
 /* Whole at every moment: a fork may copy it. */
 static _Atomic(struct unreleased *) unreleased;
+
+static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
+{
+	if (sys_watch)
+		sys_watch(event, (uintptr_t)a, b, c, failed);
+}
 
 size_t sys_page_size(void)
 {
@@ -52,8 +63,11 @@ char *sys_raise_break(size_t size)
 		return NULL;
 	}
 	p = sbrk((intptr_t)size);
-	if ((intptr_t)p != -1)
+	if ((intptr_t)p != -1) {
+		tell(SYS_BRK, p, (uintptr_t)p + size, 0, false);
 		return p;
+	}
+	tell(SYS_BRK, NULL, size, 0, true);
 	errno = ENOMEM;
 	return NULL;
 }
@@ -62,6 +76,7 @@ void *sys_map(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	tell(SYS_MMAP, p == MAP_FAILED ? NULL : p, size, 0, p == MAP_FAILED);
 	if (p != MAP_FAILED)
 		return p;
 	errno = ENOMEM; /* whatever limit it was: EAGAIN for locked memory, EPERM for a filter */
@@ -73,6 +88,7 @@ void *sys_map_at(void *at, size_t size)
 	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
+	tell(SYS_MMAP, at, size, 0, p != at);
 	if (p == at)
 		return p;
 	if (p != MAP_FAILED) { /* a kernel before 4.17 takes the place for a hint */
@@ -86,17 +102,20 @@ void *sys_map_at(void *at, size_t size)
 
 int sys_unmap(void *p, size_t size)
 {
-	return munmap(p, size);
+	int result = munmap(p, size);
+
+	tell(SYS_MUNMAP, p, size, 0, result < 0);
+	return result;
 }
 
 static bool release(void *p, size_t size)
 {
 	struct unreleased *rest = p;
 
-	if (munmap(p, size) == 0)
+	if (sys_unmap(p, size) == 0)
 		return true;
 	size = (size + sys_page_size() - 1) & ~(sys_page_size() - 1);
-	madvise(p, size, MADV_DONTNEED);
+	sys_purge(p, size);
 	rest->size = size;
 	rest->next = atomic_load(&unreleased);
 	while (!atomic_compare_exchange_weak(&unreleased, &rest->next, rest))
@@ -130,6 +149,7 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 {
 	void *q = mremap(p, old_size, new_size, MREMAP_MAYMOVE);
 
+	tell(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
 	if (q != MAP_FAILED)
 		return q;
 	errno = ENOMEM;
@@ -138,7 +158,10 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 
 int sys_purge(void *p, size_t size)
 {
-	return madvise(p, size, MADV_DONTNEED);
+	int result = madvise(p, size, MADV_DONTNEED);
+
+	tell(SYS_MADVISE, p, size, 0, result < 0);
+	return result;
 }
 
 uint64_t sys_secret(void)
@@ -160,7 +183,61 @@ uint64_t sys_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void write_all(int fd, const char *text, size_t len)
+static uint64_t read_clock(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t sys_now_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t sys_wall_ns(void)
+{
+	return read_clock(CLOCK_REALTIME);
+}
+
+uint32_t sys_thread(void)
+{
+	return (uint32_t)gettid();
+}
+
+uint32_t sys_process(void)
+{
+	return (uint32_t)getpid();
+}
+
+void sys_program(char *path, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+
+	path[n < 0 ? 0 : n] = '\0';
+}
+
+void sys_get_memory(struct sys_memory *memory)
+{
+	size_t pages[3] = {0}, n = 0, page = sys_page_size();
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	char text[128];
+	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text));
+
+	for (ssize_t i = 0; i < len && n < 3; i++) {
+		if (text[i] == ' ')
+			n++;
+		else
+			pages[n] = pages[n] * 10 + (size_t)(text[i] - '0');
+	}
+	if (fd >= 0)
+		close(fd);
+	*memory = (struct sys_memory){
+		.size = pages[0] * page, .resident = pages[1] * page, .shared = pages[2] * page};
+}
+
+static bool write_all(int fd, const char *text, size_t len)
 {
 	int saved_errno = errno;
 
@@ -175,6 +252,7 @@ static void write_all(int fd, const char *text, size_t len)
 		len -= (size_t)n;
 	}
 	errno = saved_errno;
+	return !len;
 }
 
 void sys_print(const char *text, size_t len)
@@ -184,7 +262,145 @@ void sys_print(const char *text, size_t len)
 
 void sys_keep_stderr(void)
 {
-	kept_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_STDERR_MIN);
+	kept_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OWN_FD_MIN);
+}
+
+/* Files. */
+
+/* Move fd out of the way, if that can be. */
+static int out_of_the_way(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
+
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
+static bool make_absolute(char *absolute, const char *path)
+{
+	size_t len = 0;
+
+	if (*path != '/') {
+		if (!getcwd(absolute, PATH_MAX - 1))
+			return false;
+		len = strlen(absolute);
+		absolute[len++] = '/';
+	}
+	if (strlen(path) >= PATH_MAX - len) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	memcpy(absolute + len, path, strlen(path) + 1);
+	return true;
+}
+
+static bool is_same_file(const struct sys_file *f, int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
+}
+
+/* The program may have closed the descriptor, and may even have it for something else. */
+static bool find_again(struct sys_file *f)
+{
+	int fd;
+
+	if (is_same_file(f, f->fd))
+		return true;
+	fd = open(f->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (!is_same_file(f, fd) || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (fd >= 0)
+			close(fd);
+		f->fd = -1;
+		return false;
+	}
+	f->fd = out_of_the_way(fd);
+	return true;
+}
+
+bool sys_file_open(struct sys_file *f, const char *path)
+{
+	struct stat st;
+	int fd, saved_errno;
+
+	if (!make_absolute(f->path, path))
+		return false;
+	fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	if (fd < 0)
+		return false;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0 ||
+	    (S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0)) {
+		saved_errno = errno;
+		close(fd);
+		errno = saved_errno;
+		return false;
+	}
+	f->fd = out_of_the_way(fd);
+	f->device = st.st_dev;
+	f->inode = st.st_ino;
+	return true;
+}
+
+void sys_file_close(struct sys_file *f)
+{
+	if (is_same_file(f, f->fd))
+		close(f->fd);
+	f->fd = -1;
+}
+
+/* Have the blocks of the range on the disk. A limit on files must not kill the program. */
+static bool reserve(int fd, uint64_t offset, size_t size)
+{
+	static const char zeroes[4096];
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && offset + size > limit.rlim_cur) {
+		errno = EFBIG;
+		return false;
+	}
+	if (fallocate(fd, 0, (off_t)offset, (off_t)size) == 0)
+		return true;
+	if (errno != EOPNOTSUPP)
+		return false;
+	for (size_t done = 0; done < size; done += sizeof(zeroes))
+		if (pwrite(fd, zeroes, sizeof(zeroes), (off_t)(offset + done)) !=
+		    (ssize_t)sizeof(zeroes))
+			return false;
+	return true;
+}
+
+void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
+{
+	void *p;
+
+	if (!find_again(f) || !reserve(f->fd, offset, size))
+		return NULL;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, (off_t)offset);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void sys_file_unmap(void *p, size_t size)
+{
+	munmap(p, size);
+}
+
+void sys_file_release(void *p, size_t size)
+{
+	madvise(p, size, MADV_DONTNEED);
+}
+
+void sys_file_cut(struct sys_file *f, uint64_t size)
+{
+	if (find_again(f) && ftruncate(f->fd, (off_t)size) < 0)
+		return; /* it only stays longer than it need be */
+}
+
+bool sys_file_append(struct sys_file *f, const char *text, size_t len)
+{
+	return find_again(f) && write_all(f->fd, text, len);
 }
 
 /*

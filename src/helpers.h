@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,6 +60,74 @@ uint64_t sys_secret(void);
 
 /* Milliseconds of a clock that never goes back, coarse. */
 uint64_t sys_now_ms(void);
+
+/* Nanoseconds of the same clock, exact; and since 1970. */
+uint64_t sys_now_ns(void);
+uint64_t sys_wall_ns(void);
+
+/* The calling thread and the process, by the kernel's numbers. */
+uint32_t sys_thread(void);
+uint32_t sys_process(void);
+
+/* The path of the executable, cut to size bytes with its null; empty if it cannot be had. */
+void sys_program(char *path, size_t size);
+
+/* Pages of the process, as /proc/self/statm has them; zeroes where there is none. */
+struct sys_memory {
+	size_t size, resident, shared; /* in bytes */
+};
+
+void sys_get_memory(struct sys_memory *memory);
+
+/* What sys_watch is told. */
+enum sys_event {
+	SYS_BRK, /* the break before and after */
+	SYS_MMAP, /* address, size */
+	SYS_MUNMAP, /* address, size */
+	SYS_MREMAP, /* old address, new address, new size */
+	SYS_MADVISE, /* address, size */
+};
+
+/*
+ * If not NULL, called after every system call about memory that the functions above make, whatever
+ * locks are held. It must preserve errno.
+ */
+extern void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
+
+/*
+ * A file of the library's own, which the program knows nothing about: its descriptor is out of the way,
+ * not inherited by other programs, and found again if the program closes it.
+ */
+struct sys_file {
+	int fd;
+	uint64_t device, inode;
+	char path[PATH_MAX]; /* absolute */
+};
+
+/*
+ * Make file, or empty it, and lock it for this process. False with errno; EWOULDBLOCK if another process
+ * has it. Forked children have to close it to leave the lock with their parent.
+ */
+bool sys_file_open(struct sys_file *f, const char *path);
+
+/* Close f, unless it is closed. */
+void sys_file_close(struct sys_file *f);
+
+/*
+ * Share size bytes from offset on with the process's memory; both are multiples of the page size.
+ * There is room for them on the disk, so that no write there can fail. NULL with errno.
+ */
+void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size);
+void sys_file_unmap(void *p, size_t size);
+
+/* Pages that were mapped so need not be resident for now. */
+void sys_file_release(void *p, size_t size);
+
+/* Cut f to size bytes. What is mapped beyond may not be touched any more. */
+void sys_file_cut(struct sys_file *f, uint64_t size);
+
+/* Append text; false when it could not be written whole. */
+bool sys_file_append(struct sys_file *f, const char *text, size_t len);
 
 /* Write text to standard error, all of it, leaving errno alone. */
 void sys_print(const char *text, size_t len);

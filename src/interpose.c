@@ -7,6 +7,9 @@
  * or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from any thread
  * and before main, none from a signal handler. A pointer that did not come from here, or was freed
  * before, is reported in one line on standard error; then abort().
+ *
+ * While a trace is being made, every call takes the slow path (TCACHE_TRACES) and is noted there: when it
+ * has its result, but before it frees.
  */
 
 #include <errno.h>
@@ -17,6 +20,7 @@
 #include "heap.h"
 #include "helpers.h"
 #include "tcache.h"
+#include "trace.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -35,14 +39,26 @@ static void *no_memory(void)
 	return NULL;
 }
 
+static __attribute__((noinline, cold)) void *malloc_traced(size_t size)
+{
+	void *p = tcache_alloc_slow(size);
+
+	trace_call(TRACE_MALLOC, 0, size, (uintptr_t)p, !p);
+	return p;
+}
+
+static __attribute__((noinline)) void *malloc_slow(size_t size)
+{
+	return trace_is_on ? malloc_traced(size) : tcache_alloc_slow(size);
+}
+
 /* malloc(3). */
 EXPORT void *malloc(size_t size)
 {
-	return tcache_alloc(size);
+	return tcache_alloc_or(size, malloc_slow);
 }
 
-/* malloc(3): zeroed; ENOMEM if the product overflows. */
-EXPORT void *calloc(size_t nmemb, size_t size)
+static void *alloc_array(size_t nmemb, size_t size)
 {
 	size_t total;
 
@@ -51,8 +67,21 @@ EXPORT void *calloc(size_t nmemb, size_t size)
 	return tcache_alloc_zeroed(total);
 }
 
-/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
-EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
+static __attribute__((noinline, cold)) void *calloc_traced(size_t nmemb, size_t size)
+{
+	void *p = alloc_array(nmemb, size);
+
+	trace_call(TRACE_CALLOC, nmemb, size, (uintptr_t)p, !p);
+	return p;
+}
+
+/* malloc(3): zeroed; ENOMEM if the product overflows. */
+EXPORT void *calloc(size_t nmemb, size_t size)
+{
+	return trace_is_on ? calloc_traced(nmemb, size) : alloc_array(nmemb, size);
+}
+
+static __attribute__((noinline)) void *resize(void *p, size_t size)
 {
 	if (!p)
 		return tcache_alloc(size);
@@ -62,6 +91,22 @@ EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 	return NULL;
 }
 
+static __attribute__((noinline, cold)) void *realloc_traced(void *p, size_t size)
+{
+	void *q;
+
+	trace_enter(TRACE_REALLOC, (uintptr_t)p, size);
+	q = resize(p, size);
+	trace_call(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, !q && (size || !p));
+	return q;
+}
+
+/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
+EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
+{
+	return trace_is_on ? realloc_traced(p, size) : resize(p, size);
+}
+
 /*
  * Tools that replace realloc where it stands, as valgrind does, do not know reallocarray: it goes
  * the same way, by a name that no other library can take over.
@@ -69,35 +114,78 @@ EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 extern __typeof__(realloc) own_realloc
 	__attribute__((alias("realloc"), visibility("hidden"), nothrow, leaf));
 
-/* malloc(3): ENOMEM if the product overflows, and p is as it was. */
+/* malloc(3): ENOMEM if the product overflows, and p is as it was. Traced as realloc, if it does not. */
 EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 {
 	size_t total;
 
-	if (__builtin_mul_overflow(nmemb, size, &total))
-		return no_memory();
-	return own_realloc(p, total);
+	if (!__builtin_mul_overflow(nmemb, size, &total))
+		return own_realloc(p, total);
+	if (trace_is_on) {
+		trace_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
+		trace_call(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
+	}
+	return no_memory();
+}
+
+/* The rest of every call that frees. */
+static inline __attribute__((always_inline)) void free_noted(const char *call, enum trace_name name,
+							     void *p, size_t size, size_t align)
+{
+	if (trace_is_on)
+		trace_call(name, (uintptr_t)p, size, align, false);
+	tcache_free_slow(call, p);
+}
+
+static __attribute__((noinline)) void free_slow(void *p)
+{
+	free_noted("free", TRACE_FREE, p, 0, 0);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	tcache_free("free", p);
+	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+		free_slow(p);
+}
+
+static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
+{
+	free_noted("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
 /* C23 7.24.3.4. */
 EXPORT void free_sized(void *p, size_t size)
 {
-	(void)size;
-	tcache_free("free_sized", p);
+	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+		free_sized_slow(p, size);
+}
+
+static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t align, size_t size)
+{
+	free_noted("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
 /* C23 7.24.3.5. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
-	(void)align;
-	(void)size;
-	tcache_free("free_aligned_sized", p);
+	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+		free_aligned_sized_slow(p, align, size);
+}
+
+static __attribute__((noinline, cold)) void *aligned_traced(enum trace_name name, size_t size,
+							    size_t align)
+{
+	void *p = tcache_alloc_aligned(size, align);
+
+	trace_call(name, align, size, (uintptr_t)p, !p);
+	return p;
+}
+
+/* What the names below have in common once their arguments are in order. */
+static inline void *alloc_aligned(enum trace_name name, size_t size, size_t align)
+{
+	return trace_is_on ? aligned_traced(name, size, align) : tcache_alloc_aligned(size, align);
 }
 
 /* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
@@ -107,7 +195,7 @@ EXPORT void *aligned_alloc(size_t align, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	return tcache_alloc_aligned(size, align);
+	return alloc_aligned(TRACE_ALIGNED_ALLOC, size, align);
 }
 
 /* posix_memalign(3), as in glibc: rounded up to a power of two; EINVAL if there is none. */
@@ -121,7 +209,7 @@ EXPORT void *memalign(size_t align, size_t size)
 		align = HEAP_ALIGN;
 	if (!is_power_of_two(align))
 		align = (size_t)1 << (64 - __builtin_clzll(align));
-	return tcache_alloc_aligned(size, align);
+	return alloc_aligned(TRACE_MEMALIGN, size, align);
 }
 
 /* posix_memalign(3): the error is returned; errno and, on failure, *out are left alone. */
@@ -132,7 +220,7 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 
 	if (!is_power_of_two(align) || align % sizeof(void *))
 		return EINVAL;
-	p = tcache_alloc_aligned(size, align);
+	p = alloc_aligned(TRACE_POSIX_MEMALIGN, size, align);
 	errno = saved_errno;
 	if (!p)
 		return ENOMEM;
@@ -143,7 +231,7 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 /* posix_memalign(3): aligned to a page. */
 EXPORT void *valloc(size_t size)
 {
-	return tcache_alloc_aligned(size, sys_page_size());
+	return alloc_aligned(TRACE_VALLOC, size, sys_page_size());
 }
 
 /* posix_memalign(3): whole pages. */
@@ -153,7 +241,7 @@ EXPORT void *pvalloc(size_t size)
 
 	if (size > PTRDIFF_MAX - page)
 		return no_memory();
-	return tcache_alloc_aligned((size + page - 1) & ~(page - 1), page);
+	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
 }
 
 /* malloc_usable_size(3): all of it may be written, and realloc up to it does not move the block. */
@@ -165,8 +253,11 @@ EXPORT size_t malloc_usable_size(void *p)
 /* malloc_trim(3): pad is not needed, all free pages go. 1 if anything was given back, else 0. */
 EXPORT int malloc_trim(size_t pad)
 {
-	(void)pad;
-	return tcache_trim();
+	int is_any = tcache_trim();
+
+	if (trace_is_on)
+		trace_call(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
+	return is_any;
 }
 
 /* mallopt(3): 1 for what has a meaning here, 0 for everything else. */

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+_Atomic(size_t) magazine_depot_size = DEPOT_BYTES;
+
 struct depot_shard magazine_shards[SLAB_SHARDS];
 
 bool depot_enter(unsigned int shard)

@@ -22,7 +22,7 @@
 
 #include "slab.h"
 
-#define DEPOT_BYTES MIB /* of cells in a depot, at most */
+#define DEPOT_BYTES MIB /* of cells in a depot, at most, unless it is set to something else */
 #define SHARD_BYTES (4 * MIB) /* and in all depots of a shard */
 
 struct magazine {
@@ -51,6 +51,13 @@ struct depot_shard {
 } __attribute__((aligned(64)));
 
 extern struct depot_shard magazine_shards[SLAB_SHARDS];
+extern _Atomic(size_t) magazine_depot_size SLAB_HIDDEN; /* bytes of cells in a depot, at most */
+
+/* Let depots hold that many bytes of cells; only from the next magazine on. */
+static inline void magazine_set_depot_size(size_t size)
+{
+	magazine_depot_size = size;
+}
 
 /* How many full magazines there are; no lock. */
 static inline unsigned int depot_full_count(unsigned int class, unsigned int shard)
@@ -68,7 +75,8 @@ static inline unsigned int magazine_capacity(unsigned int class)
 /* Full magazines that a depot of class holds. */
 static inline unsigned int depot_capacity(unsigned int class)
 {
-	return (unsigned int)(DEPOT_BYTES / slab_classes[class].size / magazine_capacity(class));
+	return (unsigned int)(magazine_depot_size / slab_classes[class].size /
+			      magazine_capacity(class));
 }
 
 /* The magazine that top points into. */

@@ -34,6 +34,7 @@
 
 #include "helpers.h"
 #include "tcache.h"
+#include "trace.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -92,6 +93,48 @@ typedef void new_handler(void);
 extern new_handler *get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
 extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
 	__attribute__((weak, noreturn));
+
+/* ---- Memory ---- */
+
+static __attribute__((noinline, cold)) void *alloc_traced(size_t size)
+{
+	void *p = tcache_alloc_slow(size);
+
+	trace_call(TRACE_NEW, 0, size, (uintptr_t)p, !p);
+	return p;
+}
+
+static __attribute__((noinline)) void *alloc_slow(size_t size)
+{
+	return trace_is_on ? alloc_traced(size) : tcache_alloc_slow(size);
+}
+
+static inline __attribute__((always_inline)) void *alloc(size_t size)
+{
+	return tcache_alloc_or(size, alloc_slow);
+}
+
+static void *alloc_aligned(size_t size, size_t align)
+{
+	void *p = tcache_alloc_aligned(size, align);
+
+	if (trace_is_on)
+		trace_call(TRACE_NEW, align, size, (uintptr_t)p, !p);
+	return p;
+}
+
+static __attribute__((noinline)) void release_slow(void *p)
+{
+	if (trace_is_on)
+		trace_call(TRACE_DELETE, (uintptr_t)p, 0, 0, false);
+	tcache_free_slow("operator delete", p);
+}
+
+static inline __attribute__((always_inline)) void release(void *p)
+{
+	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+		release_slow(p);
+}
 
 /* ---- The runtime's own forms (rules 4 and 5) ---- */
 
@@ -197,7 +240,7 @@ static void *retry_with_handler(size_t size, size_t align)
 		if (!handler)
 			throw_bad_alloc();
 		handler();
-		p = tcache_alloc_aligned(size, align);
+		p = alloc_aligned(size, align);
 		if (p)
 			return p;
 	}
@@ -242,14 +285,14 @@ __attribute__((cold, noinline)) static void *new_aligned_slow(size_t size, size_
 
 REPLACEABLE void *operator_new(size_t size)
 {
-	void *p = tcache_alloc(size);
+	void *p = alloc(size);
 
 	return p ? p : new_slow(size);
 }
 
 REPLACEABLE void *operator_new_aligned(size_t size, size_t align)
 {
-	void *p = is_power_of_two(align) ? tcache_alloc_aligned(size, align) : NULL;
+	void *p = is_power_of_two(align) ? alloc_aligned(size, align) : NULL;
 
 	return p ? p : new_aligned_slow(size, align);
 }
@@ -314,7 +357,7 @@ void *operator_new_nothrow(size_t size, const void *tag)
 	bool ours = is_ours((uintptr_t)operator_new);
 
 	if (ours) {
-		void *p = tcache_alloc(size);
+		void *p = alloc(size);
 
 		if (p || !may_have_handler())
 			return p;
@@ -327,7 +370,7 @@ void *operator_new_array_nothrow(size_t size, const void *tag)
 	bool ours = is_ours((uintptr_t)operator_new_array) && is_ours((uintptr_t)operator_new);
 
 	if (ours) {
-		void *p = tcache_alloc(size);
+		void *p = alloc(size);
 
 		if (p || !may_have_handler())
 			return p;
@@ -340,7 +383,7 @@ void *operator_new_aligned_nothrow(size_t size, size_t align, const void *tag)
 	bool ours = is_ours((uintptr_t)operator_new_aligned);
 
 	if (ours) {
-		void *p = is_power_of_two(align) ? tcache_alloc_aligned(size, align) : NULL;
+		void *p = is_power_of_two(align) ? alloc_aligned(size, align) : NULL;
 
 		if (p || !is_power_of_two(align) || !may_have_handler())
 			return p;
@@ -355,7 +398,7 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const void *
 		    is_ours((uintptr_t)operator_new_aligned);
 
 	if (ours) {
-		void *p = is_power_of_two(align) ? tcache_alloc_aligned(size, align) : NULL;
+		void *p = is_power_of_two(align) ? alloc_aligned(size, align) : NULL;
 
 		if (p || !is_power_of_two(align) || !may_have_handler())
 			return p;
@@ -368,13 +411,13 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const void *
 
 REPLACEABLE void operator_delete(void *p)
 {
-	tcache_free("operator delete", p);
+	release(p);
 }
 
 REPLACEABLE void operator_delete_aligned(void *p, size_t align)
 {
 	(void)align;
-	tcache_free("operator delete", p);
+	release(p);
 }
 
 REPLACEABLE void operator_delete_array(void *p)

@@ -25,6 +25,7 @@
 
 #include "heap_core.h"
 #include "osmem.h"
+#include "trace.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -52,6 +53,18 @@ _Atomic(uint64_t) heap_secret;
 
 /* Locking. Nothing is locked while the process has a single thread. */
 
+HEAP_HOT void lock(struct heap *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->is_locked = true;
+}
+
+HEAP_HOT void unlock(struct heap *h)
+{
+	h->is_locked = false;
+	pthread_mutex_unlock(&h->lock);
+}
+
 bool heap_enter_slow(struct heap *h)
 {
 	if (atomic_load(&h->frozen))
@@ -67,8 +80,7 @@ bool heap_enter_slow(struct heap *h)
 
 void heap_leave_slow(struct heap *h)
 {
-	h->is_locked = false;
-	pthread_mutex_unlock(&h->lock);
+	unlock(h);
 }
 
 struct region *heap_find_region_slow(struct heap *h, const void *p)
@@ -158,6 +170,17 @@ HEAP_HOT struct block_meta *free_prev(const struct block_meta *b)
 											 : NULL;
 }
 
+/*
+ * A step of the course heap for the trace; everything before it in the call has happened. traced is a
+ * constant: what is not traced has no trace of this.
+ */
+HEAP_HOT void note_step(bool traced, enum trace_step step, unsigned int rule,
+			const struct block_meta *b, uint64_t second, uint64_t third)
+{
+	if (traced)
+		trace_step(step, rule, (uintptr_t)b, second, third);
+}
+
 /* Cut b down to size bytes; the rest becomes a free block unknown to the index. */
 HEAP_HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
 {
@@ -172,9 +195,16 @@ HEAP_HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t siz
 }
 
 /* Rule 12. The rest, unknown to the index, or NULL if b is to be given whole. */
-HEAP_HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t size)
+HEAP_HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t size, bool traced,
+				  unsigned int rule)
 {
-	return b->size - size >= META + h->min_size ? cut(h, b, size) : NULL;
+	struct block_meta *rest;
+
+	if (b->size - size < META + h->min_size)
+		return NULL;
+	rest = cut(h, b, size);
+	note_step(traced, TRACE_STEP_SPLIT, rule, b, size, rest->size);
+	return rest;
 }
 
 struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
@@ -183,7 +213,7 @@ struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
 }
 
 /* Append to a the block behind it, which the index does not know. */
-static void absorb_next(struct heap *h, struct block_meta *a)
+HEAP_HOT void absorb_next(struct heap *h, struct block_meta *a, bool traced, unsigned int rule)
 {
 	struct block_meta *b = a->next;
 
@@ -199,6 +229,7 @@ static void absorb_next(struct heap *h, struct block_meta *a)
 		h->top = a;
 	h->stats.blocks--;
 	h->stats.coalesces++;
+	note_step(traced, TRACE_STEP_COALESCE, rule, a, (uintptr_t)b, a->size);
 }
 
 /* The index, with the figures that delayed trimming needs. */
@@ -293,7 +324,7 @@ HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tra
 }
 
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
-HEAP_HOT void settle(struct heap *h, bool is_tracked)
+HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 {
 	struct block_meta *b, *next, *prev;
 	struct age age;
@@ -307,13 +338,13 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked)
 			if (is_tracked)
 				add_age(&age, next);
 			forget(h, next);
-			absorb_next(h, b);
+			absorb_next(h, b, traced, 10);
 		}
 		while ((prev = free_prev(b))) {
 			if (is_tracked)
 				add_age(&age, prev);
 			forget(h, prev);
-			absorb_next(h, prev);
+			absorb_next(h, prev, traced, 10);
 			b = prev;
 		}
 		insert_free(h, b, &age, is_tracked);
@@ -322,7 +353,7 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked)
 
 void heap_settle(struct heap *h)
 {
-	settle(h, !h->uses_brk);
+	settle(h, !h->uses_brk, false);
 }
 
 /*
@@ -434,7 +465,7 @@ HEAP_HOT struct block_meta *place_few(struct heap *h, size_t size)
 			over = index_least_over(ix, want);
 		over = index_lesser(over, m.merged - want);
 	} else if (b) {
-		settle(h, false);
+		settle(h, false, false);
 		if (!ix->is_few)
 			return NULL;
 		over = index_least_over(ix, want);
@@ -468,10 +499,21 @@ HEAP_HOT bool is_few(struct heap *h)
 
 /* Growth. */
 
+/* For the trace: b, unless it is NULL, is the first block of a new region. */
+HEAP_HOT struct block_meta *note_region(struct heap *h, struct block_meta *b, bool traced)
+{
+	if (traced && b) {
+		trace_step(TRACE_STEP_REGION, 0, (uintptr_t)b,
+			   (uintptr_t)h->regions[h->growing].limit, 0);
+		trace_step(TRACE_STEP_APPEND, 0, (uintptr_t)b, b->size, 0);
+	}
+	return b;
+}
+
 /*
  * Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
  */
-static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t size)
+HEAP_HOT struct block_meta *grow_noted(struct heap *h, size_t size, bool traced)
 {
 	struct block_meta *top = h->top, *b;
 	bool is_free = top && top->status == STATUS_FREE;
@@ -485,17 +527,24 @@ static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t 
 	if (growth == REFUSED)
 		return NULL;
 	if (growth == DETACHED)
-		return heap_new_region(h, size);
+		return note_region(h, heap_new_region(h, size), traced);
 	if (is_free) {
 		if (!index_remove(&h->index, top))
 			heap_corrupted(h, top);
+		note_step(traced, TRACE_STEP_EXPAND, 13, top, top->size, size);
 		top->size = size;
 		return top;
 	}
 	b = (struct block_meta *)(void *)(h->regions[h->growing].end - META - size);
 	b->size = size;
 	heap_link_behind(h, top, b);
+	note_step(traced, TRACE_STEP_APPEND, 13, b, size, 0);
 	return b;
+}
+
+static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t size)
+{
+	return grow_noted(h, size, false);
 }
 
 /* Placement. */
@@ -513,13 +562,15 @@ static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
 {
 	struct block_meta *b = heap_new_region(h, COURSE_FIRST_RAISE - META);
 
+	note_region(h, b, trace_is_on);
 	if (b)
 		insert_free(h, b, &(struct age){0}, false);
 	return b;
 }
 
 /* Rule 12 for b, which the search found. */
-HEAP_HOT void split_found(struct heap *h, struct block_meta *b, size_t size, bool is_tracked)
+HEAP_HOT void split_found(struct heap *h, struct block_meta *b, size_t size, bool is_tracked,
+			  bool traced)
 {
 	struct block_meta *rest;
 	struct age age = {0};
@@ -527,7 +578,7 @@ HEAP_HOT void split_found(struct heap *h, struct block_meta *b, size_t size, boo
 	require_free(h, b);
 	if (is_tracked && b->size > INDEX_EXACT_MAX)
 		age = (struct age){.dirty = to_spare(b)->dirty, .epoch = to_spare(b)->epoch};
-	rest = split(h, b, size);
+	rest = split(h, b, size, traced, 12);
 	if (rest) /* everything was settled, so it has no free neighbour */
 		insert_free(h, rest, &age, is_tracked);
 }
@@ -544,13 +595,28 @@ HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool
 		if (b)
 			return b;
 	}
-	settle(h, is_tracked);
+	settle(h, is_tracked, false);
 	b = index_take(&h->index, size);
 	if (!b) {
 		*fresh = !h->top || h->top->status != STATUS_FREE;
 		return grow(h, size);
 	}
-	split_found(h, b, size, is_tracked);
+	split_found(h, b, size, is_tracked, false);
+	return b;
+}
+
+/* The same, step by step for the trace. */
+static __attribute__((noinline, cold)) struct block_meta *place_traced(struct heap *h, size_t size)
+{
+	struct block_meta *b;
+
+	h->stats.searches++;
+	settle(h, false, true);
+	b = index_take(&h->index, size);
+	trace_step(TRACE_STEP_SEARCH, 11, size, (uintptr_t)b, b ? b->size : 0);
+	if (!b)
+		return grow_noted(h, size, true);
+	split_found(h, b, size, false, true);
 	return b;
 }
 
@@ -558,11 +624,11 @@ struct block_meta *heap_place_roomy(struct heap *h, size_t size, size_t room)
 {
 	struct block_meta *b;
 
-	settle(h, true);
+	settle(h, true, false);
 	h->stats.searches++;
 	b = index_take(&h->index, room);
 	if (b)
-		split_found(h, b, size, true);
+		split_found(h, b, size, true, false);
 	return b;
 }
 
@@ -584,7 +650,7 @@ void heap_release(struct heap *h, struct block_meta *b)
 }
 
 /* Rule 17a to 17c. */
-enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size)
+HEAP_HOT enum growth resize_in_place(struct heap *h, struct block_meta *b, size_t size, bool traced)
 {
 	size_t old = b->size;
 	struct block_meta *next, *rest;
@@ -594,6 +660,7 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 		growth = heap_extend_region(h, size - old);
 		if (growth == GROWN) {
 			b->size = size;
+			note_step(traced, TRACE_STEP_EXPAND, 17, b, old, size);
 			note_resized(h, b, old);
 		}
 		if (growth != DETACHED)
@@ -601,15 +668,20 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 	}
 	while (b->size < size && (next = free_next(b))) {
 		forget(h, next);
-		absorb_next(h, b);
+		absorb_next(h, b, traced, 17);
 	}
 	if (b->size >= size) {
-		rest = split(h, b, size);
+		rest = split(h, b, size, traced, 17);
 		if (rest)
 			index_defer(&h->index, rest);
 	}
 	note_resized(h, b, old);
 	return b->size >= size ? GROWN : DETACHED;
+}
+
+enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size)
+{
+	return resize_in_place(h, b, size, false);
 }
 
 /* Mapped blocks. */
@@ -647,9 +719,54 @@ struct block_meta *heap_make_mapped(char *at, size_t size)
 	return b;
 }
 
-/* os_malloc and its sisters. */
+/*
+ * os_malloc and its sisters.
+ *
+ * Each has three ways. While one thread, untraced, has the heap to itself, it is open: nothing is
+ * locked, and nothing is asked but that. Otherwise a call takes the guarded way, which is locked, or
+ * traced too. The ways are one text, with the way a constant.
+ */
 
-static __attribute__((noinline)) void *course_map(struct heap *h, size_t size)
+enum way {
+	OPEN,
+	LOCKED,
+	TRACED,
+};
+
+static const char course_closed;
+
+/* Points to true while the course heap is open. */
+static const char *course_gate = &__libc_single_threaded;
+
+HEAP_HOT bool is_open(void)
+{
+	return *course_gate;
+}
+
+void heap_set_traced(bool is_traced)
+{
+	course_gate = is_traced ? &course_closed : &__libc_single_threaded;
+}
+
+HEAP_HOT void enter(struct heap *h, enum way way)
+{
+	if (way == LOCKED) { /* there is a second thread, and this heap is never frozen */
+		lock(h);
+	} else if (way == TRACED) {
+		heap_enter(h);
+	}
+}
+
+HEAP_HOT void leave(struct heap *h, enum way way)
+{
+	if (way == LOCKED)
+		unlock(h);
+	else if (way == TRACED)
+		heap_leave(h);
+}
+
+/* Rule 7. */
+HEAP_HOT void *course_map(struct heap *h, size_t size, enum way way)
 {
 	struct block_meta *b;
 	char *p = NULL;
@@ -660,17 +777,23 @@ static __attribute__((noinline)) void *course_map(struct heap *h, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	heap_enter(h);
+	enter(h, way);
 	b = heap_make_mapped(p, size);
 	h->stats.map_calls++;
 	h->stats.allocs++;
 	heap_register_mapped(h, b);
-	heap_leave(h);
+	note_step(way == TRACED, TRACE_STEP_MAPPED, 7, b, size, 0);
+	leave(h, way);
 	return b + 1;
 }
 
+static __attribute__((noinline)) void *course_map_open(struct heap *h, size_t size)
+{
+	return course_map(h, size, OPEN);
+}
+
 /* Rule 6: on the heap below the threshold, mapped from it on. */
-HEAP_HOT void *course_alloc(size_t size, size_t threshold)
+HEAP_HOT void *course_alloc(size_t size, size_t threshold, enum way way)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
 	size_t capacity = size < PTRDIFF_MAX ? round_up(size, COURSE_GRAIN) : size;
@@ -678,55 +801,73 @@ HEAP_HOT void *course_alloc(size_t size, size_t threshold)
 	bool fresh;
 
 	if (capacity >= threshold - META)
-		return course_map(h, capacity);
-	heap_enter(h);
+		return way == OPEN ? course_map_open(h, capacity) : course_map(h, capacity, way);
+	enter(h, way);
 	if (h->top || start_course_heap(h))
-		b = place(h, capacity, &fresh, false);
+		b = way == TRACED ? place_traced(h, capacity) : place(h, capacity, &fresh, false);
 	if (b) {
 		h->stats.allocs++;
 		heap_make_live(h, b);
+		note_step(way == TRACED, TRACE_STEP_USE, 0, b, b->size, 0);
 	}
-	heap_leave(h);
+	leave(h, way);
 	return b ? b + 1 : NULL;
 }
 
-HEAP_HOT void course_free(const char *call, void *p)
+/* Rule 7, with the heap entered. */
+static __attribute__((noinline)) void course_unmap(struct heap *h, struct block_meta *b)
+{
+	heap_unregister_mapped(h, b);
+	h->stats.unmap_calls++;
+	note_step(trace_is_on, TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
+	heap_leave(h);
+	heap_unmap(b);
+}
+
+HEAP_HOT void course_free(const char *call, void *p, enum way way)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
 	struct block_meta *b;
 
-	heap_enter(h);
+	enter(h, way);
 	b = heap_block_of(h, call, p, false);
 	h->stats.frees++;
 	if (b->status == STATUS_MAPPED) {
-		heap_unregister_mapped(h, b);
-		h->stats.unmap_calls++;
-		heap_leave(h);
-		heap_unmap(b);
+		course_unmap(h, b);
 		return;
 	}
 	release(h, b);
-	heap_leave(h);
+	note_step(way == TRACED, TRACE_STEP_FREE, 14, b, b->size, 0);
+	leave(h, way);
 }
 
 /* For callers that are not worth another copy of the common path. */
-static __attribute__((noinline)) void *course_malloc(size_t size)
+
+static __attribute__((noinline)) void *malloc_open(size_t size)
 {
-	return course_alloc(size, MMAP_THRESHOLD);
+	return course_alloc(size, MMAP_THRESHOLD, OPEN);
 }
 
-EXPORT void *os_malloc(size_t size)
+static __attribute__((noinline)) void *alloc_locked(size_t size, size_t threshold)
 {
-	return size ? course_alloc(size, MMAP_THRESHOLD) : NULL;
+	return course_alloc(size, threshold, LOCKED);
 }
 
-EXPORT void os_free(void *p)
+static __attribute__((noinline, cold)) void *alloc_traced(size_t size, size_t threshold)
 {
-	if (p)
-		course_free("os_free", p);
+	return course_alloc(size, threshold, TRACED);
 }
 
-EXPORT void *os_calloc(size_t nmemb, size_t size)
+HEAP_HOT void *course_malloc(size_t size, enum way way)
+{
+	if (way == OPEN)
+		return malloc_open(size);
+	return way == LOCKED ? alloc_locked(size, MMAP_THRESHOLD)
+			     : alloc_traced(size, MMAP_THRESHOLD);
+}
+
+/* Rule 8. */
+HEAP_HOT void *course_calloc(size_t nmemb, size_t size, enum way way)
 {
 	size_t total;
 	void *p;
@@ -737,25 +878,35 @@ EXPORT void *os_calloc(size_t nmemb, size_t size)
 	}
 	if (!total)
 		return NULL;
-	p = course_alloc(total, sys_page_size());
-	if (p && ((struct block_meta *)p - 1)->status == STATUS_ALLOC)
+	if (way == TRACED)
+		p = alloc_traced(total, sys_page_size());
+	else
+		p = course_alloc(total, sys_page_size(), way);
+	if (p && ((struct block_meta *)p - 1)->status == STATUS_ALLOC) {
 		memset(p, 0, total);
+		if (way == TRACED)
+			trace_step(TRACE_STEP_COPY, 8, 0, (uintptr_t)p, total);
+	}
 	return p;
 }
 
 /* Rule 18: place anew while the old block is still there. */
-static void *course_move(void *p, size_t old, size_t size)
+HEAP_HOT void *course_move(void *p, size_t old, size_t size, enum way way)
 {
-	void *q = course_malloc(size);
+	void *q = course_malloc(size, way);
 
 	if (!q)
 		return NULL;
 	memcpy(q, p, old < size ? old : size);
-	course_free("os_realloc", p);
+	if (way == TRACED)
+		trace_step(TRACE_STEP_COPY, 18, (uintptr_t)p, (uintptr_t)q,
+			   old < size ? old : size);
+	course_free("os_realloc", p, way);
 	return q;
 }
 
-EXPORT void *os_realloc(void *p, size_t size)
+/* Rules 15 to 18. */
+HEAP_HOT void *course_realloc(void *p, size_t size, enum way way)
 {
 	struct heap *h = &heaps[HEAP_COURSE];
 	enum growth growth = DETACHED;
@@ -763,26 +914,128 @@ EXPORT void *os_realloc(void *p, size_t size)
 	size_t old;
 
 	if (!p)
-		return size ? course_malloc(size) : NULL;
-	heap_enter(h);
+		return size ? course_malloc(size, way) : NULL;
+	enter(h, way);
 	b = heap_block_of(h, "os_realloc", p, true);
 	old = b->size;
 	h->stats.reallocs++;
 	if (b->status == STATUS_FREE) { /* rule 16 */
-		heap_leave(h);
+		leave(h, way);
 		return NULL;
 	}
 	if (size && b->status == STATUS_ALLOC &&
-	    size < MMAP_THRESHOLD - META - (COURSE_GRAIN - 1)) /* rule 17 */
-		growth = heap_resize_in_place(h, b, round_up(size, COURSE_GRAIN));
-	heap_leave(h);
+	    size < MMAP_THRESHOLD - META - (COURSE_GRAIN - 1)) { /* rule 17 */
+		if (way == TRACED)
+			growth = resize_in_place(h, b, round_up(size, COURSE_GRAIN), true);
+		else
+			growth = heap_resize_in_place(h, b, round_up(size, COURSE_GRAIN));
+	}
+	leave(h, way);
 	if (!size) {
-		course_free("os_realloc", p);
+		course_free("os_realloc", p, way);
 		return NULL;
 	}
 	if (growth == DETACHED)
-		return course_move(p, old, size);
+		return course_move(p, old, size, way);
 	return growth == GROWN ? p : NULL;
+}
+
+/* The guarded ways. */
+
+static __attribute__((noinline, cold)) void *malloc_traced(size_t size)
+{
+	void *p;
+
+	trace_enter(TRACE_OS_MALLOC, 0, size);
+	p = size ? alloc_traced(size, MMAP_THRESHOLD) : NULL;
+	trace_call(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
+	return p;
+}
+
+static __attribute__((noinline)) void *malloc_guarded(size_t size)
+{
+	if (trace_is_on)
+		return malloc_traced(size);
+	return size ? alloc_locked(size, MMAP_THRESHOLD) : NULL;
+}
+
+static __attribute__((noinline, cold)) void *calloc_traced(size_t nmemb, size_t size)
+{
+	void *p;
+
+	trace_enter(TRACE_OS_CALLOC, nmemb, size);
+	p = course_calloc(nmemb, size, TRACED);
+	trace_call(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
+	return p;
+}
+
+static __attribute__((noinline)) void *calloc_guarded(size_t nmemb, size_t size)
+{
+	if (trace_is_on)
+		return calloc_traced(nmemb, size);
+	return course_calloc(nmemb, size, LOCKED);
+}
+
+static __attribute__((noinline, cold)) void *realloc_traced(void *p, size_t size)
+{
+	void *q;
+
+	trace_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
+	q = course_realloc(p, size, TRACED);
+	trace_call(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
+	return q;
+}
+
+static __attribute__((noinline)) void *realloc_guarded(void *p, size_t size)
+{
+	if (trace_is_on)
+		return realloc_traced(p, size);
+	return course_realloc(p, size, LOCKED);
+}
+
+static __attribute__((noinline, cold)) void free_traced(void *p)
+{
+	trace_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
+	if (p)
+		course_free("os_free", p, TRACED);
+	trace_call(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
+}
+
+static __attribute__((noinline)) void free_guarded(void *p)
+{
+	if (trace_is_on)
+		free_traced(p);
+	else if (p)
+		course_free("os_free", p, LOCKED);
+}
+
+EXPORT void *os_malloc(size_t size)
+{
+	if (!is_open())
+		return malloc_guarded(size);
+	return size ? course_alloc(size, MMAP_THRESHOLD, OPEN) : NULL;
+}
+
+EXPORT void os_free(void *p)
+{
+	if (!is_open())
+		free_guarded(p);
+	else if (p)
+		course_free("os_free", p, OPEN);
+}
+
+EXPORT void *os_calloc(size_t nmemb, size_t size)
+{
+	if (!is_open())
+		return calloc_guarded(nmemb, size);
+	return course_calloc(nmemb, size, OPEN);
+}
+
+EXPORT void *os_realloc(void *p, size_t size)
+{
+	if (!is_open())
+		return realloc_guarded(p, size);
+	return course_realloc(p, size, OPEN);
 }
 
 /*

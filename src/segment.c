@@ -26,6 +26,8 @@
 uintptr_t slab_window;
 uint16_t slab_bins[WINDOW_SLABS];
 
+static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
+
 struct store slab_store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void store_lock(void)
@@ -405,11 +407,16 @@ static size_t give_back(bool all)
 	return slots * SLAB_SIZE;
 }
 
+void slab_set_sweep_period(uint64_t ms)
+{
+	sweep_period_ms = ms;
+}
+
 bool slab_begin_sweep(void)
 {
 	uint64_t now = sys_now_ms(), last = slab_store.last_sweep_ms;
 
-	if (now - last < SWEEP_PERIOD_MS ||
+	if (now - last < sweep_period_ms ||
 	    !atomic_compare_exchange_strong(&slab_store.last_sweep_ms, &last, now))
 		return false;
 	slab_store.is_sweeping = true;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "helpers.h"
+#include "osmem_inspect.h"
 #include "sizeclass.h"
 
 /* The library's own objects: they have cells as users' have, but free() knows none of them. */
@@ -186,6 +187,25 @@ struct slab_stats {
 };
 
 void slab_get_stats(struct slab_stats *stats);
+
+/* Of one class, at one moment. */
+struct slab_class_stats {
+	size_t cell; /* bytes of one */
+	size_t slabs;
+	size_t cells; /* that the slabs have room for */
+	size_t out; /* of those out of the store */
+};
+
+void slab_get_class(unsigned int class, struct slab_class_stats *stats);
+
+/*
+ * Copy segments and slabs into items, room of them at most; how many there are, which may be more. At one
+ * moment; the locks of all classes are held meanwhile.
+ */
+size_t slab_list(struct osmem_item *items, size_t room);
+
+/* How long free slots stay with the process at least; 0: until the next sweep. */
+void slab_set_sweep_period(uint64_t ms);
 
 /* Check every invariant of the store (slab_core.h): NULL, or the text of the first broken one. */
 const char *slab_check(void);

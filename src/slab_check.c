@@ -158,17 +158,28 @@ static const char *check_store(void)
 	return fault;
 }
 
-const char *slab_check(void)
+bool slab_lock_all(void)
 {
 	bool is_locked = !__libc_single_threaded;
-	const char *fault;
 
 	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
 		pthread_mutex_lock(&slab_locks[class].mutex);
 	store_lock();
-	fault = check_store();
+	return is_locked;
+}
+
+void slab_unlock_all(bool is_locked)
+{
 	store_unlock();
 	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
 		pthread_mutex_unlock(&slab_locks[class].mutex);
+}
+
+const char *slab_check(void)
+{
+	bool is_locked = slab_lock_all();
+	const char *fault = check_store();
+
+	slab_unlock_all(is_locked);
 	return fault;
 }

@@ -154,6 +154,10 @@ static inline bool segment_set_has(const struct segment_set *set, size_t i)
 	       1;
 }
 
+/* slab_check.c: lock all classes and the store, whether frozen or not; whether there was need to. */
+bool slab_lock_all(void);
+void slab_unlock_all(bool is_locked);
+
 /* slab.c: give back the whole free pages of class's slabs; true if there were any. Not entered. */
 bool slab_trim_pages(unsigned int class);
 

@@ -13,6 +13,7 @@
 
 #include "heap.h"
 #include "helpers.h"
+#include "options.h"
 #include "printf.h"
 #include "slab.h"
 #include "tcache.h"
@@ -26,8 +27,6 @@ struct text {
 	size_t len;
 	char at[TEXT_SIZE];
 };
-
-static bool is_asked_for; /* OSMEM_OPTIONS has stats */
 
 static void add(struct text *t, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 
@@ -156,7 +155,7 @@ void stats_print(void)
 	for (size_t i = 0; i < COUNT_OF(rows); i++)
 		add(&t, "osmem:   %-24s %14lu %14lu\n", rows[i].name, figure(&course, &rows[i]),
 		    figure(&libc, &rows[i]));
-	if (is_asked_for)
+	if (options_has_stats())
 		add_cell_rows(&t, &cells, counted_rows, COUNT_OF(counted_rows));
 	add_cell_rows(&t, &cells, cell_rows, COUNT_OF(cell_rows));
 	sys_print(t.at, t.len);
@@ -299,43 +298,4 @@ EXPORT int malloc_info(int options, FILE *stream)
 	add_cells(&t, HEAP_COUNT);
 	add(&t, "</malloc>\n");
 	return fwrite(t.at, 1, t.len, stream) == t.len ? 0 : -1;
-}
-
-/* OSMEM_OPTIONS. */
-
-static void set_option(const char *name, size_t len)
-{
-	char line[256];
-	int n;
-
-	if (len == strlen("stats") && memcmp(name, "stats", len) == 0) {
-		is_asked_for = true;
-		tcache_set_mode(TCACHE_COUNTS, true);
-		sys_keep_stderr();
-		return;
-	}
-	n = snprintf_(line, sizeof(line),
-		      "osmem: OSMEM_OPTIONS: no option \"%.*s\"; the options are: stats\n",
-		      (int)(len < 128 ? len : 128), name);
-	sys_print(line, (size_t)n);
-}
-
-/* Early: cells are counted from here on. */
-__attribute__((constructor(101))) static void read_options(void)
-{
-	const char *at = secure_getenv("OSMEM_OPTIONS");
-
-	while (at && *at) {
-		size_t len = strcspn(at, ",");
-
-		if (len)
-			set_option(at, len);
-		at += len + (at[len] == ',');
-	}
-}
-
-__attribute__((destructor)) static void print_if_asked(void)
-{
-	if (is_asked_for)
-		stats_print();
 }

@@ -400,13 +400,24 @@ static inline struct tcache *first_cache(void)
 	return tc;
 }
 
-/* As alloc_cell, first without a look to the left or right. */
-static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
+static __attribute__((noinline)) void *alloc_cell_watched(unsigned int class, size_t size,
+							  size_t align)
 {
 	void *cell = pop(&first_cache()->bins[class]);
 
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
+	*cell_word(cell) = 0;
+	return cell;
+}
+
+/* As alloc_cell, first without a look to the left or right. */
+static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
+{
+	void *cell = pop(&tcache_thread.fast->bins[class]);
+
+	if (__builtin_expect(!cell, 0))
+		return alloc_cell_watched(class, size, align);
 	*cell_word(cell) = 0;
 	return cell;
 }
@@ -425,7 +436,7 @@ void *tcache_alloc_zeroed(size_t size)
 
 	if (size > CELL_MAX)
 		return alloc_block(size, HEAP_ALIGN, true);
-	if (size <= CELL_FINE_MAX && !tcache_all.modes) {
+	if (size <= CELL_FINE_MAX) {
 		cell = tcache_alloc(size);
 		return cell ? memset(cell, 0, size) : NULL;
 	}
@@ -500,18 +511,25 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	return q;
 }
 
+static __attribute__((noinline, cold)) void count_realloc(void)
+{
+	struct tcache *tc = tcache_own();
+
+	if (tc)
+		tc->reallocs++;
+}
+
 /* A cell stays if it is large enough, and not much too large. */
 void *tcache_realloc(const char *call, void *p, size_t size)
 {
 	unsigned int class = live_class(call, p);
-	struct tcache *tc = tcache_own();
 	size_t old;
 	void *q;
 
 	if (!class)
 		return heap_realloc(call, p, size);
-	if (tc)
-		tc->reallocs++;
+	if (tcache_all.modes)
+		count_realloc();
 	old = slab_classes[class].size;
 	if (size <= old && (size >= old / 2 || class_of_size(size) == class))
 		return p;

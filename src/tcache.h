@@ -58,21 +58,28 @@ static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 	return (struct bin *)(void *)((char *)tc + offset);
 }
 
-static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
+/* slow is what to end in if anything is out of the ordinary: tcache_alloc_slow, or what ends there. */
+static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
+								   void *(*slow)(size_t size))
 {
 	size_t offset = size + CELL_ALIGN - 1; /* a size that wraps ends in bin 0, as 0 does */
 	struct bin *bin;
 	void *cell;
 
 	if (__builtin_expect(offset >= CELL_FINE_MAX + CELL_ALIGN, 0))
-		return tcache_alloc_slow(size);
+		return slow(size);
 	bin = tcache_bin_at(tcache_thread.fast, offset & ~(CELL_ALIGN - 1));
 	cell = *bin->top;
 	if (__builtin_expect(!cell, 0))
-		return tcache_alloc_slow(size);
+		return slow(size);
 	bin->top++;
 	*cell_word(cell) = 0;
 	return cell;
+}
+
+static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
+{
+	return tcache_alloc_or(size, tcache_alloc_slow);
 }
 
 /* Put p into a magazine of tc, if it is a cell and there is nothing else to be done. */
@@ -112,6 +119,7 @@ bool tcache_trim(void);
 enum tcache_mode {
 	TCACHE_COUNTS = 1, /* they are counted */
 	TCACHE_PERTURBS = 2, /* cells are filled, as M_PERTURB says */
+	TCACHE_TRACES = 4, /* the layer above writes a trace of them */
 };
 
 /* Switch modes on or off, for all threads. */
@@ -125,6 +133,25 @@ struct tcache_stats {
 };
 
 void tcache_get_stats(struct tcache_stats *stats);
+
+/* Cells of one class that wait, for threads or with them. */
+struct tcache_class_stats {
+	size_t with_threads, in_depots;
+};
+
+void tcache_get_class(unsigned int class, struct tcache_class_stats *stats);
+
+/* What one thread has cached. */
+struct tcache_thread_stats {
+	uint32_t id; /* of the thread, as the kernel has it */
+	size_t cells, bytes;
+};
+
+/* Those of all threads that have a cache, room of them at most; how many there are. */
+size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
+
+/* If not NULL, called by every look at the clock, with nothing locked. */
+extern void (*tcache_on_look)(void);
 
 /* Check every invariant of caches, magazines and store: NULL or the text of the first broken one. */
 const char *tcache_check(void);

@@ -28,6 +28,7 @@ struct tcache {
 	struct tcache_thread *thread; /* whose cache it is; NULL when that is gone */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	struct tcache *side; /* the next in caches.side_caches */
+	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */

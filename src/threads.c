@@ -153,6 +153,7 @@ static struct tcache *make_cache(void)
 		return NULL;
 	reset_bins(tc);
 	tc->thread = &tcache_thread;
+	tc->id = sys_thread();
 	tc->next = tcache_all.first;
 	if (tc->next)
 		tc->next->prev = tc;
@@ -451,10 +452,14 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 		tcache_set_fast(tc);
 }
 
+void (*tcache_on_look)(void);
+
 void tcache_look(struct tcache *tc)
 {
 	size_t dirty;
 
+	if (tcache_on_look)
+		tcache_on_look();
 	heap_sweep();
 	if (!slab_begin_sweep())
 		return;
@@ -549,24 +554,45 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 }
 
 /* With all shards locked, so that no magazine goes away. */
-static void add_class(struct tcache_stats *stats, unsigned int class)
+static struct tcache_class_stats count_class(unsigned int class)
 {
 	bool is_locked = slab_lock_frozen(class);
-	size_t n = 0;
+	struct tcache_class_stats n = {0};
 
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		n += (size_t)depot_full_count(class, shard) * magazine_capacity(class);
+		n.in_depots += (size_t)depot_full_count(class, shard) * magazine_capacity(class);
 	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
-		n += tcache_cached_cells(tc, class);
+		n.with_threads += tcache_cached_cells(tc, class);
 	if (is_locked)
 		slab_unlock_frozen(class);
-	stats->cached_cells += n;
-	stats->cached_bytes += n * slab_classes[class].size;
+	return n;
+}
+
+/* The list of caches and all depots. */
+struct all_locks {
+	bool caches, depots;
+};
+
+static struct all_locks lock_all(void)
+{
+	struct all_locks is_locked;
+
+	is_locked.caches = lock_frozen();
+	is_locked.depots = depot_lock_frozen();
+	return is_locked;
+}
+
+static void unlock_all(struct all_locks is_locked)
+{
+	if (is_locked.depots)
+		depot_unlock_frozen();
+	if (is_locked.caches)
+		pthread_mutex_unlock(&tcache_all.lock);
 }
 
 void tcache_get_stats(struct tcache_stats *stats)
 {
-	bool is_locked = lock_frozen(), has_depots;
+	struct all_locks is_locked = lock_all();
 
 	*stats = (struct tcache_stats){.caches = tcache_all.count,
 				       .allocs = tcache_all.allocs,
@@ -577,11 +603,42 @@ void tcache_get_stats(struct tcache_stats *stats)
 		stats->frees += tc->frees;
 		stats->reallocs += tc->reallocs;
 	}
-	has_depots = depot_lock_frozen();
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		add_class(stats, class);
-	if (has_depots)
-		depot_unlock_frozen();
-	if (is_locked)
-		pthread_mutex_unlock(&tcache_all.lock);
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		struct tcache_class_stats n = count_class(class);
+
+		stats->cached_cells += n.with_threads + n.in_depots;
+		stats->cached_bytes += (n.with_threads + n.in_depots) * slab_classes[class].size;
+	}
+	unlock_all(is_locked);
+}
+
+void tcache_get_class(unsigned int class, struct tcache_class_stats *stats)
+{
+	struct all_locks is_locked = lock_all();
+
+	*stats = count_class(class);
+	unlock_all(is_locked);
+}
+
+size_t tcache_list(struct tcache_thread_stats *threads, size_t room)
+{
+	struct all_locks is_locked = lock_all();
+	size_t n = 0;
+
+	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next, n++) {
+		if (n >= room)
+			continue;
+		threads[n] = (struct tcache_thread_stats){.id = tc->id};
+		for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+			bool is_class_locked = slab_lock_frozen(class);
+			size_t cells = tcache_cached_cells(tc, class);
+
+			if (is_class_locked)
+				slab_unlock_frozen(class);
+			threads[n].cells += cells;
+			threads[n].bytes += cells * slab_classes[class].size;
+		}
+	}
+	unlock_all(is_locked);
+	return n;
 }

@@ -152,36 +152,47 @@ function_length() {
 # The matrix that src/README.md draws: which headers of the project each file may include.
 matrix() {
 	cat <<-'EOT'
-		osmem.c: heap_core.h osmem.h
+		osmem.c: heap_core.h osmem.h trace.h
 		regions.c: heap_core.h
 		heap.c: heap_core.h
 		fork.c: heap_core.h
 		check.c: heap_core.h
+		walk.c: heap_core.h
 		index.c: index.h
 		helpers.c: helpers.h printf.h
 		segment.c: slab_core.h
 		slab.c: slab.h slab_core.h
 		slab_check.c: slab_core.h
+		slab_walk.c: slab_core.h
 		magazine.c: magazine.h
 		tcache.c: tcache_core.h
 		tcache_check.c: tcache_core.h
 		threads.c: tcache_core.h
-		interpose.c: heap.h helpers.h tcache.h
-		new.c: helpers.h tcache.h
-		stats.c: heap.h helpers.h printf.h slab.h stats.h tcache.h
-		heap.h:
+		trace.c: helpers.h trace.h
+		interpose.c: heap.h helpers.h tcache.h trace.h
+		new.c: helpers.h tcache.h trace.h
+		inspect.c: heap.h inspect.h slab.h tcache.h trace.h
+		picture.c: inspect.h picture.h printf.h slab.h
+		stats.c: heap.h helpers.h inspect.h options.h printf.h slab.h stats.h tcache.h
+		options.c: heap.h helpers.h inspect.h options.h picture.h printf.h stats.h tcache.h trace.h
+		heap.h: osmem_inspect.h
 		heap_core.h: block_meta.h heap.h helpers.h index.h
 		helpers.h:
 		index.h: block_meta.h treap.h
+		inspect.h: helpers.h osmem_inspect.h trace_format.h
 		magazine.h: slab.h
+		options.h:
+		osmem_inspect.h:
+		picture.h: helpers.h
 		sizeclass.h:
-		slab.h: helpers.h sizeclass.h
+		slab.h: helpers.h osmem_inspect.h sizeclass.h
 		slab_core.h: slab.h
 		stats.h:
 		tcache.h: magazine.h
 		tcache_core.h: heap.h tcache.h
-		treap.h: block_meta.h
+		trace.h: trace_format.h
 		trace_format.h:
+		treap.h: block_meta.h
 	EOT
 }
 

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "inspect.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "heap.h"
+#include "slab.h"
+#include "tcache.h"
+#include "trace.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define HEADROOM 64 /* items that may have come since they were counted */
+
+_Static_assert((int)OSMEM_COURSE == (int)HEAP_COURSE && (int)OSMEM_LIBC == (int)HEAP_LIBC &&
+		       (int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
+		       (int)OSMEM_LIBC == (int)TRACE_HEAP_LIBC &&
+		       (int)OSMEM_CELLS == (int)TRACE_HEAP_CELLS,
+	       "heaps have one number everywhere");
+
+/* The copy. */
+
+static size_t list_all(struct osmem_item *items, size_t room)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < HEAP_COUNT; i++)
+		n += heap_list((enum heap_id)i, items + n, n < room ? room - n : 0);
+	return n + slab_list(items + n, n < room ? room - n : 0);
+}
+
+bool inspect_copy_all(struct inspect_copy *copy)
+{
+	size_t need = list_all(NULL, 0);
+
+	for (;;) {
+		size_t room = need + need / 8 + HEADROOM;
+
+		copy->room = room * sizeof(*copy->items);
+		copy->items = sys_map(copy->room);
+		if (!copy->items)
+			return false;
+		need = list_all(copy->items, room);
+		copy->count = need;
+		if (need <= room)
+			return true;
+		inspect_drop(copy); /* others have made more meanwhile */
+	}
+}
+
+void inspect_drop(struct inspect_copy *copy)
+{
+	sys_release(copy->items, copy->room);
+}
+
+/* What is public. */
+
+EXPORT int osmem_walk(osmem_visit *visit, void *arg)
+{
+	struct inspect_copy copy;
+	int result = 0;
+
+	if (!inspect_copy_all(&copy))
+		return -1;
+	for (size_t i = 0; i < copy.count && result == 0; i++)
+		result = visit(&copy.items[i], arg);
+	inspect_drop(&copy);
+	return result;
+}
+
+static void get_heap_stats(enum heap_id id, struct osmem_heap_stats *stats)
+{
+	struct heap_stats s;
+
+	heap_get_stats(id, &s);
+	*stats = (struct osmem_heap_stats){
+		.allocs = s.allocs,
+		.frees = s.frees,
+		.reallocs = s.reallocs,
+		.searches = s.searches,
+		.splits = s.splits,
+		.coalesces = s.coalesces,
+		.brk_calls = s.brk_calls,
+		.mmap_calls = s.map_calls,
+		.munmap_calls = s.unmap_calls,
+		.mremap_calls = s.remap_calls,
+		.madvise_calls = s.advise_calls,
+		.regions = s.regions,
+		.region_bytes = s.region_bytes,
+		.ahead_bytes = s.reserve_bytes,
+		.blocks = s.blocks,
+		.live_blocks = s.live_blocks,
+		.live_bytes = s.live_bytes,
+		.mapped_blocks = s.mapped_blocks,
+		.mapped_bytes = s.mapped_bytes,
+		.peak_bytes = s.peak_bytes,
+	};
+}
+
+/* Two figures of two moments: while other threads run, their difference is approximate. */
+static size_t difference(size_t a, size_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static void get_cell_stats(struct osmem_cell_stats *stats)
+{
+	struct slab_stats store;
+	struct tcache_stats cached;
+
+	slab_get_stats(&store);
+	tcache_get_stats(&cached);
+	*stats = (struct osmem_cell_stats){
+		.segments = store.segments,
+		.slabs = store.slabs,
+		.live = difference(store.out_cells, cached.cached_cells),
+		.live_bytes = difference(store.out_bytes, cached.cached_bytes),
+		.cached = cached.cached_cells,
+		.cached_bytes = cached.cached_bytes,
+		.free = store.free_cells,
+		.free_bytes = store.free_bytes,
+		.own_bytes = store.own_bytes,
+		.dirty_bytes = store.dirty_bytes,
+		.mmap_calls = store.map_calls,
+		.munmap_calls = store.unmap_calls,
+		.madvise_calls = store.advise_calls,
+		.threads = cached.caches,
+	};
+}
+
+static size_t held_by(const struct osmem_heap_stats *h)
+{
+	return h->region_bytes + h->ahead_bytes + h->mapped_bytes;
+}
+
+void inspect_get_stats(struct osmem_stats *s)
+{
+	get_heap_stats(HEAP_COURSE, &s->course);
+	get_heap_stats(HEAP_LIBC, &s->libc);
+	get_cell_stats(&s->cells);
+	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +
+			s->libc.mapped_bytes + s->cells.live_bytes;
+	s->held_bytes = held_by(&s->course) + held_by(&s->libc) + s->cells.live_bytes +
+			s->cells.cached_bytes + s->cells.free_bytes + s->cells.own_bytes +
+			s->cells.dirty_bytes;
+}
+
+EXPORT void osmem_get_stats(struct osmem_stats *stats, size_t size)
+{
+	struct osmem_stats s = {.size = sizeof(s)};
+
+	inspect_get_stats(&s);
+	if (size < sizeof(s))
+		s.size = size;
+	memset(stats, 0, size);
+	memcpy(stats, &s, s.size);
+}
+
+EXPORT const char *osmem_check(void)
+{
+	const char *fault = heap_check();
+
+	if (fault)
+		return fault;
+	return __libc_single_threaded ? tcache_check() : slab_check();
+}
+
+/* Traces and maps. */
+
+/* Where records go: the trace under way or, for a map, memory. */
+struct sink {
+	struct trace_record *records; /* NULL: the trace */
+	uint64_t count;
+};
+
+static void put(struct sink *sink, enum trace_kind kind, unsigned int what, uint64_t a, uint64_t b,
+		uint64_t c)
+{
+	struct trace_record record = {.thread = sys_thread(),
+				      .kind = (uint8_t)kind,
+				      .what = (uint8_t)what,
+				      .a = a,
+				      .b = b,
+				      .c = c};
+
+	if (sink->records)
+		sink->records[sink->count] = record;
+	else
+		trace_put(&record, true);
+	sink->count++;
+}
+
+static uint64_t dirty_bytes(void)
+{
+	return slab_dirty_bytes() + heap_dirty_bytes() + magazine_depot_bytes();
+}
+
+static void put_figures(struct sink *sink)
+{
+	struct osmem_stats s = {0};
+	struct sys_memory memory;
+
+	inspect_get_stats(&s);
+	sys_get_memory(&memory);
+	put(sink, TRACE_FIGURES, 0, s.live_bytes, s.held_bytes, dirty_bytes());
+	put(sink, TRACE_FIGURES, 1, memory.resident, memory.shared, memory.size);
+}
+
+void inspect_trace_figures(void)
+{
+	struct sink sink = {0};
+	int saved_errno = errno;
+
+	put_figures(&sink);
+	errno = saved_errno;
+}
+
+static void put_item(struct sink *sink, const struct osmem_item *i)
+{
+	uint64_t start = (uintptr_t)i->start;
+
+	switch (i->kind) {
+	case OSMEM_REGION:
+		put(sink, TRACE_SNAP_REGION, i->heap, start, start + i->size,
+		    start + i->size + i->ahead);
+		break;
+	case OSMEM_BLOCK:
+		put(sink, TRACE_SNAP_BLOCK, i->heap, start, i->payload, (uint64_t)i->status);
+		break;
+	case OSMEM_MAPPED:
+		put(sink, TRACE_SNAP_MAPPED, i->heap, start, i->payload, i->mapping);
+		break;
+	case OSMEM_SEGMENT:
+		put(sink, TRACE_SNAP_SEGMENT, i->heap, start, i->used, i->dirty);
+		break;
+	case OSMEM_SLAB:
+		put(sink, TRACE_SNAP_SLAB, i->heap, start,
+		    i->cell | (uint64_t)(i->size / SLAB_SIZE) << 32,
+		    i->cells | (uint64_t)i->carved << 16 | (uint64_t)i->out << 32 |
+			    (uint64_t)i->is_own << 48);
+		break;
+	}
+}
+
+static void put_cached(struct sink *sink)
+{
+	struct tcache_class_stats n;
+
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		tcache_get_class(class, &n);
+		if (n.with_threads || n.in_depots)
+			put(sink, TRACE_SNAP_CACHED, TRACE_HEAP_CELLS, slab_classes[class].size,
+			    n.with_threads, n.in_depots);
+	}
+}
+
+static void put_snapshot(struct sink *sink, const struct inspect_copy *copy,
+			 enum trace_reason reason)
+{
+	uint64_t first;
+
+	put(sink, TRACE_SNAP_BEGIN, reason, 0, 0, 0);
+	first = sink->count;
+	for (size_t i = 0; i < copy->count; i++)
+		put_item(sink, &copy->items[i]);
+	put_cached(sink);
+	put(sink, TRACE_SNAP_END, reason, sink->count - first, 0, 0);
+}
+
+void inspect_trace_snapshot(enum trace_reason reason)
+{
+	struct inspect_copy copy;
+	struct sink sink = {0};
+	int saved_errno = errno;
+
+	if (inspect_copy_all(&copy)) {
+		put_snapshot(&sink, &copy, reason);
+		inspect_drop(&copy);
+	}
+	errno = saved_errno;
+}
+
+/* A map of copy, in memory that is large enough; its number of bytes. */
+static size_t make_map(const struct inspect_copy *copy, char *map)
+{
+	struct trace_header *header = (struct trace_header *)(void *)map;
+	struct sink sink = {.records = (struct trace_record *)(void *)(map + TRACE_HEADER_SIZE)};
+
+	put_figures(&sink);
+	put_snapshot(&sink, copy, TRACE_ASKED);
+	trace_fill_header(header, TRACE_HEADER_SIZE, sink.count);
+	header->next = sink.count;
+	return TRACE_HEADER_SIZE + sink.count * sizeof(struct trace_record);
+}
+
+bool inspect_write_map(struct sys_file *f)
+{
+	struct inspect_copy copy;
+	bool is_written = false;
+	size_t room;
+	char *map;
+
+	if (!inspect_copy_all(&copy))
+		return false;
+	room = TRACE_HEADER_SIZE +
+	       (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
+	map = sys_map(room);
+	if (map) {
+		is_written = sys_file_append(f, map, make_map(&copy, map));
+		sys_release(map, room);
+	}
+	inspect_drop(&copy);
+	return is_written;
+}
+
+EXPORT int osmem_write_map(const char *file)
+{
+	struct sys_file *f = sys_map(sizeof(*f)); /* a path is too long for a stack */
+	bool is_written;
+	int saved_errno;
+
+	if (!f)
+		return -1;
+	is_written = sys_file_open(f, file);
+	if (is_written) {
+		is_written = inspect_write_map(f);
+		saved_errno = errno;
+		sys_file_close(f);
+		errno = saved_errno;
+	}
+	sys_release(f, sizeof(*f));
+	return is_written ? 0 : -1;
+}

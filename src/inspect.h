@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Walking everything, for the program (osmem_inspect.h), for traces and maps. */
+
+#pragma once
+
+#include "helpers.h"
+#include "osmem_inspect.h"
+#include "trace_format.h"
+
+/* A copy of everything there is. */
+struct inspect_copy {
+	struct osmem_item *items;
+	size_t count;
+	size_t room; /* bytes mapped for them */
+};
+
+/* Make it; false with errno ENOMEM. What was made must be dropped. */
+bool inspect_copy_all(struct inspect_copy *copy);
+void inspect_drop(struct inspect_copy *copy);
+
+/* The figures; size is left alone. */
+void inspect_get_stats(struct osmem_stats *stats);
+
+/* Write the figures, or a snapshot of everything, into the trace under way. No locks may be held. */
+void inspect_trace_figures(void);
+void inspect_trace_snapshot(enum trace_reason reason);
+
+/* Write a map to f, which is open: a trace file with one snapshot. False with errno. */
+bool inspect_write_map(struct sys_file *f);

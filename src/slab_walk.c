@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* Copying the list of segments and slabs, for those who look into the store. */
+
+#include <sys/single_threaded.h>
+
+#include "slab_core.h"
+
+/* Where the next item goes; what has no room is only counted. */
+struct list {
+	struct osmem_item *items;
+	size_t room, count;
+};
+
+static void add(struct list *list, const struct osmem_item *item)
+{
+	if (list->count < list->room)
+		list->items[list->count] = *item;
+	list->count++;
+}
+
+static void add_slab(struct list *list, const struct slab *s)
+{
+	const struct class_info *info = &slab_classes[s->class];
+
+	add(list, &(struct osmem_item){.kind = OSMEM_SLAB,
+				       .heap = OSMEM_CELLS,
+				       .start = slab_start(s),
+				       .size = info->slots * SLAB_SIZE,
+				       .cell = info->size,
+				       .cells = info->capacity,
+				       .carved = s->carved,
+				       .out = (size_t)s->carved - s->free,
+				       .is_own = s->class >= CLASS_COUNT});
+}
+
+static void add_segment(struct list *list, const struct segment *g)
+{
+	add(list, &(struct osmem_item){.kind = OSMEM_SEGMENT,
+				       .heap = OSMEM_CELLS,
+				       .start = g,
+				       .size = SEGMENT_SIZE,
+				       .used = g->used,
+				       .dirty = g->dirty});
+	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
+		if (g->used >> i & 1 && g->first[i] == i && g->slabs[i].class &&
+		    g->slabs[i].class < CLASS_END)
+			add_slab(list, &g->slabs[i]);
+}
+
+size_t slab_list(struct osmem_item *items, size_t room)
+{
+	struct list list = {.items = items, .room = room};
+	bool is_locked = slab_lock_all();
+
+	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(&slab_store.live, i + 1))
+		add_segment(&list, (const struct segment *)(slab_window + i * SEGMENT_SIZE));
+	slab_unlock_all(is_locked);
+	return list.count;
+}
+
+void slab_get_class(unsigned int class, struct slab_class_stats *stats)
+{
+	const struct slab_class *c = &slab_class_states[class];
+	bool is_locked = slab_lock_frozen(class);
+
+	*stats = (struct slab_class_stats){
+		.cell = slab_classes[class].size,
+		.slabs = c->slabs,
+		.cells = c->slabs * slab_classes[class].capacity,
+		.out = c->out,
+	};
+	if (is_locked)
+		slab_unlock_frozen(class);
+}

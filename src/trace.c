@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "trace.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "helpers.h"
+
+#define META_SIZE 32 /* of a block's header: block_meta.h is for the heaps */
+#define WINDOW_RECORDS ((uint64_t)16384)
+#define WINDOW_BYTES (WINDOW_RECORDS * sizeof(struct trace_record))
+#define KEPT_SHIFT 4 /* a sixteenth of the file is kept for snapshots */
+#define FIGURES_PERIOD_NS 10000000u
+
+_Static_assert(WINDOW_BYTES % (64 * KIB) == 0, "a window is whole pages of any size");
+
+/*
+ * The trace under way. header and windows never change while it is on; a window is NULL until somebody
+ * maps it, and stays mapped: some thread may be writing there for as long as it likes.
+ */
+static struct {
+	struct sys_file file;
+	struct trace_header *header;
+	_Atomic(char *) *windows;
+	uint64_t window_count;
+	uint64_t records, ordinary; /* how many may be in the file, and how many not full ones */
+	uint64_t start;
+	_Atomic(uint64_t) next_figures; /* when trace_on_time is due */
+} trace;
+
+bool trace_is_on_now;
+void (*trace_on_time)(void);
+
+static _Thread_local uint32_t thread_id; /* 0: not asked for yet */
+
+static _Atomic(uint64_t) *shared(uint64_t *word)
+{
+	return (_Atomic(uint64_t) *)word;
+}
+
+/* Windows. */
+
+/* What has been left behind need not be resident; who still writes there gets it back. */
+static void release_older(uint64_t window)
+{
+	char *p = window >= 2 ? atomic_load(&trace.windows[window - 2]) : NULL;
+
+	if (p)
+		sys_file_release(p, WINDOW_BYTES);
+}
+
+static char *map_window(uint64_t window)
+{
+	int saved_errno = errno;
+	char *none = NULL;
+	char *p = sys_file_map(&trace.file, trace.header->header_size + window * WINDOW_BYTES,
+			       WINDOW_BYTES);
+
+	if (p && !atomic_compare_exchange_strong(&trace.windows[window], &none, p)) {
+		sys_file_unmap(p, WINDOW_BYTES); /* somebody else was faster */
+		p = none;
+	}
+	if (p)
+		release_older(window);
+	errno = saved_errno;
+	return p;
+}
+
+/* The place of the next record, or NULL: there is none, and one is counted as dropped. */
+static struct trace_record *take_place(bool full)
+{
+	struct trace_header *header = trace.header;
+	uint64_t limit = full ? trace.records : trace.ordinary, i;
+	char *p = NULL;
+
+	if (atomic_load_explicit(shared(&header->next), memory_order_relaxed) < limit) {
+		i = atomic_fetch_add_explicit(shared(&header->next), 1, memory_order_relaxed);
+		if (i < trace.records) {
+			p = atomic_load_explicit(&trace.windows[i / WINDOW_RECORDS],
+						 memory_order_acquire);
+			if (!p)
+				p = map_window(i / WINDOW_RECORDS);
+		}
+	}
+	if (p)
+		return (struct trace_record *)(void *)p + i % WINDOW_RECORDS;
+	atomic_fetch_add_explicit(shared(&header->dropped), 1, memory_order_relaxed);
+	return NULL;
+}
+
+/* Records. */
+
+/* Everything of a record behind its time and before a, in one word: written last, and at once. */
+union record_mark {
+	struct {
+		uint32_t thread;
+		uint8_t kind, what, rule, flags;
+	} part;
+	uint64_t word;
+};
+
+void trace_put(const struct trace_record *record, bool full)
+{
+	struct trace_record *place = take_place(full);
+	union record_mark mark;
+
+	if (!place)
+		return;
+	if (!thread_id)
+		thread_id = sys_thread();
+	mark.part.thread = thread_id;
+	mark.part.kind = record->kind;
+	mark.part.what = record->what;
+	mark.part.rule = record->rule;
+	mark.part.flags = record->flags;
+	place->time = record->time ? record->time : sys_now_ns() - trace.start;
+	place->a = record->a;
+	place->b = record->b;
+	place->c = record->c;
+	atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark.word,
+			      memory_order_release);
+}
+
+_Static_assert(sizeof(union record_mark) == 8 && offsetof(struct trace_record, thread) == 8 &&
+		       offsetof(struct trace_record, a) == 16,
+	       "the mark is the record's second word");
+
+void trace_enter(enum trace_name name, uint64_t a, uint64_t b)
+{
+	trace_put(&(struct trace_record){.kind = TRACE_ENTER, .what = name, .a = a, .b = b}, false);
+}
+
+void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
+{
+	struct trace_record record = {.time = sys_now_ns() - trace.start,
+				      .kind = TRACE_CALL,
+				      .what = name,
+				      .flags = failed ? TRACE_FAILED : 0,
+				      .a = a,
+				      .b = b,
+				      .c = c};
+	uint64_t due = atomic_load_explicit(&trace.next_figures, memory_order_relaxed);
+
+	trace_put(&record, false);
+	if (record.time >= due && trace_on_time &&
+	    atomic_compare_exchange_strong(&trace.next_figures, &due,
+					   record.time + FIGURES_PERIOD_NS))
+		trace_on_time();
+}
+
+void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c)
+{
+	trace_put(&(struct trace_record){.kind = TRACE_STEP,
+					 .what = step,
+					 .rule = (uint8_t)rule,
+					 .a = a,
+					 .b = b,
+					 .c = c},
+		  false);
+}
+
+static void on_system_call(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed)
+{
+	trace_put(&(struct trace_record){.kind = TRACE_STEP,
+					 .what = TRACE_STEP_BRK + event,
+					 .flags = failed ? TRACE_FAILED : 0,
+					 .a = a,
+					 .b = b,
+					 .c = c},
+		  false);
+}
+
+_Static_assert(TRACE_STEP_BRK + SYS_MMAP == TRACE_STEP_MMAP &&
+		       TRACE_STEP_BRK + SYS_MUNMAP == TRACE_STEP_MUNMAP &&
+		       TRACE_STEP_BRK + SYS_MREMAP == TRACE_STEP_MREMAP &&
+		       TRACE_STEP_BRK + SYS_MADVISE == TRACE_STEP_MADVISE,
+	       "events are in the order of steps");
+
+/* Beginning and end. */
+
+void trace_fill_header(struct trace_header *header, uint32_t header_size, uint64_t capacity)
+{
+	memcpy(header->magic, TRACE_MAGIC, sizeof(header->magic));
+	header->version = TRACE_VERSION;
+	header->header_size = header_size;
+	header->record_size = sizeof(struct trace_record);
+	header->pid = sys_process();
+	header->page_size = (uint32_t)sys_page_size();
+	header->meta_size = META_SIZE;
+	header->start_wall = sys_wall_ns();
+	header->start_clock = sys_now_ns();
+	header->capacity = capacity;
+	sys_program(header->program, sizeof(header->program));
+}
+
+static bool map_all(uint64_t size, unsigned int parent)
+{
+	size_t page = sys_page_size();
+	uint32_t header_size = (uint32_t)(page > TRACE_HEADER_SIZE ? page : TRACE_HEADER_SIZE);
+
+	trace.records = size > header_size ? (size - header_size) / sizeof(struct trace_record) : 0;
+	trace.ordinary = trace.records - (trace.records >> KEPT_SHIFT);
+	trace.window_count = trace.records / WINDOW_RECORDS + 1;
+	trace.windows = sys_map(trace.window_count * sizeof(*trace.windows));
+	if (!trace.windows)
+		return false;
+	trace.header = sys_file_map(&trace.file, 0, header_size);
+	if (!trace.header) {
+		sys_release((void *)(uintptr_t)trace.windows,
+			    trace.window_count * sizeof(*trace.windows));
+		return false;
+	}
+	trace_fill_header(trace.header, header_size, trace.records);
+	trace.header->parent = parent;
+	trace.start = trace.header->start_clock;
+	return true;
+}
+
+bool trace_start(const char *file, uint64_t size, unsigned int parent)
+{
+	if (!sys_file_open(&trace.file, file))
+		return false;
+	if (!map_all(size, parent)) {
+		sys_file_close(&trace.file);
+		return false;
+	}
+	thread_id = 0;
+	trace.next_figures = 0;
+	sys_watch = on_system_call;
+	trace_is_on_now = true;
+	return true;
+}
+
+void trace_stop(void)
+{
+	uint64_t count;
+
+	if (!trace_is_on)
+		return;
+	trace_is_on_now = false;
+	sys_watch = NULL;
+	trace.header->end_time = sys_now_ns() - trace.start;
+	count = trace.header->next < trace.records ? trace.header->next : trace.records;
+	if (__libc_single_threaded) /* nobody is in the middle of a record */
+		sys_file_cut(&trace.file,
+			     trace.header->header_size + count * sizeof(struct trace_record));
+	sys_file_close(&trace.file);
+}
+
+void trace_abandon(void)
+{
+	trace_is_on_now = false;
+	sys_watch = NULL;
+	for (uint64_t i = 0; i < trace.window_count; i++)
+		if (trace.windows[i])
+			sys_file_unmap(trace.windows[i], WINDOW_BYTES);
+	sys_file_unmap(trace.header, trace.header->header_size);
+	sys_release((void *)(uintptr_t)trace.windows, trace.window_count * sizeof(*trace.windows));
+	sys_file_close(&trace.file);
+}
