@@ -4,13 +4,25 @@
 # this one says in what order. CC, CFLAGS, CPPFLAGS and LDFLAGS reach them from the command line or
 # the environment.
 
+include src/version.mk
+
 PREFIX ?= /usr/local
 DESTDIR ?=
-LIBDIR = $(DESTDIR)$(PREFIX)/lib
-INCLUDEDIR = $(DESTDIR)$(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
 
-LIBRARIES = libosmem.so libosmem.a
-HEADERS = osmem.h block_meta.h
+# Where make install writes; the quotes are for the shell.
+BIN = "$(DESTDIR)$(BINDIR)"
+LIB = "$(DESTDIR)$(LIBDIR)"
+INCLUDE = "$(DESTDIR)$(INCLUDEDIR)"
+MAN = "$(DESTDIR)$(MANDIR)"
+
+LIBRARY = libosmem.so.$(VERSION)
+HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
+PAGES1 = $(wildcard utils/man/*.1)
+PAGES3 = $(wildcard utils/man/*.3)
 
 .PHONY: all check soak bench bench-quick demo lint install uninstall clean help
 
@@ -35,18 +47,38 @@ demo:
 lint:
 	tests/lint.sh
 
+# osmem-run looks for the library at a place that is told from its own folder.
 install: all
-	install -d $(LIBDIR) $(INCLUDEDIR)
-	install -m 755 src/libosmem.so $(LIBDIR)
-	install -m 644 src/libosmem.a $(LIBDIR)
-	install -m 644 $(HEADERS:%=utils/%) $(INCLUDEDIR)
+	$(MAKE) -C src $(LIBRARY)
+	install -d $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3
+	install -m 755 src/$(LIBRARY) $(LIB)
+	ln -sf $(LIBRARY) $(LIB)/$(SONAME)
+	ln -sf $(SONAME) $(LIB)/libosmem.so
+	install -m 644 src/libosmem.a $(LIB)
+	install -m 644 $(HEADERS) $(INCLUDE)
+	install -m 644 $(PAGES1) $(MAN)/man1
+	install -m 644 $(PAGES3) $(MAN)/man3
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' src/osmem.pc.in >$(LIB)/pkgconfig/osmem.pc
+	library=$$(realpath -ms --relative-to="$(BINDIR)" "$(LIBDIR)")/$(SONAME) && \
+		sed "s|^library=.*|library='$$library'|" utils/osmem-run >$(BIN)/osmem-run
+	chmod 755 $(BIN)/osmem-run
 
-# Folders that install made go too, when they are empty and not the system's.
+# $(call remove,FOLDER,FILES)
+remove = if [ -d $(1) ]; then cd $(1) && rm -f $(2); fi
+
+# Folders that are empty then go too, up to DESTDIR or PREFIX, when they are not the system's.
 uninstall:
-	rm -f $(LIBRARIES:%=$(LIBDIR)/%) $(HEADERS:%=$(INCLUDEDIR)/%)
-ifeq ($(filter /usr /usr/local,$(DESTDIR)$(PREFIX)),)
-	@cd "$(DESTDIR)/" && rmdir -p $(PREFIX:/%=%)/lib $(PREFIX:/%=%)/include 2>/dev/null || true
-endif
+	$(call remove,$(BIN),osmem-run)
+	$(call remove,$(LIB),$(LIBRARY) $(SONAME) libosmem.so libosmem.a pkgconfig/osmem.pc)
+	$(call remove,$(INCLUDE),$(notdir $(HEADERS)))
+	$(call remove,$(MAN),$(PAGES1:utils/man/%=man1/%) $(PAGES3:utils/man/%=man3/%))
+	@top="$(or $(DESTDIR),$(PREFIX))"; \
+	case "$(DESTDIR)$(PREFIX)" in /usr | /usr/local) exit ;; esac; \
+	for folder in $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3; do \
+		(cd "$$top" && rmdir -p "$${folder#"$$top"/}") 2>/dev/null; \
+	done; \
+	[ "$(DESTDIR)" ] || rmdir "$$top" 2>/dev/null; true
 
 clean:
 	$(MAKE) -C src clean
@@ -60,5 +92,6 @@ help:
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'
-	@echo 'make install         to PREFIX ($(PREFIX)), below DESTDIR; uninstall takes it away'
+	@echo 'make install         to PREFIX ($(PREFIX)), below DESTDIR; also BINDIR, LIBDIR, INCLUDEDIR,'
+	@echo '                     MANDIR; make uninstall takes it away'
 	@echo 'make clean           remove everything that was built'

@@ -114,13 +114,14 @@ cppcheck_all() {
 }
 
 shell_scripts() {
-	files '*.sh' | xargs shellcheck -x .ci/run
+	files '*.sh' osmem-run | xargs shellcheck -x .ci/run
 }
 
 # Rules of the house.
 
 first_lines() {
-	for file in $(files '*.[ch]' '*.cc' '*.sh' '*.awk' Makefile) Makefile .ci/run; do
+	for file in $(files '*.[ch]' '*.cc' '*.sh' '*.awk' '*.mk' '*.[1-8]' \
+		osmem-run Makefile) Makefile .ci/run; do
 		[ -s "$file" ] || continue
 		sed 2q "$file" | grep -q 'SPDX-License-Identifier: BSD-3-Clause' ||
 			echo "$file: no SPDX line on top"
