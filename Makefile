@@ -24,7 +24,7 @@ HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
 PAGES1 = $(wildcard utils/man/*.1)
 PAGES3 = $(wildcard utils/man/*.3)
 
-.PHONY: all check soak bench bench-quick demo lint install uninstall clean help
+.PHONY: all check soak fuzz bench bench-quick demo lint install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -37,6 +37,9 @@ check: all
 
 soak: all
 	@$(MAKE) --no-print-directory -s -C tests soak
+
+fuzz:
+	@$(MAKE) --no-print-directory -s -C tests fuzz
 
 bench bench-quick: all
 	$(MAKE) --no-print-directory -C tests/bench $@
@@ -88,6 +91,7 @@ help:
 	@echo 'make                 build src/libosmem.so and src/libosmem.a'
 	@echo 'make check           run the tests; TESTS=... runs some'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'
+	@echo 'make fuzz            coverage-guided, with clang: SECONDS=60 for each target'
 	@echo 'make bench           compare with other allocators; BENCH=name runs one'
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make demo            the library at work on a real program, then step by step'

@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -17,6 +18,7 @@
 #define MIB ((size_t)1 << 20)
 
 struct outcome *outcome;
+static bool is_in_child; /* that a difference may end */
 
 static void differ(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
@@ -27,7 +29,10 @@ static void differ(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(outcome->why, sizeof(outcome->why), fmt, ap);
 	va_end(ap);
-	_exit(1);
+	if (is_in_child)
+		_exit(1);
+	fprintf(stderr, "call %zu: %s\n", outcome->calls, outcome->why);
+	abort();
 }
 
 uint64_t random64(struct run *run)
@@ -297,7 +302,6 @@ static void run_calls(const struct plan *plan)
 {
 	static struct run run;
 
-	alarm(compare_seconds(plan->calls));
 	run = (struct run){.plan = plan, .random = plan->seed};
 	run.base = sbrk(0);
 	naive_init(&run.model, (size_t)sysconf(_SC_PAGESIZE), plan->bug);
@@ -314,6 +318,8 @@ static void run_calls(const struct plan *plan)
 	check_list(&run);
 	for (int i = 0; i < plan->profile->slots; i++)
 		check_slot(&run.slots[i]);
+	for (int i = 0; i < plan->profile->slots; i++)
+		os_free(run.slots[i].p);
 }
 
 static void make_outcome(void)
@@ -330,6 +336,12 @@ unsigned int compare_seconds(size_t calls)
 	return 50 + (unsigned int)(calls / 2000);
 }
 
+void compare_here(const struct plan *plan)
+{
+	make_outcome();
+	run_calls(plan);
+}
+
 size_t compare_run(const struct plan *plan)
 {
 	int status;
@@ -339,6 +351,8 @@ size_t compare_run(const struct plan *plan)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
+		is_in_child = true;
+		alarm(compare_seconds(plan->calls));
 		run_calls(plan);
 		_exit(0);
 	}

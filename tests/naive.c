@@ -14,19 +14,18 @@ static struct naive_block pool[MAX_BLOCKS];
 void naive_init(struct naive_heap *heap, size_t page_size, enum naive_bug bug)
 {
 	*heap = (struct naive_heap){.page_size = page_size, .bug = bug};
-	for (size_t i = 0; i < MAX_BLOCKS; i++) {
-		pool[i].next = heap->unused;
-		heap->unused = &pool[i];
-	}
 }
 
 static struct naive_block *take_node(struct naive_heap *heap)
 {
 	struct naive_block *b = heap->unused;
 
-	if (!b)
+	if (b)
+		heap->unused = b->next;
+	else if (heap->fresh < MAX_BLOCKS)
+		b = &pool[heap->fresh++];
+	else
 		abort(); /* the caller has asked for more blocks than a test needs */
-	heap->unused = b->next;
 	*b = (struct naive_block){0};
 	return b;
 }

@@ -53,6 +53,7 @@ struct naive_heap {
 	size_t page_size;
 	enum naive_bug bug;
 	struct naive_block *unused; /* nodes to use again */
+	size_t fresh; /* nodes that have never been used are from here on */
 };
 
 /* Make heap one that has not been used. One heap at a time: nodes come from one static pool. */

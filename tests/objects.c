@@ -12,6 +12,8 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MAX_FREERS 4
 
+bool objects_may_fail;
+
 /* C23, not yet in glibc's headers. */
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
@@ -305,41 +307,65 @@ static size_t choose_align(const struct form *form, uint64_t *random)
 	}
 }
 
-void object_get(struct object *o, enum family family, size_t size, uint64_t *random)
+unsigned int objects_forms(void)
 {
-	const struct form *form;
+	return COUNT_OF(forms);
+}
 
-	o->form = choose_form(family, random);
-	form = &forms[o->form];
-	o->size = size;
-	o->align = choose_align(form, random);
+/* Is NULL nobody's fault? C++'s throwing operators would throw. */
+static bool is_refused(const struct object *o)
+{
+	return objects_may_fail && !o->p && o->size && errno == ENOMEM;
+}
+
+bool object_make(struct object *o, unsigned int form_nr, size_t size, uint64_t *random)
+{
+	const struct form *form = &forms[form_nr];
+
+	if (objects_may_fail && form->family == FAMILY_CXX)
+		return false;
+	*o = (struct object){.form = form_nr, .size = size, .align = choose_align(form, random)};
 	o->p = form->make(size, o->align);
+	if (is_refused(o))
+		return false;
 	check_pointer(o, form->name);
 	if (form->kind == ZEROED)
 		check_zero(o);
 	if (usable(o) < size)
 		finding("%zu bytes of %zu are usable, from %s", usable(o), size, form->name);
 	write_cookie(o, size, random);
+	return true;
+}
+
+void object_get(struct object *o, enum family family, size_t size, uint64_t *random)
+{
+	object_make(o, choose_form(family, random), size, random);
+}
+
+static void *call_realloc(void *p, size_t size, bool is_course, bool is_array)
+{
+	if (is_course)
+		return os_realloc(p, size);
+	return is_array ? reallocarray(p, 1, size) : realloc(p, size);
 }
 
 void object_resize(struct object *o, size_t size, uint64_t *random)
 {
 	struct object old = *o;
 	bool is_course = object_family(o) == FAMILY_COURSE;
-	const char *call = is_course ? "os_realloc" : "realloc";
 
 	object_check(o);
 	if (!forms[o->form].can_resize || size == 0)
 		return;
 	o->size = size;
 	o->align = is_course ? 8 : 16;
-	if (is_course)
-		o->p = os_realloc(o->p, size);
-	else if (random_below(random, 4))
-		o->p = realloc(o->p, size);
-	else
-		o->p = reallocarray(o->p, 1, size);
-	check_pointer(o, call);
+	o->p = call_realloc(o->p, size, is_course, random_below(random, 4) == 0);
+	if (is_refused(o)) {
+		*o = old;
+		object_check(o);
+		return;
+	}
+	check_pointer(o, is_course ? "os_realloc" : "realloc");
 	check_kept(&old, o->p, size);
 	if (!is_course)
 		o->form = form_of_realloc();

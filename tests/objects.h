@@ -21,7 +21,7 @@ struct object {
 	unsigned int form; /* the function it is from */
 };
 
-/* Say what is wrong, with what is needed to repeat it, and abort(). In soak.c. */
+/* Say what is wrong, with what is needed to repeat it, and abort(). The program that links this has it. */
 void finding(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* Random numbers; a state is never 0. */
@@ -36,6 +36,13 @@ enum family {
 };
 
 enum family object_family(const struct object *o);
+
+/* Memory may be refused: NULL with ENOMEM is no finding. Throwing operators are not called. */
+extern bool objects_may_fail;
+
+/* How many functions make objects; and make one by one of these. False: refused. */
+unsigned int objects_forms(void);
+bool object_make(struct object *o, unsigned int form, size_t size, uint64_t *random);
 
 /* Make an object of size bytes by some function of the family. */
 void object_get(struct object *o, enum family family, size_t size, uint64_t *random);
