@@ -303,7 +303,10 @@ static bool is_same_file(const struct sys_file *f, int fd)
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
 }
 
-/* The program may have closed the descriptor, and may even have it for something else. */
+/*
+ * The program may have closed the descriptor, and may even have it for something else. The lock stays as
+ * long as part of the file is mapped.
+ */
 static bool find_again(struct sys_file *f)
 {
 	int fd;
@@ -311,7 +314,7 @@ static bool find_again(struct sys_file *f)
 	if (is_same_file(f, f->fd))
 		return true;
 	fd = open(f->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
-	if (!is_same_file(f, fd) || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	if (!is_same_file(f, fd)) {
 		if (fd >= 0)
 			close(fd);
 		f->fd = -1;

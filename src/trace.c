@@ -28,6 +28,7 @@ static struct {
 	uint64_t records, ordinary; /* how many may be in the file, and how many not full ones */
 	uint64_t start;
 	_Atomic(uint64_t) next_figures; /* when trace_on_time is due */
+	_Atomic(bool) is_stuck; /* the file could not grow: it is not asked to again */
 } trace;
 
 bool trace_is_on_now;
@@ -58,6 +59,8 @@ static char *map_window(uint64_t window)
 	char *p = sys_file_map(&trace.file, trace.header->header_size + window * WINDOW_BYTES,
 			       WINDOW_BYTES);
 
+	if (!p)
+		atomic_store(&trace.is_stuck, true);
 	if (p && !atomic_compare_exchange_strong(&trace.windows[window], &none, p)) {
 		sys_file_unmap(p, WINDOW_BYTES); /* somebody else was faster */
 		p = none;
@@ -75,7 +78,8 @@ static struct trace_record *take_place(bool full)
 	uint64_t limit = full ? trace.records : trace.ordinary, i;
 	char *p = NULL;
 
-	if (atomic_load_explicit(shared(&header->next), memory_order_relaxed) < limit) {
+	if (!trace.is_stuck &&
+	    atomic_load_explicit(shared(&header->next), memory_order_relaxed) < limit) {
 		i = atomic_fetch_add_explicit(shared(&header->next), 1, memory_order_relaxed);
 		if (i < trace.records) {
 			p = atomic_load_explicit(&trace.windows[i / WINDOW_RECORDS],
@@ -228,24 +232,34 @@ bool trace_start(const char *file, uint64_t size, unsigned int parent)
 	}
 	thread_id = 0;
 	trace.next_figures = 0;
+	trace.is_stuck = false;
 	sys_watch = on_system_call;
 	trace_is_on_now = true;
 	return true;
 }
 
+/* Bytes of the file that records may be in. */
+static uint64_t used_bytes(void)
+{
+	uint64_t count = trace.header->next < trace.records ? trace.header->next : trace.records;
+	uint64_t windows = 0;
+
+	while (windows < trace.window_count && trace.windows[windows])
+		windows++;
+	if (count > windows * WINDOW_RECORDS)
+		count = windows * WINDOW_RECORDS;
+	return trace.header->header_size + count * sizeof(struct trace_record);
+}
+
 void trace_stop(void)
 {
-	uint64_t count;
-
 	if (!trace_is_on)
 		return;
 	trace_is_on_now = false;
 	sys_watch = NULL;
 	trace.header->end_time = sys_now_ns() - trace.start;
-	count = trace.header->next < trace.records ? trace.header->next : trace.records;
 	if (__libc_single_threaded) /* nobody is in the middle of a record */
-		sys_file_cut(&trace.file,
-			     trace.header->header_size + count * sizeof(struct trace_record));
+		sys_file_cut(&trace.file, used_bytes());
 	sys_file_close(&trace.file);
 }
 
