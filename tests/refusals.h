@@ -59,6 +59,6 @@ void note_live(void);
 
 /*
  * Since note_live everything was freed: after a trim, what the kernel gave and has not got back is
- * what regions, the last segment and tables need, to the page.
+ * what regions, tables, and segments need, to the page; and of those there are no more than then.
  */
 void check_nothing_lost(void);
