@@ -5,14 +5,19 @@
 #include "libc_common.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+
+#include "osmem.h"
 
 extern char **environ;
 
@@ -409,6 +414,44 @@ TEST(fork_handlers_of_the_program_may_allocate)
 		CHECK(handler_block != NULL);
 		expect_good_end(pid);
 	}
+	end_noise();
+}
+
+/* ---- A fork that fails ---- */
+
+/* This thread may make no more processes; others may. */
+static void forbid_fork(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = COUNT_OF(code), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		test_skip("no seccomp filters here");
+}
+
+TEST(fork_that_is_refused)
+{
+	void *p[100];
+
+	start_noise();
+	forbid_fork();
+	for (int i = 0; i < 100; i++) {
+		errno = 0;
+		CHECK(fork() == -1 && errno == EAGAIN);
+		/* What is small is a cell, and so the heaps are open again. */
+		p[i] = malloc(100);
+		CHECK(p[i] && malloc_usable_size(p[i]) < 128);
+		use_malloc();
+		os_free(os_malloc(100));
+	}
+	for (int i = 0; i < 100; i++)
+		free(p[i]);
 	end_noise();
 }
 

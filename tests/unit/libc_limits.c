@@ -366,3 +366,72 @@ TEST(malloc_goes_on_when_the_break_is_blocked)
 	}
 	free_all(last);
 }
+
+/* Mode 0 refuses what is more than there can be; and nothing else here. */
+TEST(overcommit_heuristic_is_enomem)
+{
+	char mode = 0;
+	int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY);
+	volatile size_t most = (size_t)1 << 45;
+
+	if (fd < 0 || read(fd, &mode, 1) != 1 || mode != '0')
+		test_skip("vm.overcommit_memory is not 0");
+	errno = 0;
+	CHECK(malloc(most) == NULL && errno == ENOMEM);
+	errno = 0;
+	CHECK(calloc(most, 1) == NULL && errno == ENOMEM);
+	errno = 0;
+	CHECK(os_malloc(most) == NULL && errno == ENOMEM);
+	CHECK(malloc(MIB) != NULL && os_malloc(MIB) != NULL);
+}
+
+/*
+ * The kernel has no room to note one more mapping, so none can be cut in two: what is freed in the
+ * middle of others cannot go. It goes when there is room again.
+ */
+static char *fill_up_mappings(size_t *size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), at;
+	char *p;
+
+	*size = 200000 * page;
+	p = mmap(NULL, *size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(p != MAP_FAILED);
+	for (at = 0; at < *size; at += 2 * page)
+		if (mprotect(p + at, page, PROT_READ) != 0)
+			break;
+	if (at >= *size)
+		test_skip("vm.max_map_count is not a limit");
+	CHECK(errno == ENOMEM);
+	return p;
+}
+
+TEST(no_room_to_note_another_mapping)
+{
+	static char *p[100];
+	size_t before = mapped_bytes(), size;
+	char *filler;
+
+	/* Mappings, side by side: one, as the kernel notes it. */
+	CHECK(mallopt(M_MMAP_THRESHOLD, 128 * KIB) == 1);
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		CHECK((p[i] = malloc(300000)) != NULL);
+		fill(p[i], 300000, (unsigned int)i);
+	}
+	filler = fill_up_mappings(&size);
+	for (size_t i = 1; i < COUNT_OF(p); i += 2) {
+		errno = 4242;
+		free(p[i]);
+		CHECK(errno == 4242);
+	}
+	for (size_t i = 0; i < 1000; i++)
+		free(malloc(i * 100));
+	CHECK(munmap(filler, size) == 0);
+	for (size_t i = 0; i < COUNT_OF(p); i += 2) {
+		CHECK(is_filled(p[i], 300000, (unsigned int)i));
+		free(p[i]);
+	}
+	malloc_trim(0);
+	CHECK_MSG(mapped_bytes() < before + 16 * MIB, "%zu KiB, before %zu KiB",
+		  mapped_bytes() / KIB, before / KIB);
+}
