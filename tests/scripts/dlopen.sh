@@ -21,10 +21,31 @@ from_python() {
 	timeout 60 "$python" "$sources/late.py" "$library"
 }
 
+plugin() {
+	cc -O2 -D_GNU_SOURCE -fno-builtin -shared -fPIC -o "$scratch/plugin.so" "$sources/plugin.c"
+}
+
 constructor_of_a_plugin() {
-	cc -O2 -D_GNU_SOURCE -fno-builtin -shared -fPIC -o "$scratch/plugin.so" "$sources/plugin.c" &&
-		cc -O2 -D_GNU_SOURCE -fno-builtin -o "$scratch/loader" "$sources/loader.c" &&
+	plugin && cc -O2 -D_GNU_SOURCE -fno-builtin -o "$scratch/loader" "$sources/loader.c" &&
 		LD_PRELOAD=$library timeout 60 "$scratch/loader" "$scratch/plugin.so"
+}
+
+# crowd PLUGIN: every thread has a copy of its own.
+crowd() {
+	cc -O2 -D_GNU_SOURCE -fno-builtin -pthread -o "$scratch/crowd" "$sources/crowd.c" || return
+	for i in 1 2 3 4 5 6; do
+		cp "$1" "$scratch/crowd.$i.so" || return
+	done
+	LD_PRELOAD=$library timeout 60 "$scratch/crowd" "$scratch"/crowd.[1-6].so
+}
+
+crowd_of_plugins() {
+	plugin && crowd "$scratch/plugin.so"
+}
+
+crowd_of_cxx_plugins() {
+	g++ -O2 -fno-gnu-unique -shared -fPIC -o "$scratch/locals.so" "$sources/locals.cc" &&
+		crowd "$scratch/locals.so"
 }
 
 # A second copy that dlopen brings into a preloaded program is the first one.
@@ -36,8 +57,14 @@ if has cc; then
 	expect from_c from_c
 	expect late_into_preloaded late_into_preloaded
 	expect constructor_of_a_plugin constructor_of_a_plugin
+	expect crowd_of_plugins crowd_of_plugins
 else
 	skip from_c "cc is not installed"
+fi
+if has cc g++; then
+	expect crowd_of_cxx_plugins crowd_of_cxx_plugins
+else
+	skip crowd_of_cxx_plugins "g++ is not installed"
 fi
 if [ -n "$python" ]; then
 	expect from_python from_python
