@@ -24,6 +24,8 @@ static struct heap *const libc_heap = &heaps[HEAP_LIBC];
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
+_Atomic(bool) heap_has_oversized;
+
 static size_t usable_size(size_t size)
 {
 	return size > LIBC_MIN_SIZE ? round_up(size, HEAP_ALIGN) : LIBC_MIN_SIZE;
@@ -437,8 +439,10 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 		q = heap_alloc(with_headroom(size), HEAP_ALIGN, false);
 	if (!q)
 		q = heap_alloc(size, HEAP_ALIGN, false);
-	if (!q)
-		return size > old ? NULL : p; /* to shrink, it need not move */
+	if (!q) { /* to shrink, it need not move */
+		atomic_store_explicit(&heap_has_oversized, true, memory_order_relaxed);
+		return size > old ? NULL : p;
+	}
 	memcpy(q, p, old < size ? old : size);
 	heap_free(call, p);
 	return q;

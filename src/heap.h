@@ -16,6 +16,7 @@
 
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -43,6 +44,12 @@ void heap_free(const char *call, void *p);
  * ENOMEM leaves the block as it was.
  */
 void *heap_realloc(const char *call, void *p, size_t size);
+
+/*
+ * A realloc found no memory, and left what it was given, or even with the free room behind it: from
+ * then on something may be more than twice as large as was asked for. Set here and above.
+ */
+extern _Atomic(bool) heap_has_oversized;
 
 /* The capacity of p, which is not NULL: every byte of it may be written. */
 size_t heap_usable_size(const char *call, void *p);

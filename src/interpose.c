@@ -151,25 +151,31 @@ EXPORT void free(void *p)
 
 static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 {
+	if (p)
+		tcache_check_size("free_sized", p, size, true);
 	free_noted("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
-/* C23 7.24.3.4. */
+/* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
 EXPORT void free_sized(void *p, size_t size)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
+	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
 		free_sized_slow(p, size);
 }
 
 static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t align, size_t size)
 {
+	if (p)
+		tcache_check_aligned("free_aligned_sized", p, size, align);
 	free_noted("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
-/* C23 7.24.3.5. */
+/* C23 7.24.3.5. A size or an alignment that p cannot have been allocated with is reported. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_has_aligned(p, size, align), 0) ||
+	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
 		free_aligned_sized_slow(p, align, size);
 }
 

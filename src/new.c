@@ -65,8 +65,8 @@ operator_new_array_aligned_nothrow(size_t size, size_t align,
 				   const void *tag) __asm__("_ZnamSt11align_val_tRKSt9nothrow_t");
 
 /*
- * NULL is ignored and errno is preserved. Size and alignment are not needed and not checked. The
- * nothrow ones are what the compiler calls when a constructor throws out of a nothrow new.
+ * NULL is ignored and errno is preserved. A size or an alignment that new cannot have been given is
+ * reported, unless new or delete is the program's own. The nothrow ones are what the compiler calls when a constructor throws out of a nothrow new.
  */
 EXPORT void operator_delete(void *p) __asm__("_ZdlPv");
 EXPORT void operator_delete_array(void *p) __asm__("_ZdaPv");
@@ -409,6 +409,38 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const void *
 
 /* ---- The deletes ---- */
 
+/*
+ * What a delete is told of its block is compared with the block while the forms that it goes to are
+ * ours; else they alone know what they gave. The checks are for what does not agree at first sight.
+ */
+
+static __attribute__((noinline)) void release_checked(void *p, size_t size)
+{
+	if (p && is_ours((uintptr_t)operator_new) && is_ours((uintptr_t)operator_new_array))
+		tcache_check_size("operator delete", p, size, false);
+	release_slow(p);
+}
+
+static bool makes_aligned(void)
+{
+	return is_ours((uintptr_t)operator_new_aligned) &&
+	       is_ours((uintptr_t)operator_new_array_aligned);
+}
+
+static __attribute__((noinline)) void release_checked_aligned(void *p, size_t size, size_t align)
+{
+	if (p && makes_aligned())
+		tcache_check_aligned("operator delete", p, size, align);
+	release_slow(p);
+}
+
+static __attribute__((noinline)) void release_checked_align(void *p, size_t align)
+{
+	if (p && makes_aligned())
+		tcache_check_align("operator delete", p, align);
+	release_slow(p);
+}
+
 REPLACEABLE void operator_delete(void *p)
 {
 	release(p);
@@ -416,8 +448,10 @@ REPLACEABLE void operator_delete(void *p)
 
 REPLACEABLE void operator_delete_aligned(void *p, size_t align)
 {
-	(void)align;
-	release(p);
+	if (__builtin_expect(tcache_has_align(p, align), 1))
+		release(p);
+	else
+		release_checked_align(p, align);
 }
 
 REPLACEABLE void operator_delete_array(void *p)
@@ -430,28 +464,57 @@ REPLACEABLE void operator_delete_array_aligned(void *p, size_t align)
 	operator_delete_aligned(p, align);
 }
 
+static inline __attribute__((always_inline)) void release_sized(void *p, size_t size)
+{
+	if (__builtin_expect(tcache_has_size(p, size), 1))
+		release(p);
+	else
+		release_checked(p, size);
+}
+
+static inline __attribute__((always_inline)) void release_sized_aligned(void *p, size_t size,
+									size_t align)
+{
+	if (__builtin_expect(tcache_has_aligned(p, size, align), 1))
+		release(p);
+	else
+		release_checked_aligned(p, size, align);
+}
+
 void operator_delete_sized(void *p, size_t size)
 {
-	(void)size;
-	operator_delete(p);
+	if (__builtin_expect(is_ours((uintptr_t)operator_delete), 1))
+		release_sized(p, size);
+	else
+		operator_delete(p);
 }
 
 void operator_delete_array_sized(void *p, size_t size)
 {
-	(void)size;
-	operator_delete_array(p);
+	if (__builtin_expect(is_ours((uintptr_t)operator_delete_array) &&
+				     is_ours((uintptr_t)operator_delete),
+			     1))
+		release_sized(p, size);
+	else
+		operator_delete_array(p);
 }
 
 void operator_delete_sized_aligned(void *p, size_t size, size_t align)
 {
-	(void)size;
-	operator_delete_aligned(p, align);
+	if (__builtin_expect(is_ours((uintptr_t)operator_delete_aligned), 1))
+		release_sized_aligned(p, size, align);
+	else
+		operator_delete_aligned(p, align);
 }
 
 void operator_delete_array_sized_aligned(void *p, size_t size, size_t align)
 {
-	(void)size;
-	operator_delete_array_aligned(p, align);
+	if (__builtin_expect(is_ours((uintptr_t)operator_delete_array_aligned) &&
+				     is_ours((uintptr_t)operator_delete_aligned),
+			     1))
+		release_sized_aligned(p, size, align);
+	else
+		operator_delete_array_aligned(p, align);
 }
 
 void operator_delete_nothrow(void *p, const void *tag)

@@ -449,18 +449,31 @@ void *tcache_alloc_zeroed(size_t size)
 	return fresh ? cell : memset(cell, 0, size);
 }
 
-/* Cells whose size is a multiple of the alignment have it: slabs are aligned to more. */
+/*
+ * The class for size bytes aligned to align, CLASS_COUNT if a block has to do. Cells whose size is
+ * a multiple of the alignment have it: slabs are aligned to more.
+ */
+static unsigned int class_of_aligned(size_t size, size_t align)
+{
+	unsigned int class;
+
+	if (size > CELL_MAX || align > CELL_MAX)
+		return CLASS_COUNT;
+	if (align < CELL_ALIGN)
+		align = CELL_ALIGN;
+	class = class_of_size(size ? (size + align - 1) & ~(align - 1) : align);
+	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
+		class += 1;
+	return class;
+}
+
 void *tcache_alloc_aligned(size_t size, size_t align)
 {
 	unsigned int class;
 
 	if (align <= CELL_ALIGN)
 		return tcache_alloc(size);
-	if (size > CELL_MAX || align > CELL_MAX)
-		return alloc_block(size, align, false);
-	class = class_of_size(size ? (size + align - 1) & ~(align - 1) : align);
-	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
-		class += 1;
+	class = class_of_aligned(size, align);
 	if (class == CLASS_COUNT)
 		return alloc_block(size, align, false);
 	return alloc_cell_quickly(class, size, align);
@@ -488,6 +501,73 @@ size_t tcache_usable_size(const char *call, void *p)
 	unsigned int class = live_class(call, p);
 
 	return class ? slab_classes[class].size : heap_usable_size(call, p);
+}
+
+/* What a caller says of a block. A size that is provably wrong is reported, and no other. */
+
+static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p, size_t size,
+						       size_t usable)
+{
+	sys_fatal(call, p, "not allocated with %lu bytes: this block has %lu", (unsigned long)size,
+		  (unsigned long)usable);
+}
+
+/*
+ * Whether usable bytes may be what there is for size: realloc keeps what is up to twice too large.
+ * Blocks have a page more at most, for what is in front of them, behind them, or rounded up.
+ */
+static bool is_plausible(size_t usable, size_t size, size_t slack)
+{
+	if (size > usable)
+		return false;
+	return size + slack >= usable / 2 ||
+	       atomic_load_explicit(&heap_has_oversized, memory_order_relaxed);
+}
+
+static void check_block_size(const char *call, void *p, size_t size)
+{
+	size_t usable = heap_usable_size(call, p);
+
+	if (!is_plausible(usable, size, sys_page_size()))
+		wrong_size(call, p, size, usable);
+}
+
+__attribute__((noinline)) void tcache_check_size(const char *call, void *p, size_t size,
+						 bool is_resizable)
+{
+	unsigned int class = live_class(call, p);
+
+	if (!class) {
+		check_block_size(call, p, size);
+		return;
+	}
+	if (class_of_aligned(size, CELL_ALIGN) == class)
+		return;
+	if (!is_resizable || !is_plausible(slab_classes[class].size, size, 0))
+		wrong_size(call, p, size, slab_classes[class].size);
+}
+
+__attribute__((noinline)) void tcache_check_align(const char *call, void *p, size_t align)
+{
+	unsigned int class = live_class(call, p);
+
+	if (!class)
+		heap_usable_size(call, p);
+	if (align & (align - 1) || (uintptr_t)p & (align - 1) ||
+	    (class && align > CELL_ALIGN && slab_classes[class].size & (align - 1)))
+		sys_fatal(call, p, "not allocated with an alignment of %lu bytes",
+			  (unsigned long)align);
+}
+
+void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
+{
+	unsigned int class = live_class(call, p);
+
+	tcache_check_align(call, p, align);
+	if (!class)
+		check_block_size(call, p, size);
+	else if (class_of_aligned(size, align) != class)
+		wrong_size(call, p, size, slab_classes[class].size);
 }
 
 /* Resize */
@@ -534,5 +614,8 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 	if (size <= old && (size >= old / 2 || class_of_size(size) == class))
 		return p;
 	q = move(call, p, old, size);
-	return q || size > old ? q : p;
+	if (q || size > old)
+		return q;
+	atomic_store_explicit(&heap_has_oversized, true, memory_order_relaxed);
+	return p;
 }

@@ -53,6 +53,18 @@ void tcache_free_slow(const char *call, void *p);
 void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
 size_t tcache_usable_size(const char *call, void *p);
 
+/*
+ * Report p, which is not NULL, if what has been allocated there cannot have been size bytes. With
+ * is_resizable it may have come from realloc, which keeps more than it is asked for.
+ */
+void tcache_check_size(const char *call, void *p, size_t size, bool is_resizable);
+
+/* The same for what was allocated aligned to align, a power of two. */
+void tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
+
+/* Report p, which is not NULL, if it cannot have been allocated aligned to align. */
+void tcache_check_align(const char *call, void *p, size_t align);
+
 static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 {
 	return (struct bin *)(void *)((char *)tc + offset);
@@ -80,6 +92,43 @@ static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
 	return tcache_alloc_or(size, tcache_alloc_slow);
+}
+
+/*
+ * Whether p, where there is a cell's start, is what malloc(size) returns; false means that
+ * tcache_check_size has to look.
+ */
+static inline __attribute__((always_inline)) bool tcache_has_size(const void *p, size_t size)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT, offset;
+
+	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
+		return false;
+	if (__builtin_expect(size - 1 < CELL_FINE_MAX, 1)) /* where there is no cell, 0 would do */
+		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
+	else if (size - 1 < SLAB_CELL_MAX)
+		offset = class_of_size(size) * SLAB_BIN_SIZE;
+	else
+		return false;
+	return slab_bins[slab] == offset;
+}
+
+/* The same for size bytes aligned to align; false means tcache_check_aligned. */
+static inline __attribute__((always_inline)) bool tcache_has_aligned(const void *p, size_t size,
+								     size_t align)
+{
+	return tcache_has_size(p, (size + align - 1) & ~(align - 1)) &&
+	       !((uintptr_t)p & (align - 1));
+}
+
+/* Whether all cells where p is are aligned to align; false means tcache_check_align. */
+static inline __attribute__((always_inline)) bool tcache_has_align(const void *p, size_t align)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+
+	/* Up to CELL_FINE_MAX, what the table has for cells is their size. */
+	return __builtin_expect(slab < WINDOW_SLABS, 1) &&
+	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
 }
 
 /* Put p into a magazine of tc, if it is a cell and there is nothing else to be done. */
