@@ -502,7 +502,7 @@ static void churn(void **p, size_t count, uint64_t *state)
 TEST(fork_in_a_handler_that_interrupted_malloc)
 {
 	static void *p[1000];
-	double end = seconds() + 3;
+	double end = seconds() + 30;
 	uint64_t state = 3;
 
 	fire_every(SIGPROF, fork_in_handler, 500);

@@ -394,12 +394,16 @@ TEST_BOTH(realloc_ping_pong)
 
 /* Fork. A child has only the thread that forked, and whatever the others had in hand. */
 
-static atomic_bool is_over;
+static atomic_bool is_over, is_quiet;
 
+/* The threads matter at the moment of a fork; while a child is looked at, they would only slow it. */
 static void swap_until_over(struct worker *w)
 {
-	while (!atomic_load(&is_over))
+	while (!atomic_load(&is_over)) {
 		swap_boxes(w);
+		while (atomic_load(&is_quiet) && !atomic_load(&is_over))
+			usleep(500);
+	}
 }
 
 /* Everything works, and every block that can be reached is as it should be. */
@@ -421,9 +425,13 @@ static void check_in_child(const struct family *f)
 static void fork_once(const struct family *f)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
 
+	atomic_store(&is_quiet, false);
+	usleep(1000);
+	pid = fork();
 	CHECK(pid >= 0);
+	atomic_store(&is_quiet, pid != 0);
 	if (pid == 0) {
 		memset(workers, 0, sizeof(workers));
 		alarm(30);
@@ -457,10 +465,10 @@ static void fork_among(const struct family *f, size_t forkers, size_t forks)
 
 TEST_BOTH(fork_while_others_allocate)
 {
-	fork_among(f, 1, 120);
+	fork_among(f, 1, 60);
 }
 
 TEST_BOTH(fork_from_several_threads)
 {
-	fork_among(f, 4, 30);
+	fork_among(f, 4, 15);
 }
