@@ -90,8 +90,11 @@ MAKER(new_array_aligned_nothrow, new_array_aligned_nothrow(size, align, NULL))
 static void *make_posix_memalign(size_t size, size_t align)
 {
 	void *p = NULL;
+	int error = posix_memalign(&p, align, size);
 
-	return posix_memalign(&p, align, size) ? NULL : p;
+	if (error)
+		errno = error;
+	return p;
 }
 
 /* Freers, all of one signature. */

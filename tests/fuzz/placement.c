@@ -19,6 +19,7 @@
 
 #define CALL_BYTES 3
 #define SLOTS 32
+#define SBRK_MAX (256 * KIB) /* of the program's own: only while the break is exact, and little */
 #define SIZE_BITS 14
 #define SIZE_MASK ((1u << SIZE_BITS) - 1)
 
@@ -84,9 +85,9 @@ static void next(struct run *run, struct call *call)
 	call->slot = next_byte[0] % SLOTS;
 	call->size = size_from(next_byte[1] | (unsigned int)next_byte[2] << 8);
 	next_byte += CALL_BYTES;
-	if (kind == 7 && call->slot < 4) {
+	if (kind == 7 && call->slot < 4 && run->model.end < SBRK_MAX) {
 		call->kind = CALL_SBRK;
-		call->size = (call->size + 8) & ~(size_t)7;
+		call->size = (call->size + 8) % SBRK_MAX & ~(size_t)7;
 	} else if (kind == 7) {
 		call->kind = CALL_REALLOC_FREED;
 	} else if (is_occupied(run, call->slot)) {
