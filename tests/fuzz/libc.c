@@ -229,12 +229,19 @@ struct turn {
 
 static struct turn turns[THREADS];
 
+/* The fuzzer's alarm interrupts. */
+static void wait_for(sem_t *sem)
+{
+	while (sem_wait(sem))
+		;
+}
+
 static void *take_turns(void *arg)
 {
 	struct turn *turn = arg;
 
 	for (;;) {
-		sem_wait(&turn->given);
+		wait_for(&turn->given);
 		if (!turn->call)
 			return NULL;
 		do_call(turn->call);
@@ -265,7 +272,7 @@ static void give_turn(struct turn *turn, const struct call *call)
 		start(turn);
 	turn->call = call;
 	sem_post(&turn->given);
-	sem_wait(&turn->done);
+	wait_for(&turn->done);
 	if (call->kind == 7 && call->arg == 8)
 		end(turn);
 }
