@@ -24,7 +24,7 @@ HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
 PAGES1 = $(wildcard utils/man/*.1)
 PAGES3 = $(wildcard utils/man/*.3)
 
-.PHONY: all check soak fuzz bench bench-quick demo lint install uninstall clean help
+.PHONY: all check coverage soak fuzz bench bench-quick demo lint install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -37,6 +37,9 @@ check: all
 
 soak: all
 	@$(MAKE) --no-print-directory -s -C tests soak
+
+coverage:
+	@$(MAKE) --no-print-directory -s -C tests coverage
 
 fuzz:
 	@$(MAKE) --no-print-directory -s -C tests fuzz
@@ -90,6 +93,7 @@ clean:
 help:
 	@echo 'make                 build src/libosmem.so and src/libosmem.a'
 	@echo 'make check           run the tests; TESTS=... runs some'
+	@echo 'make coverage        lines and branches of src/ that the tests execute; gcc and gcov; TESTS=...'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'
 	@echo 'make fuzz            coverage-guided, with clang: SECONDS=60 for each target'
 	@echo 'make bench           compare with other allocators; BENCH=name runs one'
