@@ -265,7 +265,7 @@ static void check_kept(const struct object *o, const unsigned char *p, size_t ke
 	for (size_t at = 0; at < keep; at = next_word(at, o->filled)) {
 		uint64_t word = word_of(o->cookie, at);
 
-		if (memcmp(p + at, &word, keep - at < 8 ? keep - at : 8))
+		if (memcmp(p + at, &word, keep - at < 8 ? keep - at : 8) != 0)
 			finding("byte %zu or the next of %zu at %p, from %s(%zu), have changed", at,
 				o->filled, (const void *)p, forms[o->form].name, o->size);
 	}
@@ -389,7 +389,7 @@ void object_renew(struct object *o, uint64_t *random)
 void object_drop(struct object *o, uint64_t *random)
 {
 	const struct form *form = &forms[o->form];
-	size_t choices = 0;
+	size_t choices = 1;
 	int saved = (int)random_below(random, 100);
 
 	object_check(o);

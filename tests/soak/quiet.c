@@ -18,8 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "block_meta.h"
-#include "heap.h"
+#include "heap_core.h"
 #include "slab.h"
 #include "soak.h"
 #include "tcache.h"
@@ -101,7 +100,7 @@ static void widen(const struct object *o, uintptr_t *start, uintptr_t *end)
 static void add_object(const struct object *o, void *arg)
 {
 	struct page_set *set = arg;
-	uintptr_t start = (uintptr_t)o->p - sizeof(struct block_meta);
+	uintptr_t start = (uintptr_t)o->p - META;
 	uintptr_t end = (uintptr_t)o->p + o->size + 1;
 
 	if (!o->p || object_family(o) == FAMILY_COURSE)
@@ -125,12 +124,35 @@ static size_t needed_bytes(bool is_light)
 	return set.count * PAGE;
 }
 
+/* Resident bytes of whole pages from start on. */
+static size_t resident_of(const char *start, const char *end)
+{
+	static unsigned char pages[4096];
+	size_t count = 0;
+
+	for (uintptr_t at = (uintptr_t)start & -PAGE; at < (uintptr_t)end;
+	     at += sizeof(pages) * PAGE) {
+		size_t n = ((uintptr_t)end - at + PAGE - 1) / PAGE;
+
+		if (n > sizeof(pages))
+			n = sizeof(pages);
+		if (mincore((void *)at, n * PAGE, pages))
+			finding("mincore fails on the course's heap");
+		while (n-- > 0)
+			count += pages[n] & 1;
+	}
+	return count * PAGE;
+}
+
+/* What the course's heap has of memory. Nobody else is in it now. */
 static size_t course_bytes(void)
 {
-	struct heap_stats s;
+	const struct heap *h = &heaps[HEAP_COURSE];
+	size_t bytes = h->stats.mapped_bytes;
 
-	heap_get_stats(HEAP_COURSE, &s);
-	return s.region_bytes + s.reserve_bytes + s.mapped_bytes;
+	for (size_t i = 0; i < h->region_count; i++)
+		bytes += resident_of(h->regions[i].start, h->regions[i].limit);
+	return bytes;
 }
 
 /* What is resident beyond what is needed; more than is allowed is a finding. */

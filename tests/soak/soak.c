@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define PROGRESS_MS 10000
+#define NOTHING (32 * KIB) /* live bytes that are as good as none */
 #define LIGHT_MS 1500 /* of light activity, before memory is measured */
 #define LIGHT_CALLS 500 /* of every thread, meanwhile */
 
@@ -88,7 +89,7 @@ static void *own_memory(size_t size)
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-	if (p == MAP_FAILED)
+	if (!p || p == MAP_FAILED)
 		finding("no memory for the soak's own tables");
 	return p;
 }
@@ -209,7 +210,7 @@ static void set_target(enum phase phase, uint64_t *random)
 	if (phase == PHASE_GROW)
 		target = peak / 4 + random_below(random, peak / 4 * 3);
 	else if (phase == PHASE_SHRINK)
-		target = random_below(random, peak / (1 + random_below(random, 100)));
+		target = random_below(random, 2) ? random_below(random, peak) : 0;
 	else
 		target = atomic_load(&soak.target);
 	atomic_store(&soak.target, target);
@@ -218,12 +219,14 @@ static void set_target(enum phase phase, uint64_t *random)
 
 static bool is_reached(enum phase phase, size_t live, size_t target)
 {
-	return (phase == PHASE_GROW && live >= target) || (phase == PHASE_SHRINK && live <= target);
+	return (phase == PHASE_GROW && live >= target) ||
+	       (phase == PHASE_SHRINK && live <= target + NOTHING);
 }
 
+/* To come there may take longer than to stay, where others want the machine, too. */
 static void wait_for_target(enum phase phase, uint64_t phase_ms)
 {
-	uint64_t until = now_ms() + phase_ms;
+	uint64_t until = now_ms() + (phase == PHASE_STEADY ? phase_ms : 10 * phase_ms);
 
 	while (now_ms() < until && !is_reached(phase, live_bytes(), atomic_load(&soak.target)))
 		tick();

@@ -2,7 +2,7 @@
 
 /*
  * What threads do: a step is one call or a few on one object. How often objects come and go follows the
- * phase's target of live bytes; what is rare and dear (forks, trims, options) is rationed by the clock.
+ * phase's target of live bytes; what is dear (forks, trims, options) is rare.
  */
 
 #include <errno.h>
@@ -142,35 +142,43 @@ static void resize(struct seat *seat)
 	count(&seat->calls);
 }
 
-/* Put one object into a box, and take what was in it. */
+/*
+ * Put one object into a box, and take what was in it. While objects are to go, only take: a few that
+ * stay would keep their slabs.
+ */
 static void hand_over(struct seat *seat)
 {
 	struct box *box = &soak.boxes[random_below(&seat->random, BOXES)];
-	struct object *o = choose(seat), other;
-	bool was_full;
+	bool is_put = seat->count && atomic_load(&soak.phase) != PHASE_SHRINK, was_full;
+	struct object other;
 
+	if (seat->count == seat->room)
+		return;
 	pthread_mutex_lock(&box->lock);
 	other = box->object;
 	was_full = box->is_full;
-	box->object = *o;
-	box->is_full = true;
+	if (is_put)
+		box->object = seat->objects[--seat->count];
+	box->is_full = is_put;
 	pthread_mutex_unlock(&box->lock);
-	if (was_full)
-		*o = other;
-	else
-		*o = seat->objects[--seat->count];
-	if (was_full)
-		object_check(o);
+	if (was_full) {
+		object_check(&other);
+		seat->objects[seat->count++] = other;
+	}
 }
 
+/* Straight to a target that is far away, around one that is near. */
 static bool is_to_grow(struct seat *seat)
 {
 	size_t live = live_bytes(), target = atomic_load(&soak.target);
+	size_t less = target - target / 8, more = target + target / 8;
 	size_t chance = random_below(&seat->random, 100);
 
 	if (seat->count == seat->room)
 		return false;
-	return live < target ? chance < 75 : chance < 25;
+	if (live < target)
+		return live < less ? chance < 97 : chance < 60;
+	return live > more ? chance < 3 : chance < 40;
 }
 
 static void get_or_drop(struct seat *seat)
@@ -185,7 +193,9 @@ static void step(struct seat *seat)
 {
 	size_t nr = random_below(&seat->random, 1000);
 
-	if (nr < 800 || seat->count == 0)
+	if (seat->count == 0 && atomic_load(&soak.phase) == PHASE_SHRINK)
+		hand_over(seat);
+	else if (nr < 800 || seat->count == 0)
 		get_or_drop(seat);
 	else if (nr < 880)
 		resize(seat);
@@ -371,28 +381,21 @@ static void write_info(struct seat *seat)
 	fclose(null);
 }
 
-/* Of all threads together, once in so many milliseconds. */
-struct rare {
+#define RARE_STEPS 64 /* between two looks at what is rare */
+
+/* Once in so many steps: work sets the pace, so that a slow machine does not do that alone. */
+static const struct rare {
 	void (*run)(struct seat *seat);
-	unsigned int period;
-	_Atomic(uint64_t) next;
+	unsigned int steps;
+} rares[] = {
+	{fork_once, 20000},  {start_briefly, 1000}, {trim, 20000},
+	{set_options, 8000}, {read_figures, 2000},  {write_info, 4000},
 };
 
-static struct rare rares[] = {
-	{.run = fork_once, .period = 700},   {.run = start_briefly, .period = 20},
-	{.run = trim, .period = 400},	     {.run = set_options, .period = 300},
-	{.run = read_figures, .period = 50}, {.run = write_info, .period = 100},
-};
-
-static void do_what_is_due(struct seat *seat)
+static void do_what_is_rare(struct seat *seat)
 {
-	uint64_t now = now_ms();
-
 	for (size_t i = 0; i < COUNT_OF(rares); i++) {
-		uint64_t due = atomic_load(&rares[i].next);
-
-		if (now < due ||
-		    !atomic_compare_exchange_strong(&rares[i].next, &due, now + rares[i].period))
+		if (random_below(&seat->random, rares[i].steps / RARE_STEPS))
 			continue;
 		rares[i].run(seat);
 		count(&seat->calls);
@@ -434,8 +437,8 @@ static void work_for(struct seat *seat, size_t steps)
 			step(seat);
 		if (i % 4096 == 0)
 			choose_mixture(seat);
-		if (i % 64 == 0 && atomic_load(&soak.phase) != PHASE_IDLE)
-			do_what_is_due(seat);
+		if (i % RARE_STEPS == 0 && atomic_load(&soak.phase) != PHASE_IDLE)
+			do_what_is_rare(seat);
 	}
 }
 
