@@ -382,6 +382,32 @@ static void unmap_segment(struct segment *g)
 	update_sets(g);
 }
 
+/* Whether no slab has its bits in [from, to) of g->bits: then they all are zero. */
+static bool is_bits_range_free(const struct segment *g, size_t from, size_t to)
+{
+	for (size_t slot = from / sizeof(g->bits[0]); slot * sizeof(g->bits[0]) < to; slot++)
+		if (slot && g->used >> slot & 1)
+			return false;
+	return true;
+}
+
+/* Purge the pages of g's header that only slots without a slab would use, run by run. */
+static void purge_bits(struct segment *g)
+{
+	size_t page = sys_page_size(), end;
+	char *bits = (char *)g->bits;
+	size_t first = -(uintptr_t)bits % page;
+
+	for (size_t from = first; from + page <= sizeof(g->bits); from = end + page) {
+		for (end = from;
+		     end + page <= sizeof(g->bits) && is_bits_range_free(g, end, end + page);
+		     end += page)
+			;
+		if (end > from)
+			sys_purge(bits + from, end - from);
+	}
+}
+
 /* Give back what is due; the bytes, purged and unmapped. */
 static size_t give_back(bool all)
 {
@@ -445,6 +471,9 @@ bool slab_trim(void)
 	if (!store_enter())
 		return is_any;
 	is_any |= give_back(true) > 0;
+	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(&slab_store.live, i + 1))
+		purge_bits(segment_at(i));
 	store_unlock();
 	return is_any;
 }

@@ -371,7 +371,7 @@ static bool purge_free_pages(struct slab *s)
 			is_any = true;
 	}
 	s->is_purged = true;
-	if (is_any) {
+	if (is_any && s->free) {
 		s->is_unmarked = true;
 		segment_set_bins(s, 0);
 	}
@@ -388,6 +388,13 @@ bool slab_trim_pages(unsigned int class)
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
 		for (struct slab *s = c->partial[i / BUCKETS][i % BUCKETS]; s; s = s->next)
 			is_any |= !s->is_purged && purge_free_pages(s);
+	/* Those without a free cell are in no list, but are to be carved in memory that was used. */
+	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
+		struct slab *s = c->carving[i];
+
+		if (s && !s->free && !s->is_fresh && !s->is_purged)
+			is_any |= purge_free_pages(s);
+	}
 	slab_leave(class);
 	return is_any;
 }

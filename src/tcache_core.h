@@ -32,6 +32,7 @@ struct tcache {
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
+	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 };
 
@@ -92,11 +93,16 @@ void tcache_tick(struct tcache *tc);
 /* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
 void tcache_look(struct tcache *tc);
 
+/* Another thread has trimmed and could not touch tc, the caller's: give back what it has. */
+void tcache_serve_trim(struct tcache *tc);
+
 #define WATCH_TICKS 32 /* watched calls between two looks at the clock */
 
 /* A call while tc->watch is not 0. */
 static inline void tcache_watch(struct tcache *tc)
 {
+	if (__builtin_expect(tc->is_trim_asked, 0))
+		tcache_serve_trim(tc);
 	if (++tc->ticks % WATCH_TICKS == 0)
 		tcache_look(tc);
 }

@@ -498,11 +498,37 @@ void tcache_tick(struct tcache *tc)
 		tcache_look(tc);
 }
 
+void tcache_serve_trim(struct tcache *tc)
+{
+	int saved_errno = errno;
+
+	tc->is_trim_asked = false;
+	if (flush(tc))
+		slab_trim();
+	errno = saved_errno;
+}
+
+/* What other threads have cached is theirs: each gives it back with its next call. */
+static void ask_others(const struct tcache *own)
+{
+	if (!caches_enter())
+		return;
+	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
+		if (tc == own)
+			continue;
+		tc->is_trim_asked = true;
+		tc->watch = WATCH_VISITS;
+		tcache_set_fast(tc);
+	}
+	caches_leave();
+}
+
 bool tcache_trim(void)
 {
 	struct tcache *tc = tcache_thread.own;
 	bool had_blocks;
 
+	ask_others(tc);
 	if (tc && tc != TCACHE_ENDED)
 		flush(tc);
 	shrink_depots(true);
