@@ -11,6 +11,7 @@
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
 #	instructions  of a pair of malloc and free, counted by callgrind: exact where times are noise
 #	memory        of a trivial program, after a rush, and beside the live bytes of a long run
+#	fragmentation memory in use over live bytes, at the peak and in the end, of load/fragment.h's traces
 #	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads lists them
 #	real          the suite: the programs of real/ under LD_PRELOAD
 #
@@ -184,7 +185,7 @@ memory() {
 	name=$1 times=$2 unit=$3 mark=$4 program=$5
 	shift 5
 	# shellcheck disable=SC2086 # the variants are words
-	"$bin/runner" -n "$times" -v "$unit" -m "${mark#none}" memory "$name" $variants -- \
+	"$bin/runner" -n "$times" -v "$unit" -m "${mark#none}" "$bench" "$name" $variants -- \
 		"$bin/$program" "$@" >>"$csv"
 }
 
@@ -234,6 +235,10 @@ list() {
 		memory waves-high 1 % none waves $(scaled 400000) 1 high
 		memory waves-low 1 % none waves $(scaled 400000) 1 low
 	EOT
+	for trace in lives sawtooth drift survivors pages cache generations; do
+		echo "fragmentation $trace-peak 1 % none fragment $(scaled 32) $trace peak"
+		echo "fragmentation $trace-steady 1 % none fragment $(scaled 32) $trace steady"
+	done
 	sed -n 's/^\([a-z]\)/load \1/p' workloads
 	for script in real/*.sh; do
 		name=${script##*/}
@@ -256,7 +261,7 @@ run_one() {
 	brk) brk ;;
 	instructions) name=$1 mark=$2 && shift 2 && instructions "$name" "$mark" "$*" ;;
 	instructions-course) course_instructions "$@" ;;
-	memory) memory "$@" ;;
+	memory | fragmentation) memory "$@" ;;
 	load) load "$@" ;;
 	real) real "$@" ;;
 	esac

@@ -136,8 +136,35 @@ function row_marks(   i, text, value, base, figure) {
 	}
 }
 
+# A row for each trace, a column for each allocator.
+function fragmentation_table(   i, v, line, rule, last) {
+	for (i = 1; i <= row_count; i++) {
+		if (row_bench[i] != "fragmentation")
+			continue
+		value[row_workload[i], row_variant[i]] = row_value[i] / 100
+		if (row_workload[i] != last)
+			trace[++trace_count] = last = row_workload[i]
+	}
+	if (!trace_count)
+		return
+	print "\n## fragmentation\n\nMemory in use over live bytes.\n"
+	for (v = 1; v <= variant_count; v++) {
+		line = line " " variant_list[v] " |"
+		rule = rule " ---: |"
+	}
+	print "| trace |" line "\n| --- |" rule
+	for (i = 1; i <= trace_count; i++) {
+		line = "| " trace[i] " |"
+		for (v = 1; v <= variant_count; v++)
+			line = line cell(value[trace[i], variant_list[v]])
+		print line
+	}
+}
+
 function other_tables(   i, section) {
 	for (i = 1; i <= row_count; i++) {
+		if (row_bench[i] == "fragmentation")
+			continue
 		if (row_bench[i] != section) {
 			section = row_bench[i]
 			printf "\n## %s\n\n", section
@@ -163,6 +190,7 @@ END {
 		suite_table("Minor faults", "faults", "thousands", 1000)
 	}
 	other_tables()
+	fragmentation_table()
 	if (failure_count)
 		print "\n## Failures\n"
 	for (i = 1; i <= failure_count; i++)
