@@ -237,6 +237,16 @@ void sys_get_memory(struct sys_memory *memory)
 		.size = pages[0] * page, .resident = pages[1] * page, .shared = pages[2] * page};
 }
 
+void sys_get_usage(struct sys_usage *usage)
+{
+	struct rusage r = {0};
+
+	getrusage(RUSAGE_SELF, &r);
+	*usage = (struct sys_usage){.minor_faults = (size_t)r.ru_minflt,
+				    .major_faults = (size_t)r.ru_majflt,
+				    .peak_resident = (size_t)r.ru_maxrss * KIB};
+}
+
 static bool write_all(int fd, const char *text, size_t len)
 {
 	int saved_errno = errno;

@@ -79,6 +79,14 @@ struct sys_memory {
 
 void sys_get_memory(struct sys_memory *memory);
 
+/* Of the whole process so far. */
+struct sys_usage {
+	size_t minor_faults, major_faults; /* without and with a read from a disk */
+	size_t peak_resident; /* in bytes */
+};
+
+void sys_get_usage(struct sys_usage *usage);
+
 /* What sys_watch is told. */
 enum sys_event {
 	SYS_BRK, /* the break before and after */

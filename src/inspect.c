@@ -127,6 +127,9 @@ static void get_cell_stats(struct osmem_cell_stats *stats)
 		.munmap_calls = store.unmap_calls,
 		.madvise_calls = store.advise_calls,
 		.threads = cached.caches,
+		.allocs = cached.allocs,
+		.frees = cached.frees,
+		.reallocs = cached.reallocs,
 	};
 }
 

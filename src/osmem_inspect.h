@@ -86,6 +86,7 @@ struct osmem_cell_stats {
 	size_t dirty_bytes; /* free slots that the kernel has not got back */
 	size_t mmap_calls, munmap_calls, madvise_calls;
 	size_t threads; /* that have a cache */
+	size_t allocs, frees, reallocs; /* counted only with OSMEM_OPTIONS=stats or trace */
 };
 
 struct osmem_stats {

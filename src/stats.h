@@ -4,5 +4,5 @@
 
 #pragma once
 
-/* Write a summary of both heaps and the cells to standard error. Allocates nothing. */
+/* Write a summary of everything to standard error. Allocates nothing. */
 void stats_print(void);

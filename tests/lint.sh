@@ -174,7 +174,7 @@ matrix() {
 		new.c: helpers.h tcache.h trace.h
 		inspect.c: heap.h inspect.h slab.h tcache.h trace.h
 		picture.c: inspect.h picture.h printf.h slab.h
-		stats.c: heap.h helpers.h inspect.h options.h printf.h slab.h stats.h tcache.h
+		stats.c: helpers.h inspect.h options.h printf.h slab.h stats.h tcache.h
 		options.c: heap.h helpers.h inspect.h options.h picture.h printf.h stats.h tcache.h trace.h
 		heap.h: osmem_inspect.h
 		heap_core.h: block_meta.h heap.h helpers.h index.h

@@ -1,0 +1,198 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# OSMEM_OPTIONS=trace and map, on programs of the machine: whose file it is, and that they run as ever.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+header_size=4096
+record_size=40
+
+# run OPTIONS COMMAND…: as without, and without a word.
+run() {
+	options=$1
+	shift
+	"$@" >"$scratch/want" 2>"$scratch/want_err"
+	want=$?
+	rm -f "$scratch"/*.trace "$scratch"/*.svg
+	LD_PRELOAD=$library OSMEM_OPTIONS=$options "$@" >"$scratch/out" 2>"$scratch/err"
+	[ $? -eq "$want" ] && cmp "$scratch/want" "$scratch/out" &&
+		cmp "$scratch/want_err" "$scratch/err"
+}
+
+# number FILE OFFSET BYTES: of the header.
+number() {
+	od -An -v -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '
+}
+
+pid_of() {
+	number "$1" 20 4
+}
+
+parent_of() {
+	number "$1" 80 4
+}
+
+# is_trace FILE: it has records, and is as long as they are, or longer if the process left by _exit.
+is_trace() {
+	length=$(wc -c <"$1") used=$((header_size + $(number "$1" 64 8) * record_size))
+	[ "$(head -c 8 "$1")" = OSMEMTRC ] && [ "$used" -gt "$header_size" ] || return 1
+	if [ "$(number "$1" 48 8)" -gt 0 ]; then
+		[ "$length" -eq "$used" ]
+	else
+		[ "$length" -gt "$used" ]
+	fi
+}
+
+count() {
+	# shellcheck disable=SC2012 # only how many
+	ls "$scratch"/*.trace | wc -l
+}
+
+one_process_has_one_file() {
+	run "trace=$scratch/a.trace" sort "$tests/run.sh" && is_trace "$scratch/a.trace"
+}
+
+the_first_process_has_the_file() {
+	run "trace=$scratch/a.trace" sh -c "ls $tests; (ls $tests; exit 3); exit 4" &&
+		is_trace "$scratch/a.trace" && [ "$(count)" -eq 1 ]
+}
+
+# A program that is executed in its place takes it over.
+an_executed_program_has_the_file() {
+	run "trace=$scratch/a.trace" sh -c "exec sort '$tests/run.sh'" &&
+		is_trace "$scratch/a.trace" &&
+		tail -c +89 "$scratch/a.trace" | head -c 256 | grep -q -a sort
+}
+
+each_process_has_its_own() {
+	run "trace=$scratch/%p.trace" sh -c "ls $tests; (ls $tests; true); true" && [ "$(count)" -ge 3 ] &&
+		for file in "$scratch"/*.trace; do
+			[ "$(pid_of "$file")" = "$(basename "$file" .trace)" ] || return 1
+		done
+}
+
+# A forked child begins with what it inherits, and says whose it is.
+a_forked_child_has_its_own() {
+	run "trace=$scratch/%p.trace" perl -e '@a = map { "x$_" } 1 .. 9999; if (!fork) { exit } wait' &&
+		[ "$(count)" -eq 2 ] || return 1
+	first=$(grep -l . "$scratch"/*.trace | head -n 1)
+	last=$(grep -l . "$scratch"/*.trace | tail -n 1)
+	is_trace "$first" && is_trace "$last" &&
+		{ [ "$(parent_of "$last")" = "$(pid_of "$first")" ] ||
+			[ "$(parent_of "$first")" = "$(pid_of "$last")" ]; }
+}
+
+the_size_is_kept() {
+	run "trace=$scratch/a.trace,trace_size=100k" sort "$tests/run.sh" "$tests/lint.sh" &&
+		[ "$(wc -c <"$scratch/a.trace")" -le 102400 ]
+}
+
+relative_names_stay() {
+	(cd "$scratch" && run "trace=a.trace" sh -c "cd / && ls $tests" && is_trace a.trace)
+}
+
+a_file_that_cannot_be_is_named() {
+	LD_PRELOAD=$library OSMEM_OPTIONS=trace=/nonexistent/a ls / >"$scratch/out" 2>"$scratch/err"
+	[ "$(cat "$scratch/err")" = \
+		"osmem: OSMEM_OPTIONS: trace: cannot write /nonexistent/a: ENOENT" ] &&
+		LD_PRELOAD=$library OSMEM_OPTIONS=map=/ ls / >"$scratch/out" 2>"$scratch/err" &&
+		[ "$(cat "$scratch/err")" = "osmem: OSMEM_OPTIONS: map: cannot write /: EISDIR" ]
+}
+
+compiler_runs() {
+	echo 'int main(void) { return 0; }' >"$scratch/empty.c"
+	run "trace=$scratch/%p.trace,trace_size=4M" "${CC:-cc}" -O2 -c -o "$scratch/empty.o" \
+		"$scratch/empty.c" && [ "$(count)" -ge 2 ]
+}
+
+shell_runs() {
+	run "trace=$scratch/%p.trace" bash -c 'for i in 1 2 3; do echo $(seq $i | sort -r); done'
+}
+
+python_runs() {
+	run "trace=$scratch/%p.trace" python3 -c '
+import threading
+threads = [threading.Thread(target=lambda: [str(n) for n in range(9999)]) for i in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(len({str(n): [n] for n in range(9999)}))'
+}
+
+# is_picture FILE: it is XML, and has the kinds that every process has.
+is_picture() {
+	head -n 1 "$1" | grep -q '^<svg ' && [ "$(tail -n 1 "$1")" = '</svg>' ] &&
+		grep -q 'class="used"' "$1" && grep -q 'segments of 4 MiB' "$1" &&
+		[ "$(grep -c '<svg ' "$1")" -eq 1 ] && is_xml "$1"
+}
+
+# The opened elements are closed, each in its place, and no sign of a tag is in a text.
+is_xml() {
+	tr '\n' ' ' <"$1" | awk '
+		BEGIN { RS = "<" }
+		NR == 1 { next }
+		{
+			if (!match($0, /^[^<>]*>/) || substr($0, RLENGTH + 1) ~ /&($|[^#])/)
+				exit bad = 1
+			tag = substr($0, 1, RLENGTH - 1)
+			name = tag
+			sub(/[ \/].*/, "", name)
+			if (tag ~ /^\//) {
+				if (stack[depth--] != substr(tag, 2))
+					exit bad = 1
+			} else if (tag !~ /\/$/) {
+				stack[++depth] = name
+			}
+		}
+		END { exit bad || depth }'
+}
+
+a_picture_is_drawn() {
+	run "map=$scratch/a.svg" sort "$tests/run.sh" && is_picture "$scratch/a.svg"
+}
+
+# A process that leaves by _exit, as some shells do, draws none.
+each_process_has_a_picture() {
+	run "map=$scratch/%p.svg" sh -c "ls $tests; ls $tests; true" &&
+		find "$scratch" -name '*.svg' -size +0 >"$scratch/list" &&
+		[ "$(wc -l <"$scratch/list")" -ge 2 ] &&
+		while read -r file; do
+			is_picture "$file" || return 1
+		done <"$scratch/list"
+}
+
+names_are_escaped() {
+	cp "$(command -v ls)" "$scratch/<&>" && "$scratch/<&>" / >/dev/null &&
+		run "map=$scratch/a.svg" "$scratch/<&>" "$tests" && is_picture "$scratch/a.svg" &&
+		! grep -q '<&' "$scratch/a.svg"
+}
+
+a_map_may_be_a_file() {
+	run "map=$scratch/a.trace" sort "$tests/run.sh" && [ "$(head -c 8 "$scratch/a.trace")" = OSMEMTRC ]
+}
+
+if ! has od; then
+	skip traces "od is not installed"
+	finish
+fi
+for test in one_process_has_one_file the_first_process_has_the_file \
+	an_executed_program_has_the_file each_process_has_its_own the_size_is_kept \
+	relative_names_stay a_file_that_cannot_be_is_named a_picture_is_drawn \
+	each_process_has_a_picture names_are_escaped a_map_may_be_a_file; do
+	expect "$test" "$test"
+done
+if has perl; then
+	expect a_forked_child_has_its_own a_forked_child_has_its_own
+else
+	skip a_forked_child_has_its_own "perl is not installed"
+fi
+for test in "${CC:-cc} compiler_runs" "bash shell_runs" "python3 python_runs"; do
+	if has "${test% *}"; then
+		expect "${test#* }" "${test#* }"
+	else
+		skip "${test#* }" "${test% *} is not installed"
+	fi
+done
+finish
