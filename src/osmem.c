@@ -848,9 +848,9 @@ static __attribute__((noinline)) void *malloc_open(size_t size)
 	return course_alloc(size, MMAP_THRESHOLD, OPEN);
 }
 
-static __attribute__((noinline)) void *alloc_locked(size_t size, size_t threshold)
+static __attribute__((noinline)) void *malloc_locked(size_t size)
 {
-	return course_alloc(size, threshold, LOCKED);
+	return course_alloc(size, MMAP_THRESHOLD, LOCKED);
 }
 
 static __attribute__((noinline, cold)) void *alloc_traced(size_t size, size_t threshold)
@@ -862,8 +862,7 @@ HEAP_HOT void *course_malloc(size_t size, enum way way)
 {
 	if (way == OPEN)
 		return malloc_open(size);
-	return way == LOCKED ? alloc_locked(size, MMAP_THRESHOLD)
-			     : alloc_traced(size, MMAP_THRESHOLD);
+	return way == LOCKED ? malloc_locked(size) : alloc_traced(size, MMAP_THRESHOLD);
 }
 
 /* Rule 8. */
@@ -956,7 +955,7 @@ static __attribute__((noinline)) void *malloc_guarded(size_t size)
 {
 	if (trace_is_on)
 		return malloc_traced(size);
-	return size ? alloc_locked(size, MMAP_THRESHOLD) : NULL;
+	return size ? malloc_locked(size) : NULL;
 }
 
 static __attribute__((noinline, cold)) void *calloc_traced(size_t nmemb, size_t size)
