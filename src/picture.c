@@ -74,7 +74,7 @@ static void put(struct drawing *d, const char *format, ...)
 /* Text of somebody else, cut to what is left of a line. */
 static void put_escaped(struct drawing *d, const char *text)
 {
-	for (int i = 0; text[i] && i < 200; i++) {
+	for (int i = 0; i < 200 && text[i]; i++) {
 		if (strchr("<>&\"'", text[i]))
 			put(d, "&#%d;", text[i]);
 		else if (text[i] >= ' ' && text[i] < 0x7f)
