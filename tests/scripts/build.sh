@@ -19,7 +19,7 @@ unset CC CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MFLAGS MAKELEVEL UTILS_PATH
 copy() {
 	rm -rf "$tree"
 	mkdir -p "$tree/src" "$tree/utils" "$tree/course"
-	cp "$src"/*.[ch] "$src/Makefile" "$tree/src"
+	cp "$src"/*.[ch] "$src/Makefile" "$src"/*.mk "$tree/src"
 	cp "$utils"/*.[ch] "$tree/utils"
 	cp "$tests"/scripts/build/utils/*.[ch] "$tree/course"
 }
