@@ -87,9 +87,9 @@ TEST(every_libc_name_has_its_record)
 	p[6] = pvalloc(14);
 	p[7] = operator_new(15);
 	moved = realloc(p[0], 50000);
-	free(p[1]);
+	free(p[2]);
 	operator_delete(p[7]);
-	free_sized(p[2], 10);
+	free_sized(p[1], 15);
 	malloc_trim(7);
 	end();
 	t = result();
@@ -103,9 +103,9 @@ TEST(every_libc_name_has_its_record)
 	expect_call(&t, TRACE_NEW, 0, 15, p[7]);
 	CHECK(only(&t, TRACE_ENTER, TRACE_REALLOC).a == (uintptr_t)p[0]);
 	expect_call(&t, TRACE_REALLOC, (uintptr_t)p[0], 50000, moved);
-	expect_call(&t, TRACE_FREE, (uintptr_t)p[1], 0, NULL);
+	expect_call(&t, TRACE_FREE, (uintptr_t)p[2], 0, NULL);
 	expect_call(&t, TRACE_DELETE, (uintptr_t)p[7], 0, NULL);
-	expect_call(&t, TRACE_FREE_SIZED, (uintptr_t)p[2], 10, NULL);
+	expect_call(&t, TRACE_FREE_SIZED, (uintptr_t)p[1], 15, NULL);
 	CHECK(only(&t, TRACE_CALL, TRACE_MALLOC_TRIM).a == 7);
 }
 
