@@ -99,8 +99,6 @@ static void make_seats(void)
 	size_t room = ALL_OBJECTS / soak.threads;
 	uint64_t random = soak.seed * 0x9e3779b97f4a7c15u + 1;
 
-	soak.seats = own_memory(soak.threads * sizeof(struct seat));
-	soak.boxes = own_memory(BOXES * sizeof(struct box));
 	for (unsigned int i = 0; i < soak.threads; i++) {
 		soak.seats[i].objects = own_memory(room * sizeof(struct object));
 		soak.seats[i].room = room;

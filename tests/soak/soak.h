@@ -52,8 +52,8 @@ enum phase {
 };
 
 struct soak {
-	struct seat *seats;
-	struct box *boxes;
+	struct seat seats[MAX_THREADS]; /* threads of them */
+	struct box boxes[BOXES];
 	unsigned int threads;
 	uint64_t seed;
 	size_t max_live; /* bytes */
