@@ -388,7 +388,7 @@ static const struct rare {
 	void (*run)(struct seat *seat);
 	unsigned int steps;
 } rares[] = {
-	{fork_once, 20000},  {start_briefly, 1000}, {trim, 20000},
+	{fork_once, 6000},   {start_briefly, 1000}, {trim, 20000},
 	{set_options, 8000}, {read_figures, 2000},  {write_info, 4000},
 };
 
