@@ -48,7 +48,7 @@ static void take_in_entered(struct heap *h)
 		next = *payload_link(frees);
 		seal(frees);
 		if (heap_free_entered(h, "free", frees + 1))
-			heap_unmap(frees);
+			heap_give_back(frees);
 	}
 }
 

@@ -105,7 +105,7 @@ static size_t unmap_empty_regions(struct heap *h, bool all)
 /* The kernel has refused memory: see what can be found, and given back. False: nothing. */
 static bool reclaim(struct heap *h)
 {
-	bool has_more = sys_release_rest();
+	bool has_more = sys_release_rest() || guard_drain();
 
 	heap_settle(h);
 	return unmap_empty_regions(h, true) || has_more;
@@ -201,19 +201,23 @@ static struct block_meta *map_aligned(size_t size, size_t align)
 		align = META;
 	/* Room for a payload at any multiple of align, its header in the page before if need be. */
 	if (__builtin_add_overflow(size, align > page ? align + page : align, &total) ||
-	    total > PTRDIFF_MAX - page) {
+	    total > PTRDIFF_MAX - 4 * page) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	total = round_up(total, page);
+	total = round_up(total, page) + 2 * heap_guard;
 	p = sys_map(total);
 	if (!p)
 		return NULL;
-	payload = (char *)round_up((uintptr_t)p + META, align);
-	start = round_down_ptr(payload - META, page);
+	payload = (char *)round_up((uintptr_t)p + heap_guard + META, align);
 	end = (char *)round_up((uintptr_t)payload + size, page);
-	release_edge(p, start);
-	release_edge(end, p + total);
+	if (heap_guard && align == META) /* as near to the guard as it can be */
+		payload = end - round_up(size, HEAP_ALIGN);
+	start = round_down_ptr(payload - META, page);
+	release_edge(p, start - heap_guard);
+	release_edge(end + heap_guard, p + total);
+	if (heap_guard)
+		guard_protect(start, end);
 	return heap_make_mapped(payload - META, (size_t)(end - payload));
 }
 
@@ -239,8 +243,11 @@ static size_t with_headroom(size_t size)
 static struct block_meta *remap_once(struct block_meta *b, size_t size)
 {
 	size_t now = round_up(META + size, sys_page_size());
-	struct block_meta *moved = sys_remap(b, META + b->size, now);
+	struct block_meta *moved;
 
+	if (heap_guard)
+		return guard_remap(b, size);
+	moved = sys_remap(b, META + b->size, now);
 	return moved ? heap_make_mapped((char *)moved, now - META) : NULL;
 }
 
@@ -252,7 +259,7 @@ static void *remap(struct heap *h, struct block_meta *b, size_t size)
 	heap_unregister_mapped(h, b);
 	h->stats.remap_calls++;
 	heap_leave(h);
-	if (size > b->size)
+	if (size > b->size && !heap_guard)
 		moved = remap_once(b, with_headroom(size));
 	if (!moved)
 		moved = remap_once(b, size);
@@ -382,6 +389,14 @@ struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p)
 	return b;
 }
 
+void heap_give_back(struct block_meta *b)
+{
+	if (heap_guard)
+		guard_release(b);
+	else
+		heap_unmap(b);
+}
+
 void heap_free(const char *call, void *p)
 {
 	struct heap *h = libc_heap;
@@ -396,7 +411,7 @@ void heap_free(const char *call, void *p)
 	b = heap_free_entered(h, call, p);
 	heap_leave(h);
 	if (b)
-		heap_unmap(b);
+		heap_give_back(b);
 }
 
 size_t heap_usable_size(const char *call, void *p)
@@ -435,7 +450,7 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 {
 	void *q = size > old ? alloc_growing(libc_heap, size) : NULL;
 
-	if (!q && size > old)
+	if (!q && size > old && !heap_guard)
 		q = heap_alloc(with_headroom(size), HEAP_ALIGN, false);
 	if (!q)
 		q = heap_alloc(size, HEAP_ALIGN, false);
@@ -459,11 +474,12 @@ static void *side_realloc(const char *call, void *p, size_t size)
 /* Leaves the heap. NULL: the block is as it was, and may be moved. */
 static void *realloc_mapped(struct heap *h, struct block_meta *b, size_t size)
 {
-	if (size <= b->size && size >= b->size / 2) {
+	/* With guards, what is behind size is to be less than a page: see hardened.c. */
+	if (size <= b->size && size >= (heap_guard ? b->size - heap_guard : b->size / 2)) {
 		heap_leave(h);
 		return b + 1;
 	}
-	if ((uintptr_t)b % sys_page_size() == 0 && size >= MMAP_THRESHOLD)
+	if (heap_guard || ((uintptr_t)b % sys_page_size() == 0 && size >= MMAP_THRESHOLD))
 		return remap(h, b, size);
 	heap_leave(h);
 	return NULL;
@@ -505,6 +521,8 @@ void heap_set_option(enum heap_option option, size_t value)
 
 	switch (option) {
 	case HEAP_MMAP_THRESHOLD:
+		if (heap_guard)
+			break;
 		h->threshold = value;
 		h->is_threshold_fixed = true;
 		break;

@@ -76,6 +76,9 @@ enum heap_option {
 
 void heap_set_option(enum heap_option option, size_t value);
 
+/* From now on every block is a mapping of its own between guard pages; before the first one. */
+void heap_harden(void);
+
 /*
  * The fork protocol, called by handlers of pthread_atfork: see fork.c. They take the
  * heaps' own locks and call nothing that could take another.

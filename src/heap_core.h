@@ -273,6 +273,24 @@ void heap_unregister_mapped(struct heap *h, struct block_meta *b);
 /* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
 void heap_unmap(struct block_meta *b);
 
+/* The same for a block of the libc heap. */
+void heap_give_back(struct block_meta *b);
+
+/* guard.c: bytes of the guards on either side of the libc heap's mapped blocks; 0 without. */
+extern size_t heap_guard;
+
+/* Guard what is mapped from start to end; the kernel may refuse. */
+void guard_protect(char *start, char *end);
+
+/* As heap_unmap, guards and all. */
+void guard_release(struct block_meta *b);
+
+/* Give back the addresses that guard_release has kept; false: none. */
+bool guard_drain(void);
+
+/* b, with room for size bytes, wherever that is; NULL with errno ENOMEM, and it is as it was. */
+struct block_meta *guard_remap(struct block_meta *b, size_t size);
+
 /*
  * The common path of os_malloc, of os_free and of their libc sisters is one function each: inlined,
  * with the heap's address a constant, it takes half the instructions.

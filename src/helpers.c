@@ -156,6 +156,45 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 	return NULL;
 }
 
+void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to)
+{
+	void *q = mremap(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	if (q != MAP_FAILED)
+		return q;
+	errno = ENOMEM;
+	return NULL;
+}
+
+int sys_protect(void *p, size_t size)
+{
+	int saved_errno = errno, status = mprotect(p, size, PROT_NONE);
+
+	errno = saved_errno;
+	return status;
+}
+
+/* Memory that is not there; at is where to put it, or NULL. */
+static void *map_nothing(void *at, size_t size)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0);
+	int saved_errno = errno;
+	void *p = mmap(at, size, PROT_NONE, flags, -1, 0);
+
+	errno = saved_errno;
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int sys_void(void *p, size_t size)
+{
+	return map_nothing(p, size) ? 0 : -1;
+}
+
+void *sys_reserve(size_t size)
+{
+	return map_nothing(NULL, size);
+}
+
 int sys_purge(void *p, size_t size)
 {
 	int result = madvise(p, size, MADV_DONTNEED);

@@ -52,6 +52,18 @@ bool sys_release_rest(void);
 /* Resize a mapping, moving it if it must; the new place, or NULL with the old one intact. */
 void *sys_remap(void *p, size_t old_size, size_t new_size);
 
+/* Nothing can be read or written there from now on; -1 if the kernel has no room to note it. */
+int sys_protect(void *p, size_t size);
+
+/* The same, and what was there is gone: only the addresses are kept. */
+int sys_void(void *p, size_t size);
+
+/* Addresses for sys_void's kind of nothing, or NULL. */
+void *sys_reserve(size_t size);
+
+/* As sys_remap, to exactly this place, whatever is there. */
+void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to);
+
 /* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
 int sys_purge(void *p, size_t size);
 

@@ -140,6 +140,12 @@ static bool set_heap_size(struct word value, enum heap_option option)
 	return true;
 }
 
+/* It was seen before anything was allocated: hardened.c. */
+static bool set_hardened(struct word value)
+{
+	return !value.at;
+}
+
 static bool set_mmap_threshold(struct word value)
 {
 	return set_heap_size(value, HEAP_MMAP_THRESHOLD);
@@ -196,6 +202,7 @@ static const struct option known[] = {
 	{"trace_size", set_trace_size},
 	{"map", set_map},
 	{"check", set_check},
+	{"hardened", set_hardened},
 	{"mmap_threshold", set_mmap_threshold},
 	{"trim_threshold", set_trim_threshold},
 	{"purge_delay", set_purge_delay},

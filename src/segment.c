@@ -113,11 +113,29 @@ static uint64_t free_quads(const struct segment *g)
 
 static void update_sets(const struct segment *g)
 {
+	struct segment_sets *sets = &slab_store.sets[g->is_own];
 	size_t i = segment_index(g);
 
-	set_put(&slab_store.roomy, i, ~g->used);
-	set_put(&slab_store.with_quad, i, free_quads(g));
-	set_put(&slab_store.with_dirty, i, g->dirty);
+	set_put(&sets->roomy, i, ~g->used);
+	set_put(&sets->with_quad, i, free_quads(g));
+	set_put(&sets->with_dirty, i, g->dirty);
+}
+
+void slab_harden(void)
+{
+	slab_store.is_hardened = true;
+}
+
+/* Refused, it is only one thing less that is seen. */
+static void add_guards(struct segment *g)
+{
+	size_t page = sys_page_size();
+	char *start = (char *)g;
+
+	if (sizeof(*g) + page <= SLAB_SIZE)
+		sys_protect(start + SLAB_SIZE - page, page);
+	sys_protect(start + SEGMENT_SIZE - SLAB_SIZE, SLAB_SIZE);
+	g->fixed |= (uint64_t)1 << (SEGMENT_SLOTS - 1);
 }
 
 /* Mapping. */
@@ -221,7 +239,7 @@ static void try_again(void)
 	slab_store.next_skips = 0;
 }
 
-static struct segment *new_segment(void)
+static struct segment *new_segment(bool is_own)
 {
 	int saved_errno = errno;
 	struct segment *g = NULL;
@@ -240,7 +258,11 @@ static struct segment *new_segment(void)
 	errno = saved_errno;
 	try_again();
 	slab_store.segments++;
-	g->used = 1;
+	g->fixed = 1;
+	if (slab_store.is_hardened)
+		add_guards(g);
+	g->used = g->fixed;
+	g->is_own = is_own;
 	set_put(&slab_store.live, segment_index(g), true);
 	update_sets(g);
 	return g;
@@ -249,16 +271,17 @@ static struct segment *new_segment(void)
 /* Slots. */
 
 /* The segment for n slots, and *slot, the first of them; NULL with errno ENOMEM. */
-static struct segment *find_slots(unsigned int n, unsigned int *slot)
+static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slot)
 {
-	struct segment_set *set = n == QUAD ? &slab_store.with_quad : &slab_store.with_dirty;
+	struct segment_sets *sets = &slab_store.sets[is_own];
+	struct segment_set *set = n == QUAD ? &sets->with_quad : &sets->with_dirty;
 	size_t i = segment_set_next(set, 0);
 	struct segment *g;
 	uint64_t free;
 
 	if (i == WINDOW_SEGMENTS)
-		i = segment_set_next(n == QUAD ? set : &slab_store.roomy, 0);
-	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment();
+		i = segment_set_next(n == QUAD ? set : &sets->roomy, 0);
+	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment(is_own);
 	if (!g)
 		return NULL;
 	if (n == QUAD) { /* from the top: single slots come from the bottom */
@@ -287,7 +310,7 @@ struct slab *segment_take(unsigned int class)
 	uint64_t mask;
 
 	store_lock();
-	g = find_slots(info->slots, &slot);
+	g = find_slots(info->slots, slab_store.is_hardened && class >= CLASS_COUNT, &slot);
 	if (!g) {
 		store_unlock();
 		return NULL;
@@ -362,13 +385,14 @@ static size_t purge_slots(struct segment *g, bool all)
 /* Unmap g, which has no slab; its dirty slots go with it. */
 static void unmap_segment(struct segment *g)
 {
+	struct segment_sets *sets = &slab_store.sets[g->is_own];
 	size_t i = segment_index(g);
 	size_t dirty = (size_t)__builtin_popcountll(g->dirty);
 
 	set_put(&slab_store.live, i, false);
-	set_put(&slab_store.roomy, i, false);
-	set_put(&slab_store.with_quad, i, false);
-	set_put(&slab_store.with_dirty, i, false);
+	set_put(&sets->roomy, i, false);
+	set_put(&sets->with_quad, i, false);
+	set_put(&sets->with_dirty, i, false);
 	slab_store.unmap_calls++;
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;
@@ -408,21 +432,19 @@ static void purge_bits(struct segment *g)
 	}
 }
 
-/* Give back what is due; the bytes, purged and unmapped. */
-static size_t give_back(bool all)
+/* Give back what is due of segments of one kind; how many slots, purged and unmapped. */
+static size_t give_back_of(const struct segment_set *with_dirty, bool all)
 {
 	size_t slots = 0, i;
 
-	slab_store.is_refused = false;
-	sys_release_rest();
-	for (i = segment_set_next(&slab_store.with_dirty, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(&slab_store.with_dirty, i + 1)) {
+	for (i = segment_set_next(with_dirty, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(with_dirty, i + 1)) {
 		struct segment *g = segment_at(i);
 		bool is_young = false;
 
 		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
 			is_young |= (g->dirty >> slot & 1) && !is_due(g, slot, all);
-		if (g->used == 1 && !is_young && slab_store.segments > 1) {
+		if (g->used == g->fixed && !is_young && slab_store.segments > 1) {
 			slots += (size_t)__builtin_popcountll(g->dirty);
 			unmap_segment(g);
 		} else {
@@ -430,7 +452,17 @@ static size_t give_back(bool all)
 			update_sets(g);
 		}
 	}
-	return slots * SLAB_SIZE;
+	return slots;
+}
+
+static bool give_back(bool all)
+{
+	size_t slots;
+
+	slab_store.is_refused = false;
+	sys_release_rest();
+	slots = give_back_of(&slab_store.sets[false].with_dirty, all);
+	return slots + give_back_of(&slab_store.sets[true].with_dirty, all);
 }
 
 void slab_set_sweep_period(uint64_t ms)
@@ -470,7 +502,7 @@ bool slab_trim(void)
 		is_any |= slab_trim_pages(class);
 	if (!store_enter())
 		return is_any;
-	is_any |= give_back(true) > 0;
+	is_any |= give_back(true);
 	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS;
 	     i = segment_set_next(&slab_store.live, i + 1))
 		purge_bits(segment_at(i));

@@ -106,6 +106,12 @@ static inline uint64_t *cell_word(void *cell)
 void slab_init(void);
 
 /*
+ * From now on segments have guard pages behind their header and at their end, and what users can
+ * overflow into is never the library's own: see hardened.h. Before the first cell is taken.
+ */
+void slab_harden(void);
+
+/*
  * Lock class, if the process has ever had a second thread. False: a fork is under way, and nothing
  * of the store may be touched; there is nothing to leave.
  */

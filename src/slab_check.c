@@ -66,6 +66,8 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 				return "S6: the table of bins has a slab that is none";
 			continue;
 		}
+		if (g->fixed >> i & 1)
+			continue;
 		if (g->first[i] == i && s->slot == i)
 			fault = check_slab(s, t);
 		else
@@ -80,15 +82,16 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 
 static const char *check_segment(const struct segment *g, size_t i, struct totals *t)
 {
+	const struct segment_sets *sets = &slab_store.sets[g->is_own];
 	uint64_t pairs = ~g->used & ~g->used >> 1;
 
 	t->segments++;
 	t->dirty_slots += (size_t)__builtin_popcountll(g->dirty);
-	if (!(g->used & 1) || g->used & g->dirty)
+	if (!(g->fixed & 1) || g->fixed & ~g->used || g->used & g->dirty)
 		return "S5: a segment's slots are used and dirty at once";
-	if (segment_set_has(&slab_store.roomy, i) != !!~g->used ||
-	    segment_set_has(&slab_store.with_quad, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
-	    segment_set_has(&slab_store.with_dirty, i) != !!g->dirty)
+	if (segment_set_has(&sets->roomy, i) != !!~g->used ||
+	    segment_set_has(&sets->with_quad, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
+	    segment_set_has(&sets->with_dirty, i) != !!g->dirty)
 		return "S7: the sets of segments are not exact";
 	return check_slots(g, t);
 }
@@ -137,14 +140,20 @@ static bool is_summary_right(const struct segment_set *set)
 	return true;
 }
 
+static bool are_summaries_right(const struct segment_sets *sets)
+{
+	return is_summary_right(&sets->roomy) && is_summary_right(&sets->with_quad) &&
+	       is_summary_right(&sets->with_dirty);
+}
+
 static const char *check_store(void)
 {
 	static struct totals t; /* guarded by the store's lock */
 	const char *fault = NULL;
 
 	t = (struct totals){0};
-	if (!is_summary_right(&slab_store.live) || !is_summary_right(&slab_store.roomy) ||
-	    !is_summary_right(&slab_store.with_quad) || !is_summary_right(&slab_store.with_dirty))
+	if (!is_summary_right(&slab_store.live) || !are_summaries_right(&slab_store.sets[false]) ||
+	    !are_summaries_right(&slab_store.sets[true]))
 		return "S7: a set's summary does not agree with its words";
 	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS && !fault;
 	     i = segment_set_next(&slab_store.live, i + 1))

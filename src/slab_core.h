@@ -18,8 +18,8 @@
  *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in any
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
  *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's
- *	S5 a used slot is the header or belongs to one slab, which is in the segment's slabs by its
- *	   first slot; what is dirty is not used
+ *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the segment's
+ *	   slabs by its first slot; what is dirty is not used
  *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are unmarked,
  *	   and 0 elsewhere
  *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
@@ -60,7 +60,9 @@ struct slab {
 
 /* The header, in slot 0. used and the two below are guarded by the store's lock. */
 struct segment {
-	uint64_t used; /* slots; the header is one */
+	uint64_t used; /* slots; the fixed ones are */
+	uint64_t fixed; /* slots that are never a slab's */
+	bool is_own; /* only for the library's own objects */
 	uint64_t dirty; /* free slots that the kernel has not got back */
 	uint32_t epoch[SEGMENT_SLOTS]; /* of dirty slots: before which sweep they were freed */
 	uint8_t first[SEGMENT_SLOTS]; /* of used slots: the slab's first */
@@ -95,16 +97,23 @@ struct segment_set {
 	uint64_t words[WINDOW_SEGMENTS / 64];
 };
 
+/* Segments of one kind, by what they have. */
+struct segment_sets {
+	struct segment_set roomy, with_quad, with_dirty; /* S7 */
+};
+
 /* What everybody reads all the time is apart from what is written often. */
 struct store {
 	atomic_uint frozen; /* number of forks under way */
+	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
 	unsigned int next_skips;
 	uintptr_t below, above; /* where the next segment is tried first, and then */
 	size_t segments;
 	size_t map_calls, unmap_calls, advise_calls;
-	struct segment_set live, roomy, with_quad, with_dirty; /* S7 */
+	struct segment_set live;
+	struct segment_sets sets[2]; /* S7; by is_own */
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	bool is_locked;
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */

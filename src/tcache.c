@@ -13,6 +13,7 @@
  *    it needs less at a time, and has its own way through forks.
  */
 
+#include "hardened.h"
 #include "tcache_core.h"
 
 #include <errno.h>
@@ -55,6 +56,11 @@ static void give_one(unsigned int class, void *cell)
 	}
 	slab_give_locked(class, &cell, 1);
 	slab_leave(class);
+}
+
+static bool is_hardened(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
 }
 
 /* Refilling: rule 1. */
@@ -107,6 +113,8 @@ static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fr
 		n = slab_take_own_locked(class, tc->shard, cells, n, fresh);
 	else
 		n = slab_take_locked(class, tc->shard, cells, n, fresh);
+	if (is_hardened())
+		hardened_shuffle(cells, n);
 	memcpy(top - n, cells, n * sizeof(*top));
 	atomic_signal_fence(memory_order_release);
 	tc->bins[class].top = top - n;
@@ -211,8 +219,7 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 	return NULL;
 }
 
-/* A cell, or NULL. *fresh, which may be NULL and was false: it is known to be zero. */
-static void *take_cell(unsigned int class, bool *fresh)
+void *tcache_take_cell(unsigned int class, bool *fresh)
 {
 	struct tcache *tc = tcache_own();
 	void *cell;
@@ -300,12 +307,11 @@ static struct tcache *cache_for_free(void)
 	return ++tcache_thread.early_frees > EARLY_FREES ? tcache_own() : NULL;
 }
 
-static void put_cell(unsigned int class, void *cell)
+void tcache_put_cell(unsigned int class, void *cell)
 {
 	struct tcache *tc = cache_for_free();
 	struct bin *bin;
 
-	*cell_word(cell) = CELL_FREED;
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
 		return;
@@ -319,8 +325,7 @@ static void put_cell(unsigned int class, void *cell)
 
 /* The door from a pointer to its cell. */
 
-static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p,
-							const struct cell_ref *cell)
+void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 {
 	unsigned long size = slab_classes[cell->class].size;
 	bool is_free = cell->state == CELL_FREE;
@@ -340,7 +345,7 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 		return 0;
 	if (cell.state != CELL_LIVE ||
 	    (*cell_word(p) == CELL_FREED && tcache_is_cached(cell.class, p)))
-		bad_pointer(call, p, &cell);
+		tcache_bad_pointer(call, p, &cell);
 	return cell.class;
 }
 
@@ -362,9 +367,13 @@ static void tick(struct tcache *tc)
 
 static void *alloc_block(size_t size, size_t align, bool zero)
 {
-	void *p = heap_alloc(size, align, zero);
+	struct tcache *tc = tcache_own();
+	void *p;
 
-	tick(tcache_own());
+	if (is_hardened())
+		return hardened_alloc(size, align);
+	p = heap_alloc(size, align, zero);
+	tick(tc);
 	if (!p && size < PTRDIFF_MAX / 2 && align < PTRDIFF_MAX / 4 && tcache_trim())
 		p = heap_alloc(size, align, zero);
 	return p;
@@ -376,11 +385,15 @@ static void *alloc_block(size_t size, size_t align, bool zero)
  */
 static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t size, size_t align)
 {
-	void *cell = take_cell(class, NULL), *p;
+	void *cell, *p;
 
+	tcache_own();
+	if (is_hardened())
+		return hardened_alloc(size, align);
+	cell = tcache_take_cell(class, NULL);
 	if (!cell) {
 		p = alloc_block(size, align, false);
-		if (p || !(cell = take_cell(class, NULL)))
+		if (p || !(cell = tcache_take_cell(class, NULL)))
 			return p;
 	}
 	*cell_word(cell) = 0;
@@ -440,10 +453,13 @@ void *tcache_alloc_zeroed(size_t size)
 		cell = tcache_alloc(size);
 		return cell ? memset(cell, 0, size) : NULL;
 	}
-	cell = take_cell(class_of_size(size ? size : 1), &fresh);
+	tcache_own();
+	if (is_hardened())
+		return hardened_alloc(size, HEAP_ALIGN);
+	cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh);
 	if (!cell) {
 		p = alloc_block(size, HEAP_ALIGN, true);
-		if (p || !(cell = take_cell(class_of_size(size ? size : 1), &fresh)))
+		if (p || !(cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh)))
 			return p;
 	}
 	return fresh ? cell : memset(cell, 0, size);
@@ -453,7 +469,7 @@ void *tcache_alloc_zeroed(size_t size)
  * The class for size bytes aligned to align, CLASS_COUNT if a block has to do. Cells whose size is
  * a multiple of the alignment have it: slabs are aligned to more.
  */
-static unsigned int class_of_aligned(size_t size, size_t align)
+unsigned int tcache_class_of(size_t size, size_t align)
 {
 	unsigned int class;
 
@@ -473,7 +489,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 
 	if (align <= CELL_ALIGN)
 		return tcache_alloc(size);
-	class = class_of_aligned(size, align);
+	class = tcache_class_of(size, align);
 	if (class == CLASS_COUNT)
 		return alloc_block(size, align, false);
 	return alloc_cell_quickly(class, size, align);
@@ -485,6 +501,10 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 
 	if (!p || tcache_put(first_cache(), p))
 		return;
+	if (is_hardened()) {
+		hardened_free(call, p);
+		return;
+	}
 	class = live_class(call, p);
 	if (!class) {
 		heap_free(call, p);
@@ -493,13 +513,17 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 	}
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, slab_classes[class].size);
-	put_cell(class, p);
+	*cell_word(p) = CELL_FREED;
+	tcache_put_cell(class, p);
 }
 
 size_t tcache_usable_size(const char *call, void *p)
 {
-	unsigned int class = live_class(call, p);
+	unsigned int class;
 
+	if (is_hardened())
+		return hardened_usable_size(call, p);
+	class = live_class(call, p);
 	return class ? slab_classes[class].size : heap_usable_size(call, p);
 }
 
@@ -532,16 +556,30 @@ static void check_block_size(const char *call, void *p, size_t size)
 		wrong_size(call, p, size, usable);
 }
 
+/* Hardened, all sizes are known. */
+static void check_exact_size(const char *call, void *p, size_t size)
+{
+	size_t exact = hardened_usable_size(call, p);
+
+	if (size != exact)
+		wrong_size(call, p, size, exact);
+}
+
 __attribute__((noinline)) void tcache_check_size(const char *call, void *p, size_t size,
 						 bool is_resizable)
 {
-	unsigned int class = live_class(call, p);
+	unsigned int class;
 
+	if (is_hardened()) {
+		check_exact_size(call, p, size);
+		return;
+	}
+	class = live_class(call, p);
 	if (!class) {
 		check_block_size(call, p, size);
 		return;
 	}
-	if (class_of_aligned(size, CELL_ALIGN) == class)
+	if (tcache_class_of(size, CELL_ALIGN) == class)
 		return;
 	if (!is_resizable || !is_plausible(slab_classes[class].size, size, 0))
 		wrong_size(call, p, size, slab_classes[class].size);
@@ -549,10 +587,10 @@ __attribute__((noinline)) void tcache_check_size(const char *call, void *p, size
 
 __attribute__((noinline)) void tcache_check_align(const char *call, void *p, size_t align)
 {
-	unsigned int class = live_class(call, p);
+	unsigned int class = is_hardened() ? 0 : live_class(call, p);
 
 	if (!class)
-		heap_usable_size(call, p);
+		tcache_usable_size(call, p);
 	if (align & (align - 1) || (uintptr_t)p & (align - 1) ||
 	    (class && align > CELL_ALIGN && slab_classes[class].size & (align - 1)))
 		sys_fatal(call, p, "not allocated with an alignment of %lu bytes",
@@ -561,12 +599,17 @@ __attribute__((noinline)) void tcache_check_align(const char *call, void *p, siz
 
 void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
 {
-	unsigned int class = live_class(call, p);
+	unsigned int class;
 
 	tcache_check_align(call, p, align);
+	if (is_hardened()) {
+		check_exact_size(call, p, size);
+		return;
+	}
+	class = live_class(call, p);
 	if (!class)
 		check_block_size(call, p, size);
-	else if (class_of_aligned(size, align) != class)
+	else if (tcache_class_of(size, align) != class)
 		wrong_size(call, p, size, slab_classes[class].size);
 }
 
@@ -602,10 +645,13 @@ static __attribute__((noinline, cold)) void count_realloc(void)
 /* A cell stays if it is large enough, and not much too large. */
 void *tcache_realloc(const char *call, void *p, size_t size)
 {
-	unsigned int class = live_class(call, p);
+	unsigned int class;
 	size_t old;
 	void *q;
 
+	if (is_hardened())
+		return hardened_realloc(call, p, size);
+	class = live_class(call, p);
 	if (!class)
 		return heap_realloc(call, p, size);
 	if (tcache_all.modes)

@@ -169,6 +169,7 @@ enum tcache_mode {
 	TCACHE_COUNTS = 1, /* they are counted */
 	TCACHE_PERTURBS = 2, /* cells are filled, as M_PERTURB says */
 	TCACHE_TRACES = 4, /* the layer above writes a trace of them */
+	TCACHE_HARDENED = 8, /* from the first call on, or never: hardened.h */
 };
 
 /* Switch modes on or off, for all threads. */

@@ -7,6 +7,7 @@
 
 #include <sys/single_threaded.h>
 
+#include "hardened.h"
 #include "tcache_core.h"
 
 static bool has_cell(void *const *top, const void *cell)
@@ -22,7 +23,8 @@ static bool is_in_cache(const struct tcache *tc, unsigned int class, const void 
 	const struct magazine *spare = tc->spares[class];
 
 	return has_cell(tc->bins[class].top, cell) ||
-	       (spare && spare->count && has_cell(spare->cells, cell));
+	       (spare && spare->count && has_cell(spare->cells, cell)) ||
+	       hardened_has(tc, class, cell);
 }
 
 static bool is_in_depot(unsigned int class, const void *cell)
@@ -76,6 +78,8 @@ static const char *check_cells(void *const *top, unsigned int class, bool is_sec
 			*mark = at;
 		else if (*mark != at)
 			return "M3: a cell is in two magazines";
+		else
+			*mark = NULL; /* zero is what hardened.c wants there */
 	}
 	return NULL;
 }
@@ -180,6 +184,8 @@ const char *tcache_check(void)
 	fault = check_all(false);
 	if (!fault)
 		fault = check_all(true);
+	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next)
+		fault = hardened_check(tc);
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
 	return fault;

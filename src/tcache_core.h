@@ -34,6 +34,7 @@ struct tcache {
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
 	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
+	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
@@ -54,6 +55,7 @@ struct caches {
 	size_t allocs, frees, reallocs; /* of caches that are gone */
 	_Atomic(unsigned int) modes;
 	_Atomic(unsigned char) perturb;
+	bool is_decided; /* whether TCACHE_HARDENED is to be on */
 	_Atomic(void *) side_cells; /* freed while a fork was under way, through the second word */
 	_Atomic(struct tcache *) side_caches; /* of threads that ended meanwhile, through side */
 };
@@ -106,6 +108,19 @@ static inline void tcache_watch(struct tcache *tc)
 	if (++tc->ticks % WATCH_TICKS == 0)
 		tcache_look(tc);
 }
+
+/* A cell for the caller, or NULL. *fresh, which may be NULL and was false: it is known to be zero. */
+void *tcache_take_cell(unsigned int class, bool *fresh);
+
+/* Put cell, which is not to be marked as free, into a magazine or the store. */
+void tcache_put_cell(unsigned int class, void *cell);
+
+/* Report p, which is no live cell's start by what slab_find says of it. */
+void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
+	__attribute__((noreturn, cold));
+
+/* The smallest class whose cells have room for size bytes and are aligned to align; CLASS_COUNT: none. */
+unsigned int tcache_class_of(size_t size, size_t align);
 
 /* How many cells of class tc has. */
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "hardened.h"
 #include "tcache_core.h"
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
@@ -105,6 +106,8 @@ static bool is_bin_empty(const struct tcache *tc, unsigned int class)
 static bool flush(struct tcache *tc)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		if (!hardened_flush(tc, class))
+			return false;
 		if (is_bin_empty(tc, class))
 			continue;
 		if (!slab_enter(class))
@@ -144,6 +147,11 @@ static struct tcache *make_cache(void)
 	struct tcache *tc;
 	void *cell = NULL;
 
+	if (!tcache_all.is_decided) {
+		tcache_all.is_decided = true;
+		if (hardened_start())
+			tcache_all.modes |= TCACHE_HARDENED;
+	}
 	if (!slab_enter(CLASS_CACHE))
 		return NULL;
 	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
@@ -152,6 +160,8 @@ static struct tcache *make_cache(void)
 	if (!tc)
 		return NULL;
 	reset_bins(tc);
+	if (tcache_all.modes & TCACHE_HARDENED)
+		tc->quarantine = hardened_new_quarantine();
 	tc->thread = &tcache_thread;
 	tc->id = sys_thread();
 	tc->next = tcache_all.first;
@@ -225,6 +235,7 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.allocs += tc->allocs;
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
+	hardened_drop_quarantine(tc->quarantine);
 	slab_enter(CLASS_CACHE);
 	slab_give_locked(CLASS_CACHE, &cell, 1);
 	slab_leave(CLASS_CACHE);
@@ -301,9 +312,10 @@ static void end_thread(void *arg)
 
 /* Fork. */
 
+/* The first word has CELL_FREED; hardened.c wants nothing but that one to be used. */
 static void **side_link(void *cell)
 {
-	return (void **)cell + 1;
+	return (void **)cell + !(tcache_all.modes & TCACHE_HARDENED);
 }
 
 void tcache_side_free(void *cell)
@@ -331,6 +343,7 @@ static void take_in(void)
 		unsigned int class = slab_find(cell).class;
 
 		next = *side_link(cell);
+		*side_link(cell) = NULL;
 		if (slab_enter(class)) {
 			slab_give_locked(class, &cell, 1);
 			slab_leave(class);
@@ -431,6 +444,8 @@ static void shrink_cache(struct tcache *tc)
 		bool is_idle = tc->bins[class].top == tc->seen[class];
 
 		tc->seen[class] = tc->bins[class].top;
+		if (is_idle && !hardened_flush(tc, class))
+			return;
 		if (is_bin_empty(tc, class) || (!is_idle && !tc->spares[class]))
 			continue;
 		if (!slab_enter(class))
@@ -576,7 +591,8 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 {
 	const struct magazine *spare = tc->spares[class];
 
-	return count_cells(tc->bins[class].top) + (spare ? spare->count : 0);
+	return count_cells(tc->bins[class].top) + (spare ? spare->count : 0) +
+	       hardened_quarantined(tc, class);
 }
 
 /* With all shards locked, so that no magazine goes away. */

@@ -955,7 +955,7 @@ TEST(live_cells_that_look_freed)
 
 static bool has_roomy_segment(void)
 {
-	return segment_set_next(&slab_store.roomy, 0) < WINDOW_SEGMENTS;
+	return segment_set_next(&slab_store.sets[0].roomy, 0) < WINDOW_SEGMENTS;
 }
 
 /* The next magazine is the first cell of a new segment. */

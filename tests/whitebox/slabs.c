@@ -648,9 +648,9 @@ TEST(s7_sets_of_segments)
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
 	bit = (uint64_t)1 << i % 64;
-	BREAK(slab_store.roomy.words[i / 64], slab_store.roomy.words[i / 64] ^ bit, "S7");
-	BREAK(slab_store.with_quad.words[i / 64], slab_store.with_quad.words[i / 64] ^ bit, "S7");
-	BREAK(slab_store.with_dirty.words[i / 64], slab_store.with_dirty.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.sets[0].roomy.words[i / 64], slab_store.sets[0].roomy.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.sets[0].with_quad.words[i / 64], slab_store.sets[0].with_quad.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.sets[0].with_dirty.words[i / 64], slab_store.sets[0].with_dirty.words[i / 64] ^ bit, "S7");
 }
 
 /* The summaries lead to the words. */
@@ -660,9 +660,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_store.roomy.summary[i / 64], 0, "S7");
+	BREAK(slab_store.sets[0].roomy.summary[i / 64], 0, "S7");
 	BREAK(slab_store.live.summary[i / 64], 0, "S7");
-	BREAK(slab_store.with_dirty.summary[0], 1, "S7");
+	BREAK(slab_store.sets[0].with_dirty.summary[0], 1, "S7");
 }
 
 TEST(s8_figures)

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Mapped blocks between guard pages, for OSMEM_OPTIONS=hardened (hardened.h).
+ *
+ *	| guard | header, payload …                | guard |
+ *	        start, a page boundary           end, a page boundary
+ *
+ * The payload ends at end, unless its alignment does not let it. What is freed becomes inaccessible as
+ * a whole, and its addresses are not given back before QUARANTINE others were freed. That takes no
+ * lock and is whole at every moment, for a fork: a place in the quarantine is one word.
+ */
+
+#include "heap_core.h"
+
+#define QUARANTINE 64
+#define QUARANTINE_BYTES (64 * MIB) /* larger ones go back at once */
+#define LENGTH_BITS 24 /* of a place; the rest is the start, both in pages */
+
+size_t heap_guard;
+
+static _Atomic(uint64_t) quarantine[QUARANTINE];
+static atomic_uint quarantine_next;
+
+void heap_harden(void)
+{
+	heap_set_option(HEAP_MMAP_THRESHOLD, 0);
+	heap_guard = sys_page_size();
+}
+
+void guard_protect(char *start, char *end)
+{
+	sys_protect(start - heap_guard, heap_guard);
+	sys_protect(end, heap_guard);
+}
+
+static void release_place(uint64_t place)
+{
+	size_t page = sys_page_size(), length = place & (((uint64_t)1 << LENGTH_BITS) - 1);
+	uintptr_t start = (uintptr_t)(place >> LENGTH_BITS) * page;
+
+	sys_release((char *)start, length * page);
+}
+
+/* What is between start and end, guards included, is inaccessible from now on. */
+static void retire(char *start, char *end)
+{
+	size_t page = sys_page_size(), size = (size_t)(end - start);
+	uint64_t place = (uint64_t)((uintptr_t)start / page) << LENGTH_BITS | size / page;
+
+	if (size > QUARANTINE_BYTES || sys_void(start, size) < 0) {
+		sys_release(start, size);
+		return;
+	}
+	place = atomic_exchange(&quarantine[atomic_fetch_add(&quarantine_next, 1) % QUARANTINE],
+				place);
+	if (place)
+		release_place(place);
+}
+
+void guard_release(struct block_meta *b)
+{
+	retire(round_down_ptr(b, heap_guard) - heap_guard, block_end(b) + heap_guard);
+}
+
+bool guard_drain(void)
+{
+	bool is_any = false;
+
+	for (size_t i = 0; i < QUARANTINE; i++) {
+		uint64_t place = atomic_exchange(&quarantine[i], 0);
+
+		if (place)
+			release_place(place);
+		is_any |= place != 0;
+	}
+	return is_any;
+}
+
+/* The pages move; the payload's place in the first one stays. */
+struct block_meta *guard_remap(struct block_meta *b, size_t size)
+{
+	char *start = round_down_ptr(b, heap_guard), *end = block_end(b), *to;
+	size_t offset = (size_t)((char *)(b + 1) - start), now;
+
+	now = round_up(offset + size, heap_guard);
+	to = sys_map(now + 2 * heap_guard);
+	if (!to)
+		return NULL;
+	if (!sys_remap_to(start, (size_t)(end - start), now, to + heap_guard)) {
+		sys_release(to, now + 2 * heap_guard);
+		return NULL;
+	}
+	retire(start - heap_guard, end + heap_guard);
+	guard_protect(to + heap_guard, to + heap_guard + now);
+	return heap_make_mapped(to + heap_guard + offset - META, now - offset);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * OSMEM_OPTIONS=hardened: misuse of malloc and its relatives that costs something to see, or that can
+ * only be made harmless. Decided by the first call of the process and for all of them; every call then
+ * takes the slow path and ends here.
+ *
+ *	cell or block
+ *	| size bytes of the user | pattern | trailer, 8 bytes |
+ *
+ * The trailer is a keyed hash of its own address and of the length of the pattern, which it also has;
+ * the pattern is one of its bytes, repeated. A freed cell is all zero, its trailer too.
+ *
+ * 1. One byte past the end, and the byte before the start, are seen when a block is freed or resized.
+ * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is handed
+ *    out again. A freed block is made inaccessible, and its addresses wait.
+ * 3. Cells of a fresh batch are in random order.
+ * 4. Blocks have an inaccessible page at either side, segments behind their header and at their end;
+ *    the library's own objects have segments of their own (slab_harden).
+ * 5. malloc(0) returns addresses where nothing is.
+ *
+ * Sizes and alignments are in bytes; alignments are powers of two. What does not get memory or address
+ * space for its precautions goes without them.
+ */
+
+#pragma once
+
+#include "tcache.h"
+
+struct quarantine;
+
+/* Whether the environment asks for it. If so, the layers below are told. */
+bool hardened_start(void);
+
+/* As malloc(3) and its relatives, in interpose.c; what is allocated is zero. */
+void *hardened_alloc(size_t size, size_t align);
+void hardened_free(const char *call, void *p);
+void *hardened_realloc(const char *call, void *p, size_t size);
+size_t hardened_usable_size(const char *call, void *p);
+
+/* Put cells in random order. */
+void hardened_shuffle(void **cells, unsigned int n);
+
+/* Freed cells of a thread's cache; NULL without memory. */
+struct quarantine *hardened_new_quarantine(void);
+void hardened_drop_quarantine(struct quarantine *q);
+
+/* What tc has in quarantine of class goes to the store. False: a fork began, and it has not. */
+bool hardened_flush(struct tcache *tc, unsigned int class);
+
+/* For figures and reports: how many cells tc has in quarantine, whether cell is one. */
+size_t hardened_quarantined(const struct tcache *tc, unsigned int class);
+bool hardened_has(const struct tcache *tc, unsigned int class, const void *cell);
+
+/*
+ * Check what tc has: NULL, or the text of what does not hold.
+ *	Q1 cells in quarantine are of their class, out of the store, and zero
+ *	Q2 counts are right
+ */
+const char *hardened_check(const struct tcache *tc);
