@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * OSMEM_OPTIONS=hardened: what README.md promises of it, for small, medium and large blocks. The program
+ * starts itself again with the option, which is looked at before the first allocation.
+ */
+
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define MIB ((size_t)1 << 20)
+
+static const size_t sizes[] = {1,    8,	   16,	  24,	 100,	1000,	1017,	4096,
+			       8185, 8192, 20000, 32760, 32761, 100000, 262144, 5 * MIB};
+
+__attribute__((constructor)) static void start_again(int argc, char **argv)
+{
+	const char *options = getenv("OSMEM_OPTIONS");
+
+	(void)argc;
+	if (options && strcmp(options, "hardened") == 0)
+		return;
+	setenv("OSMEM_OPTIONS", "hardened", 1);
+	execv("/proc/self/exe", argv);
+	_exit(127);
+}
+
+/* A death for each kind of misuse. */
+
+struct misuse {
+	unsigned char *p;
+	size_t size;
+	ptrdiff_t at; /* from p, where it is written */
+};
+
+static void free_it(void *arg)
+{
+	free(((struct misuse *)arg)->p);
+}
+
+static void resize_it(void *arg)
+{
+	struct misuse *m = arg;
+
+	free(realloc(m->p, m->size + 1));
+}
+
+static void touch_it(void *arg)
+{
+	struct misuse *m = arg;
+
+	((volatile unsigned char *)m->p)[m->at]++;
+}
+
+static void *free_in_thread(void *arg)
+{
+	free_it(arg);
+	return NULL;
+}
+
+static void free_elsewhere(void *arg)
+{
+	pthread_t thread;
+
+	CHECK(pthread_create(&thread, NULL, free_in_thread, arg) == 0);
+	pthread_join(thread, NULL);
+}
+
+/* body dies by abort(), after a line that ends in what. */
+static void expect_death(void (*body)(void *arg), struct misuse *m, const char *what)
+{
+	char err[256];
+	int status = test_in_child(body, m, err, sizeof(err));
+
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%zu bytes, %s: status %d",
+		  m->size, what, status);
+	CHECK_MSG(strncmp(err, "osmem: ", 7) == 0 && strstr(err, what) &&
+			  strchr(err, '\n') == err + strlen(err) - 1,
+		  "%zu bytes, %s: %s", m->size, what, err);
+}
+
+static void expect_fault(void (*body)(void *arg), struct misuse *m)
+{
+	char err[256];
+	int status = test_in_child(body, m, err, sizeof(err));
+
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
+		  "%zu bytes, at %td: status %d", m->size, m->at, status);
+}
+
+static struct misuse allocated(size_t size)
+{
+	struct misuse m = {.p = malloc(size), .size = size};
+
+	CHECK(m.p);
+	memset(m.p, 0x5a, size);
+	return m;
+}
+
+TEST(option_is_known)
+{
+	char err[64];
+
+	CHECK(test_in_child(free_it, &(struct misuse){NULL}, err, sizeof(err)) == 0 && !*err);
+}
+
+/* Which size, room to spare or none, and in which order cells come, makes no difference. */
+TEST(one_byte_past_the_end)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		for (int k = 0; k < 5; k++) {
+			struct misuse m = allocated(sizes[i]);
+
+			m.p[m.size] ^= 1;
+			expect_death(free_it, &m, "overwritten");
+			expect_death(resize_it, &m, "overwritten");
+			expect_death(free_elsewhere, &m, "overwritten");
+			m.p[m.size] ^= 1;
+			free(m.p);
+		}
+	}
+}
+
+TEST(one_byte_before_the_start)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse all[20]; /* among them the first one of a slab, and of a segment */
+
+		for (size_t k = 0; k < COUNT_OF(all); k++)
+			all[k] = allocated(sizes[i]);
+		for (size_t k = 0; k < COUNT_OF(all); k++) {
+			if ((uintptr_t)all[k].p % (4 * MIB) == 65536) { /* behind a guard page */
+				all[k].at = -1;
+				expect_fault(touch_it, &all[k]);
+			} else {
+				all[k].p[-1] ^= 1;
+				expect_death(free_it, &all[k], "overwritten");
+				all[k].p[-1] ^= 1;
+			}
+		}
+		for (size_t k = 0; k < COUNT_OF(all); k++)
+			free(all[k].p);
+	}
+}
+
+static void free_twice(void *arg)
+{
+	free_it(arg);
+	free_it(arg);
+}
+
+static void free_twice_elsewhere(void *arg)
+{
+	free_it(arg);
+	free_elsewhere(arg);
+}
+
+TEST(double_frees)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+		const char *what = sizes[i] < 32761 ? "already free" : "not a block";
+
+		expect_death(free_twice, &m, what);
+		expect_death(free_twice_elsewhere, &m, what);
+	}
+}
+
+/* Until the cell is handed out again, which happens at some time. */
+static void write_after_free(void *arg)
+{
+	struct misuse *m = arg;
+
+	free(m->p);
+	m->p[m->at] ^= 1;
+	for (size_t i = 0; i < 100000; i++)
+		free(malloc(m->size));
+}
+
+TEST(writes_after_free)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+
+		for (m.at = 0; m.at < (ptrdiff_t)m.size; m.at += (ptrdiff_t)(m.size / 3 + 1)) {
+			if (m.size <= 32760)
+				expect_death(write_after_free, &m, "written to");
+			else
+				expect_fault(write_after_free, &m);
+		}
+	}
+}
+
+TEST(nothing_can_be_read_after_free)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+
+		free(m.p);
+		for (m.at = 0; m.at < (ptrdiff_t)m.size; m.at += (ptrdiff_t)(m.size / 50 + 1)) {
+			if (m.size <= 32760)
+				CHECK(((volatile unsigned char *)m.p)[m.at] == 0);
+			else
+				expect_fault(touch_it, &m);
+		}
+	}
+}
+
+TEST(no_immediate_reuse)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		for (int k = 0; k < 100; k++) {
+			unsigned char *p = malloc(sizes[i]), *q, *r;
+
+			free(p);
+			q = malloc(sizes[i]);
+			CHECK(q && q != p);
+			r = realloc(q, 2 * sizes[i] + 64);
+			p = malloc(sizes[i]);
+			CHECK(r && p && p != q);
+			free(p);
+			free(r);
+		}
+	}
+}
+
+TEST(cells_are_in_random_order)
+{
+	size_t steps[200] = {0}, most = 0;
+	uintptr_t p[101];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		p[i] = (uintptr_t)malloc(40);
+	for (size_t i = 1; i < COUNT_OF(p); i++)
+		steps[(p[i] - p[i - 1]) / 16 % COUNT_OF(steps)]++;
+	for (size_t i = 0; i < COUNT_OF(steps); i++)
+		most = steps[i] > most ? steps[i] : most;
+	CHECK_MSG(most < 30, "the same step %zu times of 100", most);
+}
+
+TEST(guard_pages_around_blocks)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+
+		if (m.size <= 32760)
+			continue;
+		m.at = (ptrdiff_t)m.size + 32;
+		expect_fault(touch_it, &m);
+		m.at = -4096 - 64;
+		expect_fault(touch_it, &m);
+		m.p = realloc(m.p, m.size + 50000);
+		CHECK(m.p);
+		m.at = (ptrdiff_t)m.size + 50000 + 4096;
+		expect_fault(touch_it, &m);
+	}
+}
+
+/* A run of writes from any cell on ends at a guard before it meets anything of the library. */
+static void overrun(void *arg)
+{
+	struct misuse *m = arg;
+
+	for (;; m->at++)
+		touch_it(m);
+}
+
+static void underrun(void *arg)
+{
+	struct misuse *m = arg;
+
+	for (;; m->at--)
+		touch_it(m);
+}
+
+TEST(guard_pages_around_segments)
+{
+	struct misuse m = allocated(100);
+
+	expect_fault(overrun, &m);
+	expect_fault(underrun, &m);
+}
+
+TEST(size_zero_is_unique_and_nothing)
+{
+	enum {
+		COUNT = 1000
+	};
+	static struct misuse m[COUNT];
+
+	for (size_t i = 0; i < COUNT; i++) {
+		m[i].p = i % 2 ? malloc(0) : calloc(0, 8);
+		CHECK(m[i].p && (uintptr_t)m[i].p % 16 == 0);
+		CHECK(malloc_usable_size(m[i].p) == 0);
+		for (size_t k = i > 10 ? i - 10 : 0; k < i; k++)
+			CHECK(m[k].p != m[i].p);
+	}
+	expect_fault(touch_it, &m[7]);
+	expect_death(free_twice, &m[8], "already free");
+	m[9].p++;
+	expect_death(free_it, &m[9], "not aligned");
+	m[9].p--;
+	m[10].p = realloc(m[10].p, 100);
+	CHECK(m[10].p);
+	memset(m[10].p, 1, 100);
+	for (size_t i = 0; i < COUNT; i++)
+		free(m[i].p);
+}
+
+/* More of them than there are addresses for. */
+TEST(size_zero_without_end)
+{
+	enum {
+		COUNT = 1100000
+	};
+	static void *p[COUNT];
+
+	for (size_t i = 0; i < COUNT; i++)
+		CHECK((p[i] = malloc(0)));
+	for (size_t i = 0; i < COUNT; i++)
+		free(p[i]);
+}
+
+TEST(usable_size_is_exact)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+
+		CHECK(malloc_usable_size(m.p) == m.size);
+		m.p = realloc(m.p, m.size / 2 + 1);
+		CHECK(m.p && malloc_usable_size(m.p) == m.size / 2 + 1);
+		free(m.p);
+	}
+}
+
+TEST(pointers_into_and_beside)
+{
+	for (size_t i = 3; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+
+		m.p += 16;
+		expect_death(free_it, &m, "not");
+		expect_death(resize_it, &m, "not");
+		m.p -= 8;
+		expect_death(free_it, &m, "not");
+	}
+}
+
+/* Contents under every kind of change. */
+
+#define SLOTS 400
+
+struct slot {
+	unsigned char *p;
+	size_t size;
+	unsigned char value;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return *state >> 33;
+}
+
+static size_t some_size(uint64_t *state)
+{
+	uint64_t r = next_random(state);
+
+	if (r % 100 == 0)
+		return r % 300000;
+	return r % 10 ? r % 200 : r % 20000;
+}
+
+static void check_slot(const struct slot *s)
+{
+	CHECK(!s->size || (s->p[0] == s->value && s->p[s->size - 1] == s->value));
+	CHECK(!s->size || memcmp(s->p, s->p + 1, s->size - 1) == 0);
+}
+
+static void fill_slot(struct slot *s, void *p, size_t size, unsigned char value)
+{
+	CHECK(p && (uintptr_t)p % 16 == 0);
+	*s = (struct slot){.p = p, .size = size, .value = value};
+	memset(p, value, size);
+}
+
+static void change(struct slot *s, uint64_t *state)
+{
+	size_t size = some_size(state), kept = size < s->size ? size : s->size;
+	unsigned char value = (unsigned char)next_random(state), *p;
+
+	if (s->p)
+		check_slot(s);
+	switch (next_random(state) % 4) {
+	case 0:
+		p = size ? realloc(s->p, size) : s->p;
+		CHECK(p || !size);
+		if (!size)
+			return;
+		for (size_t i = 0; i < kept; i += 97)
+			CHECK(p[i] == s->value);
+		fill_slot(s, p, size, value);
+		return;
+	case 1:
+		free(s->p);
+		p = calloc(1, size);
+		for (size_t i = 0; i < size; i += 61)
+			CHECK(p[i] == 0);
+		fill_slot(s, p, size, value);
+		return;
+	case 2:
+		free(s->p);
+		fill_slot(s, aligned_alloc((size_t)16 << next_random(state) % 10, size), size,
+			  value);
+		return;
+	default:
+		free(s->p);
+		fill_slot(s, malloc(size), size, value);
+	}
+}
+
+static void change_often(uint64_t state, int times)
+{
+	static _Thread_local struct slot slots[SLOTS];
+
+	for (int i = 0; i < times; i++)
+		change(&slots[next_random(&state) % SLOTS], &state);
+	for (size_t i = 0; i < SLOTS; i++) {
+		if (slots[i].p)
+			check_slot(&slots[i]);
+		free(slots[i].p);
+		slots[i] = (struct slot){.p = NULL};
+	}
+}
+
+static void *change_many(void *arg)
+{
+	change_often((uintptr_t)arg, 10000);
+	return NULL;
+}
+
+static void change_in_threads(void *arg)
+{
+	pthread_t threads[4];
+
+	(void)arg;
+	for (uintptr_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_create(&threads[i], NULL, change_many, (void *)(i + 1)) == 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		pthread_join(threads[i], NULL);
+}
+
+TEST(contents_stay_in_threads)
+{
+	change_in_threads(NULL);
+	malloc_trim(0);
+}
+
+/* While other threads allocate, and the child of each fork frees what they had. */
+static void *fork_often(void *arg)
+{
+	for (int i = 0; i < 10; i++) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0) {
+			change_often((uint64_t)i + 7, 500);
+			malloc_trim(0);
+			_exit(0);
+		}
+		CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+	}
+	return arg;
+}
+
+TEST(contents_stay_through_forks)
+{
+	pthread_t thread;
+
+	CHECK(pthread_create(&thread, NULL, fork_often, NULL) == 0);
+	change_in_threads(NULL);
+	pthread_join(thread, NULL);
+}
