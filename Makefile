@@ -24,7 +24,7 @@ HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
 PAGES1 = $(wildcard utils/man/*.1)
 PAGES3 = $(wildcard utils/man/*.3)
 
-.PHONY: all check coverage soak fuzz bench bench-quick demo lint install uninstall clean help
+.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse demo lint install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -46,6 +46,9 @@ fuzz:
 
 bench bench-quick: all
 	$(MAKE) --no-print-directory -C tests/bench $@
+
+bench-misuse: all
+	@$(MAKE) --no-print-directory -s -C tests bench-misuse
 
 demo:
 	@$(MAKE) --no-print-directory -s -C tests/demo demo
@@ -98,6 +101,7 @@ help:
 	@echo 'make fuzz            coverage-guided, with clang: SECONDS=60 for each target'
 	@echo 'make bench           compare with other allocators; BENCH=name runs one'
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
+	@echo 'make bench-misuse    what this and other allocators notice of misuse, as a table'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'
 	@echo 'make install         to PREFIX ($(PREFIX)), below DESTDIR; also BINDIR, LIBDIR, INCLUDEDIR,'
