@@ -29,8 +29,12 @@ PAGES3 = $(wildcard utils/man/*.3)
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
 
+# heapview, unless another utils/ is in the place of ours.
+HEAPVIEW = $(wildcard utils/heapview.c)
+
 all:
 	$(MAKE) -C src
+	$(if $(HEAPVIEW),$(MAKE) -C utils)
 
 check: all
 	$(MAKE) --no-print-directory -C tests check
@@ -67,6 +71,7 @@ install: all
 	install -m 644 $(HEADERS) $(INCLUDE)
 	install -m 644 $(PAGES1) $(MAN)/man1
 	install -m 644 $(PAGES3) $(MAN)/man3
+	$(if $(HEAPVIEW),install -m 755 utils/heapview $(BIN))
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' src/osmem.pc.in >$(LIB)/pkgconfig/osmem.pc
 	library=$$(realpath -ms --relative-to="$(BINDIR)" "$(LIBDIR)")/$(SONAME) && \
@@ -78,7 +83,7 @@ remove = if [ -d $(1) ]; then cd $(1) && rm -f $(2); fi
 
 # Folders that are empty then go too, up to DESTDIR or PREFIX, when they are not the system's.
 uninstall:
-	$(call remove,$(BIN),osmem-run)
+	$(call remove,$(BIN),osmem-run $(if $(HEAPVIEW),heapview))
 	$(call remove,$(LIB),$(LIBRARY) $(SONAME) libosmem.so libosmem.a pkgconfig/osmem.pc)
 	$(call remove,$(INCLUDE),$(notdir $(HEADERS)))
 	$(call remove,$(MAN),$(PAGES1:utils/man/%=man1/%) $(PAGES3:utils/man/%=man3/%))
@@ -92,9 +97,10 @@ uninstall:
 clean:
 	$(MAKE) -C src clean
 	$(MAKE) -C tests clean
+	$(if $(HEAPVIEW),$(MAKE) -C utils clean)
 
 help:
-	@echo 'make                 build src/libosmem.so and src/libosmem.a'
+	@echo 'make                 build src/libosmem.so, src/libosmem.a and utils/heapview'
 	@echo 'make check           run the tests; TESTS=... runs some'
 	@echo 'make coverage        lines and branches of src/ that the tests execute; gcc and gcov; TESTS=...'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'

@@ -1,0 +1,176 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# heapview beside the library's own walk of its list: as text, and as Chromium draws it.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
+. "${0%/*}/lib/report.sh"
+
+cc=${CC:-cc}
+utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
+src=${library%/*}
+view=$scratch/heapview
+
+if ! [ -f "$utils/heapview.c" ]; then
+	skip all 'this utils/ has no heapview'
+	finish
+fi
+
+it_builds() {
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$utils" -I"$src" -o "$view" "$utils"/heapview*.c &&
+		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
+			"$tests/scripts/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
+		OSMEM_OPTIONS=trace="$scratch/trace" "$scratch/program" "$scratch/map" >"$scratch/walk" &&
+		[ "$(wc -l <"$scratch/walk")" -gt 20 ] && grep -q mapped "$scratch/walk"
+}
+
+# The list without its sums.
+list() {
+	"$view" --text "$@" | sed '/^#/d'
+}
+
+trace_ends_as_the_walk_says() {
+	list "$scratch/trace" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
+}
+
+map_is_as_the_walk_says() {
+	list "$scratch/map" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
+}
+
+# After the first allocation: brk, region, append, search, split, use.
+steps_are_in_order() {
+	[ -z "$(list --step 0 "$scratch/trace")" ] &&
+		[ "$(list --step 4 "$scratch/trace" | awk '{ print $2, $3 }')" = '131040 free' ] &&
+		[ "$(list --step 8 "$scratch/trace" | awk '{ print $2, $3 }')" = "$(printf '%s\n' \
+			'56 used' '130952 free')" ] &&
+		! "$view" --text --step 99999 "$scratch/trace"
+}
+
+# refused TEXT ARGUMENT…: exit status 1, and one line with the text.
+refused() {
+	text=$1
+	shift
+	"$view" "$@" >"$scratch/out" 2>"$scratch/err"
+	[ $? -eq 1 ] && [ ! -s "$scratch/out" ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+		grep -q "$text" "$scratch/err"
+}
+
+errors_are_clear() {
+	{ head -c 8 "$scratch/trace" && printf '\377\0\0\0' && tail -c +13 "$scratch/trace"; } \
+		>"$scratch/newer"
+	: >"$scratch/empty"
+	refused 'no trace or map' "$0" && refused 'no trace or map' "$scratch/empty" &&
+		refused 'no trace or map' "$scratch" && refused 'No such file' "$scratch/none" &&
+		refused 'version 255' "$scratch/newer" && refused 'which file' &&
+		refused 'not understood' --nonsense && refused 'no number' --step x "$scratch/trace" &&
+		refused 'cannot be written' "$scratch/trace" -o /dev/full && "$view" --help | grep -q -e --text
+}
+
+truncated_goes_as_far_as_it_goes() {
+	head -c $((4096 + 40 * 50 + 7)) "$scratch/trace" >"$scratch/cut" &&
+		steps=$("$view" "$scratch/cut" -o - 2>"$scratch/err" | grep -o '"all":[0-9]*' | cut -d : -f 2) &&
+		grep -q 'truncated: 50 of' "$scratch/err" && [ "$steps" -gt 20 ] &&
+		list --step "$steps" "$scratch/trace" >"$scratch/want" &&
+		list "$scratch/cut" 2>"$scratch/err" | diff "$scratch/want" - &&
+		head -c 4000 "$scratch/trace" >"$scratch/cut" &&
+		[ -z "$(list "$scratch/cut" 2>"$scratch/err")" ] && grep -q truncated "$scratch/err"
+}
+
+# page NAME FILE: nothing in it is fetched from anywhere.
+page() {
+	"$view" "$2" -o "$scratch/$1.html" >/dev/null &&
+		! grep -E -n 'https?:|src=|url\([^#]|@import|fetch\(' "$scratch/$1.html" &&
+		[ "$(tail -n 1 "$scratch/$1.html")" = '</html>' ]
+}
+
+pages_are_alone() {
+	page trace "$scratch/trace" && page map "$scratch/map"
+}
+
+# Some 600000 calls: sampled.
+long_traces_make_small_pages() {
+	OSMEM_OPTIONS=trace="$scratch/long",trace_size=64M "$scratch/program" "$scratch/map2" 300000 >/dev/null &&
+		[ "$(stat -c %s "$scratch/long")" -gt 20000000 ] && page long "$scratch/long" &&
+		[ "$(stat -c %s "$scratch/long.html")" -lt 1000000 ] &&
+		[ "$(grep -o '"calls":[0-9]*' "$scratch/long.html" | cut -d : -f 2)" -gt 600000 ]
+}
+
+# dump PAGE WIDTH: what Chromium has made of it, into $scratch/dom; what the console says into $scratch/log.
+dump() {
+	timeout 60 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
+		--enable-logging=stderr --v=0 --window-size="$2",900 --virtual-time-budget=3000 \
+		--dump-dom "file://$1" >"$scratch/dom" 2>"$scratch/log" &&
+		! grep 'CONSOLE' "$scratch/log" && grep -q 'data-check="ok"' "$scratch/dom" &&
+		! grep -q 'data-error' "$scratch/dom"
+}
+
+# drawn FILE: the lines of FILE with blocks as they were drawn, as text.
+drawn() {
+	# shellcheck disable=SC2046 # three words for each line
+	printf '%#14x %12d %s\n' $(grep -o 'data-start="[0-9]*" data-size="[0-9]*" data-status="[0-9]*"' "$1" |
+		awk -F '"' '{ print $2, $4, $6 == 0 ? "free" : $6 == 1 ? "used" : "mapped" }')
+}
+
+# with SCRIPT: the page of the trace, and a script behind it.
+with() {
+	sed '/<\/body>/d; /<\/html>/d' "$scratch/trace.html"
+	printf '<script>%s\n' "$1"
+	echo 'document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;'
+	echo '</script></body></html>'
+}
+
+# The page is at the step of its address; then it goes through all of them.
+chromium_draws_every_step() {
+	with 'document.body.dataset.begin = document.body.dataset.step;
+		const all = document.createElement("pre");
+		for (let n = 0; n <= DATA.all; n++) {
+			show(n);
+			for (const r of document.querySelectorAll("#drawing [data-start]"))
+				if (!r.previousSibling || r.previousSibling.dataset.start !== r.dataset.start)
+					all.append("\nSTEP" + n + ` data-start="${r.dataset.start}" data-size="${r.dataset.size}" data-status="${r.dataset.status}"`);
+		}
+		document.body.append(all);' >"$scratch/steps.html"
+	dump "$scratch/steps.html#step=60" 1600 && grep -q 'data-begin="60"' "$scratch/dom" &&
+		grep -q 'data-wide="false"' "$scratch/dom" || return 1
+	steps=$(grep -o '"all":[0-9]*' "$scratch/trace.html" | cut -d : -f 2)
+	for step in $(seq 0 7 "$steps") "$steps"; do
+		list --step "$step" "$scratch/trace" >"$scratch/list"
+		grep "^STEP$step " "$scratch/dom" >"$scratch/lines"
+		[ -s "$scratch/list" ] || [ -s "$scratch/lines" ] || continue
+		drawn "$scratch/lines" | diff "$scratch/list" - || return 1
+	done
+	diff "$scratch/walk" "$scratch/list"
+}
+
+chromium_draws_maps() {
+	dump "$scratch/map.html" 1600 || return 1
+	drawn "$scratch/dom" | uniq | diff "$scratch/walk" -
+}
+
+chromium_steps_by_keys() {
+	with 'for (const key of ["End", "Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"])
+			document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));' \
+		>"$scratch/keys.html"
+	dump "$scratch/keys.html" 360 && grep -q 'data-step="2"' "$scratch/dom" &&
+		grep -q 'data-wide="false"' "$scratch/dom"
+}
+
+expect it_builds it_builds
+for test in trace_ends_as_the_walk_says map_is_as_the_walk_says steps_are_in_order errors_are_clear \
+	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
+	expect $test $test
+done
+
+for chromium in chromium chromium-browser google-chrome ''; do
+	has "$chromium" && break
+done
+for test in chromium_draws_every_step chromium_draws_maps chromium_steps_by_keys; do
+	if [ "$chromium" ]; then
+		expect $test $test
+	else
+		skip $test 'chromium is not installed'
+	fi
+done
+
+finish

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * A little of everything that os_* do, then the list as the library itself walks it, in the format of
+ * heapview --text. Arguments: where a map is written; a number of pairs of malloc and free.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "osmem.h"
+#include "osmem_inspect.h"
+
+static int print_block(const struct osmem_item *item, void *arg)
+{
+	static const char *const names[] = {"free", "used", "mapped"};
+
+	(void)arg;
+	if (item->heap == OSMEM_COURSE && (item->kind == OSMEM_BLOCK || item->kind == OSMEM_MAPPED))
+		printf("%#14lx %12lu %s\n", (unsigned long)item->start,
+		       (unsigned long)item->payload, names[item->status]);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	void *p[40];
+
+	for (int i = 0; i < 40; i++)
+		p[i] = os_malloc(50 + 30 * (unsigned int)i);
+	for (int i = 0; i < 40; i += 3)
+		os_free(p[i]);
+	os_free(p[1]);
+	p[0] = os_malloc(200);
+	p[2] = os_realloc(p[2], 3000);
+	p[4] = os_realloc(p[4], 20);
+	p[5] = os_calloc(10, 500);
+	p[6] = os_malloc(200000);
+	p[7] = os_malloc(300000);
+	os_free(p[7]);
+	p[8] = os_malloc(125000);
+	for (int i = argc > 2 ? atoi(argv[2]) : 0; i > 0; i--)
+		free(malloc((size_t)(i % 1000)));
+	if (argc > 1 && osmem_write_map(argv[1]) != 0)
+		return 1;
+	return osmem_walk(print_block, NULL) != 0 || !p[0] || !p[2] || !p[4] || !p[5] || !p[6] ||
+	       !p[8];
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * heapview: what OSMEM_OPTIONS=trace=FILE or osmem_write_map wrote, as a page for a browser, or as text.
+ *
+ *	heapview.c        options, the file, text
+ *	heapview_list.c   the block list of os_malloc, step by step
+ *	heapview_calls.c  figures of all calls
+ *	heapview_page.c   the page, which is heapview.html with these in it
+ */
+
+#include "heapview.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char usage[] =
+	"Usage: heapview FILE [-o OUT.html]     a page that shows FILE, to OUT.html or FILE.html\n"
+	"       heapview --text FILE            the block list of os_malloc, at the end\n"
+	"\n"
+	"FILE is what OSMEM_OPTIONS=trace=FILE wrote, or osmem_write_map.\n"
+	"\n"
+	"  -o OUT      where the page goes; - is the standard output\n"
+	"  --text      print the list: address of the header, payload bytes, free, used or mapped\n"
+	"  --step N    with --text: the list after N steps; else: the player begins there\n"
+	"  --help      this\n";
+
+struct options {
+	const char *file, *out;
+	bool is_text, has_step;
+	size_t step;
+};
+
+static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+{
+	va_list args;
+
+	fputs("heapview: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+void *grow(void *p, size_t count, size_t size)
+{
+	p = reallocarray(p, count, size);
+	if (!p)
+		die("out of memory");
+	return p;
+}
+
+static void check_header(const char *file, const struct trace_header *h, size_t bytes)
+{
+	if (bytes < sizeof(*h) || memcmp(h->magic, TRACE_MAGIC, sizeof(h->magic)) != 0)
+		die("%s: no trace or map of osmem", file);
+	if (h->version != TRACE_VERSION)
+		die("%s: version %u of the format; this heapview knows %d", file, h->version,
+		    TRACE_VERSION);
+	if (h->record_size != sizeof(struct trace_record) || h->header_size < sizeof(*h) ||
+	    h->header_size % 8)
+		die("%s: a header that makes no sense", file);
+}
+
+/* Map the file at path. What it lacks is said in t->note. */
+static void trace_open(struct trace *t, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const struct trace_header *h;
+	size_t room, bytes;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		die("%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode) || !st.st_size)
+		die("%s: no trace or map of osmem", path);
+	bytes = (size_t)st.st_size;
+	h = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (h == MAP_FAILED)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
+	check_header(path, h, bytes);
+	t->header = h;
+	t->records = (const void *)((const char *)h + h->header_size);
+	t->count = h->next < h->capacity ? h->next : h->capacity;
+	room = bytes > h->header_size ? (bytes - h->header_size) / sizeof(*t->records) : 0;
+	t->note[0] = '\0';
+	if (t->count > room) {
+		snprintf(t->note, sizeof(t->note), "truncated: %zu of %zu records are there", room,
+			 t->count);
+		t->count = room;
+	} else if (h->dropped) {
+		snprintf(t->note, sizeof(t->note), "%lu records found no room in the file",
+			 (unsigned long)h->dropped);
+	}
+}
+
+static void print_list(const struct trace *t, const struct list *list)
+{
+	static const char *const names[] = {"free", "used", "mapped"};
+	uint64_t bytes[3] = {0};
+	size_t count[3] = {0};
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct block *b = &list->blocks[i];
+
+		printf("%#14lx %12lu %s\n", (unsigned long)b->start, (unsigned long)b->size,
+		       names[b->status]);
+		bytes[b->status] += b->size;
+		count[b->status]++;
+	}
+	for (int i = 0; i < 3; i++)
+		printf("# %s: %zu blocks, %lu bytes\n", names[i], count[i],
+		       (unsigned long)bytes[i]);
+	if (list->refused)
+		printf("# %zu steps fit no block: the trace is not whole\n", list->refused);
+	printf("# headers: %u bytes each\n", t->header->meta_size);
+}
+
+static void print_text(const struct trace *t, const struct options *o)
+{
+	struct list list = {0};
+	size_t count, *steps = player_steps(t, &count);
+
+	if (o->has_step && o->step > count)
+		die("%s: there are %zu steps", o->file, count);
+	list_begin(&list, t);
+	for (size_t i = 0; i < (o->has_step ? o->step : count); i++)
+		list_apply(&list, &t->records[steps[i]], t->header->meta_size);
+	print_list(t, &list);
+	free(list.blocks);
+	free(steps);
+}
+
+static void write_page(const struct trace *t, const struct options *o)
+{
+	bool is_stdout = o->out && strcmp(o->out, "-") == 0;
+	char name[4096];
+	FILE *out;
+
+	if (snprintf(name, sizeof(name), "%s%s", o->out ? o->out : o->file,
+		     o->out ? "" : ".html") >= (int)sizeof(name))
+		die("the name is too long");
+	out = is_stdout ? stdout : fopen(name, "we");
+	if (!out)
+		die("%s: %s", name, strerror(errno));
+	page_write(out, t, o->step);
+	if (ferror(out) || (is_stdout ? fflush(out) : fclose(out)))
+		die("%s: cannot be written", name);
+	if (!is_stdout)
+		printf("%s\n", name);
+}
+
+static const char *value(char **argv, int *i)
+{
+	if (!argv[*i + 1])
+		die("%s needs a value; see heapview --help", argv[*i]);
+	return argv[++*i];
+}
+
+static size_t number(const char *text)
+{
+	char *rest;
+	unsigned long n = strtoul(text, &rest, 10);
+
+	if (*text < '0' || *text > '9' || *rest)
+		die("%s is no number", text);
+	return n;
+}
+
+static void parse(struct options *o, char **argv)
+{
+	for (int i = 1; argv[i]; i++) {
+		if (strcmp(argv[i], "--help") == 0) {
+			fputs(usage, stdout);
+			exit(0);
+		} else if (strcmp(argv[i], "--text") == 0) {
+			o->is_text = true;
+		} else if (strcmp(argv[i], "--step") == 0) {
+			o->step = number(value(argv, &i));
+			o->has_step = true;
+		} else if (strcmp(argv[i], "-o") == 0) {
+			o->out = value(argv, &i);
+		} else if (argv[i][0] == '-' || o->file) {
+			die("%s: not understood; see heapview --help", argv[i]);
+		} else {
+			o->file = argv[i];
+		}
+	}
+	if (!o->file)
+		die("which file? See heapview --help");
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+	struct trace t;
+
+	(void)argc;
+	parse(&o, argv);
+	trace_open(&t, o.file);
+	if (t.note[0])
+		fprintf(stderr, "heapview: %s: %s\n", o.file, t.note);
+	if (o.is_text)
+		print_text(&t, &o);
+	else
+		write_page(&t, &o);
+	return ferror(stdout) || fflush(stdout) ? 1 : 0;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The page: heapview.html, with one object, DATA, in the place of a mark.
+ *
+ * Steps are written as they are in the trace, STEPS_MAX at most, with the whole list as it is after some of
+ * them, so that any step is a few away from a list. Between two lists there are at least as many steps
+ * as a list has blocks, so that lists take no more room than steps.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "heapview.h"
+
+#define STEPS_MAX 20000
+#define LIST_EVERY 100 /* steps, at least */
+#define MAP_MAX 20000 /* records of a snapshot in the map */
+#define MARK "/*DATA*/"
+
+extern const char page_html[];
+
+__asm__(".pushsection .rodata\n"
+	"page_html: .incbin \"heapview.html\"\n"
+	".byte 0\n"
+	".popsection");
+
+/* Text of somebody else, between quotes; no character ends a string or the script. */
+static void write_text(FILE *out, const char *name, const char *text, size_t max)
+{
+	fprintf(out, "\"%s\":\"", name);
+	for (size_t i = 0; i < max && text[i]; i++) {
+		if (strchr("\\\"<>&", text[i]) || (unsigned char)text[i] < ' ' || text[i] & 0x80)
+			fprintf(out, "\\u%04x", (unsigned char)text[i]);
+		else
+			fputc(text[i], out);
+	}
+	fputs("\",\n", out);
+}
+
+static void write_list(FILE *out, const struct list *list)
+{
+	fputc('[', out);
+	for (size_t i = 0; i < list->count; i++)
+		fprintf(out, "%s[%lu,%lu,%d]", i ? "," : "", (unsigned long)list->blocks[i].start,
+			(unsigned long)list->blocks[i].size, list->blocks[i].status);
+	fputc(']', out);
+}
+
+/* A list: the number of steps that it is after, and its blocks. */
+static void write_checkpoint(FILE *out, size_t step, const struct list *list)
+{
+	fprintf(out, "%s[%zu,", step ? ",\n" : "", step);
+	write_list(out, list);
+	fputc(']', out);
+}
+
+static void write_checkpoints(FILE *out, const struct trace *t, struct list *list,
+			      const size_t *steps, size_t count)
+{
+	size_t last = 0;
+
+	fputs("\"lists\":[", out);
+	write_checkpoint(out, 0, list);
+	for (size_t i = 0; i < count; i++) {
+		list_apply(list, &t->records[steps[i]], t->header->meta_size);
+		if (i + 1 - last < LIST_EVERY || i + 1 - last < list->count)
+			continue;
+		last = i + 1;
+		write_checkpoint(out, last, list);
+	}
+	fputs("],\n\"end\":", out);
+	write_list(out, list);
+	fputs(",\n", out);
+}
+
+static void write_steps(FILE *out, const struct trace *t, const size_t *steps, size_t count)
+{
+	fputs("\"steps\":[", out);
+	for (size_t i = 0; i < count; i++) {
+		const struct trace_record *r = &t->records[steps[i]];
+
+		fprintf(out, "%s[%d,%d,%d,%d,%lu,%lu,%lu]", i ? ",\n" : "", r->kind, r->what,
+			r->rule, r->flags, (unsigned long)r->a, (unsigned long)r->b,
+			(unsigned long)r->c);
+	}
+	fputs("],\n", out);
+}
+
+static void write_player(FILE *out, const struct trace *t, size_t first)
+{
+	struct list list = {0};
+	size_t all, count, *steps = player_steps(t, &all);
+
+	if (first > all)
+		first = all;
+	count = all - first < STEPS_MAX ? all - first : STEPS_MAX;
+	list_begin(&list, t);
+	for (size_t i = 0; i < first; i++)
+		list_apply(&list, &t->records[steps[i]], t->header->meta_size);
+	write_steps(out, t, steps + first, count);
+	write_checkpoints(out, t, &list, steps + first, count);
+	fprintf(out, "\"first\":%zu,\"all\":%zu,\"refused\":%zu,\n", first, all, list.refused);
+	free(list.blocks);
+	free(steps);
+}
+
+/* The last snapshot that has an end; kind, heap, and the three figures as strings of hexadecimals. */
+static void write_snapshot(FILE *out, const struct trace *t)
+{
+	size_t begin = t->count, candidate = t->count, n = 0;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->records[i].kind == TRACE_SNAP_BEGIN)
+			candidate = i;
+		if (t->records[i].kind == TRACE_SNAP_END)
+			begin = candidate;
+	}
+	fputs("\"snapshot\":[", out);
+	for (size_t i = begin; i < t->count && t->records[i].kind != TRACE_SNAP_END; i++) {
+		const struct trace_record *r = &t->records[i];
+
+		if (r->kind < TRACE_SNAP_REGION || r->kind > TRACE_SNAP_CACHED || n == MAP_MAX)
+			continue;
+		fprintf(out, "%s[%d,%d,%lu,\"%lx\",\"%lx\"]", n++ ? ",\n" : "", r->kind, r->what,
+			(unsigned long)r->a, (unsigned long)r->b, (unsigned long)r->c);
+	}
+	fputs("],\n", out);
+}
+
+void page_write(FILE *out, const struct trace *t, size_t first)
+{
+	const char *mark = strstr(page_html, MARK);
+
+	fwrite(page_html, 1, (size_t)(mark - page_html), out);
+	fputs("{\n", out);
+	write_text(out, "program", t->header->program, sizeof(t->header->program));
+	write_text(out, "note", t->note, sizeof(t->note));
+	fprintf(out, "\"pid\":%u,\"meta\":%u,\"page\":%u,\"records\":%zu,\n", t->header->pid,
+		t->header->meta_size, t->header->page_size, t->count);
+	calls_write(out, t);
+	write_player(out, t, first);
+	write_snapshot(out, t);
+	fputs("\"whole\":true}", out);
+	fputs(mark + strlen(MARK), out);
+}
