@@ -3,7 +3,7 @@
 #
 # heapview beside the library's own walk of its list: as text, and as Chromium draws it.
 
-# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck disable=SC2016,SC2317 # scripts of the page have ${}; functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
 . "${0%/*}/lib/report.sh"
 
@@ -107,7 +107,7 @@ dump() {
 
 # drawn FILE: the lines of FILE with blocks as they were drawn, as text.
 drawn() {
-	# shellcheck disable=SC2046 # three words for each line
+	# shellcheck disable=SC2046,SC2183 # three words for each line
 	printf '%#14x %12d %s\n' $(grep -o 'data-start="[0-9]*" data-size="[0-9]*" data-status="[0-9]*"' "$1" |
 		awk -F '"' '{ print $2, $4, $6 == 0 ? "free" : $6 == 1 ? "used" : "mapped" }')
 }
