@@ -173,9 +173,12 @@ void list_apply(struct list *list, const struct trace_record *r, uint64_t meta_s
 
 void list_begin(struct list *list, const struct trace *t)
 {
-	for (size_t i = 0; i < t->count && t->records[i].kind != TRACE_STEP; i++) {
+	for (size_t i = 0; i < t->count; i++) {
 		const struct trace_record *r = &t->records[i];
 
+		/* System calls may precede: the snapshot's own are among them. */
+		if (r->kind == TRACE_STEP && r->what < TRACE_STEP_BRK)
+			break;
 		if (r->kind == TRACE_SNAP_BEGIN)
 			list->count = 0;
 		if (is_course_block(r))

@@ -38,6 +38,15 @@ map_is_as_the_walk_says() {
 	list "$scratch/map" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
 }
 
+# It begins with a snapshot of its parent's blocks.
+trace_of_a_child_ends_as_the_walk_says() {
+	FORKS=1 OSMEM_OPTIONS=trace="$scratch/fork.%p" "$scratch/program" >"$scratch/walk2" || return 1
+	for file in "$scratch"/fork.*; do
+		list "$file" | cmp -s "$scratch/walk2" && return 0
+	done
+	return 1
+}
+
 # After the first allocation: brk, region, append, search, split, use.
 steps_are_in_order() {
 	[ -z "$(list --step 0 "$scratch/trace")" ] &&
@@ -157,7 +166,8 @@ chromium_steps_by_keys() {
 }
 
 expect it_builds it_builds
-for test in trace_ends_as_the_walk_says map_is_as_the_walk_says steps_are_in_order errors_are_clear \
+for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
+	map_is_as_the_walk_says steps_are_in_order errors_are_clear \
 	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done

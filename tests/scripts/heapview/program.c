@@ -3,10 +3,13 @@
 /*
  * A little of everything that os_* do, then the list as the library itself walks it, in the format of
  * heapview --text. Arguments: where a map is written; a number of pairs of malloc and free.
+ * With FORKS in the environment a child does the rest, from its parent's blocks on.
  */
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "osmem.h"
 #include "osmem_inspect.h"
@@ -43,6 +46,10 @@ int main(int argc, char **argv)
 		free(malloc((size_t)(i % 1000)));
 	if (argc > 1 && osmem_write_map(argv[1]) != 0)
 		return 1;
+	if (getenv("FORKS") && fork() != 0)
+		return wait(NULL) < 0;
+	if (getenv("FORKS"))
+		p[9] = os_malloc(4000);
 	return osmem_walk(print_block, NULL) != 0 || !p[0] || !p[2] || !p[4] || !p[5] || !p[6] ||
 	       !p[8];
 }
