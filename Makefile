@@ -24,7 +24,8 @@ HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
 PAGES1 = $(wildcard utils/man/*.1)
 PAGES3 = $(wildcard utils/man/*.3)
 
-.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse demo lint install uninstall clean help
+.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps pictures demo lint \
+	 install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -48,7 +49,7 @@ coverage:
 fuzz:
 	@$(MAKE) --no-print-directory -s -C tests fuzz
 
-bench bench-quick: all
+bench bench-quick bench-steps pictures: all
 	$(MAKE) --no-print-directory -C tests/bench $@
 
 bench-misuse: all
@@ -108,6 +109,8 @@ help:
 	@echo 'make bench           compare with other allocators; BENCH=name runs one'
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make bench-misuse    what this and other allocators notice of misuse, as a table'
+	@echo 'make bench-steps     what each step from a list walk to this library is worth; STEP=name runs one'
+	@echo 'make pictures        draw the pictures of the READMEs anew'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'
 	@echo 'make install         to PREFIX ($(PREFIX)), below DESTDIR; also BINDIR, LIBDIR, INCLUDEDIR,'

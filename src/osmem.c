@@ -31,6 +31,14 @@
 
 #define COURSE_FIRST_RAISE (128 * KIB)
 
+/* For make bench-steps: what this file would cost without an index, or without pending blocks. */
+#ifndef SEARCH_BY_WALK
+#define SEARCH_BY_WALK 0
+#endif
+#ifndef COALESCE_BY_WALK
+#define COALESCE_BY_WALK 0
+#endif
+
 struct heap heaps[HEAP_COUNT] = {
 	[HEAP_COURSE] = {.lock = PTHREAD_MUTEX_INITIALIZER,
 			 .uses_brk = true,
@@ -583,6 +591,28 @@ HEAP_HOT void split_found(struct heap *h, struct block_meta *b, size_t size, boo
 		insert_free(h, rest, &age, is_tracked);
 }
 
+/* Rules 10 and 11 as they read, each a walk of the list. */
+
+/* There are no free neighbours but those that settle knows of: it only costs to look. */
+static void look_for_neighbours(struct heap *h)
+{
+	for (struct block_meta *b = h->last; b; b = b->prev)
+		if (b->status == STATUS_FREE && free_prev(b))
+			require_free(h, b);
+}
+
+static struct block_meta *find_by_walk(struct heap *h, size_t size)
+{
+	struct block_meta *best = NULL;
+
+	for (struct block_meta *b = h->last; b; b = b->prev)
+		if (b->status == STATUS_FREE && b->size >= size && (!best || b->size <= best->size))
+			best = b;
+	if (best)
+		forget(h, best);
+	return best;
+}
+
 /* Rules 10 to 13. */
 HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool is_tracked)
 {
@@ -590,13 +620,15 @@ HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool
 
 	*fresh = false;
 	h->stats.searches++;
-	if (!is_tracked && is_few(h)) {
+	if (COALESCE_BY_WALK)
+		look_for_neighbours(h);
+	if (!SEARCH_BY_WALK && !is_tracked && is_few(h)) {
 		b = place_few(h, size);
 		if (b)
 			return b;
 	}
 	settle(h, is_tracked, false);
-	b = index_take(&h->index, size);
+	b = SEARCH_BY_WALK ? find_by_walk(h, size) : index_take(&h->index, size);
 	if (!b) {
 		*fresh = !h->top || h->top->status != STATUS_FREE;
 		return grow(h, size);

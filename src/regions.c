@@ -10,7 +10,9 @@
 
 #include "heap_core.h"
 
+#ifndef COURSE_EXACT_MAX
 #define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
+#endif
 #define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
 #define LIBC_FIRST_REGION MIB
