@@ -156,6 +156,7 @@ matrix() {
 		osmem.c: heap_core.h osmem.h trace.h
 		regions.c: heap_core.h
 		heap.c: heap_core.h
+		guard.c: heap_core.h
 		fork.c: heap_core.h
 		check.c: heap_core.h
 		walk.c: heap_core.h
@@ -166,9 +167,10 @@ matrix() {
 		slab_check.c: slab_core.h
 		slab_walk.c: slab_core.h
 		magazine.c: magazine.h
-		tcache.c: tcache_core.h
-		tcache_check.c: tcache_core.h
-		threads.c: tcache_core.h
+		tcache.c: hardened.h tcache_core.h
+		hardened.c: hardened.h tcache_core.h
+		tcache_check.c: hardened.h tcache_core.h
+		threads.c: hardened.h tcache_core.h
 		trace.c: helpers.h trace.h
 		interpose.c: heap.h helpers.h tcache.h trace.h
 		new.c: helpers.h tcache.h trace.h
@@ -176,6 +178,7 @@ matrix() {
 		picture.c: inspect.h picture.h printf.h slab.h
 		stats.c: helpers.h inspect.h options.h printf.h slab.h stats.h tcache.h
 		options.c: heap.h helpers.h inspect.h options.h picture.h printf.h stats.h tcache.h trace.h
+		hardened.h: tcache.h
 		heap.h: osmem_inspect.h
 		heap_core.h: block_meta.h heap.h helpers.h index.h
 		helpers.h:

@@ -407,7 +407,8 @@ static void reuse_after_realloc(size_t size)
 /* The size does not matter. */
 static void touch_zero_size(size_t size)
 {
-	volatile char *p = malloc(0);
+	volatile size_t zero = 0; /* compilers know what malloc(0) is */
+	volatile char *p = malloc(zero);
 
 	need(p);
 	p[0] = 1;

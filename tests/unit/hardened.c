@@ -111,7 +111,7 @@ TEST(option_is_known)
 {
 	char err[64];
 
-	CHECK(test_in_child(free_it, &(struct misuse){NULL}, err, sizeof(err)) == 0 && !*err);
+	CHECK(test_in_child(free_it, &(struct misuse){.p = NULL}, err, sizeof(err)) == 0 && !*err);
 }
 
 /* Which size, room to spare or none, and in which order cells come, makes no difference. */

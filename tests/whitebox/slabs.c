@@ -648,9 +648,12 @@ TEST(s7_sets_of_segments)
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
 	bit = (uint64_t)1 << i % 64;
-	BREAK(slab_store.sets[0].roomy.words[i / 64], slab_store.sets[0].roomy.words[i / 64] ^ bit, "S7");
-	BREAK(slab_store.sets[0].with_quad.words[i / 64], slab_store.sets[0].with_quad.words[i / 64] ^ bit, "S7");
-	BREAK(slab_store.sets[0].with_dirty.words[i / 64], slab_store.sets[0].with_dirty.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.sets[0].roomy.words[i / 64], slab_store.sets[0].roomy.words[i / 64] ^ bit,
+	      "S7");
+	BREAK(slab_store.sets[0].with_quad.words[i / 64],
+	      slab_store.sets[0].with_quad.words[i / 64] ^ bit, "S7");
+	BREAK(slab_store.sets[0].with_dirty.words[i / 64],
+	      slab_store.sets[0].with_dirty.words[i / 64] ^ bit, "S7");
 }
 
 /* The summaries lead to the words. */
