@@ -79,8 +79,8 @@ library_file() {
 	done
 }
 
-# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second. In $counted
-# those that are worth the time of valgrind.
+# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second, and once more,
+# hardened, at the end. In $counted those that are worth the time of valgrind.
 find_allocators() {
 	variants="glibc osmem=$library"
 	for name in jemalloc mimalloc tcmalloc_minimal; do
@@ -92,6 +92,7 @@ find_allocators() {
 		fi
 	done
 	counted=$variants
+	variants="$variants hardened=$library+hardened"
 	[ "$is_quick" ] && counted="glibc osmem=$library"
 }
 

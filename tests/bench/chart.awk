@@ -72,6 +72,7 @@ END {
 	row_height = 16
 	top = 80
 	color["osmem"] = "#d62728"
+	color["hardened"] = "#8c564b"
 	color["jemalloc"] = "#1f77b4"
 	color["mimalloc"] = "#2ca02c"
 	color["tcmalloc"] = "#ff7f0e"

@@ -91,6 +91,9 @@ function suite_marks(   suite, peer, i, r, count, text) {
 	}
 	r = geomean("osmem", "rss_kib")
 	mark("peak memory over " suite " beside glibc", "<= 0.92", number(r), r <= 0.92)
+	r = geomean("hardened", "wall_ms") / geomean("osmem", "wall_ms")
+	if (r > 0)
+		mark("time over " suite ", hardened beside default", "<= 1.60", number(r), r <= 1.6)
 }
 
 # Those of single workloads of the suite.

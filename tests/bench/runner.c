@@ -5,10 +5,10 @@
  * them all alike, and report medians.
  *
  *	runner [-n ROUNDS] [-t SECONDS] [-v UNIT] [-m MARK] BENCH WORKLOAD
- *	       VARIANT[=LIBRARY]… -- COMMAND [ARGUMENT]…
+ *	       VARIANT[=LIBRARY[+OPTIONS]]… -- COMMAND [ARGUMENT]…
  *
- * The first variant is the base that ratios refer to. A variant's library is preloaded; {} in the
- * command stands for the variant's name. With -v the first number that the command prints is a
+ * The first variant is the base that ratios refer to. A variant's library is preloaded, and OPTIONS are
+ * its OSMEM_OPTIONS; {} in the command stands for the variant's name. With -v the first number that the command prints is a
  * measurement in that unit. A command may take SECONDS (60), and must exit with 0.
  *
  * Standard output gets a line for each variant, in the columns of print_row; --columns prints their
@@ -43,7 +43,7 @@ enum metric {
 
 struct variant {
 	char *name;
-	const char *library; /* or NULL */
+	const char *library, *options; /* or NULL */
 	char status[32]; /* "ok", or how it failed */
 	double samples[METRICS][MAX_ROUNDS];
 };
@@ -101,6 +101,8 @@ static void become(const struct variant *v, char **command, int out)
 	dup2(out, STDOUT_FILENO);
 	if (v->library)
 		setenv("LD_PRELOAD", v->library, 1);
+	if (v->options)
+		setenv("OSMEM_OPTIONS", v->options, 1);
 	alarm(seconds);
 	execvp(command[0], command);
 	perror(command[0]);
@@ -272,7 +274,7 @@ static void read_options(int argc, char **argv)
 static void add_variant(char *text)
 {
 	struct variant *v;
-	char *equals = strchr(text, '=');
+	char *equals = strchr(text, '='), *plus = strchr(text, '+');
 
 	if (variant_count == MAX_VARIANTS)
 		usage();
@@ -281,6 +283,10 @@ static void add_variant(char *text)
 	if (equals) {
 		*equals = '\0';
 		v->library = equals[1] ? equals + 1 : NULL;
+	}
+	if (plus) {
+		*plus = '\0';
+		v->options = plus + 1;
 	}
 	strcpy(v->status, "ok");
 }

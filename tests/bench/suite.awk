@@ -24,11 +24,11 @@ function field(name) {
 	if (!(variant in known_variant)) {
 		known_variant[variant] = 1
 		variant_list[++variant_count] = variant
-		peer_count += variant != "glibc" && variant != "osmem"
+		peer_count += is_peer(variant)
 	}
 	if (field("status") != "ok") {
 		failures[++failure_count] = bench " " workload " " variant ": " field("status")
-		broken += variant == "osmem"
+		broken += variant == "osmem" || variant == "hardened"
 		next
 	}
 }
@@ -58,7 +58,7 @@ bench == "load" || bench == "real" {
 }
 
 function is_peer(variant) {
-	return variant != "glibc" && variant != "osmem"
+	return variant != "glibc" && variant != "osmem" && variant != "hardened"
 }
 
 # 0 where there is none.
