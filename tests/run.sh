@@ -1,24 +1,40 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Run test programs one after another and add up their closing lines:
+# Run test programs and add up their closing lines:
 #
 #	run.sh PROGRAM…
 #
-# Each must end with "N passed, N failed[, N skipped]". One that ends otherwise counts as a failure,
-# so a crash or an empty run can never read as passed. The last line is the sum; exit status 1 if
-# anything failed or nothing passed.
+# JOBS of them at a time, the number of processors unless it is given; what a program prints comes when
+# it ends. Each must end with "N passed, N failed[, N skipped]". One that ends otherwise counts as a
+# failure, so a crash or an empty run can never read as passed. The last line is the sum; exit status 1
+# if anything failed or nothing passed.
 
 passed=0 failed=0 skipped=0
 closing='^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$'
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+
+# run_one LOG PROGRAM
+run_one() {
+	{
+		"$2" 2>&1
+		echo "exit status $?"
+	} >"$1"
+	grep -v -e '^exit status' -e "$closing" "$1"
+	true
+}
+
+if [ "$1" = --one ]; then
+	run_one "$2/$(echo "$3" | tr / _)" "$3"
+	exit
+fi
+
+logs=$(mktemp -d) || exit 1
+trap 'rm -rf "$logs"' EXIT
+trap 'exit 1' HUP INT TERM
+printf '%s\n' "$@" | xargs -P "${JOBS:-$(nproc 2>/dev/null || echo 1)}" -I '{}' "$0" --one "$logs" '{}'
 
 for program in "$@"; do
-	{
-		"$program"
-		echo "exit status $?"
-	} 2>&1 | tee "$log" | grep -v -e '^exit status' -e "$closing"
+	log=$logs/$(echo "$program" | tr / _)
 	status=$(tail -n 1 "$log")
 	counts=$(sed '$d' "$log" | tail -n 1 | sed -n "s/$closing/\1 \2 \4/p")
 	if [ -z "$counts" ]; then
