@@ -182,7 +182,8 @@ expect static_program linked_statically -static
 
 expect headers_alone alone "$cc" "-xc -std=gnu11" "$src"/*.h "$utils"/*.h
 if has c++; then
-	expect headers_alone_cxx alone c++ -xc++ "$utils"/*.h
+	expect headers_alone_cxx alone c++ -xc++ "$utils/osmem.h" "$utils/block_meta.h" \
+		"$utils/printf.h" "$src/osmem_inspect.h"
 else
 	skip headers_alone_cxx "no c++"
 fi

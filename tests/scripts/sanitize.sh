@@ -19,9 +19,10 @@ build() {
 	shift 2
 	# shellcheck disable=SC2086 # the flags are words
 	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$src/osmem.c" \
-		"$src/regions.c" "$src/heap.c" "$src/fork.c" "$src/check.c" "$src/index.c" \
-		"$src/helpers.c" "$src/segment.c" "$src/slab.c" "$src/slab_check.c" \
-		"$src/magazine.c" "$src/tcache.c" "$src/tcache_check.c" "$src/threads.c" \
+		"$src/regions.c" "$src/heap.c" "$src/guard.c" "$src/fork.c" "$src/check.c" \
+		"$src/index.c" "$src/helpers.c" "$src/segment.c" "$src/slab.c" "$src/slab_check.c" \
+		"$src/magazine.c" "$src/tcache.c" "$src/hardened.c" "$src/tcache_check.c" \
+		"$src/threads.c" "$src/trace.c" \
 		"$utils/printf.c" \
 		>"$scratch/log" 2>&1
 }
