@@ -337,7 +337,11 @@ static uint64_t live_trailer(const char *call, void *p, const struct cell_ref *c
 
 static size_t cell_size(const char *call, void *p, const struct cell_ref *cell)
 {
-	return checked_size(call, p, slab_classes[cell->class].size, live_trailer(call, p, cell));
+	size_t room = slab_classes[cell->class].size;
+	uint64_t trailer = live_trailer(call, p, cell);
+
+	check_before(call, p);
+	return checked_size(call, p, room, trailer);
 }
 
 static void free_cell(const char *call, void *p, const struct cell_ref *cell)
@@ -345,7 +349,6 @@ static void free_cell(const char *call, void *p, const struct cell_ref *cell)
 	size_t room = slab_classes[cell->class].size;
 
 	cell_size(call, p, cell);
-	check_before(call, p);
 	/* The last word decides, where two threads free a cell at once, and neighbors read it. */
 	if (!atomic_exchange(trailer_of(p, room), 0))
 		tcache_bad_pointer(call, p, cell);

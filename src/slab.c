@@ -143,32 +143,53 @@ static bool has_surplus(const struct slab_class *c, unsigned int class)
 	       SURPLUS_BYTES;
 }
 
+static void change_shard(struct slab_class *c, struct slab *s, unsigned int shard)
+{
+	unsigned int from = s->shard;
+
+	if (s->free)
+		unlink_slab(c, s);
+	if (c->carving[from] == s) {
+		c->carving[from] = NULL;
+		c->carving[shard] = s;
+	}
+	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
+	if (s->free)
+		link_slab(c, s);
+}
+
 /*
  * Make the slab of another shard that has most free cells one of shard's, which has none to carve.
  * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL then,
- * unless it is nearly empty or there are too many.
+ * unless it is nearly empty or is_any.
  */
-static struct slab *adopt(struct slab_class *c, unsigned int class, unsigned int shard)
+static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
-	bool is_any = has_surplus(c, class);
 	struct slab *s;
 
-	for (int bucket = BUCKETS - 1; bucket >= 0; bucket--) {
+	for (int bucket = BUCKETS - 1; c->partial_count && bucket >= 0; bucket--) {
 		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 			s = c->partial[i][bucket];
 			if (!s || (slab_shard_users[i] && bucket < BUCKETS - 1 && !is_any))
 				continue;
-			unlink_slab(c, s);
-			if (c->carving[i] == s) {
-				c->carving[i] = NULL;
-				c->carving[shard] = s;
-			}
-			atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
-			link_slab(c, s);
+			change_shard(c, s, shard);
 			return s;
 		}
 	}
 	return NULL;
+}
+
+/* There is no memory for a slab: one of any shard that has cells left will do. */
+static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
+{
+	struct slab *s = adopt(c, shard, true);
+
+	for (unsigned int i = 0; !s && i < SLAB_SHARDS; i++) {
+		s = c->carving[i];
+		if (s)
+			change_shard(c, s, shard);
+	}
+	return s;
 }
 
 /* The fullest slab of shard that has a free cell, or NULL. */
@@ -267,11 +288,13 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
 
 	if (taken)
 		return taken;
-	s = c->partial_count ? adopt(c, class, shard) : NULL;
+	s = adopt(c, shard, has_surplus(c, class));
 	if (s)
 		taken = take_free(c, s, cells, n);
 	else
 		taken = carve(c, class, shard, cells, n, &is_fresh);
+	if (!taken && adopt_any(c, shard))
+		return slab_take_own_locked(class, shard, cells, n, fresh);
 	c->out += taken;
 	if (fresh)
 		*fresh = is_fresh;

@@ -55,6 +55,13 @@ static void resize_it(void *arg)
 	free(realloc(m->p, m->size + 1));
 }
 
+static void keep_it(void *arg)
+{
+	struct misuse *m = arg;
+
+	CHECK(realloc(m->p, m->size) == m->p);
+}
+
 static void touch_it(void *arg)
 {
 	struct misuse *m = arg;
@@ -145,6 +152,8 @@ TEST(one_byte_before_the_start)
 			} else {
 				all[k].p[-1] ^= 1;
 				expect_death(free_it, &all[k], "overwritten");
+				expect_death(resize_it, &all[k], "overwritten");
+				expect_death(keep_it, &all[k], "overwritten");
 				all[k].p[-1] ^= 1;
 			}
 		}

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broken.h"
@@ -534,6 +535,31 @@ TEST(frozen_store_is_left_alone)
 static void give_arg(void *arg)
 {
 	give_one(arg);
+}
+
+/* A shard in use keeps its slabs from another only while that can have new ones. */
+TEST(without_memory_all_shards_cells_serve)
+{
+	struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+	unsigned int n, half, taken = 0, got;
+	void *large, **others = cells + CELLS / 2;
+
+	use_class(1024);
+	n = 4u * info->capacity;
+	half = n / 2;
+	slab_shard_users[0] = slab_shard_users[1] = 1;
+	take_all(cells, n);
+	for (unsigned int i = 0; i < n; i += 2)
+		give_one(cells[i]);
+	CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+	while (slab_take_locked(class_of_size(CELL_MAX), 0, &large, 1, NULL))
+		; /* every slot that takes four */
+	while (slab_take_locked(class_of_size(8192), 0, &large, 1, NULL))
+		; /* and every other one */
+	while ((got = slab_take_locked(class, 1, others + taken, half, NULL)))
+		taken += got;
+	CHECK_MSG(taken == half, "%u cells of %u", taken, half);
+	check_store();
 }
 
 static void expect_refused(void *cell, const char *why)
