@@ -32,7 +32,7 @@ static _Atomic(size_t) nothing_hint; /* the word to look at first */
 
 /* Starting. */
 
-static bool is_asked_for(void)
+__attribute__((cold)) static bool is_asked_for(void)
 {
 	const char *at = secure_getenv("OSMEM_OPTIONS"), *name = "hardened";
 
@@ -42,7 +42,7 @@ static bool is_asked_for(void)
 	return false;
 }
 
-bool hardened_start(void)
+__attribute__((cold)) bool hardened_start(void)
 {
 	if (!is_asked_for())
 		return false;

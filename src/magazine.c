@@ -7,6 +7,7 @@
 _Atomic(size_t) magazine_depot_size = DEPOT_BYTES;
 
 struct depot_shard magazine_shards[SLAB_SHARDS];
+struct depot_size magazine_sizes[SLAB_SHARDS];
 
 bool depot_enter(unsigned int shard)
 {
@@ -75,14 +76,12 @@ static struct depot *depot_of(unsigned int class, unsigned int shard)
 /* n magazines more, or less, are full. Only the holder of the lock writes. */
 static void count_full(unsigned int class, unsigned int shard, int n)
 {
-	struct depot_shard *s = &magazine_shards[shard];
-	size_t bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
+	struct depot *d = depot_of(class, shard);
+	_Atomic(size_t) *bytes = &magazine_sizes[shard].bytes;
 
-	atomic_store_explicit(&s->depots[class].full_count,
-			      depot_full_count(class, shard) + (unsigned int)n,
+	atomic_store_explicit(&d->full_count, d->full_count + (unsigned int)n,
 			      memory_order_relaxed);
-	atomic_store_explicit(&s->bytes, bytes + (size_t)n * full_bytes(class),
-			      memory_order_relaxed);
+	atomic_store_explicit(bytes, *bytes + (size_t)n * full_bytes(class), memory_order_relaxed);
 }
 
 struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard)
@@ -116,7 +115,7 @@ struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int sha
 	struct depot *d = depot_of(class, shard);
 	struct magazine *m;
 
-	if (d->full_count >= depot_capacity(class) || magazine_shards[shard].bytes >= SHARD_BYTES)
+	if (d->full_count >= depot_capacity(class) || magazine_sizes[shard].bytes >= SHARD_BYTES)
 		return NULL;
 	m = take_empty(d, class);
 	if (!m)
@@ -158,6 +157,6 @@ size_t magazine_depot_bytes(void)
 	size_t bytes = 0;
 
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		bytes += atomic_load_explicit(&magazine_shards[shard].bytes, memory_order_relaxed);
+		bytes += atomic_load_explicit(&magazine_sizes[shard].bytes, memory_order_relaxed);
 	return bytes;
 }

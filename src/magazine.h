@@ -46,11 +46,16 @@ struct depot {
 };
 
 struct depot_shard {
-	_Atomic(size_t) bytes; /* of cells in the full ones of all depots */
 	struct depot depots[CLASS_COUNT];
 } __attribute__((aligned(64)));
 
+/* Apart from the depots, whose pages are touched by those only who have use for them. */
+struct depot_size {
+	_Atomic(size_t) bytes; /* of cells in the full magazines of all depots of a shard */
+} __attribute__((aligned(64)));
+
 extern struct depot_shard magazine_shards[SLAB_SHARDS];
+extern struct depot_size magazine_sizes[SLAB_SHARDS];
 extern _Atomic(size_t) magazine_depot_size SLAB_HIDDEN; /* bytes of cells in a depot, at most */
 
 /* Let depots hold that many bytes of cells; only from the next magazine on. */
@@ -62,6 +67,8 @@ static inline void magazine_set_depot_size(size_t size)
 /* How many full magazines there are; no lock. */
 static inline unsigned int depot_full_count(unsigned int class, unsigned int shard)
 {
+	if (!atomic_load_explicit(&magazine_sizes[shard].bytes, memory_order_relaxed))
+		return 0;
 	return atomic_load_explicit(&magazine_shards[shard].depots[class].full_count,
 				    memory_order_relaxed);
 }

@@ -58,36 +58,35 @@ static bool store_enter(void)
 
 /* Sets of segments. */
 
-static void set_put(struct segment_set *set, size_t i, bool is_in)
+static void set_put(enum segment_set set, size_t i, bool is_in)
 {
-	uint64_t word = set->words[i / 64], bit = (uint64_t)1 << i % 64;
+	uint64_t *at = &slab_store.bits[i / 64].words[set], *summary;
+	uint64_t bit = (uint64_t)1 << i % 64, word = is_in ? *at | bit : *at & ~bit;
 
-	word = is_in ? word | bit : word & ~bit;
-	atomic_store_explicit((_Atomic(uint64_t) *)&set->words[i / 64], word, memory_order_relaxed);
+	atomic_store_explicit((_Atomic(uint64_t) *)at, word, memory_order_relaxed);
+	summary = &slab_store.summaries[set][i / 64 / 64];
 	bit = (uint64_t)1 << i / 64 % 64;
-	if (word)
-		set->summary[i / 64 / 64] |= bit;
-	else
-		set->summary[i / 64 / 64] &= ~bit;
+	*summary = word ? *summary | bit : *summary & ~bit;
 }
 
-size_t segment_set_next(const struct segment_set *set, size_t from)
+size_t segment_set_next(enum segment_set set, size_t from)
 {
 	size_t word = from / 64, i;
 	uint64_t bits;
 
 	if (from >= WINDOW_SEGMENTS)
 		return WINDOW_SEGMENTS;
-	bits = set->words[word] & ~(uint64_t)0 << from % 64;
+	bits = slab_store.bits[word].words[set] & ~(uint64_t)0 << from % 64;
 	if (bits)
 		return word * 64 + (size_t)__builtin_ctzll(bits);
 	for (i = (word + 1) / 64, bits = ~(uint64_t)0 << (word + 1) % 64;
 	     i < WINDOW_SEGMENTS / 64 / 64; i++, bits = ~(uint64_t)0) {
-		bits &= set->summary[i];
+		bits &= slab_store.summaries[set][i];
 		if (!bits)
 			continue;
 		word = i * 64 + (size_t)__builtin_ctzll(bits);
-		return word * 64 + (size_t)__builtin_ctzll(set->words[word]);
+		bits = slab_store.bits[word].words[set];
+		return word * 64 + (size_t)__builtin_ctzll(bits);
 	}
 	return WINDOW_SEGMENTS;
 }
@@ -113,12 +112,11 @@ static uint64_t free_quads(const struct segment *g)
 
 static void update_sets(const struct segment *g)
 {
-	struct segment_sets *sets = &slab_store.sets[g->is_own];
 	size_t i = segment_index(g);
 
-	set_put(&sets->roomy, i, ~g->used);
-	set_put(&sets->with_quad, i, free_quads(g));
-	set_put(&sets->with_dirty, i, g->dirty);
+	set_put(segment_set_of(g->is_own, SET_ROOMY), i, ~g->used);
+	set_put(segment_set_of(g->is_own, SET_WITH_QUAD), i, free_quads(g));
+	set_put(segment_set_of(g->is_own, SET_WITH_DIRTY), i, g->dirty);
 }
 
 void slab_harden(void)
@@ -263,7 +261,7 @@ static struct segment *new_segment(bool is_own)
 		add_guards(g);
 	g->used = g->fixed;
 	g->is_own = is_own;
-	set_put(&slab_store.live, segment_index(g), true);
+	set_put(SET_LIVE, segment_index(g), true);
 	update_sets(g);
 	return g;
 }
@@ -273,14 +271,13 @@ static struct segment *new_segment(bool is_own)
 /* The segment for n slots, and *slot, the first of them; NULL with errno ENOMEM. */
 static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slot)
 {
-	struct segment_sets *sets = &slab_store.sets[is_own];
-	struct segment_set *set = n == QUAD ? &sets->with_quad : &sets->with_dirty;
+	enum segment_set set = segment_set_of(is_own, n == QUAD ? SET_WITH_QUAD : SET_WITH_DIRTY);
 	size_t i = segment_set_next(set, 0);
 	struct segment *g;
 	uint64_t free;
 
-	if (i == WINDOW_SEGMENTS)
-		i = segment_set_next(n == QUAD ? set : &sets->roomy, 0);
+	if (i == WINDOW_SEGMENTS && n != QUAD)
+		i = segment_set_next(segment_set_of(is_own, SET_ROOMY), 0);
 	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment(is_own);
 	if (!g)
 		return NULL;
@@ -385,14 +382,12 @@ static size_t purge_slots(struct segment *g, bool all)
 /* Unmap g, which has no slab; its dirty slots go with it. */
 static void unmap_segment(struct segment *g)
 {
-	struct segment_sets *sets = &slab_store.sets[g->is_own];
 	size_t i = segment_index(g);
 	size_t dirty = (size_t)__builtin_popcountll(g->dirty);
 
-	set_put(&slab_store.live, i, false);
-	set_put(&sets->roomy, i, false);
-	set_put(&sets->with_quad, i, false);
-	set_put(&sets->with_dirty, i, false);
+	set_put(SET_LIVE, i, false);
+	for (enum segment_set set = SET_ROOMY; set < SET_COUNT; set++)
+		set_put(set, i, false);
 	slab_store.unmap_calls++;
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;
@@ -401,7 +396,7 @@ static void unmap_segment(struct segment *g)
 		atomic_fetch_sub_explicit(&slab_store.dirty_slots, dirty, memory_order_relaxed);
 		return;
 	}
-	set_put(&slab_store.live, i, true); /* no room to note the hole */
+	set_put(SET_LIVE, i, true); /* no room to note the hole */
 	purge_slots(g, true);
 	update_sets(g);
 }
@@ -433,7 +428,7 @@ static void purge_bits(struct segment *g)
 }
 
 /* Give back what is due of segments of one kind; how many slots, purged and unmapped. */
-static size_t give_back_of(const struct segment_set *with_dirty, bool all)
+static size_t give_back_of(enum segment_set with_dirty, bool all)
 {
 	size_t slots = 0, i;
 
@@ -461,8 +456,8 @@ static bool give_back(bool all)
 
 	slab_store.is_refused = false;
 	sys_release_rest();
-	slots = give_back_of(&slab_store.sets[false].with_dirty, all);
-	return slots + give_back_of(&slab_store.sets[true].with_dirty, all);
+	slots = give_back_of(SET_WITH_DIRTY, all);
+	return slots + give_back_of(SET_OWN_WITH_DIRTY, all);
 }
 
 void slab_set_sweep_period(uint64_t ms)
@@ -503,8 +498,8 @@ bool slab_trim(void)
 	if (!store_enter())
 		return is_any;
 	is_any |= give_back(true);
-	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(&slab_store.live, i + 1))
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(SET_LIVE, i + 1))
 		purge_bits(segment_at(i));
 	store_unlock();
 	return is_any;

@@ -430,7 +430,7 @@ struct cell_ref slab_find(const void *p)
 	struct cell_ref ref = {.state = CELL_NONE};
 	struct slab *s;
 
-	if (offset >= WINDOW_SIZE || !segment_set_has(&slab_store.live, offset / SEGMENT_SIZE))
+	if (offset >= WINDOW_SIZE || !segment_set_has(SET_LIVE, offset / SEGMENT_SIZE))
 		return ref;
 	s = slab_of(p);
 	if (!(segment_of(p)->used >> (offset / SLAB_SIZE % SEGMENT_SLOTS) & 1) || !s->slot ||

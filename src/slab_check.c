@@ -80,18 +80,22 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 	return NULL;
 }
 
+static bool has(const struct segment *g, enum segment_set kind, size_t i)
+{
+	return segment_set_has(segment_set_of(g->is_own, kind), i);
+}
+
 static const char *check_segment(const struct segment *g, size_t i, struct totals *t)
 {
-	const struct segment_sets *sets = &slab_store.sets[g->is_own];
 	uint64_t pairs = ~g->used & ~g->used >> 1;
 
 	t->segments++;
 	t->dirty_slots += (size_t)__builtin_popcountll(g->dirty);
 	if (!(g->fixed & 1) || g->fixed & ~g->used || g->used & g->dirty)
 		return "S5: a segment's slots are used and dirty at once";
-	if (segment_set_has(&sets->roomy, i) != !!~g->used ||
-	    segment_set_has(&sets->with_quad, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
-	    segment_set_has(&sets->with_dirty, i) != !!g->dirty)
+	if (has(g, SET_ROOMY, i) != !!~g->used ||
+	    has(g, SET_WITH_QUAD, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
+	    has(g, SET_WITH_DIRTY, i) != !!g->dirty)
 		return "S7: the sets of segments are not exact";
 	return check_slots(g, t);
 }
@@ -132,18 +136,13 @@ static const char *check_class(unsigned int class, const struct totals *t)
 	return NULL;
 }
 
-static bool is_summary_right(const struct segment_set *set)
+static bool is_summary_right(enum segment_set set)
 {
 	for (size_t i = 0; i < WINDOW_SEGMENTS / 64; i++)
-		if (!set->words[i] != !(set->summary[i / 64] >> i % 64 & 1))
+		if (!slab_store.bits[i].words[set] !=
+		    !(slab_store.summaries[set][i / 64] >> i % 64 & 1))
 			return false;
 	return true;
-}
-
-static bool are_summaries_right(const struct segment_sets *sets)
-{
-	return is_summary_right(&sets->roomy) && is_summary_right(&sets->with_quad) &&
-	       is_summary_right(&sets->with_dirty);
 }
 
 static const char *check_store(void)
@@ -152,11 +151,11 @@ static const char *check_store(void)
 	const char *fault = NULL;
 
 	t = (struct totals){0};
-	if (!is_summary_right(&slab_store.live) || !are_summaries_right(&slab_store.sets[false]) ||
-	    !are_summaries_right(&slab_store.sets[true]))
-		return "S7: a set's summary does not agree with its words";
-	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS && !fault;
-	     i = segment_set_next(&slab_store.live, i + 1))
+	for (enum segment_set set = SET_LIVE; set < SET_COUNT; set++)
+		if (!is_summary_right(set))
+			return "S7: a set's summary does not agree with its words";
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
+	     i = segment_set_next(SET_LIVE, i + 1))
 		fault = check_segment((const struct segment *)(slab_window + i * SEGMENT_SIZE), i,
 				      &t);
 	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)

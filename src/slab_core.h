@@ -91,16 +91,22 @@ struct slab_lock {
 
 extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
 
-/* A set of segments by their place in the window. */
-struct segment_set {
-	uint64_t summary[WINDOW_SEGMENTS / 64 / 64];
-	uint64_t words[WINDOW_SEGMENTS / 64];
+/* Sets of segments, by what these have: S7. The library's own segments have three sets apart. */
+enum segment_set {
+	SET_LIVE,
+	SET_ROOMY,
+	SET_WITH_QUAD,
+	SET_WITH_DIRTY,
+	SET_OWN_ROOMY,
+	SET_OWN_WITH_QUAD,
+	SET_OWN_WITH_DIRTY,
+	SET_COUNT
 };
 
-/* Segments of one kind, by what they have. */
-struct segment_sets {
-	struct segment_set roomy, with_quad, with_dirty; /* S7 */
-};
+/* Bits of 64 segments that are neighbors in the window: all that is known of one is in one line. */
+struct segment_bits {
+	uint64_t words[SET_COUNT];
+} __attribute__((aligned(64)));
 
 /* What everybody reads all the time is apart from what is written often. */
 struct store {
@@ -112,14 +118,14 @@ struct store {
 	uintptr_t below, above; /* where the next segment is tried first, and then */
 	size_t segments;
 	size_t map_calls, unmap_calls, advise_calls;
-	struct segment_set live;
-	struct segment_sets sets[2]; /* S7; by is_own */
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	bool is_locked;
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
 	_Atomic(size_t) dirty_slots;
+	uint64_t summaries[SET_COUNT][WINDOW_SEGMENTS / 64 / 64]; /* S7 */
+	struct segment_bits bits[WINDOW_SEGMENTS / 64];
 };
 
 extern struct store slab_store;
@@ -155,10 +161,17 @@ static inline uint16_t slab_bin_of(unsigned int class)
 	return (uint16_t)(class * SLAB_BIN_SIZE);
 }
 
-static inline bool segment_set_has(const struct segment_set *set, size_t i)
+/* The set of kind that segments are in which are the library's own, or not. */
+static inline enum segment_set segment_set_of(bool is_own, enum segment_set kind)
 {
-	return atomic_load_explicit((const _Atomic(uint64_t) *)&set->words[i / 64],
-				    memory_order_relaxed) >>
+	return is_own ? kind + (SET_OWN_ROOMY - SET_ROOMY) : kind;
+}
+
+static inline bool segment_set_has(enum segment_set set, size_t i)
+{
+	const uint64_t *word = &slab_store.bits[i / 64].words[set];
+
+	return atomic_load_explicit((const _Atomic(uint64_t) *)word, memory_order_relaxed) >>
 		       i % 64 &
 	       1;
 }
@@ -173,7 +186,7 @@ bool slab_trim_pages(unsigned int class);
 /* segment.c. */
 
 /* The lowest element of set that is from or above, or WINDOW_SEGMENTS. */
-size_t segment_set_next(const struct segment_set *set, size_t from);
+size_t segment_set_next(enum segment_set set, size_t from);
 
 /* Lock the store; only under a class's lock, or none. */
 void store_lock(void);

@@ -53,8 +53,8 @@ size_t slab_list(struct osmem_item *items, size_t room)
 	struct list list = {.items = items, .room = room};
 	bool is_locked = slab_lock_all();
 
-	for (size_t i = segment_set_next(&slab_store.live, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(&slab_store.live, i + 1))
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(SET_LIVE, i + 1))
 		add_segment(&list, (const struct segment *)(slab_window + i * SEGMENT_SIZE));
 	slab_unlock_all(is_locked);
 	return list.count;

@@ -123,10 +123,10 @@ static const char *check_depots(unsigned int shard, bool is_second)
 
 	for (unsigned int class = 1; class < CLASS_COUNT && !fault; class += 1) {
 		fault = check_depot(class, shard, is_second);
-		bytes += (size_t)depot_full_count(class, shard) * magazine_capacity(class) *
-			 slab_classes[class].size;
+		bytes += (size_t)magazine_shards[shard].depots[class].full_count *
+			 magazine_capacity(class) * slab_classes[class].size;
 	}
-	if (!fault && bytes != magazine_shards[shard].bytes)
+	if (!fault && bytes != magazine_sizes[shard].bytes)
 		fault = "M2: a depot's counts are wrong";
 	return fault;
 }

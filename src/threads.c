@@ -251,7 +251,7 @@ static size_t dirty_bytes(void)
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
 	return slab_dirty_bytes() + heap_dirty_bytes() +
-	       atomic_load_explicit(&magazine_shards[tc->shard].bytes, memory_order_relaxed);
+	       atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed);
 }
 
 /* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */

@@ -381,7 +381,7 @@ TEST(depots_of_threads_that_ended_serve_others)
 /* All depots of a shard together are bounded, too. */
 TEST(shards_are_bounded)
 {
-	struct depot_shard *shard = &magazine_shards[own_cache()->shard];
+	struct depot_size *shard = &magazine_sizes[own_cache()->shard];
 
 	for (size_t size = 1024; size > 1024 - 16 * 16; size -= 16) {
 		alloc_cells_of(size, MIB / size);
@@ -955,7 +955,7 @@ TEST(live_cells_that_look_freed)
 
 static bool has_roomy_segment(void)
 {
-	return segment_set_next(&slab_store.sets[0].roomy, 0) < WINDOW_SEGMENTS;
+	return segment_set_next(SET_ROOMY, 0) < WINDOW_SEGMENTS;
 }
 
 /* The next magazine is the first cell of a new segment. */

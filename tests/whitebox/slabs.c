@@ -668,18 +668,16 @@ TEST(s6_bins)
 
 TEST(s7_sets_of_segments)
 {
+	uint64_t *words, bit;
 	size_t i;
-	uint64_t bit;
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
+	words = slab_store.bits[i / 64].words;
 	bit = (uint64_t)1 << i % 64;
-	BREAK(slab_store.sets[0].roomy.words[i / 64], slab_store.sets[0].roomy.words[i / 64] ^ bit,
-	      "S7");
-	BREAK(slab_store.sets[0].with_quad.words[i / 64],
-	      slab_store.sets[0].with_quad.words[i / 64] ^ bit, "S7");
-	BREAK(slab_store.sets[0].with_dirty.words[i / 64],
-	      slab_store.sets[0].with_dirty.words[i / 64] ^ bit, "S7");
+	BREAK(words[SET_ROOMY], words[SET_ROOMY] ^ bit, "S7");
+	BREAK(words[SET_WITH_QUAD], words[SET_WITH_QUAD] ^ bit, "S7");
+	BREAK(words[SET_WITH_DIRTY], words[SET_WITH_DIRTY] ^ bit, "S7");
 }
 
 /* The summaries lead to the words. */
@@ -689,9 +687,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_store.sets[0].roomy.summary[i / 64], 0, "S7");
-	BREAK(slab_store.live.summary[i / 64], 0, "S7");
-	BREAK(slab_store.sets[0].with_dirty.summary[0], 1, "S7");
+	BREAK(slab_store.summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(slab_store.summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(slab_store.summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)
