@@ -46,7 +46,7 @@ trap 'exit 1' HUP INT TERM
 # A copy, so that a build that begins meanwhile is not measured.
 library=$scratch/libosmem.so
 cp "${SRC_PATH:-../../src}/libosmem.so" "$library"
-if [ -n "$(LD_PRELOAD=$library true 2>&1)" ]; then
+if [ -n "$(LD_PRELOAD=$library env true 2>&1)" ]; then
 	echo "bench.sh: libosmem.so cannot be preloaded" >&2
 	exit 1
 fi
@@ -75,7 +75,7 @@ library_file() {
 			find "$folder" -maxdepth 1 -name "lib$1.so*" 2>/dev/null
 		done
 	} | while read -r file; do
-		[ -z "$(LD_PRELOAD=$file true 2>&1)" ] && echo "$file" && break
+		[ -z "$(LD_PRELOAD=$file env true 2>&1)" ] && echo "$file" && break
 	done
 }
 

@@ -12,19 +12,22 @@ src=${library%/*}
 utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer"
 
+# The library's sources, as its Makefile has them, but for the files that define the C library's names and
+# for options.c, which needs these.
+sources() {
+	# shellcheck disable=SC2016 # a variable of make's
+	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
+		grep -Evx '(interpose|new|stats|options)\.c' | sed "s|^|$src/|"
+	echo "$utils/printf.c"
+}
+
 # build OUTPUT SCENARIO COMPILER FLAG…: the scenario and the library, no C library names.
 build() {
 	output=$scratch/$1
 	scenario=$tests/sanitize/$2.c
 	shift 2
-	# shellcheck disable=SC2086 # the flags are words
-	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$src/osmem.c" \
-		"$src/regions.c" "$src/heap.c" "$src/guard.c" "$src/fork.c" "$src/check.c" \
-		"$src/index.c" "$src/helpers.c" "$src/segment.c" "$src/slab.c" "$src/slab_check.c" \
-		"$src/magazine.c" "$src/tcache.c" "$src/hardened.c" "$src/tcache_check.c" \
-		"$src/threads.c" "$src/trace.c" \
-		"$utils/printf.c" \
-		>"$scratch/log" 2>&1
+	# shellcheck disable=SC2046,SC2086 # the flags and the sources are words
+	"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" $(sources) >"$scratch/log" 2>&1
 }
 
 # Can programs of this compiler with this sanitizer be made, and do they run here?
@@ -58,7 +61,6 @@ memcheck() {
 		skip "$name" "no valgrind"
 	fi
 }
-
 
 preloaded_sort() {
 	seq 1 2000 | LD_PRELOAD=$library timeout 120 valgrind -q --error-exitcode=9 "$@" \
