@@ -102,6 +102,31 @@ void treap_damaged(const void *link)
 	sys_fatal("heap", link, "a link in the header of a mapped block is overwritten");
 }
 
+/* Blocks that the core does not find plainly in order. */
+
+void heap_require_last(struct heap *h, const struct block_meta *b)
+{
+	const struct region *r = heap_find_region(h, b);
+
+	if (b->status != STATUS_FREE || !r || block_end(b) != r->end)
+		heap_corrupted(h, b);
+}
+
+void heap_check_neighbours(struct heap *h, struct block_meta *b)
+{
+	struct region *r = heap_find_region(h, b);
+
+	if (!r || b->status != STATUS_FREE)
+		heap_corrupted(h, b);
+	if (!heap_is_linked(h, r, b)) /* b or, if b is right about next, next */
+		heap_corrupted(h, b->next == heap_expected_next(h, r, b) && b->next &&
+						  b->next->prev != b
+					  ? b->next
+					  : b);
+	if (b->next && b->next->status != STATUS_FREE && !has_seal(b->next))
+		heap_corrupted(h, b->next);
+}
+
 /* The whole-heap checker. */
 
 struct totals {

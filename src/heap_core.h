@@ -265,17 +265,6 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 /* Coalesce all that is pending: rule 10. */
 void heap_settle(struct heap *h);
 
-/* Write the header of a mapped block at at. The heap need not be entered. */
-struct block_meta *heap_make_mapped(char *at, size_t size);
-void heap_register_mapped(struct heap *h, struct block_meta *b);
-void heap_unregister_mapped(struct heap *h, struct block_meta *b);
-
-/* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
-void heap_unmap(struct block_meta *b);
-
-/* The same for a block of the libc heap. */
-void heap_give_back(struct block_meta *b);
-
 /* guard.c: bytes of the guards on either side of the libc heap's mapped blocks; 0 without. */
 extern size_t heap_guard;
 
@@ -393,6 +382,14 @@ bool heap_adopt_region(struct heap *h, struct block_meta *b);
 /* Take r, which is one free block unknown to the index, out of the heap. */
 void heap_remove_region(struct heap *h, struct region *r);
 
+/* Write the header of a mapped block at at. The heap need not be entered. */
+struct block_meta *heap_make_mapped(char *at, size_t size);
+void heap_register_mapped(struct heap *h, struct block_meta *b);
+void heap_unregister_mapped(struct heap *h, struct block_meta *b);
+
+/* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
+void heap_unmap(struct block_meta *b);
+
 /* heap.c. */
 
 /*
@@ -400,6 +397,9 @@ void heap_remove_region(struct heap *h, struct region *r);
  * yet to be unmapped.
  */
 struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p);
+
+/* As heap_unmap, for a block of the libc heap. */
+void heap_give_back(struct block_meta *b);
 
 /* fork.c: while h is frozen, and not entered. */
 
@@ -415,3 +415,9 @@ void heap_side_free(struct heap *h, const char *call, void *p);
 /* check.c. Say what is wrong and abort; both leave the heap first. */
 void heap_bad_pointer(struct heap *h, const char *call, void *p) __attribute__((noreturn, cold));
 void heap_corrupted(struct heap *h, const struct block_meta *b) __attribute__((noreturn, cold));
+
+/* b, about to come out of the index, touches no next block: it is free, and its region's last, or a fault. */
+void heap_require_last(struct heap *h, const struct block_meta *b) __attribute__((cold));
+
+/* b, pending, is not plainly in order between two others of its region: in order all the same, or a fault. */
+void heap_check_neighbours(struct heap *h, struct block_meta *b) __attribute__((cold));

@@ -145,19 +145,11 @@ struct block_meta *heap_block_of_slow(struct heap *h, const char *call, void *p,
 	heap_bad_pointer(h, call, p);
 }
 
-static __attribute__((noinline, cold)) void require_last(struct heap *h, const struct block_meta *b)
-{
-	const struct region *r = heap_find_region(h, b);
-
-	if (b->status != STATUS_FREE || !r || block_end(b) != r->end)
-		heap_corrupted(h, b);
-}
-
 /* A block that is about to come out of the index is as it went in, or the process ends. */
 HEAP_HOT void require_free(struct heap *h, const struct block_meta *b)
 {
 	if (b->status != STATUS_FREE || (const char *)b->next != block_end(b))
-		require_last(h, b);
+		heap_require_last(h, b);
 }
 
 /* List surgery. */
@@ -290,22 +282,6 @@ HEAP_HOT void insert_free(struct heap *h, struct block_meta *b, const struct age
 	to_spare(b)->dirty = age->dirty < b->size ? age->dirty : b->size;
 }
 
-static __attribute__((noinline, cold)) void check_neighbours_slow(struct heap *h,
-								  struct block_meta *b)
-{
-	struct region *r = heap_find_region(h, b);
-
-	if (!r || b->status != STATUS_FREE)
-		heap_corrupted(h, b);
-	if (!heap_is_linked(h, r, b)) /* b or, if b is right about next, next */
-		heap_corrupted(h, b->next == heap_expected_next(h, r, b) && b->next &&
-						  b->next->prev != b
-					  ? b->next
-					  : b);
-	if (b->next && b->next->status != STATUS_FREE && !has_seal(b->next))
-		heap_corrupted(h, b->next);
-}
-
 /* No branch on whether b is free: that is a toss-up. The seals that has_seal knows are the libc heap's. */
 HEAP_HOT bool is_free_or_sealed(struct block_meta *b, bool is_tracked)
 {
@@ -327,7 +303,7 @@ HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tra
 	    is_free_or_sealed(next, is_tracked) && heap_is_in(&h->regions[h->recent], prev) &&
 	    prev < b && prev->next == b)
 		return true;
-	check_neighbours_slow(h, b);
+	heap_check_neighbours(h, b);
 	return false;
 }
 
@@ -714,41 +690,6 @@ HEAP_HOT enum growth resize_in_place(struct heap *h, struct block_meta *b, size_
 enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size)
 {
 	return resize_in_place(h, b, size, false);
-}
-
-/* Mapped blocks. */
-
-void heap_register_mapped(struct heap *h, struct block_meta *b)
-{
-	treap_insert(&h->mapped, mapped_node(b), false, heap_secret);
-	h->stats.mapped_blocks++;
-	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
-	heap_note_peak(h);
-}
-
-void heap_unregister_mapped(struct heap *h, struct block_meta *b)
-{
-	treap_remove(&h->mapped, mapped_node(b), false, heap_secret);
-	h->stats.mapped_blocks--;
-	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
-}
-
-void heap_unmap(struct block_meta *b)
-{
-	char *start = round_down_ptr(b, sys_page_size());
-
-	sys_release(start, (size_t)(block_end(b) - start));
-}
-
-struct block_meta *heap_make_mapped(char *at, size_t size)
-{
-	struct block_meta *b = (struct block_meta *)(void *)at;
-
-	heap_make_secret();
-	b->size = size;
-	b->status = STATUS_MAPPED;
-	seal(b);
-	return b;
 }
 
 /*

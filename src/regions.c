@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Regions: where a heap's memory comes from and goes to. The course heap has one at the break, and
- * another wherever the break stands when somebody else has moved it. The libc heap has mappings.
+ * Regions and mapped blocks: where a heap's memory comes from and goes to. The course heap has one
+ * region at the break, and another wherever the break stands when somebody else has moved it. The libc
+ * heap's are mappings.
  */
 
 #include <errno.h>
@@ -277,4 +278,39 @@ void heap_remove_region(struct heap *h, struct region *r)
 	} else if (h->growing > i) {
 		h->growing--;
 	}
+}
+
+/* Mapped blocks. */
+
+void heap_register_mapped(struct heap *h, struct block_meta *b)
+{
+	treap_insert(&h->mapped, mapped_node(b), false, heap_secret);
+	h->stats.mapped_blocks++;
+	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
+	heap_note_peak(h);
+}
+
+void heap_unregister_mapped(struct heap *h, struct block_meta *b)
+{
+	treap_remove(&h->mapped, mapped_node(b), false, heap_secret);
+	h->stats.mapped_blocks--;
+	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
+}
+
+void heap_unmap(struct block_meta *b)
+{
+	char *start = round_down_ptr(b, sys_page_size());
+
+	sys_release(start, (size_t)(block_end(b) - start));
+}
+
+struct block_meta *heap_make_mapped(char *at, size_t size)
+{
+	struct block_meta *b = (struct block_meta *)(void *)at;
+
+	heap_make_secret();
+	b->size = size;
+	b->status = STATUS_MAPPED;
+	seal(b);
+	return b;
 }
