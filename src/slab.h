@@ -126,11 +126,15 @@ void slab_leave(unsigned int class);
 /*
  * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
  * (may be NULL) all of them are known to be zero. Who asks for the same shard gets cells of the same
- * slabs, while there are any, so that threads of different shards seldom share a cache line; with
- * own, there are no others.
+ * slabs, while there are any, so that threads of different shards seldom share a cache line.
  */
 unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
 			      bool *fresh);
+
+/*
+ * The same of the slabs that shard has, only: none of another shard's, and no new one. 0, with errno as it
+ * was, says that they have no cell left.
+ */
 unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
 				  unsigned int n, bool *fresh);
 

@@ -4,9 +4,10 @@
  * The slow paths of allocation.
  *
  * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded one is
- *    changed for a full spare, else for a full one of the class's depot, else it is filled from the
- *    store: a few cells at first, twice as many each time. A full one is changed for an empty spare,
- *    else the spare goes to the depot.
+ *    changed for a full spare, else for a full one of the class in the depots of the thread's shard,
+ *    else it is filled from the store: a few cells at first, twice as many each time. A full one is
+ *    changed for an empty spare, else the spare goes to the depots of the shard that its cells are
+ *    from.
  * 2. Where there is no cache (no memory for one, a thread at its end) cells come from the store and
  *    go there one by one.
  * 3. Where there is no cell (no memory for a segment, or a fork is under way) the block heap serves:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the thread caches, shared by tcache.c (the slow paths), threads.c (caches come and
- * go, fork, sweeps) and cells_check.c. Nobody else includes this.
+ * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c (caches
+ * come and go, fork, sweeps) and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
