@@ -52,10 +52,15 @@ static __attribute__((noinline)) void *malloc_slow(size_t size)
 	return trace_is_on ? malloc_traced(size) : tcache_alloc_slow(size);
 }
 
+static __attribute__((noinline)) void *malloc_wide(size_t size)
+{
+	return tcache_alloc_wide_or(size, malloc_slow);
+}
+
 /* malloc(3). */
 EXPORT void *malloc(size_t size)
 {
-	return tcache_alloc_or(size, malloc_slow);
+	return tcache_alloc_or(size, malloc_wide);
 }
 
 static void *alloc_array(size_t nmemb, size_t size)
@@ -139,7 +144,8 @@ static inline __attribute__((always_inline)) void free_noted(const char *call, e
 
 static __attribute__((noinline)) void free_slow(void *p)
 {
-	free_noted("free", TRACE_FREE, p, 0, 0);
+	if (!tcache_put_wide(tcache_thread.fast, p))
+		free_noted("free", TRACE_FREE, p, 0, 0);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */

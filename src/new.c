@@ -109,9 +109,14 @@ static __attribute__((noinline)) void *alloc_slow(size_t size)
 	return trace_is_on ? alloc_traced(size) : tcache_alloc_slow(size);
 }
 
+static __attribute__((noinline)) void *alloc_wide(size_t size)
+{
+	return tcache_alloc_wide_or(size, alloc_slow);
+}
+
 static inline __attribute__((always_inline)) void *alloc(size_t size)
 {
-	return tcache_alloc_or(size, alloc_slow);
+	return tcache_alloc_or(size, alloc_wide);
 }
 
 static void *alloc_aligned(size_t size, size_t align)
@@ -125,6 +130,8 @@ static void *alloc_aligned(size_t size, size_t align)
 
 static __attribute__((noinline)) void release_slow(void *p)
 {
+	if (tcache_put_wide(tcache_thread.fast, p))
+		return;
 	if (trace_is_on)
 		trace_call(TRACE_DELETE, (uintptr_t)p, 0, 0, false);
 	tcache_free_slow("operator delete", p);

@@ -35,7 +35,7 @@ static inline unsigned int class_of_size(size_t size)
 
 	if (size <= CELL_FINE_MAX)
 		return (unsigned int)((size + CELL_ALIGN - 1) / CELL_ALIGN);
-	shift = (unsigned int)(63 - CLASS_STEPS_SHIFT - __builtin_clzll(size - 1));
+	shift = (unsigned int)(63 ^ __builtin_clzll(size - 1)) - CLASS_STEPS_SHIFT;
 	/* The doubling above CELL_FINE_MAX has shift 7; within one, the quotient is 8 to 15. */
 	return CLASS_FINE_COUNT + ((shift - 7) << CLASS_STEPS_SHIFT) +
 	       (unsigned int)((size - 1) >> shift) - 7;

@@ -19,8 +19,6 @@
 
 #include "slab_core.h"
 
-#define RECIPROCAL_SHIFT 40
-
 /* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
 #define SURPLUS_BYTES (4 * MIB)
 

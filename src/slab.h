@@ -49,11 +49,14 @@ enum {
 /* Declared so, these are reached without the detour of the global offset table. */
 #define SLAB_HIDDEN __attribute__((visibility("hidden")))
 
+#define RECIPROCAL_SHIFT 40
+
 /* What the arithmetic of a class needs. */
 struct class_info {
 	uint32_t size; /* of a cell */
 	uint32_t magic; /* 2^32 / size, rounded up: n % size is 0 if n * magic < magic, n < 2^16 */
-	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size is n * reciprocal >> 40 */
+	uint64_t
+		reciprocal; /* 2^40 / size, rounded up: n / size is n * reciprocal >> 40, n < 2^18 */
 	uint16_t capacity; /* cells in a slab */
 	uint16_t slots; /* of 64 KiB, in a slab */
 	uint16_t magazine; /* cells in a magazine: see magazine.h */
@@ -86,6 +89,7 @@ static inline unsigned int slab_class_of(const void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 	unsigned int class = slab < WINDOW_SLABS ? slab_bins[slab] / SLAB_BIN_SIZE : 0;
+	uint64_t offset;
 
 	if (class < CLASS_COUNT) {
 		uint32_t magic = slab_classes[class].magic;
@@ -93,7 +97,12 @@ static inline unsigned int slab_class_of(const void *p)
 		return (uint32_t)(uint16_t)(uintptr_t)p * magic < magic ? class : 0;
 	}
 	class -= CLASS_WIDE_COUNT;
-	return (uintptr_t)p % (4 * SLAB_SIZE) % slab_classes[class].size ? 0 : class;
+	offset = (uintptr_t)p % (4 * SLAB_SIZE);
+	return (offset * slab_classes[class].reciprocal >> RECIPROCAL_SHIFT) *
+				       slab_classes[class].size ==
+			       offset
+		       ? class
+		       : 0;
 }
 
 /* What a freed cell has in its first word; see tcache.h. */

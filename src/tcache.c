@@ -440,7 +440,7 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
 	if (size > CELL_MAX)
 		return alloc_block(size, HEAP_ALIGN, false);
-	return alloc_cell_quickly(class_of_size(size ? size : 1), size, HEAP_ALIGN);
+	return alloc_cell_watched(class_of_size(size ? size : 1), size, HEAP_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)

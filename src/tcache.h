@@ -89,6 +89,24 @@ static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 	return cell;
 }
 
+/* The same for what tcache_alloc_or ends in, where most calls are for cells above CELL_FINE_MAX. */
+static inline __attribute__((always_inline)) void *tcache_alloc_wide_or(size_t size,
+									void *(*slow)(size_t size))
+{
+	struct bin *bin;
+	void *cell;
+
+	if (size - CELL_FINE_MAX - 1 >= CELL_MAX - CELL_FINE_MAX)
+		return slow(size);
+	bin = tcache_bin_at(tcache_thread.fast, class_of_size(size) * SLAB_BIN_SIZE);
+	cell = *bin->top;
+	if (__builtin_expect(!cell, 0))
+		return slow(size);
+	bin->top++;
+	*cell_word(cell) = 0;
+	return cell;
+}
+
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
 	return tcache_alloc_or(size, tcache_alloc_slow);
@@ -131,6 +149,21 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
 }
 
+/* Put p, the start of a cell of bin's class, into bin's magazine; false if it is free or there is no room. */
+static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, void *p)
+{
+	if (__builtin_expect(*cell_word(p) == CELL_FREED, 0))
+		return false;
+	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0))
+		return false;
+	*cell_word(p) = CELL_FREED;
+	bin->top[-1] = p;
+	/* A fork may copy this thread between any two instructions: no garbage above top. */
+	atomic_signal_fence(memory_order_release);
+	bin->top--;
+	return true;
+}
+
 /* Put p into a magazine of tc, if it is a cell and there is nothing else to be done. */
 static inline __attribute__((always_inline)) bool tcache_put(struct tcache *tc, void *p)
 {
@@ -143,16 +176,15 @@ static inline __attribute__((always_inline)) bool tcache_put(struct tcache *tc, 
 	/* p is the start of a cell, or no cell and magic is 0; only then may it be read. */
 	if (__builtin_expect((uint32_t)(uint16_t)(uintptr_t)p * bin->magic >= bin->magic, 0))
 		return false;
-	if (__builtin_expect(*cell_word(p) == CELL_FREED, 0))
-		return false;
-	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0))
-		return false;
-	*cell_word(p) = CELL_FREED;
-	bin->top[-1] = p;
-	/* A fork may copy this thread between any two instructions: no garbage above top. */
-	atomic_signal_fence(memory_order_release);
-	bin->top--;
-	return true;
+	return tcache_push(bin, p);
+}
+
+/* The same where most are cells above SLAB_CELL_MAX, which tcache_put does not know. */
+static inline __attribute__((always_inline)) bool tcache_put_wide(struct tcache *tc, void *p)
+{
+	unsigned int class = slab_class_of(p);
+
+	return class && tcache_push(tcache_bin_at(tc, class * SLAB_BIN_SIZE), p);
 }
 
 static inline __attribute__((always_inline)) void tcache_free(const char *call, void *p)
