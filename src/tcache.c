@@ -87,16 +87,16 @@ static unsigned int first_refill(unsigned int class)
 	return n < 1 ? 1 : n > FIRST_REFILL_MAX ? FIRST_REFILL_MAX : n;
 }
 
-/* How many cells to take from the store this time. */
-static unsigned int next_refill(struct bin *bin, unsigned int class)
+/*
+ * How many cells to take from the store this time: an eighth of what the bin has taken so far, lest
+ * what every class had at its peak adds up to much more than all had at one time.
+ */
+static unsigned int next_refill(const struct bin *bin, unsigned int class)
 {
 	unsigned int capacity = magazine_capacity(class);
-	unsigned int n = bin->refill ? bin->refill : first_refill(class);
+	unsigned int n = bin->taken / 8, least = first_refill(class);
 
-	if (n > capacity)
-		n = capacity;
-	bin->refill = 2 * n;
-	return n;
+	return n < least ? least : n > capacity ? capacity : n;
 }
 
 /*
@@ -119,6 +119,7 @@ static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fr
 	memcpy(top - n, cells, n * sizeof(*top));
 	atomic_signal_fence(memory_order_release);
 	tc->bins[class].top = top - n;
+	tc->bins[class].taken += n;
 	slab_leave(class);
 	return n;
 }

@@ -24,7 +24,7 @@
 struct bin {
 	void **top; /* in its magazine, or in tcache_no_cells; see magazine.h */
 	uint32_t magic; /* of the class; 0 in a bin that no cell belongs to */
-	uint32_t refill; /* cells to take from the store next time */
+	uint32_t taken; /* cells from the store */
 };
 
 _Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_bins has offsets of bins");

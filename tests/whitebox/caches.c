@@ -129,21 +129,22 @@ static void drain(unsigned int class)
 
 /* Filling and emptying. */
 
-TEST(refills_start_small_and_double)
+TEST(refills_start_small_and_grow)
 {
-	unsigned int class = class_in_use(), capacity = magazine_capacity(class), n = 512 / SIZE;
-	size_t out = 0, taken = 0;
+	unsigned int class = class_in_use();
+	size_t out = 0, taken = 0, n = 0, slab = slab_classes[class].capacity;
 
-	for (int refill = 0; refill < 8; refill++) { /* then the first slab ends */
+	while (n < magazine_capacity(class) || out % slab) {
+		n = out / 8 < 512 / SIZE ? 512 / SIZE : out / 8;
+		if (n > magazine_capacity(class))
+			n = magazine_capacity(class);
 		CHECK((cells[taken++] = malloc(SIZE)));
-		out += n;
-		CHECK_MSG(out_of(class) == out, "refill %d: %zu out, not %zu", refill,
-			  out_of(class), out);
+		out += n < slab - out % slab ? n : slab - out % slab;
+		CHECK_MSG(out_of(class) == out, "%zu out, not %zu", out_of(class), out);
 		while (taken < out) {
 			CHECK((cells[taken++] = malloc(SIZE)));
 			CHECK(out_of(class) == out);
 		}
-		n = n * 2 > capacity ? capacity : n * 2;
 	}
 	check_all();
 	free_cells(taken);
