@@ -88,13 +88,13 @@ static unsigned int first_refill(unsigned int class)
 }
 
 /*
- * How many cells to take from the store this time: an eighth of what the bin has taken so far, lest
+ * How many cells to take from the store this time: a quarter of what the bin has taken so far, lest
  * what every class had at its peak adds up to much more than all had at one time.
  */
 static unsigned int next_refill(const struct bin *bin, unsigned int class)
 {
 	unsigned int capacity = magazine_capacity(class);
-	unsigned int n = bin->taken / 8, least = first_refill(class);
+	unsigned int n = bin->taken / 4, least = first_refill(class);
 
 	return n < least ? least : n > capacity ? capacity : n;
 }

@@ -135,7 +135,7 @@ TEST(refills_start_small_and_grow)
 	size_t out = 0, taken = 0, n = 0, slab = slab_classes[class].capacity;
 
 	while (n < magazine_capacity(class) || out % slab) {
-		n = out / 8 < 512 / SIZE ? 512 / SIZE : out / 8;
+		n = out / 4 < 512 / SIZE ? 512 / SIZE : out / 4;
 		if (n > magazine_capacity(class))
 			n = magazine_capacity(class);
 		CHECK((cells[taken++] = malloc(SIZE)));
