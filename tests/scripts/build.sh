@@ -15,13 +15,18 @@ cc=${CC:-cc}
 # What the caller of this script was built with is not what is tested here.
 unset CC CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MFLAGS MAKELEVEL UTILS_PATH
 
+# What the copy has been built with: the arguments of made, or nothing that another test could use.
+is_made=
+
 # A fresh copy of the sources.
 copy() {
+	is_made=
 	rm -rf "$tree"
 	mkdir -p "$tree/src" "$tree/utils" "$tree/course"
 	cp "$src"/*.[ch] "$src/Makefile" "$src"/*.mk "$tree/src"
 	cp "$utils"/*.[ch] "$tree/utils"
 	cp "$tests"/scripts/build/utils/*.[ch] "$tree/course"
+	(cd "$tree" && find . | sort) >"$scratch/copied"
 }
 
 # build [ARGUMENT…]: make in the copy's src/.
@@ -31,7 +36,12 @@ build() {
 
 fresh() {
 	copy
-	build "$@"
+	build "$@" && is_made=$*
+}
+
+# made [ARGUMENT…]: the copy is built so, by the test before or now.
+made() {
+	[ "$is_made" = "$*" ] || fresh "$@"
 }
 
 # Succeeds if the build does and says nothing like a warning.
@@ -43,19 +53,20 @@ silent() {
 	! grep -i -m 1 warning "$scratch/out"
 }
 
-leaves_nothing() {
-	copy
-	(cd "$tree" && find . | sort) >"$scratch/before"
-	(cd "$tree/src" && make && make clean) || return 1
-	(cd "$tree" && find . | sort) | diff "$scratch/before" -
-}
-
 rebuilds_nothing() {
-	fresh && build | grep -i nothing
+	made -j8 && build | grep -i nothing
 }
 
+# Afterwards the header is as old as it was.
 header_is_a_dependency() {
-	fresh && sleep 1 && touch "$tree/src/index.h" && build | grep index.c
+	made -j8 && sleep 1 && touch "$tree/src/index.h" && build -n >"$scratch/commands"
+	touch -r "$tree/src/index.c" "$tree/src/index.h"
+	grep index.c "$scratch/commands"
+}
+
+leaves_nothing() {
+	made -j8 && build clean && is_made= || return 1
+	(cd "$tree" && find . | sort) | diff "$scratch/copied" -
 }
 
 # The compiler is the one asked for, for every file, with the flags asked for and none of the usual.
@@ -63,8 +74,8 @@ respects_variables() {
 	printf '#!/bin/sh\necho "$*" >>"%s"\nexec %s "$@"\n' "$scratch/calls" "$cc" >"$scratch/mycc"
 	chmod +x "$scratch/mycc"
 	rm -f "$scratch/calls"
-	fresh CC="$scratch/mycc" CFLAGS="-O1 -DMY_C=1" CPPFLAGS=-DMY_CPP=1 LDFLAGS=-Wl,-O1 || return 1
-	[ "$(grep -c -e '-O1 -DMY_C=1 -c' "$scratch/calls")" -eq "$(objects)" ] &&
+	fresh CC="$scratch/mycc" CFLAGS="-O0 -DMY_C=1" CPPFLAGS=-DMY_CPP=1 LDFLAGS=-Wl,-O1 || return 1
+	[ "$(grep -c -e '-O0 -DMY_C=1 -c' "$scratch/calls")" -eq "$(objects)" ] &&
 		[ "$(grep -c -e '-DMY_CPP=1' "$scratch/calls")" -eq "$(objects)" ] &&
 		[ "$(grep -c -e '-shared.*-Wl,-O1' "$scratch/calls")" -eq 1 ] &&
 		! grep -e -O2 "$scratch/calls"
@@ -90,14 +101,14 @@ works() {
 }
 
 over_our_utils() {
-	fresh && program ours utils "$tree/utils/printf.c" -L"$tree/src" -losmem \
+	made -j8 && program ours utils "$tree/utils/printf.c" -L"$tree/src" -losmem \
 		"-Wl,-rpath,$tree/src" && works "$scratch/ours"
 }
 
 # The library keeps its printf to itself, so the program brings its own; over_course_utils with a
 # printf.c that has _putchar, or without.
 over_course_utils() {
-	copy
+	[ "$is_made" = course ] || copy
 	[ "$1" = with ] && cat >>"$tree/course/printf.c" <<-'EOT'
 
 		#include <unistd.h>
@@ -108,7 +119,8 @@ over_course_utils() {
 				_exit(1);
 		}
 	EOT
-	build UTILS_PATH=../course || return 1
+	build -j2 UTILS_PATH=../course CFLAGS=-O0 || return 1
+	is_made=course
 	cat >"$scratch/putchar.c" <<-'EOT'
 		#include <stdio.h>
 		void _putchar(char character)
@@ -121,12 +133,12 @@ over_course_utils() {
 }
 
 linked_statically() {
-	fresh && program static utils "$tree/src/libosmem.a" "$@" && works "$scratch/static"
+	made -j8 && program static utils "$tree/src/libosmem.a" "$@" && works "$scratch/static"
 }
 
-# placement FLAG: the placement rules hold in a library built so.
+# placement ARGUMENT…: the placement rules hold in a library built so.
 placement() {
-	fresh CFLAGS="$1" && LD_PRELOAD="$tree/src/libosmem.so" "$tests/bin/unit/placement"
+	made "$@" && LD_PRELOAD="$tree/src/libosmem.so" "$tests/bin/unit/placement"
 }
 
 # alone COMPILER FLAGS HEADER…: each compiles alone.
@@ -150,35 +162,36 @@ aarch64_syntax() {
 	done
 }
 
-expect make_clean_leaves_nothing leaves_nothing
+expect variables_are_respected respects_variables
+expect parallel silent -j8
 expect second_make_does_nothing rebuilds_nothing
 expect headers_are_dependencies header_is_a_dependency
-expect parallel fresh -j8
-expect variables_are_respected respects_variables
+expect our_utils over_our_utils
+expect static_library linked_statically
+expect static_program linked_statically -static
+expect make_clean_leaves_nothing leaves_nothing
+expect course_utils over_course_utils without
+expect course_utils_with_putchar over_course_utils with
+
+# with COMPILER FLAG
+with() {
+	expect "no_warning_$1_$2" silent -j2 CC="$1" CFLAGS="$2"
+	if [ -x "$tests/bin/unit/placement" ]; then
+		expect "placement_$1_$2" placement -j2 CC="$1" CFLAGS="$2"
+	else
+		skip "placement_$1_$2" "bin/unit/placement has not been built"
+	fi
+}
 
 for compiler in gcc clang; do
 	for flag in -O0 -O2 -O3; do
 		if has "$compiler"; then
-			expect "no_warning_${compiler}_$flag" silent -j2 CC="$compiler" CFLAGS="$flag -g"
+			with "$compiler" "$flag"
 		else
-			skip "no_warning_${compiler}_$flag" "no $compiler"
+			skip "$compiler$flag" "no $compiler"
 		fi
 	done
 done
-
-for flag in -O0 -O3; do
-	if [ -x "$tests/bin/unit/placement" ]; then
-		expect "placement_$flag" placement "$flag"
-	else
-		skip "placement_$flag" "bin/unit/placement has not been built"
-	fi
-done
-
-expect our_utils over_our_utils
-expect course_utils over_course_utils without
-expect course_utils_with_putchar over_course_utils with
-expect static_library linked_statically
-expect static_program linked_statically -static
 
 expect headers_alone alone "$cc" "-xc -std=gnu11" "$src"/*.h "$utils"/*.h
 if has c++; then
