@@ -63,8 +63,8 @@ size_t heap_dirty_bytes(void);
 /* Give back what has been free for a whole period, if one has passed. errno is preserved. */
 void heap_sweep(void);
 
-/* From now on calls of os_* are traced, or no longer; trace_is_on is set before, or cleared. */
-void heap_set_traced(bool is_traced);
+/* From now on calls of os_* are noted, or no longer; the mode of calls.h is set before, or cleared. */
+void heap_set_noted(bool is_noted);
 
 /* What mallopt may set; sizes in bytes. */
 enum heap_option {

@@ -23,6 +23,9 @@
 
 void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
+__attribute__((used)) static const char *const needed = &sys_options_are_linked;
+
+static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
 
 /* A mapping, at its start, that the kernel did not take back. */
@@ -36,8 +39,14 @@ static _Atomic(struct unreleased *) unreleased;
 
 static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
 {
+	atomic_fetch_add_explicit(&counts[event], 1, memory_order_relaxed);
 	if (sys_watch)
 		sys_watch(event, (uintptr_t)a, b, c, failed);
+}
+
+size_t sys_count(enum sys_event event)
+{
+	return atomic_load_explicit(&counts[event], memory_order_relaxed);
 }
 
 size_t sys_page_size(void)

@@ -15,6 +15,12 @@
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
 
+/*
+ * In options.c, which nobody calls: it reads OSMEM_OPTIONS before main. helpers.c needs it, and everybody
+ * helpers.c, so that programs that link the archive have options as others do.
+ */
+extern const char sys_options_are_linked;
+
 /* The page size; 4096 where the kernel does not say. */
 size_t sys_page_size(void);
 
@@ -106,7 +112,11 @@ enum sys_event {
 	SYS_MUNMAP, /* address, size */
 	SYS_MREMAP, /* old address, new address, new size */
 	SYS_MADVISE, /* address, size */
+	SYS_EVENTS,
 };
+
+/* How many there were, from the beginning; refused ones too. */
+size_t sys_count(enum sys_event event);
 
 /*
  * If not NULL, called after every system call about memory that the functions above make, whatever

@@ -8,8 +8,8 @@
  * and before main, none from a signal handler. A pointer that did not come from here, or was freed
  * before, is reported in one line on standard error; then abort().
  *
- * While a trace is being made, every call takes the slow path (TCACHE_TRACES) and is noted there: when it
- * has its result, but before it frees.
+ * While calls are counted or a trace is being made, every call takes the slow path (TCACHE_COUNTS,
+ * TCACHE_TRACES) and is noted there: when it has its result, but before it frees.
  */
 
 #include <errno.h>
@@ -19,8 +19,8 @@
 
 #include "heap.h"
 #include "helpers.h"
+#include "noted.h"
 #include "tcache.h"
-#include "trace.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -39,17 +39,17 @@ static void *no_memory(void)
 	return NULL;
 }
 
-static __attribute__((noinline, cold)) void *malloc_traced(size_t size)
+static __attribute__((noinline, cold)) void *malloc_noted(size_t size)
 {
 	void *p = tcache_alloc_slow(size);
 
-	trace_call(TRACE_MALLOC, 0, size, (uintptr_t)p, !p);
+	note_alloc(TRACE_MALLOC, 0, size, p);
 	return p;
 }
 
 static __attribute__((noinline)) void *malloc_slow(size_t size)
 {
-	return trace_is_on ? malloc_traced(size) : tcache_alloc_slow(size);
+	return calls_are_noted ? malloc_noted(size) : tcache_alloc_slow(size);
 }
 
 static __attribute__((noinline)) void *malloc_wide(size_t size)
@@ -72,18 +72,18 @@ static void *alloc_array(size_t nmemb, size_t size)
 	return tcache_alloc_zeroed(total);
 }
 
-static __attribute__((noinline, cold)) void *calloc_traced(size_t nmemb, size_t size)
+static __attribute__((noinline, cold)) void *calloc_noted(size_t nmemb, size_t size)
 {
 	void *p = alloc_array(nmemb, size);
 
-	trace_call(TRACE_CALLOC, nmemb, size, (uintptr_t)p, !p);
+	note_alloc(TRACE_CALLOC, nmemb, size, p);
 	return p;
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
 EXPORT void *calloc(size_t nmemb, size_t size)
 {
-	return trace_is_on ? calloc_traced(nmemb, size) : alloc_array(nmemb, size);
+	return calls_are_noted ? calloc_noted(nmemb, size) : alloc_array(nmemb, size);
 }
 
 static __attribute__((noinline)) void *resize(void *p, size_t size)
@@ -96,20 +96,25 @@ static __attribute__((noinline)) void *resize(void *p, size_t size)
 	return NULL;
 }
 
-static __attribute__((noinline, cold)) void *realloc_traced(void *p, size_t size)
+static __attribute__((noinline, cold)) void *realloc_noted(void *p, size_t size)
 {
+	intptr_t old = noted_bytes("realloc", p);
+	bool failed;
 	void *q;
 
-	trace_enter(TRACE_REALLOC, (uintptr_t)p, size);
+	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
 	q = resize(p, size);
-	trace_call(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, !q && (size || !p));
+	failed = !q && (size || !p);
+	calls_note(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
+	if (!failed)
+		calls_add_live(noted_bytes("realloc", q) - old);
 	return q;
 }
 
 /* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
 EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 {
-	return trace_is_on ? realloc_traced(p, size) : resize(p, size);
+	return calls_are_noted ? realloc_noted(p, size) : resize(p, size);
 }
 
 /*
@@ -119,16 +124,16 @@ EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 extern __typeof__(realloc) own_realloc
 	__attribute__((alias("realloc"), visibility("hidden"), nothrow, leaf));
 
-/* malloc(3): ENOMEM if the product overflows, and p is as it was. Traced as realloc, if it does not. */
+/* malloc(3): ENOMEM if the product overflows, and p is as it was. Noted as realloc, if it does not. */
 EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 {
 	size_t total;
 
 	if (!__builtin_mul_overflow(nmemb, size, &total))
 		return own_realloc(p, total);
-	if (trace_is_on) {
-		trace_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
-		trace_call(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
+	if (calls_are_noted) {
+		calls_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
+		calls_note(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
 	}
 	return no_memory();
 }
@@ -137,8 +142,8 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 static inline __attribute__((always_inline)) void free_noted(const char *call, enum trace_name name,
 							     void *p, size_t size, size_t align)
 {
-	if (trace_is_on)
-		trace_call(name, (uintptr_t)p, size, align, false);
+	if (calls_are_noted)
+		note_free(call, name, p, size, align);
 	tcache_free_slow(call, p);
 }
 
@@ -185,19 +190,20 @@ EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 		free_aligned_sized_slow(p, align, size);
 }
 
-static __attribute__((noinline, cold)) void *aligned_traced(enum trace_name name, size_t size,
-							    size_t align)
+static __attribute__((noinline, cold)) void *aligned_noted(enum trace_name name, size_t size,
+							   size_t align)
 {
 	void *p = tcache_alloc_aligned(size, align);
 
-	trace_call(name, align, size, (uintptr_t)p, !p);
+	note_alloc(name, align, size, p);
 	return p;
 }
 
 /* What the names below have in common once their arguments are in order. */
 static inline void *alloc_aligned(enum trace_name name, size_t size, size_t align)
 {
-	return trace_is_on ? aligned_traced(name, size, align) : tcache_alloc_aligned(size, align);
+	return calls_are_noted ? aligned_noted(name, size, align)
+			       : tcache_alloc_aligned(size, align);
 }
 
 /* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
@@ -267,8 +273,8 @@ EXPORT int malloc_trim(size_t pad)
 {
 	int is_any = tcache_trim();
 
-	if (trace_is_on)
-		trace_call(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
+	if (calls_are_noted)
+		calls_note(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
 	return is_any;
 }
 

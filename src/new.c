@@ -33,8 +33,8 @@
 #include <string.h>
 
 #include "helpers.h"
+#include "noted.h"
 #include "tcache.h"
-#include "trace.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -96,17 +96,17 @@ extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
 
 /* ---- Memory ---- */
 
-static __attribute__((noinline, cold)) void *alloc_traced(size_t size)
+static __attribute__((noinline, cold)) void *alloc_noted(size_t size)
 {
 	void *p = tcache_alloc_slow(size);
 
-	trace_call(TRACE_NEW, 0, size, (uintptr_t)p, !p);
+	note_alloc(TRACE_NEW, 0, size, p);
 	return p;
 }
 
 static __attribute__((noinline)) void *alloc_slow(size_t size)
 {
-	return trace_is_on ? alloc_traced(size) : tcache_alloc_slow(size);
+	return calls_are_noted ? alloc_noted(size) : tcache_alloc_slow(size);
 }
 
 static __attribute__((noinline)) void *alloc_wide(size_t size)
@@ -123,8 +123,8 @@ static void *alloc_aligned(size_t size, size_t align)
 {
 	void *p = tcache_alloc_aligned(size, align);
 
-	if (trace_is_on)
-		trace_call(TRACE_NEW, align, size, (uintptr_t)p, !p);
+	if (calls_are_noted)
+		note_alloc(TRACE_NEW, align, size, p);
 	return p;
 }
 
@@ -132,8 +132,8 @@ static __attribute__((noinline)) void release_slow(void *p)
 {
 	if (tcache_put_wide(tcache_thread.fast, p))
 		return;
-	if (trace_is_on)
-		trace_call(TRACE_DELETE, (uintptr_t)p, 0, 0, false);
+	if (calls_are_noted)
+		note_free("operator delete", TRACE_DELETE, p, 0, 0);
 	tcache_free_slow("operator delete", p);
 }
 

@@ -13,13 +13,12 @@
  * 5. Setuid programs have no options.
  */
 
-#include "options.h"
-
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
 #include "heap.h"
 #include "helpers.h"
 #include "inspect.h"
@@ -56,11 +55,6 @@ static struct {
 	struct sys_file map_file;
 	bool has_map_file;
 } options = {.trace_size = TRACE_SIZE_DEFAULT};
-
-bool options_has_stats(void)
-{
-	return options.stats;
-}
 
 /* Values. */
 
@@ -151,8 +145,13 @@ static bool set_mmap_threshold(struct word value)
 	return set_heap_size(value, HEAP_MMAP_THRESHOLD);
 }
 
+/* "never" is what -1 means to mallopt. */
 static bool set_trim_threshold(struct word value)
 {
+	if (value.len == strlen("never") && memcmp(value.at, "never", value.len) == 0) {
+		heap_set_option(HEAP_TRIM_THRESHOLD, SIZE_MAX);
+		return true;
+	}
 	return set_heap_size(value, HEAP_TRIM_THRESHOLD);
 }
 
@@ -303,6 +302,14 @@ static void complain_of_file(const char *option, const char *path)
 	sys_print(line, (size_t)n);
 }
 
+/* Have every call noted, in one mode more or less. */
+static void set_noted(enum calls_mode mode, enum tcache_mode cells, bool is_on)
+{
+	calls_set_mode(mode, is_on);
+	tcache_set_mode(cells, is_on);
+	heap_set_noted(calls_modes);
+}
+
 static void start_trace(unsigned int parent)
 {
 	char path[PATH_MAX];
@@ -314,8 +321,7 @@ static void start_trace(unsigned int parent)
 	}
 	trace_on_time = inspect_trace_figures;
 	inspect_trace_snapshot(TRACE_AT_START);
-	tcache_set_mode(TCACHE_TRACES, true);
-	heap_set_traced(true);
+	set_noted(CALLS_TRACED, TCACHE_TRACES, true);
 }
 
 static void open_map(void)
@@ -353,8 +359,7 @@ static void check_now_and_then(void)
 static void stop_tracing(void)
 {
 	trace_abandon();
-	heap_set_traced(false);
-	tcache_set_mode(TCACHE_TRACES, false);
+	set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 }
 
 static unsigned int parent_process;
@@ -369,9 +374,8 @@ static void fork_child(void)
 {
 	if (trace_is_on) {
 		stop_tracing();
-		if (is_for_each_process(options.trace)) {
+		if (is_for_each_process(options.trace))
 			start_trace(parent_process);
-		}
 	}
 	if (options.has_map_file) {
 		sys_file_close(&options.map_file);
@@ -383,10 +387,20 @@ static void fork_child(void)
 
 /* Beginning and end. */
 
+/* What has been allocated before is live, too. */
+static void start_counting(void)
+{
+	struct osmem_stats s;
+
+	inspect_get_stats(&s);
+	calls_add_live((intptr_t)(s.cells.live_bytes + s.libc.live_bytes + s.libc.mapped_bytes));
+	set_noted(CALLS_COUNTED, TCACHE_COUNTS, true);
+}
+
 static void begin(void)
 {
 	if (options.stats) {
-		tcache_set_mode(TCACHE_COUNTS, true);
+		start_counting();
 		sys_keep_stderr();
 	}
 	if (options.check_looks)
@@ -398,6 +412,9 @@ static void begin(void)
 	if (options.trace.len || options.map.len)
 		pthread_atfork(fork_prepare, NULL, fork_child);
 }
+
+/* For programs that link the archive: helpers.c needs it. */
+const char sys_options_are_linked;
 
 /* Early, so that nothing is missing; but behind what the heaps do then, their fork handlers above all. */
 __attribute__((constructor(102))) static void read_options(void)
@@ -417,7 +434,7 @@ __attribute__((destructor)) static void finish(void)
 	if (trace_is_on) {
 		inspect_trace_figures();
 		inspect_trace_snapshot(TRACE_AT_EXIT);
-		heap_set_traced(false);
+		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
 	if (options.has_map_file && ends_in(options.map, ".svg"))

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "calls.h"
 #include "heap_core.h"
 #include "osmem.h"
 #include "trace.h"
@@ -695,9 +696,9 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 /*
  * os_malloc and its sisters.
  *
- * Each has three ways. While one thread, untraced, has the heap to itself, it is open: nothing is
- * locked, and nothing is asked but that. Otherwise a call takes the guarded way, which is locked, or
- * traced too. The ways are one text, with the way a constant.
+ * Each has three ways. While one thread, whose calls nobody notes, has the heap to itself, it is open:
+ * nothing is locked, and nothing is asked but that. Otherwise a call takes the guarded way, which is
+ * locked, or traced too, where calls are noted. The ways are one text, with the way a constant.
  */
 
 enum way {
@@ -716,9 +717,9 @@ HEAP_HOT bool is_open(void)
 	return *course_gate;
 }
 
-void heap_set_traced(bool is_traced)
+void heap_set_noted(bool is_noted)
 {
-	course_gate = is_traced ? &course_closed : &__libc_single_threaded;
+	course_gate = is_noted ? &course_closed : &__libc_single_threaded;
 }
 
 HEAP_HOT void enter(struct heap *h, enum way way)
@@ -914,69 +915,69 @@ HEAP_HOT void *course_realloc(void *p, size_t size, enum way way)
 
 /* The guarded ways. */
 
-static __attribute__((noinline, cold)) void *malloc_traced(size_t size)
+static __attribute__((noinline, cold)) void *malloc_noted(size_t size)
 {
 	void *p;
 
-	trace_enter(TRACE_OS_MALLOC, 0, size);
+	calls_enter(TRACE_OS_MALLOC, 0, size);
 	p = size ? alloc_traced(size, MMAP_THRESHOLD) : NULL;
-	trace_call(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
+	calls_note(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
 	return p;
 }
 
 static __attribute__((noinline)) void *malloc_guarded(size_t size)
 {
-	if (trace_is_on)
-		return malloc_traced(size);
+	if (calls_are_noted)
+		return malloc_noted(size);
 	return size ? malloc_locked(size) : NULL;
 }
 
-static __attribute__((noinline, cold)) void *calloc_traced(size_t nmemb, size_t size)
+static __attribute__((noinline, cold)) void *calloc_noted(size_t nmemb, size_t size)
 {
 	void *p;
 
-	trace_enter(TRACE_OS_CALLOC, nmemb, size);
+	calls_enter(TRACE_OS_CALLOC, nmemb, size);
 	p = course_calloc(nmemb, size, TRACED);
-	trace_call(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
+	calls_note(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
 	return p;
 }
 
 static __attribute__((noinline)) void *calloc_guarded(size_t nmemb, size_t size)
 {
-	if (trace_is_on)
-		return calloc_traced(nmemb, size);
+	if (calls_are_noted)
+		return calloc_noted(nmemb, size);
 	return course_calloc(nmemb, size, LOCKED);
 }
 
-static __attribute__((noinline, cold)) void *realloc_traced(void *p, size_t size)
+static __attribute__((noinline, cold)) void *realloc_noted(void *p, size_t size)
 {
 	void *q;
 
-	trace_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
+	calls_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
 	q = course_realloc(p, size, TRACED);
-	trace_call(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
+	calls_note(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
 	return q;
 }
 
 static __attribute__((noinline)) void *realloc_guarded(void *p, size_t size)
 {
-	if (trace_is_on)
-		return realloc_traced(p, size);
+	if (calls_are_noted)
+		return realloc_noted(p, size);
 	return course_realloc(p, size, LOCKED);
 }
 
-static __attribute__((noinline, cold)) void free_traced(void *p)
+static __attribute__((noinline, cold)) void free_noted(void *p)
 {
-	trace_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
+	calls_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
 	if (p)
 		course_free("os_free", p, TRACED);
-	trace_call(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
+	calls_note(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
 }
 
 static __attribute__((noinline)) void free_guarded(void *p)
 {
-	if (trace_is_on)
-		free_traced(p);
+	if (calls_are_noted)
+		free_noted(p);
 	else if (p)
 		course_free("os_free", p, LOCKED);
 }

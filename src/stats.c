@@ -2,49 +2,18 @@
 
 #include "stats.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <malloc.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "calls.h"
 #include "helpers.h"
 #include "inspect.h"
-#include "options.h"
-#include "printf.h"
 #include "slab.h"
 #include "tcache.h"
+#include "text.h"
 
-#define EXPORT __attribute__((visibility("default")))
-#define TEXT_SIZE 4096
 #define LINE_ROOM 128
 #define SHOWN_THREADS 32
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-/* A text that grows by formatted pieces and is cut off rather than overrun. */
-struct text {
-	size_t len;
-	char at[TEXT_SIZE];
-};
-
-static void add(struct text *t, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
-
-static void add(struct text *t, const char *format, ...)
-{
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf_(t->at + t->len, TEXT_SIZE - t->len, format, args);
-	va_end(args);
-	if (n > 0)
-		t->len += (size_t)n < TEXT_SIZE - t->len ? (size_t)n : TEXT_SIZE - t->len - 1;
-}
-
-/* The summary. */
 
 struct row {
 	const char *name;
@@ -118,7 +87,7 @@ static void add_cell_rows(struct text *t, const struct osmem_cell_stats *cells,
 			  const struct row *row, size_t n)
 {
 	for (; n > 0; n--, row++)
-		add(t, "osmem:   %-24s %14s %14lu\n", row->name, "-", figure(cells, row));
+		text_add(t, "osmem:   %-24s %14s %14lu\n", row->name, "-", figure(cells, row));
 }
 
 static void print(struct text *t)
@@ -134,13 +103,58 @@ static unsigned long percent(size_t part, size_t whole)
 
 static void print_heaps(struct text *t, const struct osmem_stats *s)
 {
-	add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc", "malloc");
+	text_add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc",
+		 "malloc");
 	for (size_t i = 0; i < COUNT_OF(rows); i++)
-		add(t, "osmem:   %-24s %14lu %14lu\n", rows[i].name, figure(&s->course, &rows[i]),
-		    figure(&s->libc, &rows[i]));
-	if (options_has_stats())
+		text_add(t, "osmem:   %-24s %14lu %14lu\n", rows[i].name,
+			 figure(&s->course, &rows[i]), figure(&s->libc, &rows[i]));
+	if (calls_modes & CALLS_COUNTED)
 		add_cell_rows(t, &s->cells, counted_rows, COUNT_OF(counted_rows));
 	add_cell_rows(t, &s->cells, cell_rows, COUNT_OF(cell_rows));
+	print(t);
+}
+
+static const char *const call_names[TRACE_NAME_END] = {
+	[TRACE_OS_MALLOC] = "os_malloc",
+	[TRACE_OS_CALLOC] = "os_calloc",
+	[TRACE_OS_REALLOC] = "os_realloc",
+	[TRACE_OS_FREE] = "os_free",
+	[TRACE_MALLOC] = "malloc",
+	[TRACE_CALLOC] = "calloc",
+	[TRACE_REALLOC] = "realloc",
+	[TRACE_REALLOCARRAY] = "reallocarray, too much",
+	[TRACE_FREE] = "free",
+	[TRACE_FREE_SIZED] = "free_sized",
+	[TRACE_FREE_ALIGNED_SIZED] = "free_aligned_sized",
+	[TRACE_ALIGNED_ALLOC] = "aligned_alloc",
+	[TRACE_MEMALIGN] = "memalign",
+	[TRACE_POSIX_MEMALIGN] = "posix_memalign",
+	[TRACE_VALLOC] = "valloc",
+	[TRACE_PVALLOC] = "pvalloc",
+	[TRACE_NEW] = "operator new",
+	[TRACE_DELETE] = "operator delete",
+	[TRACE_MALLOC_TRIM] = "malloc_trim",
+};
+
+static void add_calls(struct text *t, const char *name, const struct call_stats *calls)
+{
+	text_add(t, "osmem:   %-24s %14zu %14zu %14zu\n", name, calls->calls, calls->bytes,
+		 calls->failed);
+}
+
+/* Only those that there were. */
+static void print_calls(struct text *t)
+{
+	struct call_stats calls;
+
+	text_add(t, "osmem: calls %34s %14s %14s\n", "calls", "bytes wanted", "failed");
+	for (size_t i = 0; i < TRACE_NAME_END; i++) {
+		calls_get((enum trace_name)i, &calls);
+		if (calls.calls)
+			add_calls(t, call_names[i], &calls);
+	}
+	calls_get(TRACE_NAME_END, &calls);
+	add_calls(t, "all calls", &calls);
 	print(t);
 }
 
@@ -150,8 +164,8 @@ static void print_classes(struct text *t)
 	struct tcache_class_stats cached;
 	size_t live;
 
-	add(t, "osmem: cells of bytes %10s %12s %12s %12s %6s\n", "slabs", "room", "live", "cached",
-	    "live");
+	text_add(t, "osmem: cells of bytes %10s %12s %12s %12s %6s\n", "slabs", "room", "live",
+		 "cached", "live");
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		slab_get_class(class, &slabs);
 		if (!slabs.slabs)
@@ -159,9 +173,9 @@ static void print_classes(struct text *t)
 		tcache_get_class(class, &cached);
 		live = cached.with_threads + cached.in_depots;
 		live = slabs.out > live ? slabs.out - live : 0; /* of two moments */
-		add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", slabs.cell, slabs.slabs,
-		    slabs.cells, live, cached.with_threads + cached.in_depots,
-		    percent(live, slabs.cells));
+		text_add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", slabs.cell,
+			 slabs.slabs, slabs.cells, live, cached.with_threads + cached.in_depots,
+			 percent(live, slabs.cells));
 		if (t->len > TEXT_SIZE - LINE_ROOM)
 			print(t);
 	}
@@ -173,13 +187,25 @@ static void print_threads(struct text *t)
 	struct tcache_thread_stats threads[SHOWN_THREADS];
 	size_t n = tcache_list(threads, SHOWN_THREADS);
 
-	add(t, "osmem: thread %18s %14s\n", "cached cells", "cached bytes");
+	text_add(t, "osmem: thread %18s %14s\n", "cached cells", "cached bytes");
 	for (size_t i = 0; i < n && i < SHOWN_THREADS; i++)
-		add(t, "osmem:   %-10u %12zu %14zu\n", threads[i].id, threads[i].cells,
-		    threads[i].bytes);
+		text_add(t, "osmem:   %-10u %12zu %14zu\n", threads[i].id, threads[i].cells,
+			 threads[i].bytes);
 	if (n > SHOWN_THREADS)
-		add(t, "osmem:   and %zu more\n", n - SHOWN_THREADS);
+		text_add(t, "osmem:   and %zu more\n", n - SHOWN_THREADS);
 	print(t);
+}
+
+static void add_system_calls(struct text *t)
+{
+	static const char *const names[SYS_EVENTS] = {
+		[SYS_BRK] = "all brk calls",	     [SYS_MMAP] = "all mmap calls",
+		[SYS_MUNMAP] = "all munmap calls",   [SYS_MREMAP] = "all mremap calls",
+		[SYS_MADVISE] = "all madvise calls",
+	};
+
+	for (size_t i = 0; i < SYS_EVENTS; i++)
+		text_add(t, "osmem:   %-24s %14zu\n", names[i], sys_count((enum sys_event)i));
 }
 
 static void print_process(struct text *t, const struct osmem_stats *s)
@@ -189,14 +215,18 @@ static void print_process(struct text *t, const struct osmem_stats *s)
 
 	sys_get_memory(&memory);
 	sys_get_usage(&usage);
-	add(t, "osmem: in all\n");
-	add(t, "osmem:   %-24s %14zu\n", "live bytes", s->live_bytes);
-	add(t, "osmem:   %-24s %14zu\n", "held bytes", s->held_bytes);
-	add(t, "osmem:   %-24s %13lu%%\n", "live of held", percent(s->live_bytes, s->held_bytes));
-	add(t, "osmem:   %-24s %14zu\n", "resident bytes", memory.resident);
-	add(t, "osmem:   %-24s %14zu\n", "peak resident bytes", usage.peak_resident);
-	add(t, "osmem:   %-24s %14zu\n", "page faults", usage.minor_faults);
-	add(t, "osmem:   %-24s %14zu\n", "page faults from disk", usage.major_faults);
+	text_add(t, "osmem: in all\n");
+	text_add(t, "osmem:   %-24s %14zu\n", "live bytes", s->live_bytes);
+	if (calls_modes & CALLS_COUNTED)
+		text_add(t, "osmem:   %-24s %14zu\n", "peak of malloc's", calls_peak_bytes());
+	text_add(t, "osmem:   %-24s %14zu\n", "held bytes", s->held_bytes);
+	text_add(t, "osmem:   %-24s %13lu%%\n", "fragmentation",
+		 100 - percent(s->live_bytes, s->held_bytes));
+	text_add(t, "osmem:   %-24s %14zu\n", "resident bytes", memory.resident);
+	text_add(t, "osmem:   %-24s %14zu\n", "peak resident bytes", usage.peak_resident);
+	text_add(t, "osmem:   %-24s %14zu\n", "page faults", usage.minor_faults);
+	text_add(t, "osmem:   %-24s %14zu\n", "page faults from disk", usage.major_faults);
+	add_system_calls(t);
 	print(t);
 }
 
@@ -207,142 +237,9 @@ void stats_print(void)
 
 	inspect_get_stats(&s);
 	print_heaps(&t, &s);
+	if (calls_modes & CALLS_COUNTED)
+		print_calls(&t);
 	print_classes(&t);
 	print_threads(&t);
 	print_process(&t, &s);
-}
-
-/*
- * The C library's functions: figures of both heaps and of the cells together.
- *
- *	arena     regions and slabs, and what is ahead of need or free in segments and not yet with
- *	          the kernel; always uordblks + fordblks
- *	uordblks  live blocks, headers included, and live cells
- *	fordblks  everything else in arena
- *	ordblks   free blocks, and cells that slabs have or have room for
- *	smblks    cells in magazines, fsmblks their bytes, which are in fordblks too
- *	keepcost  what goes back to the kernel first
- *
- * Memory that holds the library's own records is in none of them.
- */
-
-static size_t free_bytes(const struct osmem_heap_stats *s)
-{
-	return s->region_bytes - s->live_bytes;
-}
-
-static void add_heap_info(struct mallinfo2 *info, const struct osmem_heap_stats *s)
-{
-	info->arena += s->region_bytes + s->ahead_bytes;
-	info->ordblks += s->blocks - s->live_blocks;
-	info->hblks += s->mapped_blocks;
-	info->hblkhd += s->mapped_bytes;
-	info->uordblks += s->live_bytes;
-	info->fordblks += free_bytes(s) + s->ahead_bytes;
-	info->keepcost += s->ahead_bytes;
-}
-
-static void add_cell_info(struct mallinfo2 *info, const struct osmem_cell_stats *s)
-{
-	size_t free = s->cached_bytes + s->free_bytes + s->dirty_bytes;
-
-	info->arena += s->live_bytes + free;
-	info->uordblks += s->live_bytes;
-	info->fordblks += free;
-	info->ordblks += s->free;
-	info->smblks += s->cached;
-	info->fsmblks += s->cached_bytes;
-	info->keepcost += s->dirty_bytes;
-}
-
-/* malloc_info(3), mallinfo(3). Sizes are in bytes; any thread may call it. */
-EXPORT struct mallinfo2 mallinfo2(void)
-{
-	struct mallinfo2 info = {0};
-	struct osmem_stats s;
-
-	inspect_get_stats(&s);
-	add_heap_info(&info, &s.course);
-	add_heap_info(&info, &s.libc);
-	add_cell_info(&info, &s.cells);
-	return info;
-}
-
-static int clamp(size_t n)
-{
-	return n > INT_MAX ? INT_MAX : (int)n;
-}
-
-/* mallinfo(3): as mallinfo2, but what an int cannot hold reads as INT_MAX. */
-EXPORT struct mallinfo mallinfo(void)
-{
-	struct mallinfo2 info = mallinfo2();
-
-	return (struct mallinfo){
-		.arena = clamp(info.arena),
-		.ordblks = clamp(info.ordblks),
-		.smblks = clamp(info.smblks),
-		.fsmblks = clamp(info.fsmblks),
-		.hblks = clamp(info.hblks),
-		.hblkhd = clamp(info.hblkhd),
-		.uordblks = clamp(info.uordblks),
-		.fordblks = clamp(info.fordblks),
-		.keepcost = clamp(info.keepcost),
-	};
-}
-
-/* malloc_stats(3): a summary on standard error. */
-EXPORT void malloc_stats(void)
-{
-	stats_print();
-}
-
-static void add_total(struct text *t, const char *type, size_t count, size_t size)
-{
-	add(t, "<total type=\"%s\" count=\"%lu\" size=\"%lu\"/>\n", type, (unsigned long)count,
-	    (unsigned long)size);
-}
-
-static void add_heap(struct text *t, int nr, const char *name, const struct osmem_heap_stats *s)
-{
-	add(t, "<heap nr=\"%d\" name=\"%s\">\n", nr, name);
-	add_total(t, "rest", s->blocks - s->live_blocks, free_bytes(s));
-	add_total(t, "live", s->live_blocks, s->live_bytes);
-	add_total(t, "mmap", s->mapped_blocks, s->mapped_bytes);
-	add(t, "<system type=\"current\" size=\"%lu\"/>\n",
-	    (unsigned long)(s->region_bytes + s->ahead_bytes + s->mapped_bytes));
-	add(t, "<system type=\"max\" size=\"%lu\"/>\n", (unsigned long)s->peak_bytes);
-	add(t, "</heap>\n");
-}
-
-static void add_cells(struct text *t, int nr, const struct osmem_cell_stats *s)
-{
-	add(t, "<heap nr=\"%d\" name=\"malloc, cells\">\n", nr);
-	add_total(t, "fast", s->cached, s->cached_bytes);
-	add_total(t, "rest", s->free, s->free_bytes);
-	add_total(t, "live", s->live, s->live_bytes);
-	add(t, "<system type=\"current\" size=\"%lu\"/>\n",
-	    (unsigned long)(s->live_bytes + s->cached_bytes + s->free_bytes + s->own_bytes +
-			    s->dirty_bytes));
-	add(t, "</heap>\n");
-}
-
-/* malloc_info(3): XML on stream. -1 with errno EINVAL for options other than 0, or when writing
- * fails. */
-EXPORT int malloc_info(int options, FILE *stream)
-{
-	struct text t = {.len = 0};
-	struct osmem_stats s;
-
-	if (options != 0) {
-		errno = EINVAL;
-		return -1;
-	}
-	add(&t, "<malloc version=\"1\">\n");
-	inspect_get_stats(&s);
-	add_heap(&t, OSMEM_COURSE, "os_malloc", &s.course);
-	add_heap(&t, OSMEM_LIBC, "malloc", &s.libc);
-	add_cells(&t, OSMEM_CELLS, &s.cells);
-	add(&t, "</malloc>\n");
-	return fwrite(t.at, 1, t.len, stream) == t.len ? 0 : -1;
 }

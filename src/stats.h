@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* What the library says of itself: OSMEM_OPTIONS, and the C library's statistics functions. */
+/* The summary: OSMEM_OPTIONS=stats, malloc_stats. */
 
 #pragma once
 

@@ -156,6 +156,8 @@ void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool f
 
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c)
 {
+	if (!trace_is_on_now) /* calls are noted only to be counted */
+		return;
 	trace_put(&(struct trace_record){.kind = TRACE_STEP,
 					 .what = step,
 					 .rule = (uint8_t)rule,

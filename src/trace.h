@@ -19,7 +19,7 @@
 #include "trace_format.h"
 
 /*
- * Whether records are wanted: the functions below for calls and steps may be called only then. Not atomic,
+ * Whether records are wanted: the functions below but trace_step may be called only then. Not atomic,
  * so that a test is one instruction: who sees a change late writes a record less, or one into a file
  * that is still mapped.
  */
@@ -37,7 +37,7 @@ void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b,
 /*
  * Begin a trace in file, with at most size bytes: false with errno if it cannot be made, EWOULDBLOCK if
  * another process is tracing into it. parent is the process that this was forked from, or 0. What
- * calls records into being is the caller's: heap_set_traced, TCACHE_TRACES.
+ * calls records into being is the caller's: CALLS_TRACED, heap_set_noted, TCACHE_TRACES.
  */
 bool trace_start(const char *file, uint64_t size, unsigned int parent);
 

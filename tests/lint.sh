@@ -153,7 +153,7 @@ function_length() {
 # The matrix that src/README.md draws: which headers of the project each file may include.
 matrix() {
 	cat <<-'EOT'
-		osmem.c: heap_core.h osmem.h trace.h
+		osmem.c: calls.h heap_core.h osmem.h trace.h
 		regions.c: heap_core.h
 		heap.c: heap_core.h
 		guard.c: heap_core.h
@@ -172,12 +172,16 @@ matrix() {
 		tcache_check.c: hardened.h tcache_core.h
 		threads.c: hardened.h tcache_core.h
 		trace.c: helpers.h trace.h
-		interpose.c: heap.h helpers.h tcache.h trace.h
-		new.c: helpers.h tcache.h trace.h
+		calls.c: calls.h trace.h
+		interpose.c: heap.h helpers.h noted.h tcache.h
+		new.c: helpers.h noted.h tcache.h
 		inspect.c: heap.h inspect.h slab.h tcache.h trace.h
 		picture.c: inspect.h picture.h printf.h slab.h
-		stats.c: helpers.h inspect.h options.h printf.h slab.h stats.h tcache.h
-		options.c: heap.h helpers.h inspect.h options.h picture.h printf.h stats.h tcache.h trace.h
+		text.c: printf.h text.h
+		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
+		mallinfo.c: inspect.h stats.h text.h
+		options.c: calls.h heap.h helpers.h inspect.h picture.h printf.h stats.h tcache.h trace.h
+		calls.h: trace_format.h
 		hardened.h: tcache.h
 		heap.h: osmem_inspect.h
 		heap_core.h: block_meta.h heap.h helpers.h index.h
@@ -185,7 +189,7 @@ matrix() {
 		index.h: block_meta.h treap.h
 		inspect.h: helpers.h osmem_inspect.h trace_format.h
 		magazine.h: slab.h
-		options.h:
+		noted.h: calls.h tcache.h
 		osmem_inspect.h:
 		picture.h: helpers.h
 		sizeclass.h:
@@ -193,6 +197,7 @@ matrix() {
 		slab_core.h: slab.h
 		stats.h:
 		tcache.h: magazine.h
+		text.h:
 		tcache_core.h: heap.h tcache.h
 		trace.h: trace_format.h
 		trace_format.h:
@@ -254,7 +259,7 @@ system_calls() {
 
 stdio() {
 	# shellcheck disable=SC2046
-	code $(src_without stats.c) | grep -E -e '<stdio\.h>' \
+	code $(src_without mallinfo.c) | grep -E -e '<stdio\.h>' \
 		-e "$(calls '(v?[fds]|vsn|sn)?printf|f?puts|fputc|putchar|perror|fwrite|fopen')" | none
 }
 

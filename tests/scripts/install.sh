@@ -194,7 +194,7 @@ expect wrapper_comma refuses 2 comma name=a,b true
 expect wrapper_unknown_program refuses 127 'not found' no-such-program
 expect pages_are_complete pages_are_complete
 expect_with groff pages_groff pages groff -man -ww -z -Tutf8
-expect_with mandoc pages_mandoc pages mandoc -T lint -W warning
+expect_with mandoc pages_mandoc pages mandoc -T lint
 expect_with man pages_man man_shows
 expect uninstall top_make uninstall
 expect leaves_nothing test -z "$(find "$root" -mindepth 1 2>/dev/null)"

@@ -1,11 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# OSMEM_OPTIONS, on programs of the machine.
+# OSMEM_OPTIONS, on programs of the machine, and on one that is linked with the library or the archive.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
 . "${0%/*}/lib/report.sh"
+
+cc=${CC:-cc}
+utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 
 # run OPTIONS COMMAND…: its standard error is left in $scratch/err, its output in $scratch/out.
 run() {
@@ -36,6 +39,117 @@ stats_counts_cells() {
 		[ "$(figure 'mmap calls for cells')" -gt 0 ]
 }
 
+build_programs() {
+	for form in "-L${library%/*} -losmem -Wl,-rpath,${library%/*}" "${library%.so}.a"; do
+		program=$scratch/archived
+		[ "${form#-}" = "$form" ] || program=$scratch/linked
+		# shellcheck disable=SC2086 # the form is words
+		$cc -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -o "$program" \
+			"$tests/scripts/options/program.c" $form || return
+	done
+}
+
+# calls NAME COLUMN: of the summary in err; calls, bytes wanted, failed.
+calls() {
+	awk -v name="$1" -v column="$2" '
+		sub("^osmem:   " name "  +", "") { print $column; found = 1 }
+		END { if (!found) print 0 }' "$scratch/err"
+}
+
+# counts PROGRAM THREADS: of each name so many calls, bytes and failures are in a round. What libc does
+# of itself is in all summaries.
+counts() (
+	OSMEM_OPTIONS=stats "$1" 1 "$2" 2>"$scratch/err" || exit
+	mv "$scratch/err" "$scratch/first"
+	OSMEM_OPTIONS=stats "$1" 101 "$2" 2>"$scratch/err" || exit
+	mv "$scratch/err" "$scratch/last"
+	n=$((100 * ($2 ? $2 : 1)))
+	while read -r name calls bytes failed; do
+		column=0
+		for figure in "$calls" "$bytes" "$failed"; do
+			column=$((column + 1))
+			cp "$scratch/first" "$scratch/err"
+			first=$(calls "$name" "$column")
+			cp "$scratch/last" "$scratch/err"
+			last=$(calls "$name" "$column")
+			[ $((last - first)) -eq $((n * figure)) ] || {
+				echo "$name: $last - $first is not $n * $figure"
+				exit 1
+			}
+		done
+	done <<-EOT
+		os_malloc 1 100 0
+		os_calloc 1 15 0
+		os_realloc 1 300 0
+		os_free 2 0 0
+		malloc 3 5243880 1
+		calloc 1 63 0
+		realloc 1 5000 0
+		posix_memalign 1 70 0
+		free 4 0 0
+	EOT
+)
+
+# Of one round, whichever the form: what is largest in it, and what else there is.
+peak_is_the_most() {
+	OSMEM_OPTIONS=stats "$scratch/linked" 7 2>"$scratch/err" &&
+		peak=$(calls "peak of malloc's" 1) &&
+		[ "$peak" -ge 5242880 ] && [ "$peak" -lt 6000000 ] &&
+		[ "$(calls 'all mmap calls' 1)" -ge "$(figure 'mmap calls')" ] &&
+		[ "$(calls 'page faults' 1)" -gt 0 ] && grep -q '^osmem:   fragmentation .*%$' "$scratch/err"
+}
+
+calls_are_counted() {
+	counts "$scratch/linked" 0
+}
+
+calls_of_threads_are_counted() {
+	counts "$scratch/linked" 4
+}
+
+# Their steps are not recorded anywhere, and change nothing.
+counting_and_tracing_go_together() {
+	OSMEM_OPTIONS=stats,trace=$scratch/t "$scratch/linked" 10 2>"$scratch/err" &&
+		[ "$(calls os_malloc 1)" -eq 10 ] && [ "$(head -c 8 "$scratch/t")" = OSMEMTRC ]
+}
+
+# Programs that link the archive.
+
+archived_programs_have_options() {
+	counts "$scratch/archived" 0 && OSMEM_OPTIONS=no "$scratch/archived" 1 2>"$scratch/err" &&
+		named 'no option' no && OSMEM_OPTIONS=trace=$scratch/t,map=$scratch/m.svg "$scratch/archived" 1 &&
+		[ "$(head -c 8 "$scratch/t")" = OSMEMTRC ] && [ "$(tail -n 1 "$scratch/m.svg")" = '</svg>' ] &&
+		OSMEM_OPTIONS='' "$scratch/archived" 1 >"$scratch/out" 2>&1 && [ ! -s "$scratch/out" ]
+}
+
+# One that calls nothing but os_*.
+archived_os_only_has_options() {
+	printf '#include "osmem.h"\nint main(void) { return !os_malloc(100); }\n' >"$scratch/os_only.c" &&
+		$cc -I"$utils" -o "$scratch/os_only" "$scratch/os_only.c" "${library%.so}.a" -pthread &&
+		OSMEM_OPTIONS=stats "$scratch/os_only" 2>"$scratch/err" && [ "$(calls os_malloc 1)" -eq 1 ]
+}
+
+# The same program with a set-user-ID bit, of somebody else; for root only, where the bit counts.
+privileged_programs_have_none() {
+	OSMEM_OPTIONS=stats,no,trace=$scratch/secret,map=$scratch/secret.svg "$scratch/privileged" secure \
+		>"$scratch/out" 2>"$scratch/err" &&
+		[ "$(cat "$scratch/out")" = secure ] && [ ! -s "$scratch/err" ] &&
+		[ ! -e "$scratch/secret" ] && [ ! -e "$scratch/secret.svg" ] &&
+		OSMEM_OPTIONS=stats "$scratch/archived" secure >"$scratch/out" 2>"$scratch/err" &&
+		[ "$(cat "$scratch/out")" = 'not secure' ] && [ -s "$scratch/err" ]
+}
+
+# make_privileged: false if that cannot be done here; why is in reason. The folder is open, or it cannot
+# be executed, and would write nothing.
+make_privileged() {
+	reason='only root can give files away'
+	[ "$(id -u)" -eq 0 ] || return 1
+	reason='set-user-ID bits do not count here'
+	chmod 777 "$scratch" && cp "$scratch/archived" "$scratch/privileged" &&
+		chown 65534 "$scratch/privileged" && chmod 4755 "$scratch/privileged" &&
+		[ "$("$scratch/privileged" secure)" = secure ]
+}
+
 # As coreutils do it: close_stdout runs after main, before the library's destructor.
 stats_survives_a_closed_stderr() {
 	run stats ls / && grep -q 'blocks allocated' "$scratch/err"
@@ -57,14 +171,15 @@ unknown_is_named_and_ignored() {
 
 bad_values_are_named_and_ignored() {
 	for word in stats=1 trace= trace_size trace_size=7x trace_size=k trace_size=99999999999G \
-		trace_size=1kk map= perturb=256 perturb= check=x purge_delay=1k mmap_threshold=-1; do
+		trace_size=1kk map= perturb=256 perturb= check=x purge_delay=1k mmap_threshold=-1 \
+		trim_threshold=nevermore trim_threshold=neve mmap_threshold=never; do
 		run "$word" ls / && [ -s "$scratch/out" ] && named 'no sense in' "$word" || return 1
 	done
 }
 
 sizes_have_units() {
 	for word in trace_size=4096 mmap_threshold=64k trim_threshold=1M depot_size=1G \
-		purge_delay=0 check check=0 check=1 perturb=0; do
+		trim_threshold=never purge_delay=0 check check=0 check=1 perturb=0; do
 		run "$word" ls / && [ ! -s "$scratch/err" ] || return 1
 	done
 }
@@ -90,4 +205,20 @@ for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"
 done
+
+if has "$cc"; then
+	expect build_programs build_programs
+	for test in calls_are_counted calls_of_threads_are_counted peak_is_the_most \
+		counting_and_tracing_go_together archived_programs_have_options \
+		archived_os_only_has_options; do
+		expect "$test" "$test"
+	done
+	if make_privileged; then
+		expect privileged_programs_have_none privileged_programs_have_none
+	else
+		skip privileged_programs_have_none "$reason"
+	fi
+else
+	skip programs "no $cc"
+fi
 finish

@@ -12,12 +12,11 @@ src=${library%/*}
 utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer"
 
-# The library's sources, as its Makefile has them, but for the files that define the C library's names and
-# for options.c, which needs these.
+# The library's sources, as its Makefile has them, but for the files that define the C library's names.
 sources() {
 	# shellcheck disable=SC2016 # a variable of make's
 	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
-		grep -Evx '(interpose|new|stats|options)\.c' | sed "s|^|$src/|"
+		grep -Evx '(interpose|new|mallinfo)\.c' | sed "s|^|$src/|"
 	echo "$utils/printf.c"
 }
 

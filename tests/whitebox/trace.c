@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "calls.h"
 #include "heap.h"
 #include "inspect.h"
 #include "osmem.h"
@@ -25,14 +26,16 @@ static void begin(uint64_t bound)
 {
 	snprintf(path, sizeof(path), "/tmp/osmem-trace-%d", (int)getpid());
 	CHECK(trace_start(path, bound, 0));
+	calls_set_mode(CALLS_TRACED, true);
 	tcache_set_mode(TCACHE_TRACES, true);
-	heap_set_traced(true);
+	heap_set_noted(true);
 }
 
 static void end(void)
 {
-	heap_set_traced(false);
+	heap_set_noted(false);
 	tcache_set_mode(TCACHE_TRACES, false);
+	calls_set_mode(CALLS_TRACED, false);
 	trace_stop();
 }
 
