@@ -93,7 +93,7 @@ measure() {
 	list | while read -r name unit words; do
 		is_wanted "$name" || continue
 		[ "$unit" = - ] && unit=
-		"$bin/runner" -n "$rounds" -v "$unit" "$name" "$words" before after -- \
+		"$bin/runner" -t 300 -n "$rounds" -v "$unit" "$name" "$words" before after -- \
 			./steps.sh --run "$name" {}
 	done
 }

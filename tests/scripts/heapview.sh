@@ -97,17 +97,17 @@ pages_are_alone() {
 	page trace "$scratch/trace" && page map "$scratch/map"
 }
 
-# Some 600000 calls: sampled.
+# More than a million calls: sampled.
 long_traces_make_small_pages() {
-	OSMEM_OPTIONS=trace="$scratch/long",trace_size=64M "$scratch/program" "$scratch/map2" 300000 >/dev/null &&
-		[ "$(stat -c %s "$scratch/long")" -gt 20000000 ] && page long "$scratch/long" &&
-		[ "$(stat -c %s "$scratch/long.html")" -lt 1000000 ] &&
-		[ "$(grep -o '"calls":[0-9]*' "$scratch/long.html" | cut -d : -f 2)" -gt 600000 ]
+	OSMEM_OPTIONS=trace="$scratch/long",trace_size=80M "$scratch/program" "$scratch/map2" 500000 10000 \
+		>"$scratch/walk_long" && [ "$(stat -c %s "$scratch/long")" -gt 40000000 ] &&
+		page long "$scratch/long" && [ "$(stat -c %s "$scratch/long.html")" -lt 4000000 ] &&
+		[ "$(grep -o '"calls":[0-9]*' "$scratch/long.html" | cut -d : -f 2)" -gt 1000000 ]
 }
 
 # dump PAGE WIDTH: what Chromium has made of it, into $scratch/dom; what the console says into $scratch/log.
 dump() {
-	timeout 60 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
+	timeout 300 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
 		--enable-logging=stderr --v=0 --window-size="$2",900 --virtual-time-budget=3000 \
 		--dump-dom "file://$1" >"$scratch/dom" 2>"$scratch/log" &&
 		! grep 'CONSOLE' "$scratch/log" && grep -q 'data-check="ok"' "$scratch/dom" &&
@@ -121,17 +121,29 @@ drawn() {
 		awk -F '"' '{ print $2, $4, $6 == 0 ? "free" : $6 == 1 ? "used" : "mapped" }')
 }
 
-# with SCRIPT: the page of the trace, and a script behind it.
+# with PAGE SCRIPT: the page, and a script behind it. What is wider than the window, or text that is drawn at
+# less than 9 pixels, is noted.
 with() {
-	sed '/<\/body>/d; /<\/html>/d' "$scratch/trace.html"
-	printf '<script>%s\n' "$1"
-	echo 'document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;'
+	sed '/<\/body>/d; /<\/html>/d' "$scratch/$1.html"
+	printf '<script>%s\n' "$2"
+	echo 'document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+		document.body.dataset.small = [...document.querySelectorAll("main svg")].some((svg) =>
+			svg.getBoundingClientRect().width > 0 &&
+			svg.getBoundingClientRect().width / svg.viewBox.baseVal.width < 0.75);
+		document.body.dataset.width = innerWidth;'
 	echo '</script></body></html>'
+}
+
+# fits WIDTH: what with() has noted; Chromium may have a larger least width.
+fits() {
+	grep -q 'data-wide="false"' "$scratch/dom" && grep -q 'data-small="false"' "$scratch/dom" &&
+		width=$(grep -o 'data-width="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2) &&
+		[ "$width" -ge "$1" ] && [ "$width" -le $(($1 > 500 ? $1 : 500)) ]
 }
 
 # The page is at the step of its address; then it goes through all of them.
 chromium_draws_every_step() {
-	with 'document.body.dataset.begin = document.body.dataset.step;
+	with trace 'document.body.dataset.begin = document.body.dataset.step;
 		const all = document.createElement("pre");
 		for (let n = 0; n <= DATA.all; n++) {
 			show(n);
@@ -141,7 +153,7 @@ chromium_draws_every_step() {
 		}
 		document.body.append(all);' >"$scratch/steps.html"
 	dump "$scratch/steps.html#step=60" 1600 && grep -q 'data-begin="60"' "$scratch/dom" &&
-		grep -q 'data-wide="false"' "$scratch/dom" || return 1
+		fits 1600 || return 1
 	steps=$(grep -o '"all":[0-9]*' "$scratch/trace.html" | cut -d : -f 2)
 	for step in $(seq 0 7 "$steps") "$steps"; do
 		list --step "$step" "$scratch/trace" >"$scratch/list"
@@ -153,16 +165,48 @@ chromium_draws_every_step() {
 }
 
 chromium_draws_maps() {
-	dump "$scratch/map.html" 1600 || return 1
+	with map '' >"$scratch/wide.html"
+	dump "$scratch/wide.html" 1600 && fits 1600 || return 1
 	drawn "$scratch/dom" | uniq | diff "$scratch/walk" -
 }
 
 chromium_steps_by_keys() {
-	with 'for (const key of ["End", "Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"])
+	with trace 'for (const key of ["End", "Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"])
 			document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));' \
 		>"$scratch/keys.html"
-	dump "$scratch/keys.html" 360 && grep -q 'data-step="2"' "$scratch/dom" &&
-		grep -q 'data-wide="false"' "$scratch/dom"
+	dump "$scratch/keys.html" 360 && grep -q 'data-step="2"' "$scratch/dom" && fits 360
+}
+
+# Every square of the map has a title, and keys read them one by one; the player does not take part.
+chromium_reads_the_map_by_keys() {
+	with map 'const area = document.querySelector("#map svg"), said = [];
+		area.focus();
+		for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "ArrowRight", "Home", "ArrowDown"]) {
+			area.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+			said.push(document.querySelector("#map .square").textContent.split(":")[0]);
+		}
+		const squares = [...area.querySelectorAll("g > title")].map((t) => t.textContent.split(":")[0]);
+		document.body.dataset.said = said.map((s) => squares.indexOf(s)).join(" ");
+		document.body.dataset.squares = squares.length;
+		document.body.dataset.columns = Math.floor(area.viewBox.baseVal.width / 10);
+		document.body.dataset.focus = document.activeElement === area;' >"$scratch/squares.html"
+	dump "$scratch/squares.html" 360 && fits 360 && grep -q 'data-focus="true"' "$scratch/dom" &&
+		grep -q 'data-step="0"' "$scratch/dom" || return 1
+	last=$(($(grep -o 'data-squares="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2) - 1))
+	down=$(grep -o 'data-columns="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2)
+	[ "$down" -lt "$last" ] || down=$last
+	[ "$last" -ge 10 ] && grep -q "data-said=\"0 1 0 $last $last 0 $down\"" "$scratch/dom"
+}
+
+# A window of the steps, from one in the middle on; the last one is as it is in the text.
+chromium_shows_long_traces() {
+	"$view" --step 50000 "$scratch/long" -o "$scratch/window.html" >/dev/null || return 1
+	with window 'document.dispatchEvent(new KeyboardEvent("keydown", {key: "End", bubbles: true}));' \
+		>"$scratch/last.html"
+	dump "$scratch/last.html" 360 && fits 360 || return 1
+	step=$(grep -o 'data-step="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2)
+	[ "$step" -gt 50000 ] && list --step "$step" "$scratch/long" >"$scratch/list" &&
+		drawn "$scratch/dom" | uniq | diff "$scratch/list" -
 }
 
 expect it_builds it_builds
@@ -175,7 +219,8 @@ done
 for chromium in chromium chromium-browser google-chrome ''; do
 	has "$chromium" && break
 done
-for test in chromium_draws_every_step chromium_draws_maps chromium_steps_by_keys; do
+for test in chromium_draws_every_step chromium_draws_maps chromium_steps_by_keys \
+	chromium_reads_the_map_by_keys chromium_shows_long_traces; do
 	if [ "$chromium" ]; then
 		expect $test $test
 	else

@@ -22,7 +22,7 @@ link() {
 }
 
 forks() {
-	link "$@" && timeout 30 "$scratch/$1"
+	link "$@" && timeout 120 "$scratch/$1"
 }
 
 # The C library as an archive is not installed everywhere.

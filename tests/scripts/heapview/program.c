@@ -2,7 +2,8 @@
 
 /*
  * A little of everything that os_* do, then the list as the library itself walks it, in the format of
- * heapview --text. Arguments: where a map is written; a number of pairs of malloc and free.
+ * heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and one of
+ * os_malloc and os_free.
  * With FORKS in the environment a child does the rest, from its parent's blocks on.
  */
 
@@ -44,6 +45,8 @@ int main(int argc, char **argv)
 	p[8] = os_malloc(125000);
 	for (int i = argc > 2 ? atoi(argv[2]) : 0; i > 0; i--)
 		free(malloc((size_t)(i % 1000)));
+	for (int i = argc > 3 ? atoi(argv[3]) : 0; i > 0; i--)
+		os_free(os_malloc((size_t)(i % 1000 + 1)));
 	if (argc > 1 && osmem_write_map(argv[1]) != 0)
 		return 1;
 	if (getenv("FORKS") && fork() != 0)
