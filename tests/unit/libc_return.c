@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #define PEAK GIB
+#define LIGHT_ROUNDS 400
 #define LEAST_FREE (2 * GIB) /* the machine must have this for a peak of half of it */
 
 static void need_memory(void)
@@ -18,12 +19,12 @@ static void need_memory(void)
 		test_skip("less than 2 GiB of memory are available");
 }
 
-/* A program that has little to do for a second. */
+/* A program that has little to do for a second, or longer where the machine has no time for it. */
 static void live_lightly(void)
 {
 	double end = seconds() + 1;
 
-	while (seconds() < end) {
+	for (int rounds = 0; rounds < LIGHT_ROUNDS || seconds() < end; rounds++) {
 		free(malloc(100));
 		free(malloc(10000));
 		sleep_ms(1);
