@@ -34,11 +34,13 @@ PAGES3 = $(wildcard utils/man/*.3)
 HEAPVIEW = $(wildcard utils/heapview.c)
 
 all:
-	$(MAKE) -C src
-	$(if $(HEAPVIEW),$(MAKE) -C utils)
+	$(MAKE) $(PARALLEL) -C src
+	$(if $(HEAPVIEW),$(MAKE) $(PARALLEL) -C utils)
 
+# As many jobs as tests run at a time, unless make was given a number.
+check: PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(or $(JOBS),$(shell nproc 2>/dev/null || echo 1)))
 check: all
-	$(MAKE) --no-print-directory -C tests check
+	$(MAKE) $(PARALLEL) --no-print-directory -C tests check
 
 soak: all
 	@$(MAKE) --no-print-directory -s -C tests soak

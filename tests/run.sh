@@ -28,6 +28,8 @@ if [ "$1" = --one ]; then
 	exit
 fi
 
+# The makes that tests call are no part of the one that called this.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 trap 'exit 1' HUP INT TERM
