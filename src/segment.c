@@ -110,10 +110,21 @@ static uint64_t free_quads(const struct segment *g)
 	return free & free >> 2 & QUAD_STARTS;
 }
 
-static void update_sets(const struct segment *g)
+/* The store is entered. */
+static void require_sealed(const struct segment *g)
+{
+	if (segment_is_sealed(g))
+		return;
+	store_unlock();
+	sys_fatal("heap", &g->used, "the header of a segment is overwritten");
+}
+
+/* g, which has changed, is as it should be. */
+static void update(struct segment *g)
 {
 	size_t i = segment_index(g);
 
+	g->seal = segment_seal_of(g);
 	set_put(segment_set_of(g->is_own, SET_ROOMY), i, ~g->used);
 	set_put(segment_set_of(g->is_own, SET_WITH_QUAD), i, free_quads(g));
 	set_put(segment_set_of(g->is_own, SET_WITH_DIRTY), i, g->dirty);
@@ -197,8 +208,10 @@ static char *map_in_window(void)
 
 	if (!p)
 		return NULL;
-	if (!slab_window)
+	if (!slab_window) {
+		slab_store.secret = sys_secret() * 0xd6e8feb86659fd93u;
 		choose_window(p);
+	}
 	if (is_in_window(p))
 		return p;
 	sys_release(p, SEGMENT_SIZE);
@@ -262,7 +275,7 @@ static struct segment *new_segment(bool is_own)
 	g->used = g->fixed;
 	g->is_own = is_own;
 	set_put(SET_LIVE, segment_index(g), true);
-	update_sets(g);
+	update(g);
 	return g;
 }
 
@@ -281,6 +294,7 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment(is_own);
 	if (!g)
 		return NULL;
+	require_sealed(g);
 	if (n == QUAD) { /* from the top: single slots come from the bottom */
 		*slot = 63 - (unsigned int)__builtin_clzll(free_quads(g));
 		return g;
@@ -322,7 +336,8 @@ struct slab *segment_take(unsigned int class)
 	g->dirty &= ~mask;
 	g->used |= mask;
 	memset(g->first + slot, (int)slot, info->slots);
-	update_sets(g);
+	slab_seal(s);
+	update(g);
 	store_unlock();
 	segment_set_bins(s, slab_bin_of(class));
 	return s;
@@ -337,13 +352,14 @@ void segment_give(struct slab *s)
 	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
 	segment_set_bins(s, 0);
 	store_lock();
+	require_sealed(g);
 	g->used &= ~mask;
 	g->dirty |= mask;
 	for (unsigned int i = 0; i < n; i++)
 		g->epoch[s->slot + i] = slab_store.epoch - slab_store.is_sweeping;
 	s->class = 0;
 	atomic_fetch_add_explicit(&slab_store.dirty_slots, n, memory_order_relaxed);
-	update_sets(g);
+	update(g);
 	store_unlock();
 }
 
@@ -398,7 +414,7 @@ static void unmap_segment(struct segment *g)
 	}
 	set_put(SET_LIVE, i, true); /* no room to note the hole */
 	purge_slots(g, true);
-	update_sets(g);
+	update(g);
 }
 
 /* Whether no slab has its bits in [from, to) of g->bits: then they all are zero. */
@@ -417,6 +433,7 @@ static void purge_bits(struct segment *g)
 	char *bits = (char *)g->bits;
 	size_t first = -(uintptr_t)bits % page;
 
+	require_sealed(g);
 	for (size_t from = first; from + page <= sizeof(g->bits); from = end + page) {
 		for (end = from;
 		     end + page <= sizeof(g->bits) && is_bits_range_free(g, end, end + page);
@@ -437,6 +454,7 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 		struct segment *g = segment_at(i);
 		bool is_young = false;
 
+		require_sealed(g);
 		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
 			is_young |= (g->dirty >> slot & 1) && !is_due(g, slot, all);
 		if (g->used == g->fixed && !is_young && slab_store.segments > 1) {
@@ -444,7 +462,7 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 			unmap_segment(g);
 		} else {
 			slots += purge_slots(g, all);
-			update_sets(g);
+			update(g);
 		}
 	}
 	return slots;

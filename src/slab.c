@@ -102,6 +102,21 @@ void slab_unlock_frozen(unsigned int class)
 	pthread_mutex_unlock(&slab_locks[class].mutex);
 }
 
+/* Seals: S9. */
+
+static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
+						    const struct slab *s)
+{
+	slab_leave((unsigned int)(c - slab_class_states));
+	sys_fatal("heap", s, "the header of a slab is overwritten");
+}
+
+static void require_sealed(const struct slab_class *c, const struct slab *s)
+{
+	if (!slab_is_sealed(s))
+		damaged(c, s);
+}
+
 /* Buckets: S2. */
 
 static uint8_t bucket_of(const struct slab *s)
@@ -109,14 +124,28 @@ static uint8_t bucket_of(const struct slab *s)
 	return (uint8_t)((s->free * BUCKETS - 1) / slab_classes[s->class].capacity);
 }
 
+static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
+{
+	require_sealed(c, s);
+	s->next = next;
+	slab_seal(s);
+}
+
+static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
+{
+	require_sealed(c, s);
+	s->prev = prev;
+	slab_seal(s);
+}
+
 static void unlink_slab(struct slab_class *c, struct slab *s)
 {
 	if (s->prev)
-		s->prev->next = s->next;
+		set_next(c, s->prev, s->next);
 	else
 		c->partial[s->shard][s->bucket] = s->next;
 	if (s->next)
-		s->next->prev = s->prev;
+		set_prev(c, s->next, s->prev);
 	c->partial_count--;
 }
 
@@ -130,7 +159,8 @@ static void link_slab(struct slab_class *c, struct slab *s)
 	s->prev = NULL;
 	s->next = *head;
 	if (s->next)
-		s->next->prev = s;
+		set_prev(c, s->next, s);
+	slab_seal(s);
 	*head = s;
 }
 
@@ -145,6 +175,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 {
 	unsigned int from = s->shard;
 
+	require_sealed(c, s);
 	if (s->free)
 		unlink_slab(c, s);
 	if (c->carving[from] == s) {
@@ -154,6 +185,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
 	if (s->free)
 		link_slab(c, s);
+	slab_seal(s);
 }
 
 /*
@@ -209,16 +241,21 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	char *start = slab_start(s);
 	unsigned int taken = 0;
 
+	require_sealed(c, s);
 	while (taken < n && s->summary) {
 		size_t word = (size_t)__builtin_ctzll(s->summary);
 		uint64_t left = bits[word];
 
+		if (!left || word * 64 + 63 - (size_t)__builtin_clzll(left) >= s->carved)
+			damaged(c, s);
 		for (; left && taken < n; left &= left - 1)
 			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
 		bits[word] = left;
 		if (!left)
 			s->summary &= s->summary - 1;
 	}
+	if (taken > s->free || !s->summary != (taken == s->free))
+		damaged(c, s);
 	s->free = (uint16_t)(s->free - taken);
 	if (!s->free && s->is_unmarked) {
 		s->is_unmarked = false;
@@ -248,12 +285,15 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 		atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
 		c->carving[shard] = s;
 		c->slabs++;
+	} else {
+		require_sealed(c, s);
 	}
 	*fresh = s->is_fresh;
 	for (taken = 0; taken < n && s->carved < info->capacity; taken++)
 		cells[taken] = slab_start(s) + (size_t)s->carved++ * info->size;
 	if (s->carved == info->capacity)
 		c->carving[shard] = NULL;
+	slab_seal(s);
 	return taken;
 }
 
@@ -323,11 +363,25 @@ static struct slab *slab_of(const void *cell)
 
 unsigned int slab_shard_of(const void *cell)
 {
-	return atomic_load_explicit(&slab_of(cell)->shard, memory_order_relaxed);
+	return atomic_load_explicit(&slab_of(cell)->shard, memory_order_relaxed) % SLAB_SHARDS;
+}
+
+/* Whether the bits of s are of all cells that were carved. */
+static bool has_all_bits(const struct slab *s)
+{
+	const uint64_t *bits = slab_bits(s);
+	size_t i, words = s->carved / 64, rest = s->carved % 64;
+
+	for (i = 0; i < words; i++)
+		if (~bits[i])
+			return false;
+	return !rest || bits[i] == ((uint64_t)1 << rest) - 1;
 }
 
 static void give_up(struct slab_class *c, struct slab *s)
 {
+	if (!has_all_bits(s))
+		damaged(c, s);
 	unlink_slab(c, s);
 	if (c->carving[s->shard] == s)
 		c->carving[s->shard] = NULL;
@@ -335,14 +389,19 @@ static void give_up(struct slab_class *c, struct slab *s)
 	segment_give(s);
 }
 
-static void give(struct slab_class *c, unsigned int class, void *cell)
+/* Put cell into its slab, s. */
+static void give(struct slab_class *c, unsigned int class, struct slab *s, void *cell)
 {
-	struct slab *s = slab_of(cell);
 	size_t i = cell_index(s, cell);
 	uint64_t bit = (uint64_t)1 << i % 64, *word = &slab_bits(s)[i / 64];
 
-	if (s->class != class || i >= s->carved || (*word & bit))
-		bad_cell(class, cell, s->class != class || i < s->carved);
+	if (s->class != class || i >= s->carved ||
+	    slab_start(s) + i * slab_classes[class].size != cell)
+		bad_cell(class, cell, s->class != class);
+	if (*word & bit)
+		bad_cell(class, cell, true);
+	if (s->free >= s->carved)
+		damaged(c, s);
 	*word |= bit;
 	s->is_purged = false;
 	s->summary |= (uint64_t)1 << i / 64;
@@ -359,9 +418,15 @@ static void give(struct slab_class *c, unsigned int class, void *cell)
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 {
 	struct slab_class *c = &slab_class_states[class];
+	struct slab *s, *last = NULL;
 
-	for (unsigned int i = 0; i < n; i++)
-		give(c, class, cells[i]);
+	for (unsigned int i = 0; i < n; i++) {
+		s = slab_of(cells[i]);
+		if (s != last)
+			require_sealed(c, s);
+		give(c, class, s, cells[i]);
+		last = s;
+	}
 	c->out -= n;
 }
 
@@ -379,12 +444,16 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
-/* Purge the whole pages of s that are free, run by run; whether there were any. */
-static bool purge_free_pages(struct slab *s)
+/* Purge the whole pages of s that are free, run by run, unless that was done; whether there were any. */
+static bool purge_free_pages(const struct slab_class *c, struct slab *s)
 {
-	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
+	size_t page = sys_page_size(), bytes, end;
 	bool is_any = false;
 
+	require_sealed(c, s);
+	if (s->is_purged)
+		return false;
+	bytes = slab_classes[s->class].slots * SLAB_SIZE;
 	for (size_t from = 0; from < bytes; from = end + page) {
 		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
 			;
@@ -408,13 +477,13 @@ bool slab_trim_pages(unsigned int class)
 		return false;
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
 		for (struct slab *s = c->partial[i / BUCKETS][i % BUCKETS]; s; s = s->next)
-			is_any |= !s->is_purged && purge_free_pages(s);
+			is_any |= purge_free_pages(c, s);
 	/* Those without a free cell are in no list, but are to be carved in memory that was used. */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 		struct slab *s = c->carving[i];
 
-		if (s && !s->free && !s->is_fresh && !s->is_purged)
-			is_any |= purge_free_pages(s);
+		if (s && !s->free && !s->is_fresh)
+			is_any |= purge_free_pages(c, s);
 	}
 	slab_leave(class);
 	return is_any;

@@ -100,6 +100,17 @@ static const char *check_segment(const struct segment *g, size_t i, struct total
 	return check_slots(g, t);
 }
 
+static const char *check_seals(const struct segment *g)
+{
+	if (!segment_is_sealed(g))
+		return "S9: a segment's seal does not fit";
+	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
+		if (g->used & ~g->fixed & (uint64_t)1 << i && g->first[i] == i &&
+		    !slab_is_sealed(&g->slabs[i]))
+			return "S9: a slab's seal does not fit";
+	return NULL;
+}
+
 /* The slabs in one list, added to *listed. */
 static const char *check_list(unsigned int class, unsigned int shard, unsigned int bucket,
 			      size_t *listed)
@@ -163,6 +174,9 @@ static const char *check_store(void)
 	if (!fault &&
 	    (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
 		fault = "S8: the store's figures are wrong";
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
+	     i = segment_set_next(SET_LIVE, i + 1))
+		fault = check_seals((const struct segment *)(slab_window + i * SEGMENT_SIZE));
 	return fault;
 }
 

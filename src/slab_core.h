@@ -25,12 +25,20 @@
  *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
  *	   every set's summary says which of its words are not zero
  *	S8 the figures agree with what is there
+ *	S9 slabs and segments are sealed
+ *
+ * The header is where a write far from its aim may hit. So whoever takes up a slab or a segment looks at
+ * its seal first: what is overwritten is reported, not followed. What changes with every cell is not
+ * sealed, but has to agree with the bits. A write past the last cell of one segment meets the margin of
+ * the next.
  */
 
 #pragma once
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "slab.h"
 
@@ -39,6 +47,7 @@
 #define QUAD_STARTS 0x1111111111111110u /* the header's quad has no room */
 #define SLAB_WORDS (SLAB_SIZE / CELL_ALIGN / 64)
 #define BUCKETS 4
+#define SEGMENT_MARGIN 4096 /* a multiple of most page sizes: it costs no memory */
 
 _Static_assert(SEGMENT_SLOTS == 64, "one word has a bit for each slot");
 _Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bits");
@@ -46,20 +55,25 @@ _Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bi
 /* Guarded by the lock of its class. */
 struct slab {
 	struct slab *next, *prev; /* S2 */
-	uint64_t summary; /* S1 */
 	uint16_t class;
-	uint16_t free; /* S1 */
 	uint16_t carved;
 	uint8_t bucket; /* fullest first: a quarter of the capacity each */
 	uint8_t slot;
 	_Atomic(uint8_t) shard; /* whose threads get its cells; read without a lock, too */
+	bool is_fresh; /* what is not carved reads as zero */
+	uint32_t seal; /* S9: a keyed hash of all before it */
+	uint16_t free; /* S1 */
 	bool is_purged; /* its free pages were given back, and no cell was since */
 	bool is_unmarked; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
-	bool is_fresh; /* what is not carved reads as zero */
+	uint64_t summary; /* S1 */
 };
+
+_Static_assert(offsetof(struct slab, seal) == 3 * sizeof(uint64_t), "the seal is of three words");
 
 /* The header, in slot 0. used and the two below are guarded by the store's lock. */
 struct segment {
+	char margin[SEGMENT_MARGIN]; /* never touched */
+	uint64_t seal; /* S9: a keyed hash of the next four */
 	uint64_t used; /* slots; the fixed ones are */
 	uint64_t fixed; /* slots that are never a slab's */
 	bool is_own; /* only for the library's own objects */
@@ -110,6 +124,7 @@ struct segment_bits {
 
 /* What everybody reads all the time is apart from what is written often. */
 struct store {
+	uint64_t secret; /* of the seals; set with the first segment */
 	atomic_uint frozen; /* number of forks under way */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
@@ -149,6 +164,41 @@ static inline uint64_t *slab_bits(const struct slab *s)
 static inline uint64_t slab_mask(const struct slab *s)
 {
 	return (slab_classes[s->class].slots == QUAD ? (uint64_t)0xf : (uint64_t)1) << s->slot;
+}
+
+/* Seals: S9. */
+
+static inline uint32_t slab_seal_of(const struct slab *s)
+{
+	uint64_t key = slab_store.secret ^ (uintptr_t)s, words[3];
+
+	memcpy(words, s, sizeof(words));
+	words[1] = words[1] << 21 | words[1] >> 43;
+	words[2] = words[2] << 42 | words[2] >> 22;
+	return (uint32_t)(((words[0] ^ words[1] ^ words[2] ^ key) * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+static inline void slab_seal(struct slab *s)
+{
+	s->seal = slab_seal_of(s);
+}
+
+static inline bool slab_is_sealed(const struct slab *s)
+{
+	return s->seal == slab_seal_of(s);
+}
+
+static inline uint64_t segment_seal_of(const struct segment *g)
+{
+	uint64_t key = slab_store.secret ^ (uintptr_t)g ^ g->is_own;
+
+	return (g->used + key) * 0x9e3779b97f4a7c15u + g->dirty * 0xd6e8feb86659fd93u +
+	       g->fixed * 0xbf58476d1ce4e5b9u;
+}
+
+static inline bool segment_is_sealed(const struct segment *g)
+{
+	return g->seal == segment_seal_of(g);
 }
 
 /* What slab_bins has for slabs of class. */

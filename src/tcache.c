@@ -339,7 +339,7 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 		  size, (unsigned long)(uintptr_t)cell->start);
 }
 
-static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *call, void *p)
+static __attribute__((noinline)) unsigned int live_class_slow(const char *call, void *p)
 {
 	struct cell_ref cell = slab_find(p);
 
@@ -525,7 +525,7 @@ size_t tcache_usable_size(const char *call, void *p)
 
 	if (is_hardened())
 		return hardened_usable_size(call, p);
-	class = live_class(call, p);
+	class = live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
 	return class ? slab_classes[class].size : heap_usable_size(call, p);
 }
 

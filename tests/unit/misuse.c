@@ -1142,6 +1142,9 @@ static void expect_never_allocated(char *p)
 		 (unsigned long)(uintptr_t)p);
 	EXPECT_ABORT(free_and_flush, p, line);
 	EXPECT_ABORT(realloc_and_flush, p, line);
+	snprintf(line, sizeof(line), "osmem: malloc_usable_size(0x%lx): " FOREIGN,
+		 (unsigned long)(uintptr_t)p);
+	EXPECT_ABORT(call_usable_size, p, line);
 }
 
 TEST(cell_that_was_never_allocated)
@@ -1183,6 +1186,28 @@ TEST(cell_segment)
 	expect_all(&libc, segment + 65536 - 16, false, FOREIGN);
 	expect_all(&libc, segment + 40 * 65536, false, FOREIGN);
 	expect_all(&libc, segment - 64, false, FOREIGN);
+}
+
+/* Where the library notes where cells are: any write there is seen before it leads anywhere. */
+static void overwrite_slabs(void *arg)
+{
+	char *header = (char *)((uintptr_t)arg & ~(((uintptr_t)4 << 20) - 1));
+
+	memset(header + 4096, 'b', 4096);
+	for (size_t i = 0; i < 5000; i++)
+		CHECK(malloc(112));
+	free(arg);
+	malloc_trim(0);
+}
+
+TEST(cell_segment_overwritten)
+{
+	char *p = new_cell(112), err[256];
+	int status = test_in_child(overwrite_slabs, p, err, sizeof(err));
+
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	CHECK_MSG(strncmp(err, "osmem: heap(0x", 14) == 0 && strstr(err, " is overwritten\n"), "%s",
+		  err);
 }
 
 /* The course's functions have nothing to do with cells. */

@@ -6,11 +6,13 @@
  */
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "broken.h"
@@ -703,4 +705,95 @@ TEST(s8_figures)
 	BREAK(slab_store.segments, slab_store.segments + 1, "S8");
 	wrong = slab_store.dirty_slots + 1;
 	break_bytes(slab_check, &slab_store.dirty_slots, &wrong, sizeof(wrong), "S8");
+}
+
+TEST(s9_seals)
+{
+	struct segment *g;
+
+	set_up();
+	g = segment_of(full);
+	BREAK(full->seal, full->seal ^ 1, "S9");
+	BREAK(full->next, holed, "S9"); /* in no list */
+	BREAK(full->is_fresh, !full->is_fresh, "S9");
+	BREAK(g->seal, g->seal ^ 1, "S9");
+}
+
+/* Every byte of a slab's header that is sealed, by every call that takes the slab up; then the others. */
+
+struct damage {
+	char *at;
+	void (*call)(void);
+};
+
+static void take_more(void)
+{
+	static void *more[3000];
+
+	slab_take_locked(class, 0, more, COUNT_OF(more), NULL);
+	slab_take_locked(class, 1, more, COUNT_OF(more), NULL);
+}
+
+static void give_all(void)
+{
+	slab_give_locked(class, cells + info->capacity + 2, info->capacity - 2);
+}
+
+static void trim(void)
+{
+	slab_trim();
+}
+
+static void do_damage(void *arg)
+{
+	const struct damage *d = arg;
+
+	*d->at ^= 0x10;
+	d->call();
+}
+
+static void expect_report(char *at, void (*call)(void), const char *what)
+{
+	struct damage d = {.at = at, .call = call};
+	char err[256];
+	int status = test_in_child(do_damage, &d, err, sizeof(err));
+
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(err, what),
+		  "byte at %p: status %d, %s", (void *)at, status, err);
+}
+
+TEST(overwritten_headers_are_reported)
+{
+	static const char of_slab[] = "the header of a slab is overwritten";
+	static const char of_segment[] = "the header of a segment is overwritten";
+	struct segment *g;
+
+	set_up();
+	g = segment_of(holed);
+	for (char *at = (char *)holed; at < (char *)&holed->free; at++) {
+		expect_report(at, take_more, of_slab);
+		expect_report(at, give_all, of_slab);
+		expect_report(at, trim, of_slab);
+	}
+	for (char *at = (char *)&g->used; at < (char *)&g->fixed; at++)
+		expect_report(at, take_more, of_segment);
+	for (size_t i = 0; i < sizeof(holed->summary); i++)
+		expect_report((char *)&holed->summary + i, take_more, of_slab);
+	expect_report((char *)&holed->free, take_more, of_slab);
+	expect_report((char *)&holed->free + 1, give_all, of_slab);
+	expect_report((char *)&slab_bits(holed)[0], take_more, of_slab); /* not what free says */
+	expect_report((char *)&g->first[holed->slot], give_all, "");
+}
+
+/* What is written past the last cell of a segment hits nothing of the next one's. */
+TEST(margin_between_segments)
+{
+	struct segment *g;
+
+	set_up();
+	g = segment_of(full);
+	memset(g, 0x5a, SEGMENT_MARGIN);
+	check_store();
+	take_more();
+	check_store();
 }
