@@ -4,44 +4,32 @@
 
 #include <sys/single_threaded.h>
 
+#include "item_list.h"
 #include "slab_core.h"
 
-/* Where the next item goes; what has no room is only counted. */
-struct list {
-	struct osmem_item *items;
-	size_t room, count;
-};
-
-static void add(struct list *list, const struct osmem_item *item)
-{
-	if (list->count < list->room)
-		list->items[list->count] = *item;
-	list->count++;
-}
-
-static void add_slab(struct list *list, const struct slab *s)
+static void add_slab(struct item_list *list, const struct slab *s)
 {
 	const struct class_info *info = &slab_classes[s->class];
 
-	add(list, &(struct osmem_item){.kind = OSMEM_SLAB,
-				       .heap = OSMEM_CELLS,
-				       .start = slab_start(s),
-				       .size = info->slots * SLAB_SIZE,
-				       .cell = info->size,
-				       .cells = info->capacity,
-				       .carved = s->carved,
-				       .out = (size_t)s->carved - s->free,
-				       .is_own = s->class >= CLASS_COUNT});
+	item_list_add(list, &(struct osmem_item){.kind = OSMEM_SLAB,
+						 .heap = OSMEM_CELLS,
+						 .start = slab_start(s),
+						 .size = info->slots * SLAB_SIZE,
+						 .cell = info->size,
+						 .cells = info->capacity,
+						 .carved = s->carved,
+						 .out = (size_t)s->carved - s->free,
+						 .is_own = s->class >= CLASS_COUNT});
 }
 
-static void add_segment(struct list *list, const struct segment *g)
+static void add_segment(struct item_list *list, const struct segment *g)
 {
-	add(list, &(struct osmem_item){.kind = OSMEM_SEGMENT,
-				       .heap = OSMEM_CELLS,
-				       .start = g,
-				       .size = SEGMENT_SIZE,
-				       .used = g->used,
-				       .dirty = g->dirty});
+	item_list_add(list, &(struct osmem_item){.kind = OSMEM_SEGMENT,
+						 .heap = OSMEM_CELLS,
+						 .start = g,
+						 .size = SEGMENT_SIZE,
+						 .used = g->used,
+						 .dirty = g->dirty});
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
 		if (g->used >> i & 1 && g->first[i] == i && g->slabs[i].class &&
 		    g->slabs[i].class < CLASS_END)
@@ -50,7 +38,7 @@ static void add_segment(struct list *list, const struct segment *g)
 
 size_t slab_list(struct osmem_item *items, size_t room)
 {
-	struct list list = {.items = items, .room = room};
+	struct item_list list = {.items = items, .room = room};
 	bool is_locked = slab_lock_all();
 
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;

@@ -3,19 +3,7 @@
 /* Copying the list of blocks, for those who look into a heap. */
 
 #include "heap_core.h"
-
-/* Where the next item goes; what has no room is only counted. */
-struct list {
-	struct osmem_item *items;
-	size_t room, count;
-};
-
-static void add(struct list *list, const struct osmem_item *item)
-{
-	if (list->count < list->room)
-		list->items[list->count] = *item;
-	list->count++;
-}
+#include "item_list.h"
 
 static enum osmem_heap name_of(const struct heap *h)
 {
@@ -23,37 +11,37 @@ static enum osmem_heap name_of(const struct heap *h)
 }
 
 /* The blocks of r, up to one whose size cannot be right. */
-static void add_blocks(struct list *list, const struct heap *h, const struct region *r)
+static void add_blocks(struct item_list *list, const struct heap *h, const struct region *r)
 {
 	const struct block_meta *b = (const struct block_meta *)(const void *)r->start;
 
 	while ((const char *)b < r->end && b->size <= (size_t)(r->end - (const char *)(b + 1))) {
-		add(list, &(struct osmem_item){.kind = OSMEM_BLOCK,
-					       .heap = name_of(h),
-					       .start = b,
-					       .size = META + b->size,
-					       .status = b->status,
-					       .payload = b->size});
+		item_list_add(list, &(struct osmem_item){.kind = OSMEM_BLOCK,
+							 .heap = name_of(h),
+							 .start = b,
+							 .size = META + b->size,
+							 .status = b->status,
+							 .payload = b->size});
 		b = (const struct block_meta *)(const void *)block_end(b);
 	}
 }
 
-static void add_regions(struct list *list, const struct heap *h)
+static void add_regions(struct item_list *list, const struct heap *h)
 {
 	for (size_t i = 0; i < h->region_count; i++) {
 		const struct region *r = &h->regions[i];
 
-		add(list, &(struct osmem_item){.kind = OSMEM_REGION,
-					       .heap = name_of(h),
-					       .start = r->start,
-					       .size = (size_t)(r->end - r->start),
-					       .ahead = (size_t)(r->limit - r->end)});
+		item_list_add(list, &(struct osmem_item){.kind = OSMEM_REGION,
+							 .heap = name_of(h),
+							 .start = r->start,
+							 .size = (size_t)(r->end - r->start),
+							 .ahead = (size_t)(r->limit - r->end)});
 		add_blocks(list, h, r);
 	}
 }
 
 /* The mapped blocks below n, in order. */
-static void add_mapped(struct list *list, const struct heap *h, struct treap_node *n)
+static void add_mapped(struct item_list *list, const struct heap *h, struct treap_node *n)
 {
 	struct block_meta *b;
 
@@ -61,21 +49,22 @@ static void add_mapped(struct list *list, const struct heap *h, struct treap_nod
 		return;
 	add_mapped(list, h, treap_get(&n->left, heap_secret));
 	b = mapped_block(n);
-	add(list, &(struct osmem_item){
-			  .kind = OSMEM_MAPPED,
-			  .heap = name_of(h),
-			  .start = b,
-			  .size = META + b->size,
-			  .status = b->status,
-			  .payload = b->size,
-			  .mapping = (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()))});
+	item_list_add(list, &(struct osmem_item){
+				    .kind = OSMEM_MAPPED,
+				    .heap = name_of(h),
+				    .start = b,
+				    .size = META + b->size,
+				    .status = b->status,
+				    .payload = b->size,
+				    .mapping = (size_t)(block_end(b) -
+							round_down_ptr(b, sys_page_size()))});
 	add_mapped(list, h, treap_get(&n->right, heap_secret));
 }
 
 size_t heap_list(enum heap_id id, struct osmem_item *items, size_t room)
 {
 	struct heap *h = &heaps[id];
-	struct list list = {.items = items, .room = room};
+	struct item_list list = {.items = items, .room = room};
 	bool is_locked = heap_lock_frozen(h);
 
 	add_regions(&list, h);

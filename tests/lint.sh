@@ -159,13 +159,13 @@ matrix() {
 		guard.c: heap_core.h
 		fork.c: heap_core.h
 		check.c: heap_core.h
-		walk.c: heap_core.h
+		walk.c: heap_core.h item_list.h
 		index.c: index.h
 		helpers.c: helpers.h printf.h
 		segment.c: slab_core.h
 		slab.c: slab.h slab_core.h
 		slab_check.c: slab_core.h
-		slab_walk.c: slab_core.h
+		slab_walk.c: item_list.h slab_core.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h tcache_core.h
 		hardened.c: hardened.h tcache_core.h
@@ -188,6 +188,7 @@ matrix() {
 		helpers.h:
 		index.h: block_meta.h treap.h
 		inspect.h: helpers.h osmem_inspect.h trace_format.h
+		item_list.h: osmem_inspect.h
 		magazine.h: slab.h
 		noted.h: calls.h tcache.h
 		osmem_inspect.h:

@@ -290,7 +290,7 @@ write_report() {
 	echo
 	echo "Medians of $rounds interleaved rounds with $SCALE % of the work; ratios to glibc are medians of"
 	echo "the rounds' ratios."
-	awk -f suite.awk -f report.awk "$csv"
+	awk -f csv.awk -f suite.awk -f report.awk "$csv"
 	status=$?
 	[ -s "$skipped" ] && printf '\n## Skipped\n\n' && sed 's/^skipped: /- /' "$skipped"
 	return $status
@@ -302,6 +302,6 @@ find_allocators
 run_all
 write_report >"$out/bench.md"
 status=$?
-awk -f suite.awk -f chart.awk "$csv" >"$out/bench.svg"
+awk -f csv.awk -f suite.awk -f chart.awk "$csv" >"$out/bench.svg"
 cat "$out/bench.md"
 exit $status

@@ -28,5 +28,5 @@ heap() {
 
 mkdir -p pictures "$out"
 heap || exit
-chart steps bench-steps -f steps.awk -v form=chart
-chart bench bench -f suite.awk -f chart.awk
+chart steps bench-steps -f csv.awk -f steps.awk -v form=chart
+chart bench bench -f csv.awk -f suite.awk -f chart.awk

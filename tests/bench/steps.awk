@@ -1,21 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What steps.sh measured, as a table (-v form=table) or a chart (SVG). Figures are what the work without a
+# After csv.awk: what steps.sh measured, as a table (-v form=table) or a chart (SVG). Figures are what the work without a
 # step takes over what it takes with it, both medians.
-
-BEGIN {
-	FS = ","
-}
-
-NR == 1 {
-	for (i = 1; i <= NF; i++)
-		column[$i] = i
-	next
-}
-
-function field(name) {
-	return $column[name]
-}
 
 # Of CPU time, or of what the work says of itself.
 function figure() {

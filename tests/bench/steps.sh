@@ -104,6 +104,6 @@ fi
 wanted=$*
 mkdir -p "$out"
 measure >"$out/steps.csv"
-awk -f steps.awk -v form=table "$out/steps.csv" | tee "$out/steps.md"
-awk -f steps.awk -v form=chart "$out/steps.csv" >"$out/steps.svg"
+awk -f csv.awk -f steps.awk -v form=table "$out/steps.csv" | tee "$out/steps.md"
+awk -f csv.awk -f steps.awk -v form=chart "$out/steps.csv" >"$out/steps.svg"
 ! grep -v '^bench,' "$out/steps.csv" | cut -d , -f 5 | grep -qvx ok

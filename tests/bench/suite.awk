@@ -1,21 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Read the rows that runner.c prints; functions on the suite (load and real) for report.awk and
-# chart.awk, which follow.
-
-BEGIN {
-	FS = ","
-}
-
-NR == 1 {
-	for (i = 1; i <= NF; i++)
-		column[$i] = i
-	next
-}
-
-function field(name) {
-	return $column[name]
-}
+# Read the rows that csv.awk, before it, has the fields of; functions on the suite (load and real) for
+# report.awk and chart.awk, which follow.
 
 {
 	bench = field("bench")

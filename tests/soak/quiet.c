@@ -239,7 +239,7 @@ static void check_counts(void)
 			mine.others, mine.others + libcs);
 }
 
-static void check_faults(void)
+void check_invariants(const char *where)
 {
 	const char *fault = heap_check();
 
@@ -248,7 +248,7 @@ static void check_faults(void)
 	if (!fault)
 		fault = tcache_check();
 	if (fault)
-		finding("%s", fault);
+		finding("%s%s", where, fault);
 }
 
 static void check_object(const struct object *o, void *arg)
@@ -267,12 +267,12 @@ static void check_trimmed(void)
 {
 	malloc_trim(0);
 	note_worst(&quiet_figures.worst_trimmed, check_resident("After malloc_trim", false));
-	check_faults();
+	check_invariants("");
 }
 
 void quiet_check(enum quiet quiet)
 {
-	check_faults();
+	check_invariants("");
 	check_counts();
 	check_course_size();
 	quiet_figures.checks++;

@@ -93,6 +93,9 @@ enum quiet {
 
 void quiet_check(enum quiet quiet);
 
+/* The library's checkers; nobody else may be at it. A finding begins with where. */
+void check_invariants(const char *where);
+
 /* Memory before there were any objects. */
 void quiet_begin(void);
 

@@ -266,18 +266,6 @@ static void start_briefly(struct seat *seat)
 
 /* Children. */
 
-static void check_all(void)
-{
-	const char *fault = heap_check();
-
-	if (!fault)
-		fault = slab_check();
-	if (!fault)
-		fault = tcache_check();
-	if (fault)
-		finding("in a child: %s", fault);
-}
-
 /* malloc_stats writes to standard error. */
 static void call_malloc_stats(void)
 {
@@ -308,7 +296,7 @@ static void live_as_child(struct seat *seat, bool is_first)
 	if (random_below(&seat->random, 4) == 0)
 		malloc_trim(0);
 	if (is_first && random_below(&seat->random, 4) == 0)
-		check_all();
+		check_invariants("in a child: ");
 }
 
 static void fork_and_wait(struct seat *seat, bool is_first)

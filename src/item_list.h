@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* A copy of a list of what is there, for those who look in: walk.c and slab_walk.c write it. */
+
+#pragma once
+
+#include <stddef.h>
+
+#include "osmem_inspect.h"
+
+/* Where the next item goes; what has no room is only counted. */
+struct item_list {
+	struct osmem_item *items;
+	size_t room, count;
+};
+
+static inline void item_list_add(struct item_list *list, const struct osmem_item *item)
+{
+	if (list->count < list->room)
+		list->items[list->count] = *item;
+	list->count++;
+}
