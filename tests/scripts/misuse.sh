@@ -22,15 +22,19 @@ fits() {
 	esac
 }
 
+# fits_all MARKS PROMISES: for every size
+fits_all() {
+	for at in 1 2 3; do
+		fits "$(echo "$1" | cut -c "$at")" "$(echo "$2" | cut -c "$at")" || return 1
+	done
+}
+
 # is_kept KIND PROMISES OPTIONS
 is_kept() {
 	seen=$(marks "$kinds" "$1" "$library" "$3")
-	for at in 1 2 3; do
-		if ! fits "$(echo "$seen" | cut -c "$at")" "$(echo "$2" | cut -c "$at")"; then
-			echo "promised $2, seen $seen"
-			return 1
-		fi
-	done
+	fits_all "$seen" "$2" && return
+	echo "promised $2, seen $seen"
+	return 1
 }
 
 # Where nothing is noticed, and where the program is worse off, the marks have to say so.
@@ -46,8 +50,25 @@ every_kind_has_a_promise() {
 	sed '/^#/d; s/ .*//' "$tests/misuse/promises.txt" | diff "$scratch/kinds" -
 }
 
+# The table in README.md has every kind, and what it says of this library is as promised.
+readme_has_what_is_promised() {
+	"$kinds" >"$scratch/kinds"
+	while read -r kind default_promise hardened_promise; do
+		what=$(sed -n "s/^$kind //p" "$scratch/kinds")
+		cells=$(sed -n "s/^| $what | \(.*\) |\$/\1/p" "$tests/../README.md" | tr -d '\`| ')
+		if ! fits_all "$(echo "$cells" | cut -c 1-3)" "$default_promise" ||
+			! fits_all "$(echo "$cells" | cut -c 4-6)" "$hardened_promise"; then
+			echo "$what: promised $default_promise $hardened_promise, README.md has $cells"
+			return 1
+		fi
+	done <<END
+$(grep -v '^#' "$tests/misuse/promises.txt")
+END
+}
+
 expect marks_can_differ marks_can_differ
 expect every_kind_has_a_promise every_kind_has_a_promise
+expect readme_has_what_is_promised readme_has_what_is_promised
 hardened=false
 if knows_hardened "$library"; then
 	hardened=true
