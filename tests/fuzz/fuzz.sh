@@ -71,7 +71,7 @@ seeds() {
 	for seed in 1 2 3 4 5 6 7 8; do
 		LC_ALL=C awk -v seed="$seed" 'BEGIN {
 			srand(seed)
-			for (i = 0; i < 200 * seed; i++)
+			for (i = 0; i < 60 * seed; i++)
 				printf "%c", 1 + int(rand() * 255)
 		}' >"$1/seed-$seed"
 	done

@@ -91,11 +91,11 @@ static size_t size_from(unsigned int bits)
 	case 0:
 		return low % 1100;
 	case 1:
-		return low * 4;
+		return low * 2;
 	case 2:
 		return low * 16;
 	default:
-		return low * 256;
+		return low * 64;
 	}
 }
 

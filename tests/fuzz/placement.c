@@ -38,22 +38,22 @@ void test_fail(const char *file, int line, const char *fmt, ...)
 }
 
 /*
- * Two bits say how the others are meant: bytes, words of 8, around the threshold of mapping, around a
- * page and multiples of it.
+ * Two bits say how the others are meant: bytes, even numbers, around the threshold of mapping, around a page
+ * and multiples of it. None is much larger: page faults would be all that a run has time for.
  */
 static size_t size_from(unsigned int bits)
 {
-	size_t low = bits & SIZE_MASK;
+	size_t low = bits & SIZE_MASK, pages = (low >> 6) % 64;
 
 	switch (bits >> SIZE_BITS) {
 	case 0:
 		return low % 1200;
 	case 1:
-		return low * 8;
+		return low * 2;
 	case 2:
 		return MMAP_THRESHOLD - 4096 + low / 2;
 	default:
-		return (low >> 6 << 12) - (low >> 6 ? 64 : 0) + (low & 63) * 2;
+		return pages * 4096 + (low & 63) * 2 - (pages ? 64 : 0);
 	}
 }
 
