@@ -79,8 +79,14 @@ static bool sweep_block(struct block_meta *b, void *arg)
 	return true;
 }
 
-/* Regions that are one free block go back whole; the young ones only if all are to go. */
-static size_t unmap_empty_regions(struct heap *h, bool all)
+enum empties {
+	OLD,
+	ALL_BUT_GROWING,
+	ALL
+};
+
+/* Regions that are one free block go back whole. */
+static size_t unmap_empty_regions(struct heap *h, enum empties which)
 {
 	size_t unmapped = 0;
 
@@ -90,7 +96,8 @@ static size_t unmap_empty_regions(struct heap *h, bool all)
 
 		if (b->status != STATUS_FREE || block_end(b) != r.end)
 			continue;
-		if (!all && (i == h->growing || to_spare(b)->epoch == h->epoch))
+		if ((which != ALL && i == h->growing) ||
+		    (which == OLD && to_spare(b)->epoch == h->epoch))
 			continue;
 		if (!index_remove(&h->index, b))
 			heap_corrupted(h, b);
@@ -108,7 +115,7 @@ static bool reclaim(struct heap *h)
 	bool has_more = sys_release_rest() || guard_drain();
 
 	heap_settle(h);
-	return unmap_empty_regions(h, true) || has_more;
+	return unmap_empty_regions(h, ALL) || has_more;
 }
 
 static bool enter_and_reclaim(struct heap *h)
@@ -134,7 +141,7 @@ static void sweep(struct heap *h)
 	s.budget = elapsed < 10 * sweep_period_ms ? elapsed * SWEEP_BYTES_PER_MS : SIZE_MAX;
 	heap_settle(h);
 	index_visit_large(&h->index, PURGE_MIN, sweep_block, &s);
-	unmap_empty_regions(h, false);
+	unmap_empty_regions(h, OLD);
 	h->epoch++;
 	h->dirtied = s.left;
 	h->last_sweep_ms = now;
@@ -173,7 +180,7 @@ bool heap_trim(void)
 	if (!heap_enter(h))
 		return false;
 	heap_settle(h);
-	unmapped = unmap_empty_regions(h, true);
+	unmapped = unmap_empty_regions(h, ALL);
 	index_visit_large(&h->index, INDEX_EXACT_MAX + 1, sweep_block, &s);
 	h->dirtied = 0;
 	heap_leave(h);
@@ -362,6 +369,28 @@ void *heap_alloc(size_t size, size_t align, bool zero)
 	return fill(b, size, zero, fresh);
 }
 
+/*
+ * The mapping of b, a mapped block that is freed, becomes a region, for the next of its kind. Those
+ * of the ones before it are not kept beyond what the program had at once. False: it does not.
+ */
+static bool keep_mapping(struct heap *h, struct block_meta *b)
+{
+	size_t size = b->size;
+
+	if (size > h->threshold)
+		h->threshold = META + size + 1;
+	if (size < MMAP_THRESHOLD - META || (uintptr_t)b % sys_page_size())
+		return false;
+	if (h->stats.region_bytes + size > h->stats.peak_bytes) {
+		heap_settle(h);
+		unmap_empty_regions(h, ALL_BUT_GROWING);
+	}
+	if (!heap_adopt_region(h, b))
+		return false;
+	h->dirtied += size;
+	return true;
+}
+
 struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p)
 {
 	struct block_meta *b = heap_block_of(h, call, p, false);
@@ -373,17 +402,9 @@ struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p)
 		return NULL;
 	}
 	heap_unregister_mapped(h, b);
-	if (!h->is_threshold_fixed && b->size <= THRESHOLD_MAX) {
-		size_t size = b->size;
-
-		if (size > h->threshold)
-			h->threshold = META + size + 1;
-		if (size >= MMAP_THRESHOLD - META && (uintptr_t)b % sys_page_size() == 0 &&
-		    heap_adopt_region(h, b)) {
-			h->dirtied += size;
-			tick(h);
-			return NULL;
-		}
+	if (!h->is_threshold_fixed && b->size <= THRESHOLD_MAX && keep_mapping(h, b)) {
+		tick(h);
+		return NULL;
 	}
 	h->stats.unmap_calls++;
 	return b;

@@ -205,6 +205,24 @@ TEST(free_block_in_light_use_goes_back)
 }
 
 /* The blocks live on, so no free tells of what realloc has cut off. */
+/* One at a time, each larger than those before, none of which it fits into. */
+TEST(larger_and_larger_blocks_leave_little)
+{
+	size_t before = resident_bytes(), size, last = 0;
+	char *p, *other = malloc(40 * KIB); /* blocks have a region already */
+
+	CHECK(mallopt(M_TRIM_THRESHOLD, GIB)); /* nothing goes back for its age */
+	for (size = 128 * KIB; size < 24 * MIB; size += size / 2) {
+		CHECK((p = malloc(size)));
+		memset(p, 1, size);
+		free(p);
+		last = size;
+	}
+	CHECK_MSG(resident_bytes() < before + 2 * last, "%zu KiB after %zu at most",
+		  (resident_bytes() - before) / KIB, last / KIB);
+	free(other);
+}
+
 TEST(what_realloc_cuts_off_goes_back)
 {
 	size_t before, size = 20 * MIB;
