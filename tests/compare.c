@@ -352,7 +352,7 @@ size_t compare_run(const struct plan *plan)
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		is_in_child = true;
-		alarm(compare_seconds(plan->calls));
+		alarm(compare_seconds(plan->calls) * test_patience());
 		run_calls(plan);
 		_exit(0);
 	}

@@ -61,7 +61,7 @@ void test_skip(const char *fmt, ...)
 
 void test_timeout(unsigned int seconds)
 {
-	alarm(seconds);
+	alarm(seconds * test_patience());
 }
 
 /* Read fd to its end into buf, keeping the first size - 1 bytes. */
@@ -150,7 +150,7 @@ static int run_one(const struct test *t, char *why, size_t size)
 		report_fd = fds[1];
 		close(fds[0]);
 		setpgid(0, 0);
-		alarm(DEFAULT_TIMEOUT);
+		test_timeout(DEFAULT_TIMEOUT);
 		t->run();
 		_exit(0);
 	}

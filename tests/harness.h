@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 struct test {
 	const char *name;
@@ -34,7 +35,19 @@ void test_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 3, 4)));
 void test_skip(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* The running test may take this many seconds in all (default 60). */
+/*
+ * How many times as long as usual everything may take: TEST_PATIENCE of the environment, for instrumented
+ * libraries.
+ */
+static inline unsigned int test_patience(void)
+{
+	const char *given = getenv("TEST_PATIENCE");
+	int patience = given ? atoi(given) : 1;
+
+	return patience > 1 ? (unsigned int)patience : 1;
+}
+
+/* The running test may take this many seconds in all (default 60), times the patience. */
 void test_timeout(unsigned int seconds);
 
 /*

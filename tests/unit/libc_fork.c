@@ -111,7 +111,7 @@ static pid_t fork_amid_noise(void)
 	if (pid != 0)
 		is_quiet = true;
 	else
-		alarm(DEADLOCK_SECONDS);
+		alarm(DEADLOCK_SECONDS * test_patience());
 	return pid;
 }
 
@@ -230,7 +230,7 @@ static void *fork_in_thread(void *arg)
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			alarm(DEADLOCK_SECONDS);
+			alarm(DEADLOCK_SECONDS * test_patience());
 			use_malloc();
 			_exit(0);
 		}
@@ -471,7 +471,7 @@ static void fork_in_handler(int signal)
 	if (pid == 0) {
 		/* Returns into the malloc that was interrupted, and goes on from there. */
 		is_child = 1;
-		alarm(DEADLOCK_SECONDS);
+		alarm(DEADLOCK_SECONDS * test_patience());
 	} else if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
 		handler_failed = 1;
 	}

@@ -104,7 +104,7 @@ static void grow_up(struct owner *o, int generations)
 	pid_t pid = 0;
 
 	while (pid == 0) {
-		alarm(DEADLOCK_SECONDS);
+		alarm(DEADLOCK_SECONDS * test_patience());
 		work(o, 50);
 		drop(o);
 		work(o, 50);

@@ -434,7 +434,7 @@ static void fork_once(const struct family *f)
 	atomic_store(&is_quiet, pid != 0);
 	if (pid == 0) {
 		memset(workers, 0, sizeof(workers));
-		alarm(30);
+		alarm(30 * test_patience());
 		check_in_child(f);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid);

@@ -501,7 +501,7 @@ static void try_refusals(void)
 		pid_t pid = _Fork();
 
 		if (pid == 0) {
-			alarm(30);
+			alarm(30 * test_patience());
 			kernel.before = NULL;
 			refuse(1, last[i]);
 			steps = step_nr + STEPS_ON;

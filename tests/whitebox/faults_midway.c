@@ -310,7 +310,7 @@ static void child_of_refused_fork(void)
 {
 	void *p[100];
 
-	alarm(30);
+	alarm(30 * test_patience());
 	refuse(1, SIZE_MAX);
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		p[i] = malloc(1 + i * i * 7);
