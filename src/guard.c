@@ -9,18 +9,25 @@
  * The payload ends at end, unless its alignment does not let it. What is freed becomes inaccessible as
  * a whole, and its addresses are not given back before QUARANTINE others were freed. That takes no
  * lock and is whole at every moment, for a fork: a place in the quarantine is one word.
+ *
+ * The kernel may refuse to unmap, at its limit of mappings. No note can be left in a place that is
+ * inaccessible (sys_release), so there is a table of these; once it is full, addresses are lost, not memory.
  */
 
 #include "heap_core.h"
 
+#include <errno.h>
+
 #define QUARANTINE 64
 #define QUARANTINE_BYTES (64 * MIB) /* larger ones go back at once */
+#define REFUSED 256
 #define LENGTH_BITS 24 /* of a place; the rest is the start, both in pages */
 
 size_t heap_guard;
 
 static _Atomic(uint64_t) quarantine[QUARANTINE];
 static atomic_uint quarantine_next;
+static _Atomic(uint64_t) refused[REFUSED];
 
 void heap_harden(void)
 {
@@ -34,12 +41,39 @@ void guard_protect(char *start, char *end)
 	sys_protect(end, heap_guard);
 }
 
-static void release_place(uint64_t place)
+static void put_aside(uint64_t place)
 {
+	for (size_t i = 0; i < REFUSED; i++) {
+		uint64_t none = 0;
+
+		if (atomic_compare_exchange_strong(&refused[i], &none, place))
+			return;
+	}
+}
+
+/* 0, or -1: then it is tried again later. errno stays. */
+static int release(char *start, size_t size)
+{
+	size_t page = sys_page_size(), length = size / page;
+	int saved_errno = errno, status = sys_unmap(start, size);
+
+	if (status < 0) {
+		sys_purge(start, size);
+		if (length >> LENGTH_BITS == 0)
+			put_aside((uint64_t)((uintptr_t)start / page) << LENGTH_BITS | length);
+	}
+	errno = saved_errno;
+	return status;
+}
+
+/* Take what is in a table's place, if anything, and release it. Was it? */
+static bool release_place(_Atomic(uint64_t) *from, uint64_t by)
+{
+	uint64_t place = atomic_exchange(from, by);
 	size_t page = sys_page_size(), length = place & (((uint64_t)1 << LENGTH_BITS) - 1);
 	uintptr_t start = (uintptr_t)(place >> LENGTH_BITS) * page;
 
-	sys_release((char *)start, length * page);
+	return place && release((char *)start, length * page) == 0;
 }
 
 /* What is between start and end, guards included, is inaccessible from now on. */
@@ -48,14 +82,11 @@ static void retire(char *start, char *end)
 	size_t page = sys_page_size(), size = (size_t)(end - start);
 	uint64_t place = (uint64_t)((uintptr_t)start / page) << LENGTH_BITS | size / page;
 
-	if (size > QUARANTINE_BYTES || sys_void(start, size) < 0) {
-		sys_release(start, size);
-		return;
-	}
-	place = atomic_exchange(&quarantine[atomic_fetch_add(&quarantine_next, 1) % QUARANTINE],
-				place);
-	if (place)
-		release_place(place);
+	if (size > QUARANTINE_BYTES || sys_void(start, size) < 0)
+		release(start, size);
+	else
+		release_place(&quarantine[atomic_fetch_add(&quarantine_next, 1) % QUARANTINE],
+			      place);
 }
 
 void guard_release(struct block_meta *b)
@@ -67,13 +98,10 @@ bool guard_drain(void)
 {
 	bool is_any = false;
 
-	for (size_t i = 0; i < QUARANTINE; i++) {
-		uint64_t place = atomic_exchange(&quarantine[i], 0);
-
-		if (place)
-			release_place(place);
-		is_any |= place != 0;
-	}
+	for (size_t i = 0; i < REFUSED; i++)
+		is_any |= release_place(&refused[i], 0);
+	for (size_t i = 0; i < QUARANTINE; i++)
+		is_any |= release_place(&quarantine[i], 0);
 	return is_any;
 }
 

@@ -77,13 +77,13 @@ static size_t pages(size_t size)
 void *__real_sbrk(intptr_t by);
 void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *p, size_t size);
-void *__real_mremap(void *p, size_t old_size, size_t new_size, int flags);
+void *__real_mremap(void *p, size_t old_size, size_t new_size, int flags, ...);
 int __real_madvise(void *p, size_t size, int advice);
 
 void *__wrap_sbrk(intptr_t by);
 void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *p, size_t size);
-void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags);
+void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to);
 int __wrap_madvise(void *p, size_t size, int advice);
 
 void *__wrap_sbrk(intptr_t by)
@@ -119,7 +119,7 @@ void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
 		if (!is_taken(&at, &flags))
 			p = __real_mmap(at, size, prot, flags, fd, offset);
 	}
-	if (p != MAP_FAILED)
+	if (p != MAP_FAILED && !(flags & MAP_FIXED)) /* which lies over what is mapped */
 		kernel.mapped += pages(size);
 	return p;
 }
@@ -133,13 +133,14 @@ int __wrap_munmap(void *p, size_t size)
 	return result;
 }
 
-void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags)
+/* Callers give to with MREMAP_FIXED only. */
+void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to)
 {
 	void *q = is_refused(REFUSE_MREMAP) ? MAP_FAILED
-					    : __real_mremap(p, old_size, new_size, flags);
+					    : __real_mremap(p, old_size, new_size, flags, to);
 
 	if (q != MAP_FAILED)
-		kernel.mapped += pages(new_size) - pages(old_size);
+		kernel.mapped += (flags & MREMAP_FIXED ? 0 : pages(new_size)) - pages(old_size);
 	return q;
 }
 

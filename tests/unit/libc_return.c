@@ -15,6 +15,7 @@
 
 static void need_memory(void)
 {
+	test_timeout(300);
 	if (available_bytes() < LEAST_FREE)
 		test_skip("less than 2 GiB of memory are available");
 }
@@ -267,6 +268,7 @@ static void trim_between(size_t size)
 
 TEST(trim_gives_back_pages_between_live_blocks)
 {
+	test_timeout(300);
 	trim_between(4096);
 	trim_between(8192);
 	trim_between(32 * KIB);

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * OSMEM_OPTIONS=hardened from inside: a kernel that refuses any of its calls, and the checker of what
+ * waits to be used again. ../unit/hardened.c has what a program sees.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broken.h"
+#include "harness.h"
+#include "heap_core.h"
+#include "refusals.h"
+#include "tcache.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define CALLS_MAX 500 /* of the kernel's in one scenario, at most */
+#define EXIT_UNTOUCHED 99
+
+/* Blocks of a size each: p is NULL where there was no memory. */
+static const size_t sizes[] = {0, 100, 3000, 40000, 200000};
+
+static struct {
+	unsigned char *p;
+	size_t size;
+} blocks[COUNT_OF(sizes)];
+
+static bool may_fail;
+
+static void check_filled(size_t i, size_t size)
+{
+	for (size_t at = 0; at < size; at++)
+		CHECK_MSG(blocks[i].p[at] == i + 1, "byte %zu of %zu has changed", at, size);
+}
+
+static void set(size_t i, void *p, size_t size)
+{
+	blocks[i].p = p;
+	blocks[i].size = size;
+	memset(p, (int)i + 1, size);
+}
+
+static void check_refusal(void)
+{
+	CHECK_MSG(may_fail, "refused, and there is memory");
+	CHECK_MSG(errno == ENOMEM, "errno is %d", errno);
+}
+
+static void make(size_t i, size_t align)
+{
+	size_t size = sizes[i];
+	void *p;
+
+	errno = 0;
+	p = align ? memalign(align, size) : i % 2 ? malloc(size) : calloc(1, size);
+	if (p)
+		set(i, p, size);
+	else
+		check_refusal();
+}
+
+static void resize(size_t i, size_t size)
+{
+	size_t kept = blocks[i].size < size ? blocks[i].size : size;
+	void *p;
+
+	if (!blocks[i].p)
+		return;
+	errno = 0;
+	p = realloc(blocks[i].p, size);
+	if (!p) {
+		check_refusal();
+		check_filled(i, blocks[i].size);
+		return;
+	}
+	blocks[i].p = p;
+	check_filled(i, kept);
+	set(i, p, size);
+}
+
+static void drop_all(void)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		if (!blocks[i].p)
+			continue;
+		check_filled(i, blocks[i].size);
+		free(blocks[i].p);
+		blocks[i].p = NULL;
+	}
+}
+
+/* Every size is made, grown, shrunk to a cell, grown to a mapping and freed; then aligned. */
+static void scenario(void)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		make(i, 0);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		resize(i, sizes[i] * 2 + 1);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		resize(i, 50);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		resize(i, 70000);
+	drop_all();
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		make(i, 256);
+	drop_all();
+}
+
+/* What the kernel has not got back once all is freed, and nothing waits. */
+static size_t kept(void)
+{
+	malloc_trim(0);
+	guard_drain();
+	return kernel.mapped;
+}
+
+/* With memory again all of it works, and nothing was lost. */
+static void recover(size_t kept_before)
+{
+	refuse_nothing();
+	may_fail = false;
+	scenario();
+	check_all();
+	CHECK_MSG(kept() <= kept_before, "%zu bytes are kept, and there were %zu", kernel.mapped,
+		  kept_before);
+}
+
+/* The calls from first to last fail. Was there a call to fail? */
+static bool survives(size_t first, size_t last)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		size_t kept_before;
+		bool is_refused;
+
+		scenario();
+		kept_before = kept();
+		may_fail = true;
+		refuse(first, last);
+		scenario();
+		is_refused = kernel.failures > 0;
+		recover(kept_before);
+		_exit(is_refused ? 0 : EXIT_UNTOUCHED);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_UNTOUCHED)
+		return false;
+	CHECK_MSG(status == 0, "calls %zu to %zu refused: wait status %#x", first, last, status);
+	return true;
+}
+
+TEST(each_call_refused)
+{
+	size_t n = 1;
+
+	test_timeout(300);
+	while (n < CALLS_MAX && survives(n, n))
+		n++;
+	CHECK_MSG(n > 20 && n < CALLS_MAX, "%zu calls", n);
+}
+
+TEST(all_calls_refused_from_one_on)
+{
+	size_t n = 1;
+
+	test_timeout(300);
+	while (n < CALLS_MAX && survives(n, SIZE_MAX))
+		n++;
+	CHECK_MSG(n > 20 && n < CALLS_MAX, "%zu calls", n);
+}
+
+/* malloc(0) gives what it gives without the option. */
+static void find_no_room(void)
+{
+	char *p = malloc(0), *q = malloc(0);
+
+	CHECK(heap_guard);
+	CHECK(p && q && p != q);
+	CHECK(malloc_usable_size(p) == 0);
+	free(p);
+	free(q);
+	check_all();
+	_exit(0);
+}
+
+/*
+ * The library looks for its option when something is allocated for the first time: here. setenv() would
+ * allocate. With REFUSED_START the kernel refuses all that hardened wants to begin with.
+ */
+#define REFUSED_START "REFUSED_START=1"
+
+__attribute__((constructor)) static void harden(void)
+{
+	static char *hardened[] = {"OSMEM_OPTIONS=hardened", NULL};
+	char **given = environ;
+	bool is_refused = *given && strcmp(*given, REFUSED_START) == 0;
+
+	if (is_refused)
+		refuse(1, SIZE_MAX);
+	environ = hardened;
+	free(malloc(1));
+	environ = given;
+	refuse_nothing();
+	if (is_refused)
+		find_no_room();
+}
+
+TEST(no_room_for_addresses_of_nothing)
+{
+	char *arguments[] = {"faults_hardened", NULL}, *environment[] = {REFUSED_START, NULL};
+
+	execve("/proc/self/exe", arguments, environment);
+	CHECK(!"started again");
+}
+
+/* What is freed waits, zeroed. */
+TEST(q1_cells_that_wait)
+{
+	char *p = malloc(100);
+
+	CHECK(p);
+	free(p);
+	BREAK_BY(tcache_check, p[0], 1, "Q1");
+	BREAK_BY(tcache_check, p[99], 1, "Q1");
+}
+
+TEST(sizes_beyond_everything)
+{
+	void *p = malloc(100);
+
+	CHECK(p && heap_guard);
+	for (size_t size = (size_t)PTRDIFF_MAX - 8; size < (size_t)PTRDIFF_MAX + 2; size++) {
+		errno = 0;
+		CHECK(!malloc(size) && errno == ENOMEM);
+		errno = 0;
+		CHECK(!realloc(p, size) && errno == ENOMEM);
+		errno = 0;
+		CHECK(!memalign(64, size) && errno == ENOMEM);
+	}
+	free(p);
+}
