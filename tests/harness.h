@@ -69,6 +69,19 @@ void test_expect_abort(const char *file, int line, void (*body)(void *arg), void
 	}                                                                                          \
 	static void test_##fn(void)
 
+/* A case for both families of functions: the program has a struct family, and course and libc of it. */
+#define TEST_BOTH(fn)                                                                              \
+	static void fn(const struct family *f);                                                    \
+	TEST(fn##_os)                                                                              \
+	{                                                                                          \
+		fn(&course);                                                                       \
+	}                                                                                          \
+	TEST(fn##_libc)                                                                            \
+	{                                                                                          \
+		fn(&libc);                                                                         \
+	}                                                                                          \
+	static void fn(const struct family *f)
+
 #define CHECK(cond)                                                                                \
 	do {                                                                                       \
 		if (!(cond))                                                                       \

@@ -7,10 +7,10 @@
  */
 
 #include "libc_common.h"
+#include "signals.h"
 
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -162,15 +162,6 @@ static pid_t (*const ways[])(struct owner *o) = {by_fork, by_fork_and_exec, by_v
 
 /* ---- The storm ---- */
 
-static volatile bool is_over;
-static volatile sig_atomic_t signals;
-
-static void count_signal(int signal)
-{
-	(void)signal;
-	signals++;
-}
-
 static void *live(void *arg)
 {
 	struct owner *o = arg;
@@ -184,36 +175,18 @@ static void *live(void *arg)
 	return NULL;
 }
 
-static void *send_signals(void *arg)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	while (!is_over) {
-		kill(getpid(), SIGUSR1);
-		sleep_ms(1);
-	}
-	return arg;
-}
-
 TEST(sixteen_threads_have_children)
 {
-	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
-	pthread_t sender;
+	struct timespec pause = {.tv_nsec = 1000000};
 
 	test_timeout(150);
 	preload();
-	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-	CHECK(pthread_create(&sender, NULL, send_signals, NULL) == 0);
+	signals_begin(&pause);
 	for (size_t i = 0; i < THREADS; i++) {
 		owners[i].state = i + 1;
 		CHECK(pthread_create(&owners[i].thread, NULL, live, &owners[i]) == 0);
 	}
 	for (size_t i = 0; i < THREADS; i++)
 		CHECK(pthread_join(owners[i].thread, NULL) == 0);
-	is_over = true;
-	CHECK(pthread_join(sender, NULL) == 0);
-	CHECK(signals > 0);
+	CHECK(signals_end() > 0);
 }

@@ -137,19 +137,6 @@ static const struct family libc = {
 	.calls = libc_calls,
 };
 
-/* A case over both families. */
-#define TEST_BOTH(fn)                                                                              \
-	static void fn(const struct family *f);                                                    \
-	TEST(fn##_os)                                                                              \
-	{                                                                                          \
-		fn(&course);                                                                       \
-	}                                                                                          \
-	TEST(fn##_libc)                                                                            \
-	{                                                                                          \
-		fn(&libc);                                                                         \
-	}                                                                                          \
-	static void fn(const struct family *f)
-
 /* Expectations. */
 
 struct attempt {

@@ -38,18 +38,6 @@ static const struct family libc = {
 	.free = free,
 };
 
-#define TEST_BOTH(fn)                                                                              \
-	static void fn(const struct family *f);                                                    \
-	TEST(fn##_os)                                                                              \
-	{                                                                                          \
-		fn(&course);                                                                       \
-	}                                                                                          \
-	TEST(fn##_libc)                                                                            \
-	{                                                                                          \
-		fn(&libc);                                                                         \
-	}                                                                                          \
-	static void fn(const struct family *f)
-
 /* Random numbers, a state for each thread. */
 static size_t random_below(uint64_t *state, size_t n)
 {

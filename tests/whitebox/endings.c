@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +18,7 @@
 
 #include "harness.h"
 #include "refusals.h"
+#include "signals.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define THREADS 8 /* at a time */
@@ -285,38 +284,9 @@ TEST(ended_in_any_way_with_destructors)
 
 /* The same under signals, at a high rate, wherever a thread is. */
 
-static atomic_bool is_over;
-static atomic_size_t signals;
-
-static void count(int signal)
-{
-	(void)signal;
-	signals++;
-}
-
-static void *send_signals(void *arg)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	while (!is_over) {
-		kill(getpid(), SIGUSR1); /* any thread that does not block it */
-		sched_yield();
-	}
-	return arg;
-}
-
 TEST(ended_in_any_way_under_signals)
 {
-	struct sigaction action = {.sa_handler = count, .sa_flags = SA_RESTART};
-	pthread_t sender;
-
-	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-	CHECK(pthread_create(&sender, NULL, send_signals, NULL) == 0);
+	signals_begin(NULL);
 	run(NULL, true);
-	is_over = true;
-	CHECK(pthread_join(sender, NULL) == 0);
-	CHECK(signals > 10);
+	CHECK(signals_end() > 10);
 }
