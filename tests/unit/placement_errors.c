@@ -603,3 +603,23 @@ TEST(errors_break_moved_above_1_mib)
 	}
 	CHECK(holds(mine, 1000, 7));
 }
+
+/* The heap has passed 1 MiB, and the break is ahead of what it needs: some of that may be taken away. */
+TEST(errors_break_lowered_into_what_is_ahead)
+{
+	const size_t size = 100000;
+	char *p = NULL;
+
+	for (int i = 0; i < 20; i++)
+		CHECK((p = os_malloc(size)));
+	while ((char *)sbrk(0) < p + size + 8192)
+		CHECK((p = os_malloc(size)));
+	CHECK(sbrk(-4096) != (void *)-1);
+	for (int i = 0; i < 20; i++) {
+		char *q = os_malloc(size);
+
+		CHECK(q == p + size + sizeof(struct block_meta));
+		memset(q, 1, size);
+		p = q;
+	}
+}
