@@ -308,6 +308,26 @@ HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tra
 	return false;
 }
 
+/* Whether b, which may be anything, is a pending block of the libc heap. */
+static bool is_pending(struct heap *h, struct block_meta *b)
+{
+	const struct region *r = heap_find_region(h, b);
+
+	return r && (uintptr_t)b % h->grain == 0 && (size_t)(r->end - (char *)b) >= 2 * META &&
+	       b->status == STATUS_FREE && index_is_pending(b);
+}
+
+/* The links of b, a pending block of the libc heap, lead to others that lead back, or the process ends. */
+static __attribute__((noinline)) void require_pending(struct heap *h, struct block_meta *b)
+{
+	struct block_meta *next = index_pending_next(b), *prev = index_pending_prev(b);
+
+	if (next && (!is_pending(h, next) || index_pending_prev(next) != b))
+		heap_corrupted(h, b);
+	if (prev ? !is_pending(h, prev) || index_pending_next(prev) != b : h->index.pending != b)
+		heap_corrupted(h, b);
+}
+
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
 HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 {
@@ -316,16 +336,22 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 
 	while ((b = h->index.pending)) {
 		check_neighbours(h, b, is_tracked);
+		if (is_tracked)
+			require_pending(h, b);
 		index_next_pending(&h->index);
 		if (is_tracked)
 			age = new_age(h, b);
 		while ((next = free_next(b))) {
+			if (is_tracked && index_is_pending(next))
+				require_pending(h, next);
 			if (is_tracked)
 				add_age(&age, next);
 			forget(h, next);
 			absorb_next(h, b, traced, 10);
 		}
 		while ((prev = free_prev(b))) {
+			if (is_tracked && index_is_pending(prev))
+				require_pending(h, prev);
 			if (is_tracked)
 				add_age(&age, prev);
 			forget(h, prev);

@@ -1242,6 +1242,45 @@ TEST(cell_freed_twice_around_a_lost_mark)
 	EXPECT_ABORT(free_around_the_mark, p, line);
 }
 
+/*
+ * A block above CELL_MAX that is written to before the next search, which would follow the links there:
+ * neighbours of others that wait, or alone.
+ */
+
+struct freed {
+	char *p[24];
+	size_t step; /* between those that are freed */
+	unsigned char value;
+};
+
+static void write_to_freed(void *arg)
+{
+	struct freed *f = arg;
+
+	for (size_t i = 12 - f->step; i <= 12 + f->step; i += f->step)
+		free(f->p[i]); /* too few for a sweep, which would search */
+	memset(f->p[12], f->value, 8);
+	free(malloc(CELL_MAX + 112));
+}
+
+TEST(block_written_to_after_free)
+{
+	static const unsigned char values[] = {'b', 0xff, 0x01};
+	char err[256];
+
+	for (size_t i = 0; i < 9; i++) {
+		struct freed f = {.step = i % 3 + 1, .value = values[i / 3]};
+		int status;
+
+		for (size_t k = 0; k < COUNT_OF(f.p); k++)
+			f.p[k] = malloc(CELL_MAX + 112);
+		status = test_in_child(write_to_freed, &f, err, sizeof(err));
+		CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
+				  strstr(err, "free memory in it, is overwritten\n"),
+			  "step %zu, value %x: status %d, %s", f.step, f.value, status, err);
+	}
+}
+
 /* What free_sized and its sisters, and the C++ deletes, are told of a block. */
 
 void *new_plain(size_t size) __asm__("_Znwm");
