@@ -362,7 +362,7 @@ static void stop_tracing(void)
 	set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 }
 
-static unsigned int parent_process;
+static _Atomic(unsigned int) parent_process; /* two threads may fork at once */
 
 static void fork_prepare(void)
 {

@@ -26,7 +26,14 @@
 #define FORKS 10
 
 /* Where blocks change hands: a box is emptied and filled in one exchange. */
-static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES], cell_boxes[BOXES];
+static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES], cell_boxes[BOXES],
+	name_boxes[BOXES];
+
+/* interpose.c, by other names: as programs come in, so that calls are noted. */
+void *sanitized_malloc(size_t size);
+void *sanitized_calloc(size_t nmemb, size_t size);
+void *sanitized_realloc(void *p, size_t size);
+void sanitized_free(void *p);
 
 static void fail(const char *what)
 {
@@ -118,6 +125,23 @@ static void work_on_cells(uint64_t *state, size_t nr)
 	tcache_free("free", p);
 }
 
+static void work_on_names(uint64_t *state, size_t nr)
+{
+	size_t size = random_size(state);
+	unsigned char *p;
+
+	p = filled(nr % 5 ? sanitized_malloc(size) : sanitized_calloc(1, size), size, nr);
+	if (nr % 7 == 0) {
+		p = sanitized_realloc(p, size * 2);
+		if (!p || p[0] != p[size - 1])
+			fail("realloc lost the contents");
+	}
+	p = atomic_exchange(&name_boxes[random_below(state, BOXES)], p);
+	if (p && p[0] != p[1])
+		fail("what malloc gave has changed");
+	sanitized_free(p);
+}
+
 /* Threads that come, allocate and end. */
 static void *work_briefly(void *arg)
 {
@@ -145,6 +169,7 @@ static void *work(void *arg)
 	for (size_t nr = 0; nr < STEPS; nr++) {
 		work_on_course(&state, nr);
 		work_on_libc(&state, nr);
+		work_on_names(&state, nr);
 		for (int i = 0; i < 4; i++)
 			work_on_cells(&state, nr);
 		if (nr % 500 == 0)
@@ -170,6 +195,7 @@ static void *work_and_fork(void *arg)
 			for (size_t i = 0; i < 50; i++) {
 				work_on_course(&state, i);
 				work_on_libc(&state, i);
+				work_on_names(&state, i);
 				work_on_cells(&state, i);
 			}
 			check_heap();

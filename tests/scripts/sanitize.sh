@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # The library under the sanitizers and under valgrind. The sanitizers bring a malloc of their own, so
-# it is compiled without the C library's names, and sanitize/*.c call os_*, heap_* and tcache_*.
+# it is compiled with others for the C library's names, and sanitize/*.c call these, os_*, heap_* and
+# tcache_*.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
@@ -10,18 +11,20 @@
 
 src=${library%/*}
 utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
-flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer"
+flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer
+	-fno-builtin-malloc"
 
-# The library's sources, as its Makefile has them, but for the files that define the C library's names.
+# The library's sources, as its Makefile has them, but for two files with names of the C and C++ libraries
+# that no scenario calls.
 sources() {
 	# shellcheck disable=SC2016 # a variable of make's
 	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
-		grep -Evx '(interpose|new|mallinfo)\.c' | sed "s|^|$src/|"
+		grep -Evx '(new|mallinfo)\.c' | sed "s|^|$src/|"
 	echo "$utils/printf.c"
 }
 
-# objects FOLDER COMPILER [FLAG…]: the library, no C library names, in a folder of the scratch one, unless it
-# has been there; two files at a time.
+# objects FOLDER COMPILER [FLAG…]: the library, with sanitized_malloc for malloc and so on, in a folder of the
+# scratch one, unless it has been there; two files at a time.
 objects() {
 	objects=$scratch/$1
 	shift
@@ -30,7 +33,9 @@ objects() {
 	# shellcheck disable=SC2016,SC2086 # of the shell that xargs runs; the flags are words
 	sources | xargs -P 2 -I '{}' sh -c \
 		'folder=$1 file=$2 && shift 2 && exec "$@" -c -o "$folder/$(basename "$file" .c).o" "$file"' \
-		sh "$objects" '{}' "$@" $flags -I"$utils" -I"$src"
+		sh "$objects" '{}' "$@" $flags -I"$utils" -I"$src" &&
+		grep -v '^os_' "$tests/exports.txt" | sed 's/.*/& sanitized_&/' >"$scratch/names" &&
+		objcopy --redefine-syms="$scratch/names" "$objects/interpose.o"
 }
 
 # build OUTPUT SCENARIO FOLDER COMPILER [FLAG…]: the scenario with the objects in the folder.
@@ -57,10 +62,22 @@ sanitized() {
 	elif ! supports "$3" "-fsanitize=$4"; then
 		skip "$1" "$3 has no -fsanitize=$4 that works here"
 	elif build "$1" "$2" "objects.$3.$4" "$3" "-fsanitize=$4" -fno-sanitize-recover=all; then
-		expect "$1" timeout 120 "$scratch/$1"
+		expect "$1" timeout 300 "$scratch/$1"
 	else
 		fail "$1" "$(grep -m 1 error "$scratch/log")"
 	fi
+}
+
+# traced PROGRAM: the same, while every call is counted and recorded, and children have files of their own.
+traced() {
+	mkdir -p "$scratch/traces"
+	if ! OSMEM_OPTIONS=stats,trace=$scratch/traces/%p,trace_size=16M timeout 300 "$1" \
+		2>"$scratch/summary"; then
+		grep SUMMARY "$scratch/summary"
+		return 1
+	fi
+	grep -q '^osmem:   os_realloc' "$scratch/summary" && ! grep -q WARNING "$scratch/summary" &&
+		[ "$(find "$scratch/traces" -type f -size +64 | wc -l)" -gt 10 ]
 }
 
 # memcheck NAME COMMAND…: an error that valgrind reports is a failure.
@@ -87,6 +104,12 @@ for cc in gcc clang; do
 	sanitized "address_undefined_random_$cc" random "$cc" address,undefined
 	sanitized "address_undefined_threads_$cc" threads "$cc" address,undefined
 	sanitized "thread_threads_$cc" threads "$cc" thread
+	if [ -x "$scratch/thread_threads_$cc" ]; then
+		expect "thread_threads_traced_$cc" traced "$scratch/thread_threads_$cc"
+		rm -rf "$scratch/traces"
+	else
+		skip "thread_threads_traced_$cc" "its program was not built"
+	fi
 done
 
 if build plain random objects.plain "${CC:-cc}"; then
