@@ -114,6 +114,13 @@ refuses() {
 	[ $? -eq "$status" ] && [ ! -s "$work/out" ] && grep -q -e "$words" "$work/err"
 }
 
+# Recorded and viewed from another folder, files with spaces too.
+heapview_shows_a_trace() {
+	wrapper --trace='a trace' ls / >"$work/out" &&
+		(cd "$work" && "./the root$prefix/bin/heapview" 'a trace' -o 'a page.html') &&
+		[ "$(tail -n 1 "$work/a page.html")" = '</html>' ] && rm "$work/a page.html" "$work/a trace"
+}
+
 wrapper_helps() {
 	wrapper --help | grep -q '^usage: osmem-run'
 }
@@ -185,6 +192,9 @@ expect wrapper_through_link wrapper_through_link
 expect wrapper_of_checkout wrapper_of_checkout
 expect wrapper_keeps_preload wrapper_keeps_preload
 expect wrapper_passes_options wrapper_passes_options
+if [ -f "$top/utils/heapview.c" ]; then
+	expect heapview_shows_a_trace heapview_shows_a_trace
+fi
 expect wrapper_helps wrapper_helps
 expect wrapper_status wrapper_status
 expect wrapper_without_program refuses 2 '^usage:'
