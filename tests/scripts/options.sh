@@ -207,7 +207,7 @@ for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed
 done
 
 if has "$cc"; then
-	expect build_programs build_programs
+	build_programs >"$scratch/log" 2>&1 || fail build_programs "$(tail -n 1 "$scratch/log")"
 	for test in calls_are_counted calls_of_threads_are_counted peak_is_the_most \
 		counting_and_tracing_go_together archived_programs_have_options \
 		archived_os_only_has_options; do
