@@ -365,6 +365,12 @@ void segment_give(struct slab *s)
 
 /* Giving back. */
 
+int segment_purge(void *p, size_t size)
+{
+	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
+	return sys_purge(p, size);
+}
+
 static bool is_due(const struct segment *g, unsigned int slot, bool all)
 {
 	return g->dirty >> slot & 1 && (all || g->epoch[slot] != slab_store.epoch);
@@ -383,8 +389,7 @@ static size_t purge_slots(struct segment *g, bool all)
 			run |= (uint64_t)1 << end;
 		if (!run)
 			continue;
-		slab_store.advise_calls++;
-		if (sys_purge((char *)g + i * SLAB_SIZE, (end - i) * SLAB_SIZE) < 0) {
+		if (segment_purge((char *)g + i * SLAB_SIZE, (end - i) * SLAB_SIZE) < 0) {
 			slab_store.is_refused = true;
 			continue;
 		}
@@ -440,7 +445,7 @@ static void purge_bits(struct segment *g)
 		     end += page)
 			;
 		if (end > from)
-			sys_purge(bits + from, end - from);
+			segment_purge(bits + from, end - from);
 	}
 }
 
@@ -497,13 +502,16 @@ bool slab_begin_sweep(void)
 void slab_end_sweep(void)
 {
 	int saved_errno = errno;
+	uint32_t epoch;
 
 	slab_store.is_sweeping = false;
 	if (!store_enter())
 		return;
 	give_back(false);
-	slab_store.epoch++;
+	epoch = slab_store.epoch++;
 	store_unlock();
+	if (slab_store.sparse_slots)
+		slab_sweep_pages(epoch);
 	errno = saved_errno;
 }
 
@@ -525,7 +533,11 @@ bool slab_trim(void)
 
 size_t slab_dirty_bytes(void)
 {
-	size_t slots = atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed);
+	size_t slots = 0;
 
-	return slab_store.is_refused ? 0 : slots * SLAB_SIZE;
+	if (!slab_store.is_refused)
+		slots += atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed);
+	if (!slab_store.is_sparse_refused)
+		slots += atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed);
+	return slots * SLAB_SIZE;
 }

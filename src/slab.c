@@ -111,7 +111,7 @@ static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
 	sys_fatal("heap", s, "the header of a slab is overwritten");
 }
 
-static void require_sealed(const struct slab_class *c, const struct slab *s)
+void slab_require_sealed(const struct slab_class *c, const struct slab *s)
 {
 	if (!slab_is_sealed(s))
 		damaged(c, s);
@@ -119,21 +119,32 @@ static void require_sealed(const struct slab_class *c, const struct slab *s)
 
 /* Buckets: S2. */
 
+/* Of s when it was just touched. */
 static uint8_t bucket_of(const struct slab *s)
 {
-	return (uint8_t)((s->free * BUCKETS - 1) / slab_classes[s->class].capacity);
+	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
+}
+
+/* s, with n slots, comes into bucket; or leaves it, and n is negative. */
+static void count_sparse(const struct slab *s, int n)
+{
+	if (s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE)
+		return;
+	atomic_fetch_add_explicit(&slab_store.sparse_slots, (size_t)n, memory_order_relaxed);
+	if (s->bucket == BUCKET_IDLE)
+		atomic_fetch_add_explicit(&slab_store.idle_slots, (size_t)n, memory_order_relaxed);
 }
 
 static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
 {
-	require_sealed(c, s);
+	slab_require_sealed(c, s);
 	s->next = next;
 	slab_seal(s);
 }
 
 static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
 {
-	require_sealed(c, s);
+	slab_require_sealed(c, s);
 	s->prev = prev;
 	slab_seal(s);
 }
@@ -147,14 +158,14 @@ static void unlink_slab(struct slab_class *c, struct slab *s)
 	if (s->next)
 		set_prev(c, s->next, s->prev);
 	c->partial_count--;
+	count_sparse(s, -slab_classes[s->class].slots);
 }
 
-static void link_slab(struct slab_class *c, struct slab *s)
+static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
 {
-	struct slab **head;
+	struct slab **head = &c->partial[s->shard][bucket];
 
-	s->bucket = bucket_of(s);
-	head = &c->partial[s->shard][s->bucket];
+	s->bucket = bucket;
 	c->partial_count++;
 	s->prev = NULL;
 	s->next = *head;
@@ -162,6 +173,18 @@ static void link_slab(struct slab_class *c, struct slab *s)
 		set_prev(c, s->next, s);
 	slab_seal(s);
 	*head = s;
+	count_sparse(s, slab_classes[s->class].slots);
+}
+
+static void link_slab(struct slab_class *c, struct slab *s)
+{
+	link_in(c, s, bucket_of(s));
+}
+
+void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket)
+{
+	unlink_slab(c, s);
+	link_in(c, s, bucket);
 }
 
 /* Whether class has more free cells than threads may keep from each other. */
@@ -175,7 +198,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 {
 	unsigned int from = s->shard;
 
-	require_sealed(c, s);
+	slab_require_sealed(c, s);
 	if (s->free)
 		unlink_slab(c, s);
 	if (c->carving[from] == s) {
@@ -195,12 +218,15 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
+	static const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
 	struct slab *s;
 
-	for (int bucket = BUCKETS - 1; c->partial_count && bucket >= 0; bucket--) {
+	for (unsigned int nr = 0; c->partial_count && nr < BUCKETS; nr++) {
+		unsigned int bucket = order[nr];
+
 		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 			s = c->partial[i][bucket];
-			if (!s || (slab_shard_users[i] && bucket < BUCKETS - 1 && !is_any))
+			if (!s || (slab_shard_users[i] && bucket < BUCKET_TOUCHED && !is_any))
 				continue;
 			change_shard(c, s, shard);
 			return s;
@@ -233,6 +259,20 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 
 /* Taking. */
 
+/*
+ * s, whose free cells are not marked, gives n of them to a cache, where a second free is seen by the mark:
+ * CELL_FREED, but when hardened zero. With the last free cell the short way is open again.
+ */
+static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
+{
+	for (unsigned int i = 0; i < n && !slab_store.is_hardened; i++)
+		*cell_word(cells[i]) = CELL_FREED;
+	if (s->free)
+		return;
+	s->is_unmarked = false;
+	segment_set_bins(s, slab_bin_of(s->class));
+}
+
 /* Up to n cells of s that are in the store; at least one is. */
 static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
 {
@@ -241,7 +281,7 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	char *start = slab_start(s);
 	unsigned int taken = 0;
 
-	require_sealed(c, s);
+	slab_require_sealed(c, s);
 	while (taken < n && s->summary) {
 		size_t word = (size_t)__builtin_ctzll(s->summary);
 		uint64_t left = bits[word];
@@ -257,16 +297,12 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	if (taken > s->free || !s->summary != (taken == s->free))
 		damaged(c, s);
 	s->free = (uint16_t)(s->free - taken);
-	if (!s->free && s->is_unmarked) {
-		s->is_unmarked = false;
-		segment_set_bins(s, slab_bin_of(s->class));
-	}
+	if (s->is_unmarked)
+		mark_free(s, cells, taken);
 	if (!s->free)
 		unlink_slab(c, s);
-	else if (s->bucket != bucket_of(s)) {
-		unlink_slab(c, s);
-		link_slab(c, s);
-	}
+	else if (s->bucket != bucket_of(s))
+		slab_move(c, s, bucket_of(s));
 	return taken;
 }
 
@@ -286,7 +322,7 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 		c->carving[shard] = s;
 		c->slabs++;
 	} else {
-		require_sealed(c, s);
+		slab_require_sealed(c, s);
 	}
 	*fresh = s->is_fresh;
 	for (taken = 0; taken < n && s->carved < info->capacity; taken++)
@@ -408,8 +444,7 @@ static void give(struct slab_class *c, unsigned int class, struct slab *s, void 
 	if (!s->free++) {
 		link_slab(c, s);
 	} else if (s->bucket != bucket_of(s)) {
-		unlink_slab(c, s);
-		link_slab(c, s);
+		slab_move(c, s, bucket_of(s));
 	}
 	if (s->free == s->carved)
 		give_up(c, s);
@@ -423,70 +458,11 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	for (unsigned int i = 0; i < n; i++) {
 		s = slab_of(cells[i]);
 		if (s != last)
-			require_sealed(c, s);
+			slab_require_sealed(c, s);
 		give(c, class, s, cells[i]);
 		last = s;
 	}
 	c->out -= n;
-}
-
-/* Pages between live cells. */
-
-/* Whether no cell of s that is out of the store reaches into [from, to) of the slab. */
-static bool is_range_free(const struct slab *s, size_t from, size_t to)
-{
-	size_t size = slab_classes[s->class].size;
-	const uint64_t *bits = slab_bits(s);
-
-	for (size_t i = from / size; i < s->carved && i * size < to; i++)
-		if (!(bits[i / 64] >> i % 64 & 1))
-			return false;
-	return true;
-}
-
-/* Purge the whole pages of s that are free, run by run, unless that was done; whether there were any. */
-static bool purge_free_pages(const struct slab_class *c, struct slab *s)
-{
-	size_t page = sys_page_size(), bytes, end;
-	bool is_any = false;
-
-	require_sealed(c, s);
-	if (s->is_purged)
-		return false;
-	bytes = slab_classes[s->class].slots * SLAB_SIZE;
-	for (size_t from = 0; from < bytes; from = end + page) {
-		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
-			;
-		if (end > from && sys_purge(slab_start(s) + from, end - from) == 0)
-			is_any = true;
-	}
-	s->is_purged = true;
-	if (is_any && s->free) {
-		s->is_unmarked = true;
-		segment_set_bins(s, 0);
-	}
-	return is_any;
-}
-
-bool slab_trim_pages(unsigned int class)
-{
-	struct slab_class *c = &slab_class_states[class];
-	bool is_any = false;
-
-	if (!slab_enter(class))
-		return false;
-	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		for (struct slab *s = c->partial[i / BUCKETS][i % BUCKETS]; s; s = s->next)
-			is_any |= purge_free_pages(c, s);
-	/* Those without a free cell are in no list, but are to be carved in memory that was used. */
-	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-		struct slab *s = c->carving[i];
-
-		if (s && !s->free && !s->is_fresh)
-			is_any |= purge_free_pages(c, s);
-	}
-	slab_leave(class);
-	return is_any;
 }
 
 /* Whose pointer is it? */

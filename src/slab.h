@@ -188,7 +188,10 @@ void slab_end_sweep(void);
 /* Give back all that is free, whole pages between cells too, now; true if anything was given back. */
 bool slab_trim(void);
 
-/* Bytes of free slabs that the kernel has not got back; 0 if lately it would not take them. */
+/*
+ * Bytes of free and of sparse slabs that the kernel has not got back; 0 if lately it would not take
+ * them.
+ */
 size_t slab_dirty_bytes(void);
 
 /* The fork protocol: see heap.h. The child's and parent's handlers leave the store open. */

@@ -6,9 +6,9 @@
 
 #include "slab_core.h"
 
-/* What the walk over the segments has met. */
+/* What the walk over the segments has met; of the lists, the sparse slabs. */
 struct totals {
-	size_t segments, dirty_slots;
+	size_t segments, dirty_slots, sparse_slots, idle_slots;
 	size_t slabs[CLASS_END], with_free[CLASS_END];
 	size_t out[CLASS_END];
 };
@@ -111,25 +111,31 @@ static const char *check_seals(const struct segment *g)
 	return NULL;
 }
 
-/* The slabs in one list, added to *listed. */
+/* The slabs in one list, added to *listed, and to t if they are sparse. */
 static const char *check_list(unsigned int class, unsigned int shard, unsigned int bucket,
-			      size_t *listed)
+			      size_t *listed, struct totals *t)
 {
 	const struct slab *prev = NULL;
 
 	for (const struct slab *s = slab_class_states[class].partial[shard][bucket]; s;
 	     prev = s, s = s->next) {
-		unsigned int quarter = (s->free * BUCKETS - 1u) / slab_classes[class].capacity;
+		unsigned int quarter = (s->free * QUARTERS - 1u) / slab_classes[class].capacity;
 
 		if (s->class != class || s->prev != prev || s->shard != shard ||
-		    s->bucket != bucket || !s->free || quarter != bucket)
+		    s->bucket != bucket || !s->free ||
+		    quarter != (bucket < BUCKET_TOUCHED ? bucket : BUCKET_TOUCHED) ||
+		    (bucket == BUCKET_PURGED && !s->is_purged))
 			return "S2: a slab is in a list that it does not belong to";
 		++*listed;
+		if (bucket == BUCKET_TOUCHED || bucket == BUCKET_IDLE)
+			t->sparse_slots += slab_classes[class].slots;
+		if (bucket == BUCKET_IDLE)
+			t->idle_slots += slab_classes[class].slots;
 	}
 	return NULL;
 }
 
-static const char *check_class(unsigned int class, const struct totals *t)
+static const char *check_class(unsigned int class, struct totals *t)
 {
 	const struct slab_class *c = &slab_class_states[class];
 	const char *fault = NULL;
@@ -137,7 +143,7 @@ static const char *check_class(unsigned int class, const struct totals *t)
 
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		for (unsigned int bucket = 0; bucket < BUCKETS && !fault; bucket++)
-			fault = check_list(class, shard, bucket, &listed);
+			fault = check_list(class, shard, bucket, &listed, t);
 	if (fault)
 		return fault;
 	if (listed != t->with_free[class] || listed != c->partial_count)
@@ -172,7 +178,8 @@ static const char *check_store(void)
 	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
 	if (!fault &&
-	    (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots))
+	    (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots ||
+	     t.sparse_slots != slab_store.sparse_slots || t.idle_slots != slab_store.idle_slots))
 		fault = "S8: the store's figures are wrong";
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
 	     i = segment_set_next(SET_LIVE, i + 1))

@@ -2,7 +2,7 @@
 
 /*
  * The inside of the store of cells, shared by its files: slab.c (slabs and their cells), segment.c
- * (where slabs come from and go to) and slab_check.c. Nobody else includes this.
+ * (where slabs come from and go to), slab_pages.c and slab_check.c. Nobody else includes this.
  *
  *	segment, 4 MiB, aligned to its size
  *	| header | slab | slab | slab, four slots          | free | … |
@@ -15,7 +15,8 @@
  * Invariants, checked by slab_check:
  *	S1 a slab's free is the number of its bits, none of them at carved or above; summary says
  *	   which words of bits are not zero
- *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in any
+ *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in any;
+ *	   what is in BUCKET_PURGED is purged
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
  *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's
  *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the segment's
@@ -46,8 +47,21 @@
 #define QUAD 4 /* slots of a slab for cells over SLAB_CELL_MAX */
 #define QUAD_STARTS 0x1111111111111110u /* the header's quad has no room */
 #define SLAB_WORDS (SLAB_SIZE / CELL_ALIGN / 64)
-#define BUCKETS 4
 #define SEGMENT_MARGIN 4096 /* a multiple of most page sizes: it costs no memory */
+
+/*
+ * Where a shard looks for cells, fullest slabs first: a quarter of the capacity each. The last quarter is
+ * of sparse slabs, whose free pages are worth giving back. Whoever takes or gives a cell files the slab
+ * as touched, and sweeps move each of those one on: see slab_pages.c.
+ */
+enum slab_bucket {
+	BUCKET_TOUCHED = 3,
+	BUCKET_IDLE,
+	BUCKET_PURGED,
+	BUCKETS
+};
+
+#define QUARTERS 4
 
 _Static_assert(SEGMENT_SLOTS == 64, "one word has a bit for each slot");
 _Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bits");
@@ -57,14 +71,15 @@ struct slab {
 	struct slab *next, *prev; /* S2 */
 	uint16_t class;
 	uint16_t carved;
-	uint8_t bucket; /* fullest first: a quarter of the capacity each */
+	uint8_t bucket; /* enum slab_bucket, or a quarter below */
 	uint8_t slot;
 	_Atomic(uint8_t) shard; /* whose threads get its cells; read without a lock, too */
 	bool is_fresh; /* what is not carved reads as zero */
 	uint32_t seal; /* S9: a keyed hash of all before it */
 	uint16_t free; /* S1 */
 	bool is_purged; /* its free pages were given back, and no cell was since */
-	bool is_unmarked; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
+	bool is_unmarked : 1; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
+	uint8_t purges : 7; /* by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
 };
 
@@ -128,17 +143,21 @@ struct store {
 	atomic_uint frozen; /* number of forks under way */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
+	_Atomic(bool) is_sparse_refused; /* the same, pages of a sparse slab */
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
 	unsigned int next_skips;
 	uintptr_t below, above; /* where the next segment is tried first, and then */
 	size_t segments;
-	size_t map_calls, unmap_calls, advise_calls;
+	size_t map_calls, unmap_calls;
+	_Atomic(size_t) advise_calls;
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	bool is_locked;
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
 	_Atomic(size_t) dirty_slots;
+	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
+	_Atomic(size_t) idle_slots; /* those of the idle */
 	uint64_t summaries[SET_COUNT][WINDOW_SEGMENTS / 64 / 64]; /* S7 */
 	struct segment_bits bits[WINDOW_SEGMENTS / 64];
 };
@@ -230,8 +249,20 @@ static inline bool segment_set_has(enum segment_set set, size_t i)
 bool slab_lock_all(void);
 void slab_unlock_all(bool is_locked);
 
-/* slab.c: give back the whole free pages of class's slabs; true if there were any. Not entered. */
+/* slab.c: end the process if the seal of s, of class c, does not fit. */
+void slab_require_sealed(const struct slab_class *c, const struct slab *s);
+
+/* slab.c: file s, which has a free cell, in bucket of its class and shard. */
+void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
+
+/* slab_pages.c: give back the whole free pages of class's slabs; true if there were any. Not entered. */
 bool slab_trim_pages(unsigned int class);
+
+/*
+ * The same for sparse slabs of all classes that have been idle, in the sweep of that epoch; a bounded
+ * number of them. Nothing entered.
+ */
+void slab_sweep_pages(uint32_t epoch);
 
 /* segment.c. */
 
@@ -241,6 +272,9 @@ size_t segment_set_next(enum segment_set set, size_t from);
 /* Lock the store; only under a class's lock, or none. */
 void store_lock(void);
 void store_unlock(void);
+
+/* Give back whole pages of the store's; 0 or -1. No lock. */
+int segment_purge(void *p, size_t size);
 
 /* A new slab for class, nothing carved; NULL with errno ENOMEM. */
 struct slab *segment_take(unsigned int class);

@@ -164,6 +164,7 @@ matrix() {
 		helpers.c: helpers.h printf.h
 		segment.c: slab_core.h
 		slab.c: slab.h slab_core.h
+		slab_pages.c: slab_core.h
 		slab_check.c: slab_core.h
 		slab_walk.c: item_list.h slab_core.h
 		magazine.c: magazine.h

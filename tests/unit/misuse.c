@@ -924,6 +924,15 @@ static void free_many(void)
 		free(many_cells[i]);
 }
 
+/* Whether p is one of those, where only every live-th was kept. */
+static bool was_freed(const char *p, size_t live)
+{
+	for (size_t i = 0; i < MANY; i++)
+		if (many_cells[i] == p)
+			return i % live;
+	return false;
+}
+
 TEST(cell_freed_twice)
 {
 	EACH_CELL_SIZE(size)
@@ -976,6 +985,31 @@ TEST(cell_freed_twice_after_it_went_back_to_the_store)
 			expect_free(&libc, many_cells[j]);
 		for (size_t j = 0; j < MANY; j += live)
 			free(many_cells[j]);
+	}
+}
+
+/* Its page went back, and then some call took it into the thread's cache with its neighbors. */
+TEST(cell_freed_twice_after_it_left_the_store_again)
+{
+	static const size_t sizes[] = {16, 112, 1024};
+
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		size_t live = MANY / 10, n = 0;
+
+		alloc_many(sizes[i]);
+		for (size_t j = 0; j < MANY; j++)
+			if (j % live)
+				free(many_cells[j]);
+		malloc_trim(0);
+		for (size_t j = 0; j < 50; j++) {
+			char *p = new_cell(sizes[i]);
+
+			if (j % 16 || !was_freed(p + sizes[i], live))
+				continue;
+			expect_free(&libc, p + sizes[i]);
+			n++;
+		}
+		CHECK_MSG(n >= 2, "%zu of size %zu", n, sizes[i]);
 	}
 }
 

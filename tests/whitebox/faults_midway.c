@@ -405,6 +405,53 @@ TEST(refused_segments_are_asked_for_seldom)
 	check_all();
 }
 
+/* ---- Pages of sparse slabs ---- */
+
+#define SPARSE 10 /* slabs */
+
+static void sweep_pages(void)
+{
+	slab_set_sweep_period(0);
+	for (int i = 0; i < 2; i++) { /* every other one looks at pages */
+		CHECK(slab_begin_sweep());
+		slab_end_sweep();
+	}
+	check_all();
+}
+
+/* What the kernel does not take stays, is worth no watch, and is offered again: one piece in a sweep. */
+TEST(refused_pages_of_sparse_slabs)
+{
+	unsigned int class = class_of_size(KIB), capacity;
+	static void *p[SPARSE * SLAB_SIZE / KIB];
+	size_t asked;
+
+	free(malloc(1));
+	capacity = slab_classes[class].capacity;
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		CHECK(slab_take_locked(class, 0, &p[i], 1, NULL) == 1);
+		fill(p[i], KIB, i);
+	}
+	for (size_t i = 0; i < COUNT_OF(p); i += capacity)
+		slab_give_locked(class, p + i + 1, capacity - 1);
+	sweep_pages();
+	CHECK(slab_store.sparse_slots >= SPARSE);
+	refuse(1, SIZE_MAX);
+	for (int i = 1; i < 5; i++) {
+		asked = kernel.calls;
+		sweep_pages();
+		CHECK_MSG(kernel.calls <= asked + 1, "%zu calls", kernel.calls - asked);
+		CHECK(slab_store.sparse_slots >= SPARSE && slab_dirty_bytes() == 0);
+	}
+	CHECK(!slab_trim() && slab_store.sparse_slots >= SPARSE);
+	refuse_nothing();
+	sweep_pages();
+	CHECK(slab_store.sparse_slots == 0);
+	for (size_t i = 0; i < COUNT_OF(p); i += capacity)
+		CHECK(holds(p[i], KIB, KIB, i));
+	CHECK(((char *)p[capacity / 2])[512] == 0);
+}
+
 /* ---- Messages ---- */
 
 static enum {

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -467,6 +468,261 @@ TEST(trim_purges_pages_between_live_cells)
 	check_store();
 }
 
+/* Sparse slabs, and sweeps. */
+
+/* Up to one that looks at pages: every other one does. */
+static void sweep(void)
+{
+	slab_set_sweep_period(0);
+	for (int i = 0; i < 2; i++) {
+		CHECK(slab_begin_sweep());
+		slab_end_sweep();
+		check_store();
+	}
+}
+
+/* Take slabs full of cells, write to all, and give back all but kept cells of each, as cells[] has them. */
+static void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
+{
+	use_class(size);
+	for (unsigned int i = 0; i < slabs * info->capacity; i++)
+		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
+	for (unsigned int i = 0; i < slabs * info->capacity; i++)
+		memset(cells[i], 0xa5, size);
+	for (unsigned int i = 0; i < slabs; i++)
+		slab_give_locked(class, cells + i * info->capacity + kept, info->capacity - kept);
+	check_store();
+	CHECK(state->slabs == slabs);
+}
+
+static bool are_all_in(unsigned int slabs, enum slab_bucket bucket)
+{
+	for (unsigned int i = 0; i < slabs; i++)
+		if (slab_with(cells[i * info->capacity])->bucket != bucket)
+			return false;
+	return true;
+}
+
+static size_t resident_pages(const struct slab *s)
+{
+	unsigned char pages[4 * SLAB_SIZE / 4096];
+	size_t bytes = info->slots * SLAB_SIZE, n = 0;
+
+	CHECK(mincore(slab_start(s), bytes, pages) == 0);
+	for (size_t i = 0; i < bytes / sys_page_size(); i++)
+		n += pages[i] & 1;
+	return n;
+}
+
+static void sweeps_purge(size_t size, size_t pages_needed)
+{
+	enum {
+		SLABS = 5
+	};
+	size_t others = slab_store.sparse_slots;
+
+	make_sparse(size, SLABS, 1);
+	CHECK(slab_store.sparse_slots == others + SLABS * info->slots);
+	CHECK(are_all_in(SLABS, BUCKET_TOUCHED));
+	sweep();
+	CHECK(are_all_in(SLABS, BUCKET_IDLE) && slab_store.sparse_slots > others);
+	CHECK(resident_pages(slab_with(cells[0])) == info->slots * SLAB_SIZE / sys_page_size());
+	sweep();
+	CHECK(are_all_in(SLABS, BUCKET_PURGED) && slab_store.sparse_slots <= others);
+	for (unsigned int i = 0; i < SLABS; i++) {
+		unsigned char *survivor = cells[i * info->capacity];
+
+		CHECK(resident_pages(slab_with(survivor)) == pages_needed);
+		CHECK(is_all(survivor, size, 0xa5));
+	}
+}
+
+TEST(sweeps_leave_a_page_for_a_survivor)
+{
+	sweeps_purge(160, 1);
+}
+
+TEST(sweeps_leave_the_pages_of_large_survivors)
+{
+	sweeps_purge(8192, 2);
+	sweeps_purge(16384, 4);
+}
+
+TEST(sweeps_leave_dense_slabs_alone)
+{
+	make_sparse(KIB, 4, 16); /* a quarter */
+	for (int i = 0; i < 5; i++)
+		sweep();
+	CHECK(are_all_in(4, 2));
+	CHECK(resident_pages(slab_with(cells[0])) == SLAB_SIZE / sys_page_size());
+}
+
+TEST(slabs_that_are_touched_stay)
+{
+	void *cell;
+
+	make_sparse(KIB, 2, 2);
+	sweep();
+	give_one(cells[1]);
+	cell = take_one(); /* of the other one: that was touched last of all */
+	CHECK(slab_with(cell) == slab_with(cells[0]));
+	CHECK(slab_with(cells[0])->bucket == BUCKET_TOUCHED);
+	CHECK(slab_with(cells[info->capacity])->bucket == BUCKET_IDLE);
+	sweep();
+	CHECK(slab_with(cells[0])->bucket == BUCKET_IDLE);
+	CHECK(slab_with(cells[info->capacity])->bucket == BUCKET_PURGED);
+	sweep();
+	CHECK(are_all_in(2, BUCKET_PURGED));
+}
+
+/* What is there is used before what would have to come back. */
+TEST(purged_slabs_are_used_last)
+{
+	make_sparse(KIB, 2, 3);
+	sweep();
+	sweep();
+	CHECK(are_all_in(2, BUCKET_PURGED));
+	for (unsigned int i = 0; i < 2; i++) {
+		void *given = cells[(1 - i) * info->capacity];
+
+		give_one(given);
+		CHECK(slab_with(take_one()) == slab_with(given));
+		slab_trim();
+		CHECK(are_all_in(2, BUCKET_PURGED));
+	}
+}
+
+/* In a cache, their second free is seen by the mark; in the store, by the bits. */
+TEST(cells_of_purged_slabs_are_marked_when_they_leave)
+{
+	struct slab *s;
+	size_t place;
+	unsigned int n;
+
+	make_sparse(160, 1, 1);
+	s = slab_with(cells[0]);
+	place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
+	sweep();
+	sweep();
+	CHECK(s->is_unmarked && !slab_bins[place]);
+	n = info->capacity - 1u;
+	take_all(cells + 1, n / 2);
+	CHECK(s->is_unmarked && !slab_bins[place]);
+	take_all(cells + 1 + n / 2, n - n / 2);
+	CHECK(!s->is_unmarked && slab_bins[place] == slab_bin_of(class));
+	for (unsigned int i = 1; i <= n; i++)
+		CHECK(*cell_word(cells[i]) == CELL_FREED);
+}
+
+TEST(hardened_cells_of_purged_slabs_stay_zero)
+{
+	slab_harden();
+	make_sparse(160, 1, 1);
+	sweep();
+	sweep();
+	take_all(cells + 1, info->capacity - 1u);
+	for (unsigned int i = 30; i < info->capacity; i++)
+		CHECK(is_all(cells[i], 160, 0));
+}
+
+/* Use slab s, which has one cell out, and leave it idle. The number of sweeps until it is purged again. */
+static unsigned int sweeps_until_purged(struct slab *s, void **room)
+{
+	unsigned int n = 0;
+
+	take_all(room, 3);
+	CHECK(slab_with(room[0]) == s);
+	give(room, 3);
+	CHECK(s->bucket == BUCKET_TOUCHED && !s->is_purged);
+	for (; s->bucket != BUCKET_PURGED; n++)
+		sweep();
+	return n;
+}
+
+TEST(slabs_in_use_now_and_then_are_purged_less_and_less)
+{
+	struct slab *s;
+	unsigned int total = 0;
+	size_t advised;
+
+	make_sparse(KIB, 1, 1);
+	s = slab_with(cells[0]);
+	sweep();
+	sweep();
+	for (int i = 0; i < 5; i++)
+		sweeps_until_purged(s, cells + 1);
+	advised = slab_store.advise_calls;
+	for (int i = 0; i < 10; i++)
+		total += sweeps_until_purged(s, cells + 1);
+	CHECK_MSG(total >= 9 * 16 && total <= 10 * 17 + 16, "%u sweeps", total);
+	CHECK(slab_store.advise_calls == advised + 10);
+	CHECK(segment_of(s)->slabs[s->slot].purges == 4);
+}
+
+/* A purged slab that only gives cells has nothing new to give back. */
+TEST(purged_slabs_are_not_purged_for_what_was_taken)
+{
+	size_t advised;
+
+	make_sparse(KIB, 1, 1);
+	sweep();
+	sweep();
+	advised = slab_store.advise_calls;
+	take_one();
+	CHECK(are_all_in(1, BUCKET_TOUCHED) && slab_store.sparse_slots);
+	sweep();
+	sweep();
+	CHECK(are_all_in(1, BUCKET_PURGED) && slab_store.advise_calls == advised);
+}
+
+/* A sweep of very many does a part, and the next ones the rest. */
+TEST(sweeps_are_bounded)
+{
+	enum {
+		SLABS = 600,
+		A_SWEEP = 512
+	};
+
+	use_class(8192);
+	for (unsigned int i = 0; i < SLABS * info->capacity; i++)
+		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
+	for (unsigned int i = 0; i < SLABS; i++)
+		slab_give_locked(class, cells + i * info->capacity + 1, info->capacity - 1u);
+	CHECK(slab_store.sparse_slots == SLABS);
+	sweep();
+	CHECK(slab_store.sparse_slots == SLABS);
+	sweep();
+	CHECK(slab_store.sparse_slots == SLABS - A_SWEEP);
+	sweep();
+	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, BUCKET_PURGED));
+}
+
+/* What is at work gets nothing purged: 100 of 120 slabs are touched. */
+TEST(sweeps_wait_until_it_is_calm)
+{
+	enum {
+		SLABS = 120,
+		BUSY = 100
+	};
+
+	make_sparse(KIB, SLABS, 2);
+	sweep();
+	for (unsigned int i = 0; i < BUSY; i++)
+		slab_give_locked(class, &cells[i * info->capacity + 1], 1);
+	sweep();
+	CHECK(slab_store.sparse_slots == SLABS && are_all_in(SLABS, BUCKET_IDLE));
+	sweep();
+	CHECK(are_all_in(SLABS, BUCKET_PURGED));
+}
+
+TEST(trim_files_sparse_slabs_as_purged)
+{
+	make_sparse(KIB, 3, 1);
+	CHECK(slab_trim() && are_all_in(3, BUCKET_PURGED) && !slab_dirty_bytes());
+	take_one();
+	CHECK(slab_dirty_bytes() && !slab_trim() && !slab_dirty_bytes());
+}
+
 /* A slab with free cells where nothing was given back since the last time is not looked at again. */
 TEST(trim_purges_again_what_was_used_again)
 {
@@ -627,6 +883,17 @@ TEST(s2_lists)
 	BREAK(holed->bucket, 3, "S2");
 }
 
+TEST(s2_purged)
+{
+	struct slab *s;
+
+	make_sparse(KIB, 1, 1);
+	CHECK(slab_trim());
+	s = slab_with(cells[0]);
+	BREAK(s->is_purged, false, "S2");
+	BREAK(s->bucket, BUCKET_IDLE, "S2");
+}
+
 TEST(s3_empty_slab)
 {
 	set_up();
@@ -703,6 +970,8 @@ TEST(s8_figures)
 	BREAK(state->out, state->out - 1, "S8");
 	BREAK(slab_class_states[CLASS_CACHE].slabs, 77, "S8");
 	BREAK(slab_store.segments, slab_store.segments + 1, "S8");
+	wrong = slab_store.sparse_slots + 1;
+	break_bytes(slab_check, &slab_store.sparse_slots, &wrong, sizeof(wrong), "S8");
 	wrong = slab_store.dirty_slots + 1;
 	break_bytes(slab_check, &slab_store.dirty_slots, &wrong, sizeof(wrong), "S8");
 }

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Pages between live cells go back to the kernel.
+ *
+ * 1. A trim gives back every whole page that no live cell reaches into.
+ * 2. Every other sweep does so in sparse slabs, more than three quarters free, where no cell was taken or
+ *    given for two periods: it purges what the one before has found idle, and files as idle what was not
+ *    touched since. Nothing else is looked at, and of that a bounded number. While many sparse slabs are
+ *    touched the process is at work, and nothing is purged: most of it will be free, or used, soon.
+ * 3. A slab that comes into use again after it was purged waits for every second such sweep, then for
+ *    every fourth, and so on: faults would cost more than the memory is worth.
+ * 4. Purged cells have lost CELL_FREED, so their slab is closed to the short way: S6.
+ */
+
+#include "slab_core.h"
+
+#define SWEEP_EVERY 2 /* sweeps: rule 2 */
+#define SWEEP_PURGES 512 /* slabs, 32 MiB of small ones, in a sweep */
+#define CALM_SLOTS 64 /* that may be touched while others are purged, and a quarter of those */
+#define SWEEP_MOVES (16 * 1024) /* that a sweep files anew */
+#define SWEEP_HOLD 32 /* slabs, while others wait for the class's lock */
+#define PURGES_MAX 4 /* every 16th such sweep, then */
+
+/* What a sweep may still do. */
+struct sweep {
+	uint32_t nr; /* of all that look at pages */
+	unsigned int purges, moves;
+};
+
+/* Whether no cell of s that is out of the store reaches into [from, to) of the slab. */
+static bool is_range_free(const struct slab *s, size_t from, size_t to)
+{
+	size_t size = slab_classes[s->class].size;
+	const uint64_t *bits = slab_bits(s);
+
+	for (size_t i = from / size; i < s->carved && i * size < to; i++)
+		if (!(bits[i / 64] >> i % 64 & 1))
+			return false;
+	return true;
+}
+
+/* Purge the whole pages of s that are free, run by run; *is_any: there were some. False: refused. */
+static bool purge_free_pages(struct slab *s, bool *is_any)
+{
+	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
+	bool is_refused = false, is_purged = false;
+
+	for (size_t from = 0; from < bytes && !is_refused; from = end + page) {
+		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
+			;
+		if (end == from)
+			continue;
+		is_refused = segment_purge(slab_start(s) + from, end - from) < 0;
+		is_purged |= !is_refused;
+	}
+	s->is_purged = !is_refused;
+	if (is_purged && s->free) {
+		s->is_unmarked = true;
+		segment_set_bins(s, 0);
+	}
+	*is_any |= is_purged;
+	return !is_refused;
+}
+
+/* Trims: rule 1. */
+
+static bool trim_list(struct slab_class *c, struct slab *s)
+{
+	bool is_any = false;
+	struct slab *next;
+
+	for (; s; s = next) {
+		slab_require_sealed(c, s);
+		next = s->next;
+		if (!s->is_purged && !purge_free_pages(s, &is_any))
+			continue;
+		if (s->bucket >= BUCKET_TOUCHED)
+			slab_move(c, s, BUCKET_PURGED);
+	}
+	return is_any;
+}
+
+bool slab_trim_pages(unsigned int class)
+{
+	struct slab_class *c = &slab_class_states[class];
+	bool is_any = false;
+
+	if (!slab_enter(class))
+		return false;
+	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKET_PURGED; i++)
+		is_any |= trim_list(c, c->partial[i / BUCKET_PURGED][i % BUCKET_PURGED]);
+	/* Those without a free cell are in no list, but are to be carved in memory that was used. */
+	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
+		struct slab *s = c->carving[i];
+
+		if (!s || s->free)
+			continue;
+		slab_require_sealed(c, s);
+		if (!s->is_fresh && !s->is_purged)
+			purge_free_pages(s, &is_any);
+	}
+	slab_leave(class);
+	return is_any;
+}
+
+/* Sweeps: rules 2 and 3. */
+
+static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
+{
+	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
+		if (c->partial[i][bucket])
+			return c->partial[i][bucket];
+	return NULL;
+}
+
+/* s is idle. False: the kernel refused to take its pages. */
+static bool sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep)
+{
+	bool is_any = false;
+
+	sweep->moves--;
+	if (!s->is_purged && sweep->nr & ((1u << s->purges) - 1)) {
+		slab_move(c, s, BUCKET_TOUCHED);
+		return true;
+	}
+	if (!s->is_purged) {
+		if (!purge_free_pages(s, &is_any))
+			return false;
+		sweep->purges--;
+		if (s->purges < PURGES_MAX)
+			s->purges++;
+	}
+	slab_move(c, s, BUCKET_PURGED);
+	return true;
+}
+
+/* Up to SWEEP_HOLD slabs of class that are in bucket; whether there may be more to do. */
+static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep *sweep)
+{
+	struct slab_class *c = &slab_class_states[class];
+	unsigned int n = 0;
+	struct slab *s;
+
+	if (!slab_enter(class)) {
+		sweep->moves = 0;
+		return false;
+	}
+	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, bucket)); n++) {
+		if (bucket == BUCKET_IDLE && !sweep->purges)
+			break;
+		slab_require_sealed(c, s);
+		if (bucket == BUCKET_TOUCHED) {
+			sweep->moves--;
+			slab_move(c, s, BUCKET_IDLE);
+		} else if (!sweep_slab(c, s, sweep)) {
+			slab_store.is_sparse_refused = true;
+			sweep->moves = 0;
+		}
+	}
+	slab_leave(class);
+	return n == SWEEP_HOLD;
+}
+
+void slab_sweep_pages(uint32_t epoch)
+{
+	size_t idle = slab_store.idle_slots;
+	struct sweep sweep = {
+		.nr = epoch / SWEEP_EVERY, .purges = SWEEP_PURGES, .moves = SWEEP_MOVES};
+
+	if (epoch % SWEEP_EVERY)
+		return;
+	if (slab_store.sparse_slots - idle > CALM_SLOTS + idle / 4)
+		sweep.purges = 0;
+	slab_store.is_sparse_refused = false;
+	for (unsigned int class = 1; class < CLASS_END && sweep.moves; class += 1) {
+		while (sweep_some(class, BUCKET_IDLE, &sweep))
+			;
+		while (sweep_some(class, BUCKET_TOUCHED, &sweep))
+			;
+	}
+}
