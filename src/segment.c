@@ -533,11 +533,14 @@ bool slab_trim(void)
 
 size_t slab_dirty_bytes(void)
 {
-	size_t slots = 0;
+	size_t bytes = 0;
 
 	if (!slab_store.is_refused)
-		slots += atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed);
+		bytes += atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed) *
+			 SLAB_SIZE;
+	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
 	if (!slab_store.is_sparse_refused)
-		slots += atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed);
-	return slots * SLAB_SIZE;
+		bytes += atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *
+			 (SLAB_SIZE / 2);
+	return bytes;
 }

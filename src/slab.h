@@ -189,8 +189,8 @@ void slab_end_sweep(void);
 bool slab_trim(void);
 
 /*
- * Bytes of free and of sparse slabs that the kernel has not got back; 0 if lately it would not take
- * them.
+ * Bytes of free slabs, and half of the sparse ones', that the kernel has not got back; without those
+ * that it would not take lately.
  */
 size_t slab_dirty_bytes(void);
 
