@@ -5,25 +5,35 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "tcache_core.h"
 
 #define TRAILER sizeof(uint64_t)
-#define SLACK_BITS 16
+#define SLACK_BITS 24
+#define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
+#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
-#define QUARANTINE_BYTES (64 * KIB) /* of a class */
+#define QUARANTINE_BYTES (16 * KIB) /* of a class: it is to stay in a core's first cache */
+#define SPARES_MAX 16
 #define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
 #define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
 
 /* Written by its thread only; rows of classes that it has not freed are never touched. */
 struct quarantine {
 	uint64_t random;
+	struct quarantine *next; /* of spares */
 	_Atomic(uint8_t) count[CLASS_COUNT]; /* Q2 */
 	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
 };
 
-static uint64_t secret;
+static uint64_t secret, factor; /* of trailers; factor is odd */
+static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
+
+/* Quarantines of threads that are gone, empty: their pages are there. Guarded by the list of caches. */
+static struct quarantine *spares;
+static unsigned int spare_count;
 
 /* malloc(0): addresses where nothing is, and a bit for each that is out. */
 static char *nothing;
@@ -31,6 +41,22 @@ static _Atomic(uint64_t) *nothing_bits;
 static _Atomic(size_t) nothing_hint; /* the word to look at first */
 
 /* Starting. */
+
+static uint64_t scramble(uint64_t x)
+{
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+	return x ^ x >> 32;
+}
+
+static uint8_t quarantine_size(size_t cell)
+{
+	size_t n = QUARANTINE_BYTES / cell;
+
+	return (uint8_t)(n < QUARANTINE_MIN   ? QUARANTINE_MIN
+			 : n > QUARANTINE_MAX ? QUARANTINE_MAX
+					      : n);
+}
 
 __attribute__((cold)) static bool is_asked_for(void)
 {
@@ -47,6 +73,9 @@ __attribute__((cold)) bool hardened_start(void)
 	if (!is_asked_for())
 		return false;
 	secret = sys_secret() * 0xd6e8feb86659fd93u;
+	factor = scramble(secret) | 1;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
 	heap_harden();
 	nothing = sys_reserve(NOTHING_SIZE);
@@ -58,29 +87,17 @@ __attribute__((cold)) bool hardened_start(void)
 
 /* Chance. */
 
-static uint64_t scramble(uint64_t x)
+/* A number below n, which is below 2^32. */
+static size_t random_below(struct quarantine *q, size_t n)
 {
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
-	return x ^ x >> 32;
+	q->random = q->random * 6364136223846793005u + 1442695040888963407u;
+	return (size_t)((q->random >> 32) * n >> 32);
 }
 
-/* A number below n, from the thread's own generator. */
-static size_t random_below(size_t n)
+void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
 {
-	struct tcache *tc = tcache_own();
-	uint64_t x;
-
-	if (!tc || !tc->quarantine)
-		return 0;
-	x = tc->quarantine->random += 0x9e3779b97f4a7c15u;
-	return (size_t)((scramble(x) >> 32) * n >> 32);
-}
-
-void hardened_shuffle(void **cells, unsigned int n)
-{
-	for (unsigned int i = n; i > 1; i--) {
-		size_t other = random_below(i);
+	for (unsigned int i = n; tc->quarantine && i > 1; i--) {
+		size_t other = random_below(tc->quarantine, i);
 		void *swap = cells[i - 1];
 
 		cells[i - 1] = cells[other];
@@ -95,56 +112,142 @@ static _Atomic(uint64_t) *trailer_of(void *p, size_t room)
 	return (_Atomic(uint64_t) *)(void *)((char *)p + room - TRAILER);
 }
 
+/* Whoever has seen some cannot tell what another one is: the upper half of the product is in it. */
 static uint64_t make_trailer(const void *at, size_t slack)
 {
-	uint64_t hash = scramble(secret ^ (uintptr_t)at ^ (uint64_t)slack << 48);
+	uint64_t x = secret ^ (uintptr_t)at ^ (uint64_t)slack << (64 - SLACK_BITS);
+	unsigned __int128 product = (unsigned __int128)x * factor;
+	uint64_t hash = (uint64_t)(product >> 64) ^ (uint64_t)product;
 
 	return (hash | 1) << SLACK_BITS | slack; /* never zero */
 }
 
 static bool is_trailer(const void *at, uint64_t trailer)
 {
-	return trailer == make_trailer(at, trailer & (((uint64_t)1 << SLACK_BITS) - 1));
+	return trailer == make_trailer(at, trailer & SLACK_MAX);
 }
 
-static unsigned char pattern_of(uint64_t trailer)
+/* The pattern, eight bytes of it. */
+static uint64_t pattern_of(uint64_t trailer)
 {
-	return (unsigned char)(trailer >> 56);
+	return (trailer >> 56) * 0x0101010101010101u;
+}
+
+static uint64_t load_word(const char *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
+
+/*
+ * Of the word before a trailer the last slack bytes, less than eight, are not the user's: their bits. A
+ * room is 16 bytes at least, so there is such a word.
+ */
+static uint64_t slack_bits(size_t slack)
+{
+	return slack ? ~(uint64_t)0 << (64 - 8 * slack) : 0;
+}
+
+static void store_word(char *p, uint64_t word)
+{
+	memcpy(p, &word, sizeof(word));
+}
+
+/* The n bytes at p, eight at least, become the pattern. */
+static inline void put_pattern(char *p, uint64_t pattern, size_t n)
+{
+	for (size_t i = 0; i + sizeof(pattern) < n; i += sizeof(pattern))
+		store_word(p + i, pattern);
+	store_word(p + n - sizeof(pattern), pattern);
+}
+
+/* Whether the n bytes at p, eight at least, are the pattern. */
+static inline bool has_pattern(const char *p, uint64_t pattern, size_t n)
+{
+	uint64_t difference = load_word(p + n - sizeof(pattern)) ^ pattern;
+
+	for (size_t i = 0; i + sizeof(pattern) < n; i += sizeof(pattern))
+		difference |= load_word(p + i) ^ pattern;
+	return !difference;
+}
+
+static size_t pattern_length(size_t slack)
+{
+	return slack < PATTERN_MAX ? slack : PATTERN_MAX;
 }
 
 /* The room bytes at p are size bytes of the user's now. */
-static void *seal(void *p, size_t room, size_t size)
+static inline void *seal(void *p, size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
 	_Atomic(uint64_t) *at = trailer_of(p, room);
-	uint64_t trailer = make_trailer(at, slack);
+	uint64_t trailer = make_trailer(at, slack), pattern = pattern_of(trailer), word;
+	char *last = (char *)p + room - TRAILER - sizeof(word);
 
-	memset((char *)p + size, pattern_of(trailer), slack);
+	if (slack < sizeof(word)) {
+		word = load_word(last);
+		store_word(last, word ^ ((word ^ pattern) & slack_bits(slack)));
+	} else {
+		put_pattern((char *)p + size, pattern, pattern_length(slack));
+	}
 	atomic_store_explicit(at, trailer, memory_order_relaxed);
 	return p;
 }
 
-static bool is_filled(const char *p, unsigned char value, size_t n)
+/* Whether the words of a cell, which are aligned to CELL_ALIGN, are zero. */
+static inline bool is_zero(const void *cell, size_t size)
 {
-	return !n || (*(const unsigned char *)p == value && memcmp(p, p + 1, n - 1) == 0);
+	typedef uint64_t pair __attribute__((vector_size(CELL_ALIGN), may_alias));
+	const pair *p = cell, *end = p + size / sizeof(pair);
+	pair any = {0}, more = {0};
+
+	for (; end - p >= 4; p += 4) {
+		any |= p[0] | p[1];
+		more |= p[2] | p[3];
+	}
+	for (; p < end; p++)
+		any |= *p;
+	any |= more;
+	return !(any[0] | any[1]);
 }
 
-/* The size of the live block at p, after a look at whether anything was written behind it. */
-static size_t checked_size(const char *call, void *p, size_t room, uint64_t trailer)
+/* Whether nothing was written behind what is the user's of the room bytes at p. */
+static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
-	size_t slack = trailer & (((uint64_t)1 << SLACK_BITS) - 1), size;
+	size_t slack = trailer & SLACK_MAX;
+	uint64_t pattern = pattern_of(trailer);
+	const char *end = p + room - TRAILER;
+
+	if (!is_trailer(end, trailer) || slack > room - TRAILER)
+		return false;
+	if (slack < sizeof(pattern))
+		return !((load_word(end - sizeof(pattern)) ^ pattern) & slack_bits(slack));
+	return has_pattern(end - slack, pattern, pattern_length(slack));
+}
+
+static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
+						    uint64_t trailer)
+{
+	size_t slack = trailer & SLACK_MAX;
 
 	if (!is_trailer(trailer_of(p, room), trailer) || slack > room - TRAILER)
 		sys_fatal(call, p, "memory behind this block is overwritten");
-	size = room - TRAILER - slack;
-	if (!is_filled((char *)p + size, pattern_of(trailer), slack))
-		sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
-			  (unsigned long)size);
-	return size;
+	sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
+		  (unsigned long)(room - TRAILER - slack));
+}
+
+/* The size of the live block at p, after a look at whether anything was written behind it. */
+static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t trailer)
+{
+	if (__builtin_expect(!is_intact(p, room, trailer), 0))
+		bad_end(call, p, room, trailer);
+	return room - TRAILER - (trailer & SLACK_MAX);
 }
 
 /* What is before a cell is the trailer of another one, or zero; but for a segment's first a guard. */
-static void check_before(const char *call, const char *p)
+static inline void check_before(const char *call, const char *p)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
 	uint64_t trailer;
@@ -152,7 +255,8 @@ static void check_before(const char *call, const char *p)
 	if ((uintptr_t)p % SEGMENT_SIZE == SLAB_SIZE)
 		return;
 	trailer = atomic_load_explicit(at, memory_order_relaxed);
-	if (trailer && !is_trailer(at, trailer))
+	/* Which of the two it is cannot be foreseen: a branch less. */
+	if (__builtin_expect(trailer & -(uint64_t)!is_trailer(at, trailer), 0))
 		sys_fatal(call, p, "memory before this block is overwritten");
 }
 
@@ -210,8 +314,14 @@ static void free_nothing(const char *call, const void *p)
 struct quarantine *hardened_new_quarantine(void)
 {
 	int saved_errno = errno;
-	struct quarantine *q = sys_map(sizeof(*q));
+	struct quarantine *q = spares;
 
+	if (q) {
+		spares = q->next;
+		spare_count--;
+		return q;
+	}
+	q = sys_map(sizeof(*q));
 	errno = saved_errno;
 	if (q)
 		q->random = scramble(secret ^ (uintptr_t)q);
@@ -220,33 +330,70 @@ struct quarantine *hardened_new_quarantine(void)
 
 void hardened_drop_quarantine(struct quarantine *q)
 {
-	if (q)
+	if (!q)
+		return;
+	if (spare_count == SPARES_MAX) {
 		sys_release(q, sizeof(*q));
+		return;
+	}
+	q->next = spares;
+	spares = q;
+	spare_count++;
 }
 
-static unsigned int quarantine_cells(unsigned int class)
+static void count(struct quarantine *q, unsigned int class, int n)
 {
-	size_t n = QUARANTINE_BYTES / slab_classes[class].size;
+	atomic_store_explicit(&q->count[class], (uint8_t)(q->count[class] + n),
+			      memory_order_relaxed);
+}
 
-	return (unsigned int)(n < QUARANTINE_MIN   ? QUARANTINE_MIN
-			      : n > QUARANTINE_MAX ? QUARANTINE_MAX
-						   : n);
+/* tcache_take_cell and tcache_put_cell, where nothing else is to be done. */
+static inline void *take(unsigned int class)
+{
+	struct tcache *tc = tcache_thread.own;
+	void *cell = NULL;
+
+	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tc->watch)
+		cell = *tc->bins[class].top;
+	if (__builtin_expect(!cell, 0))
+		return tcache_take_cell(class, NULL);
+	tc->bins[class].top++;
+	tc->allocs++;
+	return cell;
+}
+
+static inline void give(struct tcache *tc, unsigned int class, void *cell)
+{
+	struct bin *bin = &tc->bins[class];
+
+	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0)) {
+		tcache_put_cell(class, cell);
+		return;
+	}
+	bin->top[-1] = cell;
+	atomic_signal_fence(memory_order_release);
+	bin->top--;
+	tc->frees++;
 }
 
 /* cell, which is zero, goes into quarantine, and what leaves it for that is free. */
-static void put(unsigned int class, void *cell)
+static inline void put(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_own();
-	void **place, *leaves = cell;
+	void **place, *leaves;
 
-	if (tc && tc->quarantine) {
-		place = &tc->quarantine->cells[class][random_below(quarantine_cells(class))];
-		leaves = *place;
-		*place = cell;
-		tc->quarantine->count[class] += !leaves;
+	if (__builtin_expect(!tc || !tc->quarantine, 0)) {
+		tcache_put_cell(class, cell);
+		return;
 	}
-	if (leaves)
-		tcache_put_cell(class, leaves);
+	place = &tc->quarantine
+			 ->cells[class][random_below(tc->quarantine, quarantine_sizes[class])];
+	leaves = *place;
+	*place = cell;
+	if (__builtin_expect(!leaves, 0))
+		count(tc->quarantine, class, 1);
+	else
+		give(tc, class, leaves);
 }
 
 bool hardened_flush(struct tcache *tc, unsigned int class)
@@ -263,7 +410,7 @@ bool hardened_flush(struct tcache *tc, unsigned int class)
 		if (!cell)
 			continue;
 		q->cells[class][i] = NULL;
-		q->count[class]--;
+		count(q, class, -1);
 		slab_give_locked(class, &cell, 1);
 	}
 	slab_leave(class);
@@ -295,7 +442,7 @@ static const char *check_quarantine(const struct quarantine *q, unsigned int cla
 			continue;
 		count++;
 		if (ref.state != CELL_LIVE || ref.class != class ||
-		    !is_filled(cell, 0, slab_classes[class].size))
+		    !is_zero(cell, slab_classes[class].size))
 			return "Q1: a cell in quarantine is none, or not zero";
 	}
 	return count == q->count[class] ? NULL : "Q2: a quarantine's count is wrong";
@@ -312,48 +459,59 @@ const char *hardened_check(const struct tcache *tc)
 
 /* Cells. */
 
-static void *alloc_cell(unsigned int class, size_t size)
+static inline void *alloc_cell(unsigned int class, size_t size)
 {
-	char *cell = tcache_take_cell(class, NULL);
+	char *cell = take(class);
 
-	if (!cell)
+	if (__builtin_expect(!cell, 0))
 		return NULL;
-	if (!is_filled(cell, 0, slab_classes[class].size))
+	if (__builtin_expect(!is_zero(cell, slab_classes[class].size), 0))
 		sys_fatal("malloc", cell, "this free block was written to");
 	return seal(cell, slab_classes[class].size, size);
 }
 
-/* p is in a slab: the trailer of the cell that it is, which is live. */
-static uint64_t live_trailer(const char *call, void *p, const struct cell_ref *cell)
+static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *call, void *p)
 {
-	uint64_t trailer = 0;
+	struct cell_ref cell = slab_find(p);
 
-	if (cell->state == CELL_LIVE)
-		trailer = *trailer_of(p, slab_classes[cell->class].size);
-	if (!trailer)
-		tcache_bad_pointer(call, p, cell);
-	return trailer;
+	if (cell.state == CELL_NONE)
+		return 0;
+	if (cell.state != CELL_LIVE || !*trailer_of(p, slab_classes[cell.class].size))
+		tcache_bad_pointer(call, p, &cell);
+	return cell.class;
 }
 
-static size_t cell_size(const char *call, void *p, const struct cell_ref *cell)
+/* The class of p, which is live; 0 if it is no cell, and perhaps a block. A freed cell's trailer is zero. */
+static inline unsigned int live_class(const char *call, void *p)
 {
-	size_t room = slab_classes[cell->class].size;
-	uint64_t trailer = live_trailer(call, p, cell);
+	unsigned int class = slab_class_of(p);
+
+	if (__builtin_expect(class && *trailer_of(p, slab_classes[class].size), 1))
+		return class;
+	return live_class_slow(call, p);
+}
+
+static inline __attribute__((always_inline)) size_t cell_size(const char *call, void *p,
+							      unsigned int class)
+{
+	size_t room = slab_classes[class].size;
+	uint64_t trailer = atomic_load_explicit(trailer_of(p, room), memory_order_relaxed);
 
 	check_before(call, p);
 	return checked_size(call, p, room, trailer);
 }
 
-static void free_cell(const char *call, void *p, const struct cell_ref *cell)
+static inline void free_cell(const char *call, void *p, unsigned int class)
 {
-	size_t room = slab_classes[cell->class].size;
+	size_t room = slab_classes[class].size;
+	_Atomic(uint64_t) *at = trailer_of(p, room);
 
-	cell_size(call, p, cell);
+	cell_size(call, p, class);
 	/* The last word decides, where two threads free a cell at once, and neighbors read it. */
-	if (!atomic_exchange(trailer_of(p, room), 0))
-		tcache_bad_pointer(call, p, cell);
-	memset(p, 0, room - TRAILER);
-	put(cell->class, p);
+	if (!__libc_single_threaded && !atomic_exchange(at, 0))
+		live_class_slow(call, p);
+	memset(p, 0, room);
+	put(class, p);
 }
 
 /* Blocks. */
@@ -383,7 +541,7 @@ static size_t block_size(const char *call, void *p)
 
 /* What goes with what the names promise. */
 
-void *hardened_alloc(size_t size, size_t align)
+static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align)
 {
 	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(size + TRAILER, align);
 	void *p = size || align > HEAP_ALIGN ? NULL : alloc_nothing();
@@ -397,17 +555,26 @@ void *hardened_alloc(size_t size, size_t align)
 	return p;
 }
 
+void *hardened_alloc(size_t size, size_t align)
+{
+	void *p = NULL;
+
+	if (__builtin_expect(size - 1 < CELL_MAX - TRAILER && align <= CELL_ALIGN, 1))
+		p = alloc_cell(class_of_size(size + TRAILER), size);
+	return p ? p : alloc_slow(size, align);
+}
+
 void hardened_free(const char *call, void *p)
 {
-	struct cell_ref cell;
+	unsigned int class;
 
-	if (is_nothing(p)) {
+	if (__builtin_expect(is_nothing(p), 0)) {
 		free_nothing(call, p);
 		return;
 	}
-	cell = slab_find(p);
-	if (cell.state != CELL_NONE) {
-		free_cell(call, p, &cell);
+	class = live_class(call, p);
+	if (class) {
+		free_cell(call, p, class);
 		return;
 	}
 	block_size(call, p);
@@ -416,14 +583,14 @@ void hardened_free(const char *call, void *p)
 
 size_t hardened_usable_size(const char *call, void *p)
 {
-	struct cell_ref cell;
+	unsigned int class;
 
 	if (is_nothing(p)) {
 		nothing_index(call, p);
 		return 0;
 	}
-	cell = slab_find(p);
-	return cell.state != CELL_NONE ? cell_size(call, p, &cell) : block_size(call, p);
+	class = live_class(call, p);
+	return class ? cell_size(call, p, class) : block_size(call, p);
 }
 
 /* p has room bytes: whether it may stay where it is with size of them. */
@@ -431,12 +598,23 @@ static bool may_stay(size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
 
-	return size + TRAILER <= room && slack < (size_t)1 << SLACK_BITS && slack <= room / 2;
+	return size <= room - TRAILER && slack <= SLACK_MAX && slack <= room / 2;
+}
+
+/* What has grown will grow again: in small steps it moves at every few of them only. */
+static void *alloc_roomy(size_t old, size_t size)
+{
+	size_t roomy = old + old / 4;
+	void *p = NULL;
+
+	if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
+		p = alloc_cell(class_of_size(roomy + TRAILER), size);
+	return p ? p : hardened_alloc(size, HEAP_ALIGN);
 }
 
 static void *move(const char *call, void *p, size_t old, size_t size)
 {
-	void *q = hardened_alloc(size, HEAP_ALIGN);
+	void *q = alloc_roomy(old, size);
 
 	if (!q)
 		return NULL;
@@ -445,20 +623,33 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	return q;
 }
 
-void *hardened_realloc(const char *call, void *p, size_t size)
+static void *realloc_block(const char *call, void *p, size_t size)
 {
-	size_t old = hardened_usable_size(call, p), room;
-	struct cell_ref cell = slab_find(p);
-	bool is_block = cell.state == CELL_NONE && !is_nothing(p);
+	size_t old = block_size(call, p), room = heap_usable_size(call, p);
 	void *q;
 
-	if (is_nothing(p) || size > PTRDIFF_MAX - TRAILER)
+	if (size > PTRDIFF_MAX - TRAILER || size + TRAILER <= CELL_MAX)
 		return move(call, p, old, size);
-	room = is_block ? heap_usable_size(call, p) : slab_classes[cell.class].size;
 	if (may_stay(room, size))
 		return seal(p, room, size);
-	if (!is_block || size + TRAILER <= CELL_MAX)
-		return move(call, p, old, size);
 	q = heap_realloc(call, p, size + TRAILER);
 	return q ? seal(q, heap_usable_size(call, q), size) : NULL;
+}
+
+void *hardened_realloc(const char *call, void *p, size_t size)
+{
+	unsigned int class;
+	size_t old;
+
+	if (is_nothing(p)) {
+		nothing_index(call, p);
+		return move(call, p, 0, size);
+	}
+	class = live_class(call, p);
+	if (!class)
+		return realloc_block(call, p, size);
+	old = cell_size(call, p, class);
+	if (may_stay(slab_classes[class].size, size))
+		return seal(p, slab_classes[class].size, size);
+	return move(call, p, old, size);
 }

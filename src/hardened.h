@@ -6,10 +6,10 @@
  * takes the slow path and ends here.
  *
  *	cell or block
- *	| size bytes of the user | pattern | trailer, 8 bytes |
+ *	| size bytes of the user | pattern … | trailer, 8 bytes |
  *
- * The trailer is a keyed hash of its own address and of the length of the pattern, which it also has;
- * the pattern is one of its bytes, repeated. A freed cell is all zero, its trailer too.
+ * The trailer is a keyed hash of its own address and of how many bytes are between it and the user's,
+ * which it also has; the pattern is one of its bytes, in the first 64 of these. A freed cell is all zero, its trailer too.
  *
  * 1. One byte past the end, and the byte before the start, are seen when a block is freed or resized.
  * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is handed
@@ -38,10 +38,10 @@ void hardened_free(const char *call, void *p);
 void *hardened_realloc(const char *call, void *p, size_t size);
 size_t hardened_usable_size(const char *call, void *p);
 
-/* Put cells in random order. */
-void hardened_shuffle(void **cells, unsigned int n);
+/* Put cells in random order, tc's own; tc is the caller's. */
+void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n);
 
-/* Freed cells of a thread's cache; NULL without memory. */
+/* Freed cells of a thread's cache; NULL without memory. Both with the list of caches entered; q is empty. */
 struct quarantine *hardened_new_quarantine(void);
 void hardened_drop_quarantine(struct quarantine *q);
 

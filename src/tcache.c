@@ -115,7 +115,7 @@ static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fr
 	else
 		n = slab_take_locked(class, tc->shard, cells, n, fresh);
 	if (is_hardened())
-		hardened_shuffle(cells, n);
+		hardened_shuffle(tc, cells, n);
 	memcpy(top - n, cells, n * sizeof(*top));
 	atomic_signal_fence(memory_order_release);
 	tc->bins[class].top = top - n;
@@ -418,8 +418,11 @@ static inline struct tcache *first_cache(void)
 static __attribute__((noinline)) void *alloc_cell_watched(unsigned int class, size_t size,
 							  size_t align)
 {
-	void *cell = pop(&first_cache()->bins[class]);
+	void *cell;
 
+	if (is_hardened())
+		return hardened_alloc(size, align);
+	cell = pop(&first_cache()->bins[class]);
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
 	*cell_word(cell) = 0;
@@ -501,12 +504,14 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (!p || tcache_put(first_cache(), p))
+	if (!p)
 		return;
 	if (is_hardened()) {
 		hardened_free(call, p);
 		return;
 	}
+	if (tcache_put(first_cache(), p))
+		return;
 	class = live_class(call, p);
 	if (!class) {
 		heap_free(call, p);

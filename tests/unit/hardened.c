@@ -243,6 +243,30 @@ TEST(no_immediate_reuse)
 	}
 }
 
+/* A thread that frees only what others have allocated puts it in quarantine, too. */
+static void *free_and_look(void *arg)
+{
+	struct misuse *m = arg;
+	unsigned char *q;
+
+	free(m->p);
+	q = malloc(m->size);
+	CHECK(q && q != m->p);
+	free(q);
+	return NULL;
+}
+
+TEST(no_immediate_reuse_in_a_thread_that_only_frees)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct misuse m = allocated(sizes[i]);
+		pthread_t thread;
+
+		CHECK(pthread_create(&thread, NULL, free_and_look, &m) == 0);
+		pthread_join(thread, NULL);
+	}
+}
+
 TEST(cells_are_in_random_order)
 {
 	size_t steps[200] = {0}, most = 0;
