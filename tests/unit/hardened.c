@@ -294,9 +294,37 @@ TEST(guard_pages_around_blocks)
 		expect_fault(touch_it, &m);
 		m.p = realloc(m.p, m.size + 50000);
 		CHECK(m.p);
-		m.at = (ptrdiff_t)m.size + 50000 + 4096;
+		/* It may have half as much again, to grow into. */
+		m.at = (ptrdiff_t)((m.size + 50000) * 3 / 2) + 4096 + 16;
 		expect_fault(touch_it, &m);
 	}
+}
+
+/* A log that is appended to moves now and then, and its end is watched wherever it is. */
+TEST(blocks_that_grow_move_seldom)
+{
+	struct misuse m = allocated(40000);
+	unsigned int moves = 0;
+
+	for (; m.size < 4 * MIB; m.size += 4096) {
+		unsigned char *p = realloc(m.p, m.size);
+
+		CHECK(p);
+		moves += p != m.p;
+		m.p = p;
+		memset(p + m.size - 4096, 'x', 4096);
+		CHECK(malloc_usable_size(p) == m.size);
+		if (m.size % (64 * 4096) >= 4096)
+			continue;
+		p[m.size] ^= 1;
+		expect_death(free_it, &m, "overwritten");
+		expect_death(resize_it, &m, "overwritten");
+		p[m.size] ^= 1;
+	}
+	CHECK_MSG(moves < 20, "%u moves", moves);
+	for (size_t i = 40000; i < m.size - 4096; i++)
+		CHECK(m.p[i] == 'x');
+	free(m.p);
 }
 
 /* A run of writes from any cell on ends at a guard before it meets anything of the library. */
