@@ -105,6 +105,20 @@ bool guard_drain(void)
 	return is_any;
 }
 
+/*
+ * The pages between start and end have moved, and whoever maps something may have got their place by now:
+ * then the guards are all that is left to give back.
+ */
+static void retire_moved(char *start, char *end)
+{
+	if (sys_void_hole(start, (size_t)(end - start)) == 0) {
+		retire(start - heap_guard, end + heap_guard);
+		return;
+	}
+	release(start - heap_guard, heap_guard);
+	release(end, heap_guard);
+}
+
 /* The pages move; the payload's place in the first one stays. */
 struct block_meta *guard_remap(struct block_meta *b, size_t size)
 {
@@ -119,7 +133,7 @@ struct block_meta *guard_remap(struct block_meta *b, size_t size)
 		sys_release(to, now + 2 * heap_guard);
 		return NULL;
 	}
-	retire(start - heap_guard, end + heap_guard);
+	retire_moved(start, end);
 	guard_protect(to + heap_guard, to + heap_guard + now);
 	return heap_make_mapped(to + heap_guard + offset - META, now - offset);
 }

@@ -202,7 +202,7 @@ static void release_edge(char *from, char *to)
  */
 static struct block_meta *map_aligned(size_t size, size_t align)
 {
-	size_t page = sys_page_size(), total;
+	size_t page = sys_page_size(), grain = align < HEAP_ALIGN ? HEAP_ALIGN : align, total;
 	char *p, *payload, *start, *end;
 
 	if (align < META)
@@ -220,7 +220,7 @@ static struct block_meta *map_aligned(size_t size, size_t align)
 	payload = (char *)round_up((uintptr_t)p + heap_guard + META, align);
 	end = (char *)round_up((uintptr_t)payload + size, page);
 	if (heap_guard && align == META) /* as near to the guard as it can be */
-		payload = end - round_up(size, HEAP_ALIGN);
+		payload = end - round_up(size, grain);
 	start = round_down_ptr(payload - META, page);
 	release_edge(p, start - heap_guard);
 	release_edge(end + heap_guard, p + total);

@@ -183,10 +183,10 @@ int sys_protect(void *p, size_t size)
 	return status;
 }
 
-/* Memory that is not there; at is where to put it, or NULL. */
-static void *map_nothing(void *at, size_t size)
+/* Memory that is not there; at is where to put it, with a flag that says how, or NULL. */
+static void *map_nothing(void *at, size_t size, int how)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0);
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how;
 	int saved_errno = errno;
 	void *p = mmap(at, size, PROT_NONE, flags, -1, 0);
 
@@ -196,12 +196,21 @@ static void *map_nothing(void *at, size_t size)
 
 int sys_void(void *p, size_t size)
 {
-	return map_nothing(p, size) ? 0 : -1;
+	return map_nothing(p, size, MAP_FIXED) ? 0 : -1;
+}
+
+int sys_void_hole(void *p, size_t size)
+{
+	void *q = map_nothing(p, size, MAP_FIXED_NOREPLACE);
+
+	if (q && q != p) /* kernels before 4.17 take p for a hint */
+		sys_release(q, size);
+	return q == p ? 0 : -1;
 }
 
 void *sys_reserve(size_t size)
 {
-	return map_nothing(NULL, size);
+	return map_nothing(NULL, size, 0);
 }
 
 int sys_purge(void *p, size_t size)

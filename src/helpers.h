@@ -64,6 +64,9 @@ int sys_protect(void *p, size_t size);
 /* The same, and what was there is gone: only the addresses are kept. */
 int sys_void(void *p, size_t size);
 
+/* The same where nothing is mapped; -1 if something is, perhaps since a moment ago. */
+int sys_void_hole(void *p, size_t size);
+
 /* Addresses for sys_void's kind of nothing, or NULL. */
 void *sys_reserve(size_t size);
 

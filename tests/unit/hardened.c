@@ -404,6 +404,23 @@ TEST(usable_size_is_exact)
 	}
 }
 
+TEST(alignments)
+{
+	for (size_t align = 1; align <= MIB / 16; align *= 2)
+		for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+			size_t size = (sizes[i] + align - 1) & ~(align - 1);
+			char *p = aligned_alloc(align, size), *q = memalign(align, sizes[i]);
+
+			CHECK_MSG(p && (uintptr_t)p % align == 0, "%zu bytes, %zu", size, align);
+			CHECK_MSG(q && (uintptr_t)q % align == 0, "%zu bytes, %zu", sizes[i],
+				  align);
+			memset(p, 1, size);
+			memset(q, 2, sizes[i]);
+			free(p);
+			free(q);
+		}
+}
+
 TEST(pointers_into_and_beside)
 {
 	for (size_t i = 3; i < COUNT_OF(sizes); i++) {

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -176,6 +178,39 @@ TEST(all_calls_refused_from_one_on)
 	while (n < CALLS_MAX && survives(n, SIZE_MAX))
 		n++;
 	CHECK_MSG(n > 20 && n < CALLS_MAX, "%zu calls", n);
+}
+
+/* Another thread, which maps a page where a block was, as soon as there is room. */
+static char *hole;
+static unsigned char *taken;
+
+static void take_hole(void)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	char *p =
+		taken ? MAP_FAILED
+		      : (char *)syscall(SYS_mmap, hole, 4096, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+	if (p == hole)
+		taken = memset(p, 7, 4096);
+	else if (p != MAP_FAILED)
+		syscall(SYS_munmap, p, 4096);
+}
+
+TEST(what_is_mapped_where_a_block_was_stays)
+{
+	char *p = malloc(100000), *q;
+
+	hole = round_down_ptr(p, 4096);
+	kernel.before = take_hole;
+	q = realloc(p, 300000);
+	kernel.before = NULL;
+	CHECK(q && taken);
+	free(q);
+	guard_drain();
+	for (size_t i = 0; i < 4096; i++)
+		CHECK(taken[i] == 7);
+	check_all();
 }
 
 /* malloc(0) gives what it gives without the option. */
