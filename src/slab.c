@@ -457,7 +457,7 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 
 	for (unsigned int i = 0; i < n; i++) {
 		s = slab_of(cells[i]);
-		if (s != last)
+		if (!last || s != last)
 			slab_require_sealed(c, s);
 		give(c, class, s, cells[i]);
 		last = s;
