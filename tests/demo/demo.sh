@@ -5,7 +5,7 @@
 # by what the library counted. Exit status 1 if either does not work.
 
 cd "${0%/*}" || exit 1
-library=$(cd "${SRC_PATH:-../../src}" && pwd)/libosmem.so
+library=${SRC_PATH:-../../src}/libosmem.so # not from the root: LD_PRELOAD ends at a space
 stats=$(mktemp) || exit 1
 trap 'rm -f "$stats"' EXIT
 

@@ -154,13 +154,14 @@ pages_are_complete() {
 	done
 }
 
-# The checkout itself, where there are spaces: built, and the least of the tests run.
+# The checkout itself, where there are spaces: built, shown, and the least of the tests run.
 builds_with_spaces() {
 	mkdir "$work/check out" &&
 		(cd "$top" && tar cf - --exclude=bin --exclude=out --exclude='*.o' --exclude='*.so*' \
 			--exclude='*.a' --exclude='*.d' Makefile src utils tests) |
 		tar xf - -C "$work/check out" &&
 		make -s -C "$work/check out" CFLAGS=-O1 &&
+		make -s -C "$work/check out" CFLAGS=-O1 demo &&
 		make -s -C "$work/check out/tests" CFLAGS=-O1 bin/unit/placement bin/whitebox/sizeclass &&
 		(cd "$work/check out/tests" && ./run.sh bin/unit/placement bin/whitebox/sizeclass)
 }
