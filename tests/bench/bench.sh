@@ -20,7 +20,7 @@
 # SCALE is the amount of work in percent.
 #
 # ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets all
-# alike. -q, quick: three rounds of a twentieth of the work, and no peers' instructions. Writes
+# alike. -q, quick: two rounds of a twentieth of the work, and no peers' instructions. Writes
 # bench.csv, bench.md and bench.svg to tests/out/. Exit status 1 if libosmem failed to run something;
 # marks that are missed are only reported, for times depend on what else the machine does.
 
@@ -32,7 +32,7 @@ is_quick=
 if [ "${1-}" = -q ]; then
 	shift
 	is_quick=1
-	ROUNDS=${ROUNDS:-3} SCALE=${SCALE:-5}
+	ROUNDS=${ROUNDS:-2} SCALE=${SCALE:-5}
 fi
 rounds=${ROUNDS:-5}
 export SCALE="${SCALE:-100}"
