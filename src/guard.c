@@ -111,10 +111,15 @@ bool guard_drain(void)
  */
 static void retire_moved(char *start, char *end)
 {
-	if (sys_void_hole(start, (size_t)(end - start)) == 0) {
+	size_t size = (size_t)(end - start);
+	char *place = sys_reserve(start, size);
+
+	if (place == start) {
 		retire(start - heap_guard, end + heap_guard);
 		return;
 	}
+	if (place)
+		release(place, size);
 	release(start - heap_guard, heap_guard);
 	release(end, heap_guard);
 }

@@ -12,6 +12,10 @@
 #define TRAILER sizeof(uint64_t)
 #define SLACK_BITS 24
 #define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
+
+_Static_assert(2 * HEAP_GUARDED_ROOM_MAX <= SLACK_MAX + 1,
+	       "a trailer can tell what a block has to grow into");
+
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
@@ -78,7 +82,7 @@ __attribute__((cold)) bool hardened_start(void)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
 	heap_harden();
-	nothing = sys_reserve(NOTHING_SIZE);
+	nothing = sys_reserve(NULL, NOTHING_SIZE);
 	nothing_bits = nothing ? sys_map(NOTHING_COUNT / 8) : NULL;
 	if (!nothing_bits)
 		nothing = NULL;
@@ -370,9 +374,7 @@ static inline void give(struct tcache *tc, unsigned int class, void *cell)
 		tcache_put_cell(class, cell);
 		return;
 	}
-	bin->top[-1] = cell;
-	atomic_signal_fence(memory_order_release);
-	bin->top--;
+	bin_push(bin, cell);
 	tc->frees++;
 }
 

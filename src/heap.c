@@ -16,7 +16,6 @@
 
 #define THRESHOLD_MAX (32 * MIB) /* how far the threshold adapts, as glibc's does */
 #define GROWTH_SHIFT 3 /* an eighth more where a block grows */
-#define GUARDED_ROOM_MAX (8 * MIB)
 #define SWEEP_PERIOD_MS 250
 #define SWEEP_TICKS 16 /* calls between two looks at the clock */
 #define SWEEP_BYTES_PER_MS (4 * MIB) /* bounds how long one sweep holds the lock */
@@ -244,12 +243,12 @@ static void enter_mapped(struct heap *h, struct block_meta *b, unsigned int is_n
 
 /*
  * What to ask for where a block that grows to size is copied or moved: it will grow again. With guards
- * it cannot but move each time: half as much again, but not more than a trailer can tell (hardened.c).
+ * it cannot but move each time: half as much again, up to what a trailer can tell (hardened.c).
  */
 static size_t with_headroom(size_t size)
 {
 	if (heap_guard)
-		return size + (size / 2 < GUARDED_ROOM_MAX ? size / 2 : GUARDED_ROOM_MAX);
+		return size + (size / 2 < HEAP_GUARDED_ROOM_MAX ? size / 2 : HEAP_GUARDED_ROOM_MAX);
 	return size + (size >> GROWTH_SHIFT);
 }
 

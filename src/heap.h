@@ -76,7 +76,11 @@ enum heap_option {
 
 void heap_set_option(enum heap_option option, size_t value);
 
-/* From now on every block is a mapping of its own between guard pages; before the first one. */
+/*
+ * From now on every block is a mapping of its own between guard pages; before the first one. Where
+ * heap_realloc makes a block grow it may leave it that much more room, and a page.
+ */
+#define HEAP_GUARDED_ROOM_MAX ((size_t)8 << 20)
 void heap_harden(void);
 
 /*

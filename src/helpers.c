@@ -199,18 +199,9 @@ int sys_void(void *p, size_t size)
 	return map_nothing(p, size, MAP_FIXED) ? 0 : -1;
 }
 
-int sys_void_hole(void *p, size_t size)
+void *sys_reserve(void *at, size_t size)
 {
-	void *q = map_nothing(p, size, MAP_FIXED_NOREPLACE);
-
-	if (q && q != p) /* kernels before 4.17 take p for a hint */
-		sys_release(q, size);
-	return q == p ? 0 : -1;
-}
-
-void *sys_reserve(size_t size)
-{
-	return map_nothing(NULL, size, 0);
+	return map_nothing(at, size, at ? MAP_FIXED_NOREPLACE : 0);
 }
 
 int sys_purge(void *p, size_t size)

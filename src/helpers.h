@@ -64,11 +64,11 @@ int sys_protect(void *p, size_t size);
 /* The same, and what was there is gone: only the addresses are kept. */
 int sys_void(void *p, size_t size);
 
-/* The same where nothing is mapped; -1 if something is, perhaps since a moment ago. */
-int sys_void_hole(void *p, size_t size);
-
-/* Addresses for sys_void's kind of nothing, or NULL. */
-void *sys_reserve(size_t size);
+/*
+ * Addresses for sys_void's kind of nothing, or NULL. If at is not NULL, they are there, where nothing may be
+ * mapped; kernels before 4.17 may give others instead.
+ */
+void *sys_reserve(void *at, size_t size);
 
 /* As sys_remap, to exactly this place, whatever is there. */
 void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to);

@@ -208,7 +208,8 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
 	if (s->free)
 		link_slab(c, s);
-	slab_seal(s);
+	else
+		slab_seal(s);
 }
 
 /*
@@ -441,11 +442,10 @@ static void give(struct slab_class *c, unsigned int class, struct slab *s, void 
 	*word |= bit;
 	s->is_purged = false;
 	s->summary |= (uint64_t)1 << i / 64;
-	if (!s->free++) {
+	if (!s->free++)
 		link_slab(c, s);
-	} else if (s->bucket != bucket_of(s)) {
+	else if (s->bucket != bucket_of(s))
 		slab_move(c, s, bucket_of(s));
-	}
 	if (s->free == s->carved)
 		give_up(c, s);
 }

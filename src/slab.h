@@ -55,8 +55,7 @@ enum {
 struct class_info {
 	uint32_t size; /* of a cell */
 	uint32_t magic; /* 2^32 / size, rounded up: n % size is 0 if n * magic < magic, n < 2^16 */
-	uint64_t
-		reciprocal; /* 2^40 / size, rounded up: n / size is n * reciprocal >> 40, n < 2^18 */
+	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size by product, n < 2^18 */
 	uint16_t capacity; /* cells in a slab */
 	uint16_t slots; /* of 64 KiB, in a slab */
 	uint16_t magazine; /* cells in a magazine: see magazine.h */
@@ -89,7 +88,7 @@ static inline unsigned int slab_class_of(const void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 	unsigned int class = slab < WINDOW_SLABS ? slab_bins[slab] / SLAB_BIN_SIZE : 0;
-	uint64_t offset;
+	uint64_t offset, i;
 
 	if (class < CLASS_COUNT) {
 		uint32_t magic = slab_classes[class].magic;
@@ -98,11 +97,8 @@ static inline unsigned int slab_class_of(const void *p)
 	}
 	class -= CLASS_WIDE_COUNT;
 	offset = (uintptr_t)p % (4 * SLAB_SIZE);
-	return (offset * slab_classes[class].reciprocal >> RECIPROCAL_SHIFT) *
-				       slab_classes[class].size ==
-			       offset
-		       ? class
-		       : 0;
+	i = offset * slab_classes[class].reciprocal >> RECIPROCAL_SHIFT;
+	return i * slab_classes[class].size == offset ? class : 0;
 }
 
 /* What a freed cell has in its first word; see tcache.h. */

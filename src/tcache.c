@@ -5,8 +5,8 @@
  *
  * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded one is
  *    changed for a full spare, else for a full one of the class in the depots of the thread's shard,
- *    else it is filled from the store: a few cells at first, twice as many each time. A full one is
- *    changed for an empty spare, else the spare goes to the depots of the shard that its cells are
+ *    else it is filled from the store: a few cells at first, more as the bin takes more. A full one
+ *    is changed for an empty spare, else the spare goes to the depots of the shard that its cells are
  *    from.
  * 2. Where there is no cache (no memory for one, a thread at its end) cells come from the store and
  *    go there one by one.
@@ -312,16 +312,12 @@ static struct tcache *cache_for_free(void)
 void tcache_put_cell(unsigned int class, void *cell)
 {
 	struct tcache *tc = cache_for_free();
-	struct bin *bin;
 
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
 		return;
 	}
-	bin = &tc->bins[class];
-	bin->top[-1] = cell;
-	atomic_signal_fence(memory_order_release);
-	bin->top--;
+	bin_push(&tc->bins[class], cell);
 	tc->frees++;
 }
 

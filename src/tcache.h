@@ -70,18 +70,21 @@ static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 	return (struct bin *)(void *)((char *)tc + offset);
 }
 
-/* slow is what to end in if anything is out of the ordinary: tcache_alloc_slow, or what ends there. */
-static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
-								   void *(*slow)(size_t size))
+/* Put cell into bin's magazine, which has room. */
+static inline __attribute__((always_inline)) void bin_push(struct bin *bin, void *cell)
 {
-	size_t offset = size + CELL_ALIGN - 1; /* a size that wraps ends in bin 0, as 0 does */
-	struct bin *bin;
-	void *cell;
+	bin->top[-1] = cell;
+	/* A fork may copy this thread between any two instructions: no garbage above top. */
+	atomic_signal_fence(memory_order_release);
+	bin->top--;
+}
 
-	if (__builtin_expect(offset >= CELL_FINE_MAX + CELL_ALIGN, 0))
-		return slow(size);
-	bin = tcache_bin_at(tcache_thread.fast, offset & ~(CELL_ALIGN - 1));
-	cell = *bin->top;
+/* A cell of bin's magazine for a user; slow(size) if there is none. */
+static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin, size_t size,
+								void *(*slow)(size_t size))
+{
+	void *cell = *bin->top;
+
 	if (__builtin_expect(!cell, 0))
 		return slow(size);
 	bin->top++;
@@ -89,22 +92,28 @@ static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 	return cell;
 }
 
+/* slow is what to end in if anything is out of the ordinary: tcache_alloc_slow, or what ends there. */
+static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
+								   void *(*slow)(size_t size))
+{
+	size_t offset = size + CELL_ALIGN - 1; /* a size that wraps ends in bin 0, as 0 does */
+
+	if (__builtin_expect(offset >= CELL_FINE_MAX + CELL_ALIGN, 0))
+		return slow(size);
+	offset &= ~(CELL_ALIGN - 1);
+	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
+}
+
 /* The same for what tcache_alloc_or ends in, where most calls are for cells above CELL_FINE_MAX. */
 static inline __attribute__((always_inline)) void *tcache_alloc_wide_or(size_t size,
 									void *(*slow)(size_t size))
 {
-	struct bin *bin;
-	void *cell;
+	size_t offset;
 
 	if (size - CELL_FINE_MAX - 1 >= CELL_MAX - CELL_FINE_MAX)
 		return slow(size);
-	bin = tcache_bin_at(tcache_thread.fast, class_of_size(size) * SLAB_BIN_SIZE);
-	cell = *bin->top;
-	if (__builtin_expect(!cell, 0))
-		return slow(size);
-	bin->top++;
-	*cell_word(cell) = 0;
-	return cell;
+	offset = class_of_size(size) * SLAB_BIN_SIZE;
+	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
 }
 
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
@@ -149,7 +158,7 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
 }
 
-/* Put p, the start of a cell of bin's class, into bin's magazine; false if it is free or there is no room. */
+/* Put p, the start of a cell of bin's class, into its magazine; false if p is free or there is no room. */
 static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, void *p)
 {
 	if (__builtin_expect(*cell_word(p) == CELL_FREED, 0))
@@ -157,10 +166,7 @@ static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, v
 	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0))
 		return false;
 	*cell_word(p) = CELL_FREED;
-	bin->top[-1] = p;
-	/* A fork may copy this thread between any two instructions: no garbage above top. */
-	atomic_signal_fence(memory_order_release);
-	bin->top--;
+	bin_push(bin, p);
 	return true;
 }
 
