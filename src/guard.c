@@ -3,20 +3,22 @@
 /*
  * Mapped blocks between guard pages, for OSMEM_OPTIONS=hardened (hardened.h).
  *
- *	| guard | header, payload …                | guard |
- *	        start, a page boundary           end, a page boundary
+ *	| guard, and what the class has more | header, payload …                | guard |
+ *	low                                  start, a page boundary           end, a page boundary
  *
- * The payload ends at end, unless its alignment does not let it. What is freed becomes inaccessible as
- * a whole, and its addresses are not given back before QUARANTINE others were freed. That takes no
- * lock and is whole at every moment, for a fork: a place in the quarantine is one word.
+ * The payload ends at end, unless its alignment does not let it. What is freed is kept for the next of
+ * its size (kept.h). What is not, or no longer, becomes inaccessible as a whole, and its addresses are
+ * not given back before QUARANTINE others became so. That takes no lock and is whole at every moment,
+ * for a fork: a place in the quarantine is one word.
  *
  * The kernel may refuse to unmap, at its limit of mappings. No note can be left in a place that is
  * inaccessible (sys_release), so there is a table of these; once it is full, addresses are lost, not memory.
  */
 
-#include "heap_core.h"
-
 #include <errno.h>
+
+#include "heap_core.h"
+#include "kept.h"
 
 #define QUARANTINE 64
 #define QUARANTINE_BYTES (64 * MIB) /* larger ones go back at once */
@@ -35,10 +37,41 @@ void heap_harden(void)
 	heap_guard = sys_page_size();
 }
 
+char *guard_low(const char *start, char *end)
+{
+	return end - (kept_room((size_t)(end - start) / heap_guard) + 1) * heap_guard;
+}
+
 void guard_protect(char *start, char *end)
 {
-	sys_protect(start - heap_guard, heap_guard);
+	char *low = guard_low(start, end);
+
+	sys_protect(low, (size_t)(start - low));
 	sys_protect(end, heap_guard);
+}
+
+/* The end of as many fresh pages between guards, or NULL. */
+static char *map_pages(size_t pages)
+{
+	size_t room = kept_room(pages);
+	char *p = sys_map((room + 2) * heap_guard), *end;
+
+	if (!p)
+		return NULL;
+	end = p + (room + 1) * heap_guard;
+	guard_protect(end - pages * heap_guard, end);
+	return end;
+}
+
+struct block_meta *guard_map(size_t size, size_t grain)
+{
+	size_t room = round_up(size, grain);
+	size_t pages = round_up(META + room, heap_guard) / heap_guard;
+	char *end = kept_take(pages);
+
+	if (!end)
+		end = map_pages(pages);
+	return end ? heap_make_mapped(end - room - META, room) : NULL;
 }
 
 static void put_aside(uint64_t place)
@@ -89,14 +122,22 @@ static void retire(char *start, char *end)
 			      place);
 }
 
+void guard_retire(char *start, char *end)
+{
+	retire(guard_low(start, end), end + heap_guard);
+}
+
 void guard_release(struct block_meta *b)
 {
-	retire(round_down_ptr(b, heap_guard) - heap_guard, block_end(b) + heap_guard);
+	char *start = round_down_ptr(b, heap_guard), *end = block_end(b);
+
+	if (!kept_put(start, end))
+		guard_retire(start, end);
 }
 
 bool guard_drain(void)
 {
-	bool is_any = false;
+	bool is_any = kept_trim();
 
 	for (size_t i = 0; i < REFUSED; i++)
 		is_any |= release_place(&refused[i], 0);
@@ -111,34 +152,34 @@ bool guard_drain(void)
  */
 static void retire_moved(char *start, char *end)
 {
-	size_t size = (size_t)(end - start);
-	char *place = sys_reserve(start, size);
+	char *place = sys_reserve(start, (size_t)(end - start)), *low = guard_low(start, end);
 
 	if (place == start) {
-		retire(start - heap_guard, end + heap_guard);
+		guard_retire(start, end);
 		return;
 	}
 	if (place)
-		release(place, size);
-	release(start - heap_guard, heap_guard);
+		release(place, (size_t)(end - start));
+	release(low, (size_t)(start - low));
 	release(end, heap_guard);
 }
 
 /* The pages move; the payload's place in the first one stays. */
 struct block_meta *guard_remap(struct block_meta *b, size_t size)
 {
-	char *start = round_down_ptr(b, heap_guard), *end = block_end(b), *to;
+	char *start = round_down_ptr(b, heap_guard), *end = block_end(b), *to, *end_now, *low;
 	size_t offset = (size_t)((char *)(b + 1) - start), now;
 
 	now = round_up(offset + size, heap_guard);
-	to = sys_map(now + 2 * heap_guard);
-	if (!to)
+	end_now = map_pages(now / heap_guard);
+	if (!end_now)
 		return NULL;
-	if (!sys_remap_to(start, (size_t)(end - start), now, to + heap_guard)) {
-		sys_release(to, now + 2 * heap_guard);
+	to = end_now - now;
+	if (!sys_remap_to(start, (size_t)(end - start), now, to)) {
+		low = guard_low(to, end_now);
+		release(low, (size_t)(end_now - low) + heap_guard);
 		return NULL;
 	}
 	retire_moved(start, end);
-	guard_protect(to + heap_guard, to + heap_guard + now);
-	return heap_make_mapped(to + heap_guard + offset - META, now - offset);
+	return heap_make_mapped(to + offset - META, now - offset);
 }

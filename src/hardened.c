@@ -8,6 +8,7 @@
 #include <sys/single_threaded.h>
 
 #include "tcache_core.h"
+#include "zero.h"
 
 #define TRAILER sizeof(uint64_t)
 #define SLACK_BITS 24
@@ -198,23 +199,6 @@ static inline void *seal(void *p, size_t room, size_t size)
 	}
 	atomic_store_explicit(at, trailer, memory_order_relaxed);
 	return p;
-}
-
-/* Whether the words of a cell, which are aligned to CELL_ALIGN, are zero. */
-static inline bool is_zero(const void *cell, size_t size)
-{
-	typedef uint64_t pair __attribute__((vector_size(CELL_ALIGN), may_alias));
-	const pair *p = cell, *end = p + size / sizeof(pair);
-	pair any = {0}, more = {0};
-
-	for (; end - p >= 4; p += 4) {
-		any |= p[0] | p[1];
-		more |= p[2] | p[3];
-	}
-	for (; p < end; p++)
-		any |= *p;
-	any |= more;
-	return !(any[0] | any[1]);
 }
 
 /* Whether nothing was written behind what is the user's of the room bytes at p. */

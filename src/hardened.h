@@ -13,7 +13,7 @@
  *
  * 1. One byte past the end, and the byte before the start, are seen when a block is freed or resized.
  * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is handed
- *    out again. A freed block is made inaccessible, and its addresses wait.
+ *    out again. So does a freed block (kept.h); larger ones are made inaccessible, and their addresses wait.
  * 3. Cells of a fresh batch are in random order.
  * 4. Blocks have an inaccessible page at either side, segments behind their header and at their end;
  *    the library's own objects have segments of their own (slab_harden).

@@ -13,6 +13,7 @@
 #include <sys/single_threaded.h>
 
 #include "heap_core.h"
+#include "kept.h"
 
 #define THRESHOLD_MAX (32 * MIB) /* how far the threshold adapts, as glibc's does */
 #define GROWTH_SHIFT 3 /* an eighth more where a block grows */
@@ -156,7 +157,7 @@ static void tick(struct heap *h)
 
 size_t heap_dirty_bytes(void)
 {
-	size_t dirty = libc_heap->dirtied;
+	size_t dirty = libc_heap->dirtied + kept_bytes();
 
 	return dirty > libc_heap->trim_threshold ? dirty : 0;
 }
@@ -169,6 +170,7 @@ void heap_sweep(void)
 		return;
 	sweep(h);
 	heap_leave(h);
+	kept_sweep(sweep_period_ms);
 }
 
 bool heap_trim(void)
@@ -176,15 +178,16 @@ bool heap_trim(void)
 	struct heap *h = libc_heap;
 	struct sweep s = {.h = h, .is_trim = true};
 	size_t unmapped;
+	bool had_kept = kept_trim();
 
 	if (!heap_enter(h))
-		return false;
+		return had_kept;
 	heap_settle(h);
 	unmapped = unmap_empty_regions(h, ALL);
 	index_visit_large(&h->index, INDEX_EXACT_MAX + 1, sweep_block, &s);
 	h->dirtied = 0;
 	heap_leave(h);
-	return s.purged || unmapped;
+	return s.purged || unmapped || had_kept;
 }
 
 /* Mappings. */
@@ -201,9 +204,11 @@ static void release_edge(char *from, char *to)
  */
 static struct block_meta *map_aligned(size_t size, size_t align)
 {
-	size_t page = sys_page_size(), grain = align < HEAP_ALIGN ? HEAP_ALIGN : align, total;
-	char *p, *payload, *start, *end;
+	size_t page = sys_page_size(), total, surplus = 0;
+	char *p, *payload, *start, *end, *low;
 
+	if (heap_guard && align <= META)
+		return guard_map(size, align < HEAP_ALIGN ? HEAP_ALIGN : align);
 	if (align < META)
 		align = META;
 	/* Room for a payload at any multiple of align, its header in the page before if need be. */
@@ -212,16 +217,18 @@ static struct block_meta *map_aligned(size_t size, size_t align)
 		errno = ENOMEM;
 		return NULL;
 	}
-	total = round_up(total, page) + 2 * heap_guard;
+	total = round_up(total, page);
+	if (heap_guard)
+		surplus = round_up(total >> KEPT_CLASS_BITS, page) + heap_guard;
+	total += surplus + heap_guard;
 	p = sys_map(total);
 	if (!p)
 		return NULL;
-	payload = (char *)round_up((uintptr_t)p + heap_guard + META, align);
+	payload = (char *)round_up((uintptr_t)p + surplus + META, align);
 	end = (char *)round_up((uintptr_t)payload + size, page);
-	if (heap_guard && align == META) /* as near to the guard as it can be */
-		payload = end - round_up(size, grain);
 	start = round_down_ptr(payload - META, page);
-	release_edge(p, start - heap_guard);
+	low = heap_guard ? guard_low(start, end) : start;
+	release_edge(p, low);
 	release_edge(end + heap_guard, p + total);
 	if (heap_guard)
 		guard_protect(start, end);
@@ -438,6 +445,7 @@ void heap_free(const char *call, void *p)
 	heap_leave(h);
 	if (b)
 		heap_give_back(b);
+	kept_sweep(sweep_period_ms);
 }
 
 size_t heap_usable_size(const char *call, void *p)
@@ -476,7 +484,7 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 {
 	void *q = size > old ? alloc_growing(libc_heap, size) : NULL;
 
-	if (!q && size > old && !heap_guard)
+	if (!q && size > old)
 		q = heap_alloc(with_headroom(size), HEAP_ALIGN, false);
 	if (!q)
 		q = heap_alloc(size, HEAP_ALIGN, false);
@@ -505,7 +513,9 @@ static void *realloc_mapped(struct heap *h, struct block_meta *b, size_t size)
 		heap_leave(h);
 		return b + 1;
 	}
-	if (heap_guard || ((uintptr_t)b % sys_page_size() == 0 && size >= MMAP_THRESHOLD))
+	/* With guards, what may be kept is copied: pages that are there are cheaper than new ones. */
+	if (heap_guard ? META + size > KEPT_MAX
+		       : (uintptr_t)b % sys_page_size() == 0 && size >= MMAP_THRESHOLD)
 		return remap(h, b, size);
 	heap_leave(h);
 	return NULL;

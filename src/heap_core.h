@@ -268,13 +268,25 @@ void heap_settle(struct heap *h);
 /* guard.c: bytes of the guards on either side of the libc heap's mapped blocks; 0 without. */
 extern size_t heap_guard;
 
-/* Guard what is mapped from start to end; the kernel may refuse. */
+/* Where the mapping of a block begins that has the pages from start to end; it ends with a guard. */
+char *guard_low(const char *start, char *end);
+
+/* Guard these pages, in a mapping like this; the kernel may refuse. */
 void guard_protect(char *start, char *end);
+
+/*
+ * A mapped block of at least size bytes, zero, between guards, as near to the one behind it as grain, of 16 or
+ * 32 bytes, lets it; not registered. NULL with errno ENOMEM.
+ */
+struct block_meta *guard_map(size_t size, size_t grain);
 
 /* As heap_unmap, guards and all. */
 void guard_release(struct block_meta *b);
 
-/* Give back the addresses that guard_release has kept; false: none. */
+/* The same for a block's pages, which become inaccessible. errno stays. */
+void guard_retire(char *start, char *end);
+
+/* Give back what guard_release has kept, memory and addresses; false: nothing. */
 bool guard_drain(void);
 
 /* b, with room for size bytes, wherever that is; NULL with errno ENOMEM, and it is as it was. */

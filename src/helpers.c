@@ -175,12 +175,22 @@ void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to)
 	return NULL;
 }
 
-int sys_protect(void *p, size_t size)
+static int set_access(void *p, size_t size, int access)
 {
-	int saved_errno = errno, status = mprotect(p, size, PROT_NONE);
+	int saved_errno = errno, status = mprotect(p, size, access);
 
 	errno = saved_errno;
 	return status;
+}
+
+int sys_protect(void *p, size_t size)
+{
+	return set_access(p, size, PROT_NONE);
+}
+
+int sys_unprotect(void *p, size_t size)
+{
+	return set_access(p, size, PROT_READ | PROT_WRITE);
 }
 
 /* Memory that is not there; at is where to put it, with a flag that says how, or NULL. */
@@ -209,6 +219,16 @@ int sys_purge(void *p, size_t size)
 	int result = madvise(p, size, MADV_DONTNEED);
 
 	tell(SYS_MADVISE, p, size, 0, result < 0);
+	return result;
+}
+
+int sys_resident(void *p, size_t size, unsigned char *resident)
+{
+	size_t pages = (size + sys_page_size() - 1) / sys_page_size();
+	int result = mincore(p, size, resident);
+
+	for (size_t i = 0; result == 0 && i < pages; i++)
+		resident[i] &= 1; /* the other bits are reserved */
 	return result;
 }
 

@@ -61,7 +61,10 @@ void *sys_remap(void *p, size_t old_size, size_t new_size);
 /* Nothing can be read or written there from now on; -1 if the kernel has no room to note it. */
 int sys_protect(void *p, size_t size);
 
-/* The same, and what was there is gone: only the addresses are kept. */
+/* It can be again; -1 if the kernel has no room, or no memory for what is to be written there. */
+int sys_unprotect(void *p, size_t size);
+
+/* The same as sys_protect, and what was there is gone: only the addresses are kept. */
 int sys_void(void *p, size_t size);
 
 /*
@@ -75,6 +78,9 @@ void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to);
 
 /* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
 int sys_purge(void *p, size_t size);
+
+/* For each page from p on whether it is in memory, 0 or 1; -1 if the kernel does not say. */
+int sys_resident(void *p, size_t size, unsigned char *resident);
 
 /* A secret of this process, the same for its whole life. */
 uint64_t sys_secret(void);

@@ -8,6 +8,7 @@
 #include <sys/single_threaded.h>
 
 #include "hardened.h"
+#include "kept.h"
 #include "tcache_core.h"
 
 static bool has_cell(void *const *top, const void *cell)
@@ -188,5 +189,5 @@ const char *tcache_check(void)
 		fault = hardened_check(tc);
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
-	return fault;
+	return fault ? fault : kept_check();
 }

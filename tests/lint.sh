@@ -155,8 +155,9 @@ matrix() {
 	cat <<-'EOT'
 		osmem.c: calls.h heap_core.h osmem.h trace.h
 		regions.c: heap_core.h
-		heap.c: heap_core.h
-		guard.c: heap_core.h
+		heap.c: heap_core.h kept.h
+		guard.c: heap_core.h kept.h
+		kept.c: heap_core.h kept.h zero.h
 		fork.c: heap_core.h
 		check.c: heap_core.h
 		walk.c: heap_core.h item_list.h
@@ -169,8 +170,8 @@ matrix() {
 		slab_walk.c: item_list.h slab_core.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h tcache_core.h
-		hardened.c: hardened.h tcache_core.h
-		tcache_check.c: hardened.h tcache_core.h
+		hardened.c: hardened.h tcache_core.h zero.h
+		tcache_check.c: hardened.h kept.h tcache_core.h
 		threads.c: hardened.h tcache_core.h
 		trace.c: helpers.h trace.h
 		calls.c: calls.h trace.h
@@ -190,6 +191,7 @@ matrix() {
 		index.h: block_meta.h treap.h
 		inspect.h: helpers.h osmem_inspect.h trace_format.h
 		item_list.h: osmem_inspect.h
+		kept.h:
 		magazine.h: slab.h
 		noted.h: calls.h tcache.h
 		osmem_inspect.h:
@@ -204,6 +206,7 @@ matrix() {
 		trace.h: trace_format.h
 		trace_format.h:
 		treap.h: block_meta.h
+		zero.h:
 	EOT
 }
 

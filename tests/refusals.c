@@ -79,12 +79,16 @@ void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
 int __real_munmap(void *p, size_t size);
 void *__real_mremap(void *p, size_t old_size, size_t new_size, int flags, ...);
 int __real_madvise(void *p, size_t size, int advice);
+int __real_mprotect(void *p, size_t size, int access);
+int __real_mincore(void *p, size_t size, unsigned char *resident);
 
 void *__wrap_sbrk(intptr_t by);
 void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *p, size_t size);
 void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to);
 int __wrap_madvise(void *p, size_t size, int advice);
+int __wrap_mprotect(void *p, size_t size, int access);
+int __wrap_mincore(void *p, size_t size, unsigned char *resident);
 
 void *__wrap_sbrk(intptr_t by)
 {
@@ -147,6 +151,16 @@ void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags, void *
 int __wrap_madvise(void *p, size_t size, int advice)
 {
 	return is_refused(REFUSE_MADVISE) ? -1 : __real_madvise(p, size, advice);
+}
+
+int __wrap_mprotect(void *p, size_t size, int access)
+{
+	return is_refused(REFUSE_MPROTECT) ? -1 : __real_mprotect(p, size, access);
+}
+
+int __wrap_mincore(void *p, size_t size, unsigned char *resident)
+{
+	return is_refused(REFUSE_MINCORE) ? -1 : __real_mincore(p, size, resident);
 }
 
 /* What is there, and what should be. */

@@ -2,7 +2,7 @@
 
 /*
  * The kernel refuses. For whitebox programs that are linked with -Wl,--wrap for the five calls
- * through which memory comes and goes: a plan says which of them fail, and what came and went is
+ * through which memory comes and goes, and two that change or tell its state: a plan says which of them fail, and what came and went is
  * counted. A mapping that is wanted at one place finds it taken now and then, plan or no plan: that
  * is no failure.
  *
@@ -27,7 +27,9 @@ enum refusable {
 	REFUSE_MUNMAP = 4,
 	REFUSE_MREMAP = 8,
 	REFUSE_MADVISE = 16,
-	REFUSE_ANY = 31,
+	REFUSE_MPROTECT = 32,
+	REFUSE_MINCORE = 64,
+	REFUSE_ANY = 127,
 };
 
 struct kernel {

@@ -20,8 +20,11 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MIB ((size_t)1 << 20)
 
-static const size_t sizes[] = {1,    8,	   16,	  24,	 100,	1000,	1017,	4096,
-			       8185, 8192, 20000, 32760, 32761, 100000, 262144, 5 * MIB};
+static const size_t sizes[] = {1,    8,	    16,	   24,	  100,	  1000,	  1017,	   4096,   8185,
+			       8192, 20000, 32760, 32761, 100000, 262144, 5 * MIB, 9 * MIB};
+
+#define CELL_MAX ((size_t)32760)
+#define KEPT_MAX (8 * MIB) /* larger ones are inaccessible once they are freed */
 
 __attribute__((constructor)) static void start_again(int argc, char **argv)
 {
@@ -185,7 +188,7 @@ TEST(double_frees)
 	}
 }
 
-/* Until the cell is handed out again, which happens at some time. */
+/* Until the memory is handed out again, which happens at some time. */
 static void write_after_free(void *arg)
 {
 	struct misuse *m = arg;
@@ -196,16 +199,43 @@ static void write_after_free(void *arg)
 		free(malloc(m->size));
 }
 
+/* Nobody wants it again: then when its time is over. */
+static void write_after_free_and_wait(void *arg)
+{
+	struct misuse *m = arg;
+
+	free(m->p);
+	m->p[m->at] ^= 1;
+	for (size_t i = 0; i < 4; i++) {
+		usleep(300 * 1000);
+		free(malloc(40000));
+	}
+}
+
+static void write_after_free_and_trim(void *arg)
+{
+	struct misuse *m = arg;
+
+	free(m->p);
+	m->p[m->at] ^= 1;
+	malloc_trim(0);
+}
+
 TEST(writes_after_free)
 {
+	test_timeout(120);
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct misuse m = allocated(sizes[i]);
 
 		for (m.at = 0; m.at < (ptrdiff_t)m.size; m.at += (ptrdiff_t)(m.size / 3 + 1)) {
-			if (m.size <= 32760)
+			if (m.size <= KEPT_MAX)
 				expect_death(write_after_free, &m, "written to");
 			else
 				expect_fault(write_after_free, &m);
+			if (m.size <= CELL_MAX || m.size > KEPT_MAX)
+				continue;
+			expect_death(write_after_free_and_wait, &m, "written to");
+			expect_death(write_after_free_and_trim, &m, "written to");
 		}
 	}
 }
@@ -217,7 +247,7 @@ TEST(nothing_can_be_read_after_free)
 
 		free(m.p);
 		for (m.at = 0; m.at < (ptrdiff_t)m.size; m.at += (ptrdiff_t)(m.size / 50 + 1)) {
-			if (m.size <= 32760)
+			if (m.size <= KEPT_MAX)
 				CHECK(((volatile unsigned char *)m.p)[m.at] == 0);
 			else
 				expect_fault(touch_it, &m);
@@ -256,6 +286,90 @@ static void *free_and_look(void *arg)
 	return NULL;
 }
 
+/* What is handed out again may have another number of pages, and has its guards all the same. */
+TEST(guard_pages_where_blocks_were)
+{
+	uint64_t state = 1;
+
+	for (int i = 0; i < 300; i++) {
+		struct misuse m;
+
+		state = state * 6364136223846793005u + 1442695040888963407u;
+		m = allocated(CELL_MAX + 1 + (size_t)(state >> 32) % (i % 10 ? 100000 : 3 * MIB));
+		for (size_t at = 0; at < m.size; at += 4096)
+			m.p[at] = 1;
+		if (i % 10 == 0) {
+			m.at = (ptrdiff_t)m.size + 32;
+			expect_fault(touch_it, &m);
+			m.at = -4096 - 64;
+			expect_fault(touch_it, &m);
+		}
+		free(m.p);
+		m.p = calloc(1, m.size);
+		CHECK(m.p);
+		for (size_t at = 0; at < m.size; at++)
+			CHECK(m.p[at] == 0);
+		free(m.p);
+	}
+}
+
+static size_t resident(void)
+{
+	size_t pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	CHECK(f && fscanf(f, "%*u %zu", &pages) == 1);
+	fclose(f);
+	return pages * 4096;
+}
+
+/* Freed blocks get no memory by being zeroed and looked through that they did not have. */
+TEST(untouched_memory_stays_untouched)
+{
+	enum {
+		COUNT = 20
+	};
+	size_t before = resident();
+	char *p[COUNT];
+
+	for (int round = 0; round < 10; round++) {
+		for (int i = 0; i < COUNT; i++) {
+			p[i] = malloc(3 * MIB);
+			CHECK(p[i]);
+			p[i][MIB] = 1;
+			p[i][2 * MIB] = 1;
+		}
+		for (int i = 0; i < COUNT; i++)
+			free(p[i]);
+	}
+	CHECK_MSG(resident() < before + 2 * MIB, "%zu KiB more", (resident() - before) / 1024);
+}
+
+/* What is kept of freed blocks has a limit, and goes when there are no calls for it. */
+TEST(kept_memory_is_bounded)
+{
+	enum {
+		COUNT = 100
+	};
+	size_t before = resident();
+	char *p[COUNT];
+
+	for (int i = 0; i < COUNT; i++) {
+		p[i] = malloc(40000 * (size_t)(i + 1));
+		CHECK(p[i]);
+		memset(p[i], 1, 40000 * (size_t)(i + 1));
+	}
+	for (int i = 0; i < COUNT; i++)
+		free(p[i]);
+	CHECK_MSG(resident() < before + 80 * MIB, "%zu KiB more", (resident() - before) / 1024);
+	for (int i = 0; i < 4; i++) {
+		usleep(300 * 1000);
+		for (int k = 0; k < 1000; k++)
+			free(malloc(100));
+	}
+	CHECK_MSG(resident() < before + 2 * MIB, "%zu KiB more", (resident() - before) / 1024);
+}
+
 TEST(no_immediate_reuse_in_a_thread_that_only_frees)
 {
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -286,7 +400,7 @@ TEST(guard_pages_around_blocks)
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct misuse m = allocated(sizes[i]);
 
-		if (m.size <= 32760)
+		if (m.size <= CELL_MAX)
 			continue;
 		m.at = (ptrdiff_t)m.size + 32;
 		expect_fault(touch_it, &m);

@@ -18,6 +18,7 @@
 #include "broken.h"
 #include "harness.h"
 #include "heap_core.h"
+#include "kept.h"
 #include "refusals.h"
 #include "tcache.h"
 
@@ -26,7 +27,7 @@
 #define EXIT_UNTOUCHED 99
 
 /* Blocks of a size each: p is NULL where there was no memory. */
-static const size_t sizes[] = {0, 100, 3000, 40000, 200000};
+static const size_t sizes[] = {0, 100, 3000, 40000, 200000, KEPT_MAX - 5000, KEPT_MAX};
 
 static struct {
 	unsigned char *p;
@@ -200,14 +201,14 @@ static void take_hole(void)
 		syscall(SYS_munmap, p, 4096);
 }
 
-/* What a block of 100000 bytes becomes that grows, while somebody takes its place. */
+/* What a block becomes that grows, and is moved page by page, while somebody takes its place. */
 static char *grown_elsewhere(void)
 {
-	char *p = malloc(100000), *q;
+	char *p = malloc(KEPT_MAX), *q;
 
 	hole = round_down_ptr(p, 4096);
 	kernel.before = take_hole;
-	q = realloc(p, 300000);
+	q = realloc(p, 2 * KEPT_MAX);
 	kernel.before = NULL;
 	CHECK(q && taken);
 	CHECK(is_kept == (kernel.failures > 0));
@@ -295,6 +296,16 @@ TEST(q1_cells_that_wait)
 	free(p);
 	BREAK_BY(tcache_check, p[0], 1, "Q1");
 	BREAK_BY(tcache_check, p[99], 1, "Q1");
+}
+
+TEST(k1_pages_that_wait)
+{
+	char *p = malloc(100000);
+
+	CHECK(p);
+	free(p);
+	BREAK_BY(tcache_check, p[0], 1, "K1");
+	BREAK_BY(tcache_check, p[99999], 1, "K1");
 }
 
 TEST(sizes_beyond_everything)
