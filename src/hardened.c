@@ -11,6 +11,7 @@
 #include "zero.h"
 
 #define TRAILER sizeof(uint64_t)
+#define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
 #define SLACK_BITS 24
 #define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
 
@@ -112,75 +113,79 @@ void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
 
 /* Trailers. */
 
+static inline size_t room_for(size_t size)
+{
+	return (size < USER_MIN ? USER_MIN : size) + TRAILER;
+}
+
 static _Atomic(uint64_t) *trailer_of(void *p, size_t room)
 {
 	return (_Atomic(uint64_t) *)(void *)((char *)p + room - TRAILER);
 }
 
-/* Whoever has seen some cannot tell what another one is: the upper half of the product is in it. */
+/*
+ * Whoever has seen some cannot tell what another one is: the upper half of the product is in it. Its first
+ * byte (of little-endian machines) is not zero and of no text, so that no text that is too long ends with it.
+ */
 static uint64_t make_trailer(const void *at, size_t slack)
 {
-	uint64_t x = secret ^ (uintptr_t)at ^ (uint64_t)slack << (64 - SLACK_BITS);
+	uint64_t top = (uint64_t)slack << (64 - SLACK_BITS), x = secret ^ (uintptr_t)at ^ top;
 	unsigned __int128 product = (unsigned __int128)x * factor;
 	uint64_t hash = (uint64_t)(product >> 64) ^ (uint64_t)product;
 
-	return (hash | 1) << SLACK_BITS | slack; /* never zero */
+	return top | hash >> SLACK_BITS | 0x80;
+}
+
+static size_t slack_of(uint64_t trailer)
+{
+	return trailer >> (64 - SLACK_BITS);
 }
 
 static bool is_trailer(const void *at, uint64_t trailer)
 {
-	return trailer == make_trailer(at, trailer & SLACK_MAX);
+	return trailer == make_trailer(at, slack_of(trailer));
 }
 
-/* The pattern, eight bytes of it. */
-static uint64_t pattern_of(uint64_t trailer)
-{
-	return (trailer >> 56) * 0x0101010101010101u;
-}
+/* Of patterns, wherever they are. */
+typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
 
-static uint64_t load_word(const char *p)
+static inline lane pattern_of(uint64_t trailer)
 {
-	uint64_t word;
+	uint64_t pattern = (trailer & 0xff) * 0x0101010101010101u;
 
-	memcpy(&word, p, sizeof(word));
-	return word;
+	return (lane){pattern, pattern};
 }
 
 /*
- * Of the word before a trailer the last slack bytes, less than eight, are not the user's: their bits. A
- * room is 16 bytes at least, so there is such a word.
+ * The last slack of the 16 bytes before a trailer, as bits; more is all of them. Sizes are mixed, so no
+ * branch asks how many there are: there is one for what cells above 1 KiB have only.
  */
-static uint64_t slack_bits(size_t slack)
+static inline lane slack_bits(size_t slack)
 {
-	return slack ? ~(uint64_t)0 << (64 - 8 * slack) : 0;
+	static const unsigned char bits[32] = {[16 ... 31] = 0xff};
+
+	return *(const lane *)(const void *)&bits[slack];
 }
 
-static void store_word(char *p, uint64_t word)
+static inline bool is_all_zero(lane w)
 {
-	memcpy(p, &word, sizeof(word));
+	return !(w[0] | w[1]);
 }
 
-/* The n bytes at p, eight at least, become the pattern. */
-static inline void put_pattern(char *p, uint64_t pattern, size_t n)
+static inline lane *lane_at(const void *p)
 {
-	for (size_t i = 0; i + sizeof(pattern) < n; i += sizeof(pattern))
-		store_word(p + i, pattern);
-	store_word(p + n - sizeof(pattern), pattern);
+	return (lane *)(uintptr_t)p;
 }
 
-/* Whether the n bytes at p, eight at least, are the pattern. */
-static inline bool has_pattern(const char *p, uint64_t pattern, size_t n)
+/* Where the pattern is in more than 16 bytes at p, n of them: these four cover it. */
+static inline void pattern_places(const char *p, size_t slack, lane *places[4])
 {
-	uint64_t difference = load_word(p + n - sizeof(pattern)) ^ pattern;
+	size_t n = slack < PATTERN_MAX ? slack : PATTERN_MAX, last = n - sizeof(lane);
 
-	for (size_t i = 0; i + sizeof(pattern) < n; i += sizeof(pattern))
-		difference |= load_word(p + i) ^ pattern;
-	return !difference;
-}
-
-static size_t pattern_length(size_t slack)
-{
-	return slack < PATTERN_MAX ? slack : PATTERN_MAX;
+	places[0] = lane_at(p);
+	places[1] = lane_at(p + (last < 16 ? last : 16));
+	places[2] = lane_at(p + (last < 32 ? last : 32));
+	places[3] = lane_at(p + last);
 }
 
 /* The room bytes at p are size bytes of the user's now. */
@@ -188,14 +193,14 @@ static inline void *seal(void *p, size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
 	_Atomic(uint64_t) *at = trailer_of(p, room);
-	uint64_t trailer = make_trailer(at, slack), pattern = pattern_of(trailer), word;
-	char *last = (char *)p + room - TRAILER - sizeof(word);
+	uint64_t trailer = make_trailer(at, slack);
+	lane pattern = pattern_of(trailer), *last = lane_at(at) - 1, *places[4];
 
-	if (slack < sizeof(word)) {
-		word = load_word(last);
-		store_word(last, word ^ ((word ^ pattern) & slack_bits(slack)));
+	if (slack <= sizeof(lane)) {
+		*last ^= (*last ^ pattern) & slack_bits(slack);
 	} else {
-		put_pattern((char *)p + size, pattern, pattern_length(slack));
+		pattern_places((char *)p + size, slack, places);
+		*places[0] = *places[1] = *places[2] = *places[3] = pattern;
 	}
 	atomic_store_explicit(at, trailer, memory_order_relaxed);
 	return p;
@@ -204,21 +209,23 @@ static inline void *seal(void *p, size_t room, size_t size)
 /* Whether nothing was written behind what is the user's of the room bytes at p. */
 static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
-	size_t slack = trailer & SLACK_MAX;
-	uint64_t pattern = pattern_of(trailer);
+	size_t slack = slack_of(trailer);
+	lane pattern = pattern_of(trailer), *places[4];
 	const char *end = p + room - TRAILER;
 
 	if (!is_trailer(end, trailer) || slack > room - TRAILER)
 		return false;
-	if (slack < sizeof(pattern))
-		return !((load_word(end - sizeof(pattern)) ^ pattern) & slack_bits(slack));
-	return has_pattern(end - slack, pattern, pattern_length(slack));
+	if (slack <= sizeof(lane))
+		return is_all_zero((lane_at(end)[-1] ^ pattern) & slack_bits(slack));
+	pattern_places(end - slack, slack, places);
+	return is_all_zero((*places[0] ^ pattern) | (*places[1] ^ pattern) |
+			   (*places[2] ^ pattern) | (*places[3] ^ pattern));
 }
 
 static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
 						    uint64_t trailer)
 {
-	size_t slack = trailer & SLACK_MAX;
+	size_t slack = slack_of(trailer);
 
 	if (!is_trailer(trailer_of(p, room), trailer) || slack > room - TRAILER)
 		sys_fatal(call, p, "memory behind this block is overwritten");
@@ -231,7 +238,7 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 {
 	if (__builtin_expect(!is_intact(p, room, trailer), 0))
 		bad_end(call, p, room, trailer);
-	return room - TRAILER - (trailer & SLACK_MAX);
+	return room - TRAILER - slack_of(trailer);
 }
 
 /* What is before a cell is the trailer of another one, or zero; but for a segment's first a guard. */
@@ -347,6 +354,7 @@ static inline void *take(unsigned int class)
 		return tcache_take_cell(class, NULL);
 	tc->bins[class].top++;
 	tc->allocs++;
+	__builtin_prefetch(*tc->bins[class].top, 1); /* the next one is read whole, too */
 	return cell;
 }
 
@@ -529,7 +537,7 @@ static size_t block_size(const char *call, void *p)
 
 static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align)
 {
-	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(size + TRAILER, align);
+	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
 	void *p = size || align > HEAP_ALIGN ? NULL : alloc_nothing();
 
 	if (!p && class < CLASS_COUNT)
@@ -546,7 +554,7 @@ void *hardened_alloc(size_t size, size_t align)
 	void *p = NULL;
 
 	if (__builtin_expect(size - 1 < CELL_MAX - TRAILER && align <= CELL_ALIGN, 1))
-		p = alloc_cell(class_of_size(size + TRAILER), size);
+		p = alloc_cell(class_of_size(room_for(size)), size);
 	return p ? p : alloc_slow(size, align);
 }
 
@@ -594,7 +602,7 @@ static void *alloc_roomy(size_t old, size_t size)
 	void *p = NULL;
 
 	if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
-		p = alloc_cell(class_of_size(roomy + TRAILER), size);
+		p = alloc_cell(class_of_size(room_for(roomy)), size);
 	return p ? p : hardened_alloc(size, HEAP_ALIGN);
 }
 

@@ -9,7 +9,8 @@
  *	| size bytes of the user | pattern … | trailer, 8 bytes |
  *
  * The trailer is a keyed hash of its own address and of how many bytes are between it and the user's,
- * which it also has; the pattern is one of its bytes, in the first 64 of these. A freed cell is all zero, its trailer too.
+ * which it also has; the pattern is its first byte, whose top bit is set, in the first 64 of these. A freed
+ * cell is all zero, its trailer too.
  *
  * 1. One byte past the end, and the byte before the start, are seen when a block is freed or resized.
  * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is handed

@@ -438,6 +438,8 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
+	if (is_hardened())
+		return hardened_alloc(size, HEAP_ALIGN);
 	if (size > CELL_MAX)
 		return alloc_block(size, HEAP_ALIGN, false);
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, HEAP_ALIGN);
@@ -496,16 +498,10 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 	return alloc_cell_quickly(class, size, align);
 }
 
-__attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
+static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (!p)
-		return;
-	if (is_hardened()) {
-		hardened_free(call, p);
-		return;
-	}
 	if (tcache_put(first_cache(), p))
 		return;
 	class = live_class(call, p);
@@ -518,6 +514,16 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		memset(p, tcache_all.perturb, slab_classes[class].size);
 	*cell_word(p) = CELL_FREED;
 	tcache_put_cell(class, p);
+}
+
+__attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
+{
+	if (!p)
+		return;
+	if (is_hardened())
+		hardened_free(call, p);
+	else
+		free_slow(call, p);
 }
 
 size_t tcache_usable_size(const char *call, void *p)

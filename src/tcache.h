@@ -44,6 +44,7 @@ struct tcache_thread {
 };
 
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
+extern const struct tcache tcache_none;
 
 /* See the head of this file, and interpose.c for what they promise. */
 void *tcache_alloc_slow(size_t size);
@@ -188,8 +189,11 @@ static inline __attribute__((always_inline)) bool tcache_put(struct tcache *tc, 
 /* The same where most are cells above SLAB_CELL_MAX, which tcache_put does not know. */
 static inline __attribute__((always_inline)) bool tcache_put_wide(struct tcache *tc, void *p)
 {
-	unsigned int class = slab_class_of(p);
+	unsigned int class;
 
+	if (tc == &tcache_none) /* hardened, this is half of what a free costs else */
+		return false;
+	class = slab_class_of(p);
 	return class && tcache_push(tcache_bin_at(tc, class * SLAB_BIN_SIZE), p);
 }
 

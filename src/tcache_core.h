@@ -43,7 +43,6 @@ _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itsel
 
 /* A magazine that is empty, full, and never written. */
 extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)];
-extern const struct tcache tcache_none;
 
 /* All caches. */
 struct caches {

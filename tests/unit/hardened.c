@@ -141,6 +141,21 @@ TEST(one_byte_past_the_end)
 	}
 }
 
+/* A text that is too long by its last byte, or by any, is seen whatever the secret is. */
+TEST(what_is_behind_is_no_text)
+{
+	for (size_t size = 1; size < 3000; size++) {
+		char *p[4];
+
+		for (size_t k = 0; k < COUNT_OF(p); k++) {
+			p[k] = malloc(size);
+			CHECK(p[k] && p[k][size] & 0x80);
+		}
+		for (size_t k = 0; k < COUNT_OF(p); k++)
+			free(p[k]);
+	}
+}
+
 TEST(one_byte_before_the_start)
 {
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
