@@ -627,7 +627,14 @@ static void *realloc_block(const char *call, void *p, size_t size)
 	if (may_stay(room, size))
 		return seal(p, room, size);
 	q = heap_realloc(call, p, size + TRAILER);
-	return q ? seal(q, heap_usable_size(call, q), size) : NULL;
+	if (!q)
+		return NULL;
+	room = heap_usable_size(call, q);
+	if (room - TRAILER - size > SLACK_MAX) { /* it could not move, and is as it was */
+		errno = ENOMEM;
+		return NULL;
+	}
+	return seal(q, room, size);
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)

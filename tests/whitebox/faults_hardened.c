@@ -250,6 +250,28 @@ TEST(what_lands_elsewhere_and_is_not_taken_back)
 	check_taken();
 }
 
+/* Where there is no memory, a block that is to shrink stays, unless no trailer could tell how much. */
+TEST(shrinking_without_memory)
+{
+	for (size_t size = MIB; size <= 64 * MIB; size *= 2) {
+		char *p = malloc(size), *q;
+
+		CHECK(p);
+		p[0] = p[69999] = p[size - 1] = 'x';
+		errno = 0;
+		refuse(1, SIZE_MAX);
+		q = realloc(p, 70000);
+		refuse_nothing();
+		CHECK(q ? malloc_usable_size(q) == 70000 : errno == ENOMEM);
+		if (!q)
+			CHECK(malloc_usable_size(p) == size && p[size - 1] == 'x');
+		q = q ? q : p;
+		CHECK(q[0] == 'x' && q[69999] == 'x');
+		free(q);
+		check_all();
+	}
+}
+
 /* malloc(0) gives what it gives without the option. */
 static void find_no_room(void)
 {
