@@ -137,8 +137,9 @@ void guard_release(struct block_meta *b)
 
 bool guard_drain(void)
 {
-	bool is_any = kept_trim();
+	bool is_any = kept_bytes();
 
+	kept_trim();
 	for (size_t i = 0; i < REFUSED; i++)
 		is_any |= release_place(&refused[i], 0);
 	for (size_t i = 0; i < QUARANTINE; i++)

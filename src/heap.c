@@ -155,6 +155,12 @@ static void tick(struct heap *h)
 		sweep(h);
 }
 
+static void sweep_kept(void)
+{
+	if (kept_bytes())
+		kept_sweep(sweep_period_ms);
+}
+
 size_t heap_dirty_bytes(void)
 {
 	size_t dirty = libc_heap->dirtied + kept_bytes();
@@ -170,7 +176,7 @@ void heap_sweep(void)
 		return;
 	sweep(h);
 	heap_leave(h);
-	kept_sweep(sweep_period_ms);
+	sweep_kept();
 }
 
 bool heap_trim(void)
@@ -178,8 +184,10 @@ bool heap_trim(void)
 	struct heap *h = libc_heap;
 	struct sweep s = {.h = h, .is_trim = true};
 	size_t unmapped;
-	bool had_kept = kept_trim();
+	bool had_kept = kept_bytes();
 
+	if (had_kept)
+		kept_trim();
 	if (!heap_enter(h))
 		return had_kept;
 	heap_settle(h);
@@ -445,7 +453,7 @@ void heap_free(const char *call, void *p)
 	heap_leave(h);
 	if (b)
 		heap_give_back(b);
-	kept_sweep(sweep_period_ms);
+	sweep_kept();
 }
 
 size_t heap_usable_size(const char *call, void *p)

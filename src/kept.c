@@ -30,8 +30,9 @@ struct shelf {
 	_Atomic(uint64_t) places[PLACES]; /* those that are ready behind those that wait */
 };
 
+_Atomic(size_t) kept_total;
+
 static struct shelf shelves[SHELVES];
-static _Atomic(size_t) bytes; /* of all places, and of what is on its way there or from there */
 static _Atomic(uint64_t) turns;
 static _Atomic(uint64_t) last_sweep_ms;
 static _Atomic(size_t) hand; /* the place that has to go next, if it is cold */
@@ -151,7 +152,7 @@ static void dismiss(uint64_t place)
 
 	require_zero("free", place);
 	guard_retire(start, start + pages * heap_guard);
-	atomic_fetch_sub(&bytes, pages * heap_guard);
+	atomic_fetch_sub(&kept_total, pages * heap_guard);
 }
 
 static void make_ready(struct shelf *shelf, uint64_t place)
@@ -181,7 +182,7 @@ static void cool(_Atomic(uint64_t) *at)
 /* The limit holds at once, but for what others are about to put. */
 static void make_room(void)
 {
-	for (size_t i = 0; i < 2 * SHELVES * PLACES && bytes > KEPT_BYTES; i++) {
+	for (size_t i = 0; i < 2 * SHELVES * PLACES && kept_total > KEPT_BYTES; i++) {
 		size_t next = atomic_fetch_add_explicit(&hand, 1, memory_order_relaxed);
 
 		cool(&shelves[next / PLACES % SHELVES].places[next % PLACES]);
@@ -206,7 +207,7 @@ bool kept_put(char *start, char *end)
 
 	if (size > KEPT_MAX)
 		return false;
-	atomic_fetch_add(&bytes, size);
+	atomic_fetch_add(&kept_total, size);
 	make_room();
 	visit_resident(start, end, clear, &whole);
 	place = place_of(start, pages) | (whole ? WHOLE : 0);
@@ -264,17 +265,12 @@ char *kept_take(size_t pages)
 		guard_retire(place_start(place), end);
 		end = NULL;
 	}
-	atomic_fetch_sub(&bytes, have * heap_guard);
+	atomic_fetch_sub(&kept_total, have * heap_guard);
 	errno = saved_errno;
 	return end;
 }
 
 /* Giving back. */
-
-size_t kept_bytes(void)
-{
-	return atomic_load_explicit(&bytes, memory_order_relaxed);
-}
 
 static void for_all(void (*change)(_Atomic(uint64_t) *at))
 {
@@ -295,21 +291,15 @@ static void empty(_Atomic(uint64_t) *at)
 
 void kept_sweep(uint64_t period_ms)
 {
-	uint64_t now, last = last_sweep_ms;
+	uint64_t now = sys_now_ms(), last = last_sweep_ms;
 
-	if (!kept_bytes())
-		return;
-	now = sys_now_ms();
 	if (now - last >= period_ms && atomic_compare_exchange_strong(&last_sweep_ms, &last, now))
 		for_all(cool);
 }
 
-bool kept_trim(void)
+void kept_trim(void)
 {
-	if (!kept_bytes())
-		return false;
 	for_all(empty);
-	return true;
 }
 
 /* Checking. */
@@ -327,5 +317,5 @@ const char *kept_check(void)
 			return "K1: kept pages are of another class, or not zero";
 		total += place_pages(place) * heap_guard;
 	}
-	return total == bytes ? NULL : "K2: the sum of what is kept is wrong";
+	return total == kept_total ? NULL : "K2: the sum of what is kept is wrong";
 }

@@ -13,6 +13,7 @@
 
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,14 +36,20 @@ bool kept_put(char *start, char *end);
  */
 char *kept_take(size_t pages);
 
-/* What is here altogether. */
-size_t kept_bytes(void);
+extern _Atomic(size_t)
+	kept_total; /* of all places, and of what is on its way there or from there */
 
-/* What has been here for a whole period goes to guard_retire, if one has passed since the last sweep. */
+/* What is here altogether; inlined, for programs without guards to have no page of kept.c in memory. */
+static inline size_t kept_bytes(void)
+{
+	return atomic_load_explicit(&kept_total, memory_order_relaxed);
+}
+
+/* If there is anything: what has been here for a whole period goes to guard_retire, if one has passed. */
 void kept_sweep(uint64_t period_ms);
 
-/* All goes there; false: there was nothing. */
-bool kept_trim(void);
+/* All goes there. */
+void kept_trim(void);
 
 /*
  * Check, while nobody allocates: NULL, or the text of what does not hold.
