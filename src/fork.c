@@ -15,6 +15,7 @@
 #include <sys/single_threaded.h>
 
 #include "heap_core.h"
+#include "kept.h"
 
 static struct heap *const libc_heap = &heaps[HEAP_LIBC];
 
@@ -124,5 +125,7 @@ void heap_fork_child(void)
 		heaps[i].is_locked = false;
 		atomic_store(&heaps[i].frozen, 0);
 	}
+	if (heap_guard)
+		kept_fork_child();
 	take_in(libc_heap);
 }

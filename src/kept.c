@@ -302,6 +302,15 @@ void kept_trim(void)
 	for_all(empty);
 }
 
+void kept_fork_child(void)
+{
+	size_t pages = 0;
+
+	for (size_t i = 0; i < SHELVES * PLACES; i++)
+		pages += place_pages(shelves[i / PLACES].places[i % PLACES]);
+	kept_total = pages * heap_guard;
+}
+
 /* Checking. */
 
 const char *kept_check(void)

@@ -51,6 +51,9 @@ void kept_sweep(uint64_t period_ms);
 /* All goes there. */
 void kept_trim(void);
 
+/* Forget what was on its way in threads that the calling process, a fork's child, has not got. */
+void kept_fork_child(void);
+
 /*
  * Check, while nobody allocates: NULL, or the text of what does not hold.
  *	K1 what is kept is of the class that it is kept for, and zero

@@ -158,7 +158,7 @@ matrix() {
 		heap.c: heap_core.h kept.h
 		guard.c: heap_core.h kept.h
 		kept.c: heap_core.h kept.h zero.h
-		fork.c: heap_core.h
+		fork.c: heap_core.h kept.h
 		check.c: heap_core.h
 		walk.c: heap_core.h item_list.h
 		index.c: index.h

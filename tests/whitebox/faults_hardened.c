@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,6 +249,40 @@ TEST(what_lands_elsewhere_and_is_not_taken_back)
 	free(grown_elsewhere());
 	CHECK(guard_drain());
 	check_taken();
+}
+
+/* What is on its way to be kept by a thread that a child has not got is not kept, and not counted. */
+static void fork_midway(void)
+{
+	int status;
+	pid_t pid;
+
+	kernel.before = NULL;
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_all();
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void *free_and_fork(void *p)
+{
+	kernel.before = fork_midway;
+	free(p);
+	CHECK(!kernel.before);
+	return NULL;
+}
+
+TEST(fork_while_pages_are_put_away)
+{
+	pthread_t thread;
+	char *p = malloc(100000);
+
+	CHECK(p && pthread_create(&thread, NULL, free_and_fork, p) == 0);
+	pthread_join(thread, NULL);
+	check_all();
 }
 
 /* Where there is no memory, a block that is to shrink stays, unless no trailer could tell how much. */
