@@ -7,7 +7,7 @@
 #
 # each target for so long. The library's own copy has the C library's names under others, fuzzed_malloc
 # and so on, because libFuzzer and the sanitizers have a malloc of theirs. What is found goes to
-# tests/out/fuzz: the corpus in TARGET, the log, and inputs that fail (TARGET-crash-…), which bin-TARGET takes
+# FUZZ_OUT (tests/out/fuzz): the corpus in TARGET, the log, and inputs that fail (TARGET-crash-…), which bin-TARGET takes
 # as arguments.
 
 tests=$(cd "${0%/*}/.." && pwd) || exit 1
@@ -15,7 +15,7 @@ src=$tests/../src utils=$tests/../utils
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
 targets=${*:-placement libc}
-out=$tests/out/fuzz
+out=${FUZZ_OUT:-$tests/out/fuzz}
 cc=${FUZZ_CC:-clang}
 sanitizers=address,undefined
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer
@@ -54,7 +54,7 @@ build_library() {
 # Which functions of others a target replaces.
 wraps() {
 	[ "$1" = libc ] || return 0
-	for function in sbrk mmap munmap mremap madvise sys_now_ms; do
+	for function in $("$tests/refused.sh") sys_now_ms; do
 		echo "-Wl,--wrap=$function"
 	done
 }
@@ -84,10 +84,10 @@ fuzz() {
 	if (cd "$out/$1" && ASAN_OPTIONS=detect_leaks=0:handle_abort=1 "../bin-$1" \
 		-max_total_time="$seconds" -rss_limit_mb=0 -max_len=4096 -len_control=10 -timeout=60 \
 		-print_final_stats=1 -artifact_prefix=../"$1-" .) >"$out/$1.log" 2>&1; then
-		echo "$1: nothing found in $(grep '^Done' "$out/$1.log")," \
-			"$(grep -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)"
+		echo "$1: nothing found in $(grep -a '^Done' "$out/$1.log")," \
+			"$(grep -a -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)"
 	else
-		grep -v '^#' "$out/$1.log" | tail -n 60
+		grep -a -v '^#' "$out/$1.log" | tail -n 60
 		echo "$1: FOUND something: run ${out#"$PWD"/}/bin-$1 with the file named above"
 		return 1
 	fi
