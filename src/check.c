@@ -97,9 +97,21 @@ void heap_bad_pointer(struct heap *h, const char *call, void *p)
 
 void treap_damaged(const void *link)
 {
+	for (int i = 0; i < HEAP_COUNT; i++) {
+		struct region *r = heap_find_region(&heaps[i], link);
+		bool damaged;
+
+		if (r)
+			heap_corrupted(&heaps[i], find_block(&heaps[i], r, link, &damaged));
+	}
 	for (int i = 0; i < HEAP_COUNT; i++)
 		heap_leave(&heaps[i]);
 	sys_fatal("heap", link, "a link in the header of a mapped block is overwritten");
+}
+
+void index_damaged(const struct block_meta *b)
+{
+	heap_corrupted(&heaps[HEAP_COURSE], b);
 }
 
 /* Blocks that the core does not find plainly in order. */

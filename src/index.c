@@ -6,7 +6,7 @@
 
 static void become_many(struct index *ix)
 {
-	ix->is_few = false;
+	ix->kind = INDEX_MANY;
 	while (ix->count) {
 		uint64_t key = ix->key[--ix->count];
 
@@ -15,9 +15,9 @@ static void become_many(struct index *ix)
 	}
 }
 
-void index_insert_few(struct index *ix, struct block_meta *b)
+static void insert_few(struct index *ix, struct block_meta *b)
 {
-	if (ix->count == INDEX_FEW || (uintptr_t)(b + 1) + b->size - ix->base > INDEX_KEY_SPAN) {
+	if (ix->count == INDEX_FEW_MAX || (uintptr_t)(b + 1) + b->size - ix->base > INDEX_KEY_SPAN) {
 		become_many(ix);
 		index_insert(ix, b);
 		return;
@@ -57,13 +57,39 @@ struct block_meta *index_take_few(struct index *ix, size_t size)
 
 /* Bins. */
 
+static bool is_treap(const struct index *ix, unsigned int bin)
+{
+	return bin >= INDEX_FIRST_TREAP || ix->kind == INDEX_TREES;
+}
+
+static struct treap_node *treap_root(const struct index *ix, unsigned int bin)
+{
+	return ix->bin[bin].node ? treap_get(&ix->bin[bin].node, ix->secret) : NULL;
+}
+
+static bool treap_take_out(struct index *ix, unsigned int bin, struct treap_node *n)
+{
+	bool ok = treap_remove(&ix->bin[bin].node, n, true, ix->secret);
+
+	if (treap_root(ix, bin))
+		return ok;
+	ix->bin[bin].node = NULL; /* I2 */
+	index_mark_empty(ix, bin);
+	return ok;
+}
+
 void index_insert_other(struct index *ix, struct block_meta *b)
 {
-	unsigned int bin = index_bin_of(ix, b);
+	unsigned int bin;
 
+	if (ix->kind == INDEX_FEW) {
+		insert_few(ix, b);
+		return;
+	}
+	bin = index_bin_of(ix, b);
 	*index_pad(b) = 0;
-	if (bin >= INDEX_FIRST_TREAP)
-		treap_insert(&ix->bin[bin].node, index_node(b), true, 0);
+	if (is_treap(ix, bin))
+		treap_insert(&ix->bin[bin].node, index_node(b), true, ix->secret);
 	else
 		index_heap_insert(ix, &ix->bin[bin].block, b, true);
 	index_mark_occupied(ix, bin);
@@ -71,64 +97,69 @@ void index_insert_other(struct index *ix, struct block_meta *b)
 
 bool index_remove_other(struct index *ix, struct block_meta *b)
 {
-	unsigned int bin = index_bin_of(ix, b);
+	unsigned int bin;
 	bool ok;
 
-	if (bin >= INDEX_FIRST_TREAP)
-		ok = treap_remove(&ix->bin[bin].node, index_node(b), true, 0);
-	else
-		ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
+	if (ix->kind == INDEX_FEW)
+		return index_remove_few(ix, b);
+	bin = index_bin_of(ix, b);
+	if (is_treap(ix, bin))
+		return treap_take_out(ix, bin, index_node(b));
+	ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
 	index_mark_if_empty(ix, bin);
 	return ok;
 }
 
-/* Is the root of a bin that is not empty where its header says? */
-static bool is_root_sane(const struct index *ix, unsigned int bin)
+static struct block_meta *take_narrow(struct index *ix, unsigned int bin)
 {
-	const struct block_meta *b = ix->bin[bin].block;
+	struct block_meta *b = ix->bin[bin].block;
 
-	if (bin >= INDEX_FIRST_TREAP)
-		b = index_block(ix->bin[bin].node);
-	return index_bin_of(ix, b) == bin;
+	if (index_bin_of(ix, b) != bin)
+		return b; /* its header is overwritten, and perhaps its links */
+	ix->bin[bin].block = index_meld_siblings(ix, index_follow_child(ix, b, true), true);
+	index_mark_if_empty(ix, bin);
+	return b;
+}
+
+/* The smallest of at least size bytes in a treap, or NULL; as index_take where a header is overwritten. */
+static struct block_meta *take_from_treap(struct index *ix, unsigned int bin, size_t size)
+{
+	struct treap_node *n = treap_root(ix, bin);
+
+	if (n && index_bin_of(ix, index_block(n)) == bin) {
+		n = treap_first_of_size(&ix->bin[bin].node, size, ix->secret);
+		if (n)
+			treap_take_out(ix, bin, n);
+	}
+	return index_block(n);
 }
 
 struct block_meta *index_take_other(struct index *ix, unsigned int bin)
 {
-	bool is_sane = is_root_sane(ix, bin); /* or its links, too, may be overwritten */
-	struct block_meta *b = ix->bin[bin].block;
-
-	if (bin >= INDEX_FIRST_TREAP) {
-		b = index_block(ix->bin[bin].node);
-		if (!is_sane)
-			return b;
-		b = index_block(treap_first(ix->bin[bin].node));
-		treap_remove(&ix->bin[bin].node, index_node(b), true, 0);
-	} else {
-		if (!is_sane)
-			return b;
-		ix->bin[bin].block = index_meld_siblings(ix, index_child(ix, b, true), true);
-	}
-	index_mark_if_empty(ix, bin);
-	return b;
+	return is_treap(ix, bin) ? take_from_treap(ix, bin, 0) : take_narrow(ix, bin);
 }
 
 struct block_meta *index_take_large(struct index *ix, size_t size)
 {
 	unsigned int bin = index_treap_bin(size);
-	struct treap_node *n;
+	struct block_meta *b;
 
 	if (bin >= INDEX_BINS)
 		return NULL; /* more than there are addresses */
-	n = ix->bin[bin].node;
-	if (n && !is_root_sane(ix, bin))
-		return index_block(n);
-	n = treap_first_of_size(ix->bin[bin].node, size);
-	if (n) {
-		treap_remove(&ix->bin[bin].node, n, true, 0);
-		index_mark_if_empty(ix, bin);
-		return index_block(n);
-	}
+	b = take_from_treap(ix, bin, size);
+	if (b)
+		return b;
 	bin = index_next_occupied(ix, bin + 1);
+	return bin < INDEX_BINS ? index_take_other(ix, bin) : NULL;
+}
+
+struct block_meta *index_take_from_trees(struct index *ix, size_t size)
+{
+	unsigned int bin;
+
+	if (size > INDEX_EXACT_MAX)
+		return index_take_large(ix, size);
+	bin = index_next_occupied(ix, index_first_bin(size));
 	return bin < INDEX_BINS ? index_take_other(ix, bin) : NULL;
 }
 
@@ -140,6 +171,7 @@ struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *f
 /* Visiting and checking. Recursion is bounded by the depth of a treap, O(log n). */
 
 struct visit {
+	const struct index *ix;
 	size_t size;
 	bool (*visit)(struct block_meta *b, void *arg);
 	void *arg;
@@ -149,21 +181,21 @@ static bool visit_treap(struct treap_node *n, const struct visit *v)
 {
 	if (!n)
 		return true;
-	if (!visit_treap(n->right, v))
+	if (!visit_treap(treap_get(&n->right, v->ix->secret), v))
 		return false;
 	if (treap_size(n) >= v->size && !v->visit(index_block(n), v->arg))
 		return false;
-	return visit_treap(n->left, v);
+	return visit_treap(treap_get(&n->left, v->ix->secret), v);
 }
 
 void index_visit_large(const struct index *ix, size_t size,
 		       bool (*visit)(struct block_meta *b, void *arg), void *arg)
 {
-	struct visit v = {.size = size, .visit = visit, .arg = arg};
+	struct visit v = {.ix = ix, .size = size, .visit = visit, .arg = arg};
 	unsigned int last = index_treap_bin(size);
 
 	for (unsigned int bin = INDEX_BINS; bin-- > last;)
-		if (!visit_treap(ix->bin[bin].node, &v))
+		if (!visit_treap(treap_root(ix, bin), &v))
 			return;
 }
 
@@ -210,21 +242,23 @@ static const char *check_heap(const struct index *ix, unsigned int bin, bool is_
 static const char *check_treap(const struct index *ix, unsigned int bin, struct treap_node *n,
 			       size_t *count)
 {
+	struct treap_node *left, *right;
 	const char *fault;
 
 	if (!n)
 		return NULL;
 	++*count;
+	left = treap_get(&n->left, ix->secret);
+	right = treap_get(&n->right, ix->secret);
 	if (index_block(n)->status != STATUS_FREE || index_bin_of(ix, index_block(n)) != bin)
 		return "I1: a block is in the wrong bin";
-	if ((n->left && !treap_before(n->left, n, true)) ||
-	    (n->right && !treap_before(n, n->right, true)))
+	if ((left && !treap_before(left, n, true)) || (right && !treap_before(n, right, true)))
 		return "T1: a treap is out of order";
-	if ((n->left && treap_priority(n->left) > treap_priority(n)) ||
-	    (n->right && treap_priority(n->right) > treap_priority(n)))
+	if ((left && treap_priority(left) > treap_priority(n)) ||
+	    (right && treap_priority(right) > treap_priority(n)))
 		return "T2: a child has a higher priority than its parent";
-	fault = check_treap(ix, bin, n->left, count);
-	return fault ? fault : check_treap(ix, bin, n->right, count);
+	fault = check_treap(ix, bin, left, count);
+	return fault ? fault : check_treap(ix, bin, right, count);
 }
 
 static const char *check_pending(const struct index *ix, size_t *count)
@@ -245,7 +279,7 @@ static const char *check_few(const struct index *ix, size_t *count)
 {
 	size_t n = sizeof(ix->key) / sizeof(ix->key[0]);
 
-	if (ix->count > (ix->is_few ? INDEX_FEW : 0))
+	if (ix->count > (ix->kind == INDEX_FEW ? INDEX_FEW_MAX : 0))
 		return "I5: there are too many keys";
 	for (size_t i = 0; i < n; i++) {
 		struct block_meta *b = index_key_block(ix, ix->key[i]);
@@ -256,7 +290,7 @@ static const char *check_few(const struct index *ix, size_t *count)
 				      ix->key[i] != index_key(ix, b, b->size)))
 			return "I5: a key is not its block's";
 	}
-	for (size_t i = 0; i < INDEX_WORDS && ix->is_few; i++)
+	for (size_t i = 0; i < INDEX_WORDS && ix->kind == INDEX_FEW; i++)
 		if (ix->occupied[i])
 			return "I5: blocks are in bins although they are few";
 	*count += ix->count;
@@ -274,8 +308,8 @@ const char *index_check(const struct index *ix, size_t *count)
 
 		if (bit != !!ix->bin[bin].block)
 			fault = "I2: the bitmap and the bins do not agree";
-		else if (bin >= INDEX_FIRST_TREAP)
-			fault = check_treap(ix, bin, ix->bin[bin].node, count);
+		else if (is_treap(ix, bin))
+			fault = check_treap(ix, bin, treap_root(ix, bin), count);
 		else
 			fault = check_heap(ix, bin, bin < INDEX_FIRST_EXACT, count);
 	}

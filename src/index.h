@@ -19,7 +19,7 @@
  * In the first two kinds all blocks of a bin are equal, and the lowest address is all that is ever
  * asked for, so a bin is a pairing heap keyed by address: insertion, and removal of a leaf, by far
  * the commonest cases, touch a constant number of blocks. The bins above are treaps ordered by size,
- * then address.
+ * then address. Where blocks may be anywhere, not in one span of addresses, all bins are treaps.
  *
  * Cost: insertion O(1) up to 1024 bytes; everything else O(log n), amortised.
  *
@@ -33,7 +33,9 @@
  *	few        place                 -                         -            -
  *
  * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's start,
- * plus 1. Zero is no link.
+ * plus 1. Zero is no link. Free memory is written to by mistake: so a link of a pairing heap is only
+ * followed into the span of the index's blocks, and to one that leads back; those of treaps are sealed
+ * (treap.h); and for pending ones the heap looks, which knows its regions.
  *
  * While the indexed blocks are few, bins cost most by their branches, which no processor foresees. An
  * index that is few has its blocks not in bins but in an array of keys: the size in the upper half, the
@@ -76,7 +78,7 @@
 #define INDEX_WORDS ((INDEX_BINS + 63) / 64)
 
 #define INDEX_PAD_OFFSET (offsetof(struct block_meta, status) + sizeof(int))
-#define INDEX_FEW 64
+#define INDEX_FEW_MAX 64
 #define INDEX_FEW_AGAIN 16 /* far enough below, so that an index does not go to and fro */
 #define INDEX_STRIDE 8 /* so many keys are looked at in a go */
 #define INDEX_KEY_SHIFT 32
@@ -91,18 +93,29 @@ _Static_assert(INDEX_PAD_OFFSET + 4 == offsetof(struct block_meta, prev), "32 bi
 _Static_assert(sizeof(struct block_meta) == 32, "links are drawn for a 32-byte header");
 _Static_assert(((UINT64_C(1) << INDEX_ZONE_SHIFT) >> 3) < (UINT64_C(1) << 31), "31-bit links");
 
+enum index_kind {
+	INDEX_MANY, /* bins */
+	INDEX_FEW, /* keys */
+	INDEX_TREES, /* bins that are all treaps: no pairing heap, no key */
+};
+
 struct index {
 	struct block_meta *pending; /* NULL or the newest */
-	uintptr_t base; /* zone 0 starts here; set before the first narrow block or key comes */
-	bool is_few;
+	/* Where blocks are, but in an index of trees: so many bytes from the start of zone 0 on. */
+	uintptr_t base;
+	size_t span;
+	uint64_t secret; /* of treaps; set before the first block comes, as all above */
+	enum index_kind kind;
 	uint32_t count; /* of keys */
-	uint64_t key[INDEX_FEW + INDEX_STRIDE]; /* I5; there is always a 0 behind the last */
+	uint64_t key[INDEX_FEW_MAX + INDEX_STRIDE]; /* I5; there is always a 0 behind the last */
 	uint64_t occupied[INDEX_WORDS]; /* I2 */
 	union {
 		struct block_meta *block; /* pairing heaps: the root, lowest address of the bin */
 		struct treap_node *node; /* treaps */
 	} bin[INDEX_BINS];
 };
+
+#define INDEX_HOT static inline __attribute__((always_inline))
 
 /* The bits behind the links. */
 
@@ -195,12 +208,46 @@ static inline void index_set_back(const struct index *ix, struct block_meta *b,
 		index_links(b)->back = back;
 }
 
+/* Whether b, which a link leads to, is where it and its links can be read. */
+static inline bool index_is_here(const struct index *ix, const struct block_meta *b, bool is_narrow)
+{
+	size_t links = is_narrow ? sizeof(uint64_t) : sizeof(struct index_links);
+
+	return (uintptr_t)b - ix->base <= ix->span - sizeof(*b) - links;
+}
+
+/* A link of b, free, is overwritten: report it and abort. The user of pairing heaps defines it. */
+void index_damaged(const struct block_meta *b) __attribute__((noreturn, cold));
+
+/* What a link of b leads to, which has to lead back to b. */
+INDEX_HOT struct block_meta *index_verified(const struct index *ix, struct block_meta *b,
+						struct block_meta *other, bool is_narrow)
+{
+	if (other && __builtin_expect(!index_is_here(ix, other, is_narrow) ||
+					      index_back(ix, other, is_narrow) != b,
+				      0))
+		index_damaged(b);
+	return other;
+}
+
+static inline struct block_meta *index_follow_child(const struct index *ix, struct block_meta *b,
+						    bool is_narrow)
+{
+	return index_verified(ix, b, index_child(ix, b, is_narrow), is_narrow);
+}
+
+static inline struct block_meta *index_follow_sibling(const struct index *ix, struct block_meta *b,
+						      bool is_narrow)
+{
+	return index_verified(ix, b, index_sibling(ix, b, is_narrow), is_narrow);
+}
+
 /* Make the higher of two roots the first child of the lower, which is returned. */
-static inline struct block_meta *index_meld(const struct index *ix, struct block_meta *a,
+INDEX_HOT struct block_meta *index_meld(const struct index *ix, struct block_meta *a,
 					    struct block_meta *b, bool is_narrow)
 {
 	struct block_meta *parent = a < b ? a : b, *child = a < b ? b : a;
-	struct block_meta *first = index_child(ix, parent, is_narrow);
+	struct block_meta *first = index_follow_child(ix, parent, is_narrow);
 
 	index_set_sibling(ix, child, first, is_narrow);
 	index_set_back(ix, child, parent, is_narrow);
@@ -211,17 +258,17 @@ static inline struct block_meta *index_meld(const struct index *ix, struct block
 }
 
 /* Meld a list of siblings into one heap: in pairs from the left, then all from the right. */
-static inline struct block_meta *index_meld_siblings(const struct index *ix,
+INDEX_HOT struct block_meta *index_meld_siblings(const struct index *ix,
 						     struct block_meta *first, bool is_narrow)
 {
 	struct block_meta *pairs = NULL, *root = NULL, *next;
 
 	while (first) {
-		struct block_meta *second = index_sibling(ix, first, is_narrow);
+		struct block_meta *second = index_follow_sibling(ix, first, is_narrow);
 
 		next = NULL;
 		if (second) {
-			next = index_sibling(ix, second, is_narrow);
+			next = index_follow_sibling(ix, second, is_narrow);
 			first = index_meld(ix, first, second, is_narrow);
 		}
 		index_set_sibling(ix, first, pairs, is_narrow);
@@ -239,7 +286,7 @@ static inline struct block_meta *index_meld_siblings(const struct index *ix,
 	return root;
 }
 
-static inline void index_heap_insert(const struct index *ix, struct block_meta **root,
+INDEX_HOT void index_heap_insert(const struct index *ix, struct block_meta **root,
 				     struct block_meta *b, bool is_narrow)
 {
 	if (is_narrow)
@@ -249,10 +296,10 @@ static inline void index_heap_insert(const struct index *ix, struct block_meta *
 	*root = *root ? index_meld(ix, *root, b, is_narrow) : b;
 }
 
-static inline bool index_heap_remove(const struct index *ix, struct block_meta **root,
+INDEX_HOT bool index_heap_remove(const struct index *ix, struct block_meta **root,
 				     struct block_meta *b, bool is_narrow)
 {
-	struct block_meta *back, *sibling, *rest = index_child(ix, b, is_narrow);
+	struct block_meta *back, *sibling, *rest = index_follow_child(ix, b, is_narrow);
 
 	if (rest)
 		rest = index_meld_siblings(ix, rest, is_narrow);
@@ -261,8 +308,8 @@ static inline bool index_heap_remove(const struct index *ix, struct block_meta *
 		return true;
 	}
 	back = index_back(ix, b, is_narrow);
-	sibling = index_sibling(ix, b, is_narrow);
-	if (!back)
+	sibling = index_follow_sibling(ix, b, is_narrow);
+	if (!back || !index_is_here(ix, back, is_narrow))
 		return false;
 	if (index_child(ix, back, is_narrow) == b)
 		index_set_child(ix, back, sibling, is_narrow);
@@ -319,10 +366,15 @@ static inline void index_mark_occupied(struct index *ix, unsigned int bin)
 	ix->occupied[bin / 64] |= UINT64_C(1) << (bin % 64);
 }
 
+static inline void index_mark_empty(struct index *ix, unsigned int bin)
+{
+	ix->occupied[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
+}
+
 static inline void index_mark_if_empty(struct index *ix, unsigned int bin)
 {
 	if (!ix->bin[bin].block)
-		ix->occupied[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
+		index_mark_empty(ix, bin);
 }
 
 /* The first bin from bin on that is not empty, or INDEX_BINS. */
@@ -351,8 +403,6 @@ static inline struct block_meta *index_block(struct treap_node *n)
 {
 	return n ? (struct block_meta *)(void *)n - 1 : NULL;
 }
-
-#define INDEX_HOT static inline __attribute__((always_inline))
 
 /*
  * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it branches;
@@ -415,24 +465,26 @@ INDEX_HOT uint64_t index_least_over(const struct index *ix, uint64_t want)
 	return index_lesser(a, b);
 }
 
-/* index.c: an index that is few. An insertion may make it many. */
-void index_insert_few(struct index *ix, struct block_meta *b);
+/* index.c: of an index that is few. */
 bool index_remove_few(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_few(struct index *ix, size_t size);
 
 /*
- * index.c: what the functions below leave to it, the bins that are not exact, and of the exact ones
- * the blocks with children.
+ * index.c: what the functions below leave to it, any index but one of bins, the bins that are not exact, and
+ * of the exact ones the blocks with children.
  */
 void index_insert_other(struct index *ix, struct block_meta *b);
 bool index_remove_other(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_other(struct index *ix, unsigned int bin);
 struct block_meta *index_take_large(struct index *ix, size_t size);
+struct block_meta *index_take_from_trees(struct index *ix, size_t size);
 struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first);
 
-static inline bool index_is_exact(size_t size)
+/* Whether blocks of size bytes are in an exact bin's pairing heap. */
+static inline bool index_is_exact(const struct index *ix, size_t size)
 {
-	return size - (INDEX_NARROW_MAX + 1) < INDEX_EXACT_MAX - INDEX_NARROW_MAX;
+	return (ix->kind == INDEX_MANY) &
+	       (size - (INDEX_NARROW_MAX + 1) < INDEX_EXACT_MAX - INDEX_NARROW_MAX);
 }
 
 /* Insert b, free and unknown to the index. */
@@ -440,11 +492,7 @@ INDEX_HOT void index_insert(struct index *ix, struct block_meta *b)
 {
 	unsigned int bin;
 
-	if (ix->is_few) {
-		index_insert_few(ix, b);
-		return;
-	}
-	if (!index_is_exact(b->size)) {
+	if (!index_is_exact(ix, b->size)) {
 		index_insert_other(ix, b);
 		return;
 	}
@@ -459,9 +507,7 @@ static inline bool index_remove_indexed(struct index *ix, struct block_meta *b)
 	unsigned int bin;
 	bool ok;
 
-	if (ix->is_few)
-		return index_remove_few(ix, b);
-	if (!index_is_exact(b->size))
+	if (!index_is_exact(ix, b->size))
 		return index_remove_other(ix, b);
 	bin = index_exact_bin(b->size);
 	ok = index_heap_remove(ix, &ix->bin[bin].block, b, false);
@@ -476,7 +522,7 @@ INDEX_HOT struct block_meta *index_take_first(struct index *ix, unsigned int bin
 	if (bin - INDEX_FIRST_EXACT >= INDEX_FIRST_TREAP - INDEX_FIRST_EXACT)
 		return index_take_other(ix, bin);
 	b = ix->bin[bin].block;
-	rest = index_child(ix, b, false);
+	rest = index_follow_child(ix, b, false);
 	if (rest && index_bin_of(ix, b) != bin)
 		return b; /* its header is overwritten, and perhaps its links */
 	ix->bin[bin].block = rest ? index_meld_exact(ix, rest) : NULL;
@@ -492,8 +538,10 @@ INDEX_HOT struct block_meta *index_take(struct index *ix, size_t size)
 {
 	unsigned int bin;
 
-	if (ix->is_few)
+	if (ix->kind == INDEX_FEW)
 		return index_take_few(ix, size);
+	if (ix->kind == INDEX_TREES)
+		return index_take_from_trees(ix, size);
 	if (size > INDEX_EXACT_MAX)
 		return index_take_large(ix, size);
 	bin = index_next_occupied(ix, index_first_bin(size));
@@ -585,8 +633,8 @@ static inline bool index_remove(struct index *ix, struct block_meta *b)
 }
 
 /*
- * For an index that is not few: call visit for every indexed block of at least size bytes (above INDEX_EXACT_MAX), the bins of
- * the largest first, until it returns false. visit must not change the index.
+ * For an index that is not few: call visit for every indexed block of at least size bytes (above
+ * INDEX_EXACT_MAX), the bins of the largest first, until it returns false. visit must not change the index.
  */
 void index_visit_large(const struct index *ix, size_t size,
 		       bool (*visit)(struct block_meta *b, void *arg), void *arg);

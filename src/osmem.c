@@ -48,14 +48,15 @@ struct heap heaps[HEAP_COUNT] = {
 			 .regions = heaps[HEAP_COURSE].first_regions,
 			 .region_room = FIRST_REGIONS,
 			 .threshold = MMAP_THRESHOLD,
-			 .index = {.is_few = true}},
+			 .index = {.kind = INDEX_FEW}},
 	[HEAP_LIBC] = {.lock = PTHREAD_MUTEX_INITIALIZER,
 		       .grain = HEAP_ALIGN,
 		       .min_size = LIBC_MIN_SIZE,
 		       .regions = heaps[HEAP_LIBC].first_regions,
 		       .region_room = FIRST_REGIONS,
 		       .threshold = MMAP_THRESHOLD,
-		       .trim_threshold = MMAP_THRESHOLD},
+		       .trim_threshold = MMAP_THRESHOLD,
+		       .index = {.kind = INDEX_TREES}},
 };
 
 _Atomic(uint64_t) heap_secret;
@@ -308,16 +309,17 @@ HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tra
 	return false;
 }
 
-/* Whether b, which may be anything, is a pending block of the libc heap. */
+/* Whether b, which may be anything, is a pending block. */
 static bool is_pending(struct heap *h, struct block_meta *b)
 {
 	const struct region *r = heap_find_region(h, b);
 
-	return r && (uintptr_t)b % h->grain == 0 && (size_t)(r->end - (char *)b) >= 2 * META &&
-	       b->status == STATUS_FREE && index_is_pending(b);
+	return r && (uintptr_t)b % COURSE_GRAIN == 0 &&
+	       (size_t)(r->end - (char *)b) >= META + h->min_size && b->status == STATUS_FREE &&
+	       index_is_pending(b);
 }
 
-/* The links of b, a pending block of the libc heap, lead to others that lead back, or the process ends. */
+/* The links of b, a pending block, lead to others that lead back, or the process ends. */
 static __attribute__((noinline)) void require_pending(struct heap *h, struct block_meta *b)
 {
 	struct block_meta *next = index_pending_next(b), *prev = index_pending_prev(b);
@@ -336,13 +338,13 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 
 	while ((b = h->index.pending)) {
 		check_neighbours(h, b, is_tracked);
-		if (is_tracked)
+		if (index_pending_next(b))
 			require_pending(h, b);
 		index_next_pending(&h->index);
 		if (is_tracked)
 			age = new_age(h, b);
 		while ((next = free_next(b))) {
-			if (is_tracked && index_is_pending(next))
+			if (index_is_pending(next))
 				require_pending(h, next);
 			if (is_tracked)
 				add_age(&age, next);
@@ -350,7 +352,7 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 			absorb_next(h, b, traced, 10);
 		}
 		while ((prev = free_prev(b))) {
-			if (is_tracked && index_is_pending(prev))
+			if (index_is_pending(prev))
 				require_pending(h, prev);
 			if (is_tracked)
 				add_age(&age, prev);
@@ -393,7 +395,7 @@ HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
 
 	after = index_choose(has_next, next->next, next);
 	if (!after || (char *)after != block_end(index_choose(has_next, next, b)) ||
-	    ix->count == INDEX_FEW || (uintptr_t)after - ix->base > INDEX_KEY_SPAN)
+	    ix->count == INDEX_FEW_MAX || (uintptr_t)after - ix->base > INDEX_KEY_SPAN)
 		return false;
 	m->next = index_key(ix, next, next->size) & has_next;
 	m->prev = index_key(ix, prev, prev->size) & has_prev;
@@ -477,7 +479,7 @@ HEAP_HOT struct block_meta *place_few(struct heap *h, size_t size)
 		over = index_lesser(over, m.merged - want);
 	} else if (b) {
 		settle(h, false, false);
-		if (!ix->is_few)
+		if (ix->kind != INDEX_FEW)
 			return NULL;
 		over = index_least_over(ix, want);
 	}
@@ -496,7 +498,7 @@ static __attribute__((noinline, cold)) bool become_few(struct heap *h)
 	heap_settle(h);
 	while (n < INDEX_FEW_AGAIN && (b[n] = index_take(ix, COURSE_GRAIN)))
 		require_free(h, b[n++]);
-	ix->is_few = true;
+	ix->kind = INDEX_FEW;
 	while (n)
 		index_insert(ix, b[--n]);
 	return true;
@@ -504,7 +506,7 @@ static __attribute__((noinline, cold)) bool become_few(struct heap *h)
 
 HEAP_HOT bool is_few(struct heap *h)
 {
-	return h->index.is_few ||
+	return h->index.kind == INDEX_FEW ||
 	       (h->stats.blocks - h->stats.live_blocks <= INDEX_FEW_AGAIN && become_few(h));
 }
 

@@ -111,6 +111,12 @@ static char *raise_break(struct heap *h, size_t size, size_t ahead, size_t *got)
 	return p;
 }
 
+/* The index's blocks are below limit. */
+static void set_span(struct heap *h, const char *limit)
+{
+	h->index.span = (uintptr_t)limit - h->index.base;
+}
+
 /* Extend the growing region of the course heap by size bytes beyond its limit. */
 static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
 {
@@ -136,6 +142,7 @@ static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
 		return DETACHED; /* somebody moved the break this very moment */
 	r->limit += got;
 	h->stats.reserve_bytes += got;
+	set_span(h, r->limit);
 	return GROWN;
 }
 
@@ -176,6 +183,7 @@ static struct block_meta *new_brk_region(struct heap *h, size_t size)
 	} while (((uintptr_t)p + padding) % h->grain); /* the break moved at this very moment */
 	if (!h->index.base)
 		h->index.base = (uintptr_t)(p + padding);
+	set_span(h, p + got);
 	return add_region(h, p + padding, p + got, size, true);
 refused:
 	errno = ENOMEM;
@@ -245,6 +253,7 @@ void heap_make_secret(void)
 struct block_meta *heap_new_region(struct heap *h, size_t size)
 {
 	heap_make_secret();
+	h->index.secret = heap_secret;
 	if (!reserve_region(h))
 		return NULL;
 	return h->uses_brk ? new_brk_region(h, size) : new_mapped_region(h, size);

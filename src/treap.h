@@ -11,10 +11,10 @@
  * first word of the header 32 bytes before it. Callers pass by_size as a constant, and the compiler
  * makes two copies of each function.
  *
- * The nodes of live mappings are in their headers, where a program may write by mistake. So their
- * links are sealed: the address in the upper 48 bits, NULL too, and in the lower 16 a hash of it, of
- * the place it stands in and of a secret. A link that does not fit is reported, not followed. Trees
- * whose secret is 0 have plain links. The root of a tree that never had a node is plain NULL.
+ * Nodes of live mappings are in their headers, those of free blocks where payloads were: a program may
+ * write there by mistake. So links are sealed: the address in the upper 48 bits, NULL too, and in the
+ * lower 16 a hash of it, of the place it stands in and of a secret. A link that does not fit is
+ * reported, not followed. The root of a tree that never had a node may be plain NULL.
  *
  * Invariants, for every node n in a tree:
  *	T1 every node left of n is before n, every node right of n is after n
@@ -34,7 +34,7 @@ struct treap_node {
 	struct treap_node *right;
 };
 
-/* The link at link is overwritten: report it and abort. The user of sealed trees defines it. */
+/* The link at link is overwritten: report it and abort. The user of trees defines it. */
 void treap_damaged(const void *link) __attribute__((noreturn, cold));
 
 static inline uint64_t treap_seal(uint64_t address, struct treap_node *const *link, uint64_t secret)
@@ -49,25 +49,19 @@ static inline bool treap_is_sound(struct treap_node *const *link, uint64_t secre
 {
 	uint64_t sealed = (uint64_t)(uintptr_t)*link;
 
-	return !secret || treap_seal(sealed >> 16, link, secret) == sealed;
+	return treap_seal(sealed >> 16, link, secret) == sealed;
 }
 
 static inline struct treap_node *treap_get(struct treap_node *const *link, uint64_t secret)
 {
-	if (!secret)
-		return *link;
-	if (!treap_is_sound(link, secret))
+	if (__builtin_expect(!treap_is_sound(link, secret), 0))
 		treap_damaged(link);
 	return (struct treap_node *)((uintptr_t)*link >> 16);
 }
 
 static inline void treap_set(struct treap_node **link, struct treap_node *n, uint64_t secret)
 {
-	uint64_t address = (uint64_t)(uintptr_t)n;
-
-	if (secret)
-		address = treap_seal(address, link, secret);
-	*link = (struct treap_node *)(uintptr_t)address;
+	*link = (struct treap_node *)(uintptr_t)treap_seal((uintptr_t)n, link, secret);
 }
 
 static inline uint64_t treap_priority(const struct treap_node *n)
@@ -131,6 +125,8 @@ static inline bool treap_remove(struct treap_node **root, struct treap_node *n, 
 {
 	struct treap_node *left, *right, *t;
 
+	if (!*root)
+		return false;
 	for (t = treap_get(root, secret); t != n; t = treap_get(root, secret)) {
 		if (!t)
 			return false;
@@ -153,26 +149,27 @@ static inline bool treap_remove(struct treap_node **root, struct treap_node *n, 
 	return true;
 }
 
-/* The first node of a tree with plain links, or NULL. */
-static inline struct treap_node *treap_first(struct treap_node *t)
+/* The first node of a tree that had one, or NULL. */
+static inline struct treap_node *treap_first(struct treap_node *const *root, uint64_t secret)
 {
-	while (t && t->left)
-		t = t->left;
+	struct treap_node *t = treap_get(root, secret), *left;
+
+	while (t && (left = treap_get(&t->left, secret)))
+		t = left;
 	return t;
 }
 
-/* The first node of at least size bytes in a tree ordered by size, with plain links, or NULL. */
-static inline struct treap_node *treap_first_of_size(struct treap_node *t, size_t size)
+/* The first node of at least size bytes in a tree ordered by size that had a node, or NULL. */
+static inline struct treap_node *treap_first_of_size(struct treap_node *const *root, size_t size,
+						     uint64_t secret)
 {
-	struct treap_node *best = NULL;
+	struct treap_node *best = NULL, *t;
 
-	while (t) {
-		if (treap_size(t) >= size) {
-			best = t;
-			t = t->left;
-		} else {
-			t = t->right;
-		}
+	while ((t = treap_get(root, secret))) {
+		bool fits = treap_size(t) >= size;
+
+		best = fits ? t : best;
+		root = fits ? &t->left : &t->right;
 	}
 	return best;
 }

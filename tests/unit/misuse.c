@@ -1315,6 +1315,81 @@ TEST(block_written_to_after_free)
 	}
 }
 
+/*
+ * A block that is written to when a search has put it where the next ones look. Whatever the links there are,
+ * they are not followed.
+ */
+
+#define INDEXED ((size_t)300) /* more free blocks than are few */
+
+struct indexed {
+	const struct family *family;
+	char **p; /* every other one is free */
+	size_t size, victim, at; /* where words are written */
+	const void *value; /* NULL: all bits, inverted */
+};
+
+static void write_to_indexed(void *arg)
+{
+	const struct indexed *f = arg;
+	char *at = f->p[f->victim] + f->at, *p[INDEXED / 4];
+
+	for (size_t i = 0; i < sizeof(f->value); i++)
+		at[i] = f->value ? ((const char *)&f->value)[i] : (char)~at[i];
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		p[i] = f->family->alloc(f->size);
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		f->family->free(p[i]);
+	for (size_t i = 1; i < INDEXED; i += 2)
+		f->family->free(f->p[i]);
+	f->family->alloc(SEARCHED);
+}
+
+/* What the first word leads to is looked at in any case, what the others do where there is something. */
+static void expect_no_fault(struct indexed *f)
+{
+	char err[256];
+	int status = test_in_child(write_to_indexed, f, err, sizeof(err));
+
+	if (status == 0 && f->at > 0)
+		return;
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
+			  strstr(err, "free memory in it, is overwritten\n"),
+		  "%zu bytes, block %zu, at %zu, value %p: status %d, %s", f->size, f->victim,
+		  f->at, f->value, status, err);
+}
+
+TEST_BOTH(indexed_block_written_to)
+{
+	static const size_t extras[] = {8, 16, 24, 112, 1024, 1032, 1200, 5000, 40000};
+	static char elsewhere[256];
+	const void *values[] = {NULL, elsewhere, (const void *)0x6262626262626262, (const void *)-1,
+				(const void *)1};
+
+	test_timeout(120);
+	for (size_t i = 0; i < COUNT_OF(extras); i++) {
+		size_t size = f == &course ? extras[i] : (CELL_MAX + extras[i] + 15) & ~(size_t)15;
+		size_t links = size < 24 ? 1 : size > 1024 ? 2 : 3;
+		char *p[INDEXED];
+
+		for (size_t k = 0; k < INDEXED; k++)
+			CHECK((p[k] = f->alloc(size)));
+		for (size_t k = 0; k < INDEXED; k += 2)
+			f->free(p[k]);
+		CHECK(f->alloc(SEARCHED));
+		for (size_t k = 0; k < COUNT_OF(values) * links * 4; k++) {
+			struct indexed d = {.family = f,
+					    .p = p,
+					    .size = size,
+					    .victim = k % 4 * 98, /* the first, the last, two between */
+					    .at = k / 4 % links * 8,
+					    .value = values[k / 4 / links]};
+
+			expect_no_fault(&d);
+		}
+	}
+}
+
 /* What free_sized and its sisters, and the C++ deletes, are told of a block. */
 
 void *new_plain(size_t size) __asm__("_Znwm");

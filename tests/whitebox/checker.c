@@ -82,14 +82,14 @@ static void settle(void)
 /* So many free blocks of 24 bytes that the course heap's index has them in bins from here on. */
 static void fill_bins(void)
 {
-	void *p[2 * (INDEX_FEW + 1)];
+	void *p[2 * (INDEX_FEW_MAX + 1)];
 
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		CHECK((p[i] = os_malloc(24)));
 	for (size_t i = 0; i < COUNT_OF(p); i += 2)
 		os_free(p[i]);
 	settle();
-	CHECK(!heaps[HEAP_COURSE].index.is_few);
+	CHECK(heaps[HEAP_COURSE].index.kind == INDEX_MANY);
 }
 
 static void add_course_region(void)
@@ -281,11 +281,18 @@ TEST(i3_narrow_pairing_heaps)
 	break_size((size_t *)(void *)(row[0] + 1), 0, "H4");
 }
 
+static void set_links(const struct index *ix, struct treap_node *n, struct treap_node *left,
+		      struct treap_node *right)
+{
+	treap_set(&n->left, left, ix->secret);
+	treap_set(&n->right, right, ix->secret);
+}
+
 /* Three blocks in one treap, rearranged by hand. */
 TEST(t1_and_t2_treaps)
 {
 	struct index *ix = &heaps[HEAP_COURSE].index;
-	struct treap_node *root, *child;
+	struct treap_node *root, *left, *right, *child;
 	char *p[6];
 
 	fill_bins();
@@ -295,16 +302,21 @@ TEST(t1_and_t2_treaps)
 		os_free(p[i]);
 	settle();
 	for (size_t bin = INDEX_FIRST_TREAP; bin < INDEX_BINS; bin++) {
-		root = ix->bin[bin].node;
-		if (!root || (!root->left && !root->right))
+		if (!ix->bin[bin].node)
 			continue;
-		child = root->left ? root->left : root->right;
-		break_bytes(heap_check, root, (struct treap_node[]){{root->right, root->left}},
-			    sizeof(*root), "T1");
+		root = treap_get(&ix->bin[bin].node, ix->secret);
+		left = treap_get(&root->left, ix->secret);
+		right = treap_get(&root->right, ix->secret);
+		if (!left && !right)
+			continue;
+		set_links(ix, root, right, left);
+		expect_fault(heap_check, "T1");
 		/* The other way up, the order is right and the priorities are wrong. */
-		*(root->left ? &root->left : &root->right) = NULL;
-		*(treap_before(root, child, true) ? &child->left : &child->right) = root;
-		ix->bin[bin].node = child;
+		child = left ? left : right;
+		set_links(ix, root, child == left ? NULL : left, child == right ? NULL : right);
+		treap_set(treap_before(root, child, true) ? &child->left : &child->right, root,
+			  ix->secret);
+		treap_set(&ix->bin[bin].node, child, ix->secret);
 		expect_fault(heap_check, "T2");
 		return;
 	}
@@ -314,24 +326,24 @@ TEST(t1_and_t2_treaps)
 TEST(i5_few_blocks)
 {
 	struct index *ix = &heaps[HEAP_COURSE].index;
-	uint32_t less, more = INDEX_FEW + 1;
-	bool is_few = false;
+	uint32_t less, more = INDEX_FEW_MAX + 1;
+	enum index_kind many = INDEX_MANY;
 	uint64_t key;
 
 	set_up();
 	settle();
-	CHECK(ix->is_few && ix->count == ROW / 2); /* the last row block is part of the top */
+	CHECK(ix->kind == INDEX_FEW && ix->count == ROW / 2); /* the last row block is part of the top */
 	for (uint32_t i = 0; i <= ix->count; i++) {
 		key = ix->key[i] + 8; /* another address */
 		break_bytes(heap_check, &ix->key[i], &key, sizeof(key), "I5");
 		key = ix->key[i] + ((uint64_t)8 << INDEX_KEY_SHIFT); /* another size */
 		break_bytes(heap_check, &ix->key[i], &key, sizeof(key), "I5");
 	}
-	break_status(pad(course_row[1]), INDEX_FEW - 1, "I5");
+	break_status(pad(course_row[1]), INDEX_FEW_MAX - 1, "I5");
 	less = ix->count - 1;
 	break_bytes(heap_check, &ix->count, &less, sizeof(less), "I5");
 	break_bytes(heap_check, &ix->count, &more, sizeof(more), "I5");
-	break_bytes(heap_check, &ix->is_few, &is_few, sizeof(is_few), "I5");
+	break_bytes(heap_check, &ix->kind, &many, sizeof(many), "I5");
 	key = 1;
 	break_bytes(heap_check, &ix->occupied[0], &key, sizeof(key), "I5");
 }

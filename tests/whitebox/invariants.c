@@ -337,6 +337,8 @@ TEST(large_trees)
 	large_tree(&block_heap, 1100, 2000);
 }
 
+#define SECRET UINT64_C(0x0123456789abcdef) /* of links */
+
 /* The index alone, against a naive set. Blocks have a header and room for links, nothing more. */
 
 #define ZONES 5 /* of 8 GiB of address space, of which a few pages are touched */
@@ -385,6 +387,8 @@ static void lay_out(void)
 	if (base == MAP_FAILED)
 		test_skip("no %zu GiB of address space", ZONES * zone / GIB);
 	set.index.base = (uintptr_t)base;
+	set.index.span = ZONES * zone;
+	set.index.secret = SECRET;
 	for (size_t z = 0; z < ZONES; z++) {
 		/* The first and the last page of each zone, and some between. */
 		lay_out_page(base + z * zone, &n);
@@ -530,6 +534,13 @@ static size_t any_size(void)
 	return (8 + random_below((size_t)1 << (4 + random_below(42)))) & ~(size_t)7;
 }
 
+static size_t wide_size(void)
+{
+	size_t size = one_in(2) ? few_sizes() : any_size();
+
+	return size > INDEX_NARROW_MAX ? size : INDEX_NARROW_MAX + 8;
+}
+
 static size_t one_large_size(void)
 {
 	return 5000;
@@ -565,6 +576,15 @@ TEST(index_of_one_large_size)
 	exercise_index(one_large_size, 100000);
 }
 
+/* What is for blocks that may be anywhere does not look at base and span. */
+TEST(index_of_trees)
+{
+	lay_out();
+	set.index.base = set.index.span = 0;
+	set.index.kind = INDEX_TREES;
+	exercise_index(wide_size, 100000);
+}
+
 /* An index that is few, and one that does not stay so for its blocks are too many or too large. */
 TEST(index_of_few_blocks)
 {
@@ -573,9 +593,9 @@ TEST(index_of_few_blocks)
 
 	lay_out();
 	for (size_t i = 0; i < rounds; i++) {
-		set.index.is_few = true; /* it is empty */
-		exercise_some(1 + random_below(3 * INDEX_FEW), sizes[i % COUNT_OF(sizes)], 1000);
-		stayed += set.index.is_few;
+		set.index.kind = INDEX_FEW; /* it is empty */
+		exercise_some(1 + random_below(3 * INDEX_FEW_MAX), sizes[i % COUNT_OF(sizes)], 1000);
+		stayed += set.index.kind == INDEX_FEW;
 	}
 	CHECK(stayed > 0 && stayed < rounds);
 }
@@ -626,7 +646,6 @@ struct sized_node {
 
 static struct sized_node nodes[NODES];
 static bool is_in[NODES];
-static uint64_t secret; /* of the tree's links; 0: plain */
 
 /* T1 and T2 below n, in (low, high); the number of nodes. */
 static size_t check_treap(const struct treap_node *n, const struct treap_node *low,
@@ -636,8 +655,8 @@ static size_t check_treap(const struct treap_node *n, const struct treap_node *l
 
 	if (!n)
 		return 0;
-	left = treap_get(&n->left, secret);
-	right = treap_get(&n->right, secret);
+	left = treap_get(&n->left, SECRET);
+	right = treap_get(&n->right, SECRET);
 	CHECK((!low || treap_before(low, n, by_size)) && (!high || treap_before(n, high, by_size)));
 	CHECK(!left || treap_priority(left) <= treap_priority(n));
 	CHECK(!right || treap_priority(right) <= treap_priority(n));
@@ -663,33 +682,27 @@ static void exercise_treap(bool by_size)
 	for (size_t step_nr = 0; step_nr < 20000; step_nr++) {
 		size_t i = random_below(NODES), best, size = random_below(100);
 
-		CHECK(by_size || treap_has(&root, &nodes[i].node, secret) == is_in[i]);
+		CHECK(by_size || treap_has(&root, &nodes[i].node, SECRET) == is_in[i]);
 		if (is_in[i]) {
-			CHECK(treap_remove(&root, &nodes[i].node, by_size, secret));
-			CHECK(!treap_remove(&root, &nodes[i].node, by_size, secret));
+			CHECK(treap_remove(&root, &nodes[i].node, by_size, SECRET));
+			CHECK(!treap_remove(&root, &nodes[i].node, by_size, SECRET));
 			count--;
 		} else {
 			nodes[i].header.size = random_below(100);
-			treap_insert(&root, &nodes[i].node, by_size, secret);
+			treap_insert(&root, &nodes[i].node, by_size, SECRET);
 			count++;
 		}
 		is_in[i] = !is_in[i];
-		CHECK(check_treap(treap_get(&root, secret), NULL, NULL, by_size) == count);
+		CHECK(check_treap(treap_get(&root, SECRET), NULL, NULL, by_size) == count);
 		best = naive_first_of_size(by_size ? size : 0);
 		if (by_size)
-			CHECK(treap_first_of_size(root, size) ==
+			CHECK(treap_first_of_size(&root, size, SECRET) ==
 			      (best == NODES ? NULL : &nodes[best].node));
 	}
 }
 
 TEST(treap_by_address)
 {
-	exercise_treap(false);
-}
-
-TEST(treap_by_address_with_sealed_links)
-{
-	secret = 0x0123456789abcdef;
 	exercise_treap(false);
 }
 
