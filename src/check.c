@@ -120,7 +120,8 @@ void heap_require_last(struct heap *h, const struct block_meta *b)
 {
 	const struct region *r = heap_find_region(h, b);
 
-	if (b->status != STATUS_FREE || !r || block_end(b) != r->end)
+	if (b->status != STATUS_FREE || !r || block_end(b) != r->end ||
+	    b->next != heap_expected_next(h, r, b))
 		heap_corrupted(h, b);
 }
 
@@ -135,6 +136,8 @@ void heap_check_neighbours(struct heap *h, struct block_meta *b)
 						  b->next->prev != b
 					  ? b->next
 					  : b);
+	if ((char *)b != r->start && block_end(b->prev) != (char *)b)
+		heap_corrupted(h, b->prev);
 	if (b->next && b->next->status != STATUS_FREE && !has_seal(b->next))
 		heap_corrupted(h, b->next);
 }

@@ -62,9 +62,12 @@ static bool sweep_block(struct block_meta *b, void *arg)
 {
 	struct sweep *s = arg;
 	struct spare *spare = to_spare(b);
+	const struct region *r = heap_find_region(s->h, b);
 	char *start;
 	size_t size = whole_pages(b, &start);
 
+	if (!r || !heap_is_linked(s->h, r, b)) /* or what its size says is anybody's */
+		heap_corrupted(s->h, b);
 	if (!size || spare->dirty < (s->is_trim ? 1 : PURGE_MIN))
 		return true;
 	if (!s->is_trim && (spare->epoch == s->h->epoch || !s->budget)) {
@@ -100,7 +103,7 @@ static size_t unmap_empty_regions(struct heap *h, enum empties which)
 		if ((which != ALL && i == h->growing) ||
 		    (which == OLD && to_spare(b)->epoch == h->epoch))
 			continue;
-		if (!index_remove(&h->index, b))
+		if (!heap_is_linked(h, &h->regions[i], b) || !index_remove(&h->index, b))
 			heap_corrupted(h, b);
 		heap_remove_region(h, &h->regions[i]);
 		h->stats.unmap_calls++;

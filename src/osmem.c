@@ -303,7 +303,7 @@ HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tra
 
 	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
 	    is_free_or_sealed(next, is_tracked) && heap_is_in(&h->regions[h->recent], prev) &&
-	    prev < b && prev->next == b)
+	    block_end(prev) == (char *)b && prev->next == b)
 		return true;
 	heap_check_neighbours(h, b);
 	return false;
@@ -359,6 +359,7 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 			forget(h, prev);
 			absorb_next(h, prev, traced, 10);
 			b = prev;
+			check_neighbours(h, b, is_tracked);
 		}
 		insert_free(h, b, &age, is_tracked);
 	}

@@ -1316,8 +1316,8 @@ TEST(block_written_to_after_free)
 }
 
 /*
- * A block that is written to when a search has put it where the next ones look. Whatever the links there are,
- * they are not followed.
+ * A block that is written to when a search has put it where the next ones look. Whatever its header and the
+ * links behind that are, nothing is read or written through them.
  */
 
 #define INDEXED ((size_t)300) /* more free blocks than are few */
@@ -1325,14 +1325,16 @@ TEST(block_written_to_after_free)
 struct indexed {
 	const struct family *family;
 	char **p; /* every other one is free */
-	size_t size, victim, at; /* where words are written */
+	char *searched; /* the others' neighbor, perhaps */
+	size_t size, victim;
+	ptrdiff_t at; /* where a word is written */
 	const void *value; /* NULL: all bits, inverted */
 };
 
 static void write_to_indexed(void *arg)
 {
 	const struct indexed *f = arg;
-	char *at = f->p[f->victim] + f->at, *p[INDEXED / 4];
+	char *at = f->p[f->victim] + f->at, *p[INDEXED / 2 + 1];
 
 	for (size_t i = 0; i < sizeof(f->value); i++)
 		at[i] = f->value ? ((const char *)&f->value)[i] : (char)~at[i];
@@ -1342,20 +1344,21 @@ static void write_to_indexed(void *arg)
 		f->family->free(p[i]);
 	for (size_t i = 1; i < INDEXED; i += 2)
 		f->family->free(f->p[i]);
+	f->family->free(f->searched);
 	f->family->alloc(SEARCHED);
 }
 
-/* What the first word leads to is looked at in any case, what the others do where there is something. */
+/* All is looked at, but for what two links lead to where there was nothing; and prev may be made anew. */
 static void expect_no_fault(struct indexed *f)
 {
 	char err[256];
 	int status = test_in_child(write_to_indexed, f, err, sizeof(err));
 
-	if (status == 0 && f->at > 0)
+	if (status == 0 && (f->at > 0 || f->at == -(ptrdiff_t)sizeof(void *) * 2))
 		return;
 	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
 			  strstr(err, "free memory in it, is overwritten\n"),
-		  "%zu bytes, block %zu, at %zu, value %p: status %d, %s", f->size, f->victim,
+		  "%zu bytes, block %zu, at %td, value %p: status %d, %s", f->size, f->victim,
 		  f->at, f->value, status, err);
 }
 
@@ -1369,24 +1372,28 @@ TEST_BOTH(indexed_block_written_to)
 	test_timeout(120);
 	for (size_t i = 0; i < COUNT_OF(extras); i++) {
 		size_t size = f == &course ? extras[i] : (CELL_MAX + extras[i] + 15) & ~(size_t)15;
-		size_t links = size < 24 ? 1 : size > 1024 ? 2 : 3;
-		char *p[INDEXED];
+		size_t words = 4 + (size < 24 ? 1 : size > 1024 ? 2 : 3);
+		char *p[INDEXED], *searched;
 
 		for (size_t k = 0; k < INDEXED; k++)
 			CHECK((p[k] = f->alloc(size)));
 		for (size_t k = 0; k < INDEXED; k += 2)
 			f->free(p[k]);
-		CHECK(f->alloc(SEARCHED));
-		for (size_t k = 0; k < COUNT_OF(values) * links * 4; k++) {
+		CHECK((searched = f->alloc(SEARCHED)));
+		for (size_t k = 0; k < COUNT_OF(values) * words * 4; k++) {
 			struct indexed d = {.family = f,
 					    .p = p,
+					    .searched = searched,
 					    .size = size,
 					    .victim = k % 4 * 98, /* the first, the last, two between */
-					    .at = k / 4 % links * 8,
-					    .value = values[k / 4 / links]};
+					    .at = (ptrdiff_t)(k / 4 % words * 8 - META),
+					    .value = values[k / 4 / words]};
 
 			expect_no_fault(&d);
 		}
+		for (size_t k = 1; k < INDEXED; k += 2)
+			f->free(p[k]);
+		f->free(searched);
 	}
 }
 
