@@ -17,7 +17,8 @@ static void become_many(struct index *ix)
 
 static void insert_few(struct index *ix, struct block_meta *b)
 {
-	if (ix->count == INDEX_FEW_MAX || (uintptr_t)(b + 1) + b->size - ix->base > INDEX_KEY_SPAN) {
+	if (ix->count == INDEX_FEW_MAX ||
+	    (uintptr_t)(b + 1) + b->size - ix->base > INDEX_KEY_SPAN) {
 		become_many(ix);
 		index_insert(ix, b);
 		return;

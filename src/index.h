@@ -221,7 +221,7 @@ void index_damaged(const struct block_meta *b) __attribute__((noreturn, cold));
 
 /* What a link of b leads to, which has to lead back to b. */
 INDEX_HOT struct block_meta *index_verified(const struct index *ix, struct block_meta *b,
-						struct block_meta *other, bool is_narrow)
+					    struct block_meta *other, bool is_narrow)
 {
 	if (other && __builtin_expect(!index_is_here(ix, other, is_narrow) ||
 					      index_back(ix, other, is_narrow) != b,
@@ -244,7 +244,7 @@ static inline struct block_meta *index_follow_sibling(const struct index *ix, st
 
 /* Make the higher of two roots the first child of the lower, which is returned. */
 INDEX_HOT struct block_meta *index_meld(const struct index *ix, struct block_meta *a,
-					    struct block_meta *b, bool is_narrow)
+					struct block_meta *b, bool is_narrow)
 {
 	struct block_meta *parent = a < b ? a : b, *child = a < b ? b : a;
 	struct block_meta *first = index_follow_child(ix, parent, is_narrow);
@@ -258,8 +258,8 @@ INDEX_HOT struct block_meta *index_meld(const struct index *ix, struct block_met
 }
 
 /* Meld a list of siblings into one heap: in pairs from the left, then all from the right. */
-INDEX_HOT struct block_meta *index_meld_siblings(const struct index *ix,
-						     struct block_meta *first, bool is_narrow)
+INDEX_HOT struct block_meta *index_meld_siblings(const struct index *ix, struct block_meta *first,
+						 bool is_narrow)
 {
 	struct block_meta *pairs = NULL, *root = NULL, *next;
 
@@ -287,7 +287,7 @@ INDEX_HOT struct block_meta *index_meld_siblings(const struct index *ix,
 }
 
 INDEX_HOT void index_heap_insert(const struct index *ix, struct block_meta **root,
-				     struct block_meta *b, bool is_narrow)
+				 struct block_meta *b, bool is_narrow)
 {
 	if (is_narrow)
 		*index_word(b) = 0;
@@ -297,7 +297,7 @@ INDEX_HOT void index_heap_insert(const struct index *ix, struct block_meta **roo
 }
 
 INDEX_HOT bool index_heap_remove(const struct index *ix, struct block_meta **root,
-				     struct block_meta *b, bool is_narrow)
+				 struct block_meta *b, bool is_narrow)
 {
 	struct block_meta *back, *sibling, *rest = index_follow_child(ix, b, is_narrow);
 

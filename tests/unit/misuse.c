@@ -1385,7 +1385,8 @@ TEST_BOTH(indexed_block_written_to)
 					    .p = p,
 					    .searched = searched,
 					    .size = size,
-					    .victim = k % 4 * 98, /* the first, the last, two between */
+					    .victim = k % 4 *
+						      98, /* the first, the last, two between */
 					    .at = (ptrdiff_t)(k / 4 % words * 8 - META),
 					    .value = values[k / 4 / words]};
 

@@ -332,7 +332,8 @@ TEST(i5_few_blocks)
 
 	set_up();
 	settle();
-	CHECK(ix->kind == INDEX_FEW && ix->count == ROW / 2); /* the last row block is part of the top */
+	CHECK(ix->kind == INDEX_FEW &&
+	      ix->count == ROW / 2); /* the last row block is part of the top */
 	for (uint32_t i = 0; i <= ix->count; i++) {
 		key = ix->key[i] + 8; /* another address */
 		break_bytes(heap_check, &ix->key[i], &key, sizeof(key), "I5");

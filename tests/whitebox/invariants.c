@@ -594,7 +594,8 @@ TEST(index_of_few_blocks)
 	lay_out();
 	for (size_t i = 0; i < rounds; i++) {
 		set.index.kind = INDEX_FEW; /* it is empty */
-		exercise_some(1 + random_below(3 * INDEX_FEW_MAX), sizes[i % COUNT_OF(sizes)], 1000);
+		exercise_some(1 + random_below(3 * INDEX_FEW_MAX), sizes[i % COUNT_OF(sizes)],
+			      1000);
 		stayed += set.index.kind == INDEX_FEW;
 	}
 	CHECK(stayed > 0 && stayed < rounds);
