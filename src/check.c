@@ -125,6 +125,12 @@ void heap_require_last(struct heap *h, const struct block_meta *b)
 		heap_corrupted(h, b);
 }
 
+void heap_require_top(struct heap *h)
+{
+	if (h->top->next != heap_expected_next(h, &h->regions[h->growing], h->top))
+		heap_corrupted(h, h->top);
+}
+
 void heap_check_neighbours(struct heap *h, struct block_meta *b)
 {
 	struct region *r = heap_find_region(h, b);

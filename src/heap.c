@@ -103,8 +103,9 @@ static size_t unmap_empty_regions(struct heap *h, enum empties which)
 		if ((which != ALL && i == h->growing) ||
 		    (which == OLD && to_spare(b)->epoch == h->epoch))
 			continue;
-		if (!heap_is_linked(h, &h->regions[i], b) || !index_remove(&h->index, b))
+		if (!heap_is_linked(h, &h->regions[i], b))
 			heap_corrupted(h, b);
+		heap_unindex(h, b);
 		heap_remove_region(h, &h->regions[i]);
 		h->stats.unmap_calls++;
 		sys_release(r.start, (size_t)(r.limit - r.start));

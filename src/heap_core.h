@@ -250,6 +250,9 @@ struct block_meta *heap_place_roomy(struct heap *h, size_t size, size_t room);
 /* Cut b down to size bytes; the rest becomes a free block, unknown to the index. */
 struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
 
+/* Take b out of the index; its header is right. Links that are overwritten are reported. */
+void heap_unindex(struct heap *h, struct block_meta *b);
+
 /* Free a live heap block, to be coalesced by the next search. */
 void heap_release(struct heap *h, struct block_meta *b);
 
@@ -427,6 +430,9 @@ void heap_side_free(struct heap *h, const char *call, void *p);
 /* check.c. Say what is wrong and abort; both leave the heap first. */
 void heap_bad_pointer(struct heap *h, const char *call, void *p) __attribute__((noreturn, cold));
 void heap_corrupted(struct heap *h, const struct block_meta *b) __attribute__((noreturn, cold));
+
+/* What stands behind the top block is where its header says, or it is a fault. */
+void heap_require_top(struct heap *h);
 
 /* b, about to come out of the index, touches no next block: it is free, and its region's last, or a fault. */
 void heap_require_last(struct heap *h, const struct block_meta *b) __attribute__((cold));

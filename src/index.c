@@ -9,9 +9,12 @@ static void become_many(struct index *ix)
 	ix->kind = INDEX_MANY;
 	while (ix->count) {
 		uint64_t key = ix->key[--ix->count];
+		struct block_meta *b = index_key_block(ix, key);
 
 		ix->key[ix->count] = 0;
-		index_insert(ix, index_key_block(ix, key));
+		if (b->size != index_key_size(key))
+			index_damaged(b); /* or it would be put anywhere */
+		index_insert(ix, b);
 	}
 }
 

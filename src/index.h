@@ -309,7 +309,7 @@ INDEX_HOT bool index_heap_remove(const struct index *ix, struct block_meta **roo
 	}
 	back = index_back(ix, b, is_narrow);
 	sibling = index_follow_sibling(ix, b, is_narrow);
-	if (!back || !index_is_here(ix, back, is_narrow))
+	if (!*root || !back || !index_is_here(ix, back, is_narrow))
 		return false;
 	if (index_child(ix, back, is_narrow) == b)
 		index_set_child(ix, back, sibling, is_narrow);

@@ -236,11 +236,39 @@ HEAP_HOT void absorb_next(struct heap *h, struct block_meta *a, bool traced, uns
 
 /* The index, with the figures that delayed trimming needs. */
 
+/* Whether b, which may be anything, is a pending block. */
+static bool is_pending(struct heap *h, struct block_meta *b)
+{
+	const struct region *r = heap_find_region(h, b);
+
+	return r && (uintptr_t)b % COURSE_GRAIN == 0 &&
+	       (size_t)(r->end - (char *)b) >= META + h->min_size && b->status == STATUS_FREE &&
+	       index_is_pending(b);
+}
+
+/* The links of b, a pending block, lead to others that lead back, or the process ends. */
+static __attribute__((noinline)) void require_pending(struct heap *h, struct block_meta *b)
+{
+	struct block_meta *next = index_pending_next(b), *prev = index_pending_prev(b);
+
+	if (next && (!is_pending(h, next) || index_pending_prev(next) != b))
+		heap_corrupted(h, b);
+	if (prev ? !is_pending(h, prev) || index_pending_next(prev) != b : h->index.pending != b)
+		heap_corrupted(h, b);
+}
+
+void heap_unindex(struct heap *h, struct block_meta *b)
+{
+	if (index_is_pending(b))
+		require_pending(h, b);
+	if (!index_remove(&h->index, b))
+		heap_corrupted(h, b);
+}
+
 static void forget(struct heap *h, struct block_meta *b)
 {
 	require_free(h, b);
-	if (!index_remove(&h->index, b))
-		heap_corrupted(h, b);
+	heap_unindex(h, b);
 }
 
 /*
@@ -309,27 +337,6 @@ HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tra
 	return false;
 }
 
-/* Whether b, which may be anything, is a pending block. */
-static bool is_pending(struct heap *h, struct block_meta *b)
-{
-	const struct region *r = heap_find_region(h, b);
-
-	return r && (uintptr_t)b % COURSE_GRAIN == 0 &&
-	       (size_t)(r->end - (char *)b) >= META + h->min_size && b->status == STATUS_FREE &&
-	       index_is_pending(b);
-}
-
-/* The links of b, a pending block, lead to others that lead back, or the process ends. */
-static __attribute__((noinline)) void require_pending(struct heap *h, struct block_meta *b)
-{
-	struct block_meta *next = index_pending_next(b), *prev = index_pending_prev(b);
-
-	if (next && (!is_pending(h, next) || index_pending_prev(next) != b))
-		heap_corrupted(h, b);
-	if (prev ? !is_pending(h, prev) || index_pending_next(prev) != b : h->index.pending != b)
-		heap_corrupted(h, b);
-}
-
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
 HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 {
@@ -344,16 +351,12 @@ HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
 		if (is_tracked)
 			age = new_age(h, b);
 		while ((next = free_next(b))) {
-			if (index_is_pending(next))
-				require_pending(h, next);
 			if (is_tracked)
 				add_age(&age, next);
 			forget(h, next);
 			absorb_next(h, b, traced, 10);
 		}
 		while ((prev = free_prev(b))) {
-			if (index_is_pending(prev))
-				require_pending(h, prev);
 			if (is_tracked)
 				add_age(&age, prev);
 			forget(h, prev);
@@ -537,14 +540,15 @@ HEAP_HOT struct block_meta *grow_noted(struct heap *h, size_t size, bool traced)
 		return heap_new_region(h, size);
 	if (is_free)
 		require_free(h, top);
+	else
+		heap_require_top(h);
 	growth = heap_extend_region(h, is_free ? size - top->size : META + size);
 	if (growth == REFUSED)
 		return NULL;
 	if (growth == DETACHED)
 		return note_region(h, heap_new_region(h, size), traced);
 	if (is_free) {
-		if (!index_remove(&h->index, top))
-			heap_corrupted(h, top);
+		heap_unindex(h, top);
 		note_step(traced, TRACE_STEP_EXPAND, 13, top, top->size, size);
 		top->size = size;
 		return top;

@@ -63,6 +63,9 @@ static struct block_meta *add_region(struct heap *h, char *start, char *limit, s
 	b->status = STATUS_FREE;
 	b->next = next;
 	b->prev = next ? next->prev : h->last;
+	if (next &&
+	    (i ? !heap_is_in(&h->regions[i - 1], b->prev) || b->prev->next != next : !!b->prev))
+		heap_corrupted(h, next);
 	if (b->prev)
 		b->prev->next = b;
 	if (next)
@@ -197,6 +200,7 @@ static void retire_tail(struct heap *h)
 	size_t room = (size_t)(r->limit - r->end);
 	struct block_meta *b = (struct block_meta *)(void *)r->end;
 
+	heap_require_top(h);
 	if (room < META + h->min_size)
 		return;
 	b->size = room - META;

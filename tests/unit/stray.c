@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * One stray write, anywhere in a header, behind a block's last byte or in freed memory, and then thousands
+ * of calls: they end in order or in a report, never in a fault and never not at all.
+ */
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "block_meta.h"
+#include "harness.h"
+#include "osmem.h"
+
+#define META sizeof(struct block_meta)
+#define SLOTS_MAX 400
+#define CALLS 3000
+#define SECONDS_MAX 20 /* for these */
+#define CELL_MAX ((size_t)32768)
+
+struct family {
+	void *(*alloc)(size_t size);
+	void *(*realloc)(void *p, size_t size);
+	void (*free)(void *p);
+	size_t (*size)(void);
+	size_t behind; /* bytes behind a block's last one that can be written to */
+	size_t searched; /* a size for which free blocks are looked for and not found */
+	size_t least; /* of a hundred writes, how many are reported */
+};
+
+static uint64_t state;
+static char *slots[SLOTS_MAX];
+static size_t sizes[SLOTS_MAX], slot_count;
+
+static uint64_t random_bits(void)
+{
+	uint64_t x = state = state * 6364136223846793005u + 1442695040888963407u;
+
+	x = (x ^ x >> 31) * 0x9e3779b97f4a7c15u;
+	return x ^ x >> 29;
+}
+
+static size_t below(size_t n)
+{
+	return random_bits() % n;
+}
+
+static size_t course_size(void)
+{
+	static const size_t most[] = {16, 64, 1000, 8000};
+
+	return 1 + below(most[below(4)]);
+}
+
+static size_t cell_size(void)
+{
+	static const size_t most[] = {16, 64, 1000, CELL_MAX};
+
+	return 1 + below(most[below(4)]);
+}
+
+static size_t block_size(void)
+{
+	return CELL_MAX + 1 + below(below(4) ? 4000 : 80000);
+}
+
+static const struct family course = {
+	.alloc = os_malloc,
+	.realloc = os_realloc,
+	.free = os_free,
+	.size = course_size,
+	.behind = 80,
+	.searched = 125000,
+	.least = 50,
+};
+
+/* Cells have no headers, and nothing in freed ones leads anywhere. */
+static const struct family cells = {
+	.alloc = malloc,
+	.realloc = realloc,
+	.free = free,
+	.size = cell_size,
+	.behind = 16,
+	.searched = 1,
+};
+
+static const struct family blocks = {
+	.alloc = malloc,
+	.realloc = realloc,
+	.free = free,
+	.size = block_size,
+	.behind = 16,
+	.searched = 125000,
+	.least = 30,
+};
+
+static void call(const struct family *f)
+{
+	size_t i = below(slot_count), size = f->size();
+	char *p;
+
+	if (!slots[i]) {
+		CHECK((slots[i] = f->alloc(size)));
+		sizes[i] = size;
+	} else if (below(6)) {
+		f->free(slots[i]);
+		slots[i] = NULL;
+	} else if ((p = f->realloc(slots[i],
+				   size))) { /* or its status says that it is free: rule 16 */
+		slots[i] = p;
+		sizes[i] = size;
+	}
+}
+
+static void run_calls(const struct family *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		call(f);
+}
+
+/* Where a write can go astray. What is at p, of size bytes, may be freed for it. */
+static char *somewhere(const struct family *f, size_t i)
+{
+	char *p = slots[i];
+
+	switch (below(3)) {
+	case 0:
+		return p - 1 - below(META);
+	case 1:
+		return p + sizes[i] + below(f->behind);
+	default:
+		f->free(p);
+		slots[i] = NULL;
+		if (below(2))
+			f->alloc(f->searched); /* until then it waits */
+		return p - META + below(META + 24);
+	}
+}
+
+static uint64_t something(const char *at)
+{
+	uint64_t value;
+
+	switch (below(6)) {
+	case 0:
+		return 0;
+	case 1:
+		return random_bits();
+	case 2:
+		return (uintptr_t)slots[below(slot_count)];
+	case 3:
+		return (uintptr_t)slots;
+	case 4:
+		return 0x6161616161616161;
+	default:
+		memcpy(&value, at, sizeof(value));
+		return value ^ UINT64_C(1) << below(64);
+	}
+}
+
+static void write_astray(void *arg)
+{
+	static const size_t lengths[] = {1, 2, 4, 8, 8, 8};
+	const struct family *f = arg;
+	uint64_t value;
+	char *at;
+	size_t i;
+
+	run_calls(f, 1 + below(300));
+	do
+		i = below(slot_count);
+	while (!slots[i]);
+	at = somewhere(f, i);
+	value = something(at);
+	memcpy(at, &value, lengths[below(6)]);
+	alarm(SECONDS_MAX);
+	run_calls(f, CALLS);
+}
+
+static void test_family(const struct family *f, size_t trials)
+{
+	size_t reported = 0, counts[] = {SLOTS_MAX, SLOTS_MAX / 10};
+	char err[256];
+
+	test_timeout(300);
+	state = 1;
+	for (size_t i = 0; i < 2 * trials; i++) {
+		int status;
+
+		slot_count = counts[i / trials];
+		if (i % trials == 0)
+			run_calls(f, CALLS);
+		random_bits(); /* another one for each child */
+		status = test_in_child(write_astray, (void *)(uintptr_t)f, err, sizeof(err));
+		CHECK_MSG(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
+					  strncmp(err, "osmem: ", 7) == 0),
+			  "trial %zu: status %d, %s", i, status, err);
+		reported += status != 0;
+	}
+	CHECK_MSG(reported * 100 >= 2 * trials * f->least, "%zu of %zu reported", reported,
+		  2 * trials);
+}
+
+TEST(stray_writes_os)
+{
+	test_family(&course, 3000);
+}
+
+TEST(stray_writes_cells)
+{
+	test_family(&cells, 1000);
+}
+
+TEST(stray_writes_blocks)
+{
+	test_family(&blocks, 500);
+}
