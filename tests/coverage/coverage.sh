@@ -31,7 +31,7 @@ make_libgcov() {
 # Programs that are linked with the archive need nothing else: it has all of that, too.
 build() {
 	mkdir -p "$out/project/tests" "$out/objects" &&
-		cp -r "$top/src" "$top/utils" "$top/Makefile" "$out/project" &&
+		cp -r "$top/src" "$top/utils" "$top/Makefile" "$top/README.md" "$out/project" &&
 		(cd "$tests" && tar cf - --exclude=./bin --exclude=./out .) |
 		(cd "$out/project/tests" && tar xf -) &&
 		make_libgcov &&

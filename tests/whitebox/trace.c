@@ -31,11 +31,16 @@ static void begin(uint64_t bound)
 	heap_set_noted(true);
 }
 
-static void end(void)
+static void stop_noting(void)
 {
 	heap_set_noted(false);
 	tcache_set_mode(TCACHE_TRACES, false);
 	calls_set_mode(CALLS_TRACED, false);
+}
+
+static void end(void)
+{
+	stop_noting();
 	trace_stop();
 }
 
@@ -509,6 +514,7 @@ TEST(a_file_is_traced_into_once)
 	pid = fork();
 	if (pid == 0) {
 		trace_abandon();
+		stop_noting();
 		_exit(trace_start(path, BOUND, 0) || errno != EWOULDBLOCK);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
