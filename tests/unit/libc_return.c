@@ -329,11 +329,12 @@ TEST(a_hundred_thousand_threads_do_not_grow)
 TEST(waves_of_threads_do_not_grow)
 {
 	enum {
-		WAVE = 100
+		WAVE = 100,
+		SETTLED = 200 /* waves, until depots and shards have cells of all sizes */
 	};
 	size_t early = 0;
 
-	for (int wave = 0; wave < 100; wave++) {
+	for (int wave = 0; wave < 2 * SETTLED; wave++) {
 		pthread_t threads[WAVE];
 		void *left[WAVE];
 
@@ -343,7 +344,7 @@ TEST(waves_of_threads_do_not_grow)
 			CHECK(!pthread_join(threads[i], NULL));
 		for (int i = 0; i < WAVE; i++)
 			free(left[i]);
-		if (wave == 10)
+		if (wave == SETTLED)
 			early = resident_bytes();
 	}
 	CHECK_MSG(resident_bytes() < early + 4 * MIB, "%zu KiB, then %zu KiB", early / KIB,

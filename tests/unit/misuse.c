@@ -1398,6 +1398,122 @@ TEST_BOTH(indexed_block_written_to)
 	}
 }
 
+/* Headers of free blocks, and of those that are beside what comes and goes. */
+
+struct overwritten {
+	void *at, *p; /* a word, and the block that is named for it */
+	void (*then)(void);
+};
+
+static void overwrite(void *arg)
+{
+	const struct overwritten *o = arg;
+
+	memset(o->at, 0x5a, sizeof(void *));
+	o->then();
+}
+
+static void expect_named(const struct overwritten *o)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line),
+		 "osmem: heap(0x%lx): the header of this block, or free memory in it, is "
+		 "overwritten",
+		 (unsigned long)(uintptr_t)o->p);
+	EXPECT_ABORT(overwrite, (void *)(uintptr_t)o, line);
+}
+
+static void trim(void)
+{
+	malloc_trim(0);
+}
+
+static void search_os(void)
+{
+	os_malloc(SEARCHED);
+}
+
+/* Nothing is given back that such a block says is its own. */
+TEST(trimming_a_free_block_whose_size_is_overwritten)
+{
+	char *p[3];
+
+	alloc_row(&libc, p, 3, 80000);
+	free(p[1]);
+	CHECK(malloc(SEARCHED));
+	expect_named(&(struct overwritten){.at = header(p[1]), .p = p[1], .then = trim});
+}
+
+/* Not inlined, or the compiler would warn of its header. */
+static __attribute__((noinline)) char *new_mapped(size_t size)
+{
+	char *p = malloc(size);
+
+	CHECK(p && header(p)->status == STATUS_MAPPED);
+	return p;
+}
+
+TEST(trimming_a_region_whose_neighbor_is_overwritten)
+{
+	char *p, *q;
+
+	CHECK(malloc(CELL_MAX + 112)); /* what is mapped becomes a region only beside another */
+	p = new_mapped(200000);
+	q = new_mapped(400000);
+	free(p);
+	free(q);
+	CHECK(malloc(300000) == q); /* a search has filed p */
+	expect_named(&(struct overwritten){.at = &header(p)->prev, .p = p, .then = trim});
+}
+
+static void add_regions(void)
+{
+	for (int i = 0; i < 1000; i++)
+		malloc(100000);
+}
+
+/* The kernel maps downwards: what comes next is before the region that came last. */
+TEST(mapping_a_region_before_a_block_whose_neighbor_is_overwritten)
+{
+	char *p = alloc_first(&libc);
+
+	expect_named(&(struct overwritten){.at = &header(p)->prev, .p = p, .then = add_regions});
+}
+
+TEST(growing_behind_a_block_whose_neighbor_is_overwritten)
+{
+	char *p = os_malloc(SEARCHED), *last = os_malloc(SEARCHED);
+
+	CHECK(p && last && !header(last)->next);
+	expect_named(
+		&(struct overwritten){.at = &header(last)->next, .p = last, .then = search_os});
+}
+
+static char *row_of_many[140];
+
+static void free_row_of_many(void)
+{
+	for (size_t i = 1; i < COUNT_OF(row_of_many); i += 2)
+		os_free(row_of_many[i]);
+	search_os();
+}
+
+/* Where there were few free blocks, and now are many: each is filed anew, by its size. */
+TEST(filing_a_free_block_whose_size_is_overwritten)
+{
+	char *p = NULL;
+
+	alloc_row(&course, row_of_many, COUNT_OF(row_of_many), 24);
+	for (size_t i = 1; i < COUNT_OF(row_of_many) / 2; i += 2) {
+		p = row_of_many[i];
+		os_free(p);
+		row_of_many[i] = NULL;
+	}
+	search_os();
+	expect_named(&(struct overwritten){.at = header(p), .p = p, .then = free_row_of_many});
+}
+
 /* What free_sized and its sisters, and the C++ deletes, are told of a block. */
 
 void *new_plain(size_t size) __asm__("_Znwm");
