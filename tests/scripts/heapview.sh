@@ -38,6 +38,36 @@ map_is_as_the_walk_says() {
 	list "$scratch/map" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
 }
 
+# lists PICTURE WALK: every block of the walk is in the picture.
+lists() {
+	[ "$(tail -n 1 "$1")" = '</svg>' ] && while read -r start payload kind; do
+		grep -q "<title>.*$kind block at $start, payload $payload bytes" "$1" || return 1
+	done <"$2"
+}
+
+picture_is_as_the_walk_says() {
+	OSMEM_OPTIONS=map="$scratch/a.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		[ "$(wc -l <"$scratch/walk2")" -gt 20 ] && lists "$scratch/a.svg" "$scratch/walk2"
+}
+
+# The child's has the block that it alone has.
+picture_of_a_child_is_its_own() {
+	FORKS=1 OSMEM_OPTIONS=map="$scratch/child.%p.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		[ "$(find "$scratch" -name 'child.*' | wc -l)" -eq 2 ] || return 1
+	for file in "$scratch"/child.*; do
+		lists "$file" "$scratch/walk2" && return 0
+	done
+	return 1
+}
+
+# Beside large ones, 50 bytes are too thin for a bar of their own.
+small_blocks_share_a_bar() {
+	SPREADS=1 OSMEM_OPTIONS=map="$scratch/b.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		grep -q '<title>small blocks, [0-9.]* [KM]*i*B*[bytes]*, of which' "$scratch/b.svg" &&
+		! grep -q 'used block at .*, payload 200 bytes' "$scratch/b.svg" &&
+		grep 100000 "$scratch/walk2" >"$scratch/large" && lists "$scratch/b.svg" "$scratch/large"
+}
+
 # It begins with a snapshot of its parent's blocks.
 trace_of_a_child_ends_as_the_walk_says() {
 	FORKS=1 OSMEM_OPTIONS=trace="$scratch/fork.%p" "$scratch/program" >"$scratch/walk2" || return 1
@@ -211,7 +241,8 @@ chromium_shows_long_traces() {
 
 expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
-	map_is_as_the_walk_says steps_are_in_order errors_are_clear \
+	map_is_as_the_walk_says picture_is_as_the_walk_says picture_of_a_child_is_its_own \
+	small_blocks_share_a_bar steps_are_in_order errors_are_clear \
 	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done

@@ -129,6 +129,26 @@ archived_os_only_has_options() {
 		OSMEM_OPTIONS=stats "$scratch/os_only" 2>"$scratch/err" && [ "$(calls os_malloc 1)" -eq 1 ]
 }
 
+# What is wrong in the end is said, and not passed over.
+check_at_exit_reports() {
+	cat >"$scratch/damage.c" <<-'EOT'
+		#include <string.h>
+		#include "osmem.h"
+		int main(int argc, char **argv)
+		{
+			char *p = os_malloc(40), *q = os_malloc(40);
+
+			(void)argv;
+			memset(q - 32, 0x5a, argc > 1 ? 32 : 0);
+			return !p;
+		}
+	EOT
+	$cc -w -I"$utils" -o "$scratch/damage" "$scratch/damage.c" -L"${library%/*}" -losmem \
+		-Wl,-rpath,"${library%/*}" && OSMEM_OPTIONS=check "$scratch/damage" && "$scratch/damage" 1 || return
+	(cd "$scratch" && OSMEM_OPTIONS=check exec ./damage 1) 2>"$scratch/err"
+	[ $? -eq 134 ] && grep -q '^osmem: exit(0x0): H[0-9]: ' "$scratch/err" && [ "$(wc -l <"$scratch/err")" -eq 1 ]
+}
+
 # The same program with a set-user-ID bit, of somebody else; for root only, where the bit counts.
 privileged_programs_have_none() {
 	OSMEM_OPTIONS=stats,no,trace=$scratch/secret,map=$scratch/secret.svg "$scratch/privileged" secure \
@@ -210,7 +230,7 @@ if has "$cc"; then
 	build_programs >"$scratch/log" 2>&1 || fail build_programs "$(tail -n 1 "$scratch/log")"
 	for test in calls_are_counted calls_of_threads_are_counted peak_is_the_most \
 		counting_and_tracing_go_together archived_programs_have_options \
-		archived_os_only_has_options; do
+		archived_os_only_has_options check_at_exit_reports; do
 		expect "$test" "$test"
 	done
 	if make_privileged; then

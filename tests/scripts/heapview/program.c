@@ -4,7 +4,8 @@
  * A little of everything that os_* do, then the list as the library itself walks it, in the format of
  * heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and one of
  * os_malloc and os_free.
- * With FORKS in the environment a child does the rest, from its parent's blocks on.
+ * With FORKS in the environment a child does the rest, from its parent's blocks on; with SPREADS there are
+ * large blocks, too.
  */
 
 #include <stdio.h>
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
 	p[7] = os_malloc(300000);
 	os_free(p[7]);
 	p[8] = os_malloc(125000);
+	for (int i = getenv("SPREADS") ? 600 : 0; i > 0; i--)
+		p[10] = os_malloc(100000);
 	for (int i = argc > 2 ? atoi(argv[2]) : 0; i > 0; i--)
 		free(malloc((size_t)(i % 1000)));
 	for (int i = argc > 3 ? atoi(argv[3]) : 0; i > 0; i--)
