@@ -157,16 +157,6 @@ struct block_meta *index_take_large(struct index *ix, size_t size)
 	return bin < INDEX_BINS ? index_take_other(ix, bin) : NULL;
 }
 
-struct block_meta *index_take_from_trees(struct index *ix, size_t size)
-{
-	unsigned int bin;
-
-	if (size > INDEX_EXACT_MAX)
-		return index_take_large(ix, size);
-	bin = index_next_occupied(ix, index_first_bin(size));
-	return bin < INDEX_BINS ? index_take_other(ix, bin) : NULL;
-}
-
 struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first)
 {
 	return index_meld_siblings(ix, first, false);

@@ -477,7 +477,6 @@ void index_insert_other(struct index *ix, struct block_meta *b);
 bool index_remove_other(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_other(struct index *ix, unsigned int bin);
 struct block_meta *index_take_large(struct index *ix, size_t size);
-struct block_meta *index_take_from_trees(struct index *ix, size_t size);
 struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first);
 
 /* Whether blocks of size bytes are in an exact bin's pairing heap. */
@@ -519,7 +518,8 @@ INDEX_HOT struct block_meta *index_take_first(struct index *ix, unsigned int bin
 {
 	struct block_meta *b, *rest;
 
-	if (bin - INDEX_FIRST_EXACT >= INDEX_FIRST_TREAP - INDEX_FIRST_EXACT)
+	if (ix->kind != INDEX_MANY ||
+	    bin - INDEX_FIRST_EXACT >= INDEX_FIRST_TREAP - INDEX_FIRST_EXACT)
 		return index_take_other(ix, bin);
 	b = ix->bin[bin].block;
 	rest = index_follow_child(ix, b, false);
@@ -540,8 +540,6 @@ INDEX_HOT struct block_meta *index_take(struct index *ix, size_t size)
 
 	if (ix->kind == INDEX_FEW)
 		return index_take_few(ix, size);
-	if (ix->kind == INDEX_TREES)
-		return index_take_from_trees(ix, size);
 	if (size > INDEX_EXACT_MAX)
 		return index_take_large(ix, size);
 	bin = index_next_occupied(ix, index_first_bin(size));

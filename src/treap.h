@@ -149,16 +149,6 @@ static inline bool treap_remove(struct treap_node **root, struct treap_node *n, 
 	return true;
 }
 
-/* The first node of a tree that had one, or NULL. */
-static inline struct treap_node *treap_first(struct treap_node *const *root, uint64_t secret)
-{
-	struct treap_node *t = treap_get(root, secret), *left;
-
-	while (t && (left = treap_get(&t->left, secret)))
-		t = left;
-	return t;
-}
-
 /* The first node of at least size bytes in a tree ordered by size that had a node, or NULL. */
 static inline struct treap_node *treap_first_of_size(struct treap_node *const *root, size_t size,
 						     uint64_t secret)

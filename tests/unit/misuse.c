@@ -1380,13 +1380,13 @@ TEST_BOTH(indexed_block_written_to)
 		for (size_t k = 0; k < INDEXED; k += 2)
 			f->free(p[k]);
 		CHECK((searched = f->alloc(SEARCHED)));
+		/* Four blocks, the lowest among them; each word of each; every value. */
 		for (size_t k = 0; k < COUNT_OF(values) * words * 4; k++) {
 			struct indexed d = {.family = f,
 					    .p = p,
 					    .searched = searched,
 					    .size = size,
-					    .victim = k % 4 *
-						      98, /* the first, the last, two between */
+					    .victim = k % 4 * 98,
 					    .at = (ptrdiff_t)(k / 4 % words * 8 - META),
 					    .value = values[k / 4 / words]};
 

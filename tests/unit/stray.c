@@ -50,18 +50,22 @@ static size_t below(size_t n)
 	return random_bits() % n;
 }
 
-static size_t course_size(void)
+/* Mostly a small size, and never more than largest. */
+static size_t size_up_to(size_t largest)
 {
-	static const size_t most[] = {16, 64, 1000, 8000};
+	const size_t most[] = {16, 64, 1000, largest};
 
 	return 1 + below(most[below(4)]);
 }
 
+static size_t course_size(void)
+{
+	return size_up_to(8000);
+}
+
 static size_t cell_size(void)
 {
-	static const size_t most[] = {16, 64, 1000, CELL_MAX};
-
-	return 1 + below(most[below(4)]);
+	return size_up_to(CELL_MAX);
 }
 
 static size_t block_size(void)
@@ -110,8 +114,10 @@ static void call(const struct family *f)
 	} else if (below(6)) {
 		f->free(slots[i]);
 		slots[i] = NULL;
-	} else if ((p = f->realloc(slots[i],
-				   size))) { /* or its status says that it is free: rule 16 */
+	} else {
+		p = f->realloc(slots[i], size);
+		if (!p) /* its status says that it is free: rule 16 */
+			return;
 		slots[i] = p;
 		sizes[i] = size;
 	}
