@@ -6,13 +6,14 @@
  *	| guard, and what the class has more | header, payload …                | guard |
  *	low                                  start, a page boundary           end, a page boundary
  *
- * The payload ends at end, unless its alignment does not let it. What is freed is kept for the next of
- * its size (kept.h). What is not, or no longer, becomes inaccessible as a whole, and its addresses are
- * not given back before QUARANTINE others became so. That takes no lock and is whole at every moment,
- * for a fork: a place in the quarantine is one word.
+ * The payload ends at end, unless its alignment does not let it. What is freed is kept for the next
+ * of its size (kept.h). What is not, or no longer, becomes inaccessible as a whole, and its
+ * addresses are not given back before QUARANTINE others became so. That takes no lock and is whole
+ * at every moment, for a fork: a place in the quarantine is one word.
  *
  * The kernel may refuse to unmap, at its limit of mappings. No note can be left in a place that is
- * inaccessible (sys_release), so there is a table of these; once it is full, addresses are lost, not memory.
+ * inaccessible (sys_release), so there is a table of these; once it is full, addresses are lost,
+ * not memory.
  */
 
 #include <errno.h>
@@ -148,8 +149,8 @@ bool guard_drain(void)
 }
 
 /*
- * The pages between start and end have moved, and whoever maps something may have got their place by now:
- * then the guards are all that is left to give back.
+ * The pages between start and end have moved, and whoever maps something may have got their place
+ * by now: then the guards are all that is left to give back.
  */
 static void retire_moved(char *start, char *end)
 {

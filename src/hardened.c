@@ -37,7 +37,7 @@ struct quarantine {
 static uint64_t secret, factor; /* of trailers; factor is odd */
 static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
 
-/* Quarantines of threads that are gone, empty: their pages are there. Guarded by the list of caches. */
+/* Quarantines of threads that are gone, empty. Guarded by the list of caches. */
 static struct quarantine *spares;
 static unsigned int spare_count;
 
@@ -124,8 +124,9 @@ static _Atomic(uint64_t) *trailer_of(void *p, size_t room)
 }
 
 /*
- * Whoever has seen some cannot tell what another one is: the upper half of the product is in it. Its first
- * byte (of little-endian machines) is not zero and of no text, so that no text that is too long ends with it.
+ * Whoever has seen some cannot tell what another one is: the upper half of the product is in it.
+ * Its first byte (of little-endian machines) is not zero and of no text, so that no text that is
+ * too long ends with it.
  */
 static uint64_t make_trailer(const void *at, size_t slack)
 {
@@ -157,8 +158,8 @@ static inline lane pattern_of(uint64_t trailer)
 }
 
 /*
- * The last slack of the 16 bytes before a trailer, as bits; more is all of them. Sizes are mixed, so no
- * branch asks how many there are: there is one for what cells above 1 KiB have only.
+ * The last slack of the 16 bytes before a trailer, as bits; more is all of them. Sizes are mixed,
+ * so no branch asks how many there are: there is one for what cells above 1 KiB have only.
  */
 static inline lane slack_bits(size_t slack)
 {
@@ -241,7 +242,9 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 	return room - TRAILER - slack_of(trailer);
 }
 
-/* What is before a cell is the trailer of another one, or zero; but for a segment's first a guard. */
+/*
+ * What is before a cell is the trailer of another one, or zero; but for a segment's first a guard.
+ */
 static inline void check_before(const char *call, const char *p)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
@@ -475,7 +478,7 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 	return cell.class;
 }
 
-/* The class of p, which is live; 0 if it is no cell, and perhaps a block. A freed cell's trailer is zero. */
+/* The class of p, which is live (a freed cell's trailer is zero); 0 if it is no cell. */
 static inline unsigned int live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);

@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * OSMEM_OPTIONS=hardened: misuse of malloc and its relatives that costs something to see, or that can
- * only be made harmless. Decided by the first call of the process and for all of them; every call then
- * takes the slow path and ends here.
+ * OSMEM_OPTIONS=hardened: misuse of malloc and its relatives that costs something to see, or that
+ * can only be made harmless. Decided by the first call of the process and for all of them; every
+ * call then takes the slow path and ends here.
  *
  *	cell or block
  *	| size bytes of the user | pattern … | trailer, 8 bytes |
  *
- * The trailer is a keyed hash of its own address and of how many bytes are between it and the user's,
- * which it also has; the pattern is its first byte, whose top bit is set, in the first 64 of these. A freed
- * cell is all zero, its trailer too.
+ * The trailer is a keyed hash of its own address and of how many bytes are between it and the
+ * user's, which it also has; the pattern is its first byte, whose top bit is set, in the first 64
+ * of these. A freed cell is all zero, its trailer too.
  *
- * 1. One byte past the end, and the byte before the start, are seen when a block is freed or resized.
- * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is handed
- *    out again. So does a freed block (kept.h); larger ones are made inaccessible, and their addresses wait.
+ * 1. One byte past the end, and the byte before the start, are seen when a block is freed or
+ *    resized.
+ * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is
+ *    handed out again. So does a freed block (kept.h); larger ones are made inaccessible, and their
+ *    addresses wait.
  * 3. Cells of a fresh batch are in random order.
- * 4. Blocks have an inaccessible page at either side, segments behind their header and at their end;
- *    the library's own objects have segments of their own (slab_harden).
+ * 4. Blocks have an inaccessible page at either side, segments behind their header and at their
+ *    end; the library's own objects have segments of their own (slab_harden).
  * 5. malloc(0) returns addresses where nothing is.
  *
- * Sizes and alignments are in bytes; alignments are powers of two. What does not get memory or address
- * space for its precautions goes without them.
+ * Sizes and alignments are in bytes; alignments are powers of two. What does not get memory or
+ * address space for its precautions goes without them.
  */
 
 #pragma once
@@ -42,7 +44,10 @@ size_t hardened_usable_size(const char *call, void *p);
 /* Put cells in random order, tc's own; tc is the caller's. */
 void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n);
 
-/* Freed cells of a thread's cache; NULL without memory. Both with the list of caches entered; q is empty. */
+/*
+ * Freed cells of a thread's cache; NULL without memory. Both with the list of caches entered; q is
+ * empty.
+ */
 struct quarantine *hardened_new_quarantine(void);
 void hardened_drop_quarantine(struct quarantine *q);
 

@@ -3,8 +3,8 @@
 /*
  * The libc heap: the block heap for the C library's names. Beyond the core (osmem.c) it has any
  * alignment, mappings that are resized by the kernel, a threshold that adapts, free pages that go
- * back after a delay, and it survives fork at any moment (fork.c). A mapping that is freed becomes a
- * region, so that what comes and goes meets the pages that it left; empty regions go back as free
+ * back after a delay, and it survives fork at any moment (fork.c). A mapping that is freed becomes
+ * a region, so that what comes and goes meets the pages that it left; empty regions go back as free
  * pages do.
  */
 
@@ -261,8 +261,9 @@ static void enter_mapped(struct heap *h, struct block_meta *b, unsigned int is_n
 }
 
 /*
- * What to ask for where a block that grows to size is copied or moved: it will grow again. With guards
- * it cannot but move each time: half as much again, up to what a trailer can tell (hardened.c).
+ * What to ask for where a block that grows to size is copied or moved: it will grow again. With
+ * guards it cannot but move each time: half as much again, up to what a trailer can tell
+ * (hardened.c).
  */
 static size_t with_headroom(size_t size)
 {
@@ -525,7 +526,9 @@ static void *realloc_mapped(struct heap *h, struct block_meta *b, size_t size)
 		heap_leave(h);
 		return b + 1;
 	}
-	/* With guards, what may be kept is copied: pages that are there are cheaper than new ones. */
+	/*
+	 * With guards, what may be kept is copied: pages that are there are cheaper than new ones.
+	 */
 	if (heap_guard ? META + size > KEPT_MAX
 		       : (uintptr_t)b % sys_page_size() == 0 && size >= MMAP_THRESHOLD)
 		return remap(h, b, size);

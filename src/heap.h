@@ -63,7 +63,9 @@ size_t heap_dirty_bytes(void);
 /* Give back what has been free for a whole period, if one has passed. errno is preserved. */
 void heap_sweep(void);
 
-/* From now on calls of os_* are noted, or no longer; the mode of calls.h is set before, or cleared. */
+/*
+ * From now on calls of os_* are noted, or no longer; the mode of calls.h is set before, or cleared.
+ */
 void heap_set_noted(bool is_noted);
 
 /* What mallopt may set; sizes in bytes. */
@@ -108,8 +110,8 @@ struct heap_stats {
 void heap_get_stats(enum heap_id id, struct heap_stats *stats);
 
 /*
- * Copy a heap's regions and blocks into items, room of them at most; how many there are, which may be more.
- * At one moment; the heap is locked meanwhile.
+ * Copy a heap's regions and blocks into items, room of them at most; how many there are, which may
+ * be more. At one moment; the heap is locked meanwhile.
  */
 size_t heap_list(enum heap_id id, struct osmem_item *items, size_t room);
 

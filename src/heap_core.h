@@ -10,8 +10,8 @@
  *	H2 the list visits all blocks of all regions in address order, and prev undoes next
  *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
  *	H4 the free blocks are exactly those that the index has
- *	H5 regions are in address order and do not touch, so neighbours in the list that touch are of
- *	   the same region
+ *	H5 regions are in address order and do not touch, so neighbours in the list that touch are
+ *	   of the same region
  *	H6 top is the last block of the region that grows, last is the last of all
  *	H7 the figures in stats agree with the list
  */
@@ -271,15 +271,17 @@ void heap_settle(struct heap *h);
 /* guard.c: bytes of the guards on either side of the libc heap's mapped blocks; 0 without. */
 extern size_t heap_guard;
 
-/* Where the mapping of a block begins that has the pages from start to end; it ends with a guard. */
+/*
+ * Where the mapping of a block begins that has the pages from start to end; it ends with a guard.
+ */
 char *guard_low(const char *start, char *end);
 
 /* Guard these pages, in a mapping like this; the kernel may refuse. */
 void guard_protect(char *start, char *end);
 
 /*
- * A mapped block of at least size bytes, zero, between guards, as near to the one behind it as grain, of 16 or
- * 32 bytes, lets it; not registered. NULL with errno ENOMEM.
+ * A mapped block of at least size bytes, zero, between guards, as near to the one behind it as
+ * grain, of 16 or 32 bytes, lets it; not registered. NULL with errno ENOMEM.
  */
 struct block_meta *guard_map(size_t size, size_t grain);
 
@@ -389,8 +391,8 @@ enum growth heap_extend_region(struct heap *h, size_t size);
 struct block_meta *heap_new_region(struct heap *h, size_t size);
 
 /*
- * Make the mapping of b, which starts it and is not registered, a region with one free block. False:
- * no room to note one more, or too many.
+ * Make the mapping of b, which starts it and is not registered, a region with one free block.
+ * False: no room to note one more, or too many.
  */
 bool heap_adopt_region(struct heap *h, struct block_meta *b);
 
@@ -434,8 +436,8 @@ void heap_corrupted(struct heap *h, const struct block_meta *b) __attribute__((n
 /* What stands behind the top block is where its header says, or it is a fault. */
 void heap_require_top(struct heap *h);
 
-/* b, about to come out of the index, touches no next block: it is free, and its region's last, or a fault. */
+/* b, about to come out of the index, touches no next: free and its region's last, or a fault. */
 void heap_require_last(struct heap *h, const struct block_meta *b) __attribute__((cold));
 
-/* b, pending, is not plainly in order between two others of its region: in order all the same, or a fault. */
+/* b, pending, not plainly between two others of its region: in order all the same, or a fault. */
 void heap_check_neighbours(struct heap *h, struct block_meta *b) __attribute__((cold));

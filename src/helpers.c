@@ -382,8 +382,8 @@ static bool is_same_file(const struct sys_file *f, int fd)
 }
 
 /*
- * The program may have closed the descriptor, and may even have it for something else. The lock stays as
- * long as part of the file is mapped.
+ * The program may have closed the descriptor, and may even have it for something else. The lock
+ * stays as long as part of the file is mapped.
  */
 static bool find_again(struct sys_file *f)
 {

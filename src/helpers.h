@@ -16,8 +16,8 @@
 #define MIB (KIB * KIB)
 
 /*
- * In options.c, which nobody calls: it reads OSMEM_OPTIONS before main. helpers.c needs it, and everybody
- * helpers.c, so that programs that link the archive have options as others do.
+ * In options.c, which nobody calls: it reads OSMEM_OPTIONS before main. helpers.c needs it, and
+ * everybody helpers.c, so that programs that link the archive have options as others do.
  */
 extern const char sys_options_are_linked;
 
@@ -37,21 +37,21 @@ void *sys_map(size_t size);
 void *sys_map_at(void *at, size_t size);
 
 /*
- * Give a mapping back. -1 if the kernel cannot: it may have no room to note that a mapping has become
- * two.
+ * Give a mapping back. -1 if the kernel cannot: it may have no room to note that a mapping has
+ * become two.
  */
 int sys_unmap(void *p, size_t size);
 
 /*
- * Give a mapping back for good; size need not be a multiple of the page size. Where the kernel cannot
- * take it, it takes the pages at least, if it can, and the rest is noted, in the first bytes of the
- * mapping itself, to be tried again. errno is preserved.
+ * Give a mapping back for good; size need not be a multiple of the page size. Where the kernel
+ * cannot take it, it takes the pages at least, if it can, and the rest is noted, in the first bytes
+ * of the mapping itself, to be tried again. errno is preserved.
  */
 void sys_release(void *p, size_t size);
 
 /*
- * Try again; true if anything went. What is tried is on no list meanwhile: a fork may not happen, so
- * the caller has a lock that it takes.
+ * Try again; true if anything went. What is tried is on no list meanwhile: a fork may not happen,
+ * so the caller has a lock that it takes.
  */
 bool sys_release_rest(void);
 
@@ -68,8 +68,8 @@ int sys_unprotect(void *p, size_t size);
 int sys_void(void *p, size_t size);
 
 /*
- * Addresses for sys_void's kind of nothing, or NULL. If at is not NULL, they are there, where nothing may be
- * mapped; kernels before 4.17 may give others instead.
+ * Addresses for sys_void's kind of nothing, or NULL. If at is not NULL, they are there, where
+ * nothing may be mapped; kernels before 4.17 may give others instead.
  */
 void *sys_reserve(void *at, size_t size);
 
@@ -134,8 +134,8 @@ size_t sys_count(enum sys_event event);
 extern void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*
- * A file of the library's own, which the program knows nothing about: its descriptor is out of the way,
- * not inherited by other programs, and found again if the program closes it.
+ * A file of the library's own, which the program knows nothing about: its descriptor is out of the
+ * way, not inherited by other programs, and found again if the program closes it.
  */
 struct sys_file {
 	int fd;
@@ -144,8 +144,8 @@ struct sys_file {
 };
 
 /*
- * Make file, or empty it, and lock it for this process. False with errno; EWOULDBLOCK if another process
- * has it. Forked children have to close it to leave the lock with their parent.
+ * Make file, or empty it, and lock it for this process. False with errno; EWOULDBLOCK if another
+ * process has it. Forked children have to close it to leave the lock with their parent.
  */
 bool sys_file_open(struct sys_file *f, const char *path);
 

@@ -125,7 +125,7 @@ static struct block_meta *take_narrow(struct index *ix, unsigned int bin)
 	return b;
 }
 
-/* The smallest of at least size bytes in a treap, or NULL; as index_take where a header is overwritten. */
+/* The smallest of at least size bytes in a treap, or NULL; overwritten headers as in index_take. */
 static struct block_meta *take_from_treap(struct index *ix, unsigned int bin, size_t size)
 {
 	struct treap_node *n = treap_root(ix, bin);

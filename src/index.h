@@ -6,8 +6,8 @@
  *
  * A free block is in one of two states.
  *
- * Pending: freed or split off since the last search; in a doubly linked list, not searched. The heap
- * takes it from there, coalesces it and inserts it.
+ * Pending: freed or split off since the last search; in a doubly linked list, not searched. The
+ * heap takes it from there, coalesces it and inserts it.
  *
  * Indexed: in the bin of its size. Bins are in the order of size, and a bitmap has a bit for every
  * bin that is not empty.
@@ -18,8 +18,9 @@
  *	- Above: 8 bins per doubling of size.
  * In the first two kinds all blocks of a bin are equal, and the lowest address is all that is ever
  * asked for, so a bin is a pairing heap keyed by address: insertion, and removal of a leaf, by far
- * the commonest cases, touch a constant number of blocks. The bins above are treaps ordered by size,
- * then address. Where blocks may be anywhere, not in one span of addresses, all bins are treaps.
+ * the commonest cases, touch a constant number of blocks. The bins above are treaps ordered by
+ * size, then address. Where blocks may be anywhere, not in one span of addresses, all bins are
+ * treaps.
  *
  * Cost: insertion O(1) up to 1024 bytes; everything else O(log n), amortised.
  *
@@ -32,26 +33,27 @@
  *	above      0                     left                      right        -
  *	few        place                 -                         -            -
  *
- * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's start,
- * plus 1. Zero is no link. Free memory is written to by mistake: so a link of a pairing heap is only
- * followed into the span of the index's blocks, and to one that leads back; those of treaps are sealed
- * (treap.h); and for pending ones the heap looks, which knows its regions.
+ * 45-bit links are addresses divided by 8; 31-bit ones count units of 8 bytes from the zone's
+ * start, plus 1. Zero is no link. Free memory is written to by mistake: so a link of a pairing heap
+ * is only followed into the span of the index's blocks, and to one that leads back; those of treaps
+ * are sealed (treap.h); and for pending ones the heap looks, which knows its regions.
  *
- * While the indexed blocks are few, bins cost most by their branches, which no processor foresees. An
- * index that is few has its blocks not in bins but in an array of keys: the size in the upper half, the
- * address from base on in the lower. The best fit is the least key from the wanted size on, and all are
- * looked at, with no branch on what they are. The pad of a block has its place in the array. The 65th
- * block, or one beyond a key's span, makes the index many; its owner may make it few again.
+ * While the indexed blocks are few, bins cost most by their branches, which no processor foresees.
+ * An index that is few has its blocks not in bins but in an array of keys: the size in the upper
+ * half, the address from base on in the lower. The best fit is the least key from the wanted size
+ * on, and all are looked at, with no branch on what they are. The pad of a block has its place in
+ * the array. The 65th block, or one beyond a key's span, makes the index many; its owner may make
+ * it few again.
  *
  * Invariants:
- *	I1 a free block is either pending or in the bin of its size, or among the keys, never in two of
- *	   them, and once
+ *	I1 a free block is either pending or in the bin of its size, or among the keys, never in two
+ *	   of them, and once
  *	I2 a bit of the bitmap is set if and only if its bin is not empty
- *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the previous
- *	   sibling, or for a first child to the parent, and is zero at the root
+ *	I3 in a pairing heap a child's address is higher than its parent's; back leads to the
+ *	   previous sibling, or for a first child to the parent, and is zero at the root
  *	I4 treaps keep T1 and T2
- *	I5 keys are those of their blocks, whose pads lead back, and 0 from count on; an index that is
- *	   few has nothing in bins, any other one has no keys
+ *	I5 keys are those of their blocks, whose pads lead back, and 0 from count on; an index that
+ *	   is few has nothing in bins, any other one has no keys
  * All of it is guarded by the lock of the heap that owns the index.
  *
  * The functions are here, not in index.c, because inlined into the heap's paths they cost half.
@@ -405,8 +407,8 @@ static inline struct block_meta *index_block(struct treap_node *n)
 }
 
 /*
- * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it branches;
- * and these are toss-ups, of which a wrong guess costs as much as 150 instructions.
+ * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it
+ * branches; and these are toss-ups, of which a wrong guess costs as much as 150 instructions.
  */
 INDEX_HOT uint64_t index_mask(bool is)
 {
@@ -444,8 +446,8 @@ INDEX_HOT uint64_t index_lesser(uint64_t a, uint64_t b)
 }
 
 /*
- * The least key from want on, less want; keys below want come out, modulo 2^64, as the greatest. Two
- * minima at a time, because each has to wait for the one before.
+ * The least key from want on, less want; keys below want come out, modulo 2^64, as the greatest.
+ * Two minima at a time, because each has to wait for the one before.
  */
 INDEX_HOT uint64_t index_least_over(const struct index *ix, uint64_t want)
 {
@@ -470,8 +472,8 @@ bool index_remove_few(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_few(struct index *ix, size_t size);
 
 /*
- * index.c: what the functions below leave to it, any index but one of bins, the bins that are not exact, and
- * of the exact ones the blocks with children.
+ * index.c: what the functions below leave to it, any index but one of bins, the bins that are not
+ * exact, and of the exact ones the blocks with children.
  */
 void index_insert_other(struct index *ix, struct block_meta *b);
 bool index_remove_other(struct index *ix, struct block_meta *b);
@@ -632,7 +634,8 @@ static inline bool index_remove(struct index *ix, struct block_meta *b)
 
 /*
  * For an index that is not few: call visit for every indexed block of at least size bytes (above
- * INDEX_EXACT_MAX), the bins of the largest first, until it returns false. visit must not change the index.
+ * INDEX_EXACT_MAX), the bins of the largest first, until it returns false. visit must not change
+ * the index.
  */
 void index_visit_large(const struct index *ix, size_t size,
 		       bool (*visit)(struct block_meta *b, void *arg), void *arg);

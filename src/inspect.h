@@ -22,7 +22,9 @@ void inspect_drop(struct inspect_copy *copy);
 /* The figures; size is left alone. */
 void inspect_get_stats(struct osmem_stats *stats);
 
-/* Write the figures, or a snapshot of everything, into the trace under way. No locks may be held. */
+/*
+ * Write the figures, or a snapshot of everything, into the trace under way. No locks may be held.
+ */
 void inspect_trace_figures(void);
 void inspect_trace_snapshot(enum trace_reason reason);
 

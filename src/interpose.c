@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's allocation functions, over the thread caches: argument rules and errno, no policy.
- * Sizes and alignments are in bytes. What is returned belongs to the caller until it is freed, is
- * aligned to 16 at least, and is unlike every other live pointer even for size 0. Without memory,
- * or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from any thread
- * and before main, none from a signal handler. A pointer that did not come from here, or was freed
- * before, is reported in one line on standard error; then abort().
+ * The C library's allocation functions, over the thread caches: argument rules and errno, no
+ * policy. Sizes and alignments are in bytes. What is returned belongs to the caller until it is
+ * freed, is aligned to 16 at least, and is unlike every other live pointer even for size 0. Without
+ * memory, or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from
+ * any thread and before main, none from a signal handler. A pointer that did not come from here, or
+ * was freed before, is reported in one line on standard error; then abort().
  *
  * While calls are counted or a trace is being made, every call takes the slow path (TCACHE_COUNTS,
  * TCACHE_TRACES) and is noted there: when it has its result, but before it frees.
@@ -124,7 +124,9 @@ EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
 extern __typeof__(realloc) own_realloc
 	__attribute__((alias("realloc"), visibility("hidden"), nothrow, leaf));
 
-/* malloc(3): ENOMEM if the product overflows, and p is as it was. Noted as realloc, if it does not. */
+/*
+ * malloc(3): ENOMEM if the product overflows, and p is as it was. Noted as realloc, if it does not.
+ */
 EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 {
 	size_t total;

@@ -16,8 +16,8 @@
 #define LOOK_PAGES 512 /* at a time */
 
 /*
- * A place is the number of the first page and, in its low bits, of how many there are: those that can be
- * touched, which are the last ones of what kept_room says.
+ * A place is the number of the first page and, in its low bits, of how many there are: those that
+ * can be touched, which are the last ones of what kept_room says.
  */
 #define LENGTH_BITS 22
 #define COLD ((uint64_t)1 << LENGTH_BITS) /* a sweep has seen it */
@@ -81,8 +81,9 @@ static size_t place_pages(uint64_t place)
 typedef const void *visitor(char *start, size_t size);
 
 /*
- * Call visit for those pages from start to end that are in memory, until it returns something. What is not
- * there is zero afterwards, and need not be brought there for it; *whole: there was none such.
+ * Call visit for those pages from start to end that are in memory, until it returns something. What
+ * is not there is zero afterwards, and need not be brought there for it; *whole: there was none
+ * such.
  */
 static const void *visit_resident(char *start, char *end, visitor *visit, bool *whole)
 {
@@ -123,7 +124,7 @@ static const void *find_written(char *start, size_t size)
 	return start;
 }
 
-/* What was written to at place, or NULL. Where the kernel needs not be asked it takes half the time. */
+/* What was written to at place, or NULL. It takes half the time without asking the kernel. */
 static const void *written_at(uint64_t place)
 {
 	char *start = place_start(place);

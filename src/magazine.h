@@ -7,8 +7,8 @@
  *	| room, or a cell | … | a cell             | NULL           | … | next | count |
  *
  * A magazine is aligned to its size. It fills downwards: the cells are at [top, capacity), so that
- * top is at the NULL when it is empty, and at an address that is a multiple of MAGAZINE_SIZE when it
- * is full. Neither test needs to know the capacity.
+ * top is at the NULL when it is empty, and at an address that is a multiple of MAGAZINE_SIZE when
+ * it is full. Neither test needs to know the capacity.
  *
  * Invariants, checked by magazine_check:
  *	M1 cells[capacity] is NULL
@@ -35,8 +35,8 @@ _Static_assert(sizeof(struct magazine) <= MAGAZINE_SIZE, "a magazine has a cell 
 _Static_assert(SLAB_SIZE % MAGAZINE_SIZE == 0, "cells of magazines are aligned to their size");
 
 /*
- * Of one class in one shard; guarded by the shard's lock. Threads have shards as slabs have, so that
- * they do not wait for each other, and get back the cells that are in their core's caches.
+ * Of one class in one shard; guarded by the shard's lock. Threads have shards as slabs have, so
+ * that they do not wait for each other, and get back the cells that are in their core's caches.
  */
 struct depot {
 	struct magazine *full, *empty;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's functions about its heap, here of both heaps and of the cells. A file of their own, so that
- * a program with a malloc of its own, and with these, can link the archive.
+ * The C library's functions about its heap, here of both heaps and of the cells. A file of their
+ * own, so that a program with a malloc of its own, and with these, can link the archive.
  *
  * Figures of all of them together:
  *

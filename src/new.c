@@ -7,19 +7,20 @@
  *    the one that the C++ standard names for it, as libstdc++ does, and it forwards through the
  *    dynamic linker: a program that replaces only new(size_t) and delete(void *) with its own gets
  *    all the other forms on top of its own pair, never one of ours that meets one of its own.
- * 2. Memory comes from tcache_alloc and goes to tcache_free, as malloc's, so it may be mixed with malloc and free. A
- *    bad pointer is reported under the name of the form that did the work: "operator delete".
- * 3. A throwing form that gets no memory calls the installed new-handler and tries again until there
- *    is none; then it throws std::bad_alloc. Both go through weak references to libstdc++: this
- *    library does not link it.
+ * 2. Memory comes from tcache_alloc and goes to tcache_free, as malloc's, so it may be mixed with
+ *    malloc and free. A bad pointer is reported under the name of the form that did the work:
+ *    "operator delete".
+ * 3. A throwing form that gets no memory calls the installed new-handler and tries again until
+ *    there is none; then it throws std::bad_alloc. Both go through weak references to libstdc++:
+ *    this library does not link it.
  * 4. The references stay unbound where the C++ runtime came in through dlopen, out of our sight (a
  *    C++ plugin of a C program), or is not libstdc++. Then the runtime's own definition of the same
  *    form is looked up among the loaded objects, and it does the rest: it calls malloc, which is
  *    ours and fails again, and it knows its handler and its exception. With no runtime loaded at
  *    all, nobody could catch: fatal.
- * 5. A nothrow form must return NULL when the new-handler throws. C cannot catch, so where a handler
- *    is installed, or new is the program's own, the runtime's nothrow form does it as in 4: it calls
- *    the throwing form, and catches.
+ * 5. A nothrow form must return NULL when the new-handler throws. C cannot catch, so where a
+ *    handler is installed, or new is the program's own, the runtime's nothrow form does it as in 4:
+ *    it calls the throwing form, and catches.
  *
  * The functions may be called from any thread; they take no lock of their own. What throws is safe
  * to unwind through: this file is compiled with -fexceptions and holds nothing while it calls out.
@@ -66,7 +67,8 @@ operator_new_array_aligned_nothrow(size_t size, size_t align,
 
 /*
  * NULL is ignored and errno is preserved. A size or an alignment that new cannot have been given is
- * reported, unless new or delete is the program's own. The nothrow ones are what the compiler calls when a constructor throws out of a nothrow new.
+ * reported, unless new or delete is the program's own. The nothrow ones are what the compiler calls
+ * when a constructor throws out of a nothrow new.
  */
 EXPORT void operator_delete(void *p) __asm__("_ZdlPv");
 EXPORT void operator_delete_array(void *p) __asm__("_ZdaPv");

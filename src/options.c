@@ -3,13 +3,15 @@
 /*
  * OSMEM_OPTIONS="name[=value],…".
  *
- * 1. All of it is read first, then done: the order of options does not matter, the last of a kind holds.
- * 2. A name or a value that is wrong is named in one line, with all names that there are, and left out.
+ * 1. All of it is read first, then done: the order of options does not matter, the last of a kind
+ *    holds.
+ * 2. A name or a value that is wrong is named in one line, with all names that there are, and left
+ *    out.
  * 3. Sizes are in bytes, with k, M or G behind them for 2^10, 2^20, 2^30.
- * 4. %p in the name of a file is the number of the process. Without it the first process that opens the
- *    file has it for as long as it lives; others, its children and what they execute among them, leave it
- *    alone and say nothing. With it each process has a file of its own, forked children too, which begin
- *    theirs with a snapshot of what they inherit.
+ * 4. %p in the name of a file is the number of the process. Without it the first process that opens
+ *    the file has it for as long as it lives; others, its children and what they execute among
+ *    them, leave it alone and say nothing. With it each process has a file of its own, forked
+ *    children too, which begin theirs with a snapshot of what they inherit.
  * 5. Setuid programs have no options.
  */
 
@@ -416,7 +418,7 @@ static void begin(void)
 /* For programs that link the archive: helpers.c needs it. */
 const char sys_options_are_linked;
 
-/* Early, so that nothing is missing; but behind what the heaps do then, their fork handlers above all. */
+/* Early, so that nothing is missing; but behind the heaps' own, their fork handlers above all. */
 __attribute__((constructor(102))) static void read_options(void)
 {
 	const char *text = secure_getenv("OSMEM_OPTIONS");

@@ -4,8 +4,8 @@
  * The block heap, and os_malloc, os_calloc, os_realloc and os_free on top of it.
  *
  * A heap is a set of regions, each tiled by blocks: a 32-byte header (block_meta.h), then the
- * payload. All blocks of a heap form one doubly linked list in address order. The list is the truth;
- * the index (index.h) is a cache of its free blocks.
+ * payload. All blocks of a heap form one doubly linked list in address order. The list is the
+ * truth; the index (index.h) is a cache of its free blocks.
  *
  *	region  start                                              end            limit
  *	        | header payload | header payload | ... | payload | ahead of need |
@@ -173,8 +173,8 @@ HEAP_HOT struct block_meta *free_prev(const struct block_meta *b)
 }
 
 /*
- * A step of the course heap for the trace; everything before it in the call has happened. traced is a
- * constant: what is not traced has no trace of this.
+ * A step of the course heap for the trace; everything before it in the call has happened. traced is
+ * a constant: what is not traced has no trace of this.
  */
 HEAP_HOT void note_step(bool traced, enum trace_step step, unsigned int rule,
 			const struct block_meta *b, uint64_t second, uint64_t third)
@@ -312,7 +312,7 @@ HEAP_HOT void insert_free(struct heap *h, struct block_meta *b, const struct age
 	to_spare(b)->dirty = age->dirty < b->size ? age->dirty : b->size;
 }
 
-/* No branch on whether b is free: that is a toss-up. The seals that has_seal knows are the libc heap's. */
+/* No branch on whether b is free: a toss-up. The seals that has_seal knows are the libc heap's. */
 HEAP_HOT bool is_free_or_sealed(struct block_meta *b, bool is_tracked)
 {
 	if (is_tracked)
@@ -374,8 +374,8 @@ void heap_settle(struct heap *h)
 }
 
 /*
- * Few free blocks: rules 10 to 12 once more, without a branch on anything that is a toss-up, which is
- * what neighbours are free, what block is best, and whether it is split. Masks choose instead.
+ * Few free blocks: rules 10 to 12 once more, without a branch on anything that is a toss-up, which
+ * is what neighbours are free, what block is best, and whether it is split. Masks choose instead.
  */
 
 /* Keys, or 0: what the neighbours of a block had, if they were free, and what it has got. */
@@ -384,9 +384,9 @@ struct merger {
 };
 
 /*
- * Coalesce and index b, the only pending block, plainly in order between two others of its region. It
- * gets the place of a neighbour in the array, or a new one. False: something is out of the ordinary,
- * and nothing is done.
+ * Coalesce and index b, the only pending block, plainly in order between two others of its region.
+ * It gets the place of a neighbour in the array, or a new one. False: something is out of the
+ * ordinary, and nothing is done.
  */
 HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
 {
@@ -446,7 +446,9 @@ HEAP_HOT struct block_meta *split_few(struct heap *h, struct block_meta *b, size
 	return rest;
 }
 
-/* Take the block of key out of the index and split it; its place is for the rest or for the last. */
+/*
+ * Take the block of key out of the index and split it; its place is for the rest or for the last.
+ */
 HEAP_HOT struct block_meta *take_few(struct heap *h, uint64_t key, size_t size)
 {
 	struct index *ix = &h->index;
@@ -729,9 +731,10 @@ enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t si
 /*
  * os_malloc and its sisters.
  *
- * Each has three ways. While one thread, whose calls nobody notes, has the heap to itself, it is open:
- * nothing is locked, and nothing is asked but that. Otherwise a call takes the guarded way, which is
- * locked, or traced too, where calls are noted. The ways are one text, with the way a constant.
+ * Each has three ways. While one thread, whose calls nobody notes, has the heap to itself, it is
+ * open: nothing is locked, and nothing is asked but that. Otherwise a call takes the guarded way,
+ * which is locked, or traced too, where calls are noted. The ways are one text, with the way a
+ * constant.
  */
 
 enum way {
@@ -1046,8 +1049,8 @@ EXPORT void *os_realloc(void *p, size_t size)
 
 /*
  * Here, so that a program that links the archive and calls nothing but os_* has it too. As early as
- * can be: handlers that were registered before these run after ours when a fork is prepared, and may
- * allocate.
+ * can be: handlers that were registered before these run after ours when a fork is prepared, and
+ * may allocate.
  */
 __attribute__((constructor(101))) static void guard_forks(void)
 {

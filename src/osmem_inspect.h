@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Looking into libosmem from the program that it serves: every block, slab and mapping, the figures,
- * and the checkers. None of these names is part of the course's interface.
+ * Looking into libosmem from the program that it serves: every block, slab and mapping, the
+ * figures, and the checkers. None of these names is part of the course's interface.
  *
- * Sizes are in bytes. All functions may be called from any thread at any time, but not from a signal
- * handler. In a process with one thread everything is of one moment; with more, each heap's blocks are
- * of one moment, the cells of another.
+ * Sizes are in bytes. All functions may be called from any thread at any time, but not from a
+ * signal handler. In a process with one thread everything is of one moment; with more, each heap's
+ * blocks are of one moment, the cells of another.
  */
 
 #pragma once
@@ -56,10 +56,11 @@ struct osmem_item {
 typedef int osmem_visit(const struct osmem_item *item, void *arg);
 
 /*
- * Call visit(item, arg) for everything there is, heap by heap, in the order of addresses; mapped blocks
- * behind the regions. The items are a copy, made before the first call: visit runs without a lock, may
- * allocate, free, walk and end its thread, and sees things as they were before. Returns 0, what visit
- * returned to end the walk, or -1 with errno ENOMEM if there is no memory for the copy.
+ * Call visit(item, arg) for everything there is, heap by heap, in the order of addresses; mapped
+ * blocks behind the regions. The items are a copy, made before the first call: visit runs without a
+ * lock, may allocate, free, walk and end its thread, and sees things as they were before. Returns
+ * 0, what visit returned to end the walk, or -1 with errno ENOMEM if there is no memory for the
+ * copy.
  */
 int osmem_walk(osmem_visit *visit, void *arg);
 
@@ -94,26 +95,28 @@ struct osmem_stats {
 	struct osmem_heap_stats course, libc;
 	struct osmem_cell_stats cells;
 	size_t live_bytes; /* of all three, mapped ones too; caches hold none */
-	size_t held_bytes; /* what the kernel gave and has not got back, the library's records too */
+	size_t held_bytes; /* what the kernel gave and has not got back, with the library's own */
 };
 
 /*
  * Fill in the first size bytes of *stats; size is sizeof(struct osmem_stats) where the caller was
  * compiled. Members are only ever added, at the end. A newer library fills in what an older program
- * knows; an older library sets stats->size to what it knows, and the rest to zero. There are no errors.
+ * knows; an older library sets stats->size to what it knows, and the rest to zero. There are no
+ * errors.
  */
 void osmem_get_stats(struct osmem_stats *stats, size_t size);
 
 /*
- * Verify every invariant of all heaps, cells and caches: NULL, or a text, which stays, that says what
- * is wrong. It takes time in proportion to everything there is, holds locks, and changes nothing.
- * While other threads run only the heaps and the store are verified, not the threads' caches.
+ * Verify every invariant of all heaps, cells and caches: NULL, or a text, which stays, that says
+ * what is wrong. It takes time in proportion to everything there is, holds locks, and changes
+ * nothing. While other threads run only the heaps and the store are verified, not the threads'
+ * caches.
  */
 const char *osmem_check(void);
 
 /*
- * Write a map of everything to file, made or emptied, for utils/heapview. 0, or -1 with errno: that of
- * open(2), EWOULDBLOCK if a process is writing its trace there, ENOSPC, EFBIG, ENOMEM.
+ * Write a map of everything to file, made or emptied, for utils/heapview. 0, or -1 with errno: that
+ * of open(2), EWOULDBLOCK if a process is writing its trace there, ENOSPC, EFBIG, ENOMEM.
  */
 int osmem_write_map(const char *file);
 

@@ -3,12 +3,12 @@
 /*
  * The picture of the heap at exit.
  *
- * 1. Regions are drawn in rows, to one scale for each heap: a block is as long as it is, header and payload.
- *    What would be thinner than MIN_WIDTH goes into one bar for all such neighbours.
+ * 1. Regions are drawn in rows, to one scale for each heap: a block is as long as it is, header and
+ *    payload. What would be thinner than MIN_WIDTH goes into one bar for all such neighbours.
  * 2. Slabs are summed by class: how much of their room is out, free, and not yet carved.
  * 3. Segments are drawn slot by slot, mapped blocks as bars, the largest as wide as a row.
- * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles say the
- *    figures to who points at something, or has it read out.
+ * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles say
+ *    the figures to who points at something, or has it read out.
  *
  * It is drawn twice: first to nowhere, to know how high it will be.
  */

@@ -2,8 +2,8 @@
 
 /*
  * Regions and mapped blocks: where a heap's memory comes from and goes to. The course heap has one
- * region at the break, and another wherever the break stands when somebody else has moved it. The libc
- * heap's are mappings.
+ * region at the break, and another wherever the break stands when somebody else has moved it. The
+ * libc heap's are mappings.
  */
 
 #include <errno.h>

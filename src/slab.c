@@ -3,11 +3,11 @@
 /*
  * Slabs and their cells.
  *
- * 1. Slabs are in shards, as threads are. A shard takes cells of a class from the fullest of its slabs
- *    that has any, lowest addresses first; then it carves new ones. So emptying slabs become empty.
- *    A shard that has none takes over the emptiest slab of another, or takes a new one.
- * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store already,
- *    or was never handed out, ends the process.
+ * 1. Slabs are in shards, as threads are. A shard takes cells of a class from the fullest of its
+ *    slabs that has any, lowest addresses first; then it carves new ones. So emptying slabs become
+ *    empty. A shard that has none takes over the emptiest slab of another, or takes a new one.
+ * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store
+ *    already, or was never handed out, ends the process.
  * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
  */
 
@@ -214,8 +214,8 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 
 /*
  * Make the slab of another shard that has most free cells one of shard's, which has none to carve.
- * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL then,
- * unless it is nearly empty or is_any.
+ * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL
+ * then, unless it is nearly empty or is_any.
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
@@ -261,8 +261,9 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 /* Taking. */
 
 /*
- * s, whose free cells are not marked, gives n of them to a cache, where a second free is seen by the mark:
- * CELL_FREED, but when hardened zero. With the last free cell the short way is open again.
+ * s, whose free cells are not marked, gives n of them to a cache, where a second free is seen by
+ * the mark: CELL_FREED, but when hardened zero. With the last free cell the short way is open
+ * again.
  */
 static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
 {

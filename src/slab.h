@@ -5,8 +5,8 @@
  * cache of cells; the layer above takes and gives them in batches.
  *
  * Every class has a lock. Functions that end in _locked want it held (slab_enter). The locks of the
- * depots' shards are above (magazine.h), that of the segments is below all of them, and no other lock
- * of the library is taken under any.
+ * depots' shards are above (magazine.h), that of the segments is below all of them, and no other
+ * lock of the library is taken under any.
  */
 
 #pragma once
@@ -130,15 +130,15 @@ void slab_leave(unsigned int class);
 
 /*
  * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
- * (may be NULL) all of them are known to be zero. Who asks for the same shard gets cells of the same
- * slabs, while there are any, so that threads of different shards seldom share a cache line.
+ * (may be NULL) all of them are known to be zero. Who asks for the same shard gets cells of the
+ * same slabs, while there are any, so that threads of different shards seldom share a cache line.
  */
 unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
 			      bool *fresh);
 
 /*
- * The same of the slabs that shard has, only: none of another shard's, and no new one. 0, with errno as it
- * was, says that they have no cell left.
+ * The same of the slabs that shard has, only: none of another shard's, and no new one. 0, with
+ * errno as it was, says that they have no cell left.
  */
 unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
 				  unsigned int n, bool *fresh);
@@ -181,12 +181,14 @@ struct cell_ref slab_find(const void *p);
 bool slab_begin_sweep(void);
 void slab_end_sweep(void);
 
-/* Give back all that is free, whole pages between cells too, now; true if anything was given back. */
+/*
+ * Give back all that is free, whole pages between cells too, now; true if anything was given back.
+ */
 bool slab_trim(void);
 
 /*
- * Bytes of free slabs, and half of the sparse ones', that the kernel has not got back; without those
- * that it would not take lately.
+ * Bytes of free slabs, and half of the sparse ones', that the kernel has not got back; without
+ * those that it would not take lately.
  */
 size_t slab_dirty_bytes(void);
 
@@ -219,8 +221,8 @@ struct slab_class_stats {
 void slab_get_class(unsigned int class, struct slab_class_stats *stats);
 
 /*
- * Copy segments and slabs into items, room of them at most; how many there are, which may be more. At one
- * moment; the locks of all classes are held meanwhile.
+ * Copy segments and slabs into items, room of them at most; how many there are, which may be more.
+ * At one moment; the locks of all classes are held meanwhile.
  */
 size_t slab_list(struct osmem_item *items, size_t room);
 

@@ -15,23 +15,23 @@
  * Invariants, checked by slab_check:
  *	S1 a slab's free is the number of its bits, none of them at carved or above; summary says
  *	   which words of bits are not zero
- *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in any;
- *	   what is in BUCKET_PURGED is purged
+ *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in
+ *	   any; what is in BUCKET_PURGED is purged
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
  *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's
- *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the segment's
- *	   slabs by its first slot; what is dirty is not used
- *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are unmarked,
- *	   and 0 elsewhere
+ *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the
+ *	   segment's slabs by its first slot; what is dirty is not used
+ *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are
+ *	   unmarked, and 0 elsewhere
  *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
  *	   every set's summary says which of its words are not zero
  *	S8 the figures agree with what is there
  *	S9 slabs and segments are sealed
  *
- * The header is where a write far from its aim may hit. So whoever takes up a slab or a segment looks at
- * its seal first: what is overwritten is reported, not followed. What changes with every cell is not
- * sealed, but has to agree with the bits. A write past the last cell of one segment meets the margin of
- * the next.
+ * The header is where a write far from its aim may hit. So whoever takes up a slab or a segment
+ * looks at its seal first: what is overwritten is reported, not followed. What changes with every
+ * cell is not sealed, but has to agree with the bits. A write past the last cell of one segment
+ * meets the margin of the next.
  */
 
 #pragma once
@@ -50,9 +50,9 @@
 #define SEGMENT_MARGIN 4096 /* a multiple of most page sizes: it costs no memory */
 
 /*
- * Where a shard looks for cells, fullest slabs first: a quarter of the capacity each. The last quarter is
- * of sparse slabs, whose free pages are worth giving back. Whoever takes or gives a cell files the slab
- * as touched, and sweeps move each of those one on: see slab_pages.c.
+ * Where a shard looks for cells, fullest slabs first: a quarter of the capacity each. The last
+ * quarter is of sparse slabs, whose free pages are worth giving back. Whoever takes or gives a cell
+ * files the slab as touched, and sweeps move each of those one on: see slab_pages.c.
  */
 enum slab_bucket {
 	BUCKET_TOUCHED = 3,
@@ -245,7 +245,9 @@ static inline bool segment_set_has(enum segment_set set, size_t i)
 	       1;
 }
 
-/* slab_check.c: lock all classes and the store, whether frozen or not; whether there was need to. */
+/*
+ * slab_check.c: lock all classes and the store, whether frozen or not; whether there was need to.
+ */
 bool slab_lock_all(void);
 void slab_unlock_all(bool is_locked);
 
@@ -255,12 +257,12 @@ void slab_require_sealed(const struct slab_class *c, const struct slab *s);
 /* slab.c: file s, which has a free cell, in bucket of its class and shard. */
 void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
 
-/* slab_pages.c: give back the whole free pages of class's slabs; true if there were any. Not entered. */
+/* slab_pages.c: give back free pages of class's slabs; true if there were any. Not entered. */
 bool slab_trim_pages(unsigned int class);
 
 /*
- * The same for sparse slabs of all classes that have been idle, in the sweep of that epoch; a bounded
- * number of them. Nothing entered.
+ * The same for sparse slabs of all classes that have been idle, in the sweep of that epoch; a
+ * bounded number of them. Nothing entered.
  */
 void slab_sweep_pages(uint32_t epoch);
 

@@ -4,12 +4,13 @@
  * Pages between live cells go back to the kernel.
  *
  * 1. A trim gives back every whole page that no live cell reaches into.
- * 2. Every other sweep does so in sparse slabs, more than three quarters free, where no cell was taken or
- *    given for two periods: it purges what the one before has found idle, and files as idle what was not
- *    touched since. Nothing else is looked at, and of that a bounded number. While many sparse slabs are
- *    touched the process is at work, and nothing is purged: most of it will be free, or used, soon.
- * 3. A slab that comes into use again after it was purged waits for every second such sweep, then for
- *    every fourth, and so on: faults would cost more than the memory is worth.
+ * 2. Every other sweep does so in sparse slabs, more than three quarters free, where no cell was
+ *    taken or given for two periods: it purges what the one before has found idle, and files as
+ *    idle what was not touched since. Nothing else is looked at, and of that a bounded number.
+ *    While many sparse slabs are touched the process is at work, and nothing is purged: most of it
+ *    will be free, or used, soon.
+ * 3. A slab that comes into use again after it was purged waits for every second such sweep, then
+ *    for every fourth, and so on: faults would cost more than the memory is worth.
  * 4. Purged cells have lost CELL_FREED, so their slab is closed to the short way: S6.
  */
 
@@ -40,7 +41,9 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
-/* Purge the whole pages of s that are free, run by run; *is_any: there were some. False: refused. */
+/*
+ * Purge the whole pages of s that are free, run by run; *is_any: there were some. False: refused.
+ */
 static bool purge_free_pages(struct slab *s, bool *is_any)
 {
 	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
@@ -90,7 +93,9 @@ bool slab_trim_pages(unsigned int class)
 		return false;
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKET_PURGED; i++)
 		is_any |= trim_list(c, c->partial[i / BUCKET_PURGED][i % BUCKET_PURGED]);
-	/* Those without a free cell are in no list, but are to be carved in memory that was used. */
+	/*
+	 * Those without a free cell are in no list, but are to be carved in memory that was used.
+	 */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 		struct slab *s = c->carving[i];
 

@@ -3,15 +3,15 @@
 /*
  * The slow paths of allocation.
  *
- * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded one is
- *    changed for a full spare, else for a full one of the class in the depots of the thread's shard,
- *    else it is filled from the store: a few cells at first, more as the bin takes more. A full one
- *    is changed for an empty spare, else the spare goes to the depots of the shard that its cells are
- *    from.
+ * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded one
+ *    is changed for a full spare, else for a full one of the class in the depots of the thread's
+ *    shard, else it is filled from the store: a few cells at first, more as the bin takes more. A
+ *    full one is changed for an empty spare, else the spare goes to the depots of the shard that
+ *    its cells are from.
  * 2. Where there is no cache (no memory for one, a thread at its end) cells come from the store and
  *    go there one by one.
- * 3. Where there is no cell (no memory for a segment, or a fork is under way) the block heap serves:
- *    it needs less at a time, and has its own way through forks.
+ * 3. Where there is no cell (no memory for a segment, or a fork is under way) the block heap
+ *    serves: it needs less at a time, and has its own way through forks.
  */
 
 #include "hardened.h"
@@ -253,8 +253,8 @@ static bool load_spare_empty(struct tcache *tc, unsigned int class)
 }
 
 /*
- * An empty magazine for the full spare, whose cells go to the depot of the shard that they are from,
- * or to the store. NULL: not now.
+ * An empty magazine for the full spare, whose cells go to the depot of the shard that they are
+ * from, or to the store. NULL: not now.
  */
 static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Allocation as the C library's names want it: small objects from per-thread caches of cells over the
- * store (slab.h), everything else from the block heap (heap.h). Sizes and alignments are in bytes,
- * call is the name of the public function for the report of a bad pointer. Any thread may call.
+ * Allocation as the C library's names want it: small objects from per-thread caches of cells over
+ * the store (slab.h), everything else from the block heap (heap.h). Sizes and alignments are in
+ * bytes, call is the name of the public function for the report of a bad pointer. Any thread may
+ * call.
  *
  * The short way of malloc and free is here. A thread's cache has a bin for every class with a
  * magazine of cells (magazine.h), and both ways end in a tail call to the slow path if anything is
@@ -11,8 +12,8 @@
  * start, a cell that may be free already.
  *
  * A freed cell has CELL_FREED in its first word until it is handed out again. So a cell that is
- * freed twice is seen before it can get into two places. A program may have that number in a cell of
- * its own: then the slow path looks whether the cell really is in a magazine, or in the store.
+ * freed twice is seen before it can get into two places. A program may have that number in a cell
+ * of its own: then the slow path looks whether the cell really is in a magazine, or in the store.
  */
 
 #pragma once
@@ -33,9 +34,9 @@ _Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the of
 struct tcache; /* starts with its bins, by class */
 
 /*
- * fast is the cache whose bins the short way uses: the thread's own, or tcache_none where every call
- * is to take the slow path. own is the thread's cache, NULL before it has one, TCACHE_ENDED when its
- * last destructors run.
+ * fast is the cache whose bins the short way uses: the thread's own, or tcache_none where every
+ * call is to take the slow path. own is the thread's cache, NULL before it has one, TCACHE_ENDED
+ * when its last destructors run.
  */
 struct tcache_thread {
 	struct tcache *fast;
@@ -93,7 +94,9 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	return cell;
 }
 
-/* slow is what to end in if anything is out of the ordinary: tcache_alloc_slow, or what ends there. */
+/*
+ * slow is what to end in if anything is out of the ordinary: tcache_alloc_slow, or what ends there.
+ */
 static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 								   void *(*slow)(size_t size))
 {
@@ -159,7 +162,7 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
 }
 
-/* Put p, the start of a cell of bin's class, into its magazine; false if p is free or there is no room. */
+/* Put p, the start of a cell of bin's class, into its magazine; false: p is free, or no room. */
 static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, void *p)
 {
 	if (__builtin_expect(*cell_word(p) == CELL_FREED, 0))
@@ -245,5 +248,7 @@ size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 /* If not NULL, called by every look at the clock, with nothing locked. */
 extern void (*tcache_on_look)(void);
 
-/* Check every invariant of caches, magazines and store: NULL or the text of the first broken one. */
+/*
+ * Check every invariant of caches, magazines and store: NULL or the text of the first broken one.
+ */
 const char *tcache_check(void);

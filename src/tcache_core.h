@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c (caches
- * come and go, fork, sweeps) and tcache_check.c. Nobody else includes this.
+ * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c
+ * (caches come and go, fork, sweeps) and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
@@ -20,7 +20,9 @@
 #include "tcache.h"
 
 struct tcache {
-	/* C1; written by its thread only. Those of CLASS_COUNT and up stay as tcache_none has them. */
+	/*
+	 * C1; written by its thread only. Those of CLASS_COUNT and up stay as tcache_none has them.
+	 */
 	struct bin bins[SLAB_BIN_COUNT];
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last sweep */
@@ -108,7 +110,9 @@ static inline void tcache_watch(struct tcache *tc)
 		tcache_look(tc);
 }
 
-/* A cell for the caller, or NULL. *fresh, which may be NULL and was false: it is known to be zero. */
+/*
+ * A cell for the caller, or NULL. *fresh, which may be NULL and was false: it is known to be zero.
+ */
 void *tcache_take_cell(unsigned int class, bool *fresh);
 
 /* Put cell, which is not to be marked as free, into a magazine or the store. */
@@ -118,7 +122,7 @@ void tcache_put_cell(unsigned int class, void *cell);
 void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 	__attribute__((noreturn, cold));
 
-/* The smallest class whose cells have room for size bytes and are aligned to align; CLASS_COUNT: none. */
+/* The smallest class whose cells have size bytes and are aligned to align; CLASS_COUNT: none. */
 unsigned int tcache_class_of(size_t size, size_t align);
 
 /* How many cells of class tc has. */

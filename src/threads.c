@@ -8,8 +8,8 @@
  * 2. While a fork is under way the store is frozen, as the libc heap is (fork.c): whole, and with
  *    its locks free. Cells that no magazine has room for, and caches of threads that end, wait on
  *    stacks until it is over. The child also takes the caches of the threads that it has not got.
- * 3. Now and then the store is swept. What waits in depots, in spares and in bins that were not used
- *    since the last sweep is taken apart first: one cell would keep a whole slab.
+ * 3. Now and then the store is swept. What waits in depots, in spares and in bins that were not
+ *    used since the last sweep is taken apart first: one cell would keep a whole slab.
  * 4. A thread that only takes the short way would never sweep. So when what could go to the kernel
  *    has grown, all its calls take the slow path and look at the clock, until everything has gone
  *    or the store is visited so often that the visits will do (tcache_tick).
@@ -191,7 +191,10 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 		return NULL;
 	tcache_thread.own = tc;
 	tcache_set_fast(tc);
-	/* It may allocate, and finds the cache in its place. Without it nobody would give that back. */
+	/*
+	 * It may allocate, and finds the cache in its place. Without it nobody would give that
+	 * back.
+	 */
 	if (!has_end_key || pthread_setspecific(end_key, tc) != 0) {
 		part_with(tc, NULL);
 		errno = saved_errno;

@@ -17,8 +17,8 @@
 _Static_assert(WINDOW_BYTES % (64 * KIB) == 0, "a window is whole pages of any size");
 
 /*
- * The trace under way. header and windows never change while it is on; a window is NULL until somebody
- * maps it, and stays mapped: some thread may be writing there for as long as it likes.
+ * The trace under way. header and windows never change while it is on; a window is NULL until
+ * somebody maps it, and stays mapped: some thread may be writing there for as long as it likes.
  */
 static struct {
 	struct sys_file file;

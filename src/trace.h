@@ -3,10 +3,10 @@
 /*
  * Writing the trace: records of calls and of the steps inside them, into a file (trace_format.h).
  *
- * Any thread may write at any moment, also in a signal handler and under any lock: a record's place is
- * taken with one atomic addition in the file's header, and written there. Nothing is allocated or
- * locked, errno is preserved. The file is mapped in windows, each when the first record falls into it; its
- * pages are the kernel's, so what was written is safe whatever becomes of the process.
+ * Any thread may write at any moment, also in a signal handler and under any lock: a record's place
+ * is taken with one atomic addition in the file's header, and written there. Nothing is allocated
+ * or locked, errno is preserved. The file is mapped in windows, each when the first record falls
+ * into it; its pages are the kernel's, so what was written is safe whatever becomes of the process.
  */
 
 #pragma once
@@ -19,9 +19,9 @@
 #include "trace_format.h"
 
 /*
- * Whether records are wanted: the functions below but trace_step may be called only then. Not atomic,
- * so that a test is one instruction: who sees a change late writes a record less, or one into a file
- * that is still mapped.
+ * Whether records are wanted: the functions below but trace_step may be called only then. Not
+ * atomic, so that a test is one instruction: who sees a change late writes a record less, or one
+ * into a file that is still mapped.
  */
 extern bool trace_is_on_now __attribute__((visibility("hidden")));
 
@@ -35,9 +35,10 @@ void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool f
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c);
 
 /*
- * Begin a trace in file, with at most size bytes: false with errno if it cannot be made, EWOULDBLOCK if
- * another process is tracing into it. parent is the process that this was forked from, or 0. What
- * calls records into being is the caller's: CALLS_TRACED, heap_set_noted, TCACHE_TRACES.
+ * Begin a trace in file, with at most size bytes: false with errno if it cannot be made,
+ * EWOULDBLOCK if another process is tracing into it. parent is the process that this was forked
+ * from, or 0. What calls records into being is the caller's: CALLS_TRACED, heap_set_noted,
+ * TCACHE_TRACES.
  */
 bool trace_start(const char *file, uint64_t size, unsigned int parent);
 

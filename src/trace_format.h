@@ -6,17 +6,17 @@
  *	offset 0                 TRACE_HEADER_SIZE     + 40                  + 80
  *	| struct trace_header, 0 | struct trace_record | struct trace_record | …
  *
- * Everything is little-endian, at its natural alignment, and without padding. Addresses and sizes are
- * in bytes. The file is a mapping that the process writes to, so it is whole up to the last moment
- * also when the process was killed: take min(header.next, header.capacity) records, and no more than
- * the file has. A record whose kind is 0 was never finished: skip it. A reader skips kinds, steps and
- * names that it does not know; version changes when that is not enough.
+ * Everything is little-endian, at its natural alignment, and without padding. Addresses and sizes
+ * are in bytes. The file is a mapping that the process writes to, so it is whole up to the last
+ * moment also when the process was killed: take min(header.next, header.capacity) records, and no
+ * more than the file has. A record whose kind is 0 was never finished: skip it. A reader skips
+ * kinds, steps and names that it does not know; version changes when that is not enough.
  *
- * Order. Records are in the order in which their places were taken, and times nearly so. What happens to
- * the blocks of os_malloc is in the order in which it happened. A TRACE_CALL that allocates is written
- * when it has its result, one that frees before it frees: so an address is never handed out again
- * before the record of its free. realloc has both: its TRACE_ENTER ends the old block, its
- * TRACE_CALL begins the new one, or the old one again if it failed.
+ * Order. Records are in the order in which their places were taken, and times nearly so. What
+ * happens to the blocks of os_malloc is in the order in which it happened. A TRACE_CALL that
+ * allocates is written when it has its result, one that frees before it frees: so an address is
+ * never handed out again before the record of its free. realloc has both: its TRACE_ENTER ends the
+ * old block, its TRACE_CALL begins the new one, or the old one again if it failed.
  *
  * A map, OSMEM_OPTIONS=map=FILE or osmem_write_map, is such a file with one snapshot and figures.
  */
@@ -65,16 +65,18 @@ _Static_assert(sizeof(struct trace_record) == 40, "the format is what it says");
 
 enum trace_kind {
 	/*
-	 * A call begins; what is an enum trace_name, a and b are as for TRACE_CALL, c is 0. Only for
-	 * os_*, realloc and reallocarray, and always followed by a TRACE_CALL of the same thread and
-	 * name, unless the process ends. Steps in between, of the same thread, are the call's.
+	 * A call begins; what is an enum trace_name, a and b are as for TRACE_CALL, c is 0. Only
+	 * for os_*, realloc and reallocarray, and always followed by a TRACE_CALL of the same
+	 * thread and name, unless the process ends. Steps in between, of the same thread, are the
+	 * call's.
 	 */
 	TRACE_ENTER = 1,
 	/* A call with its arguments and result: enum trace_name says what a, b and c are. */
 	TRACE_CALL = 2,
 	/*
-	 * Something that happened in the course of a call: enum trace_step. All but the system calls
-	 * are of the heap of os_malloc; those of other calls precede the TRACE_CALL of their thread.
+	 * Something that happened in the course of a call: enum trace_step. All but the system
+	 * calls are of the heap of os_malloc; those of other calls precede the TRACE_CALL of their
+	 * thread.
 	 */
 	TRACE_STEP = 3,
 	/*
@@ -93,9 +95,9 @@ enum trace_kind {
 	/*
 	 * A snapshot: everything there is, between a BEGIN and an END of one thread; other threads'
 	 * records may be between. In a process with several threads the parts are of slightly
-	 * different moments, each heap's blocks of one. One is written when tracing begins in a process
-	 * that has blocks (so after a fork), and at exit.
-	 * what of TRACE_SNAP_BEGIN: enum trace_reason. what of the others: enum trace_heap.
+	 * different moments, each heap's blocks of one. One is written when tracing begins in a
+	 * process that has blocks (so after a fork), and at exit. what of TRACE_SNAP_BEGIN: enum
+	 * trace_reason. what of the others: enum trace_heap.
 	 */
 	TRACE_SNAP_BEGIN = 16,
 	TRACE_SNAP_END = 17, /* a the number of records between that belong to it */
@@ -107,7 +109,8 @@ enum trace_kind {
 		20, /* a header; b payload bytes; c bytes of the whole mapping, which ends
 				 * where the payload ends */
 	TRACE_SNAP_SEGMENT = 21, /* 4 MiB of 64 slots of 64 KiB for slabs, slot 0 their metadata:
-				  * a start; b bit i: slot i is used; c bit i: slot i is free, dirty */
+				  * a start; b bit i: slot i is used; c bit i: slot i is free and
+				  * dirty */
 	TRACE_SNAP_SLAB = 22, /* of the segment before: a start; b bytes of a cell, from bit 32 on
 			       * slots; c cells that it has room for, from bit 16 on those carved so
 			       * far, from bit 32 on those out of the store, that is live or
@@ -158,29 +161,32 @@ enum trace_name {
 
 /*
  * Steps. A block is given by the address of its header; its payload begins meta_size bytes behind.
- * Starting from a snapshot, or from nothing, the steps from TRACE_STEP_REGION to TRACE_STEP_UNMAPPED
- * change a list of (header, payload bytes, status) into what the heap's list is after each of them.
+ * Starting from a snapshot, or from nothing, the steps from TRACE_STEP_REGION to
+ * TRACE_STEP_UNMAPPED change a list of (header, payload bytes, status) into what the heap's list is
+ * after each of them.
  */
 enum trace_step {
 	/*
-	 * Rule 11. a payload bytes wanted, rounded up; b the best fit, 0 if nothing fits; c its payload
-	 * bytes. The candidates are the free blocks of the list as it is now: all that is due to be
-	 * coalesced by rule 10 was, in the steps before.
+	 * Rule 11. a payload bytes wanted, rounded up; b the best fit, 0 if nothing fits; c its
+	 * payload bytes. The candidates are the free blocks of the list as it is now: all that is
+	 * due to be coalesced by rule 10 was, in the steps before.
 	 */
 	TRACE_STEP_SEARCH = 1,
 
 	/* A region begins, empty: a start; b end of what the kernel gave, which may move later. */
 	TRACE_STEP_REGION = 2,
-	/* A free block behind the last one of its region (rules 9, 13): a block; b payload bytes. */
+	/*
+	 * A free block behind the last one of its region (rules 9, 13): a block; b payload bytes.
+	 */
 	TRACE_STEP_APPEND = 3,
 	/*
-	 * Rule 12, and 17a, 17c: a block, cut down; b its payload bytes now; c those of the rest, a free
-	 * block that begins where a now ends.
+	 * Rule 12, and 17a, 17c: a block, cut down; b its payload bytes now; c those of the rest, a
+	 * free block that begins where a now ends.
 	 */
 	TRACE_STEP_SPLIT = 4,
 	/*
-	 * Rule 10, and 17c when a call of os_realloc takes its neighbour in: a block; b the free block
-	 * behind it, which is no block any more; c payload bytes of a now.
+	 * Rule 10, and 17c when a call of os_realloc takes its neighbour in: a block; b the free
+	 * block behind it, which is no block any more; c payload bytes of a now.
 	 */
 	TRACE_STEP_COALESCE = 5,
 	/* Rules 13 and 17b, the last block grows: a block; b payload bytes before; c and now. */

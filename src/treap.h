@@ -11,10 +11,10 @@
  * first word of the header 32 bytes before it. Callers pass by_size as a constant, and the compiler
  * makes two copies of each function.
  *
- * Nodes of live mappings are in their headers, those of free blocks where payloads were: a program may
- * write there by mistake. So links are sealed: the address in the upper 48 bits, NULL too, and in the
- * lower 16 a hash of it, of the place it stands in and of a secret. A link that does not fit is
- * reported, not followed. The root of a tree that never had a node may be plain NULL.
+ * Nodes of live mappings are in their headers, those of free blocks where payloads were: a program
+ * may write there by mistake. So links are sealed: the address in the upper 48 bits, NULL too, and
+ * in the lower 16 a hash of it, of the place it stands in and of a secret. A link that does not fit
+ * is reported, not followed. The root of a tree that never had a node may be plain NULL.
  *
  * Invariants, for every node n in a tree:
  *	T1 every node left of n is before n, every node right of n is after n

@@ -88,7 +88,7 @@ extern struct outcome *outcome;
 /* Run the plan in a child: 0, or the number of the call at which it failed; see outcome. */
 size_t compare_run(const struct plan *plan);
 
-/* Run the plan in this process, whose course heap is untouched; a difference is printed, then abort(). */
+/* Run the plan here, where the course heap is untouched; a difference is printed, then abort(). */
 void compare_here(const struct plan *plan);
 
 /* How long a run may take before it counts as hanging, in seconds. */

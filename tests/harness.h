@@ -36,8 +36,8 @@ void test_fail(const char *file, int line, const char *fmt, ...)
 void test_skip(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /*
- * How many times as long as usual everything may take: TEST_PATIENCE of the environment, for instrumented
- * libraries.
+ * How many times as long as usual everything may take: TEST_PATIENCE of the environment, for
+ * instrumented libraries.
  */
 static inline unsigned int test_patience(void)
 {
@@ -69,7 +69,7 @@ void test_expect_abort(const char *file, int line, void (*body)(void *arg), void
 	}                                                                                          \
 	static void test_##fn(void)
 
-/* A case for both families of functions: the program has a struct family, and course and libc of it. */
+/* A case for both families of functions; the program has a struct family, course and libc. */
 #define TEST_BOTH(fn)                                                                              \
 	static void fn(const struct family *f);                                                    \
 	TEST(fn##_os)                                                                              \

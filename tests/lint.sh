@@ -4,7 +4,7 @@
 # Formatting, static analysis, and the rules of this code base that a program can check. Tools that
 # are not installed are skipped by name.
 #
-#	lint.sh [NAME]…     checks whose name has one of these in it; all of them without an argument
+#	lint.sh [NAME]…     checks whose name has one of these in it; all of them without one
 
 cd "${0%/*}/.." || exit 1
 log=$(mktemp) || exit 1
@@ -150,6 +150,13 @@ function_length() {
 		}' | none
 }
 
+# clang-format leaves comments as they are.
+line_length() {
+	for file in $(files '*.[ch]' '*.cc'); do
+		expand "$file" | LC_ALL=C.UTF-8 grep -nE '^.{101}' | sed "s|^|$file:|"
+	done | none
+}
+
 # The matrix that src/README.md draws: which headers of the project each file may include.
 matrix() {
 	cat <<-'EOT'
@@ -283,6 +290,7 @@ check_with shellcheck shellcheck shell_scripts
 check first_lines first_lines
 check top_level top_level
 check function_length function_length
+check line_length line_length
 check includes includes
 check system_calls system_calls
 check stdio stdio

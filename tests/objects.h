@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Objects from any public function that allocates, full of a cookie that every touch verifies, and given
- * back by any function that may: what the soak and the fuzzers make and break. Sizes are in bytes. What
- * is wrong ends in finding().
+ * Objects from any public function that allocates, full of a cookie that every touch verifies, and
+ * given back by any function that may: what the soak and the fuzzers make and break. Sizes are in
+ * bytes. What is wrong ends in finding().
  */
 
 #pragma once
@@ -21,7 +21,7 @@ struct object {
 	unsigned int form; /* the function it is from */
 };
 
-/* Say what is wrong, with what is needed to repeat it, and abort(). The program that links this has it. */
+/* Say what is wrong and what it takes to repeat it, and abort(). The program has it. */
 void finding(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* Random numbers; a state is never 0. */
@@ -50,7 +50,7 @@ void object_get(struct object *o, enum family family, size_t size, uint64_t *ran
 /* Resize it, where its family can, else nothing. */
 void object_resize(struct object *o, size_t size, uint64_t *random);
 
-/* Verify what it holds; object_renew also writes something else, now and then to all that is usable. */
+/* Verify what it holds; object_renew also writes something else, at times to all that is usable. */
 void object_check(const struct object *o);
 void object_renew(struct object *o, uint64_t *random);
 

@@ -2,9 +2,9 @@
 
 /*
  * The kernel refuses. For whitebox programs that are linked with -Wl,--wrap for the five calls
- * through which memory comes and goes, and two that change or tell its state: a plan says which of them fail, and what came and went is
- * counted. A mapping that is wanted at one place finds it taken now and then, plan or no plan: that
- * is no failure.
+ * through which memory comes and goes, and two that change or tell its state: a plan says which of
+ * them fail, and what came and went is counted. A mapping that is wanted at one place finds it
+ * taken now and then, plan or no plan: that is no failure.
  *
  *	refuse(3, 3);                   the third call from now on fails
  *	refuse(1, SIZE_MAX);            all calls fail

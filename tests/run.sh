@@ -5,10 +5,10 @@
 #
 #	run.sh PROGRAM…
 #
-# JOBS of them at a time, the number of processors unless it is given; what a program prints comes when
-# it ends. Each must end with "N passed, N failed[, N skipped]". One that ends otherwise counts as a
-# failure, so a crash or an empty run can never read as passed. The last line is the sum; exit status 1
-# if anything failed or nothing passed.
+# JOBS of them at a time, the number of processors unless it is given; what a program prints comes
+# when it ends. Each must end with "N passed, N failed[, N skipped]". One that ends otherwise counts
+# as a failure, so a crash or an empty run can never read as passed. The last line is the sum; exit
+# status 1 if anything failed or nothing passed.
 
 passed=0 failed=0 skipped=0
 closing='^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$'

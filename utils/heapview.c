@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heapview: what OSMEM_OPTIONS=trace=FILE or osmem_write_map wrote, as a page for a browser, or as text.
+ * heapview: what OSMEM_OPTIONS=trace=FILE or osmem_write_map wrote, as a page for a browser, or as
+ * text.
  *
  *	heapview.c        options, the file, text
  *	heapview_list.c   the block list of os_malloc, step by step

@@ -35,8 +35,8 @@ struct list {
 void *grow(void *p, size_t count, size_t size);
 
 /*
- * The records that are steps of the player: what happens in the heap of os_malloc, its calls' begins and
- * ends, and system calls in between. Their indices, *count of them; the caller frees.
+ * The records that are steps of the player: what happens in the heap of os_malloc, its calls'
+ * begins and ends, and system calls in between. Their indices, *count of them; the caller frees.
  */
 size_t *player_steps(const struct trace *t, size_t *count);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Figures of all calls: live bytes over time, sizes, lifetimes. One pass over the records, with a table
- * of the addresses that were handed out, whose places are used again with the addresses.
+ * Figures of all calls: live bytes over time, sizes, lifetimes. One pass over the records, with a
+ * table of the addresses that were handed out, whose places are used again with the addresses.
  */
 
 #include <stdlib.h>

@@ -3,9 +3,9 @@
 /*
  * The page: heapview.html, with one object, DATA, in the place of a mark.
  *
- * Steps are written as they are in the trace, STEPS_MAX at most, with the whole list as it is after some of
- * them, so that any step is a few away from a list. Between two lists there are at least as many steps
- * as a list has blocks, so that lists take no more room than steps.
+ * Steps are written as they are in the trace, STEPS_MAX at most, with the whole list as it is after
+ * some of them, so that any step is a few away from a list. Between two lists there are at least as
+ * many steps as a list has blocks, so that lists take no more room than steps.
  */
 
 #include <stdlib.h>
@@ -105,7 +105,9 @@ static void write_player(FILE *out, const struct trace *t, size_t first)
 	free(steps);
 }
 
-/* The last snapshot that has an end; kind, heap, and the three figures as strings of hexadecimals. */
+/*
+ * The last snapshot that has an end; kind, heap, and the three figures as strings of hexadecimals.
+ */
 static void write_snapshot(FILE *out, const struct trace *t)
 {
 	size_t begin = t->count, candidate = t->count, n = 0;

@@ -9,20 +9,21 @@
 #
 #	course        os_free and os_malloc beside glibc's free and malloc, by number of live blocks
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
-#	instructions  of a pair of malloc and free, counted by callgrind: exact where times are noise
+#	instructions  of a pair of malloc and free, as callgrind counts: exact where times are noise
 #	memory        of a trivial program, after a rush, and beside the live bytes of a long run
-#	fragmentation memory in use over live bytes, at the peak and in the end, of load/fragment.h's traces
-#	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads lists them
+#	fragmentation memory over live bytes, at the peak and in the end, of load/fragment.h's traces
+#	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads has them
 #	real          the suite: the programs of real/ under LD_PRELOAD
 #
 # A workload of real/ is a script: "prepare" makes what it needs in the current folder, a scratch
 # one, once and without preloading (exit status 77 and a reason: skipped), and "run" is measured.
 # SCALE is the amount of work in percent.
 #
-# ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets all
-# alike. -q, quick: two rounds of a twentieth of the work, and no peers' instructions. Writes
-# bench.csv, bench.md and bench.svg to tests/out/. Exit status 1 if libosmem failed to run something;
-# marks that are missed are only reported, for times depend on what else the machine does.
+# ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets
+# all alike. -q, quick: two rounds of a twentieth of the work, and no peers' instructions. Writes
+# bench.csv, bench.md and bench.svg to tests/out/. Exit status 1 if libosmem failed to run
+# something; marks that are missed are only reported, for times depend on what else the machine
+# does.
 
 cd "${0%/*}" || exit 1
 here=$PWD
@@ -79,8 +80,8 @@ library_file() {
 	done
 }
 
-# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second, and once more,
-# hardened, at the end. In $counted those that are worth the time of valgrind.
+# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second, and once
+# more, hardened, at the end. In $counted those that are worth the time of valgrind.
 find_allocators() {
 	variants="glibc osmem=$library"
 	for name in jemalloc mimalloc tcmalloc_minimal; do
@@ -105,8 +106,8 @@ run() {
 	"$bin/runner" -n "$rounds" "$@" >>"$csv"
 }
 
-# figure BENCH WORKLOAD VARIANT VALUE BASE UNIT MARK: a row that is not measured by the runner; BASE is
-# glibc's value or 0. Without a VALUE it has failed.
+# figure BENCH WORKLOAD VARIANT VALUE BASE UNIT MARK: a row that is not measured by the runner; BASE
+# is glibc's value or 0. Without a VALUE it has failed.
 figure() {
 	if [ -z "$4" ]; then
 		echo "$1,$2,$3,1,failed" >>"$csv"
@@ -148,8 +149,8 @@ count_instructions() {
 	) 2>&1 >/dev/null | sed -n 's/.*Collected : //p'
 }
 
-# instructions_of LIBRARY COMMAND: of one pair of malloc and free, calls and loop included: what twice as
-# many pairs cost more. COMMAND has {} in place of their number.
+# instructions_of LIBRARY COMMAND: of one pair of malloc and free, calls and loop included: what
+# twice as many pairs cost more. COMMAND has {} in place of their number.
 instructions_of() {
 	pairs=50000
 	# shellcheck disable=SC2046 # the command is words

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A chart (SVG) of what suite.awk has read: a line for each workload of the suite, its time and its peak
-# memory in each allocator as ratios to glibc, on a logarithmic scale. What lies beyond the scale sits
-# on its edge, hollow.
+# A chart (SVG) of what suite.awk has read: a line for each workload of the suite, its time and its
+# peak memory in each allocator as ratios to glibc, on a logarithmic scale. What lies beyond the
+# scale sits on its edge, hollow.
 
 function x_of(panel, r) {
 	return label_width + panel * (panel_width + gap) + panel_width * log(r / smallest) / log(largest / smallest)

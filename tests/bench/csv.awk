@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The rows that runner.c prints: field(NAME) of the present one. For the programs that follow, whose rules do
-# not see the row of names.
+# The rows that runner.c prints: field(NAME) of the present one. For the programs that follow, whose
+# rules do not see the row of names.
 
 BEGIN {
 	FS = ","

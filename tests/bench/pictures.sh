@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Make the pictures of the READMEs anew, in pictures/: the heap of course.c, drawn by the library, that of a
-# program of the machine, and the charts of make bench and make bench-steps, if these have been run.
+# Make the pictures of the READMEs anew, in pictures/: the heap of course.c, drawn by the library,
+# that of a program of the machine, and the charts of make bench and make bench-steps, if these have
+# been run.
 
 cd "${0%/*}" || exit 1
 bin=../bin/bench

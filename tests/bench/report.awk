@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The Markdown report of what suite.awk has read: the marks, the suite (load and real) as ratios
-# to glibc with geometric means, and the other benchmarks row by row. Exit status 1 if osmem failed to
+# The Markdown report of what suite.awk has read: the marks, the suite (load and real) as ratios to
+# glibc with geometric means, and the other benchmarks row by row. Exit status 1 if osmem failed to
 # run something.
 #
-# The marks of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value is
-# at most glibc's and N; <N and <=N, its value is that.
+# The marks of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value
+# is at most glibc's and N; <N and <=N, its value is that.
 
 function number(n) {
 	return sprintf(n < 10 ? "%.2f" : n < 100 ? "%.1f" : "%.0f", n)

@@ -7,15 +7,16 @@
  *	runner [-n ROUNDS] [-t SECONDS] [-v UNIT] [-m MARK] BENCH WORKLOAD
  *	       VARIANT[=LIBRARY[+OPTIONS]]… -- COMMAND [ARGUMENT]…
  *
- * The first variant is the base that ratios refer to. A variant's library is preloaded, and OPTIONS are
- * its OSMEM_OPTIONS; {} in the command stands for the variant's name. With -v the first number that the command prints is a
- * measurement in that unit. A command may take SECONDS (60), and must exit with 0.
+ * The first variant is the base that ratios refer to. A variant's library is preloaded, and OPTIONS
+ * are its OSMEM_OPTIONS; {} in the command stands for the variant's name. With -v the first number
+ * that the command prints is a measurement in that unit. A command may take SECONDS (60), and must
+ * exit with 0.
  *
  * Standard output gets a line for each variant, in the columns of print_row; --columns prints their
- * names instead. Figures are medians of the rounds, the least ones follow; ratios are medians
- * of the rounds' ratios. The resident set is that of the largest process among the command and its
- * children, the minor faults are those of all. MARK is copied: the report knows what it means. Standard
- * error gets a line of progress.
+ * names instead. Figures are medians of the rounds, the least ones follow; ratios are medians of
+ * the rounds' ratios. The resident set is that of the largest process among the command and its
+ * children, the minor faults are those of all. MARK is copied: the report knows what it means.
+ * Standard error gets a line of progress.
  */
 
 #include <fcntl.h>

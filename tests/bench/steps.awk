@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# After csv.awk: what steps.sh measured, as a table (-v form=table) or a chart (SVG). Figures are what the
-# work without a step takes over what it takes with it, both medians.
+# After csv.awk: what steps.sh measured, as a table (-v form=table) or a chart (SVG). Figures are
+# what the work without a step takes over what it takes with it, both medians.
 
 # Of CPU time, or of what the work says of itself.
 function figure() {

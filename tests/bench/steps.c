@@ -5,8 +5,8 @@
  * function beside another. Linked with libosmem.so.
  *
  *	steps grow MIB             a heap of os_malloc that grows to so much, in blocks of 100 bytes
- *	steps pairs PAIRS [also]   os_malloc and os_free by turns; also: another thread is there, and waits
- *	steps blocks COUNT         batches of 100000 blocks of 32 bytes, COUNT in all, from os_malloc
+ *	steps pairs PAIRS [also]   os_malloc and os_free by turns; also: another thread is there
+ *	steps blocks COUNT         batches of 100000 blocks of 32 bytes of os_malloc, COUNT in all
  *	steps cells COUNT          the same from malloc
  *	steps calloc COUNT         tables of 256 KiB, zero, of which an eighth of the pages is used
  *	steps memset COUNT         the same from malloc and memset

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What each step from the list walk to this library is worth: the same work without the step and with
-# it, by turns, in CPU time.
+# What each step from the list walk to this library is worth: the same work without the step and
+# with it, by turns, in CPU time.
 #
-#	steps.sh [NAME]…               measure all steps, or these; writes steps.csv, steps.md, steps.svg to
-#	                               tests/out/
+#	steps.sh [NAME]…               measure all steps, or these; writes steps.csv, steps.md and
+#	                               steps.svg to tests/out/
 #	steps.sh --run NAME before     do that work once: this is what is measured
 #	steps.sh --run NAME after
 #

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Read the rows that csv.awk, before it, has the fields of; functions on the suite (load and real) for
-# report.awk and chart.awk, which follow.
+# Read the rows that csv.awk, before it, has the fields of; functions on the suite (load and real)
+# for report.awk and chart.awk, which follow.
 
 {
 	bench = field("bench")

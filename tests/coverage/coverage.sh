@@ -5,9 +5,10 @@
 #
 #	coverage.sh [TEST]…
 #
-# in a copy of the project, tests/out/coverage. Prints a table, and leaves FILE.gcov there, where a line that
-# was never executed has #####. Scripts that build a library of their own, or link statically, are left out.
-# Exit status 1 if a test failed: they are named, and the table has what was executed nevertheless.
+# in a copy of the project, tests/out/coverage. Prints a table, and leaves FILE.gcov there, where a
+# line that was never executed has #####. Scripts that build a library of their own, or link
+# statically, are left out. Exit status 1 if a test failed: they are named, and the table has what
+# was executed nevertheless.
 
 tests=$(cd "${0%/*}/.." && pwd) || exit 1
 top=$tests/.. out=$tests/out/coverage

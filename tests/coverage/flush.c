@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Linked into the library that coverage is measured of: counts are written also where a process ends by
- * _exit() or abort(), as most tests do. libgcov, made to ask here, gets its memory from an array: the heap
- * may be what is broken. Its streams are libc's, which asks the heap: what that finds then is not said.
+ * Linked into the library that coverage is measured of: counts are written also where a process
+ * ends by _exit() or abort(), as most tests do. libgcov, made to ask here, gets its memory from an
+ * array: the heap may be what is broken. Its streams are libc's, which asks the heap: what that
+ * finds then is not said.
  */
 
 #include <fcntl.h>

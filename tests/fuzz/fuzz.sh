@@ -5,10 +5,10 @@
 #
 #	fuzz.sh [SECONDS [TARGET]…]
 #
-# each target for so long. The library's own copy has the C library's names under others, fuzzed_malloc
-# and so on, because libFuzzer and the sanitizers have a malloc of theirs. What is found goes to
-# FUZZ_OUT (tests/out/fuzz): the corpus in TARGET, the log, and inputs that fail (TARGET-crash-…), which
-# bin-TARGET takes as arguments.
+# each target for so long. The library's own copy has the C library's names under others,
+# fuzzed_malloc and so on, because libFuzzer and the sanitizers have a malloc of theirs. What is
+# found goes to FUZZ_OUT (tests/out/fuzz): the corpus in TARGET, the log, and inputs that fail
+# (TARGET-crash-…), which bin-TARGET takes as arguments.
 
 tests=$(cd "${0%/*}/.." && pwd) || exit 1
 src=$tests/../src utils=$tests/../utils

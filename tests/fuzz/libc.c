@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's names and the C++ operators, for libFuzzer: an input is a sequence of calls from up to
- * four threads, which take turns. Objects are those of ../objects.c, full of cookies; single ones in
- * slots, and many alike in a pile, which fill and empty magazines. Four bytes make a call: what, who and on
- * which slot, and a size. Some inputs move the clock, which sweeps go by, or let the kernel refuse.
+ * The C library's names and the C++ operators, for libFuzzer: an input is a sequence of calls from
+ * up to four threads, which take turns. Objects are those of ../objects.c, full of cookies; single
+ * ones in slots, and many alike in a pile, which fill and empty magazines. Four bytes make a call:
+ * what, who and on which slot, and a size. Some inputs move the clock, which sweeps go by, or let
+ * the kernel refuse.
  *
- * At the end everything is verified, freed, and nothing may be lost. The store keeps a segment and the
- * libc heap its history, so what an input does depends a little on those before it.
+ * At the end everything is verified, freed, and nothing may be lost. The store keeps a segment and
+ * the libc heap its history, so what an input does depends a little on those before it.
  */
 
 #include <malloc.h>

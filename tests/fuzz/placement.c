@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The rules of os_*, for libFuzzer: an input is a sequence of calls, and each is compared with the naive
- * model as ../compare.c does it, address, header, contents and break. Three bytes make a call: what and on
- * which slot, and a size. Every input meets an untouched heap, so that it fails alone as it failed here.
+ * The rules of os_*, for libFuzzer: an input is a sequence of calls, and each is compared with the
+ * naive model as ../compare.c does it, address, header, contents and break. Three bytes make a
+ * call: what and on which slot, and a size. Every input meets an untouched heap, so that it fails
+ * alone as it failed here.
  */
 
 #include <stdarg.h>
@@ -38,8 +39,9 @@ void test_fail(const char *file, int line, const char *fmt, ...)
 }
 
 /*
- * Two bits say how the others are meant: bytes, even numbers, around the threshold of mapping, around a page
- * and multiples of it. None is much larger: page faults would be all that a run has time for.
+ * Two bits say how the others are meant: bytes, even numbers, around the threshold of mapping,
+ * around a page and multiples of it. None is much larger: page faults would be all that a run has
+ * time for.
  */
 static size_t size_from(unsigned int bits)
 {

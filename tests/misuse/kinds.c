@@ -6,9 +6,9 @@
  *	kinds            lists the kinds, a line each: name and what it is
  *	kinds KIND SIZE  commits it
  *
- * An allocator that notices ends the process: by abort, with a line, or by a fault. If the misuse is
- * survived, a line says what came of it: exit status 0 if nothing, SUFFERED if the program is worse
- * off, ABSENT if the allocator has no such function.
+ * An allocator that notices ends the process: by abort, with a line, or by a fault. If the misuse
+ * is survived, a line says what came of it: exit status 0 if nothing, SUFFERED if the program is
+ * worse off, ABSENT if the allocator has no such function.
  */
 
 #include <malloc.h>

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Every kind of misuse that the program KINDS knows, at three sizes, under this library, by default and
-# hardened, under the C library's malloc and every other allocator that is installed:
+# Every kind of misuse that the program KINDS knows, at three sizes, under this library, by default
+# and hardened, under the C library's malloc and every other allocator that is installed:
 #
 #	matrix.sh KINDS LIBRARY OUTPUT
 #

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Random calls of os_*, heap_* and tcache_*, with the checkers called after each or now and then, for
- * builds without the C library's names, which leave malloc to a sanitizer, and for valgrind. Exit status 0, or 1 with one line on standard
- * error.
+ * Random calls of os_*, heap_* and tcache_*, with the checkers called after each or now and then,
+ * for builds without the C library's names, which leave malloc to a sanitizer, and for valgrind.
+ * Exit status 0, or 1 with one line on standard error.
  *
  *	random [STEPS]
  */

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The build: in a copy of the tree whose path has spaces in it, with each compiler that is installed,
-# over our utils/ and over one that has only what a course's has (build/utils).
+# The build: in a copy of the tree whose path has spaces in it, with each compiler that is
+# installed, over our utils/ and over one that has only what a course's has (build/utils).
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What libosmem.so gives to and asks of the dynamic linker: exactly the names of exports.txt, nothing
-# but libc, and nothing that would keep it from being loaded early, late or by dlopen.
+# What libosmem.so gives to and asks of the dynamic linker: exactly the names of exports.txt,
+# nothing but libc, and nothing that would keep it from being loaded early, late or by dlopen.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh

@@ -135,7 +135,8 @@ long_traces_make_small_pages() {
 		[ "$(grep -o '"calls":[0-9]*' "$scratch/long.html" | cut -d : -f 2)" -gt 1000000 ]
 }
 
-# dump PAGE WIDTH: what Chromium has made of it, into $scratch/dom; what the console says into $scratch/log.
+# dump PAGE WIDTH: what Chromium has made of it, into $scratch/dom; what the console says into
+# $scratch/log.
 dump() {
 	timeout 300 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
 		--enable-logging=stderr --v=0 --window-size="$2",900 --virtual-time-budget=3000 \
@@ -151,8 +152,8 @@ drawn() {
 		awk -F '"' '{ print $2, $4, $6 == 0 ? "free" : $6 == 1 ? "used" : "mapped" }')
 }
 
-# with PAGE SCRIPT: the page, and a script behind it. What is wider than the window, or text that is drawn at
-# less than 9 pixels, is noted.
+# with PAGE SCRIPT: the page, and a script behind it. What is wider than the window, or text that is
+# drawn at less than 9 pixels, is noted.
 with() {
 	sed '/<\/body>/d; /<\/html>/d' "$scratch/$1.html"
 	printf '<script>%s\n' "$2"

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # System calls that fail in a real process under the library, one after another and all of them:
-# strace makes them. What the library calls on its own account must not disturb the program, and what
-# the program has got stays as it was.
+# strace makes them. What the library calls on its own account must not disturb the program, and
+# what the program has got stays as it was.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh

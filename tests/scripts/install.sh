@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# make install and uninstall: what is installed is enough to build and run a program, wherever it is, and
-# with spaces in all paths.
+# make install and uninstall: what is installed is enough to build and run a program, wherever it
+# is, and with spaces in all paths.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# OSMEM_OPTIONS, on programs of the machine, and on one that is linked with the library or the archive.
+# OSMEM_OPTIONS, on programs of the machine, and on one that is linked with the library or the
+# archive.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
@@ -56,8 +57,8 @@ calls() {
 		END { if (!found) print 0 }' "$scratch/err"
 }
 
-# counts PROGRAM THREADS: of each name so many calls, bytes and failures are in a round. What libc does
-# of itself is in all summaries.
+# counts PROGRAM THREADS: of each name so many calls, bytes and failures are in a round. What libc
+# does of itself is in all summaries.
 counts() (
 	OSMEM_OPTIONS=stats "$1" 1 "$2" 2>"$scratch/err" || exit
 	mv "$scratch/err" "$scratch/first"
@@ -159,8 +160,8 @@ privileged_programs_have_none() {
 		[ "$(cat "$scratch/out")" = 'not secure' ] && [ -s "$scratch/err" ]
 }
 
-# make_privileged: false if that cannot be done here; why is in reason. The folder is open, or it cannot
-# be executed, and would write nothing.
+# make_privileged: false if that cannot be done here; why is in reason. The folder is open, or it
+# cannot be executed, and would write nothing.
 make_privileged() {
 	reason='only root can give files away'
 	[ "$(id -u)" -eq 0 ] || return 1

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Real programs under LD_PRELOAD=libosmem.so: what each case of preload/cases.sh prints, and its exit
-# status, must be the same with the library and without. Cases whose program is not installed are
-# skipped, as are those that do not work here without the library either.
+# Real programs under LD_PRELOAD=libosmem.so: what each case of preload/cases.sh prints, and its
+# exit status, must be the same with the library and without. Cases whose program is not installed
+# are skipped, as are those that do not work here without the library either.
 
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
 . "${0%/*}/lib/report.sh"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The library under the sanitizers and under valgrind. The sanitizers bring a malloc of their own, so
-# it is compiled with others for the C library's names, and sanitize/*.c call these, os_*, heap_* and
-# tcache_*.
+# The library under the sanitizers and under valgrind. The sanitizers bring a malloc of their own,
+# so it is compiled with others for the C library's names, and sanitize/*.c call these, os_*, heap_*
+# and tcache_*.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
@@ -14,8 +14,8 @@ utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer
 	-fno-builtin-malloc"
 
-# The library's sources, as its Makefile has them, but for two files with names of the C and C++ libraries
-# that no scenario calls.
+# The library's sources, as its Makefile has them, but for two files with names of the C and C++
+# libraries that no scenario calls.
 sources() {
 	# shellcheck disable=SC2016 # a variable of make's
 	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
@@ -23,8 +23,8 @@ sources() {
 	echo "$utils/printf.c"
 }
 
-# objects FOLDER COMPILER [FLAG…]: the library, with sanitized_malloc for malloc and so on, in a folder of the
-# scratch one, unless it has been there; two files at a time.
+# objects FOLDER COMPILER [FLAG…]: the library, with sanitized_malloc for malloc and so on, in a
+# folder of the scratch one, unless it has been there; two files at a time.
 objects() {
 	objects=$scratch/$1
 	shift
@@ -68,7 +68,8 @@ sanitized() {
 	fi
 }
 
-# traced PROGRAM: the same, while every call is counted and recorded, and children have files of their own.
+# traced PROGRAM: the same, while every call is counted and recorded, and children have files of
+# their own.
 traced() {
 	mkdir -p "$scratch/traces"
 	if ! OSMEM_OPTIONS=stats,trace=$scratch/traces/%p,trace_size=16M timeout 300 "$1" \

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# OSMEM_OPTIONS=trace and map, on programs of the machine: whose file it is, and that they run as ever.
+# OSMEM_OPTIONS=trace and map, on programs of the machine: whose file it is, and that they run as
+# ever.
 
 # shellcheck disable=SC2016,SC2317 # other shells expand; functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh

@@ -3,11 +3,11 @@
 /*
  * What is verified while all threads stand still.
  *
- * Memory. Pages that a live object has a byte on are needed, and no more than an allowance may be resident
- * beyond them once malloc_trim has been called. Before that, after a time of light activity, what is
- * not given back by itself is needed, too: the slab that a small object is in, and up to 16 KiB on both sides
- * of a large one. The course's heap never shrinks: all of it is needed, and it may be three times
- * its peak of live bytes.
+ * Memory. Pages that a live object has a byte on are needed, and no more than an allowance may be
+ * resident beyond them once malloc_trim has been called. Before that, after a time of light
+ * activity, what is not given back by itself is needed, too: the slab that a small object is in,
+ * and up to 16 KiB on both sides of a large one. The course's heap never shrinks: all of it is
+ * needed, and it may be three times its peak of live bytes.
  */
 
 #include <fcntl.h>

@@ -5,10 +5,11 @@
  *
  *	soak [SECONDS [THREADS [SEED [MIB]]]]
  *
- * Objects grow to at most MIB of live bytes, stay, shrink, and idle, over and over. Each is full of a cookie
- * that is verified at every touch; objects change threads, threads end and others start, children are
- * forked, which allocate, verify and exit. At the end of each phase all threads stand still and quiet.c
- * verifies everything. The seed fixes what each thread draws, not how threads are interleaved.
+ * Objects grow to at most MIB of live bytes, stay, shrink, and idle, over and over. Each is full of
+ * a cookie that is verified at every touch; objects change threads, threads end and others start,
+ * children are forked, which allocate, verify and exit. At the end of each phase all threads stand
+ * still and quiet.c verifies everything. The seed fixes what each thread draws, not how threads are
+ * interleaved.
  *
  * Exit status 0, or a line with FINDING in it, and abort().
  */

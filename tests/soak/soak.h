@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What the parts of the soak share: soak.c (arguments, phases, reports), worker.c (what threads do),
- * quiet.c (what is verified when all of them stand still).
+ * What the parts of the soak share: soak.c (arguments, phases, reports), worker.c (what threads
+ * do), quiet.c (what is verified when all of them stand still).
  */
 
 #pragma once
@@ -19,9 +19,9 @@
 #define MAX_THREADS 256
 
 /*
- * A seat is what outlives the thread that works on it: a thread ends, and the next one finds its objects.
- * Only that thread touches them, or anybody while all threads stand still. The figures are written by the
- * thread and read by all.
+ * A seat is what outlives the thread that works on it: a thread ends, and the next one finds its
+ * objects. Only that thread touches them, or anybody while all threads stand still. The figures are
+ * written by the thread and read by all.
  */
 struct seat {
 	struct object *objects;
@@ -81,9 +81,9 @@ uint64_t now_ms(void);
 void *work(void *seat);
 
 /*
- * With all threads standing still: verify the library's checkers and the number of objects it has; unless
- * they have been busy until now also the contents of all objects, and the memory the process has against what
- * they need: after a time of light activity, and after malloc_trim.
+ * With all threads standing still: verify the library's checkers and the number of objects it has;
+ * unless they have been busy until now also the contents of all objects, and the memory the process
+ * has against what they need: after a time of light activity, and after malloc_trim.
  */
 enum quiet {
 	QUIET_BUSY,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * What threads do: a step is one call or a few on one object. How often objects come and go follows the
- * phase's target of live bytes; what is dear (forks, trims, options) is rare.
+ * What threads do: a step is one call or a few on one object. How often objects come and go follows
+ * the phase's target of live bytes; what is dear (forks, trims, options) is rare.
  */
 
 #include <errno.h>
@@ -143,8 +143,8 @@ static void resize(struct seat *seat)
 }
 
 /*
- * Put one object into a box, and take what was in it. While objects are to go, only take: a few that
- * stay would keep their slabs.
+ * Put one object into a box, and take what was in it. While objects are to go, only take: a few
+ * that stay would keep their slabs.
  */
 static void hand_over(struct seat *seat)
 {
@@ -207,7 +207,9 @@ static void step(struct seat *seat)
 		objects_refused(&seat->random);
 }
 
-/* Threads that come, work a little and end; their thread-specific data allocate and free once more. */
+/*
+ * Threads that come, work a little and end; their thread-specific data allocate and free once more.
+ */
 
 static pthread_key_t leaving;
 

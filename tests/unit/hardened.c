@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * OSMEM_OPTIONS=hardened: what README.md promises of it, for small, medium and large blocks. The program
- * starts itself again with the option, which is looked at before the first allocation.
+ * OSMEM_OPTIONS=hardened: what README.md promises of it, for small, medium and large blocks. The
+ * program starts itself again with the option, which is looked at before the first allocation.
  */
 
 #include <malloc.h>
@@ -156,7 +156,9 @@ TEST(what_is_behind_is_no_text)
 	}
 }
 
-/* Changed in the child only: it may be a free cell's last byte, and the harness may get that cell. */
+/*
+ * Changed in the child only: it may be a free cell's last byte, and the harness may get that cell.
+ */
 static void change_it(struct misuse *m)
 {
 	m->p[m->at] ^= 1;

@@ -35,8 +35,8 @@ static void expect_good_end(pid_t pid)
 }
 
 /*
- * Sizes of all kinds, mostly small: every page that a child writes to, and every page that its parent
- * then writes to, is a page fault, and many of them are most of what a test of forks costs.
+ * Sizes of all kinds, mostly small: every page that a child writes to, and every page that its
+ * parent then writes to, is a page fault, and many of them are most of what a test of forks costs.
  */
 static size_t size_of(size_t i)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The traces of bench/load/fragment.h, small: what is in memory after the last quarter of the steps is no
- * more than after the second, but for ALLOWED_PERCENT and ALLOWED_KIB of luck with threads and clocks.
+ * The traces of bench/load/fragment.h, small: what is in memory after the last quarter of the steps
+ * is no more than after the second, but for ALLOWED_PERCENT and ALLOWED_KIB of luck with threads
+ * and clocks.
  */
 
 #include "bench/load/fragment.h"
@@ -16,8 +17,8 @@
 #define ALLOWED_KIB ((size_t)3072)
 
 /*
- * The most that is in memory after any step of the quarter that begins with step. What is free and only
- * waits is given back first: how much that is depends on how fast the machine is.
+ * The most that is in memory after any step of the quarter that begins with step. What is free and
+ * only waits is given back first: how much that is depends on how fast the machine is.
  */
 static size_t run_quarter(const struct fragment_trace *trace, unsigned int step, uint64_t *seed)
 {

@@ -2,9 +2,9 @@
 
 /*
  * malloc_trim(0) brings a process within 2 % and 1 MiB of what it needs: for every pointer the test
- * holds the pages that its bytes lie in, and for each 64 KiB with such cells the bits and the descriptor
- * that say so. A second of light activity after a peak leaves 5 MiB more than that, where whole slabs
- * of 64 KiB count instead of pages.
+ * holds the pages that its bytes lie in, and for each 64 KiB with such cells the bits and the
+ * descriptor that say so. A second of light activity after a peak leaves 5 MiB more than that,
+ * where whole slabs of 64 KiB count instead of pages.
  */
 
 #include "bench/load/resident.h"
@@ -333,7 +333,7 @@ static void start_threads(pthread_t *threads, int *calls)
 	pthread_barrier_wait(&barrier);
 }
 
-/* Their caches are theirs: at once no more goes than lies elsewhere; with each one's next call, all. */
+/* Their caches are theirs: at once goes what lies elsewhere; with each one's next call, all. */
 TEST(trim_asks_other_threads)
 {
 	pthread_t threads[THREADS];

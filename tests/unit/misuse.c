@@ -1277,8 +1277,8 @@ TEST(cell_freed_twice_around_a_lost_mark)
 }
 
 /*
- * A block above CELL_MAX that is written to before the next search, which would follow the links there:
- * neighbours of others that wait, or alone.
+ * A block above CELL_MAX that is written to before the next search, which would follow the links
+ * there: neighbours of others that wait, or alone.
  */
 
 struct freed {
@@ -1316,8 +1316,8 @@ TEST(block_written_to_after_free)
 }
 
 /*
- * A block that is written to when a search has put it where the next ones look. Whatever its header and the
- * links behind that are, nothing is read or written through them.
+ * A block that is written to when a search has put it where the next ones look. Whatever its header
+ * and the links behind that are, nothing is read or written through them.
  */
 
 #define INDEXED ((size_t)300) /* more free blocks than are few */
@@ -1348,7 +1348,7 @@ static void write_to_indexed(void *arg)
 	f->family->alloc(SEARCHED);
 }
 
-/* All is looked at, but for what two links lead to where there was nothing; and prev may be made anew. */
+/* All but what two links lead to where there was nothing is looked at; prev may be made anew. */
 static void expect_no_fault(struct indexed *f)
 {
 	char err[256];

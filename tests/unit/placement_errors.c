@@ -604,7 +604,7 @@ TEST(errors_break_moved_above_1_mib)
 	CHECK(holds(mine, 1000, 7));
 }
 
-/* The heap has passed 1 MiB, and the break is ahead of what it needs: some of that may be taken away. */
+/* The heap has passed 1 MiB, and the break is ahead of its needs: some of that may be taken. */
 TEST(errors_break_lowered_into_what_is_ahead)
 {
 	const size_t size = 100000;

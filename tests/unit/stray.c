@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * One stray write, anywhere in a header, behind a block's last byte or in freed memory, and then thousands
- * of calls: they end in order or in a report, never in a fault and never not at all.
+ * One stray write, anywhere in a header, behind a block's last byte or in freed memory, and then
+ * thousands of calls: they end in order or in a report, never in a fault and never not at all.
  */
 
 #include <malloc.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Threads. Every block is filled with cookies that say how large it is, and whoever frees it, mostly
- * another thread than the one that made it, looks at them first. Each test runs over os_* and over
- * the C library's names.
+ * Threads. Every block is filled with cookies that say how large it is, and whoever frees it,
+ * mostly another thread than the one that made it, looks at them first. Each test runs over os_*
+ * and over the C library's names.
  */
 
 #include <pthread.h>
@@ -384,7 +384,9 @@ TEST_BOTH(realloc_ping_pong)
 
 static atomic_bool is_over, is_quiet;
 
-/* The threads matter at the moment of a fork; while a child is looked at, they would only slow it. */
+/*
+ * The threads matter at the moment of a fork; while a child is looked at, they would only slow it.
+ */
 static void swap_until_over(struct worker *w)
 {
 	while (!atomic_load(&is_over)) {

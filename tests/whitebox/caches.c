@@ -212,7 +212,9 @@ TEST(depots_are_bounded)
 	check_depot_bounds(CELL_MAX);
 }
 
-/* The sweep may come when a magazine has just been made room in, and the bin is idle in its eyes. */
+/*
+ * The sweep may come when a magazine has just been made room in, and the bin is idle in its eyes.
+ */
 static void sweep_at_next_visit(struct tcache *tc, unsigned int class, void **top)
 {
 	slab_store.last_sweep_ms = 0;
@@ -502,9 +504,9 @@ static void *wait_for_all(void *arg)
 }
 
 /*
- * The last call of such a thread, behind all destructors, is a free: the C library keeps no more than
- * 40 MiB of stacks, and frees what belongs to older ones. A cache made then would stay, and a switch
- * of modes would write to the thread that is gone.
+ * The last call of such a thread, behind all destructors, is a free: the C library keeps no more
+ * than 40 MiB of stacks, and frees what belongs to older ones. A cache made then would stay, and a
+ * switch of modes would write to the thread that is gone.
  */
 TEST(detached_threads_leave_no_cache)
 {

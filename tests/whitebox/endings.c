@@ -2,10 +2,10 @@
 
 /*
  * Threads that end in every way, at random moments of a life of allocation: they return, call
- * pthread_exit from deep inside, are cancelled while they sleep, at a cancellation point, or anywhere
- * at all between two calls; with destructors of keys and of thread-local objects that allocate and
- * free, and under signals. Whatever they held or had cached is there again: the figures return, and
- * everything is sound.
+ * pthread_exit from deep inside, are cancelled while they sleep, at a cancellation point, or
+ * anywhere at all between two calls; with destructors of keys and of thread-local objects that
+ * allocate and free, and under signals. Whatever they held or had cached is there again: the
+ * figures return, and everything is sound.
  */
 
 #include <errno.h>
@@ -126,8 +126,8 @@ static void wait_for_cancellation(struct life *life)
 }
 
 /*
- * Cancellation at any instruction, but for the calls of the library: they are no more safe from that
- * than any other function.
+ * Cancellation at any instruction, but for the calls of the library: they are no more safe from
+ * that than any other function.
  */
 static void wait_for_cancellation_anywhere(struct life *life)
 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The kernel refuses, in the midst of everything: a scenario over every public function, threads that
- * start and end, and forks. It must get NULL and ENOMEM where memory was needed, keep every block's
- * contents, leave both heaps and the store of cells sound, lose nothing, and run without a failure
- * once memory is there again.
+ * The kernel refuses, in the midst of everything: a scenario over every public function, threads
+ * that start and end, and forks. It must get NULL and ENOMEM where memory was needed, keep every
+ * block's contents, leave both heaps and the store of cells sound, lose nothing, and run without a
+ * failure once memory is there again.
  *
- *	OSMEM_FAULTS_STEPS	steps of each run with random refusals (default 500000; two runs each)
+ *	OSMEM_FAULTS_STEPS	steps of each run with random refusals (default 500000; two each)
  *	OSMEM_FAULTS_SEED	their first seed (default: by the clock; it is printed on failure)
  */
 
@@ -238,7 +238,8 @@ static size_t random_size(void)
 
 /*
  * Large blocks have their start written and looked at, runs that are ever further apart, and their
- * last byte. In every page it would be page faults, not refusals, that these tests spend their time on.
+ * last byte. In every page it would be page faults, not refusals, that these tests spend their time
+ * on.
  */
 static size_t next_run(size_t i)
 {
@@ -462,10 +463,10 @@ static void recover(void)
 }
 
 /*
- * Every call refused. The scenario is run once, and at every system call that it is about to make it
- * forks twice, without the fork handlers: in one child this call fails, in the other this one and
- * all that follow. Each goes on for some steps, recovers, and ends with EXIT_RECOVERED; that it is
- * a thread which goes on, or a process that was forked on the way, does not matter.
+ * Every call refused. The scenario is run once, and at every system call that it is about to make
+ * it forks twice, without the fork handlers: in one child this call fails, in the other this one
+ * and all that follow. Each goes on for some steps, recovers, and ends with EXIT_RECOVERED; that it
+ * is a thread which goes on, or a process that was forked on the way, does not matter.
  */
 #define EXIT_RECOVERED 42
 #define SCENARIO_SEED 7
@@ -512,8 +513,8 @@ static void try_refusals(void)
 }
 
 /*
- * A thread that finds itself in a child of try_refusals has nobody to return to. It runs to the end of
- * the library's destructor; this one comes behind it, for its key was made later.
+ * A thread that finds itself in a child of try_refusals has nobody to return to. It runs to the end
+ * of the library's destructor; this one comes behind it, for its key was made later.
  */
 static pthread_key_t end_key;
 static pid_t starter;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * OSMEM_OPTIONS=hardened from inside: a kernel that refuses any of its calls, and the checker of what
- * waits to be used again. ../unit/hardened.c has what a program sees.
+ * OSMEM_OPTIONS=hardened from inside: a kernel that refuses any of its calls, and the checker of
+ * what waits to be used again. ../unit/hardened.c has what a program sees.
  */
 
 #include <errno.h>
@@ -239,8 +239,8 @@ TEST(what_is_mapped_where_a_block_was_stays)
 }
 
 /*
- * A kernel before 4.17 puts elsewhere what is to keep the place of a moved block, and then would not take
- * that back: nobody can write a note there.
+ * A kernel before 4.17 puts elsewhere what is to keep the place of a moved block, and then would
+ * not take that back: nobody can write a note there.
  */
 TEST(what_lands_elsewhere_and_is_not_taken_back)
 {
@@ -251,7 +251,9 @@ TEST(what_lands_elsewhere_and_is_not_taken_back)
 	check_taken();
 }
 
-/* What is on its way to be kept by a thread that a child has not got is not kept, and not counted. */
+/*
+ * What is on its way to be kept by a thread that a child has not got is not kept, and not counted.
+ */
 static void fork_midway(void)
 {
 	int status;
@@ -285,7 +287,9 @@ TEST(fork_while_pages_are_put_away)
 	check_all();
 }
 
-/* Where there is no memory, a block that is to shrink stays, unless no trailer could tell how much. */
+/*
+ * Where there is no memory, a block that is to shrink stays, unless no trailer could tell how much.
+ */
 TEST(shrinking_without_memory)
 {
 	for (size_t size = MIB; size <= 64 * MIB; size *= 2) {
@@ -322,8 +326,8 @@ static void find_no_room(void)
 }
 
 /*
- * The library looks for its option when something is allocated for the first time: here. setenv() would
- * allocate. With REFUSED_START the kernel refuses all that hardened wants to begin with.
+ * The library looks for its option when something is allocated for the first time: here. setenv()
+ * would allocate. With REFUSED_START the kernel refuses all that hardened wants to begin with.
  */
 #define REFUSED_START "REFUSED_START=1"
 

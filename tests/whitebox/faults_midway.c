@@ -381,7 +381,9 @@ static bool is_cell(void *p)
 	return slab_find(p).state == CELL_LIVE;
 }
 
-/* Where no segment can be had and blocks must do, the kernel is not asked again for each of them. */
+/*
+ * Where no segment can be had and blocks must do, the kernel is not asked again for each of them.
+ */
 TEST(refused_segments_are_asked_for_seldom)
 {
 	static void *p[2000];
@@ -419,7 +421,7 @@ static void sweep_pages(void)
 	check_all();
 }
 
-/* What the kernel does not take stays, is worth no watch, and is offered again: one piece in a sweep. */
+/* What the kernel does not take stays, is worth no watch, and is offered again, a piece a sweep. */
 TEST(refused_pages_of_sparse_slabs)
 {
 	unsigned int class = class_of_size(KIB), capacity;

@@ -481,7 +481,7 @@ static void sweep(void)
 	}
 }
 
-/* Take slabs full of cells, write to all, and give back all but kept cells of each, as cells[] has them. */
+/* Take slabs full of cells, write to all, give back all but kept of each, as cells[] has them. */
 static void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
 {
 	use_class(size);
@@ -625,7 +625,7 @@ TEST(hardened_cells_of_purged_slabs_stay_zero)
 		CHECK(is_all(cells[i], 160, 0));
 }
 
-/* Use slab s, which has one cell out, and leave it idle. The number of sweeps until it is purged again. */
+/* Use slab s, which has one cell out, and leave it idle. The sweeps until it is purged again. */
 static unsigned int sweeps_until_purged(struct slab *s, void **room)
 {
 	unsigned int n = 0;
@@ -723,7 +723,9 @@ TEST(trim_files_sparse_slabs_as_purged)
 	CHECK(slab_dirty_bytes() && !slab_trim() && !slab_dirty_bytes());
 }
 
-/* A slab with free cells where nothing was given back since the last time is not looked at again. */
+/*
+ * A slab with free cells where nothing was given back since the last time is not looked at again.
+ */
 TEST(trim_purges_again_what_was_used_again)
 {
 	use_class(8192);
@@ -988,7 +990,7 @@ TEST(s9_seals)
 	BREAK(g->seal, g->seal ^ 1, "S9");
 }
 
-/* Every byte of a slab's header that is sealed, by every call that takes the slab up; then the others. */
+/* Every sealed byte of a slab's header, by every call that takes the slab up; then the others. */
 
 struct damage {
 	char *at;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The trace: what it has of each call, that its steps make the list, its bounds, what it survives. */
+/*
+ * The trace: what it has of each call, that its steps make the list, its bounds, what it survives.
+ */
 
 #include "tracefile.h"
 

@@ -5,8 +5,8 @@
  *
  *	count [PAIRS [THREADS [SIZE [BATCH]]]]
  *
- * BATCH blocks are allocated, then freed in the same order; with 1, the default, each is freed before
- * the next. There is one thread whatever THREADS says.
+ * BATCH blocks are allocated, then freed in the same order; with 1, the default, each is freed
+ * before the next. There is one thread whatever THREADS says.
  */
 
 #include "load.h"

@@ -151,7 +151,9 @@ static inline void fragment_link_newest(uint32_t i)
 	head->older = i;
 }
 
-/* Pages of a site, say: some keys are wanted much more often, and sizes differ by the time of day. */
+/*
+ * Pages of a site, say: some keys are wanted much more often, and sizes differ by the time of day.
+ */
 static inline void fragment_cache(unsigned int step, uint64_t *seed)
 {
 	static size_t live;

@@ -2,8 +2,8 @@
 
 /*
  * A server whose threads hand their live objects to successors: each lane's thread replaces random
- * ones of the lane's objects for a while, starts the next thread upon them, and ends. So most blocks
- * are freed by another thread than allocated them, and often by one that came later.
+ * ones of the lane's objects for a while, starts the next thread upon them, and ends. So most
+ * blocks are freed by another thread than allocated them, and often by one that came later.
  *
  *	server [PAIRS [LANES [LIVE]]]
  */

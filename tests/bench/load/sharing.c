@@ -7,8 +7,9 @@
  *	sharing [OBJECTS [THREADS [active|passive]]]
  *
  * active: each thread allocates objects, writes to them and frees them. passive: the main thread
- * allocates one object for each thread beforehand, next to each other; the threads free these first,
- * so an allocator that gives freed cells to the thread that freed them spreads a shared line.
+ * allocates one object for each thread beforehand, next to each other; the threads free these
+ * first, so an allocator that gives freed cells to the thread that freed them spreads a shared
+ * line.
  */
 
 #include "load.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* A program that does next to nothing: it prints how many KiB of memory it has in use at its end. */
+/*
+ * A program that does next to nothing: it prints how many KiB of memory it has in use at its end.
+ */
 
 #include "load.h"
 #include "resident.h"

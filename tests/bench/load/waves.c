@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * A long run whose live set grows and shrinks, wave by wave, with sizes that drift: a service by day
- * and by night. What stays is scattered over all memory that was in use, so this shows
+ * A long run whose live set grows and shrinks, wave by wave, with sizes that drift: a service by
+ * day and by night. What stays is scattered over all memory that was in use, so this shows
  * fragmentation. Every wave frees all but a quarter of the blocks, at random, and then works on at
  * that low tide for a while.
  *
  *	waves [BLOCKS [THREADS [high|low]]]
  *
- * BLOCKS live at high tide; prints memory in use over live bytes, in percent: at the last high tide,
- * or at the last low one. It is meant for one thread; of several, the first one's levels count.
+ * BLOCKS live at high tide; prints memory in use over live bytes, in percent: at the last high
+ * tide, or at the last low one. It is meant for one thread; of several, the first one's levels
+ * count.
  */
 
 #include "load.h"

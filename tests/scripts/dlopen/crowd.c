@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Threads load and unload plugins, a copy of their own each and one that is everybody's, while others
- * allocate; and some end with a plugin still loaded. Arguments: the copies.
+ * Threads load and unload plugins, a copy of their own each and one that is everybody's, while
+ * others allocate; and some end with a plugin still loaded. Arguments: the copies.
  */
 
 #include <dlfcn.h>

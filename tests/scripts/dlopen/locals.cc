@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * A C++ plugin with objects that live as long as it is loaded, and others as long as a thread: their
- * destructors may run when the thread ends, with the plugin closed before.
+ * A C++ plugin with objects that live as long as it is loaded, and others as long as a thread:
+ * their destructors may run when the thread ends, with the plugin closed before.
  */
 
 #include <cstdlib>

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * A little of everything that os_* do, then the list as the library itself walks it, in the format of
- * heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and one of
- * os_malloc and os_free.
- * With FORKS in the environment a child does the rest, from its parent's blocks on; with SPREADS there are
- * large blocks, too.
+ * A little of everything that os_* do, then the list as the library itself walks it, in the format
+ * of heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and
+ * one of os_malloc and os_free. With FORKS in the environment a child does the rest, from its
+ * parent's blocks on; with SPREADS there are large blocks, too.
  */
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * A program that has malloc and free of its own, and nothing else. What its free gets from others it
- * leaves alone, as such programs do.
+ * A program that has malloc and free of its own, and nothing else. What its free gets from others
+ * it leaves alone, as such programs do.
  */
 
 #include <stddef.h>

@@ -3,8 +3,8 @@
 #
 # cases.sh NAME, run by preload.sh in an empty folder, once without the library and once with it:
 # does something real with one program. What it prints must not depend on the time, the folder, a
-# process id or a race. $data is a file of text, $tests the folder tests/; 77 is the exit status of a
-# case that cannot run here.
+# process id or a race. $data is a file of text, $tests the folder tests/; 77 is the exit status of
+# a case that cannot run here.
 
 # shellcheck disable=SC2016 # other languages have dollars too
 # shellcheck disable=SC2317 # cases are called by name
