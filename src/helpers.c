@@ -315,27 +315,28 @@ void sys_get_usage(struct sys_usage *usage)
 				    .peak_resident = (size_t)r.ru_maxrss * KIB};
 }
 
+/* False with errno. */
 static bool write_all(int fd, const char *text, size_t len)
 {
-	int saved_errno = errno;
-
 	while (len > 0) {
 		ssize_t n = write(fd, text, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			break;
+			return false;
 		text += n;
 		len -= (size_t)n;
 	}
-	errno = saved_errno;
-	return !len;
+	return true;
 }
 
 void sys_print(const char *text, size_t len)
 {
+	int saved_errno = errno;
+
 	write_all(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
+	errno = saved_errno;
 }
 
 void sys_keep_stderr(void)
@@ -490,7 +491,10 @@ bool sys_file_append(struct sys_file *f, const char *text, size_t len)
  */
 __attribute__((weak)) void _putchar(char character)
 {
+	int saved_errno = errno;
+
 	write_all(STDOUT_FILENO, &character, 1);
+	errno = saved_errno;
 }
 
 void sys_fatal(const char *call, const void *p, const char *what, ...)

@@ -165,7 +165,7 @@ void sys_file_release(void *p, size_t size);
 /* Cut f to size bytes. What is mapped beyond may not be touched any more. */
 void sys_file_cut(struct sys_file *f, uint64_t size);
 
-/* Append text; false when it could not be written whole. */
+/* Append text; false with errno when it could not be written whole. */
 bool sys_file_append(struct sys_file *f, const char *text, size_t len);
 
 /* Write text to standard error, all of it, leaving errno alone. */

@@ -401,10 +401,10 @@ static void start_counting(void)
 
 static void begin(void)
 {
-	if (options.stats) {
+	if (options.stats)
 		start_counting();
+	if (options.stats || options.map.len)
 		sys_keep_stderr();
-	}
 	if (options.check_looks)
 		tcache_on_look = check_now_and_then;
 	if (options.trace.len)
@@ -429,6 +429,12 @@ __attribute__((constructor(102))) static void read_options(void)
 	begin();
 }
 
+static bool write_map(void)
+{
+	return ends_in(options.map, ".svg") ? picture_write(&options.map_file)
+					    : inspect_write_map(&options.map_file);
+}
+
 __attribute__((destructor)) static void finish(void)
 {
 	if (options.check)
@@ -439,10 +445,8 @@ __attribute__((destructor)) static void finish(void)
 		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
-	if (options.has_map_file && ends_in(options.map, ".svg"))
-		picture_write(&options.map_file);
-	else if (options.has_map_file)
-		inspect_write_map(&options.map_file);
+	if (options.has_map_file && !write_map())
+		complain_of_file("map", options.map_file.path);
 	if (options.stats)
 		stats_print();
 }

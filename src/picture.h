@@ -6,5 +6,5 @@
 
 #include "helpers.h"
 
-/* Write it to f, open and empty. Allocates nothing; false if it could not be written whole. */
+/* Write it to f, open and empty. Allocates nothing; false with errno if it could not be whole. */
 bool picture_write(struct sys_file *f);

@@ -47,9 +47,12 @@ with_compiler() {
 	# shellcheck disable=SC2086
 	build "forms.$cxx" "$cxx" $flags $extra "$sources/forms.cc" &&
 		each_form "$scratch/forms.$cxx" "$cxx.preload" preloaded
-	# shellcheck disable=SC2086
-	build "replaced.$cxx" "$cxx" $flags $extra "$sources/replaced.cc" &&
-		expect "$cxx.preload_program_replaces_new" preloaded "$scratch/replaced.$cxx"
+	for program in replaced replaced_aligned; do
+		# shellcheck disable=SC2086
+		build "$program.$cxx" "$cxx" $flags $extra "$sources/$program.cc" &&
+			expect "$cxx.preload_program_with_new_$program" \
+				preloaded "$scratch/$program.$cxx"
+	done
 }
 
 # A runtime linked into the program keeps its own operators; under them malloc is ours.
@@ -78,8 +81,9 @@ plugin() {
 		expect preload_plugin_of_a_c_program preloaded "$scratch/host" "$scratch/plugin.so"
 }
 
+# throws_without_runtime FORM
 throws_without_runtime() {
-	timeout 60 "$scratch/no_runtime" fail 2>"$scratch/said"
+	timeout 60 "$scratch/no_runtime" "$1" 2>"$scratch/said"
 	[ $? -eq 134 ] && grep -q '^osmem: operator new(' "$scratch/said"
 }
 
@@ -87,7 +91,9 @@ no_runtime() {
 	# shellcheck disable=SC2086
 	build no_runtime cc -O2 "$sources/no_runtime.c" $link || return
 	expect no_runtime_works timeout 60 "$scratch/no_runtime"
-	expect no_runtime_cannot_throw throws_without_runtime
+	for form in plain aligned; do
+		expect "no_runtime_cannot_throw_$form" throws_without_runtime "$form"
+	done
 }
 
 for compiler in g++ clang++; do

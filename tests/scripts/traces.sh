@@ -103,6 +103,15 @@ a_file_that_cannot_be_is_named() {
 		[ "$(cat "$scratch/err")" = "osmem: OSMEM_OPTIONS: map: cannot write /: EISDIR" ]
 }
 
+a_full_disk_is_named() {
+	for file in full full.svg; do
+		ln -s /dev/full "$scratch/$file" || return
+		LD_PRELOAD=$library OSMEM_OPTIONS=map=$scratch/$file ls / >"$scratch/out" 2>"$scratch/err" &&
+			[ "$(cat "$scratch/err")" = \
+				"osmem: OSMEM_OPTIONS: map: cannot write $scratch/$file: ENOSPC" ] || return
+	done
+}
+
 compiler_runs() {
 	echo 'int main(void) { return 0; }' >"$scratch/empty.c"
 	run "trace=$scratch/%p.trace,trace_size=4M" "${CC:-cc}" -O2 -c -o "$scratch/empty.o" \
@@ -165,9 +174,9 @@ each_process_has_a_picture() {
 }
 
 names_are_escaped() {
-	odd="$scratch/a<&>b"
+	odd="$scratch/a<&>$(printf 'b\001\033')"
 	cp "$(command -v ls)" "$odd" && run "map=$scratch/a.svg" "$odd" "$tests" && is_picture "$scratch/a.svg" &&
-		! grep -q '<&' "$scratch/a.svg"
+		! grep -q '<&' "$scratch/a.svg" && grep -q 'a&#60;&#38;&#62;b??' "$scratch/a.svg"
 }
 
 a_map_may_be_a_file() {
@@ -181,7 +190,8 @@ fi
 for test in one_process_has_one_file the_first_process_has_the_file \
 	an_executed_program_has_the_file each_process_has_its_own the_size_is_kept \
 	relative_names_stay a_file_that_cannot_be_is_named a_picture_is_drawn \
-	each_process_has_a_picture names_are_escaped a_map_may_be_a_file; do
+	each_process_has_a_picture names_are_escaped a_map_may_be_a_file \
+	a_full_disk_is_named; do
 	expect "$test" "$test"
 done
 if has perl; then

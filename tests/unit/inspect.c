@@ -277,4 +277,6 @@ TEST(maps_that_cannot_be_written)
 	errno = 0;
 	CHECK(osmem_write_map("/nonexistent/map") == -1 && errno == ENOENT);
 	CHECK(osmem_write_map("/") == -1 && errno == EISDIR);
+	errno = 0;
+	CHECK(osmem_write_map("/dev/full") == -1 && errno == ENOSPC);
 }
