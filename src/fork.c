@@ -121,7 +121,7 @@ void heap_fork_child(void)
 		return;
 	is_fork_guarded = false;
 	for (int i = 0; i < HEAP_COUNT; i++) {
-		pthread_mutex_init(&heaps[i].lock, NULL);
+		heaps[i].lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 		heaps[i].is_locked = false;
 		atomic_store(&heaps[i].frozen, 0);
 	}

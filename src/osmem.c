@@ -41,7 +41,7 @@
 #endif
 
 struct heap heaps[HEAP_COUNT] = {
-	[HEAP_COURSE] = {.lock = PTHREAD_MUTEX_INITIALIZER,
+	[HEAP_COURSE] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
 			 .uses_brk = true,
 			 .grain = COURSE_GRAIN,
 			 .min_size = COURSE_GRAIN,
@@ -49,7 +49,7 @@ struct heap heaps[HEAP_COUNT] = {
 			 .region_room = FIRST_REGIONS,
 			 .threshold = MMAP_THRESHOLD,
 			 .index = {.kind = INDEX_FEW}},
-	[HEAP_LIBC] = {.lock = PTHREAD_MUTEX_INITIALIZER,
+	[HEAP_LIBC] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
 		       .grain = HEAP_ALIGN,
 		       .min_size = LIBC_MIN_SIZE,
 		       .regions = heaps[HEAP_LIBC].first_regions,

@@ -28,7 +28,7 @@ uint16_t slab_bins[WINDOW_SLABS];
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
-struct store slab_store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+struct store slab_store = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
 
 void store_lock(void)
 {

@@ -26,7 +26,7 @@
 #define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
 
-struct caches tcache_all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+struct caches tcache_all = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
 
 static pthread_key_t end_key;
 static bool has_end_key; /* guarded by tcache_all.lock */
@@ -386,7 +386,7 @@ static void fork_child(void)
 
 	if (!slab_is_frozen())
 		return;
-	pthread_mutex_init(&tcache_all.lock, NULL);
+	tcache_all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 	tcache_all.is_locked = false;
 	slab_fork_child();
 	/* They are in the list as all others are. */
