@@ -30,7 +30,7 @@ enum {
 #define MAGAZINE_SIZE ((size_t)512)
 #define MAGAZINE_CELLS_MAX 60
 #ifndef MAGAZINE_BYTES
-#define MAGAZINE_BYTES (16 * KIB) /* of cells, at most, unless that is less than two */
+#define MAGAZINE_BYTES (32 * KIB) /* of cells, at most, unless that is less than two */
 #endif
 #define CACHE_SIZE ((size_t)4096)
 

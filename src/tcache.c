@@ -275,7 +275,30 @@ static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
 	return spare;
 }
 
-/* Make room for one cell more in the loaded magazine. False: not now. */
+/*
+ * Hand the loaded magazine, which is full, to the depot of the shard that its cells are from.
+ * False: not now.
+ */
+static bool hand_over(struct tcache *tc, unsigned int class)
+{
+	struct bin *bin = &tc->bins[class];
+	struct magazine *full = magazine_of(bin->top), *empty;
+	unsigned int shard = slab_shard_of(full->cells[0]);
+
+	if (!depot_enter(shard))
+		return false;
+	full->count = magazine_capacity(class);
+	empty = depot_exchange_full_locked(class, shard, full);
+	if (empty)
+		bin->top = empty_top(empty, class);
+	depot_leave(shard);
+	return empty;
+}
+
+/*
+ * Make room for one cell more in the loaded magazine. False: not now. A spare is for those who also
+ * take: a thread that only frees what others made has none.
+ */
 static bool make_room(struct tcache *tc, unsigned int class)
 {
 	struct bin *bin = &tc->bins[class];
@@ -286,6 +309,8 @@ static bool make_room(struct tcache *tc, unsigned int class)
 	tcache_tick(tc);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
+	if (!bin->taken && !tc->spares[class] && hand_over(tc, class))
+		return true;
 	if (load_spare_empty(tc, class))
 		return true;
 	empty = tc->spares[class] ? exchange_spare(tc, class) : NULL;
