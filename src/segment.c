@@ -28,7 +28,8 @@ uint16_t slab_bins[WINDOW_SLABS];
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
-struct store slab_store = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+/* Its lock is a plain one: all zero, or each process would copy 33 KiB from the file. */
+struct store slab_store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void store_lock(void)
 {

@@ -522,7 +522,7 @@ void slab_fork_child(void)
 		return;
 	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++)
 		slab_locks[i] = (struct slab_lock){.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
-	slab_store.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+	pthread_mutex_init(&slab_store.lock, NULL);
 	slab_store.is_locked = false;
 	atomic_store(&slab_store.frozen, 0);
 }
