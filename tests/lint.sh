@@ -122,7 +122,7 @@ shell_scripts() {
 # Rules of the house.
 
 first_lines() {
-	for file in $(files '*.[ch]' '*.cc' '*.sh' '*.awk' '*.mk' '*.[1-8]' \
+	for file in $(files '*.[ch]' '*.cc' '*.hh' '*.sh' '*.awk' '*.mk' '*.[1-8]' \
 		osmem-run Makefile) Makefile .ci/run; do
 		[ -s "$file" ] || continue
 		sed 2q "$file" | grep -q 'SPDX-License-Identifier: BSD-3-Clause' ||
@@ -154,7 +154,7 @@ function_length() {
 
 # clang-format leaves comments as they are.
 line_length() {
-	for file in $(files '*.[ch]' '*.cc'); do
+	for file in $(files '*.[ch]' '*.cc' '*.hh'); do
 		expand "$file" | LC_ALL=C.UTF-8 grep -nE '^.{101}' | sed "s|^|$file:|"
 	done | none
 }

@@ -6,22 +6,13 @@
  * of them served by anybody else, the pair would meet a pointer that is not from the arena.
  */
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <new>
 #include <string>
 #include <vector>
 
+#include "replaced.hh"
+
 static char arena[1 << 24] __attribute__((aligned(16)));
 static size_t used;
-static int news, deletes;
-
-static void die(const char *what)
-{
-	puts(what);
-	exit(1);
-}
 
 void *operator new(size_t size)
 {
@@ -42,17 +33,6 @@ void operator delete(void *p) noexcept
 	if ((char *)p < arena || (char *)p >= arena + sizeof(arena))
 		die("delete met a pointer that is not from the program's own new");
 	deletes++;
-}
-
-static volatile size_t size = 40;
-static void *volatile sink;
-
-static void expect(int calls, const char *what)
-{
-	if (news != calls || deletes != calls) {
-		printf("after %s: %d news and %d deletes, not %d\n", what, news, deletes, calls);
-		exit(1);
-	}
 }
 
 int main()

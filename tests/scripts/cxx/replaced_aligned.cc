@@ -5,16 +5,12 @@
  * the array, sized and nothrow forms of these then go to its pair, as in replaced.cc.
  */
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <new>
+#include "replaced.hh"
 
 static const std::align_val_t align = (std::align_val_t)64;
 
 static char arena[1 << 16] __attribute__((aligned(64)));
 static size_t used;
-static int news, deletes;
 
 static bool is_from_arena(const void *p)
 {
@@ -35,22 +31,9 @@ void *operator new(size_t size, std::align_val_t)
 
 void operator delete(void *p, std::align_val_t) noexcept
 {
-	if (!is_from_arena(p)) {
-		puts("aligned delete met a pointer that is not from the program's own new");
-		exit(1);
-	}
+	if (!is_from_arena(p))
+		die("aligned delete met a pointer that is not from the program's own new");
 	deletes++;
-}
-
-static volatile size_t size = 40;
-static void *volatile sink;
-
-static void expect(int calls, const char *what)
-{
-	if (news != calls || deletes != calls) {
-		printf("after %s: %d news and %d deletes, not %d\n", what, news, deletes, calls);
-		exit(1);
-	}
 }
 
 int main()
@@ -69,7 +52,7 @@ int main()
 			    std::nothrow);
 	expect(6, "array nothrow");
 	if (::operator new(sizeof(arena) + 1, align, std::nothrow))
-		expect(0, "memory that the program's own new refused");
+		die("nothrow new gave memory that the program's own new refused");
 	::operator delete(sink = ::operator new(size));
 	expect(6, "plain, which is a pair of its own");
 	return is_from_arena(sink);
