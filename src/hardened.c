@@ -393,14 +393,13 @@ static inline void put(unsigned int class, void *cell)
 		give(tc, class, leaves);
 }
 
-bool hardened_flush(struct tcache *tc, unsigned int class)
+void hardened_flush(struct tcache *tc, unsigned int class)
 {
 	struct quarantine *q = tc->quarantine;
 
 	if (!hardened_quarantined(tc, class))
-		return true;
-	if (!slab_enter(class))
-		return false;
+		return;
+	slab_enter(class);
 	for (unsigned int i = 0; i < QUARANTINE_MAX; i++) {
 		void *cell = q->cells[class][i];
 
@@ -411,7 +410,6 @@ bool hardened_flush(struct tcache *tc, unsigned int class)
 		slab_give_locked(class, &cell, 1);
 	}
 	slab_leave(class);
-	return true;
 }
 
 size_t hardened_quarantined(const struct tcache *tc, unsigned int class)

@@ -51,8 +51,8 @@ void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n);
 struct quarantine *hardened_new_quarantine(void);
 void hardened_drop_quarantine(struct quarantine *q);
 
-/* What tc has in quarantine of class goes to the store. False: a fork began, and it has not. */
-bool hardened_flush(struct tcache *tc, unsigned int class);
+/* What tc has in quarantine of class goes to the store. */
+void hardened_flush(struct tcache *tc, unsigned int class);
 
 /* For figures and reports: how many cells tc has in quarantine, whether cell is one. */
 size_t hardened_quarantined(const struct tcache *tc, unsigned int class);

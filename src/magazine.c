@@ -9,9 +9,9 @@ _Atomic(size_t) magazine_depot_size = DEPOT_BYTES;
 struct depot_shard magazine_shards[SLAB_SHARDS];
 struct depot_size magazine_sizes[SLAB_SHARDS];
 
-bool depot_enter(unsigned int shard)
+void depot_enter(unsigned int shard)
 {
-	return slab_enter(SHARD_LOCK(shard));
+	slab_enter(SHARD_LOCK(shard));
 }
 
 void depot_leave(unsigned int shard)
@@ -19,19 +19,16 @@ void depot_leave(unsigned int shard)
 	slab_leave(SHARD_LOCK(shard));
 }
 
-bool depot_lock_frozen(void)
+void depot_lock_all(void)
 {
-	bool is_locked = false;
-
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		is_locked = slab_lock_frozen(SHARD_LOCK(shard));
-	return is_locked;
+		depot_enter(shard);
 }
 
-void depot_unlock_frozen(void)
+void depot_unlock_all(void)
 {
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		slab_unlock_frozen(SHARD_LOCK(shard));
+		depot_leave(shard);
 }
 
 static size_t full_bytes(unsigned int class)
@@ -45,8 +42,7 @@ struct magazine *magazine_new(unsigned int class)
 	struct magazine *m = NULL;
 	void *cell;
 
-	if (!slab_enter(CLASS_MAGAZINE))
-		return NULL;
+	slab_enter(CLASS_MAGAZINE);
 	if (slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL))
 		m = cell;
 	slab_leave(CLASS_MAGAZINE);
@@ -58,7 +54,6 @@ struct magazine *magazine_new(unsigned int class)
 	return m;
 }
 
-/* With a shard or a class entered, there is no fork under way, and none begins. */
 void magazine_free(struct magazine *m)
 {
 	void *cell = m;
@@ -121,7 +116,7 @@ struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int sha
 	if (!m)
 		return NULL;
 	full->next = d->full;
-	d->full = full;
+	atomic_store_explicit(&d->full, full, memory_order_release);
 	count_full(class, shard, 1);
 	return m;
 }
@@ -131,7 +126,7 @@ void depot_put_empty_locked(unsigned int class, unsigned int shard, struct magaz
 	struct depot *d = depot_of(class, shard);
 
 	empty->next = d->empty;
-	d->empty = empty;
+	atomic_store_explicit(&d->empty, empty, memory_order_release);
 	d->empty_count++;
 }
 
@@ -159,4 +154,38 @@ size_t magazine_depot_bytes(void)
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		bytes += atomic_load_explicit(&magazine_sizes[shard].bytes, memory_order_relaxed);
 	return bytes;
+}
+
+static unsigned int count_list(const struct magazine *m)
+{
+	unsigned int n = 0;
+
+	for (; m; m = m->next)
+		n++;
+	return n;
+}
+
+void depot_fork_child(unsigned int shard)
+{
+	size_t bytes = 0;
+
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		struct depot *d = depot_of(class, shard);
+
+		d->full_count = count_list(d->full);
+		d->empty_count = count_list(d->empty);
+		if (d->low > d->full_count)
+			d->low = d->full_count;
+		bytes += d->full_count * full_bytes(class);
+	}
+	magazine_sizes[shard].bytes = bytes;
+}
+
+bool depot_has_full(unsigned int class, unsigned int shard, const struct magazine *m)
+{
+	const struct magazine *full = depot_of(class, shard)->full;
+
+	while (full && full != m)
+		full = full->next;
+	return full;
 }

@@ -39,7 +39,7 @@ _Static_assert(SLAB_SIZE % MAGAZINE_SIZE == 0, "cells of magazines are aligned t
  * that they do not wait for each other, and get back the cells that are in their core's caches.
  */
 struct depot {
-	struct magazine *full, *empty;
+	struct magazine *_Atomic full, *_Atomic empty; /* lists; whole at any moment, for a fork */
 	_Atomic(unsigned int) full_count; /* atomic for those who only look whether it is 0 */
 	unsigned int empty_count;
 	unsigned int low; /* the fewest full ones since the last look */
@@ -92,17 +92,17 @@ static inline struct magazine *magazine_of(void **top)
 	return (struct magazine *)((uintptr_t)top & ~(MAGAZINE_SIZE - 1));
 }
 
-/* An empty magazine for class, or NULL without memory or while the store is frozen. */
+/* An empty magazine for class, or NULL without memory. */
 struct magazine *magazine_new(unsigned int class);
 void magazine_free(struct magazine *m);
 
-/* Lock shard, as slab_enter a class, and before that. While a shard is entered no fork begins. */
-bool depot_enter(unsigned int shard);
+/* Lock shard, as slab_enter a class, and before that. */
+void depot_enter(unsigned int shard);
 void depot_leave(unsigned int shard);
 
-/* Lock all shards, even while a fork is under way. False: there was no need to. */
-bool depot_lock_frozen(void);
-void depot_unlock_frozen(void);
+/* Lock all shards. */
+void depot_lock_all(void);
+void depot_unlock_all(void);
 
 /* The following want shard to be entered. */
 
@@ -121,3 +121,9 @@ void depot_shrink_locked(unsigned int class, unsigned int shard, bool all);
 
 /* Bytes of cells in all depots. */
 size_t magazine_depot_bytes(void);
+
+/* In a fork's child: count what is in shard's lists, which another thread was changing. */
+void depot_fork_child(unsigned int shard);
+
+/* Whether m is in the full list. No lock: for a fork's child. */
+bool depot_has_full(unsigned int class, unsigned int shard, const struct magazine *m);

@@ -32,6 +32,7 @@ enum osmem_kind {
 	OSMEM_MAPPED, /* a block that has a mapping of its own */
 	OSMEM_SEGMENT, /* 4 MiB from the kernel, of 64 slots */
 	OSMEM_SLAB, /* equal cells in one slot or four of a segment */
+	OSMEM_SPAN, /* an object above 32 KiB: whole pages of a segment */
 };
 
 struct osmem_item {
@@ -39,12 +40,12 @@ struct osmem_item {
 	enum osmem_heap heap;
 	const void *start; /* of the region, segment or slab; of the block's header */
 	size_t size; /* bytes from start on that it takes: with the header, without what is ahead */
-	int status; /* BLOCK, MAPPED: 0 free, 1 allocated, 2 mapped, as in block_meta.h */
-	size_t payload; /* BLOCK, MAPPED: bytes behind the header; 0 otherwise */
+	int status; /* BLOCK, MAPPED, SPAN: 0 free, 1 allocated, 2 mapped, as in block_meta.h */
+	size_t payload; /* BLOCK, MAPPED, SPAN: bytes that are the user's; 0 otherwise */
 	size_t ahead; /* REGION: bytes behind size that the kernel gave ahead of need */
 	size_t mapping; /* MAPPED: bytes of the whole mapping, which ends where the payload ends */
-	uint64_t used; /* SEGMENT: bit i for slot i: it is part of a slab, or (slot 0) the header */
-	uint64_t dirty; /* SEGMENT: bit i for slot i: free, but not yet given back to the kernel */
+	uint64_t used; /* SEGMENT: bit i for slot i: some of it is in use, or (slot 0) the header */
+	uint64_t dirty; /* SEGMENT: bit i for slot i: some of it is free but not with the kernel */
 	size_t cell; /* SLAB: bytes of a cell */
 	size_t cells; /* SLAB: how many it has room for */
 	size_t carved; /* SLAB: how many from its start were ever in use */

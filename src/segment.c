@@ -17,16 +17,14 @@
 
 #include "slab_core.h"
 
-#define SWEEP_PERIOD_MS 150
 #define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the window is below */
 #define HINT_TRIES 16
+#define ALIGNED_TRIES 64 /* segments that may have no aligned place, before one that must */
 #define REFUSED_SKIPS 64 /* attempts, at most, that are not made while memory is refused */
 #define FULL_SKIPS 4096 /* and where the window is full, which many calls find out */
 
 uintptr_t slab_window;
 uint16_t slab_bins[WINDOW_SLABS];
-
-static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
 /* Its lock is a plain one: all zero, or each process would copy 33 KiB from the file. */
 struct store slab_store = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -45,16 +43,6 @@ void store_unlock(void)
 		return;
 	slab_store.is_locked = false;
 	pthread_mutex_unlock(&slab_store.lock);
-}
-
-/* Lock the store for other than a slab's sake. False: a fork is under way. */
-static bool store_enter(void)
-{
-	store_lock();
-	if (!atomic_load(&slab_store.frozen))
-		return true;
-	store_unlock();
-	return false;
 }
 
 /* Sets of segments. */
@@ -92,16 +80,6 @@ size_t segment_set_next(enum segment_set set, size_t from)
 	return WINDOW_SEGMENTS;
 }
 
-static struct segment *segment_at(size_t i)
-{
-	return (struct segment *)(slab_window + i * SEGMENT_SIZE);
-}
-
-static size_t segment_index(const struct segment *g)
-{
-	return ((uintptr_t)g - slab_window) / SEGMENT_SIZE;
-}
-
 /* The first slots of quads that have room in g. */
 static uint64_t free_quads(const struct segment *g)
 {
@@ -111,8 +89,7 @@ static uint64_t free_quads(const struct segment *g)
 	return free & free >> 2 & QUAD_STARTS;
 }
 
-/* The store is entered. */
-static void require_sealed(const struct segment *g)
+void segment_require_sealed(const struct segment *g)
 {
 	if (segment_is_sealed(g))
 		return;
@@ -120,15 +97,82 @@ static void require_sealed(const struct segment *g)
 	sys_fatal("heap", &g->used, "the header of a segment is overwritten");
 }
 
-/* g, which has changed, is as it should be. */
-static void update(struct segment *g)
+/* Runs: S7. */
+
+static void put_run_class(enum run_kind kind, unsigned int class, size_t i, bool is_in)
+{
+	struct run_sets *sets = &slab_store.runs[kind];
+	uint64_t *segments = &slab_store.run_groups[i / 64].segments[kind][class];
+	uint64_t *groups = &sets->groups[class][i / 64 / 64], bit = (uint64_t)1 << i / 64 % 64;
+	uint64_t any = 0;
+
+	*segments ^= (uint64_t)1 << i % 64;
+	if (is_in) {
+		*groups |= bit;
+		sets->classes |= (uint64_t)1 << class;
+		return;
+	}
+	if (*segments)
+		return;
+	*groups &= ~bit;
+	for (size_t word = 0; word < GROUPS / 64; word++)
+		any |= sets->groups[class][word];
+	if (!any)
+		sets->classes &= ~((uint64_t)1 << class);
+}
+
+/* The free runs of g are of these classes now. */
+static void put_runs(struct segment *g, enum run_kind kind, uint64_t classes)
+{
+	uint64_t changed = g->runs[kind] ^ classes;
+
+	g->runs[kind] = classes;
+	for (; changed; changed &= changed - 1) {
+		unsigned int class = (unsigned int)__builtin_ctzll(changed);
+
+		put_run_class(kind, class, segment_index(g), classes >> class & 1);
+	}
+}
+
+/* The lowest segment from from on that has a run of class; WINDOW_SEGMENTS: none has. */
+static size_t next_with_run(enum run_kind kind, unsigned int class, size_t from)
+{
+	const uint64_t *groups = slab_store.runs[kind].groups[class];
+	uint64_t bits;
+
+	if (from % 64) {
+		bits = slab_store.run_groups[from / 64].segments[kind][class] &
+		       ~(uint64_t)0 << from % 64;
+		if (bits)
+			return from / 64 * 64 + (size_t)__builtin_ctzll(bits);
+		from = (from / 64 + 1) * 64;
+	}
+	for (size_t group = from / 64; group < GROUPS; group = (group / 64 + 1) * 64) {
+		bits = groups[group / 64] & ~(uint64_t)0 << group % 64;
+		if (!bits)
+			continue;
+		group = group / 64 * 64 + (size_t)__builtin_ctzll(bits);
+		bits = slab_store.run_groups[group].segments[kind][class];
+		return group * 64 + (size_t)__builtin_ctzll(bits);
+	}
+	return WINDOW_SEGMENTS;
+}
+
+void segment_update(struct segment *g)
 {
 	size_t i = segment_index(g);
 
+	g->used = map_slots(g->maps.taken);
+	g->dirty = map_slots(g->maps.dirty);
 	g->seal = segment_seal_of(g);
 	set_put(segment_set_of(g->is_own, SET_ROOMY), i, ~g->used);
 	set_put(segment_set_of(g->is_own, SET_WITH_QUAD), i, free_quads(g));
+	set_put(segment_set_of(g->is_own, SET_WITH_READY), i, g->dirty & ~g->used);
 	set_put(segment_set_of(g->is_own, SET_WITH_DIRTY), i, g->dirty);
+	if (g->is_own)
+		return;
+	put_runs(g, RUN_FREE, map_run_classes(g->maps.taken, MAP_ZEROS));
+	put_runs(g, RUN_DIRTY, g->dirty ? map_run_classes(g->maps.dirty, MAP_ONES) : 0);
 }
 
 void slab_harden(void)
@@ -273,11 +317,98 @@ static struct segment *new_segment(bool is_own)
 	g->fixed = 1;
 	if (slab_store.is_hardened)
 		add_guards(g);
-	g->used = g->fixed;
+	for (uint64_t slots = g->fixed; slots; slots &= slots - 1)
+		map_set(g->maps.taken, slot_pages((unsigned int)__builtin_ctzll(slots), 1));
 	g->is_own = is_own;
 	set_put(SET_LIVE, segment_index(g), true);
-	update(g);
+	segment_update(g);
 	return g;
+}
+
+/* Pages. */
+
+bool segment_take_pages(struct segment *g, struct page_run run)
+{
+	size_t dirty = map_count(g->maps.dirty, run), stuck = map_count(g->maps.stuck, run);
+
+	/* A fork may copy this at any moment: what is in use or dirty never looks clean. */
+	map_set(g->maps.taken, run);
+	atomic_thread_fence(memory_order_release);
+	map_clear(g->maps.dirty, run);
+	map_clear(g->maps.stuck, run);
+	atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
+	return !(dirty + stuck);
+}
+
+void segment_give_pages(struct segment *g, struct page_run run)
+{
+	map_set(g->maps.dirty, run);
+	atomic_thread_fence(memory_order_release);
+	map_clear(g->maps.taken, run);
+	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++)
+		g->epoch[slot] = slab_store.epoch - slab_store.is_sweeping;
+	atomic_fetch_add_explicit(&slab_store.dirty_pages, run.end - run.start,
+				  memory_order_relaxed);
+}
+
+/* The best place in g for n pages aligned to align, among runs of kind. False: none. */
+static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_t align,
+		    struct page_run *place)
+{
+	const uint64_t *map = kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
+	uint64_t flip = kind == RUN_DIRTY ? MAP_ONES : MAP_ZEROS;
+	size_t best = MAP_PAGES + 1;
+	struct page_run run = {0};
+
+	while (map_next_run(map, flip, &run)) {
+		size_t start = (run.start + align - 1) & ~(align - 1);
+
+		if (start + n > run.end || run.end - run.start >= best)
+			continue;
+		best = run.end - run.start;
+		*place = (struct page_run){start, start + n};
+	}
+	return best <= MAP_PAGES;
+}
+
+/* The same in all segments. A run of n + align - 1 pages has room whatever its alignment. */
+static struct segment *find_run(enum run_kind kind, size_t n, size_t align, struct page_run *place)
+{
+	uint64_t classes = slab_store.runs[kind].classes & ~(uint64_t)0 << run_class_over(n);
+	unsigned int tries = ALIGNED_TRIES, safe = run_class_over(n + align - 1);
+
+	while (classes) {
+		unsigned int class = (unsigned int)__builtin_ctzll(classes);
+		size_t i = 0;
+
+		while (tries && (i = next_with_run(kind, class, i)) < WINDOW_SEGMENTS) {
+			struct segment *g = segment_at(i++);
+
+			segment_require_sealed(g);
+			if (find_in(g, kind, n, align, place))
+				return g;
+			tries -= class < safe;
+		}
+		if (!tries && class < safe) {
+			classes &= ~(uint64_t)0 << safe;
+			tries = 1;
+		} else {
+			classes &= classes - 1;
+		}
+	}
+	return NULL;
+}
+
+struct segment *segment_find_run(size_t n, size_t align, struct page_run *place)
+{
+	struct segment *g = find_run(RUN_DIRTY, n, align, place);
+
+	if (!g)
+		g = find_run(RUN_FREE, n, align, place);
+	if (g)
+		return g;
+	g = new_segment(false);
+	return g && find_in(g, RUN_FREE, n, align, place) ? g : NULL;
 }
 
 /* Slots. */
@@ -285,7 +416,7 @@ static struct segment *new_segment(bool is_own)
 /* The segment for n slots, and *slot, the first of them; NULL with errno ENOMEM. */
 static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slot)
 {
-	enum segment_set set = segment_set_of(is_own, n == QUAD ? SET_WITH_QUAD : SET_WITH_DIRTY);
+	enum segment_set set = segment_set_of(is_own, n == QUAD ? SET_WITH_QUAD : SET_WITH_READY);
 	size_t i = segment_set_next(set, 0);
 	struct segment *g;
 	uint64_t free;
@@ -295,12 +426,14 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 	g = i < WINDOW_SEGMENTS ? segment_at(i) : new_segment(is_own);
 	if (!g)
 		return NULL;
-	require_sealed(g);
+	segment_require_sealed(g);
 	if (n == QUAD) { /* from the top: single slots come from the bottom */
 		*slot = 63 - (unsigned int)__builtin_clzll(free_quads(g));
 		return g;
 	}
-	free = g->dirty ? g->dirty : ~g->used;
+	free = g->dirty & ~g->used;
+	if (!free)
+		free = ~g->used;
 	*slot = (unsigned int)__builtin_ctzll(free);
 	return g;
 }
@@ -319,7 +452,6 @@ struct slab *segment_take(unsigned int class)
 	struct segment *g;
 	struct slab *s;
 	unsigned int slot;
-	uint64_t mask;
 
 	store_lock();
 	g = find_slots(info->slots, slab_store.is_hardened && class >= CLASS_COUNT, &slot);
@@ -329,16 +461,12 @@ struct slab *segment_take(unsigned int class)
 	}
 	s = &g->slabs[slot];
 	*s = (struct slab){.class = (uint16_t) class, .slot = (uint8_t)slot};
-	mask = slab_mask(s);
-	s->is_fresh = !(g->dirty & mask);
-	atomic_fetch_sub_explicit(&slab_store.dirty_slots,
-				  (size_t)__builtin_popcountll(g->dirty & mask),
-				  memory_order_relaxed);
-	g->dirty &= ~mask;
-	g->used |= mask;
+	s->is_fresh = segment_take_pages(g, slot_pages(slot, info->slots));
 	memset(g->first + slot, (int)slot, info->slots);
 	slab_seal(s);
-	update(g);
+	atomic_thread_fence(memory_order_release); /* as above: with this bit it is a slab */
+	g->cells |= slab_mask(s);
+	segment_update(g);
 	store_unlock();
 	segment_set_bins(s, slab_bin_of(class));
 	return s;
@@ -348,200 +476,38 @@ void segment_give(struct slab *s)
 {
 	struct segment *g = segment_of(s);
 	unsigned int n = slab_classes[s->class].slots;
-	uint64_t mask = slab_mask(s);
 
-	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
 	segment_set_bins(s, 0);
 	store_lock();
-	require_sealed(g);
-	g->used &= ~mask;
-	g->dirty |= mask;
-	for (unsigned int i = 0; i < n; i++)
-		g->epoch[s->slot + i] = slab_store.epoch - slab_store.is_sweeping;
+	segment_require_sealed(g);
+	g->cells &= ~slab_mask(s);
+	atomic_thread_fence(memory_order_release);
+	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
 	s->class = 0;
-	atomic_fetch_add_explicit(&slab_store.dirty_slots, n, memory_order_relaxed);
-	update(g);
+	segment_give_pages(g, slot_pages(s->slot, n));
+	segment_update(g);
 	store_unlock();
 }
 
-/* Giving back. */
-
-int segment_purge(void *p, size_t size)
-{
-	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
-	return sys_purge(p, size);
-}
-
-static bool is_due(const struct segment *g, unsigned int slot, bool all)
-{
-	return g->dirty >> slot & 1 && (all || g->epoch[slot] != slab_store.epoch);
-}
-
-/* Purge the dirty slots of g that are due, run by run; how many. */
-static size_t purge_slots(struct segment *g, bool all)
-{
-	size_t purged = 0;
-	unsigned int i, end;
-
-	for (i = 1; i < SEGMENT_SLOTS; i = end + 1) {
-		uint64_t run = 0;
-
-		for (end = i; end < SEGMENT_SLOTS && is_due(g, end, all); end++)
-			run |= (uint64_t)1 << end;
-		if (!run)
-			continue;
-		if (segment_purge((char *)g + i * SLAB_SIZE, (end - i) * SLAB_SIZE) < 0) {
-			slab_store.is_refused = true;
-			continue;
-		}
-		g->dirty &= ~run;
-		purged += end - i;
-	}
-	atomic_fetch_sub_explicit(&slab_store.dirty_slots, purged, memory_order_relaxed);
-	return purged;
-}
-
-/* Unmap g, which has no slab; its dirty slots go with it. */
-static void unmap_segment(struct segment *g)
+bool segment_unmap(struct segment *g)
 {
 	size_t i = segment_index(g);
-	size_t dirty = (size_t)__builtin_popcountll(g->dirty);
+	size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
 	set_put(SET_LIVE, i, false);
 	for (enum segment_set set = SET_ROOMY; set < SET_COUNT; set++)
 		set_put(set, i, false);
+	put_runs(g, RUN_FREE, 0);
+	put_runs(g, RUN_DIRTY, 0);
 	slab_store.unmap_calls++;
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;
 		slab_store.below = (uintptr_t)g;
 		try_again();
-		atomic_fetch_sub_explicit(&slab_store.dirty_slots, dirty, memory_order_relaxed);
-		return;
+		atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
+		return true;
 	}
 	set_put(SET_LIVE, i, true); /* no room to note the hole */
-	purge_slots(g, true);
-	update(g);
-}
-
-/* Whether no slab has its bits in [from, to) of g->bits: then they all are zero. */
-static bool is_bits_range_free(const struct segment *g, size_t from, size_t to)
-{
-	for (size_t slot = from / sizeof(g->bits[0]); slot * sizeof(g->bits[0]) < to; slot++)
-		if (slot && g->used >> slot & 1)
-			return false;
-	return true;
-}
-
-/* Purge the pages of g's header that only slots without a slab would use, run by run. */
-static void purge_bits(struct segment *g)
-{
-	size_t page = sys_page_size(), end;
-	char *bits = (char *)g->bits;
-	size_t first = -(uintptr_t)bits % page;
-
-	require_sealed(g);
-	for (size_t from = first; from + page <= sizeof(g->bits); from = end + page) {
-		for (end = from;
-		     end + page <= sizeof(g->bits) && is_bits_range_free(g, end, end + page);
-		     end += page)
-			;
-		if (end > from)
-			segment_purge(bits + from, end - from);
-	}
-}
-
-/* Give back what is due of segments of one kind; how many slots, purged and unmapped. */
-static size_t give_back_of(enum segment_set with_dirty, bool all)
-{
-	size_t slots = 0, i;
-
-	for (i = segment_set_next(with_dirty, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(with_dirty, i + 1)) {
-		struct segment *g = segment_at(i);
-		bool is_young = false;
-
-		require_sealed(g);
-		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
-			is_young |= (g->dirty >> slot & 1) && !is_due(g, slot, all);
-		if (g->used == g->fixed && !is_young && slab_store.segments > 1) {
-			slots += (size_t)__builtin_popcountll(g->dirty);
-			unmap_segment(g);
-		} else {
-			slots += purge_slots(g, all);
-			update(g);
-		}
-	}
-	return slots;
-}
-
-static bool give_back(bool all)
-{
-	size_t slots;
-
-	slab_store.is_refused = false;
-	sys_release_rest();
-	slots = give_back_of(SET_WITH_DIRTY, all);
-	return slots + give_back_of(SET_OWN_WITH_DIRTY, all);
-}
-
-void slab_set_sweep_period(uint64_t ms)
-{
-	sweep_period_ms = ms;
-}
-
-bool slab_begin_sweep(void)
-{
-	uint64_t now = sys_now_ms(), last = slab_store.last_sweep_ms;
-
-	if (now - last < sweep_period_ms ||
-	    !atomic_compare_exchange_strong(&slab_store.last_sweep_ms, &last, now))
-		return false;
-	slab_store.is_sweeping = true;
-	return true;
-}
-
-void slab_end_sweep(void)
-{
-	int saved_errno = errno;
-	uint32_t epoch;
-
-	slab_store.is_sweeping = false;
-	if (!store_enter())
-		return;
-	give_back(false);
-	epoch = slab_store.epoch++;
-	store_unlock();
-	if (slab_store.sparse_slots)
-		slab_sweep_pages(epoch);
-	errno = saved_errno;
-}
-
-bool slab_trim(void)
-{
-	bool is_any = false;
-
-	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		is_any |= slab_trim_pages(class);
-	if (!store_enter())
-		return is_any;
-	is_any |= give_back(true);
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		purge_bits(segment_at(i));
-	store_unlock();
-	return is_any;
-}
-
-size_t slab_dirty_bytes(void)
-{
-	size_t bytes = 0;
-
-	if (!slab_store.is_refused)
-		bytes += atomic_load_explicit(&slab_store.dirty_slots, memory_order_relaxed) *
-			 SLAB_SIZE;
-	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
-	if (!slab_store.is_sparse_refused)
-		bytes += atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *
-			 (SLAB_SIZE / 2);
-	return bytes;
+	segment_update(g);
+	return false;
 }

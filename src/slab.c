@@ -35,7 +35,9 @@ static size_t size_of(unsigned int class)
 {
 	if (class == CLASS_MAGAZINE)
 		return MAGAZINE_SIZE;
-	return class == CLASS_CACHE ? CACHE_SIZE : class_size(class);
+	if (class == CLASS_CACHE)
+		return CACHE_SIZE;
+	return class == CLASS_SPANS ? SPAN_CACHE_SIZE : class_size(class);
 }
 
 static size_t magazine_cells(size_t size)
@@ -62,21 +64,16 @@ __attribute__((constructor(101))) void slab_init(void)
 	}
 }
 
-/* Locking: as the block heap's. */
+/* Locking. Nothing is locked while the process has a single thread. */
 
-bool slab_enter(unsigned int class)
+void slab_enter(unsigned int class)
 {
 	struct slab_lock *l = &slab_locks[class];
 
 	if (__libc_single_threaded)
-		return true;
+		return;
 	pthread_mutex_lock(&l->mutex);
-	if (atomic_load_explicit(&slab_store.frozen, memory_order_relaxed)) {
-		pthread_mutex_unlock(&l->mutex);
-		return false;
-	}
 	l->is_locked = true;
-	return true;
 }
 
 void slab_leave(unsigned int class)
@@ -87,19 +84,6 @@ void slab_leave(unsigned int class)
 		return;
 	l->is_locked = false;
 	pthread_mutex_unlock(&l->mutex);
-}
-
-bool slab_lock_frozen(unsigned int class)
-{
-	if (__libc_single_threaded)
-		return false;
-	pthread_mutex_lock(&slab_locks[class].mutex);
-	return true;
-}
-
-void slab_unlock_frozen(unsigned int class)
-{
-	pthread_mutex_unlock(&slab_locks[class].mutex);
 }
 
 /* Seals: S9. */
@@ -176,7 +160,7 @@ static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
 	count_sparse(s, slab_classes[s->class].slots);
 }
 
-static void link_slab(struct slab_class *c, struct slab *s)
+void slab_link(struct slab_class *c, struct slab *s)
 {
 	link_in(c, s, bucket_of(s));
 }
@@ -207,7 +191,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 	}
 	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
 	if (s->free)
-		link_slab(c, s);
+		slab_link(c, s);
 	else
 		slab_seal(s);
 }
@@ -444,7 +428,7 @@ static void give(struct slab_class *c, unsigned int class, struct slab *s, void 
 	s->is_purged = false;
 	s->summary |= (uint64_t)1 << i / 64;
 	if (!s->free++)
-		link_slab(c, s);
+		slab_link(c, s);
 	else if (s->bucket != bucket_of(s))
 		slab_move(c, s, bucket_of(s));
 	if (s->free == s->carved)
@@ -477,8 +461,8 @@ struct cell_ref slab_find(const void *p)
 	if (offset >= WINDOW_SIZE || !segment_set_has(SET_LIVE, offset / SEGMENT_SIZE))
 		return ref;
 	s = slab_of(p);
-	if (!(segment_of(p)->used >> (offset / SLAB_SIZE % SEGMENT_SLOTS) & 1) || !s->slot ||
-	    !s->class || s->class >= CLASS_COUNT)
+	if (!(segment_of(p)->cells >> (offset / SLAB_SIZE % SEGMENT_SLOTS) & 1) || !s->class ||
+	    s->class >= CLASS_COUNT)
 		return ref;
 	i = cell_index(s, p);
 	ref.class = s->class;
@@ -492,54 +476,14 @@ struct cell_ref slab_find(const void *p)
 	return ref;
 }
 
-/* Fork. */
-
-/* Freeze between two operations, never inside one. */
-void slab_fork_prepare(void)
-{
-	if (__libc_single_threaded)
-		return;
-	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		pthread_mutex_lock(&slab_locks[SHARD_LOCK(shard)].mutex);
-	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		pthread_mutex_lock(&slab_locks[class].mutex);
-	pthread_mutex_lock(&slab_store.lock);
-	atomic_fetch_add(&slab_store.frozen, 1);
-	pthread_mutex_unlock(&slab_store.lock);
-	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++)
-		pthread_mutex_unlock(&slab_locks[i].mutex);
-}
-
-void slab_fork_parent(void)
-{
-	if (atomic_load(&slab_store.frozen))
-		atomic_fetch_sub(&slab_store.frozen, 1);
-}
-
-void slab_fork_child(void)
-{
-	if (!atomic_load(&slab_store.frozen))
-		return;
-	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++)
-		slab_locks[i] = (struct slab_lock){.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
-	pthread_mutex_init(&slab_store.lock, NULL);
-	slab_store.is_locked = false;
-	atomic_store(&slab_store.frozen, 0);
-}
-
-bool slab_is_frozen(void)
-{
-	return atomic_load(&slab_store.frozen);
-}
-
 /* Figures. */
 
 static void add_class(struct slab_stats *stats, unsigned int class)
 {
 	struct slab_class *c = &slab_class_states[class];
 	const struct class_info *info = &slab_classes[class];
-	bool is_locked = slab_lock_frozen(class);
 
+	slab_enter(class);
 	stats->slabs += c->slabs;
 	if (class < CLASS_COUNT) {
 		stats->out_cells += c->out;
@@ -549,8 +493,7 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 	} else {
 		stats->own_bytes += c->slabs * SLAB_SIZE;
 	}
-	if (is_locked)
-		slab_unlock_frozen(class);
+	slab_leave(class);
 }
 
 void slab_get_stats(struct slab_stats *stats)
@@ -561,7 +504,7 @@ void slab_get_stats(struct slab_stats *stats)
 	store_lock();
 	stats->segments = slab_store.segments;
 	stats->own_bytes += slab_store.segments * SLAB_SIZE;
-	stats->dirty_bytes = slab_store.dirty_slots * SLAB_SIZE;
+	stats->dirty_bytes = slab_store.dirty_pages * PAGE_BYTES;
 	stats->map_calls = slab_store.map_calls;
 	stats->unmap_calls = slab_store.unmap_calls;
 	stats->advise_calls = slab_store.advise_calls;

@@ -24,6 +24,7 @@
 enum {
 	CLASS_MAGAZINE = CLASS_COUNT,
 	CLASS_CACHE,
+	CLASS_SPANS,
 	CLASS_END,
 };
 
@@ -33,6 +34,7 @@ enum {
 #define MAGAZINE_BYTES (32 * KIB) /* of cells, at most, unless that is less than two */
 #endif
 #define CACHE_SIZE ((size_t)4096)
+#define SPAN_CACHE_SIZE ((size_t)2048)
 
 #define SLAB_SHARDS 8
 
@@ -76,7 +78,8 @@ extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
  */
 #define SLAB_BIN_SIZE 16
 #define CLASS_WIDE_COUNT 16 /* classes above SLAB_CELL_MAX */
-#define SLAB_BIN_COUNT (CLASS_COUNT + CLASS_WIDE_COUNT)
+#define SLAB_BIN_SPAN ((CLASS_COUNT + CLASS_WIDE_COUNT) * SLAB_BIN_SIZE) /* a span: span.h */
+#define SLAB_BIN_COUNT (CLASS_COUNT + CLASS_WIDE_COUNT + 1)
 extern uintptr_t slab_window SLAB_HIDDEN;
 extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
 
@@ -96,6 +99,8 @@ static inline unsigned int slab_class_of(const void *p)
 		return (uint32_t)(uint16_t)(uintptr_t)p * magic < magic ? class : 0;
 	}
 	class -= CLASS_WIDE_COUNT;
+	if (class == CLASS_COUNT) /* a span */
+		return 0;
 	offset = (uintptr_t)p % (4 * SLAB_SIZE);
 	i = offset * slab_classes[class].reciprocal >> RECIPROCAL_SHIFT;
 	return i * slab_classes[class].size == offset ? class : 0;
@@ -118,11 +123,8 @@ void slab_init(void);
  */
 void slab_harden(void);
 
-/*
- * Lock class, if the process has ever had a second thread. False: a fork is under way, and nothing
- * of the store may be touched; there is nothing to leave.
- */
-bool slab_enter(unsigned int class);
+/* Lock class, if the process has ever had a second thread. */
+void slab_enter(unsigned int class);
 void slab_leave(unsigned int class);
 
 /* The same functions lock a shard of depots, which this stands for. */
@@ -142,13 +144,6 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
  */
 unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
 				  unsigned int n, bool *fresh);
-
-/*
- * Lock class even while a fork is under way, to look at what its lock guards. False: there was no
- * need to, and there is nothing to unlock.
- */
-bool slab_lock_frozen(unsigned int class);
-void slab_unlock_frozen(unsigned int class);
 
 /* The shard that the slab of cell, which is out of the store, belongs to now. No lock. */
 unsigned int slab_shard_of(const void *cell);
@@ -192,11 +187,14 @@ bool slab_trim(void);
  */
 size_t slab_dirty_bytes(void);
 
-/* The fork protocol: see heap.h. The child's and parent's handlers leave the store open. */
-void slab_fork_prepare(void);
-void slab_fork_parent(void);
+/*
+ * In a fork's child: what other threads were changing under a lock is made whole again, and the
+ * locks are free.
+ */
 void slab_fork_child(void);
-bool slab_is_frozen(void);
+
+/* Whether some thread was inside shard's lock when the process was copied; the lock is free then. */
+bool slab_fork_was_locked(unsigned int shard);
 
 struct slab_stats {
 	size_t segments;

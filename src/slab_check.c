@@ -187,28 +187,26 @@ static const char *check_store(void)
 	return fault;
 }
 
-bool slab_lock_all(void)
+void slab_lock_all(void)
 {
-	bool is_locked = !__libc_single_threaded;
-
-	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
-		pthread_mutex_lock(&slab_locks[class].mutex);
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		slab_enter(class);
 	store_lock();
-	return is_locked;
 }
 
-void slab_unlock_all(bool is_locked)
+void slab_unlock_all(void)
 {
 	store_unlock();
-	for (unsigned int class = 1; is_locked && class < CLASS_END; class += 1)
-		pthread_mutex_unlock(&slab_locks[class].mutex);
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		slab_leave(class);
 }
 
 const char *slab_check(void)
 {
-	bool is_locked = slab_lock_all();
-	const char *fault = check_store();
+	const char *fault;
 
-	slab_unlock_all(is_locked);
+	slab_lock_all();
+	fault = check_store();
+	slab_unlock_all();
 	return fault;
 }

@@ -41,9 +41,11 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "page_map.h"
 #include "slab.h"
 
 #define SEGMENT_SLOTS (SEGMENT_SIZE / SLAB_SIZE)
+#define SLOT_PAGES (SLAB_SIZE / PAGE_BYTES)
 #define QUAD 4 /* slots of a slab for cells over SLAB_CELL_MAX */
 #define QUAD_STARTS 0x1111111111111110u /* the header's quad has no room */
 #define SLAB_WORDS (SLAB_SIZE / CELL_ALIGN / 64)
@@ -64,7 +66,15 @@ enum slab_bucket {
 #define QUARTERS 4
 
 _Static_assert(SEGMENT_SLOTS == 64, "one word has a bit for each slot");
+_Static_assert(SEGMENT_SIZE / PAGE_BYTES == MAP_PAGES, "a map has a bit for each page");
 _Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bits");
+
+/* Runs that spans are made of: any free pages, or dirty ones only. */
+enum run_kind {
+	RUN_FREE,
+	RUN_DIRTY,
+	RUN_KINDS
+};
 
 /* Guarded by the lock of its class. */
 struct slab {
@@ -85,18 +95,32 @@ struct slab {
 
 _Static_assert(offsetof(struct slab, seal) == 3 * sizeof(uint64_t), "the seal is of three words");
 
-/* The header, in slot 0. used and the two below are guarded by the store's lock. */
+/* The maps of a segment's pages. A page in use is in none but taken. */
+struct segment_maps {
+	uint64_t taken[MAP_WORDS]; /* in use: the header, slabs, spans, guards */
+	uint64_t dirty[MAP_WORDS]; /* free, and the kernel has not got it back */
+	uint64_t stuck[MAP_WORDS]; /* free, and the kernel would not take it: locked, say */
+};
+
+/*
+ * The header, in slot 0. Guarded by the store's lock, but for the slabs and their bits. The truth
+ * is in taken, cells, first, the slabs and the spans; the rest follows from them.
+ */
 struct segment {
 	char margin[SEGMENT_MARGIN]; /* never touched */
-	uint64_t seal; /* S9: a keyed hash of the next four */
-	uint64_t used; /* slots; the fixed ones are */
-	uint64_t fixed; /* slots that are never a slab's */
+	uint64_t seal; /* S9: a keyed hash of the next five */
+	uint64_t fixed; /* slots that are never a slab's or a span's */
+	uint64_t cells; /* slots of slabs */
+	uint64_t used; /* slots with a page that is taken */
+	uint64_t dirty; /* slots with a page that is dirty */
 	bool is_own; /* only for the library's own objects */
-	uint64_t dirty; /* free slots that the kernel has not got back */
+	struct segment_maps maps;
+	uint64_t runs[RUN_KINDS]; /* S7: the classes of its free runs, and of its dirty ones */
 	uint32_t epoch[SEGMENT_SLOTS]; /* of dirty slots: before which sweep they were freed */
-	uint8_t first[SEGMENT_SLOTS]; /* of used slots: the slab's first */
+	uint8_t first[SEGMENT_SLOTS]; /* of slots with cells: the slab's first */
 	struct slab slabs[SEGMENT_SLOTS];
 	uint64_t bits[SEGMENT_SLOTS][SLAB_WORDS];
+	_Atomic(uint16_t) spans[MAP_PAGES]; /* see span.h; of a span's first page, 0 elsewhere */
 };
 
 _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
@@ -123,11 +147,13 @@ extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
 /* Sets of segments, by what these have: S7. The library's own segments have three sets apart. */
 enum segment_set {
 	SET_LIVE,
-	SET_ROOMY,
-	SET_WITH_QUAD,
-	SET_WITH_DIRTY,
+	SET_ROOMY, /* with a free slot */
+	SET_WITH_QUAD, /* with a free quad */
+	SET_WITH_READY, /* with a free slot that is dirty */
+	SET_WITH_DIRTY, /* with a dirty page */
 	SET_OWN_ROOMY,
 	SET_OWN_WITH_QUAD,
+	SET_OWN_WITH_READY,
 	SET_OWN_WITH_DIRTY,
 	SET_COUNT
 };
@@ -137,12 +163,25 @@ struct segment_bits {
 	uint64_t words[SET_COUNT];
 } __attribute__((aligned(64)));
 
+/*
+ * Which segments have free runs of a class: sets of groups of 64 segments, and of segments in each
+ * group. What a small heap touches of this is small.
+ */
+#define GROUPS (WINDOW_SEGMENTS / 64)
+
+struct run_sets {
+	uint64_t classes; /* that any segment has */
+	uint64_t groups[RUN_CLASSES][GROUPS / 64];
+};
+
+struct run_group {
+	uint64_t segments[RUN_KINDS][RUN_CLASSES];
+};
+
 /* What everybody reads all the time is apart from what is written often. */
 struct store {
 	uint64_t secret; /* of the seals; set with the first segment */
-	atomic_uint frozen; /* number of forks under way */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
-	_Atomic(bool) is_refused; /* the kernel did not take something: memory may be locked */
 	_Atomic(bool) is_sparse_refused; /* the same, pages of a sparse slab */
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
 	unsigned int next_skips;
@@ -155,11 +194,15 @@ struct store {
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
-	_Atomic(size_t) dirty_slots;
+	_Atomic(size_t) dirty_pages;
+	size_t span_allocs, span_frees;
+	size_t span_pages, span_pages_peak; /* with those that caches of threads keep */
 	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
 	_Atomic(size_t) idle_slots; /* those of the idle */
 	uint64_t summaries[SET_COUNT][WINDOW_SEGMENTS / 64 / 64]; /* S7 */
 	struct segment_bits bits[WINDOW_SEGMENTS / 64];
+	struct run_sets runs[RUN_KINDS]; /* S7 */
+	struct run_group run_groups[GROUPS];
 };
 
 extern struct store slab_store;
@@ -212,7 +255,7 @@ static inline uint64_t segment_seal_of(const struct segment *g)
 	uint64_t key = slab_store.secret ^ (uintptr_t)g ^ g->is_own;
 
 	return (g->used + key) * 0x9e3779b97f4a7c15u + g->dirty * 0xd6e8feb86659fd93u +
-	       g->fixed * 0xbf58476d1ce4e5b9u;
+	       (g->fixed ^ g->cells) * 0xbf58476d1ce4e5b9u;
 }
 
 static inline bool segment_is_sealed(const struct segment *g)
@@ -245,14 +288,15 @@ static inline bool segment_set_has(enum segment_set set, size_t i)
 	       1;
 }
 
-/*
- * slab_check.c: lock all classes and the store, whether frozen or not; whether there was need to.
- */
-bool slab_lock_all(void);
-void slab_unlock_all(bool is_locked);
+/* slab_check.c: lock all classes and the store. */
+void slab_lock_all(void);
+void slab_unlock_all(void);
 
 /* slab.c: end the process if the seal of s, of class c, does not fit. */
 void slab_require_sealed(const struct slab_class *c, const struct slab *s);
+
+/* slab.c: file s, which has a free cell and is in no list, as touched. */
+void slab_link(struct slab_class *c, struct slab *s);
 
 /* slab.c: file s, which has a free cell, in bucket of its class and shard. */
 void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
@@ -275,8 +319,21 @@ size_t segment_set_next(enum segment_set set, size_t from);
 void store_lock(void);
 void store_unlock(void);
 
-/* Give back whole pages of the store's; 0 or -1. No lock. */
-int segment_purge(void *p, size_t size);
+static inline struct segment *segment_at(size_t i)
+{
+	return (struct segment *)(slab_window + i * SEGMENT_SIZE);
+}
+
+static inline size_t segment_index(const struct segment *g)
+{
+	return ((uintptr_t)g - slab_window) / SEGMENT_SIZE;
+}
+
+/* The pages of n slots from slot on. */
+static inline struct page_run slot_pages(unsigned int slot, unsigned int n)
+{
+	return (struct page_run){slot * SLOT_PAGES, (slot + n) * SLOT_PAGES};
+}
 
 /* A new slab for class, nothing carved; NULL with errno ENOMEM. */
 struct slab *segment_take(unsigned int class);
@@ -286,3 +343,31 @@ void segment_set_bins(const struct slab *s, uint16_t bin);
 
 /* s, whose cells are all free, becomes free slots. */
 void segment_give(struct slab *s);
+
+/* The following want the store locked. */
+
+/* End the process if the seal of g does not fit. */
+void segment_require_sealed(const struct segment *g);
+
+/*
+ * The segment with the best place for n pages aligned to align pages, a power of two; *place is
+ * where. NULL with errno ENOMEM.
+ */
+struct segment *segment_find_run(size_t n, size_t align, struct page_run *place);
+
+/* The pages of run are taken; whether all of them read as zero. Before segment_update. */
+bool segment_take_pages(struct segment *g, struct page_run run);
+
+/* They are free, and dirty. Before segment_update. */
+void segment_give_pages(struct segment *g, struct page_run run);
+
+/* The maps of g have changed: so does what follows from them. */
+void segment_update(struct segment *g);
+
+/* Take g, in which nothing is, out of all sets, and unmap it. False: the kernel would not. */
+bool segment_unmap(struct segment *g);
+
+/* purge.c. */
+
+/* Give back whole pages of the store's; 0 or -1. No lock. */
+int segment_purge(void *p, size_t size);

@@ -89,8 +89,7 @@ bool slab_trim_pages(unsigned int class)
 	struct slab_class *c = &slab_class_states[class];
 	bool is_any = false;
 
-	if (!slab_enter(class))
-		return false;
+	slab_enter(class);
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKET_PURGED; i++)
 		is_any |= trim_list(c, c->partial[i / BUCKET_PURGED][i % BUCKET_PURGED]);
 	/*
@@ -147,10 +146,7 @@ static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep
 	unsigned int n = 0;
 	struct slab *s;
 
-	if (!slab_enter(class)) {
-		sweep->moves = 0;
-		return false;
-	}
+	slab_enter(class);
 	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, bucket)); n++) {
 		if (bucket == BUCKET_IDLE && !sweep->purges)
 			break;

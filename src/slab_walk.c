@@ -2,10 +2,10 @@
 
 /* Copying the list of segments and slabs, for those who look into the store. */
 
-#include <sys/single_threaded.h>
-
+#include "block_meta.h"
 #include "item_list.h"
 #include "slab_core.h"
+#include "span.h"
 
 static void add_slab(struct item_list *list, const struct slab *s)
 {
@@ -22,6 +22,19 @@ static void add_slab(struct item_list *list, const struct slab *s)
 						 .is_own = s->class >= CLASS_COUNT});
 }
 
+static void add_span(struct item_list *list, const struct segment *g, unsigned int page)
+{
+	const char *start = (const char *)g + page * PAGE_BYTES;
+	bool is_kept = g->spans[page] & SPAN_KEPT;
+
+	item_list_add(list, &(struct osmem_item){.kind = OSMEM_SPAN,
+						 .heap = OSMEM_LIBC,
+						 .start = start,
+						 .size = span_size(start),
+						 .payload = span_size(start),
+						 .status = is_kept ? STATUS_FREE : STATUS_ALLOC});
+}
+
 static void add_segment(struct item_list *list, const struct segment *g)
 {
 	item_list_add(list, &(struct osmem_item){.kind = OSMEM_SEGMENT,
@@ -31,34 +44,36 @@ static void add_segment(struct item_list *list, const struct segment *g)
 						 .used = g->used,
 						 .dirty = g->dirty});
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
-		if (g->used >> i & 1 && g->first[i] == i && g->slabs[i].class &&
+		if (g->cells >> i & 1 && g->first[i] == i && g->slabs[i].class &&
 		    g->slabs[i].class < CLASS_END)
 			add_slab(list, &g->slabs[i]);
+	for (unsigned int page = SLOT_PAGES; page < MAP_PAGES; page++)
+		if (g->spans[page])
+			add_span(list, g, page);
 }
 
 size_t slab_list(struct osmem_item *items, size_t room)
 {
 	struct item_list list = {.items = items, .room = room};
-	bool is_locked = slab_lock_all();
 
+	slab_lock_all();
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
 	     i = segment_set_next(SET_LIVE, i + 1))
 		add_segment(&list, (const struct segment *)(slab_window + i * SEGMENT_SIZE));
-	slab_unlock_all(is_locked);
+	slab_unlock_all();
 	return list.count;
 }
 
 void slab_get_class(unsigned int class, struct slab_class_stats *stats)
 {
 	const struct slab_class *c = &slab_class_states[class];
-	bool is_locked = slab_lock_frozen(class);
 
+	slab_enter(class);
 	*stats = (struct slab_class_stats){
 		.cell = slab_classes[class].size,
 		.slabs = c->slabs,
 		.cells = c->slabs * slab_classes[class].capacity,
 		.out = c->out,
 	};
-	if (is_locked)
-		slab_unlock_frozen(class);
+	slab_leave(class);
 }

@@ -10,11 +10,12 @@
  *    its cells are from.
  * 2. Where there is no cache (no memory for one, a thread at its end) cells come from the store and
  *    go there one by one.
- * 3. Where there is no cell (no memory for a segment, or a fork is under way) the block heap
- *    serves: it needs less at a time, and has its own way through forks.
+ * 3. Where there is no cell, for want of memory for a segment, a mapping serves: it needs less at a
+ *    time.
  */
 
 #include "hardened.h"
+#include "large.h"
 #include "tcache_core.h"
 
 #include <errno.h>
@@ -42,8 +43,7 @@ static void *take_one(unsigned int class, bool *fresh)
 	void *cell;
 	unsigned int n;
 
-	if (!slab_enter(class))
-		return NULL;
+	slab_enter(class);
 	n = slab_take_locked(class, 0, &cell, 1, fresh);
 	slab_leave(class);
 	return n ? cell : NULL;
@@ -51,10 +51,7 @@ static void *take_one(unsigned int class, bool *fresh)
 
 static void give_one(unsigned int class, void *cell)
 {
-	if (!slab_enter(class)) {
-		tcache_side_free(cell);
-		return;
-	}
+	slab_enter(class);
 	slab_give_locked(class, &cell, 1);
 	slab_leave(class);
 }
@@ -108,8 +105,7 @@ static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fr
 	void *cells[MAGAZINE_CELLS_MAX];
 	void **top = tc->bins[class].top;
 
-	if (!slab_enter(class))
-		return false;
+	slab_enter(class);
 	if (own)
 		n = slab_take_own_locked(class, tc->shard, cells, n, fresh);
 	else
@@ -142,8 +138,9 @@ static bool load_depot_full(struct tcache *tc, unsigned int class, unsigned int 
 {
 	struct magazine *m;
 
-	if (!depot_full_count(class, shard) || !depot_enter(shard))
+	if (!depot_full_count(class, shard))
 		return false;
+	depot_enter(shard);
 	m = depot_take_full_locked(class, shard);
 	if (m)
 		load_full_locked(tc, class, shard, m);
@@ -254,23 +251,24 @@ static bool load_spare_empty(struct tcache *tc, unsigned int class)
 
 /*
  * An empty magazine for the full spare, whose cells go to the depot of the shard that they are
- * from, or to the store. NULL: not now.
+ * from, or to the store. A fork may copy this thread where the cells are in neither, not where they
+ * are in both: but for the depot, see drop_handed_over.
  */
 static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
 {
 	struct magazine *spare = tc->spares[class], *empty;
 	unsigned int shard = slab_shard_of(spare->cells[0]);
 
-	if (!depot_enter(shard))
-		return NULL;
+	depot_enter(shard);
 	empty = depot_exchange_full_locked(class, shard, spare);
 	if (empty)
 		set_spare(tc, class, magazine_capacity(class));
 	depot_leave(shard);
-	if (empty || !slab_enter(class))
+	if (empty)
 		return empty;
-	slab_give_locked(class, spare->cells, spare->count);
 	set_spare(tc, class, magazine_capacity(class));
+	slab_enter(class);
+	slab_give_locked(class, spare->cells, spare->count);
 	slab_leave(class);
 	return spare;
 }
@@ -285,8 +283,7 @@ static bool hand_over(struct tcache *tc, unsigned int class)
 	struct magazine *full = magazine_of(bin->top), *empty;
 	unsigned int shard = slab_shard_of(full->cells[0]);
 
-	if (!depot_enter(shard))
-		return false;
+	depot_enter(shard);
 	full->count = magazine_capacity(class);
 	empty = depot_exchange_full_locked(class, shard, full);
 	if (empty)
@@ -380,7 +377,7 @@ static inline unsigned int live_class(const char *call, void *p)
 	return class && *cell_word(p) != CELL_FREED ? class : live_class_slow(call, p);
 }
 
-/* Blocks, and cells where a block has to do: rule 3. */
+/* Large objects, also where a cell cannot be had: rule 3. */
 
 static void tick(struct tcache *tc)
 {
@@ -388,18 +385,97 @@ static void tick(struct tcache *tc)
 		tcache_tick(tc);
 }
 
-static void *alloc_block(size_t size, size_t align, bool zero)
+/* What is allocated or freed without a visit of the store is a look at the clock now and then. */
+static void watch_span(struct tcache *tc)
+{
+	if (__builtin_expect(tc->watch, 0))
+		tcache_watch(tc);
+	else if (++tc->ticks % WATCH_TICKS == 0)
+		tcache_look(tc);
+}
+
+/* A span that the caller's thread keeps, or NULL. */
+static void *take_span(size_t size)
+{
+	struct tcache *tc = tcache_thread.own;
+	void *p;
+
+	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->spans || size > SPAN_MAX)
+		return NULL;
+	p = span_cache_take(tc->spans, size);
+	if (p)
+		watch_span(tc);
+	return p;
+}
+
+/* Fill what M_PERTURB wants to be filled. */
+static void *perturb(void *p, size_t size)
+{
+	if (p && __builtin_expect(tcache_all.perturb, 0))
+		memset(p, (unsigned char)~tcache_all.perturb, size);
+	return p;
+}
+
+/* Not what a thread keeps. Where there is no memory, what is free goes to the kernel first. */
+static __attribute__((noinline)) void *alloc_large_slow(size_t size, size_t align, bool zero)
 {
 	struct tcache *tc = tcache_own();
 	void *p;
 
 	if (is_hardened())
 		return hardened_alloc(size, align);
-	p = heap_alloc(size, align, zero);
+	p = large_alloc(size, align, zero);
 	tick(tc);
-	if (!p && size < PTRDIFF_MAX / 2 && align < PTRDIFF_MAX / 4 && tcache_trim())
-		p = heap_alloc(size, align, zero);
-	return p;
+	if (!p && size <= LARGE_MAX && align <= LARGE_MAX && tcache_trim())
+		p = large_alloc(size, align, zero);
+	return zero ? p : perturb(p, size);
+}
+
+static void *alloc_large(size_t size, size_t align, bool zero)
+{
+	void *p = size > CELL_MAX && align <= PAGE_BYTES ? take_span(size) : NULL;
+
+	if (!p)
+		return alloc_large_slow(size, align, zero);
+	return zero ? memset(p, 0, size) : perturb(p, size);
+}
+
+static struct span_cache *new_span_cache(void)
+{
+	void *cell = NULL;
+
+	slab_enter(CLASS_SPANS);
+	slab_take_locked(CLASS_SPANS, 0, &cell, 1, NULL);
+	slab_leave(CLASS_SPANS);
+	return cell ? memset(cell, 0, SPAN_CACHE_SIZE) : NULL;
+}
+
+static struct tcache *cache_for_free(void);
+
+static void free_span(const char *call, void *p)
+{
+	struct tcache *tc = cache_for_free();
+	int saved_errno = errno;
+
+	if (tc && !tc->spans)
+		tc->spans = new_span_cache();
+	errno = saved_errno;
+	if (!tc || !tc->spans) {
+		large_free(call, p);
+		return;
+	}
+	if (__builtin_expect(tcache_all.perturb, 0))
+		memset(p, tcache_all.perturb, large_usable_size(call, p));
+	span_cache_put(tc->spans, call, p);
+	watch_span(tc);
+}
+
+static void free_mapping(const char *call, void *p)
+{
+	if (__builtin_expect(tcache_all.perturb, 0))
+		memset(p, tcache_all.perturb, large_usable_size(call, p));
+	large_free(call, p);
+	tick(cache_for_free());
 }
 
 /*
@@ -415,7 +491,7 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 		return hardened_alloc(size, align);
 	cell = tcache_take_cell(class, NULL);
 	if (!cell) {
-		p = alloc_block(size, align, false);
+		p = alloc_large(size, align, false);
 		if (p || !(cell = tcache_take_cell(class, NULL)))
 			return p;
 	}
@@ -464,10 +540,10 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
 	if (is_hardened())
-		return hardened_alloc(size, HEAP_ALIGN);
+		return hardened_alloc(size, CELL_ALIGN);
 	if (size > CELL_MAX)
-		return alloc_block(size, HEAP_ALIGN, false);
-	return alloc_cell_watched(class_of_size(size ? size : 1), size, HEAP_ALIGN);
+		return alloc_large(size, CELL_ALIGN, false);
+	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)
@@ -476,17 +552,17 @@ void *tcache_alloc_zeroed(size_t size)
 	void *cell, *p;
 
 	if (size > CELL_MAX)
-		return alloc_block(size, HEAP_ALIGN, true);
+		return alloc_large(size, CELL_ALIGN, true);
 	if (size <= CELL_FINE_MAX) {
 		cell = tcache_alloc(size);
 		return cell ? memset(cell, 0, size) : NULL;
 	}
 	tcache_own();
 	if (is_hardened())
-		return hardened_alloc(size, HEAP_ALIGN);
+		return hardened_alloc(size, CELL_ALIGN);
 	cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh);
 	if (!cell) {
-		p = alloc_block(size, HEAP_ALIGN, true);
+		p = alloc_large(size, CELL_ALIGN, true);
 		if (p || !(cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh)))
 			return p;
 	}
@@ -519,7 +595,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 		return tcache_alloc(size);
 	class = tcache_class_of(size, align);
 	if (class == CLASS_COUNT)
-		return alloc_block(size, align, false);
+		return alloc_large(size, align, false);
 	return alloc_cell_quickly(class, size, align);
 }
 
@@ -531,8 +607,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 		return;
 	class = live_class(call, p);
 	if (!class) {
-		heap_free(call, p);
-		tick(cache_for_free());
+		free_mapping(call, p);
 		return;
 	}
 	if (tcache_all.perturb)
@@ -547,6 +622,8 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		return;
 	if (is_hardened())
 		hardened_free(call, p);
+	else if (span_is_near(p))
+		free_span(call, p);
 	else
 		free_slow(call, p);
 }
@@ -558,7 +635,7 @@ size_t tcache_usable_size(const char *call, void *p)
 	if (is_hardened())
 		return hardened_usable_size(call, p);
 	class = live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
-	return class ? slab_classes[class].size : heap_usable_size(call, p);
+	return class ? slab_classes[class].size : large_usable_size(call, p);
 }
 
 /* What a caller says of a block. A size that is provably wrong is reported, and no other. */
@@ -571,6 +648,12 @@ static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p
 }
 
 /*
+ * A realloc found no memory, and left what it was given: from then on something may be more than
+ * twice as large as was asked for.
+ */
+static _Atomic(bool) has_oversized;
+
+/*
  * Whether usable bytes may be what there is for size: realloc keeps what is up to twice too large.
  * Blocks have a page more at most, for what is in front of them, behind them, or rounded up.
  */
@@ -579,12 +662,12 @@ static bool is_plausible(size_t usable, size_t size, size_t slack)
 	if (size > usable)
 		return false;
 	return size + slack >= usable / 2 ||
-	       atomic_load_explicit(&heap_has_oversized, memory_order_relaxed);
+	       atomic_load_explicit(&has_oversized, memory_order_relaxed);
 }
 
 static void check_block_size(const char *call, void *p, size_t size)
 {
-	size_t usable = heap_usable_size(call, p);
+	size_t usable = large_usable_size(call, p);
 
 	if (!is_plausible(usable, size, sys_page_size()))
 		wrong_size(call, p, size, usable);
@@ -668,6 +751,31 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	return q;
 }
 
+/* p, which has to shrink, cannot move for want of memory: it may stay as large as it is. */
+static void *stay(void *p)
+{
+	atomic_store_explicit(&has_oversized, true, memory_order_relaxed);
+	return p;
+}
+
+static void *realloc_large(const char *call, void *p, size_t size)
+{
+	size_t old = large_usable_size(call, p);
+	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
+
+	if (q)
+		return q;
+	if (size > old && size <= LARGE_MAX)
+		q = large_alloc_growing(size);
+	if (!q)
+		q = tcache_alloc(size);
+	if (!q)
+		return size > old ? NULL : stay(p);
+	memcpy(q, p, old < size ? old : size);
+	tcache_free(call, p);
+	return q;
+}
+
 static __attribute__((noinline, cold)) void count_realloc(void)
 {
 	struct tcache *tc = tcache_own();
@@ -687,15 +795,12 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 		return hardened_realloc(call, p, size);
 	class = live_class(call, p);
 	if (!class)
-		return heap_realloc(call, p, size);
+		return realloc_large(call, p, size);
 	if (tcache_all.modes)
 		count_realloc();
 	old = slab_classes[class].size;
 	if (size <= old && (size >= old / 2 || class_of_size(size) == class))
 		return p;
 	q = move(call, p, old, size);
-	if (q || size > old)
-		return q;
-	atomic_store_explicit(&heap_has_oversized, true, memory_order_relaxed);
-	return p;
+	return q || size > old ? q : stay(p);
 }

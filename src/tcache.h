@@ -2,7 +2,7 @@
 
 /*
  * Allocation as the C library's names want it: small objects from per-thread caches of cells over
- * the store (slab.h), everything else from the block heap (heap.h). Sizes and alignments are in
+ * the store (slab.h), everything else is large (large.h). Sizes and alignments are in
  * bytes, call is the name of the public function for the report of a bad pointer. Any thread may
  * call.
  *

@@ -40,24 +40,21 @@ static bool is_in_depot(unsigned int class, const void *cell)
 
 bool tcache_is_cached(unsigned int class, const void *cell)
 {
-	bool is_locked = !__libc_single_threaded, is_class_locked;
+	bool is_locked = !__libc_single_threaded;
 	bool is_cached;
 
 	if (is_locked)
 		pthread_mutex_lock(&tcache_all.lock);
 	/* Magazines come into depots and go back to the store under these. */
-	if (is_locked)
-		depot_lock_frozen();
-	is_class_locked = slab_lock_frozen(class);
+	depot_lock_all();
+	slab_enter(class);
 	is_cached = is_in_depot(class, cell);
 	for (const struct tcache *tc = tcache_all.first; tc && !is_cached; tc = tc->next)
 		is_cached = is_in_cache(tc, class, cell);
-	if (is_class_locked)
-		slab_unlock_frozen(class);
-	if (is_locked) {
-		depot_unlock_frozen();
+	slab_leave(class);
+	depot_unlock_all();
+	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
-	}
 	return is_cached;
 }
 

@@ -2,7 +2,7 @@
 
 /*
  * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c
- * (caches come and go, fork, sweeps) and tcache_check.c. Nobody else includes this.
+ * (caches come and go, sweeps), fork.c and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "heap.h"
+#include "span_cache.h"
 #include "tcache.h"
 
 struct tcache {
@@ -29,7 +29,6 @@ struct tcache {
 	struct tcache *next, *prev; /* C3; guarded by caches.lock */
 	struct tcache_thread *thread; /* whose cache it is; NULL when that is gone */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
-	struct tcache *side; /* the next in caches.side_caches */
 	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
@@ -37,6 +36,7 @@ struct tcache {
 	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
+	struct span_cache *spans; /* C4; NULL before the first span is freed */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
@@ -57,8 +57,6 @@ struct caches {
 	_Atomic(unsigned int) modes;
 	_Atomic(unsigned char) perturb;
 	bool is_decided; /* whether TCACHE_HARDENED is to be on */
-	_Atomic(void *) side_cells; /* freed while a fork was under way, through the second word */
-	_Atomic(struct tcache *) side_caches; /* of threads that ended meanwhile, through side */
 };
 
 extern struct caches tcache_all;
@@ -68,7 +66,7 @@ static inline bool bin_has_magazine(const struct bin *bin)
 	return bin->top != (void **)(uintptr_t)tcache_no_cells;
 }
 
-/* Make the calling thread's cache; NULL without memory, or while a fork is under way. */
+/* Make the calling thread's cache; NULL without memory. */
 struct tcache *tcache_new(void);
 
 /* The calling thread's cache, made now if need be; NULL also when the thread is at its end. */
@@ -84,8 +82,8 @@ static inline struct tcache *tcache_own(void)
 /* Let the short way use tc again, unless something wants every call. */
 void tcache_set_fast(struct tcache *tc);
 
-/* Free cell, whose class's lock cannot be had, when the fork is over. */
-void tcache_side_free(void *cell);
+/* threads.c: give everything in tc back, and tc. Its thread no longer uses it. */
+void tcache_retire(struct tcache *tc);
 
 /*
  * A bin of tc is empty or full, the store is near: sweep if it is time, and watch tc's calls or no

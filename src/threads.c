@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Thread caches come and go: creation, the end of a thread, fork, and what idle caches hold.
+ * Thread caches come and go: creation, the end of a thread, and what idle caches hold.
  *
  * 1. A thread gets its cache with its first visit of the slow path, and gives everything back in a
  *    destructor of thread-specific data. Destructors that run later allocate without a cache.
- * 2. While a fork is under way the store is frozen, as the libc heap is (fork.c): whole, and with
- *    its locks free. Cells that no magazine has room for, and caches of threads that end, wait on
- *    stacks until it is over. The child also takes the caches of the threads that it has not got.
- * 3. Now and then the store is swept. What waits in depots, in spares and in bins that were not
+ * 2. Now and then the store is swept. What waits in depots, in spares and in bins that were not
  *    used since the last sweep is taken apart first: one cell would keep a whole slab.
- * 4. A thread that only takes the short way would never sweep. So when what could go to the kernel
+ * 3. A thread that only takes the short way would never sweep. So when what could go to the kernel
  *    has grown, all its calls take the slow path and look at the clock, until everything has gone
  *    or the store is visited so often that the visits will do (tcache_tick).
  */
@@ -20,6 +17,7 @@
 #include <sys/single_threaded.h>
 
 #include "hardened.h"
+#include "large.h"
 #include "tcache_core.h"
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
@@ -33,18 +31,12 @@ static bool has_end_key; /* guarded by tcache_all.lock */
 
 /* Locking. */
 
-/* Lock the list of caches. False: a fork is under way; there is nothing to leave. */
-static bool caches_enter(void)
+static void caches_enter(void)
 {
 	if (__libc_single_threaded)
-		return true;
+		return;
 	pthread_mutex_lock(&tcache_all.lock);
-	if (slab_is_frozen()) {
-		pthread_mutex_unlock(&tcache_all.lock);
-		return false;
-	}
 	tcache_all.is_locked = true;
-	return true;
 }
 
 static void caches_leave(void)
@@ -53,15 +45,6 @@ static void caches_leave(void)
 		return;
 	tcache_all.is_locked = false;
 	pthread_mutex_unlock(&tcache_all.lock);
-}
-
-/* Lock the list even while a fork is under way, to read it. False: there was no need to. */
-static bool lock_frozen(void)
-{
-	if (__libc_single_threaded)
-		return false;
-	pthread_mutex_lock(&tcache_all.lock);
-	return true;
 }
 
 /* Flushing. */
@@ -102,20 +85,19 @@ static bool is_bin_empty(const struct tcache *tc, unsigned int class)
 	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
 }
 
-/* Everything in tc goes to the store. False: a fork began; not everything has. */
-static bool flush(struct tcache *tc)
+/* Everything in tc goes to the store. */
+static void flush(struct tcache *tc)
 {
+	if (tc->spans)
+		span_cache_shrink(tc->spans, true);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		if (!hardened_flush(tc, class))
-			return false;
+		hardened_flush(tc, class);
 		if (is_bin_empty(tc, class))
 			continue;
-		if (!slab_enter(class))
-			return false;
+		slab_enter(class);
 		flush_bin_locked(tc, class);
 		slab_leave(class);
 	}
-	return true;
 }
 
 /* Creation. */
@@ -152,8 +134,7 @@ static struct tcache *make_cache(void)
 		if (hardened_start())
 			tcache_all.modes |= TCACHE_HARDENED;
 	}
-	if (!slab_enter(CLASS_CACHE))
-		return NULL;
+	slab_enter(CLASS_CACHE);
 	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
 	slab_leave(CLASS_CACHE);
 	tc = cell;
@@ -167,6 +148,7 @@ static struct tcache *make_cache(void)
 	tc->next = tcache_all.first;
 	if (tc->next)
 		tc->next->prev = tc;
+	atomic_thread_fence(memory_order_release); /* a fork may copy it now */
 	tcache_all.first = tc;
 	tcache_all.count++;
 	tc->shard = least_shard();
@@ -182,8 +164,7 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	struct tcache *tc;
 
 	slab_init();
-	if (!caches_enter())
-		return NULL;
+	caches_enter();
 	tc = make_cache();
 	caches_leave();
 	errno = saved_errno;
@@ -222,11 +203,16 @@ void tcache_set_fast(struct tcache *tc)
 
 /* The end of a thread. */
 
+static void give_own(unsigned int class, void *cell)
+{
+	slab_enter(class);
+	slab_give_locked(class, &cell, 1);
+	slab_leave(class);
+}
+
 /* Take tc, which is empty, out of the list, and free it. The list is entered. */
 static void unmake_cache(struct tcache *tc)
 {
-	void *cell = tc;
-
 	if (tc->prev)
 		tc->prev->next = tc->next;
 	else
@@ -239,21 +225,21 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
 	hardened_drop_quarantine(tc->quarantine);
-	slab_enter(CLASS_CACHE);
-	slab_give_locked(CLASS_CACHE, &cell, 1);
-	slab_leave(CLASS_CACHE);
+	if (tc->spans)
+		give_own(CLASS_SPANS, tc->spans);
+	give_own(CLASS_CACHE, tc);
 }
 
 /* What the kernel could get back, or will sometime. */
 static size_t dirty_bytes(void)
 {
-	return slab_dirty_bytes() + heap_dirty_bytes() + magazine_depot_bytes();
+	return slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes();
 }
 
 /* The same without the other shards, which their threads look after: quickly known. */
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
-	return slab_dirty_bytes() + heap_dirty_bytes() +
+	return slab_dirty_bytes() + large_dirty_bytes() + (tc->spans ? tc->spans->bytes : 0) +
 	       atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed);
 }
 
@@ -271,137 +257,29 @@ static void watch_all(void)
 	}
 }
 
-static void take_in(void);
-
-static void push_side_cache(struct tcache *tc)
+void tcache_retire(struct tcache *tc)
 {
-	struct tcache *next = atomic_load(&tcache_all.side_caches);
-
-	do
-		tc->side = next;
-	while (!atomic_compare_exchange_weak(&tcache_all.side_caches, &next, tc));
-	if (!slab_is_frozen())
-		take_in();
-}
-
-static void retire(struct tcache *tc)
-{
-	if (flush(tc) && caches_enter()) {
-		unmake_cache(tc);
-		watch_all();
-		caches_leave();
-		return;
-	}
-	push_side_cache(tc);
+	flush(tc);
+	caches_enter();
+	unmake_cache(tc);
+	watch_all();
+	caches_leave();
 }
 
 /* Give back tc, the calling thread's; own is what the thread has instead. */
 static void part_with(struct tcache *tc, struct tcache *own)
 {
-	bool is_locked = lock_frozen();
-
+	caches_enter();
 	tc->thread = NULL; /* nobody sets fast any more */
-	if (is_locked)
-		pthread_mutex_unlock(&tcache_all.lock);
+	caches_leave();
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
-	retire(tc);
+	tcache_retire(tc);
 }
 
 static void end_thread(void *arg)
 {
 	part_with(arg, TCACHE_ENDED);
-}
-
-/* Fork. */
-
-/* The first word has CELL_FREED; hardened.c wants nothing but that one to be used. */
-static void **side_link(void *cell)
-{
-	return (void **)cell + !(tcache_all.modes & TCACHE_HARDENED);
-}
-
-void tcache_side_free(void *cell)
-{
-	void *next = atomic_load(&tcache_all.side_cells);
-
-	do
-		*side_link(cell) = next;
-	while (!atomic_compare_exchange_weak(&tcache_all.side_cells, &next, cell));
-	if (!slab_is_frozen())
-		take_in();
-}
-
-/* Take in what was pushed while the store was frozen. It may be frozen again: then push again. */
-static void take_in(void)
-{
-	struct tcache *tc = atomic_exchange(&tcache_all.side_caches, NULL), *next_tc;
-	void *cell = atomic_exchange(&tcache_all.side_cells, NULL), *next;
-
-	for (; tc; tc = next_tc) {
-		next_tc = tc->side;
-		retire(tc);
-	}
-	for (; cell; cell = next) {
-		unsigned int class = slab_find(cell).class;
-
-		next = *side_link(cell);
-		*side_link(cell) = NULL;
-		if (slab_enter(class)) {
-			slab_give_locked(class, &cell, 1);
-			slab_leave(class);
-		} else {
-			tcache_side_free(cell);
-		}
-	}
-}
-
-static void fork_prepare(void)
-{
-	if (__libc_single_threaded)
-		return;
-	pthread_mutex_lock(&tcache_all.lock);
-	slab_fork_prepare();
-	pthread_mutex_unlock(&tcache_all.lock);
-}
-
-static void fork_parent(void)
-{
-	slab_fork_parent();
-	if (!slab_is_frozen())
-		take_in();
-}
-
-/* The threads of other caches are gone, perhaps while they changed two magazines for each other. */
-static void drop_twins(struct tcache *tc)
-{
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		if (tc->spares[class] && tc->spares[class] == magazine_of(tc->bins[class].top))
-			tc->spares[class] = NULL;
-}
-
-static void fork_child(void)
-{
-	struct tcache *tc, *next;
-
-	if (!slab_is_frozen())
-		return;
-	tcache_all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-	tcache_all.is_locked = false;
-	slab_fork_child();
-	/* They are in the list as all others are. */
-	atomic_store(&tcache_all.side_caches, NULL);
-	for (tc = tcache_all.first; tc; tc = tc->next)
-		if (tc != tcache_thread.own)
-			tc->thread = NULL;
-	for (tc = tcache_all.first; tc; tc = next) {
-		next = tc->next;
-		if (tc == tcache_thread.own)
-			continue;
-		drop_twins(tc);
-		retire(tc);
-	}
-	take_in();
 }
 
 static bool is_live_cell(const void *p)
@@ -412,47 +290,43 @@ static bool is_live_cell(const void *p)
 __attribute__((constructor(101))) static void start(void)
 {
 	heap_is_others = is_live_cell;
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
-/* Sweeps: rules 3 and 4. */
+/* Sweeps: rules 2 and 3. */
 
-/* False: a fork began. */
-static bool shrink_shard(unsigned int shard, bool all)
+static void shrink_shard(unsigned int shard, bool all)
 {
 	struct depot_shard *s = &magazine_shards[shard];
 
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		if (!depot_full_count(class, shard) && !s->depots[class].empty)
 			continue;
-		if (!depot_enter(shard))
-			return false;
+		depot_enter(shard);
 		depot_shrink_locked(class, shard, all);
 		depot_leave(shard);
 	}
-	return true;
 }
 
 static void shrink_depots(bool all)
 {
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		if (!shrink_shard(shard, all))
-			return;
+		shrink_shard(shard, all);
 }
 
 /* Flush the bins of tc that were not used since the last time, and all spares. */
 static void shrink_cache(struct tcache *tc)
 {
+	if (tc->spans)
+		span_cache_shrink(tc->spans, false);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		bool is_idle = tc->bins[class].top == tc->seen[class];
 
 		tc->seen[class] = tc->bins[class].top;
-		if (is_idle && !hardened_flush(tc, class))
-			return;
+		if (is_idle)
+			hardened_flush(tc, class);
 		if (is_bin_empty(tc, class) || (!is_idle && !tc->spares[class]))
 			continue;
-		if (!slab_enter(class))
-			return;
+		slab_enter(class);
 		if (is_idle)
 			flush_bin_locked(tc, class);
 		else
@@ -478,7 +352,7 @@ void tcache_look(struct tcache *tc)
 
 	if (tcache_on_look)
 		tcache_on_look();
-	heap_sweep();
+	large_sweep();
 	if (!slab_begin_sweep())
 		return;
 	shrink_cache(tc);
@@ -521,16 +395,15 @@ void tcache_serve_trim(struct tcache *tc)
 	int saved_errno = errno;
 
 	tc->is_trim_asked = false;
-	if (flush(tc))
-		slab_trim();
+	flush(tc);
+	slab_trim();
 	errno = saved_errno;
 }
 
 /* What other threads have cached is theirs: each gives it back with its next call. */
 static void ask_others(const struct tcache *own)
 {
-	if (!caches_enter())
-		return;
+	caches_enter();
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
 		if (tc == own)
 			continue;
@@ -544,28 +417,26 @@ static void ask_others(const struct tcache *own)
 bool tcache_trim(void)
 {
 	struct tcache *tc = tcache_thread.own;
-	bool had_blocks;
+	bool had_mappings;
 
 	ask_others(tc);
 	if (tc && tc != TCACHE_ENDED)
 		flush(tc);
 	shrink_depots(true);
-	had_blocks = heap_trim();
-	return slab_trim() || had_blocks;
+	had_mappings = large_trim();
+	return slab_trim() || had_mappings;
 }
 
 /* Modes. */
 
 static void set_modes(unsigned int set, unsigned int clear)
 {
-	bool is_locked = lock_frozen();
-
+	caches_enter();
 	tcache_all.modes = (tcache_all.modes | set) & ~clear;
 	atomic_thread_fence(memory_order_seq_cst);
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next)
 		tcache_set_fast(tc);
-	if (is_locked)
-		pthread_mutex_unlock(&tcache_all.lock);
+	caches_leave();
 }
 
 void tcache_set_mode(enum tcache_mode mode, bool is_on)
@@ -601,44 +472,33 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 /* With all shards locked, so that no magazine goes away. */
 static struct tcache_class_stats count_class(unsigned int class)
 {
-	bool is_locked = slab_lock_frozen(class);
 	struct tcache_class_stats n = {0};
 
+	slab_enter(class);
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		n.in_depots += (size_t)depot_full_count(class, shard) * magazine_capacity(class);
 	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
 		n.with_threads += tcache_cached_cells(tc, class);
-	if (is_locked)
-		slab_unlock_frozen(class);
+	slab_leave(class);
 	return n;
 }
 
 /* The list of caches and all depots. */
-struct all_locks {
-	bool caches, depots;
-};
-
-static struct all_locks lock_all(void)
+static void lock_all(void)
 {
-	struct all_locks is_locked;
-
-	is_locked.caches = lock_frozen();
-	is_locked.depots = depot_lock_frozen();
-	return is_locked;
+	caches_enter();
+	depot_lock_all();
 }
 
-static void unlock_all(struct all_locks is_locked)
+static void unlock_all(void)
 {
-	if (is_locked.depots)
-		depot_unlock_frozen();
-	if (is_locked.caches)
-		pthread_mutex_unlock(&tcache_all.lock);
+	depot_unlock_all();
+	caches_leave();
 }
 
 void tcache_get_stats(struct tcache_stats *stats)
 {
-	struct all_locks is_locked = lock_all();
-
+	lock_all();
 	*stats = (struct tcache_stats){.caches = tcache_all.count,
 				       .allocs = tcache_all.allocs,
 				       .frees = tcache_all.frees,
@@ -654,36 +514,35 @@ void tcache_get_stats(struct tcache_stats *stats)
 		stats->cached_cells += n.with_threads + n.in_depots;
 		stats->cached_bytes += (n.with_threads + n.in_depots) * slab_classes[class].size;
 	}
-	unlock_all(is_locked);
+	unlock_all();
 }
 
 void tcache_get_class(unsigned int class, struct tcache_class_stats *stats)
 {
-	struct all_locks is_locked = lock_all();
-
+	lock_all();
 	*stats = count_class(class);
-	unlock_all(is_locked);
+	unlock_all();
 }
 
 size_t tcache_list(struct tcache_thread_stats *threads, size_t room)
 {
-	struct all_locks is_locked = lock_all();
 	size_t n = 0;
 
+	lock_all();
 	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next, n++) {
 		if (n >= room)
 			continue;
 		threads[n] = (struct tcache_thread_stats){.id = tc->id};
 		for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-			bool is_class_locked = slab_lock_frozen(class);
-			size_t cells = tcache_cached_cells(tc, class);
+			size_t cells;
 
-			if (is_class_locked)
-				slab_unlock_frozen(class);
+			slab_enter(class);
+			cells = tcache_cached_cells(tc, class);
+			slab_leave(class);
 			threads[n].cells += cells;
 			threads[n].bytes += cells * slab_classes[class].size;
 		}
 	}
-	unlock_all(is_locked);
+	unlock_all();
 	return n;
 }

@@ -1,0 +1,628 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Mappings of single objects.
+ *
+ * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. Live and
+ *    kept ones together are never more than were live at one time. Sweeps unmap what has been kept
+ *    for a period.
+ * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
+ *    costs addresses only.
+ * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
+ *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_MAX its
+ *    pages are a span's, for fewer page faults. What is freed becomes inaccessible and is used again
+ *    late. The number of guards is bounded, for each costs two of the process's mappings.
+ */
+
+#include "mapping.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "helpers.h"
+#include "item_list.h"
+#include "mapping_table.h"
+#include "span.h"
+
+#define KEPT_COUNT 64
+#define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
+#define GROWTH_SHIFT 3
+#define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
+#define GUARDED_MAX 6000 /* of 65,530 mappings, a quarter is the library's */
+#define PATTERN 0xa5 /* behind an object, to its guard */
+#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
+
+/* A freed one. */
+struct kept {
+	char *_Atomic start; /* NULL: none; written last */
+	size_t bytes;
+	bool is_span;
+	uint64_t freed_ms;
+	uint64_t turn; /* the order of their freeing */
+};
+
+static struct {
+	pthread_mutex_t lock; /* guards everything here */
+	bool is_locked;
+	bool is_hardened;
+	struct mapping_table table;
+	struct mapping_stats stats;
+	size_t guarded;
+	uint64_t turn;
+	unsigned int kept_count;
+	struct kept kept[KEPT_COUNT];
+} all = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+
+_Atomic(size_t) mapping_kept_total; /* L3 */
+
+static void lock(void)
+{
+	if (__libc_single_threaded)
+		return;
+	pthread_mutex_lock(&all.lock);
+	all.is_locked = true;
+}
+
+static void unlock(void)
+{
+	if (!all.is_locked)
+		return;
+	all.is_locked = false;
+	pthread_mutex_unlock(&all.lock);
+}
+
+static size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+static char *payload_of(const struct mapping *m)
+{
+	return (char *)m->payload;
+}
+
+/* Bad pointers. */
+
+static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
+{
+	struct mapping *m, inside = {0};
+	bool is_kept = false;
+	size_t i = 0;
+
+	while ((m = mapping_table_next(&all.table, &i)))
+		if ((uintptr_t)p - (uintptr_t)m->start < m->bytes)
+			mapping_copy(&inside, m);
+	for (i = 0; i < KEPT_COUNT; i++)
+		is_kept |= all.kept[i].start &&
+			   (uintptr_t)p - (uintptr_t)all.kept[i].start < all.kept[i].bytes;
+	unlock();
+	if (inside.payload)
+		sys_fatal(call, p, "not the start of a block, but inside one of %lu bytes at 0x%lx",
+			  (unsigned long)inside.size, (unsigned long)inside.payload);
+	if (is_kept)
+		sys_fatal(call, p, "this block is already free");
+	if ((uintptr_t)p % CELL_ALIGN)
+		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
+	sys_fatal(call, p, "not a block of this allocator");
+}
+
+/* The entry of p, with the table locked. */
+static struct mapping *live(const char *call, void *p)
+{
+	struct mapping *m = mapping_table_find(&all.table, p);
+
+	if (!m)
+		bad_pointer(call, p);
+	return m;
+}
+
+/* Out of the table, with an entry reserved: nobody else can free it meanwhile. */
+static struct mapping take_out(const char *call, void *p)
+{
+	struct mapping m = {0}, *entry = live(call, p);
+
+	mapping_copy(&m, entry);
+	mapping_table_remove(&all.table, entry);
+	return m;
+}
+
+static void put_in(const struct mapping *m)
+{
+	mapping_table_insert(&all.table, m);
+	if (all.table.bytes > all.stats.peak_bytes)
+		all.stats.peak_bytes = all.table.bytes;
+}
+
+/* Freed ones: rule 1. */
+
+/* What goes when the lock is free again. */
+struct doomed {
+	struct mapping all[KEPT_COUNT];
+	unsigned int count;
+};
+
+static void drop_kept(struct kept *k)
+{
+	mapping_kept_total -= k->bytes;
+	all.kept_count--;
+	atomic_store_explicit(&k->start, NULL, memory_order_release);
+}
+
+static void doom(struct doomed *doomed, struct kept *k)
+{
+	doomed->all[doomed->count++] = (struct mapping){
+		.start = k->start, .bytes = k->bytes, .is_span = k->is_span};
+	drop_kept(k);
+}
+
+/* The pages of m go back to where they came from. */
+static void release(const struct mapping *m)
+{
+	if (!m->is_span)
+		sys_release(m->start, m->bytes);
+	else if (!all.is_hardened || sys_unprotect(m->start, m->bytes) == 0)
+		span_free(m->start);
+}
+
+static void release_doomed(const struct doomed *doomed)
+{
+	for (unsigned int i = 0; i < doomed->count; i++)
+		release(&doomed->all[i]);
+}
+
+static struct kept *oldest_kept(void)
+{
+	struct kept *oldest = NULL;
+
+	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++)
+		if (k->start && (!oldest || k->turn < oldest->turn))
+			oldest = k;
+	return oldest;
+}
+
+static bool is_fit(const struct kept *k, size_t bytes, bool is_span)
+{
+	if (!k->start || k->is_span != is_span || k->bytes < bytes)
+		return false;
+	if (all.is_hardened && k->turn + LATE_REUSE > all.turn)
+		return false;
+	return k->bytes - bytes <= bytes >> KEPT_OVER_SHIFT;
+}
+
+/* A kept one of at least m->bytes. False: none fits. */
+static bool take_kept(struct mapping *m)
+{
+	struct kept *best = NULL;
+
+	if (!mapping_kept_bytes())
+		return false;
+	lock();
+	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++)
+		if (is_fit(k, m->bytes, m->is_span) && (!best || k->bytes < best->bytes))
+			best = k;
+	if (best) {
+		m->start = best->start;
+		m->bytes = best->bytes;
+		drop_kept(best);
+	}
+	unlock();
+	return best;
+}
+
+/* Keep m, perhaps at the cost of older ones; whether it is kept. The table is locked. */
+static bool keep(const struct mapping *m, struct doomed *doomed)
+{
+	size_t limit = all.stats.peak_bytes - all.table.bytes;
+	struct kept *k = all.kept;
+
+	if (m->bytes > limit)
+		return false;
+	while (all.kept_count &&
+	       (all.kept_count == KEPT_COUNT || mapping_kept_bytes() + m->bytes > limit))
+		doom(doomed, oldest_kept());
+	while (k->start)
+		k++;
+	k->bytes = m->bytes;
+	k->is_span = m->is_span;
+	k->freed_ms = sys_now_ms();
+	k->turn = all.turn++;
+	atomic_store_explicit(&k->start, m->start, memory_order_release);
+	all.kept_count++;
+	mapping_kept_total += m->bytes;
+	return true;
+}
+
+static bool give_back(uint64_t older_ms)
+{
+	struct doomed doomed = {.count = 0};
+	uint64_t now = sys_now_ms();
+
+	lock();
+	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++)
+		if (k->start && now - k->freed_ms >= older_ms)
+			doom(&doomed, k);
+	all.stats.unmap_calls += doomed.count;
+	unlock();
+	release_doomed(&doomed);
+	return doomed.count;
+}
+
+bool mapping_sweep(uint64_t period_ms)
+{
+	return mapping_kept_bytes() && give_back(period_ms);
+}
+
+bool mapping_trim(void)
+{
+	return mapping_kept_bytes() && give_back(0);
+}
+
+/* Guards: rule 3. */
+
+void mapping_harden(void)
+{
+	all.is_hardened = true;
+}
+
+static size_t guard_bytes(const struct mapping *m)
+{
+	if (!m->is_guarded)
+		return 0;
+	return m->is_span ? sys_page_size() : 2 * sys_page_size();
+}
+
+/* The end of what is accessible of m. */
+static char *end_of(const struct mapping *m)
+{
+	return m->start + m->bytes - (m->is_guarded ? sys_page_size() : 0);
+}
+
+/* What is accessible before the payload of m starts here. */
+static char *start_of(const struct mapping *m)
+{
+	return m->start + (m->is_guarded && !m->is_span ? sys_page_size() : 0);
+}
+
+/* Hardened, m has size bytes: what is behind them is not the user's. */
+static void set_size(struct mapping *m, size_t size)
+{
+	size_t behind = (size_t)(end_of(m) - payload_of(m)) - size;
+
+	m->size = size;
+	memset(payload_of(m) + size, PATTERN, behind < PATTERN_MAX ? behind : PATTERN_MAX);
+}
+
+/* m is for size bytes, of room: put these at its end, and guards around. */
+static void set_payload(struct mapping *m, size_t size, size_t room, size_t align)
+{
+	size_t page = sys_page_size();
+
+	m->size = m->bytes;
+	m->payload = (uintptr_t)m->start;
+	if (!all.is_hardened)
+		return;
+	if (m->is_guarded) {
+		sys_protect(end_of(m), page);
+		if (!m->is_span)
+			sys_protect(m->start, page);
+	}
+	if (align <= page)
+		m->payload = ((uintptr_t)end_of(m) - room) & ~(uintptr_t)(align - 1);
+	set_size(m, size);
+}
+
+static bool is_filled(const char *from, const char *to, unsigned char with)
+{
+	while (from < to)
+		if ((unsigned char)*from++ != with)
+			return false;
+	return true;
+}
+
+/* Of what is before the payload, its own page is looked at. */
+static void require_intact(const char *call, const struct mapping *m)
+{
+	const char *start = start_of(m), *end = payload_of(m) + m->size, *to = end_of(m);
+	size_t page = sys_page_size();
+
+	if (!all.is_hardened)
+		return;
+	if ((size_t)(to - end) > PATTERN_MAX)
+		to = end + PATTERN_MAX;
+	if ((size_t)(payload_of(m) - start) > page)
+		start = payload_of(m) - page;
+	if (!is_filled(start, payload_of(m), 0))
+		sys_fatal(call, payload_of(m), "memory before this block is overwritten");
+	if (!is_filled(end, to, PATTERN))
+		sys_fatal(call, payload_of(m),
+			  "memory behind this block of %lu bytes is overwritten",
+			  (unsigned long)m->size);
+}
+
+/* Making one. */
+
+static void release_edge(char *from, char *to)
+{
+	if (from < to)
+		sys_release(from, (size_t)(to - from));
+}
+
+/* Pages that begin where align says; NULL with errno ENOMEM. */
+static char *map_aligned(size_t bytes, size_t align)
+{
+	size_t total;
+	char *p, *start;
+
+	if (align <= sys_page_size())
+		return sys_map(bytes);
+	if (__builtin_add_overflow(bytes, align, &total) || total > PTRDIFF_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	p = sys_map(total);
+	if (!p)
+		return NULL;
+	start = (char *)round_up((uintptr_t)p, align);
+	release_edge(p, start);
+	release_edge(start + bytes, p + total);
+	return start;
+}
+
+/* Fresh pages for m->bytes; whether there are any, and *zero: they read as zero. */
+static bool get_pages(struct mapping *m, size_t align, bool *zero)
+{
+	*zero = true;
+	m->start = m->is_span ? span_alloc(m->bytes, align, zero) : NULL;
+	if (m->start) {
+		m->bytes = span_size(m->start);
+		return true;
+	}
+	m->is_span = false;
+	m->start = map_aligned(m->bytes, align);
+	return m->start;
+}
+
+/* The same of what is kept, which hardened is inaccessible. */
+static bool get_kept(struct mapping *m)
+{
+	if (!take_kept(m))
+		return false;
+	if (!all.is_hardened || sys_unprotect(m->start, m->bytes) == 0)
+		return true;
+	if (!m->is_span)
+		sys_release(m->start, m->bytes);
+	return false;
+}
+
+/* m for size bytes of room; false with errno ENOMEM. */
+static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero)
+{
+	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
+	bool is_plain = align <= page, is_zero = false;
+
+	*m = (struct mapping){.is_guarded = all.is_hardened && is_plain &&
+					    all.guarded < GUARDED_MAX,
+			      .is_span = all.is_hardened && bytes + 2 * page <= SPAN_MAX &&
+					 align <= SPAN_ALIGN_MAX};
+	m->bytes = bytes + guard_bytes(m);
+	if (!is_plain || (zero && !all.is_hardened) || !get_kept(m)) {
+		m->bytes = bytes + guard_bytes(m);
+		if (!get_pages(m, align, &is_zero))
+			return false;
+	}
+	if (all.is_hardened && !is_zero)
+		memset(m->start, 0, m->bytes);
+	set_payload(m, size, room, align);
+	return true;
+}
+
+static bool reserve(void)
+{
+	bool is_reserved;
+
+	lock();
+	is_reserved = mapping_table_reserve(&all.table);
+	unlock();
+	return is_reserved;
+}
+
+static void unreserve(void)
+{
+	lock();
+	all.table.used--;
+	unlock();
+}
+
+void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
+{
+	struct mapping m;
+
+	if (room > PTRDIFF_MAX - 4 * sys_page_size()) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!reserve())
+		return NULL;
+	if (!make(&m, size, room, align, zero)) {
+		unreserve();
+		return NULL;
+	}
+	lock();
+	all.guarded += m.is_guarded;
+	all.stats.allocs++;
+	all.stats.map_calls += !m.is_span;
+	put_in(&m);
+	unlock();
+	return payload_of(&m);
+}
+
+void mapping_free(const char *call, void *p)
+{
+	struct doomed doomed = {.count = 0};
+	bool is_kept = false;
+	struct mapping m;
+
+	lock();
+	m = take_out(call, p);
+	all.guarded -= m.is_guarded;
+	all.stats.frees++;
+	unlock();
+	require_intact(call, &m);
+	/* Hardened, nobody sees it again before it is inaccessible. */
+	if (!all.is_hardened || sys_protect(m.start, m.bytes) == 0) {
+		lock();
+		is_kept = keep(&m, &doomed);
+		unlock();
+	}
+	lock();
+	all.table.used--;
+	all.stats.unmap_calls += doomed.count + (!is_kept && !m.is_span);
+	unlock();
+	release_doomed(&doomed);
+	if (!is_kept)
+		release(&m);
+}
+
+size_t mapping_usable_size(const char *call, void *p)
+{
+	size_t size;
+
+	lock();
+	size = live(call, p)->size;
+	unlock();
+	return size;
+}
+
+/* Resizing: rule 2. */
+
+static bool remap(struct mapping *m, size_t bytes)
+{
+	char *moved = sys_remap(m->start, m->bytes, bytes);
+
+	if (!moved)
+		return false;
+	m->start = moved;
+	m->payload = (uintptr_t)moved;
+	m->bytes = m->size = bytes;
+	return true;
+}
+
+/* Hardened, an object stays where it has room and is not much too large for that. */
+static void *resize_in_place(const char *call, void *p, size_t size)
+{
+	struct mapping m = {0};
+	bool is_fit;
+
+	lock();
+	mapping_copy(&m, live(call, p));
+	unlock();
+	require_intact(call, &m);
+	is_fit = size <= (size_t)(end_of(&m) - payload_of(&m)) && size >= m.size / 2;
+	if (!is_fit)
+		return NULL;
+	lock();
+	set_size(live(call, p), size);
+	unlock();
+	return p;
+}
+
+void *mapping_resize(const char *call, void *p, size_t size)
+{
+	size_t page = sys_page_size(), bytes = round_up(size, page);
+	struct mapping m;
+	bool is_done;
+
+	if (all.is_hardened)
+		return resize_in_place(call, p, size);
+	lock();
+	m = take_out(call, p);
+	all.stats.resizes++;
+	all.stats.remap_calls++;
+	unlock();
+	is_done = bytes > m.bytes && remap(&m, round_up(size + (size >> GROWTH_SHIFT), page));
+	if (!is_done)
+		is_done = remap(&m, bytes);
+	lock();
+	put_in(&m);
+	unlock();
+	return is_done ? payload_of(&m) : NULL;
+}
+
+/* Fork. */
+
+void mapping_fork_child(void)
+{
+	bool is_broken = all.is_locked;
+
+	all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+	all.is_locked = false;
+	if (!is_broken)
+		return;
+	mapping_table_repair(&all.table);
+	if (all.table.bytes > all.stats.peak_bytes)
+		all.stats.peak_bytes = all.table.bytes;
+	all.kept_count = 0;
+	mapping_kept_total = 0;
+	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
+		all.kept_count += all.kept[i].start != NULL;
+		mapping_kept_total += all.kept[i].start ? all.kept[i].bytes : 0;
+	}
+}
+
+/* Figures. */
+
+void mapping_get_stats(struct mapping_stats *stats)
+{
+	lock();
+	*stats = all.stats;
+	stats->count = all.table.count;
+	stats->bytes = all.table.bytes;
+	unlock();
+}
+
+size_t mapping_list(struct osmem_item *items, size_t room)
+{
+	struct item_list list = {.items = items, .room = room};
+	const struct mapping *m;
+	size_t i = 0;
+
+	lock();
+	while ((m = mapping_table_next(&all.table, &i)))
+		item_list_add(&list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+							  .heap = OSMEM_LIBC,
+							  .start = payload_of(m),
+							  .size = m->size,
+							  .status = 2,
+							  .payload = m->size,
+							  .mapping = m->bytes});
+	unlock();
+	return list.count;
+}
+
+static const char *check_kept(void)
+{
+	size_t kept = 0, count = 0;
+
+	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
+		count += all.kept[i].start != NULL;
+		kept += all.kept[i].start ? all.kept[i].bytes : 0;
+	}
+	if (count != all.kept_count || kept != mapping_kept_bytes() ||
+	    all.table.bytes + kept > all.stats.peak_bytes)
+		return "L3: the figures of what is kept are wrong, or it is too much";
+	return NULL;
+}
+
+const char *mapping_check(void)
+{
+	const char *fault;
+
+	lock();
+	fault = mapping_table_check(&all.table);
+	if (!fault)
+		fault = check_kept();
+	unlock();
+	return fault;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * Objects with a mapping of their own: those above SPAN_MAX, and any that the page heap has no
+ * room for; hardened, all above CELL_MAX. No header stands in the user's pages: mapping_table.h.
+ *
+ * Sizes are in bytes; alignments are powers of two. Any thread may call. A lock is taken inside,
+ * with none below it, and not held over a system call. A pointer that is no payload is reported with
+ * the name of the public call.
+ */
+
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "osmem_inspect.h"
+
+/*
+ * At least size bytes aligned to align, with room for as many, which is no less; with zero, and
+ * when hardened, they read as zero. NULL with errno ENOMEM.
+ */
+void *mapping_alloc(size_t size, size_t room, size_t align, bool zero);
+
+void mapping_free(const char *call, void *p);
+
+/*
+ * p, with room for size bytes, wherever that is, moved without a copy; it may have more room. NULL:
+ * it is as it was, and may be copied.
+ */
+void *mapping_resize(const char *call, void *p, size_t size);
+
+/* The capacity of p: every byte of it may be written. Hardened, what was asked for. */
+size_t mapping_usable_size(const char *call, void *p);
+
+extern _Atomic(size_t) mapping_kept_total;
+
+/* Bytes of freed mappings that are kept for the next of their size. */
+static inline size_t mapping_kept_bytes(void)
+{
+	return atomic_load_explicit(&mapping_kept_total, memory_order_relaxed);
+}
+
+/* Give back what has been kept for period_ms, or all; whether anything was. */
+bool mapping_sweep(uint64_t period_ms);
+bool mapping_trim(void);
+
+/*
+ * From now on there are guards, and what is freed is inaccessible: hardened.h. Before the first
+ * one.
+ */
+void mapping_harden(void);
+
+/* In a fork's child: mend what other threads have left half done. */
+void mapping_fork_child(void);
+
+struct mapping_stats {
+	size_t allocs, frees, resizes;
+	size_t map_calls, unmap_calls, remap_calls;
+	size_t count, bytes, peak_bytes; /* live ones */
+};
+
+void mapping_get_stats(struct mapping_stats *stats);
+
+/* Copy the live ones into items, room of them at most; how many there are. */
+size_t mapping_list(struct osmem_item *items, size_t room);
+
+/*
+ * Check the table and what is kept: NULL, or the text of what does not hold.
+ *	L3 kept_total is right; live and kept ones together are no more than were ever live
+ */
+const char *mapping_check(void);

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Free pages of segments go back to the kernel.
+ *
+ * 1. Freed pages stay dirty for a period at least, then a sweep purges them, run by run. A segment
+ *    with nothing in it is unmapped, but for the last one.
+ * 2. What the kernel refuses to take, because the program has locked a page of it, is halved until
+ *    only pages that it does not take remain. Those are stuck: nobody tries again.
+ * 3. A trim purges everything now.
+ */
+
+#include <errno.h>
+
+#include "slab_core.h"
+
+#define SWEEP_PERIOD_MS 150
+
+static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
+
+int segment_purge(void *p, size_t size)
+{
+	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
+	return sys_purge(p, size);
+}
+
+/* Purge run, which is dirty, or what the kernel takes of it: rule 2. */
+static void purge_run(struct segment *g, struct page_run run)
+{
+	size_t pages = run.end - run.start, half = pages / 2;
+	char *start = (char *)g + run.start * PAGE_BYTES;
+
+	if (segment_purge(start, pages * PAGE_BYTES) == 0) {
+		map_clear(g->maps.dirty, run);
+	} else if (pages * PAGE_BYTES > sys_page_size()) {
+		half &= ~(sys_page_size() / PAGE_BYTES - 1);
+		purge_run(g, (struct page_run){run.start, run.start + half});
+		purge_run(g, (struct page_run){run.start + half, run.end});
+	} else {
+		map_clear(g->maps.dirty, run);
+		map_set(g->maps.stuck, run);
+	}
+}
+
+static bool is_due(const struct segment *g, unsigned int slot, bool all)
+{
+	return all || g->epoch[slot] != slab_store.epoch;
+}
+
+/* Purge the dirty pages of g in slots that are due; how many. */
+static size_t purge_pages(struct segment *g, bool all)
+{
+	uint64_t due[MAP_WORDS];
+	struct page_run run = {0};
+	size_t purged = 0;
+
+	memcpy(due, g->maps.dirty, sizeof(due));
+	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
+		if (g->dirty >> slot & 1 && !is_due(g, slot, all))
+			map_clear(due, slot_pages(slot, 1));
+	while (map_next_run(due, MAP_ONES, &run)) {
+		purge_run(g, run);
+		purged += run.end - run.start;
+	}
+	atomic_fetch_sub_explicit(&slab_store.dirty_pages, purged, memory_order_relaxed);
+	return purged;
+}
+
+/* Whether no slab has its bits in [from, to) of g->bits: then they all are zero. */
+static bool is_bits_range_free(const struct segment *g, size_t from, size_t to)
+{
+	for (size_t slot = from / sizeof(g->bits[0]); slot * sizeof(g->bits[0]) < to; slot++)
+		if (g->cells >> slot & 1)
+			return false;
+	return true;
+}
+
+/* Purge the pages of g's header that only slots without a slab would use, run by run. */
+static void purge_bits(struct segment *g)
+{
+	size_t page = sys_page_size(), end;
+	char *bits = (char *)g->bits;
+	size_t first = -(uintptr_t)bits % page;
+
+	segment_require_sealed(g);
+	for (size_t from = first; from + page <= sizeof(g->bits); from = end + page) {
+		for (end = from;
+		     end + page <= sizeof(g->bits) && is_bits_range_free(g, end, end + page);
+		     end += page)
+			;
+		if (end > from)
+			segment_purge(bits + from, end - from);
+	}
+}
+
+static bool is_young(const struct segment *g, bool all)
+{
+	for (uint64_t slots = g->dirty; slots; slots &= slots - 1)
+		if (!is_due(g, (unsigned int)__builtin_ctzll(slots), all))
+			return true;
+	return false;
+}
+
+/* Give back what is due of segments of one kind; how many pages, purged and unmapped. */
+static size_t give_back_of(enum segment_set with_dirty, bool all)
+{
+	size_t pages = 0, i;
+
+	for (i = segment_set_next(with_dirty, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(with_dirty, i + 1)) {
+		struct segment *g = segment_at(i);
+		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
+
+		segment_require_sealed(g);
+		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1 &&
+		    segment_unmap(g)) {
+			pages += dirty;
+			continue;
+		}
+		pages += purge_pages(g, all);
+		segment_update(g);
+	}
+	return pages;
+}
+
+static bool give_back(bool all)
+{
+	size_t pages;
+
+	sys_release_rest();
+	pages = give_back_of(SET_WITH_DIRTY, all);
+	return pages + give_back_of(SET_OWN_WITH_DIRTY, all);
+}
+
+void slab_set_sweep_period(uint64_t ms)
+{
+	sweep_period_ms = ms;
+}
+
+bool slab_begin_sweep(void)
+{
+	uint64_t now = sys_now_ms(), last = slab_store.last_sweep_ms;
+
+	if (now - last < sweep_period_ms ||
+	    !atomic_compare_exchange_strong(&slab_store.last_sweep_ms, &last, now))
+		return false;
+	slab_store.is_sweeping = true;
+	return true;
+}
+
+void slab_end_sweep(void)
+{
+	int saved_errno = errno;
+	uint32_t epoch;
+
+	slab_store.is_sweeping = false;
+	store_lock();
+	give_back(false);
+	epoch = slab_store.epoch++;
+	store_unlock();
+	if (slab_store.sparse_slots)
+		slab_sweep_pages(epoch);
+	errno = saved_errno;
+}
+
+bool slab_trim(void)
+{
+	bool is_any = false;
+
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		is_any |= slab_trim_pages(class);
+	store_lock();
+	is_any |= give_back(true);
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(SET_LIVE, i + 1))
+		purge_bits(segment_at(i));
+	store_unlock();
+	return is_any;
+}
+
+size_t slab_dirty_bytes(void)
+{
+	size_t bytes = atomic_load_explicit(&slab_store.dirty_pages, memory_order_relaxed) *
+		       PAGE_BYTES;
+
+	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
+	if (!slab_store.is_sparse_refused)
+		bytes += atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *
+			 (SLAB_SIZE / 2);
+	return bytes;
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Spans, over the page heap of segment.c: best fit, dirty pages first, the lowest address among
+ * equals. Free neighbours need no coalescing: a map of pages has no borders.
+ */
+
+#include "span.h"
+
+#include "slab_core.h"
+
+_Static_assert(SPAN_MAX / PAGE_BYTES <= SPAN_PAGES, "a word has room for a span's pages");
+_Static_assert((SPAN_MAX + SPAN_ALIGN_MAX) / PAGE_BYTES <= MAP_PAGES - 2 * SLOT_PAGES,
+	       "every aligned span fits an empty segment, a hardened one's too");
+
+_Atomic(uint16_t) *span_word(const void *p)
+{
+	return &segment_of(p)->spans[(uintptr_t)p % SEGMENT_SIZE >> PAGE_SHIFT];
+}
+
+static char *page_at(const struct segment *g, size_t page)
+{
+	return (char *)(uintptr_t)g + page * PAGE_BYTES;
+}
+
+/* Pages of run have become a span's, or free: tell the page map of slots that no slab has. */
+static void map_slots_of(const struct segment *g, struct page_run run)
+{
+	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT;
+
+	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++)
+		slab_bins[first + slot] = g->used >> slot & 1 ? SLAB_BIN_SPAN : 0;
+}
+
+/* Spans have that many pages more. */
+static void count_pages(size_t pages)
+{
+	slab_store.span_pages += pages;
+	if (slab_store.span_pages > slab_store.span_pages_peak)
+		slab_store.span_pages_peak = slab_store.span_pages;
+}
+
+static size_t round_to_page(size_t size)
+{
+	size_t page = sys_page_size();
+
+	return (size + page - 1) & ~(page - 1);
+}
+
+void *span_alloc(size_t size, size_t align, bool *fresh)
+{
+	size_t pages = span_pages_for(round_to_page(size)), page = sys_page_size();
+	struct page_run run;
+	struct segment *g;
+
+	align = align > page ? align / PAGE_BYTES : page / PAGE_BYTES;
+	pages = (pages + page / PAGE_BYTES - 1) & ~(page / PAGE_BYTES - 1);
+	store_lock();
+	g = segment_find_run(pages, align, &run);
+	if (!g) {
+		store_unlock();
+		return NULL;
+	}
+	*fresh = segment_take_pages(g, run);
+	atomic_store_explicit(&g->spans[run.start], (uint16_t)pages, memory_order_release);
+	segment_update(g);
+	map_slots_of(g, run);
+	slab_store.span_allocs++;
+	count_pages(pages);
+	store_unlock();
+	return page_at(g, run.start);
+}
+
+static void free_pages(struct segment *g, struct page_run run)
+{
+	segment_give_pages(g, run);
+	segment_update(g);
+	map_slots_of(g, run);
+	slab_store.span_pages -= run.end - run.start;
+}
+
+static struct page_run pages_of(const void *p)
+{
+	size_t first = (uintptr_t)p % SEGMENT_SIZE >> PAGE_SHIFT;
+
+	return (struct page_run){first, first + span_size(p) / PAGE_BYTES};
+}
+
+void span_free(void *p)
+{
+	struct segment *g = segment_of(p);
+	struct page_run run = pages_of(p);
+
+	store_lock();
+	segment_require_sealed(g);
+	atomic_store_explicit(&g->spans[run.start], 0, memory_order_release);
+	slab_store.span_frees++;
+	free_pages(g, run);
+	store_unlock();
+}
+
+/* Take the pages of more, right behind a span, if they are free. */
+static bool take_behind(struct segment *g, struct page_run more)
+{
+	if (more.end > MAP_PAGES || map_count(g->maps.taken, more))
+		return false;
+	segment_take_pages(g, more);
+	segment_update(g);
+	map_slots_of(g, more);
+	count_pages(more.end - more.start);
+	return true;
+}
+
+bool span_resize(void *p, size_t size)
+{
+	struct segment *g = segment_of(p);
+	struct page_run run = pages_of(p);
+	size_t pages = round_to_page(size) / PAGE_BYTES, end = run.start + pages;
+	bool is_done = true;
+
+	store_lock();
+	segment_require_sealed(g);
+	if (end > run.end)
+		is_done = take_behind(g, (struct page_run){run.end, end});
+	if (is_done)
+		atomic_store_explicit(&g->spans[run.start], (uint16_t)pages,
+				      memory_order_release);
+	if (end < run.end)
+		free_pages(g, (struct page_run){end, run.end});
+	store_unlock();
+	return is_done;
+}
+
+struct span_ref span_find(const void *p)
+{
+	size_t page = (uintptr_t)p % SEGMENT_SIZE >> PAGE_SHIFT, first = page;
+	struct span_ref ref = {.state = SPAN_NONE};
+	const struct segment *g;
+	uint16_t word;
+
+	if (!span_is_near(p))
+		return ref;
+	g = segment_of(p);
+	while (!g->spans[first] && first > SLOT_PAGES)
+		first--;
+	word = g->spans[first];
+	if (page - first >= (word & SPAN_PAGES))
+		return ref;
+	ref.start = page_at(g, first);
+	ref.size = (word & SPAN_PAGES) * PAGE_BYTES;
+	if (word & SPAN_KEPT)
+		ref.state = SPAN_FREE;
+	else
+		ref.state = ref.start == p ? SPAN_LIVE : SPAN_INSIDE;
+	return ref;
+}
+
+void span_get_stats(struct span_stats *stats)
+{
+	store_lock();
+	*stats = (struct span_stats){.allocs = slab_store.span_allocs,
+				     .frees = slab_store.span_frees,
+				     .spans = slab_store.span_allocs - slab_store.span_frees,
+				     .bytes = slab_store.span_pages * PAGE_BYTES,
+				     .peak_bytes = slab_store.span_pages_peak * PAGE_BYTES};
+	store_unlock();
+}

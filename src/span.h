@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * Spans: runs of whole pages in segments, for objects above CELL_MAX. No header stands before them:
+ * a segment has a word for each of its pages, and the word of a span's first page says how many
+ * pages it has. Sizes are in bytes.
+ *
+ *	word   15     14       13 … 11   10 … 0
+ *	       kept   guarded  0         pages
+ *
+ * A kept span is free, in a thread's cache (span_cache.h): what is freed twice is seen by it. The
+ * page map, slab_bins, has SLAB_BIN_SPAN for every slot that a span reaches into, so free() knows
+ * with the load that it makes anyway.
+ *
+ * Any thread may call; the store's lock is taken inside.
+ */
+
+#pragma once
+
+#include "page_map.h"
+#include "slab.h"
+
+#define SPAN_MAX ((size_t)2 << 20) /* larger objects are mappings of their own */
+#define SPAN_ALIGN_MAX ((size_t)1 << 20) /* what is aligned to more is, too */
+
+/* Sizes are an eighth of a doubling apart: those of threads' caches are whole classes. */
+#define SPAN_CLASS_FIRST 8 /* of runs of 9 pages: less is for alignment only, and not cached */
+#define SPAN_CLASSES 48
+
+#define SPAN_KEPT ((uint16_t)0x8000)
+#define SPAN_GUARDED ((uint16_t)0x4000)
+#define SPAN_PAGES ((uint16_t)0x7ff)
+
+/* Whether there is a span in the 64 KiB that p is in. One load. */
+static inline __attribute__((always_inline)) bool span_is_near(const void *p)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+
+	return slab < WINDOW_SLABS && slab_bins[slab] == SLAB_BIN_SPAN;
+}
+
+/* The pages of a span for size bytes, 1 to SPAN_MAX. */
+static inline size_t span_pages_for(size_t size)
+{
+	size_t pages = (size + PAGE_BYTES - 1) >> PAGE_SHIFT, step;
+
+	if (pages <= 16)
+		return pages;
+	step = (size_t)1 << ((63 ^ __builtin_clzll(pages - 1)) - 3);
+	return (pages + step - 1) & ~(step - 1);
+}
+
+/*
+ * A span of at least size bytes aligned to align, a power of two; both are at most SPAN_MAX and
+ * SPAN_ALIGN_MAX. *fresh: it reads as zero. NULL without memory for a segment, errno as it was.
+ */
+void *span_alloc(size_t size, size_t align, bool *fresh);
+
+/* Free the span at p, live or kept. */
+void span_free(void *p);
+
+/*
+ * Make the live span at p one of size bytes, where it is; false: it cannot grow there. A smaller one
+ * gives its last pages back.
+ */
+bool span_resize(void *p, size_t size);
+
+/* What p is. No lock; the answer holds while p is not freed. */
+enum span_state {
+	SPAN_NONE, /* in no span */
+	SPAN_LIVE, /* the start of one */
+	SPAN_FREE, /* in one that a thread keeps */
+	SPAN_INSIDE, /* not the start of one, but in it */
+};
+
+struct span_ref {
+	enum span_state state;
+	char *start;
+	size_t size;
+};
+
+struct span_ref span_find(const void *p);
+
+/* The word of the span that starts at p, a multiple of the page size in a segment. */
+_Atomic(uint16_t) *span_word(const void *p);
+
+static inline size_t span_size(const void *p)
+{
+	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) *
+	       PAGE_BYTES;
+}
+
+struct span_stats {
+	size_t allocs, frees; /* that caches of threads did not serve */
+	size_t spans, bytes; /* with those that threads keep */
+	size_t peak_bytes;
+};
+
+void span_get_stats(struct span_stats *stats);

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "span_cache.h"
+
+#include "large.h"
+
+static size_t size_of_class(unsigned int class)
+{
+	unsigned int step = class + SPAN_CLASS_FIRST - 15;
+
+	if (class < 15 - SPAN_CLASS_FIRST)
+		return (class + SPAN_CLASS_FIRST + 1) * PAGE_BYTES;
+	return ((size_t)(8 + step % 8) << (1 + step / 8)) * PAGE_BYTES;
+}
+
+/* Free the span of class that has been kept longest. */
+static void drop_oldest(struct span_cache *c, unsigned int class)
+{
+	void *p = c->kept[class][0];
+
+	c->count[class]--;
+	c->bytes -= size_of_class(class);
+	memmove(&c->kept[class][0], &c->kept[class][1], c->count[class] * sizeof(void *));
+	span_free(p);
+}
+
+/* Make room for size bytes more: classes give way in turn. */
+static void make_room(struct span_cache *c, size_t size)
+{
+	while (c->bytes + size > SPAN_CACHE_BYTES) {
+		while (!c->count[c->victim])
+			c->victim = (c->victim + 1) % SPAN_CLASSES;
+		drop_oldest(c, c->victim);
+		c->victim = (c->victim + 1) % SPAN_CLASSES;
+	}
+}
+
+static void keep(struct span_cache *c, unsigned int class, void *p, size_t size)
+{
+	if (c->count[class] == SPAN_CACHE_DEPTH)
+		drop_oldest(c, class);
+	make_room(c, size);
+	c->kept[class][c->count[class]] = p;
+	atomic_signal_fence(memory_order_release);
+	c->count[class]++;
+	c->bytes += size;
+	c->used |= (uint64_t)1 << class;
+}
+
+void span_cache_put(struct span_cache *c, const char *call, void *p)
+{
+	size_t pages, size;
+	uint16_t word = 0;
+
+	if ((uintptr_t)p % PAGE_BYTES == 0 && *span_word(p))
+		word = atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
+	if (!word || word & SPAN_KEPT)
+		large_free(call, p); /* which reports it */
+	pages = word & SPAN_PAGES;
+	size = pages * PAGE_BYTES;
+	if (size <= CELL_MAX || size > SPAN_CACHE_BYTES || span_pages_for(size) != pages)
+		span_free(p);
+	else
+		keep(c, run_class(pages) - SPAN_CLASS_FIRST, p, size);
+}
+
+void span_cache_shrink(struct span_cache *c, bool all)
+{
+	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
+		while (c->count[class] && (all || !(c->used >> class & 1)))
+			drop_oldest(c, class);
+	c->used = 0;
+}
+
+const char *span_cache_check(const struct span_cache *c)
+{
+	size_t bytes = 0;
+
+	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
+		for (unsigned int i = 0; i < c->count[class]; i++) {
+			struct span_ref span = span_find(c->kept[class][i]);
+
+			if (span.state != SPAN_FREE || span.start != c->kept[class][i] ||
+			    span.size != size_of_class(class))
+				return "C4: a span that a thread keeps is none, or of another class";
+			bytes += span.size;
+		}
+	return bytes == c->bytes ? NULL : "C4: the bytes that a thread keeps are counted wrong";
+}
