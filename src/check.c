@@ -5,6 +5,7 @@
  * process, and the checker is for tests.
  */
 
+#include "block.h"
 #include "heap_core.h"
 
 bool (*heap_is_others)(const void *p);
@@ -70,9 +71,16 @@ static __attribute__((noreturn, cold)) void bad_in_region(struct heap *h, struct
 	sys_fatal(call, p, "the header of the block behind this one is overwritten");
 }
 
+bool heap_is_block(const void *p)
+{
+	struct heap *h = &heaps[HEAP_LIBC];
+	struct block_meta *b = (struct block_meta *)(uintptr_t)p - 1;
+
+	return heap_find_region(h, b) || is_mapped_block(h, b);
+}
+
 void heap_bad_pointer(struct heap *h, const char *call, void *p)
 {
-	struct heap *other = &heaps[h == &heaps[HEAP_LIBC] ? HEAP_COURSE : HEAP_LIBC];
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = heap_find_region(h, b);
 
@@ -86,12 +94,8 @@ void heap_bad_pointer(struct heap *h, const char *call, void *p)
 	if ((uintptr_t)p % h->grain)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes",
 			  (unsigned long)h->grain);
-	if (heap_find_region(other, b) || is_mapped_block(other, b))
-		sys_fatal(call, p, "a block of %s, not of %s",
-			  other->uses_brk ? "os_malloc" : "malloc",
-			  h->uses_brk ? "os_malloc" : "malloc");
-	if (heap_is_others && heap_is_others(p))
-		sys_fatal(call, p, "a block of malloc, not of os_malloc");
+	if (block_is_ours(p))
+		sys_fatal(call, p, "a block of os_malloc, not of malloc");
 	sys_fatal(call, p, "not a block of this allocator");
 }
 

@@ -63,11 +63,6 @@ size_t heap_dirty_bytes(void);
 /* Give back what has been free for a whole period, if one has passed. errno is preserved. */
 void heap_sweep(void);
 
-/*
- * From now on calls of os_* are noted, or no longer; the mode of calls.h is set before, or cleared.
- */
-void heap_set_noted(bool is_noted);
-
 /* What mallopt may set; sizes in bytes. */
 enum heap_option {
 	HEAP_MMAP_THRESHOLD, /* chunks this large get a mapping of their own; no longer adapts */
@@ -117,6 +112,9 @@ size_t heap_list(enum heap_id id, struct osmem_item *items, size_t room);
 
 /* Set by the layer above: whether p is a live block of its own, for the report of a bad pointer. */
 extern bool (*heap_is_others)(const void *p);
+
+/* Whether p is a live block of this heap; for the report of a bad pointer, with no lock held. */
+bool heap_is_block(const void *p);
 
 /*
  * Check every invariant of both heaps. Returns NULL, or the text of the first invariant that does

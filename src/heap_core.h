@@ -28,7 +28,7 @@
 #include "block_meta.h"
 #include "heap.h"
 #include "helpers.h"
-#include "index.h"
+#include "libc_index.h"
 
 #define META sizeof(struct block_meta)
 #define COURSE_GRAIN ((size_t)8)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "block.h"
 #include "heap.h"
 #include "slab.h"
 #include "tcache.h"
@@ -14,8 +15,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define HEADROOM 64 /* items that may have come since they were counted */
 
-_Static_assert((int)OSMEM_COURSE == (int)HEAP_COURSE && (int)OSMEM_LIBC == (int)HEAP_LIBC &&
-		       (int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
+_Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 		       (int)OSMEM_LIBC == (int)TRACE_HEAP_LIBC &&
 		       (int)OSMEM_CELLS == (int)TRACE_HEAP_CELLS,
 	       "heaps have one number everywhere");
@@ -24,10 +24,8 @@ _Static_assert((int)OSMEM_COURSE == (int)HEAP_COURSE && (int)OSMEM_LIBC == (int)
 
 static size_t list_all(struct osmem_item *items, size_t room)
 {
-	size_t n = 0;
-
-	for (int i = 0; i < HEAP_COUNT; i++)
-		n += heap_list((enum heap_id)i, items + n, n < room ? room - n : 0);
+	size_t n = block_list(items, room);
+	n += heap_list(HEAP_LIBC, items + n, n < room ? room - n : 0);
 	return n + slab_list(items + n, n < room ? room - n : 0);
 }
 
@@ -68,6 +66,33 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 		result = visit(&copy.items[i], arg);
 	inspect_drop(&copy);
 	return result;
+}
+
+static void get_course_stats(struct osmem_heap_stats *stats)
+{
+	struct block_stats s;
+
+	block_get_stats(&s);
+	*stats = (struct osmem_heap_stats){
+		.allocs = s.allocs,
+		.frees = s.frees,
+		.reallocs = s.reallocs,
+		.searches = s.searches,
+		.splits = s.splits,
+		.coalesces = s.coalesces,
+		.brk_calls = s.brk_calls,
+		.mmap_calls = s.map_calls,
+		.munmap_calls = s.unmap_calls,
+		.regions = s.regions,
+		.region_bytes = s.region_bytes,
+		.ahead_bytes = s.reserve_bytes,
+		.blocks = s.blocks,
+		.live_blocks = s.live_blocks,
+		.live_bytes = s.live_bytes,
+		.mapped_blocks = s.mapped_blocks,
+		.mapped_bytes = s.mapped_bytes,
+		.peak_bytes = s.peak_bytes,
+	};
 }
 
 static void get_heap_stats(enum heap_id id, struct osmem_heap_stats *stats)
@@ -140,7 +165,7 @@ static size_t held_by(const struct osmem_heap_stats *h)
 
 void inspect_get_stats(struct osmem_stats *s)
 {
-	get_heap_stats(HEAP_COURSE, &s->course);
+	get_course_stats(&s->course);
 	get_heap_stats(HEAP_LIBC, &s->libc);
 	get_cell_stats(&s->cells);
 	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +
@@ -163,8 +188,10 @@ EXPORT void osmem_get_stats(struct osmem_stats *stats, size_t size)
 
 EXPORT const char *osmem_check(void)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
 
+	if (!fault)
+		fault = heap_check();
 	if (fault)
 		return fault;
 	return __libc_single_threaded ? tcache_check() : slab_check();

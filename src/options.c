@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "calls.h"
+#include "block.h"
 #include "heap.h"
 #include "helpers.h"
 #include "inspect.h"
@@ -309,7 +310,7 @@ static void set_noted(enum calls_mode mode, enum tcache_mode cells, bool is_on)
 {
 	calls_set_mode(mode, is_on);
 	tcache_set_mode(cells, is_on);
-	heap_set_noted(calls_modes);
+	block_set_noted(calls_modes);
 }
 
 static void start_trace(unsigned int parent)

@@ -20,6 +20,7 @@
 #include <sys/single_threaded.h>
 
 #include "hardened.h"
+#include "block.h"
 #include "tcache_core.h"
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
@@ -409,9 +410,15 @@ static bool is_live_cell(const void *p)
 	return slab_find(p).state == CELL_LIVE && *(const uint64_t *)p != CELL_FREED;
 }
 
+static bool is_malloc_block(const void *p)
+{
+	return is_live_cell(p) || heap_is_block(p);
+}
+
 __attribute__((constructor(101))) static void start(void)
 {
 	heap_is_others = is_live_cell;
+	block_is_others = is_malloc_block;
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
