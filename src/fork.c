@@ -1,131 +1,96 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Fork. A thread that forks cannot hold the libc heap's lock until the child runs: on its way libc
- * waits for locks of its own (stdio's, the name service's), and whoever holds those may be waiting
- * for memory. So while a fork is under way the heap is frozen, consistent as it is, and its lock is
- * free. Threads that allocate meanwhile get mappings of their own, and what they free waits: both
- * are pushed on stacks that are whole at every moment, so the child finds them whole too. When the
- * last fork is over, in the parent and in the child, the heap takes both stacks in.
+ * malloc and fork. Nothing is locked and nothing stops while a thread forks: libc waits for its
+ * stdio locks between the handlers and the fork, and whoever holds those may be waiting for memory.
+ * So the child may find any lock held by a thread that it has not got, and makes whole what that
+ * was changing: slab_fork.c, magazine.c, mapping.c, and here the caches.
  *
- * The course heap is simply locked: its blocks are where the rules say, at any moment, and libc
- * itself never calls os_malloc.
+ * A store that another thread has made is in the child only with all that it has made before: who
+ * writes to a page that the kernel has copied waits for the end of the fork. So the order of stores
+ * is what counts, and the comments "for a fork" are where it does.
+ *
+ * The caches of the threads that are gone are given back.
  */
 
 #include <sys/single_threaded.h>
 
-#include "heap_core.h"
-#include "kept.h"
+#include "mapping.h"
+#include "tcache_core.h"
 
-static struct heap *const libc_heap = &heaps[HEAP_LIBC];
-
-/* Guarded by the course heap's lock: whether the fork under way has a parent handler to run. */
-static bool is_fork_guarded;
-
-static void push(_Atomic(struct block_meta *) *stack, struct block_meta *b,
-		 struct block_meta **link)
+/* Caches may be on their way into the list, or out of it: the way by next is whole. */
+static void count_caches(void)
 {
-	*link = atomic_load(stack);
-	while (!atomic_compare_exchange_weak(stack, link, b))
-		;
+	struct tcache *prev = NULL;
+
+	tcache_all.count = 0;
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		slab_shard_users[shard] = 0;
+	for (struct tcache *tc = tcache_all.first; tc; prev = tc, tc = tc->next) {
+		tc->prev = prev;
+		tcache_all.count++;
+		slab_shard_users[tc->shard]++;
+	}
 }
 
 /*
- * Take in what was pushed while the heap was frozen. Frees are taken off first: whatever is on
- * their stack was on the other one before.
+ * The thread of tc may have been changing two magazines for each other, or handing one to a depot:
+ * then that one is in two places.
  */
-static void take_in_entered(struct heap *h)
+static void drop_twins(struct tcache *tc)
 {
-	struct block_meta *blocks, *frees, *next;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		if (tc->spares[class] && tc->spares[class] == magazine_of(tc->bins[class].top))
+			tc->spares[class] = NULL;
+}
 
-	frees = atomic_exchange(&h->side_frees, NULL);
-	for (blocks = atomic_exchange(&h->side_blocks, NULL); blocks; blocks = next) {
-		next = blocks->next;
-		h->stats.allocs++;
-		h->stats.map_calls++;
-		heap_register_mapped(h, blocks);
+static void drop_handed_over(struct tcache *tc, unsigned int shard)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		struct bin *bin = &tc->bins[class];
+
+		if (tc->spares[class] && depot_has_full(class, shard, tc->spares[class]))
+			tc->spares[class] = NULL;
+		if (depot_has_full(class, shard, magazine_of(bin->top)))
+			bin->top = tcache_none.bins[class].top;
 	}
-	for (; frees; frees = next) {
-		next = *payload_link(frees);
-		seal(frees);
-		if (heap_free_entered(h, "free", frees + 1))
-			heap_give_back(frees);
+}
+
+/* tc is a cache of a thread that is gone. */
+static void take_apart(struct tcache *tc)
+{
+	drop_twins(tc);
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		if (slab_fork_was_locked(shard))
+			drop_handed_over(tc, shard);
+	tcache_retire(tc);
+}
+
+static void fork_child(void)
+{
+	bool is_list_broken = tcache_all.is_locked;
+	struct tcache *tc, *next;
+
+	tcache_all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+	tcache_all.is_locked = false;
+	slab_fork_child();
+	mapping_fork_child();
+	if (is_list_broken)
+		count_caches();
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		if (slab_fork_was_locked(shard))
+			depot_fork_child(shard);
+	for (tc = tcache_all.first; tc; tc = tc->next)
+		if (tc != tcache_thread.own)
+			tc->thread = NULL;
+	for (tc = tcache_all.first; tc; tc = next) {
+		next = tc->next;
+		if (tc != tcache_thread.own)
+			take_apart(tc);
 	}
 }
 
-static void take_in(struct heap *h)
+__attribute__((constructor(101))) static void start(void)
 {
-	if (!heap_enter(h))
-		return; /* frozen again: it will be done at the end of that fork */
-	take_in_entered(h);
-	heap_leave(h);
-}
-
-void heap_side_register(struct heap *h, struct block_meta *b)
-{
-	push(&h->side_blocks, b, &b->next);
-	if (!atomic_load(&h->frozen))
-		take_in(h);
-}
-
-struct block_meta *heap_side_block_of(const char *call, void *p)
-{
-	struct block_meta *b = (struct block_meta *)p - 1;
-
-	if ((uintptr_t)p % HEAP_ALIGN || !is_sealed(b) || b->status == STATUS_FREE)
-		sys_fatal(call, p, "not a live block");
-	return b;
-}
-
-void heap_side_free(struct heap *h, const char *call, void *p)
-{
-	struct block_meta *b = heap_side_block_of(call, p);
-	uint32_t sealed = seal_of(b);
-
-	if (!atomic_compare_exchange_strong(seal_word(b), &sealed, sealed ^ SEAL_DEFERRED))
-		sys_fatal(call, p, "this block is already free");
-	push(&h->side_frees, b, payload_link(b));
-	if (!atomic_load(&h->frozen))
-		take_in(h);
-}
-
-void heap_fork_prepare(void)
-{
-	if (__libc_single_threaded)
-		return;
-	heap_enter(&heaps[HEAP_COURSE]);
-	is_fork_guarded = true;
-	/* Freeze the libc heap between two operations, never inside one. */
-	pthread_mutex_lock(&libc_heap->lock);
-	atomic_fetch_add(&libc_heap->frozen, 1);
-	pthread_mutex_unlock(&libc_heap->lock);
-}
-
-void heap_fork_parent(void)
-{
-	if (!is_fork_guarded)
-		return;
-	is_fork_guarded = false;
-	heap_leave(&heaps[HEAP_COURSE]);
-	/* Whoever finds the heap open again waits for the lock until it knows all its blocks. */
-	pthread_mutex_lock(&libc_heap->lock);
-	libc_heap->is_locked = true;
-	if (atomic_fetch_sub(&libc_heap->frozen, 1) == 1)
-		take_in_entered(libc_heap);
-	heap_leave(libc_heap);
-}
-
-void heap_fork_child(void)
-{
-	if (!is_fork_guarded)
-		return;
-	is_fork_guarded = false;
-	for (int i = 0; i < HEAP_COUNT; i++) {
-		heaps[i].lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-		heaps[i].is_locked = false;
-		atomic_store(&heaps[i].frozen, 0);
-	}
-	if (heap_guard)
-		kept_fork_child();
-	take_in(libc_heap);
+	pthread_atfork(NULL, NULL, fork_child);
 }

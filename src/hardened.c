@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "large.h"
 #include "tcache_core.h"
 #include "zero.h"
 
@@ -14,9 +15,6 @@
 #define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
 #define SLACK_BITS 24
 #define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
-
-_Static_assert(2 * HEAP_GUARDED_ROOM_MAX <= SLACK_MAX + 1,
-	       "a trailer can tell what a block has to grow into");
 
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 #define QUARANTINE_MAX 64 /* cells of a class */
@@ -83,7 +81,7 @@ __attribute__((cold)) bool hardened_start(void)
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
-	heap_harden();
+	large_harden();
 	nothing = sys_reserve(NULL, NOTHING_SIZE);
 	nothing_bits = nothing ? sys_map(NOTHING_COUNT / 8) : NULL;
 	if (!nothing_bits)
@@ -242,15 +240,21 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 	return room - TRAILER - slack_of(trailer);
 }
 
-/*
- * What is before a cell is the trailer of another one, or zero; but for a segment's first a guard.
- */
+/* Before the first cell of a slab may be a guard, or a large object. */
+static bool is_after_cells(const char *p)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+
+	return slab_bins[slab - 1] && slab_bins[slab - 1] != SLAB_BIN_SPAN;
+}
+
+/* What is before a cell is the trailer of another one, or zero. */
 static inline void check_before(const char *call, const char *p)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
 	uint64_t trailer;
 
-	if ((uintptr_t)p % SEGMENT_SIZE == SLAB_SIZE)
+	if ((uintptr_t)p % SLAB_SIZE == 0 && !is_after_cells(p))
 		return;
 	trailer = atomic_load_explicit(at, memory_order_relaxed);
 	/* Which of the two it is cannot be foreseen: a branch less. */
@@ -509,29 +513,15 @@ static inline void free_cell(const char *call, void *p, unsigned int class)
 	put(class, p);
 }
 
-/* Blocks. */
+/* Large objects: their sizes are exact, and what is around them is looked at below. */
 
-static void *alloc_block(size_t size, size_t align)
+static void *alloc_large(size_t size, size_t align)
 {
-	size_t room;
-	void *p;
+	void *p = large_alloc(size, align, true);
 
-	if (size > PTRDIFF_MAX - TRAILER) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	room = size + TRAILER;
-	p = heap_alloc(room, align, true);
-	if (!p && size < PTRDIFF_MAX / 2 && align < PTRDIFF_MAX / 4 && tcache_trim())
-		p = heap_alloc(room, align, true);
-	return p ? seal(p, heap_usable_size("malloc", p), size) : NULL;
-}
-
-static size_t block_size(const char *call, void *p)
-{
-	size_t room = heap_usable_size(call, p);
-
-	return checked_size(call, p, room, *trailer_of(p, room));
+	if (!p && size <= LARGE_MAX && align <= LARGE_MAX && tcache_trim())
+		p = large_alloc(size, align, true);
+	return p;
 }
 
 /* What goes with what the names promise. */
@@ -539,12 +529,12 @@ static size_t block_size(const char *call, void *p)
 static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align)
 {
 	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
-	void *p = size || align > HEAP_ALIGN ? NULL : alloc_nothing();
+	void *p = size || align > CELL_ALIGN ? NULL : alloc_nothing();
 
 	if (!p && class < CLASS_COUNT)
 		p = alloc_cell(class, size);
 	if (!p)
-		p = alloc_block(size, align);
+		p = alloc_large(size, align);
 	if (!p && class < CLASS_COUNT) /* everything free has gone to the store meanwhile */
 		p = alloc_cell(class, size);
 	return p;
@@ -572,8 +562,7 @@ void hardened_free(const char *call, void *p)
 		free_cell(call, p, class);
 		return;
 	}
-	block_size(call, p);
-	heap_free(call, p);
+	large_free(call, p);
 }
 
 size_t hardened_usable_size(const char *call, void *p)
@@ -585,7 +574,7 @@ size_t hardened_usable_size(const char *call, void *p)
 		return 0;
 	}
 	class = live_class(call, p);
-	return class ? cell_size(call, p, class) : block_size(call, p);
+	return class ? cell_size(call, p, class) : large_usable_size(call, p);
 }
 
 /* p has room bytes: whether it may stay where it is with size of them. */
@@ -604,7 +593,7 @@ static void *alloc_roomy(size_t old, size_t size)
 
 	if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
 		p = alloc_cell(class_of_size(room_for(roomy)), size);
-	return p ? p : hardened_alloc(size, HEAP_ALIGN);
+	return p ? p : hardened_alloc(size, CELL_ALIGN);
 }
 
 static void *move(const char *call, void *p, size_t old, size_t size)
@@ -618,24 +607,20 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	return q;
 }
 
-static void *realloc_block(const char *call, void *p, size_t size)
+static void *realloc_large(const char *call, void *p, size_t size)
 {
-	size_t old = block_size(call, p), room = heap_usable_size(call, p);
-	void *q;
+	size_t old = large_usable_size(call, p);
+	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
 
-	if (size > PTRDIFF_MAX - TRAILER || size + TRAILER <= CELL_MAX)
-		return move(call, p, old, size);
-	if (may_stay(room, size))
-		return seal(p, room, size);
-	q = heap_realloc(call, p, size + TRAILER);
+	if (q)
+		return q;
+	if (size > old && size <= LARGE_MAX)
+		q = large_alloc_growing(size);
 	if (!q)
-		return NULL;
-	room = heap_usable_size(call, q);
-	if (room - TRAILER - size > SLACK_MAX) { /* it could not move, and is as it was */
-		errno = ENOMEM;
-		return NULL;
-	}
-	return seal(q, room, size);
+		return move(call, p, old, size);
+	memcpy(q, p, old);
+	hardened_free(call, p);
+	return q;
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)
@@ -649,7 +634,7 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 	}
 	class = live_class(call, p);
 	if (!class)
-		return realloc_block(call, p, size);
+		return realloc_large(call, p, size);
 	old = cell_size(call, p, class);
 	if (may_stay(slab_classes[class].size, size))
 		return seal(p, slab_classes[class].size, size);

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
-#include "heap.h"
+#include "block.h"
+#include "large.h"
+#include "mapping.h"
 #include "slab.h"
 #include "tcache.h"
 #include "trace.h"
@@ -14,8 +16,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define HEADROOM 64 /* items that may have come since they were counted */
 
-_Static_assert((int)OSMEM_COURSE == (int)HEAP_COURSE && (int)OSMEM_LIBC == (int)HEAP_LIBC &&
-		       (int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
+_Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 		       (int)OSMEM_LIBC == (int)TRACE_HEAP_LIBC &&
 		       (int)OSMEM_CELLS == (int)TRACE_HEAP_CELLS,
 	       "heaps have one number everywhere");
@@ -24,10 +25,9 @@ _Static_assert((int)OSMEM_COURSE == (int)HEAP_COURSE && (int)OSMEM_LIBC == (int)
 
 static size_t list_all(struct osmem_item *items, size_t room)
 {
-	size_t n = 0;
+	size_t n = block_list(items, room);
 
-	for (int i = 0; i < HEAP_COUNT; i++)
-		n += heap_list((enum heap_id)i, items + n, n < room ? room - n : 0);
+	n += mapping_list(items + n, n < room ? room - n : 0);
 	return n + slab_list(items + n, n < room ? room - n : 0);
 }
 
@@ -70,11 +70,11 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 	return result;
 }
 
-static void get_heap_stats(enum heap_id id, struct osmem_heap_stats *stats)
+static void get_course_stats(struct osmem_heap_stats *stats)
 {
-	struct heap_stats s;
+	struct block_stats s;
 
-	heap_get_stats(id, &s);
+	block_get_stats(&s);
 	*stats = (struct osmem_heap_stats){
 		.allocs = s.allocs,
 		.frees = s.frees,
@@ -85,8 +85,6 @@ static void get_heap_stats(enum heap_id id, struct osmem_heap_stats *stats)
 		.brk_calls = s.brk_calls,
 		.mmap_calls = s.map_calls,
 		.munmap_calls = s.unmap_calls,
-		.mremap_calls = s.remap_calls,
-		.madvise_calls = s.advise_calls,
 		.regions = s.regions,
 		.region_bytes = s.region_bytes,
 		.ahead_bytes = s.reserve_bytes,
@@ -105,20 +103,26 @@ static size_t difference(size_t a, size_t b)
 	return a > b ? a - b : 0;
 }
 
-static void get_cell_stats(struct osmem_cell_stats *stats)
+/* Of spans, those that threads keep are not live. */
+static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_stats *cached)
+{
+	large_get_stats(stats);
+	stats->live_blocks = difference(stats->blocks, cached->spans);
+	stats->live_bytes = difference(stats->region_bytes, cached->span_bytes);
+}
+
+static void get_cell_stats(struct osmem_cell_stats *stats, const struct tcache_stats *cached)
 {
 	struct slab_stats store;
-	struct tcache_stats cached;
 
 	slab_get_stats(&store);
-	tcache_get_stats(&cached);
 	*stats = (struct osmem_cell_stats){
 		.segments = store.segments,
 		.slabs = store.slabs,
-		.live = difference(store.out_cells, cached.cached_cells),
-		.live_bytes = difference(store.out_bytes, cached.cached_bytes),
-		.cached = cached.cached_cells,
-		.cached_bytes = cached.cached_bytes,
+		.live = difference(store.out_cells, cached->cached_cells),
+		.live_bytes = difference(store.out_bytes, cached->cached_bytes),
+		.cached = cached->cached_cells,
+		.cached_bytes = cached->cached_bytes,
 		.free = store.free_cells,
 		.free_bytes = store.free_bytes,
 		.own_bytes = store.own_bytes,
@@ -126,10 +130,10 @@ static void get_cell_stats(struct osmem_cell_stats *stats)
 		.mmap_calls = store.map_calls,
 		.munmap_calls = store.unmap_calls,
 		.madvise_calls = store.advise_calls,
-		.threads = cached.caches,
-		.allocs = cached.allocs,
-		.frees = cached.frees,
-		.reallocs = cached.reallocs,
+		.threads = cached->caches,
+		.allocs = cached->allocs,
+		.frees = cached->frees,
+		.reallocs = cached->reallocs,
 	};
 }
 
@@ -140,9 +144,12 @@ static size_t held_by(const struct osmem_heap_stats *h)
 
 void inspect_get_stats(struct osmem_stats *s)
 {
-	get_heap_stats(HEAP_COURSE, &s->course);
-	get_heap_stats(HEAP_LIBC, &s->libc);
-	get_cell_stats(&s->cells);
+	struct tcache_stats cached;
+
+	tcache_get_stats(&cached);
+	get_course_stats(&s->course);
+	get_large_stats(&s->libc, &cached);
+	get_cell_stats(&s->cells, &cached);
 	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +
 			s->libc.mapped_bytes + s->cells.live_bytes;
 	s->held_bytes = held_by(&s->course) + held_by(&s->libc) + s->cells.live_bytes +
@@ -163,8 +170,10 @@ EXPORT void osmem_get_stats(struct osmem_stats *stats, size_t size)
 
 EXPORT const char *osmem_check(void)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
 
+	if (!fault)
+		fault = mapping_check();
 	if (fault)
 		return fault;
 	return __libc_single_threaded ? tcache_check() : slab_check();
@@ -197,7 +206,7 @@ static void put(struct sink *sink, enum trace_kind kind, unsigned int what, uint
 
 static uint64_t dirty_bytes(void)
 {
-	return slab_dirty_bytes() + heap_dirty_bytes() + magazine_depot_bytes();
+	return slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes();
 }
 
 static void put_figures(struct sink *sink)
@@ -234,6 +243,9 @@ static void put_item(struct sink *sink, const struct osmem_item *i)
 		break;
 	case OSMEM_MAPPED:
 		put(sink, TRACE_SNAP_MAPPED, i->heap, start, i->payload, i->mapping);
+		break;
+	case OSMEM_SPAN:
+		put(sink, TRACE_SNAP_SPAN, i->heap, start, i->size, (uint64_t)i->status);
 		break;
 	case OSMEM_SEGMENT:
 		put(sink, TRACE_SNAP_SEGMENT, i->heap, start, i->used, i->dirty);

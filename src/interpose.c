@@ -17,8 +17,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "heap.h"
 #include "helpers.h"
+#include "large.h"
 #include "noted.h"
 #include "tcache.h"
 
@@ -225,8 +225,8 @@ EXPORT void *memalign(size_t align, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	if (align < HEAP_ALIGN)
-		align = HEAP_ALIGN;
+	if (align < CELL_ALIGN)
+		align = CELL_ALIGN;
 	if (!is_power_of_two(align))
 		align = (size_t)1 << (64 - __builtin_clzll(align));
 	return alloc_aligned(TRACE_MEMALIGN, size, align);
@@ -287,13 +287,12 @@ EXPORT int mallopt(int param, int value)
 	case M_MMAP_THRESHOLD:
 		if (value < 0)
 			return 0;
-		heap_set_option(HEAP_MMAP_THRESHOLD, (size_t)value);
+		large_set_threshold((size_t)value);
 		return 1;
 	case M_TRIM_THRESHOLD: /* -1 means never */
-		heap_set_option(HEAP_TRIM_THRESHOLD, value < 0 ? SIZE_MAX : (size_t)value);
+		tcache_set_trim_threshold(value < 0 ? SIZE_MAX : (size_t)value);
 		return 1;
 	case M_PERTURB:
-		heap_set_option(HEAP_PERTURB, (unsigned char)value);
 		tcache_set_perturb((unsigned char)value);
 		return 1;
 	case M_ARENA_MAX: /* there is one */

@@ -12,6 +12,7 @@
 #include "large.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "mapping.h"
 #include "span.h"
@@ -82,6 +83,13 @@ static bool is_span(const char *call, void *p)
 	if (span.state != SPAN_LIVE)
 		bad_span(call, p, &span);
 	return true;
+}
+
+bool large_is_object(const void *p)
+{
+	if (!is_hardened && span_is_near(p))
+		return span_find(p).state == SPAN_LIVE;
+	return mapping_is_live(p);
 }
 
 void large_free(const char *call, void *p)

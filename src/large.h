@@ -40,6 +40,9 @@ void *large_alloc_growing(size_t size);
 /* The capacity of p, which is no cell: every byte of it may be written. */
 size_t large_usable_size(const char *call, void *p);
 
+/* Whether p is a live one; for the report of a bad pointer, with nothing locked. */
+bool large_is_object(const void *p);
+
 /* Bytes that a sweep could give back, apart from the segments' (slab.h). Takes no lock. */
 size_t large_dirty_bytes(void);
 

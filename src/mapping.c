@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "block.h"
 #include "helpers.h"
 #include "item_list.h"
 #include "mapping_table.h"
@@ -31,6 +32,7 @@
 #define GROWTH_SHIFT 3
 #define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
 #define GUARDED_MAX 6000 /* of 65,530 mappings, a quarter is the library's */
+#define PURGED_MIN (8 * MIB)
 #define PATTERN 0xa5 /* behind an object, to its guard */
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
@@ -103,6 +105,8 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 			  (unsigned long)inside.size, (unsigned long)inside.payload);
 	if (is_kept)
 		sys_fatal(call, p, "this block is already free");
+	if (block_is_ours(p))
+		sys_fatal(call, p, "a block of os_malloc, not of malloc");
 	if ((uintptr_t)p % CELL_ALIGN)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
 	sys_fatal(call, p, "not a block of this allocator");
@@ -126,13 +130,6 @@ static struct mapping take_out(const char *call, void *p)
 	mapping_copy(&m, entry);
 	mapping_table_remove(&all.table, entry);
 	return m;
-}
-
-static void put_in(const struct mapping *m)
-{
-	mapping_table_insert(&all.table, m);
-	if (all.table.bytes > all.stats.peak_bytes)
-		all.stats.peak_bytes = all.table.bytes;
 }
 
 /* Freed ones: rule 1. */
@@ -162,7 +159,7 @@ static void release(const struct mapping *m)
 {
 	if (!m->is_span)
 		sys_release(m->start, m->bytes);
-	else if (!all.is_hardened || sys_unprotect(m->start, m->bytes) == 0)
+	else if (sys_unprotect(m->start, m->bytes) == 0)
 		span_free(m->start);
 }
 
@@ -211,16 +208,32 @@ static bool take_kept(struct mapping *m)
 	return best;
 }
 
+/* Rule 1, with bytes more to be live or kept. The table is locked. */
+static void make_room(size_t bytes, struct doomed *doomed)
+{
+	while (all.kept_count &&
+	       all.table.bytes + mapping_kept_bytes() + bytes > all.stats.peak_bytes)
+		doom(doomed, oldest_kept());
+}
+
+/* m, for which an entry is reserved, is live. The table is locked. */
+static void put_in(const struct mapping *m, struct doomed *doomed)
+{
+	mapping_table_insert(&all.table, m);
+	if (all.table.bytes > all.stats.peak_bytes)
+		all.stats.peak_bytes = all.table.bytes;
+	make_room(0, doomed);
+}
+
 /* Keep m, perhaps at the cost of older ones; whether it is kept. The table is locked. */
 static bool keep(const struct mapping *m, struct doomed *doomed)
 {
-	size_t limit = all.stats.peak_bytes - all.table.bytes;
 	struct kept *k = all.kept;
 
-	if (m->bytes > limit)
+	if (m->bytes + all.table.bytes > all.stats.peak_bytes)
 		return false;
-	while (all.kept_count &&
-	       (all.kept_count == KEPT_COUNT || mapping_kept_bytes() + m->bytes > limit))
+	make_room(m->bytes, doomed);
+	if (all.kept_count == KEPT_COUNT)
 		doom(doomed, oldest_kept());
 	while (k->start)
 		k++;
@@ -370,11 +383,12 @@ static char *map_aligned(size_t bytes, size_t align)
 	return start;
 }
 
-/* Fresh pages for m->bytes; whether there are any, and *zero: they read as zero. */
-static bool get_pages(struct mapping *m, size_t align, bool *zero)
+/* Pages for m->bytes that read as zero: hardened, all of the page heap do. False: there are none. */
+static bool get_pages(struct mapping *m, size_t align)
 {
-	*zero = true;
-	m->start = m->is_span ? span_alloc(m->bytes, align, zero) : NULL;
+	bool fresh;
+
+	m->start = m->is_span ? span_alloc(m->bytes, align, &fresh) : NULL;
 	if (m->start) {
 		m->bytes = span_size(m->start);
 		return true;
@@ -400,7 +414,7 @@ static bool get_kept(struct mapping *m)
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero)
 {
 	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
-	bool is_plain = align <= page, is_zero = false;
+	bool is_plain = align <= page;
 
 	*m = (struct mapping){.is_guarded = all.is_hardened && is_plain &&
 					    all.guarded < GUARDED_MAX,
@@ -409,11 +423,9 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	m->bytes = bytes + guard_bytes(m);
 	if (!is_plain || (zero && !all.is_hardened) || !get_kept(m)) {
 		m->bytes = bytes + guard_bytes(m);
-		if (!get_pages(m, align, &is_zero))
+		if (!get_pages(m, align))
 			return false;
 	}
-	if (all.is_hardened && !is_zero)
-		memset(m->start, 0, m->bytes);
 	set_payload(m, size, room, align);
 	return true;
 }
@@ -437,6 +449,7 @@ static void unreserve(void)
 
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
+	struct doomed doomed = {.count = 0};
 	struct mapping m;
 
 	if (room > PTRDIFF_MAX - 4 * sys_page_size()) {
@@ -453,9 +466,25 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	all.guarded += m.is_guarded;
 	all.stats.allocs++;
 	all.stats.map_calls += !m.is_span;
-	put_in(&m);
+	put_in(&m, &doomed);
+	all.stats.unmap_calls += doomed.count;
 	unlock();
+	release_doomed(&doomed);
 	return payload_of(&m);
+}
+
+/*
+ * Hardened, what is freed is zero and inaccessible before anybody sees it again. False: the kernel
+ * has no room to note it. A large one is purged: that is quicker than zeroing.
+ */
+static bool seal_off(const struct mapping *m)
+{
+	char *start = start_of(m);
+	size_t bytes = (size_t)(end_of(m) - start);
+
+	if (bytes < PURGED_MIN || m->is_span || sys_purge(start, bytes) < 0)
+		memset(start, 0, bytes);
+	return sys_protect(m->start, m->bytes) == 0;
 }
 
 void mapping_free(const char *call, void *p)
@@ -470,8 +499,7 @@ void mapping_free(const char *call, void *p)
 	all.stats.frees++;
 	unlock();
 	require_intact(call, &m);
-	/* Hardened, nobody sees it again before it is inaccessible. */
-	if (!all.is_hardened || sys_protect(m.start, m.bytes) == 0) {
+	if (!all.is_hardened || seal_off(&m)) {
 		lock();
 		is_kept = keep(&m, &doomed);
 		unlock();
@@ -493,6 +521,16 @@ size_t mapping_usable_size(const char *call, void *p)
 	size = live(call, p)->size;
 	unlock();
 	return size;
+}
+
+bool mapping_is_live(const void *p)
+{
+	bool is_live;
+
+	lock();
+	is_live = mapping_table_find(&all.table, p);
+	unlock();
+	return is_live;
 }
 
 /* Resizing: rule 2. */
@@ -531,6 +569,7 @@ static void *resize_in_place(const char *call, void *p, size_t size)
 void *mapping_resize(const char *call, void *p, size_t size)
 {
 	size_t page = sys_page_size(), bytes = round_up(size, page);
+	struct doomed doomed = {.count = 0};
 	struct mapping m;
 	bool is_done;
 
@@ -545,8 +584,9 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	if (!is_done)
 		is_done = remap(&m, bytes);
 	lock();
-	put_in(&m);
+	put_in(&m, &doomed);
 	unlock();
+	release_doomed(&doomed);
 	return is_done ? payload_of(&m) : NULL;
 }
 

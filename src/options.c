@@ -21,7 +21,8 @@
 #include <string.h>
 
 #include "calls.h"
-#include "heap.h"
+#include "block.h"
+#include "large.h"
 #include "helpers.h"
 #include "inspect.h"
 #include "picture.h"
@@ -126,13 +127,13 @@ static bool set_map(struct word value)
 	return read_name(value, &options.map);
 }
 
-static bool set_heap_size(struct word value, enum heap_option option)
+static bool set_size(struct word value, void (*set)(size_t size))
 {
 	size_t size;
 
 	if (!read_size(value, &size))
 		return false;
-	heap_set_option(option, size);
+	set(size);
 	return true;
 }
 
@@ -144,17 +145,17 @@ static bool set_hardened(struct word value)
 
 static bool set_mmap_threshold(struct word value)
 {
-	return set_heap_size(value, HEAP_MMAP_THRESHOLD);
+	return set_size(value, large_set_threshold);
 }
 
 /* "never" is what -1 means to mallopt. */
 static bool set_trim_threshold(struct word value)
 {
 	if (value.len == strlen("never") && memcmp(value.at, "never", value.len) == 0) {
-		heap_set_option(HEAP_TRIM_THRESHOLD, SIZE_MAX);
+		tcache_set_trim_threshold(SIZE_MAX);
 		return true;
 	}
-	return set_heap_size(value, HEAP_TRIM_THRESHOLD);
+	return set_size(value, tcache_set_trim_threshold);
 }
 
 static bool set_perturb(struct word value)
@@ -163,7 +164,6 @@ static bool set_perturb(struct word value)
 
 	if (!read_plain(value, 255, &byte))
 		return false;
-	heap_set_option(HEAP_PERTURB, byte);
 	tcache_set_perturb((unsigned char)byte);
 	return true;
 }
@@ -174,7 +174,7 @@ static bool set_purge_delay(struct word value)
 
 	if (!read_plain(value, 24 * 3600 * 1000, &ms))
 		return false;
-	heap_set_option(HEAP_SWEEP_PERIOD, ms);
+	large_set_sweep_period(ms);
 	slab_set_sweep_period(ms);
 	return true;
 }
@@ -309,7 +309,7 @@ static void set_noted(enum calls_mode mode, enum tcache_mode cells, bool is_on)
 {
 	calls_set_mode(mode, is_on);
 	tcache_set_mode(cells, is_on);
-	heap_set_noted(calls_modes);
+	block_set_noted(calls_modes);
 }
 
 static void start_trace(unsigned int parent)

@@ -17,14 +17,14 @@
  * 3. Chunks at or above a threshold are mappings of their own, kept in a treap by address.
  *
  * Overhead: 32 bytes a block. Smallest payload: 8 bytes in the course heap, 32 in the libc heap. No
- * call walks the list, but for heap_check and the report of a fault.
+ * call walks the list, but for block_check and the report of a fault.
  */
 
 #include <errno.h>
 #include <string.h>
 
+#include "block_core.h"
 #include "calls.h"
-#include "heap_core.h"
 #include "osmem.h"
 #include "trace.h"
 
@@ -40,60 +40,42 @@
 #define COALESCE_BY_WALK 0
 #endif
 
-struct heap heaps[HEAP_COUNT] = {
-	[HEAP_COURSE] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
-			 .uses_brk = true,
-			 .grain = COURSE_GRAIN,
-			 .min_size = COURSE_GRAIN,
-			 .regions = heaps[HEAP_COURSE].first_regions,
-			 .region_room = FIRST_REGIONS,
-			 .threshold = MMAP_THRESHOLD,
-			 .index = {.kind = INDEX_FEW}},
-	[HEAP_LIBC] = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
-		       .grain = HEAP_ALIGN,
-		       .min_size = LIBC_MIN_SIZE,
-		       .regions = heaps[HEAP_LIBC].first_regions,
-		       .region_room = FIRST_REGIONS,
-		       .threshold = MMAP_THRESHOLD,
-		       .trim_threshold = MMAP_THRESHOLD,
-		       .index = {.kind = INDEX_TREES}},
-};
+struct block_heap course_heap = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
+				 .uses_brk = true,
+				 .grain = COURSE_GRAIN,
+				 .min_size = COURSE_GRAIN,
+				 .regions = course_heap.first_regions,
+				 .region_room = FIRST_REGIONS,
+				 .index = {.kind = INDEX_FEW}};
 
-_Atomic(uint64_t) heap_secret;
+_Atomic(uint64_t) block_secret;
 
 /* Locking. Nothing is locked while the process has a single thread. */
 
-HEAP_HOT void lock(struct heap *h)
+BLOCK_HOT void lock(struct block_heap *h)
 {
 	pthread_mutex_lock(&h->lock);
 	h->is_locked = true;
 }
 
-HEAP_HOT void unlock(struct heap *h)
+BLOCK_HOT void unlock(struct block_heap *h)
 {
 	h->is_locked = false;
 	pthread_mutex_unlock(&h->lock);
 }
 
-bool heap_enter_slow(struct heap *h)
+bool block_enter_slow(struct block_heap *h)
 {
-	if (atomic_load(&h->frozen))
-		return false;
-	pthread_mutex_lock(&h->lock);
-	if (atomic_load(&h->frozen)) {
-		pthread_mutex_unlock(&h->lock);
-		return false;
-	}
-	h->is_locked = true;
+	lock(h);
 	return true;
 }
 
-void heap_leave_slow(struct heap *h)
+void block_leave_slow(struct block_heap *h)
 {
 	unlock(h);
 }
 
-struct region *heap_find_region_slow(struct heap *h, const void *p)
+struct region *block_find_region_slow(struct block_heap *h, const void *p)
 {
 	size_t low = 0, high = h->region_count;
 
@@ -105,13 +87,13 @@ struct region *heap_find_region_slow(struct heap *h, const void *p)
 		else
 			high = mid;
 	}
-	if (low == h->region_count || !heap_is_in(&h->regions[low], p))
+	if (low == h->region_count || !block_is_in(&h->regions[low], p))
 		return NULL;
 	h->recent = low;
 	return &h->regions[low];
 }
 
-bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b)
+bool block_is_linked(const struct block_heap *h, const struct region *r, const struct block_meta *b)
 {
 	size_t room = (size_t)(r->end - (const char *)b) - META;
 	const struct block_meta *next, *prev = b->prev;
@@ -119,52 +101,52 @@ bool heap_is_linked(const struct heap *h, const struct region *r, const struct b
 	if (room > PTRDIFF_MAX || b->size > room || b->size < h->min_size ||
 	    (b->size & (h->grain - 1)) || (b->size < room && room - b->size <= META))
 		return false;
-	next = heap_expected_next(h, r, b);
+	next = block_expected_next(h, r, b);
 	if (b->next != next || (next && next->prev != b))
 		return false;
 	if ((const char *)b == r->start)
-		return r == h->regions ? !prev : heap_is_in(r - 1, prev) && prev->next == b;
+		return r == h->regions ? !prev : block_is_in(r - 1, prev) && prev->next == b;
 	return (const char *)prev >= r->start && prev < b &&
 	       ((uintptr_t)prev & (COURSE_GRAIN - 1)) == 0 && prev->next == b;
 }
 
 /* Anything but a live heap block: a mapped one, perhaps a free one, or a fault. */
-struct block_meta *heap_block_of_slow(struct heap *h, const char *call, void *p, bool may_be_free)
+struct block_meta *block_of_slow(struct block_heap *h, const char *call, void *p, bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
-	struct region *r = heap_find_region(h, b);
+	struct region *r = block_find_region(h, b);
 
 	if ((uintptr_t)p & (h->grain - 1))
-		heap_bad_pointer(h, call, p);
+		block_bad_pointer(h, call, p);
 	if (r && (char *)p >= r->end) /* not all of a header, then; it might be unmapped */
-		heap_bad_pointer(h, call, p);
-	if (r && may_be_free && b->status == STATUS_FREE && heap_is_linked(h, r, b))
+		block_bad_pointer(h, call, p);
+	if (r && may_be_free && b->status == STATUS_FREE && block_is_linked(h, r, b))
 		return b;
 	if (!r && is_mapped_block(h, b) && is_sealed(b) &&
-	    treap_is_sound(&mapped_node(b)->left, heap_secret) &&
-	    treap_is_sound(&mapped_node(b)->right, heap_secret))
+	    treap_is_sound(&mapped_node(b)->left, block_secret) &&
+	    treap_is_sound(&mapped_node(b)->right, block_secret))
 		return b;
-	heap_bad_pointer(h, call, p);
+	block_bad_pointer(h, call, p);
 }
 
 /* A block that is about to come out of the index is as it went in, or the process ends. */
-HEAP_HOT void require_free(struct heap *h, const struct block_meta *b)
+BLOCK_HOT void require_free(struct block_heap *h, const struct block_meta *b)
 {
 	if (b->status != STATUS_FREE || (const char *)b->next != block_end(b))
-		heap_require_last(h, b);
+		block_require_last(h, b);
 }
 
 /* List surgery. */
 
 /* The block after b, if it is free and touches b. */
-HEAP_HOT struct block_meta *free_next(const struct block_meta *b)
+BLOCK_HOT struct block_meta *free_next(const struct block_meta *b)
 {
 	struct block_meta *next = b->next;
 
 	return next && next->status == STATUS_FREE && (char *)next == block_end(b) ? next : NULL;
 }
 
-HEAP_HOT struct block_meta *free_prev(const struct block_meta *b)
+BLOCK_HOT struct block_meta *free_prev(const struct block_meta *b)
 {
 	struct block_meta *prev = b->prev;
 
@@ -176,29 +158,29 @@ HEAP_HOT struct block_meta *free_prev(const struct block_meta *b)
  * A step of the course heap for the trace; everything before it in the call has happened. traced is
  * a constant: what is not traced has no trace of this.
  */
-HEAP_HOT void note_step(bool traced, enum trace_step step, unsigned int rule,
-			const struct block_meta *b, uint64_t second, uint64_t third)
+BLOCK_HOT void note_step(bool traced, enum trace_step step, unsigned int rule,
+			 const struct block_meta *b, uint64_t second, uint64_t third)
 {
 	if (traced)
 		trace_step(step, rule, (uintptr_t)b, second, third);
 }
 
 /* Cut b down to size bytes; the rest becomes a free block unknown to the index. */
-HEAP_HOT struct block_meta *cut(struct heap *h, struct block_meta *b, size_t size)
+BLOCK_HOT struct block_meta *cut(struct block_heap *h, struct block_meta *b, size_t size)
 {
 	struct block_meta *rest = (struct block_meta *)(void *)((char *)(b + 1) + size);
 
 	rest->size = b->size - size - META;
 	rest->status = STATUS_FREE;
-	heap_link_behind(h, b, rest);
+	block_link_behind(h, b, rest);
 	b->size = size;
 	h->stats.splits++;
 	return rest;
 }
 
 /* Rule 12. The rest, unknown to the index, or NULL if b is to be given whole. */
-HEAP_HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t size, bool traced,
-				  unsigned int rule)
+BLOCK_HOT struct block_meta *split(struct block_heap *h, struct block_meta *b, size_t size,
+				   bool traced, unsigned int rule)
 {
 	struct block_meta *rest;
 
@@ -209,18 +191,19 @@ HEAP_HOT struct block_meta *split(struct heap *h, struct block_meta *b, size_t s
 	return rest;
 }
 
-struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size)
+struct block_meta *block_cut(struct block_heap *h, struct block_meta *b, size_t size)
 {
 	return cut(h, b, size);
 }
 
 /* Append to a the block behind it, which the index does not know. */
-HEAP_HOT void absorb_next(struct heap *h, struct block_meta *a, bool traced, unsigned int rule)
+BLOCK_HOT void absorb_next(struct block_heap *h, struct block_meta *a, bool traced,
+			   unsigned int rule)
 {
 	struct block_meta *b = a->next;
 
 	if (b->prev != a)
-		heap_corrupted(h, b);
+		block_corrupted(h, b);
 	a->size += META + b->size;
 	a->next = b->next;
 	if (a->next)
@@ -237,9 +220,9 @@ HEAP_HOT void absorb_next(struct heap *h, struct block_meta *a, bool traced, uns
 /* The index, with the figures that delayed trimming needs. */
 
 /* Whether b, which may be anything, is a pending block. */
-static bool is_pending(struct heap *h, struct block_meta *b)
+static bool is_pending(struct block_heap *h, struct block_meta *b)
 {
-	const struct region *r = heap_find_region(h, b);
+	const struct region *r = block_find_region(h, b);
 
 	return r && (uintptr_t)b % COURSE_GRAIN == 0 &&
 	       (size_t)(r->end - (char *)b) >= META + h->min_size && b->status == STATUS_FREE &&
@@ -247,73 +230,32 @@ static bool is_pending(struct heap *h, struct block_meta *b)
 }
 
 /* The links of b, a pending block, lead to others that lead back, or the process ends. */
-static __attribute__((noinline)) void require_pending(struct heap *h, struct block_meta *b)
+static __attribute__((noinline)) void require_pending(struct block_heap *h, struct block_meta *b)
 {
 	struct block_meta *next = index_pending_next(b), *prev = index_pending_prev(b);
 
 	if (next && (!is_pending(h, next) || index_pending_prev(next) != b))
-		heap_corrupted(h, b);
+		block_corrupted(h, b);
 	if (prev ? !is_pending(h, prev) || index_pending_next(prev) != b : h->index.pending != b)
-		heap_corrupted(h, b);
+		block_corrupted(h, b);
 }
 
-void heap_unindex(struct heap *h, struct block_meta *b)
+void block_unindex(struct block_heap *h, struct block_meta *b)
 {
 	if (index_is_pending(b))
 		require_pending(h, b);
 	if (!index_remove(&h->index, b))
-		heap_corrupted(h, b);
+		block_corrupted(h, b);
 }
 
-static void forget(struct heap *h, struct block_meta *b)
+static void forget(struct block_heap *h, struct block_meta *b)
 {
 	require_free(h, b);
-	heap_unindex(h, b);
-}
-
-/*
- * What trimming wants to know of a free block: since when it has been there, and how much of it the
- * kernel has not got back. Splits and merges hand it on, with the age of the largest part: a block
- * that is nibbled at all the time would never grow old otherwise.
- */
-struct age {
-	size_t largest;
-	size_t dirty;
-	uint32_t epoch;
-};
-
-HEAP_HOT struct age new_age(const struct heap *h, const struct block_meta *b)
-{
-	return (struct age){.largest = b->size, .dirty = b->size, .epoch = h->epoch};
-}
-
-/* Add the age of b, which is about to be absorbed. */
-HEAP_HOT void add_age(struct age *age, struct block_meta *b)
-{
-	if (index_is_pending(b) || b->size <= INDEX_EXACT_MAX) {
-		age->dirty += b->size;
-		return;
-	}
-	age->dirty += to_spare(b)->dirty;
-	if (b->size > age->largest) {
-		age->largest = b->size;
-		age->epoch = to_spare(b)->epoch;
-	}
-}
-
-/* Index b; with is_tracked, a constant, its age too. */
-HEAP_HOT void insert_free(struct heap *h, struct block_meta *b, const struct age *age,
-			  bool is_tracked)
-{
-	index_insert(&h->index, b);
-	if (!is_tracked || b->size <= INDEX_EXACT_MAX)
-		return;
-	to_spare(b)->epoch = age->epoch;
-	to_spare(b)->dirty = age->dirty < b->size ? age->dirty : b->size;
+	block_unindex(h, b);
 }
 
 /* No branch on whether b is free: a toss-up. The seals that has_seal knows are the libc heap's. */
-HEAP_HOT bool is_free_or_sealed(struct block_meta *b, bool is_tracked)
+BLOCK_HOT bool is_free_or_sealed(struct block_meta *b, bool is_tracked)
 {
 	if (is_tracked)
 		return (b->status == STATUS_FREE) | has_seal(b);
@@ -324,53 +266,46 @@ HEAP_HOT bool is_free_or_sealed(struct block_meta *b, bool is_tracked)
  * The search is about to read the headers on both sides of b: look whether anything ran over an
  * edge. True: it is plainly in order between two blocks of one region.
  */
-HEAP_HOT bool check_neighbours(struct heap *h, struct block_meta *b, bool is_tracked)
+BLOCK_HOT bool check_neighbours(struct block_heap *h, struct block_meta *b, bool is_tracked)
 {
 	const struct block_meta *prev = b->prev;
 	struct block_meta *next = b->next;
 
 	if (b->status == STATUS_FREE && (char *)next == block_end(b) && next->prev == b &&
-	    is_free_or_sealed(next, is_tracked) && heap_is_in(&h->regions[h->recent], prev) &&
+	    is_free_or_sealed(next, is_tracked) && block_is_in(&h->regions[h->recent], prev) &&
 	    block_end(prev) == (char *)b && prev->next == b)
 		return true;
-	heap_check_neighbours(h, b);
+	block_check_neighbours(h, b);
 	return false;
 }
 
 /* Rule 10: coalesce whatever was freed or split off since the last search, and index it. */
-HEAP_HOT void settle(struct heap *h, bool is_tracked, bool traced)
+BLOCK_HOT void settle(struct block_heap *h, bool is_tracked, bool traced)
 {
 	struct block_meta *b, *next, *prev;
-	struct age age;
 
 	while ((b = h->index.pending)) {
 		check_neighbours(h, b, is_tracked);
 		if (index_pending_next(b))
 			require_pending(h, b);
 		index_next_pending(&h->index);
-		if (is_tracked)
-			age = new_age(h, b);
 		while ((next = free_next(b))) {
-			if (is_tracked)
-				add_age(&age, next);
 			forget(h, next);
 			absorb_next(h, b, traced, 10);
 		}
 		while ((prev = free_prev(b))) {
-			if (is_tracked)
-				add_age(&age, prev);
 			forget(h, prev);
 			absorb_next(h, prev, traced, 10);
 			b = prev;
 			check_neighbours(h, b, is_tracked);
 		}
-		insert_free(h, b, &age, is_tracked);
+		index_insert(&h->index, b);
 	}
 }
 
-void heap_settle(struct heap *h)
+void block_settle(struct block_heap *h)
 {
-	settle(h, !h->uses_brk, false);
+	settle(h, false, false);
 }
 
 /*
@@ -388,7 +323,7 @@ struct merger {
  * It gets the place of a neighbour in the array, or a new one. False: something is out of the
  * ordinary, and nothing is done.
  */
-HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
+BLOCK_HOT bool merge_few(struct block_heap *h, struct block_meta *b, struct merger *m)
 {
 	struct index *ix = &h->index;
 	struct block_meta *next = b->next, *prev = b->prev, *after;
@@ -404,12 +339,12 @@ HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
 	m->next = index_key(ix, next, next->size) & has_next;
 	m->prev = index_key(ix, prev, prev->size) & has_prev;
 	if (has_next & has_prev && !index_remove_few(ix, prev)) /* one time in twenty */
-		heap_corrupted(h, prev);
+		block_corrupted(h, prev);
 	at = (*index_pad(next) & has_next) | (*index_pad(prev) & only_prev) |
 	     (ix->count & ~(has_next | has_prev));
 	old = m->next | (m->prev & only_prev);
 	if (at > ix->count || ix->key[at] != old)
-		heap_corrupted(h, has_next ? next : prev);
+		block_corrupted(h, has_next ? next : prev);
 	ix->count += !old;
 	b = index_choose(has_prev, prev, b);
 	b->size = (size_t)((char *)after - (char *)(b + 1));
@@ -424,8 +359,8 @@ HEAP_HOT bool merge_few(struct heap *h, struct block_meta *b, struct merger *m)
 }
 
 /* Split b, or not, in the list. The rest, or b. */
-HEAP_HOT struct block_meta *split_few(struct heap *h, struct block_meta *b, size_t size,
-				      uint64_t is_split)
+BLOCK_HOT struct block_meta *split_few(struct block_heap *h, struct block_meta *b, size_t size,
+				       uint64_t is_split)
 {
 	struct block_meta *next = b->next, *rest, **back = next ? &next->prev : &h->last;
 	size_t whole = b->size, left = whole - size;
@@ -449,7 +384,7 @@ HEAP_HOT struct block_meta *split_few(struct heap *h, struct block_meta *b, size
 /*
  * Take the block of key out of the index and split it; its place is for the rest or for the last.
  */
-HEAP_HOT struct block_meta *take_few(struct heap *h, uint64_t key, size_t size)
+BLOCK_HOT struct block_meta *take_few(struct block_heap *h, uint64_t key, size_t size)
 {
 	struct index *ix = &h->index;
 	struct block_meta *b = index_key_block(ix, key);
@@ -459,7 +394,7 @@ HEAP_HOT struct block_meta *take_few(struct heap *h, uint64_t key, size_t size)
 
 	require_free(h, b);
 	if (at >= ix->count || ix->key[at] != key)
-		heap_corrupted(h, b);
+		block_corrupted(h, b);
 	split_few(h, b, size, is_split);
 	ix->count += (uint32_t)~is_split; /* minus 1, or 0 */
 	moved = (rest & is_split) | ix->key[ix->count];
@@ -470,7 +405,7 @@ HEAP_HOT struct block_meta *take_few(struct heap *h, uint64_t key, size_t size)
 }
 
 /* Rules 10 to 12. NULL if nothing fits, or if the blocks are no longer few. */
-HEAP_HOT struct block_meta *place_few(struct heap *h, size_t size)
+BLOCK_HOT struct block_meta *place_few(struct block_heap *h, size_t size)
 {
 	struct index *ix = &h->index;
 	struct block_meta *b = ix->pending;
@@ -493,7 +428,7 @@ HEAP_HOT struct block_meta *place_few(struct heap *h, size_t size)
 }
 
 /* The free blocks are few again, perhaps. */
-static __attribute__((noinline, cold)) bool become_few(struct heap *h)
+static __attribute__((noinline, cold)) bool become_few(struct block_heap *h)
 {
 	struct index *ix = &h->index;
 	struct block_meta *b[INDEX_FEW_AGAIN];
@@ -501,7 +436,7 @@ static __attribute__((noinline, cold)) bool become_few(struct heap *h)
 
 	if ((uintptr_t)block_end(h->last) - ix->base >= INDEX_KEY_SPAN)
 		return false;
-	heap_settle(h);
+	block_settle(h);
 	while (n < INDEX_FEW_AGAIN && (b[n] = index_take(ix, COURSE_GRAIN)))
 		require_free(h, b[n++]);
 	ix->kind = INDEX_FEW;
@@ -510,7 +445,7 @@ static __attribute__((noinline, cold)) bool become_few(struct heap *h)
 	return true;
 }
 
-HEAP_HOT bool is_few(struct heap *h)
+BLOCK_HOT bool is_few(struct block_heap *h)
 {
 	return h->index.kind == INDEX_FEW ||
 	       (h->stats.blocks - h->stats.live_blocks <= INDEX_FEW_AGAIN && become_few(h));
@@ -519,7 +454,7 @@ HEAP_HOT bool is_few(struct heap *h)
 /* Growth. */
 
 /* For the trace: b, unless it is NULL, is the first block of a new region. */
-HEAP_HOT struct block_meta *note_region(struct heap *h, struct block_meta *b, bool traced)
+BLOCK_HOT struct block_meta *note_region(struct block_heap *h, struct block_meta *b, bool traced)
 {
 	if (traced && b) {
 		trace_step(TRACE_STEP_REGION, 0, (uintptr_t)b,
@@ -532,37 +467,37 @@ HEAP_HOT struct block_meta *note_region(struct heap *h, struct block_meta *b, bo
 /*
  * Rule 13: nothing fits. Extend the top block if it is free, else append one; the index has none.
  */
-HEAP_HOT struct block_meta *grow_noted(struct heap *h, size_t size, bool traced)
+BLOCK_HOT struct block_meta *grow_noted(struct block_heap *h, size_t size, bool traced)
 {
 	struct block_meta *top = h->top, *b;
 	bool is_free = top && top->status == STATUS_FREE;
 	enum growth growth;
 
 	if (!top)
-		return heap_new_region(h, size);
+		return block_new_region(h, size);
 	if (is_free)
 		require_free(h, top);
 	else
-		heap_require_top(h);
-	growth = heap_extend_region(h, is_free ? size - top->size : META + size);
+		block_require_top(h);
+	growth = block_extend_region(h, is_free ? size - top->size : META + size);
 	if (growth == REFUSED)
 		return NULL;
 	if (growth == DETACHED)
-		return note_region(h, heap_new_region(h, size), traced);
+		return note_region(h, block_new_region(h, size), traced);
 	if (is_free) {
-		heap_unindex(h, top);
+		block_unindex(h, top);
 		note_step(traced, TRACE_STEP_EXPAND, 13, top, top->size, size);
 		top->size = size;
 		return top;
 	}
 	b = (struct block_meta *)(void *)(h->regions[h->growing].end - META - size);
 	b->size = size;
-	heap_link_behind(h, top, b);
+	block_link_behind(h, top, b);
 	note_step(traced, TRACE_STEP_APPEND, 13, b, size, 0);
 	return b;
 }
 
-static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t size)
+static __attribute__((noinline)) struct block_meta *grow(struct block_heap *h, size_t size)
 {
 	return grow_noted(h, size, false);
 }
@@ -570,50 +505,46 @@ static __attribute__((noinline)) struct block_meta *grow(struct heap *h, size_t 
 /* Placement. */
 
 /* Change of a live block's size in place, from old bytes to what it is now. */
-static void note_resized(struct heap *h, struct block_meta *b, size_t old)
+static void note_resized(struct block_heap *h, struct block_meta *b, size_t old)
 {
 	seal(b);
 	h->stats.live_bytes += b->size - old;
-	heap_note_peak(h);
+	block_note_peak(h);
 }
 
 /* Rule 9. */
-static __attribute__((noinline, cold)) bool start_course_heap(struct heap *h)
+static __attribute__((noinline, cold)) bool start_course_heap(struct block_heap *h)
 {
-	struct block_meta *b = heap_new_region(h, COURSE_FIRST_RAISE - META);
+	struct block_meta *b = block_new_region(h, COURSE_FIRST_RAISE - META);
 
 	note_region(h, b, trace_is_on);
 	if (b)
-		insert_free(h, b, &(struct age){0}, false);
+		index_insert(&h->index, b);
 	return b;
 }
 
 /* Rule 12 for b, which the search found. */
-HEAP_HOT void split_found(struct heap *h, struct block_meta *b, size_t size, bool is_tracked,
-			  bool traced)
+BLOCK_HOT void split_found(struct block_heap *h, struct block_meta *b, size_t size, bool traced)
 {
 	struct block_meta *rest;
-	struct age age = {0};
 
 	require_free(h, b);
-	if (is_tracked && b->size > INDEX_EXACT_MAX)
-		age = (struct age){.dirty = to_spare(b)->dirty, .epoch = to_spare(b)->epoch};
 	rest = split(h, b, size, traced, 12);
 	if (rest) /* everything was settled, so it has no free neighbour */
-		insert_free(h, rest, &age, is_tracked);
+		index_insert(&h->index, rest);
 }
 
 /* Rules 10 and 11 as they read, each a walk of the list. */
 
 /* There are no free neighbours but those that settle knows of: it only costs to look. */
-static void look_for_neighbours(struct heap *h)
+static void look_for_neighbours(struct block_heap *h)
 {
 	for (struct block_meta *b = h->last; b; b = b->prev)
 		if (b->status == STATUS_FREE && free_prev(b))
 			require_free(h, b);
 }
 
-static struct block_meta *find_by_walk(struct heap *h, size_t size)
+static struct block_meta *find_by_walk(struct block_heap *h, size_t size)
 {
 	struct block_meta *best = NULL;
 
@@ -626,7 +557,7 @@ static struct block_meta *find_by_walk(struct heap *h, size_t size)
 }
 
 /* Rules 10 to 13. */
-HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool is_tracked)
+BLOCK_HOT struct block_meta *place(struct block_heap *h, size_t size, bool *fresh, bool is_tracked)
 {
 	struct block_meta *b;
 
@@ -645,12 +576,13 @@ HEAP_HOT struct block_meta *place(struct heap *h, size_t size, bool *fresh, bool
 		*fresh = !h->top || h->top->status != STATUS_FREE;
 		return grow(h, size);
 	}
-	split_found(h, b, size, is_tracked, false);
+	split_found(h, b, size, false);
 	return b;
 }
 
 /* The same, step by step for the trace. */
-static __attribute__((noinline, cold)) struct block_meta *place_traced(struct heap *h, size_t size)
+static __attribute__((noinline, cold)) struct block_meta *place_traced(struct block_heap *h,
+								       size_t size)
 {
 	struct block_meta *b;
 
@@ -660,48 +592,37 @@ static __attribute__((noinline, cold)) struct block_meta *place_traced(struct he
 	trace_step(TRACE_STEP_SEARCH, 11, size, (uintptr_t)b, b ? b->size : 0);
 	if (!b)
 		return grow_noted(h, size, true);
-	split_found(h, b, size, false, true);
+	split_found(h, b, size, true);
 	return b;
 }
 
-struct block_meta *heap_place_roomy(struct heap *h, size_t size, size_t room)
+struct block_meta *block_place(struct block_heap *h, size_t size, bool *fresh)
 {
-	struct block_meta *b;
-
-	settle(h, true, false);
-	h->stats.searches++;
-	b = index_take(&h->index, room);
-	if (b)
-		split_found(h, b, size, true, false);
-	return b;
+	return place(h, size, fresh, false);
 }
 
-struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh)
+BLOCK_HOT void release(struct block_heap *h, struct block_meta *b)
 {
-	return place(h, size, fresh, !h->uses_brk);
-}
-
-HEAP_HOT void release(struct heap *h, struct block_meta *b)
-{
-	heap_note_freed(h, b);
+	block_note_freed(h, b);
 	b->status = STATUS_FREE;
 	index_defer(&h->index, b);
 }
 
-void heap_release(struct heap *h, struct block_meta *b)
+void block_release(struct block_heap *h, struct block_meta *b)
 {
 	release(h, b);
 }
 
 /* Rule 17a to 17c. */
-HEAP_HOT enum growth resize_in_place(struct heap *h, struct block_meta *b, size_t size, bool traced)
+BLOCK_HOT enum growth resize_in_place(struct block_heap *h, struct block_meta *b, size_t size,
+				      bool traced)
 {
 	size_t old = b->size;
 	struct block_meta *next, *rest;
 	enum growth growth;
 
 	if (size > old && b == h->top) {
-		growth = heap_extend_region(h, size - old);
+		growth = block_extend_region(h, size - old);
 		if (growth == GROWN) {
 			b->size = size;
 			note_step(traced, TRACE_STEP_EXPAND, 17, b, old, size);
@@ -723,7 +644,7 @@ HEAP_HOT enum growth resize_in_place(struct heap *h, struct block_meta *b, size_
 	return b->size >= size ? GROWN : DETACHED;
 }
 
-enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size)
+enum growth block_resize_in_place(struct block_heap *h, struct block_meta *b, size_t size)
 {
 	return resize_in_place(h, b, size, false);
 }
@@ -748,35 +669,35 @@ static const char course_closed;
 /* Points to true while the course heap is open. */
 static const char *course_gate = &__libc_single_threaded;
 
-HEAP_HOT bool is_open(void)
+BLOCK_HOT bool is_open(void)
 {
 	return *course_gate;
 }
 
-void heap_set_noted(bool is_noted)
+void block_set_noted(bool is_noted)
 {
 	course_gate = is_noted ? &course_closed : &__libc_single_threaded;
 }
 
-HEAP_HOT void enter(struct heap *h, enum way way)
+BLOCK_HOT void enter(struct block_heap *h, enum way way)
 {
 	if (way == LOCKED) { /* there is a second thread, and this heap is never frozen */
 		lock(h);
 	} else if (way == TRACED) {
-		heap_enter(h);
+		block_enter(h);
 	}
 }
 
-HEAP_HOT void leave(struct heap *h, enum way way)
+BLOCK_HOT void leave(struct block_heap *h, enum way way)
 {
 	if (way == LOCKED)
 		unlock(h);
 	else if (way == TRACED)
-		heap_leave(h);
+		block_leave(h);
 }
 
 /* Rule 7. */
-HEAP_HOT void *course_map(struct heap *h, size_t size, enum way way)
+BLOCK_HOT void *course_map(struct block_heap *h, size_t size, enum way way)
 {
 	struct block_meta *b;
 	char *p = NULL;
@@ -788,24 +709,24 @@ HEAP_HOT void *course_map(struct heap *h, size_t size, enum way way)
 		return NULL;
 	}
 	enter(h, way);
-	b = heap_make_mapped(p, size);
+	b = block_make_mapped(p, size);
 	h->stats.map_calls++;
 	h->stats.allocs++;
-	heap_register_mapped(h, b);
+	block_register_mapped(h, b);
 	note_step(way == TRACED, TRACE_STEP_MAPPED, 7, b, size, 0);
 	leave(h, way);
 	return b + 1;
 }
 
-static __attribute__((noinline)) void *course_map_open(struct heap *h, size_t size)
+static __attribute__((noinline)) void *course_map_open(struct block_heap *h, size_t size)
 {
 	return course_map(h, size, OPEN);
 }
 
 /* Rule 6: on the heap below the threshold, mapped from it on. */
-HEAP_HOT void *course_alloc(size_t size, size_t threshold, enum way way)
+BLOCK_HOT void *course_alloc(size_t size, size_t threshold, enum way way)
 {
-	struct heap *h = &heaps[HEAP_COURSE];
+	struct block_heap *h = &course_heap;
 	size_t capacity = size < PTRDIFF_MAX ? round_up(size, COURSE_GRAIN) : size;
 	struct block_meta *b = NULL;
 	bool fresh;
@@ -817,7 +738,7 @@ HEAP_HOT void *course_alloc(size_t size, size_t threshold, enum way way)
 		b = way == TRACED ? place_traced(h, capacity) : place(h, capacity, &fresh, false);
 	if (b) {
 		h->stats.allocs++;
-		heap_make_live(h, b);
+		block_make_live(h, b);
 		note_step(way == TRACED, TRACE_STEP_USE, 0, b, b->size, 0);
 	}
 	leave(h, way);
@@ -825,22 +746,22 @@ HEAP_HOT void *course_alloc(size_t size, size_t threshold, enum way way)
 }
 
 /* Rule 7, with the heap entered. */
-static __attribute__((noinline)) void course_unmap(struct heap *h, struct block_meta *b)
+static __attribute__((noinline)) void course_unmap(struct block_heap *h, struct block_meta *b)
 {
-	heap_unregister_mapped(h, b);
+	block_unregister_mapped(h, b);
 	h->stats.unmap_calls++;
 	note_step(trace_is_on, TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
-	heap_leave(h);
-	heap_unmap(b);
+	block_leave(h);
+	block_unmap(b);
 }
 
-HEAP_HOT void course_free(const char *call, void *p, enum way way)
+BLOCK_HOT void course_free(const char *call, void *p, enum way way)
 {
-	struct heap *h = &heaps[HEAP_COURSE];
+	struct block_heap *h = &course_heap;
 	struct block_meta *b;
 
 	enter(h, way);
-	b = heap_block_of(h, call, p, false);
+	b = block_of(h, call, p, false);
 	h->stats.frees++;
 	if (b->status == STATUS_MAPPED) {
 		course_unmap(h, b);
@@ -868,7 +789,7 @@ static __attribute__((noinline, cold)) void *alloc_traced(size_t size, size_t th
 	return course_alloc(size, threshold, TRACED);
 }
 
-HEAP_HOT void *course_malloc(size_t size, enum way way)
+BLOCK_HOT void *course_malloc(size_t size, enum way way)
 {
 	if (way == OPEN)
 		return malloc_open(size);
@@ -876,7 +797,7 @@ HEAP_HOT void *course_malloc(size_t size, enum way way)
 }
 
 /* Rule 8. */
-HEAP_HOT void *course_calloc(size_t nmemb, size_t size, enum way way)
+BLOCK_HOT void *course_calloc(size_t nmemb, size_t size, enum way way)
 {
 	size_t total;
 	void *p;
@@ -900,7 +821,7 @@ HEAP_HOT void *course_calloc(size_t nmemb, size_t size, enum way way)
 }
 
 /* Rule 18: place anew while the old block is still there. */
-HEAP_HOT void *course_move(void *p, size_t old, size_t size, enum way way)
+BLOCK_HOT void *course_move(void *p, size_t old, size_t size, enum way way)
 {
 	void *q = course_malloc(size, way);
 
@@ -915,9 +836,9 @@ HEAP_HOT void *course_move(void *p, size_t old, size_t size, enum way way)
 }
 
 /* Rules 15 to 18. */
-HEAP_HOT void *course_realloc(void *p, size_t size, enum way way)
+BLOCK_HOT void *course_realloc(void *p, size_t size, enum way way)
 {
-	struct heap *h = &heaps[HEAP_COURSE];
+	struct block_heap *h = &course_heap;
 	enum growth growth = DETACHED;
 	struct block_meta *b;
 	size_t old;
@@ -925,7 +846,7 @@ HEAP_HOT void *course_realloc(void *p, size_t size, enum way way)
 	if (!p)
 		return size ? course_malloc(size, way) : NULL;
 	enter(h, way);
-	b = heap_block_of(h, "os_realloc", p, true);
+	b = block_of(h, "os_realloc", p, true);
 	old = b->size;
 	h->stats.reallocs++;
 	if (b->status == STATUS_FREE) { /* rule 16 */
@@ -937,7 +858,7 @@ HEAP_HOT void *course_realloc(void *p, size_t size, enum way way)
 		if (way == TRACED)
 			growth = resize_in_place(h, b, round_up(size, COURSE_GRAIN), true);
 		else
-			growth = heap_resize_in_place(h, b, round_up(size, COURSE_GRAIN));
+			growth = block_resize_in_place(h, b, round_up(size, COURSE_GRAIN));
 	}
 	leave(h, way);
 	if (!size) {
@@ -1054,5 +975,5 @@ EXPORT void *os_realloc(void *p, size_t size)
  */
 __attribute__((constructor(101))) static void guard_forks(void)
 {
-	pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
+	pthread_atfork(block_fork_prepare, block_fork_parent, block_fork_child);
 }

@@ -5,10 +5,11 @@
 #include <sys/single_threaded.h>
 
 #include "slab_core.h"
+#include "span.h"
 
 /* What the walk over the segments has met; of the lists, the sparse slabs. */
 struct totals {
-	size_t segments, dirty_slots, sparse_slots, idle_slots;
+	size_t segments, dirty_pages, span_pages, sparse_slots, idle_slots;
 	size_t slabs[CLASS_END], with_free[CLASS_END];
 	size_t out[CLASS_END];
 };
@@ -60,23 +61,51 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++) {
 		const struct slab *s = &g->slabs[i];
+		uint16_t bin = slab_bins[(((uintptr_t)g - slab_window) >> SLAB_SHIFT) + i];
 
-		if (!(g->used >> i & 1)) {
-			if (slab_bins[(((uintptr_t)g - slab_window) >> SLAB_SHIFT) + i])
-				return "S6: the table of bins has a slab that is none";
+		if (!(g->cells >> i & 1)) {
+			if (bin != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
+				return "S6: the table of bins has a slot wrong that is no slab's";
 			continue;
 		}
-		if (g->fixed >> i & 1)
-			continue;
 		if (g->first[i] == i && s->slot == i)
 			fault = check_slab(s, t);
 		else
 			fault = g->first[i] < i && slab_mask(&g->slabs[g->first[i]]) >> i & 1
 					? NULL
-					: "S5: a used slot belongs to no slab";
+					: "S5: a slot of a slab belongs to none";
 		if (fault)
 			return fault;
 	}
+	return NULL;
+}
+
+/* Whose pages are taken: those of fixed slots, slabs and spans. NULL, or a fault. */
+static const char *check_pages(const struct segment *g, struct totals *t)
+{
+	uint64_t taken[MAP_WORDS] = {0};
+
+	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
+		if ((g->fixed | g->cells) >> slot & 1)
+			map_set(taken, slot_pages(slot, 1));
+	for (size_t page = 0, pages; page < MAP_PAGES; page++) {
+		struct page_run run;
+
+		pages = g->spans[page] & SPAN_PAGES;
+		run = (struct page_run){page, page + pages};
+		if (!pages)
+			continue;
+		if (run.end > MAP_PAGES || map_count(taken, run))
+			return "S5: a span overlaps something else";
+		map_set(taken, run);
+		t->span_pages += pages;
+	}
+	for (size_t i = 0; i < MAP_WORDS; i++)
+		if (g->maps.taken[i] != taken[i] ||
+		    taken[i] & (g->maps.dirty[i] | g->maps.stuck[i]) ||
+		    g->maps.dirty[i] & g->maps.stuck[i])
+			return "S5: a page is in use by nobody, or in two states";
+	t->dirty_pages += map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 	return NULL;
 }
 
@@ -85,19 +114,41 @@ static bool has(const struct segment *g, enum segment_set kind, size_t i)
 	return segment_set_has(segment_set_of(g->is_own, kind), i);
 }
 
+/* Whether the sets have segment i for the runs of g, and no others. */
+static bool has_runs(const struct segment *g, size_t i, enum run_kind kind, uint64_t runs)
+{
+	if (g->is_own)
+		return !g->runs[kind];
+	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
+		uint64_t word = slab_store.run_groups[i / 64].segments[kind][class];
+		bool is_in = runs >> class & 1;
+
+		if ((word >> i % 64 & 1) != is_in ||
+		    (is_in && !(slab_store.runs[kind].groups[class][i / 4096] >> i / 64 % 64 & 1)) ||
+		    (is_in && !(slab_store.runs[kind].classes >> class & 1)))
+			return false;
+	}
+	return g->runs[kind] == runs;
+}
+
 static const char *check_segment(const struct segment *g, size_t i, struct totals *t)
 {
 	uint64_t pairs = ~g->used & ~g->used >> 1;
+	const char *fault;
 
 	t->segments++;
-	t->dirty_slots += (size_t)__builtin_popcountll(g->dirty);
-	if (!(g->fixed & 1) || g->fixed & ~g->used || g->used & g->dirty)
-		return "S5: a segment's slots are used and dirty at once";
+	if (!(g->fixed & 1) || g->fixed & g->cells || g->used != map_slots(g->maps.taken) ||
+	    g->dirty != map_slots(g->maps.dirty))
+		return "S5: a segment's slots do not agree with its pages";
 	if (has(g, SET_ROOMY, i) != !!~g->used ||
 	    has(g, SET_WITH_QUAD, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
-	    has(g, SET_WITH_DIRTY, i) != !!g->dirty)
+	    has(g, SET_WITH_READY, i) != !!(g->dirty & ~g->used) ||
+	    has(g, SET_WITH_DIRTY, i) != !!g->dirty ||
+	    !has_runs(g, i, RUN_FREE, map_run_classes(g->maps.taken, MAP_ZEROS)) ||
+	    !has_runs(g, i, RUN_DIRTY, map_run_classes(g->maps.dirty, MAP_ONES)))
 		return "S7: the sets of segments are not exact";
-	return check_slots(g, t);
+	fault = check_pages(g, t);
+	return fault ? fault : check_slots(g, t);
 }
 
 static const char *check_seals(const struct segment *g)
@@ -105,7 +156,7 @@ static const char *check_seals(const struct segment *g)
 	if (!segment_is_sealed(g))
 		return "S9: a segment's seal does not fit";
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
-		if (g->used & ~g->fixed & (uint64_t)1 << i && g->first[i] == i &&
+		if (g->cells >> i & 1 && g->first[i] == i &&
 		    !slab_is_sealed(&g->slabs[i]))
 			return "S9: a slab's seal does not fit";
 	return NULL;
@@ -178,7 +229,8 @@ static const char *check_store(void)
 	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
 	if (!fault &&
-	    (t.segments != slab_store.segments || t.dirty_slots != slab_store.dirty_slots ||
+	    (t.segments != slab_store.segments || t.dirty_pages != slab_store.dirty_pages ||
+	     t.span_pages != slab_store.span_pages ||
 	     t.sparse_slots != slab_store.sparse_slots || t.idle_slots != slab_store.idle_slots))
 		fault = "S8: the store's figures are wrong";
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;

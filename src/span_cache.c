@@ -72,6 +72,15 @@ void span_cache_shrink(struct span_cache *c, bool all)
 	c->used = 0;
 }
 
+size_t span_cache_count(const struct span_cache *c)
+{
+	size_t n = 0;
+
+	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
+		n += c->count[class];
+	return n;
+}
+
 const char *span_cache_check(const struct span_cache *c)
 {
 	size_t bytes = 0;

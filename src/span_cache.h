@@ -61,5 +61,7 @@ void span_cache_put(struct span_cache *c, const char *call, void *p);
 /* Free what was not used since the last call, or all. */
 void span_cache_shrink(struct span_cache *c, bool all);
 
+size_t span_cache_count(const struct span_cache *c);
+
 /* NULL, or the text of what does not hold. */
 const char *span_cache_check(const struct span_cache *c);

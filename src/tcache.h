@@ -221,9 +221,13 @@ enum tcache_mode {
 void tcache_set_mode(enum tcache_mode mode, bool is_on);
 void tcache_set_perturb(unsigned char value); /* 0: off */
 
+/* Nothing goes to the kernel by itself while that is all there is; SIZE_MAX: never. */
+void tcache_set_trim_threshold(size_t size);
+
 struct tcache_stats {
 	size_t caches;
 	size_t cached_cells, cached_bytes; /* in magazines */
+	size_t spans, span_bytes; /* that threads keep */
 	size_t allocs, frees, reallocs; /* of cells, while TCACHE_COUNTS is on */
 };
 

@@ -8,7 +8,7 @@
 #include <sys/single_threaded.h>
 
 #include "hardened.h"
-#include "kept.h"
+#include "mapping.h"
 #include "tcache_core.h"
 
 static bool has_cell(void *const *top, const void *cell)
@@ -183,8 +183,8 @@ const char *tcache_check(void)
 	if (!fault)
 		fault = check_all(true);
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next)
-		fault = hardened_check(tc);
+		fault = tc->spans ? span_cache_check(tc->spans) : hardened_check(tc);
 	if (is_locked)
 		pthread_mutex_unlock(&tcache_all.lock);
-	return fault ? fault : kept_check();
+	return fault ? fault : mapping_check();
 }

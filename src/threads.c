@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "block.h"
 #include "hardened.h"
 #include "large.h"
 #include "tcache_core.h"
@@ -230,17 +231,31 @@ static void unmake_cache(struct tcache *tc)
 	give_own(CLASS_CACHE, tc);
 }
 
+/* Where no more than this could go to the kernel, nothing does by itself. */
+static _Atomic(size_t) trim_threshold;
+
+void tcache_set_trim_threshold(size_t size)
+{
+	trim_threshold = size;
+}
+
+static size_t over_threshold(size_t dirty)
+{
+	return dirty > trim_threshold ? dirty : 0;
+}
+
 /* What the kernel could get back, or will sometime. */
 static size_t dirty_bytes(void)
 {
-	return slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes();
+	return over_threshold(slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes());
 }
 
 /* The same without the other shards, which their threads look after: quickly known. */
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
-	return slab_dirty_bytes() + large_dirty_bytes() + (tc->spans ? tc->spans->bytes : 0) +
-	       atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed);
+	return over_threshold(
+		slab_dirty_bytes() + large_dirty_bytes() + (tc->spans ? tc->spans->bytes : 0) +
+		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
 }
 
 /* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */
@@ -287,9 +302,14 @@ static bool is_live_cell(const void *p)
 	return slab_find(p).state == CELL_LIVE && *(const uint64_t *)p != CELL_FREED;
 }
 
+static bool is_malloc_block(const void *p)
+{
+	return is_live_cell(p) || large_is_object(p);
+}
+
 __attribute__((constructor(101))) static void start(void)
 {
-	heap_is_others = is_live_cell;
+	block_is_others = is_malloc_block;
 }
 
 /* Sweeps: rules 2 and 3. */
@@ -352,6 +372,8 @@ void tcache_look(struct tcache *tc)
 
 	if (tcache_on_look)
 		tcache_on_look();
+	if (trim_threshold && !dirty_bytes())
+		return;
 	large_sweep();
 	if (!slab_begin_sweep())
 		return;
@@ -507,6 +529,10 @@ void tcache_get_stats(struct tcache_stats *stats)
 		stats->allocs += tc->allocs;
 		stats->frees += tc->frees;
 		stats->reallocs += tc->reallocs;
+		if (tc->spans) {
+			stats->spans += span_cache_count(tc->spans);
+			stats->span_bytes += tc->spans->bytes;
+		}
 	}
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		struct tcache_class_stats n = count_class(class);

@@ -115,6 +115,8 @@ enum trace_kind {
 			       * slots; c cells that it has room for, from bit 16 on those carved so
 			       * far, from bit 32 on those out of the store, that is live or
 			       * cached; from bit 48 on 1 if they are the library's own objects */
+	TRACE_SNAP_SPAN = 24, /* of the segment before: a start; b bytes; c status: 0 kept by a
+			       * thread for its next object of this size, 1 allocated */
 	TRACE_SNAP_CACHED = 23, /* cells that wait in caches of threads and between threads, by
 				 * class: a bytes of a cell; b cells with threads; c in depots */
 };

@@ -162,13 +162,19 @@ line_length() {
 # The matrix that src/README.md draws: which headers of the project each file may include.
 matrix() {
 	cat <<-'EOT'
-		osmem.c: calls.h heap_core.h osmem.h trace.h
+		osmem.c: block_core.h calls.h osmem.h trace.h
+		block_regions.c: block_core.h
+		block_check.c: block_core.h
+		block_walk.c: block_core.h item_list.h
+		block_fork.c: block_core.h
+		libc_heap.c: heap_core.h trace.h
+		libc_index.c: libc_index.h
 		regions.c: heap_core.h
 		heap.c: heap_core.h kept.h
 		guard.c: heap_core.h kept.h
 		kept.c: heap_core.h kept.h zero.h
 		fork.c: heap_core.h kept.h
-		check.c: heap_core.h
+		check.c: block.h heap_core.h
 		walk.c: heap_core.h item_list.h
 		index.c: index.h
 		helpers.c: helpers.h printf.h
@@ -181,21 +187,25 @@ matrix() {
 		tcache.c: hardened.h tcache_core.h
 		hardened.c: hardened.h tcache_core.h zero.h
 		tcache_check.c: hardened.h kept.h tcache_core.h
-		threads.c: hardened.h tcache_core.h
+		threads.c: block.h hardened.h tcache_core.h
 		trace.c: helpers.h trace.h
 		calls.c: calls.h trace.h
 		interpose.c: heap.h helpers.h noted.h tcache.h
 		new.c: helpers.h noted.h tcache.h
-		inspect.c: heap.h inspect.h slab.h tcache.h trace.h
+		inspect.c: block.h heap.h inspect.h slab.h tcache.h trace.h
 		picture.c: inspect.h picture.h printf.h slab.h
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
 		mallinfo.c: inspect.h stats.h text.h
-		options.c: calls.h heap.h helpers.h inspect.h picture.h printf.h stats.h tcache.h trace.h
+		options.c: block.h calls.h heap.h helpers.h inspect.h picture.h printf.h stats.h tcache.h trace.h
 		calls.h: trace_format.h
 		hardened.h: tcache.h
 		heap.h: osmem_inspect.h
-		heap_core.h: block_meta.h heap.h helpers.h index.h
+		block.h: osmem_inspect.h
+		block_core.h: block.h block_meta.h helpers.h index.h
+		heap_core.h: block_meta.h heap.h helpers.h libc_index.h
+		libc_index.h: block_meta.h libc_treap.h
+		libc_treap.h: block_meta.h
 		helpers.h:
 		index.h: block_meta.h treap.h
 		inspect.h: helpers.h osmem_inspect.h trace_format.h

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "harness.h"
 #include "heap_core.h"
 #include "slab_core.h"
@@ -167,16 +168,26 @@ int __wrap_mincore(void *p, size_t size, unsigned char *resident)
 
 void check_all(void)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
 
+	if (!fault)
+		fault = heap_check();
 	if (!fault)
 		fault = tcache_check();
 	CHECK_MSG(!fault, "%s", fault);
 }
 
 static struct {
-	size_t blocks[HEAP_COUNT], cells, caches, segments;
+	size_t course_blocks, blocks, cells, caches, segments;
 } live;
+
+static struct block_stats course_stats(void)
+{
+	struct block_stats stats;
+
+	block_get_stats(&stats);
+	return stats;
+}
 
 static struct tcache_stats caches(void)
 {
@@ -202,16 +213,15 @@ static size_t bytes_in_use(void)
 
 	for (size_t i = 0; i < h->region_count; i++)
 		bytes += pages((size_t)(h->regions[i].limit - h->regions[i].start) + h->grain);
-	for (int i = 0; i < HEAP_COUNT; i++)
-		if (heaps[i].regions != heaps[i].first_regions)
-			bytes += pages(heaps[i].region_room * sizeof(struct region));
+	if (h->regions != h->first_regions)
+		bytes += pages(h->region_room * sizeof(struct region));
 	return bytes;
 }
 
 void note_live(void)
 {
-	for (int i = 0; i < HEAP_COUNT; i++)
-		live.blocks[i] = heaps[i].stats.live_blocks;
+	live.course_blocks = course_stats().live_blocks;
+	live.blocks = heaps[HEAP_LIBC].stats.live_blocks;
 	live.cells = live_cells();
 	live.caches = caches().caches;
 	live.segments = slab_store.segments ? slab_store.segments : 1;
@@ -220,15 +230,18 @@ void note_live(void)
 
 void check_nothing_lost(void)
 {
-	struct heap_stats course;
+	const struct heap *h = &heaps[HEAP_LIBC];
+	struct block_stats course;
 
 	malloc_trim(0);
 	check_all();
-	for (int i = 0; i < HEAP_COUNT; i++)
-		CHECK_MSG(heaps[i].stats.live_blocks == live.blocks[i] &&
-				  heaps[i].stats.mapped_blocks == 0,
-			  "heap %d: %zu blocks and %zu mapped blocks are live", i,
-			  heaps[i].stats.live_blocks, heaps[i].stats.mapped_blocks);
+	course = course_stats();
+	CHECK_MSG(course.live_blocks == live.course_blocks && course.mapped_blocks == 0,
+		  "course: %zu blocks and %zu mapped blocks are live", course.live_blocks,
+		  course.mapped_blocks);
+	CHECK_MSG(h->stats.live_blocks == live.blocks && h->stats.mapped_blocks == 0,
+		  "libc: %zu blocks and %zu mapped blocks are live", h->stats.live_blocks,
+		  h->stats.mapped_blocks);
 	CHECK_MSG(live_cells() == live.cells, "%zu cells are live, not %zu", live_cells(),
 		  live.cells);
 	CHECK_MSG(caches().caches <= live.caches + 1, "%zu caches, not %zu", caches().caches,
@@ -237,7 +250,6 @@ void check_nothing_lost(void)
 		  slab_store.segments);
 	CHECK_MSG(kernel.mapped == bytes_in_use(), "%zu bytes mapped, %zu in use", kernel.mapped,
 		  bytes_in_use());
-	heap_get_stats(HEAP_COURSE, &course);
 	CHECK_MSG(kernel.raised <= course.region_bytes + course.reserve_bytes + 16,
 		  "break raised by %zu, %zu in use", kernel.raised,
 		  course.region_bytes + course.reserve_bytes);

@@ -7,15 +7,15 @@
 
 #include <stdio.h>
 
-#include "heap.h"
+#include "block.h"
 #include "helpers.h"
 #include "osmem.h"
 
 static size_t brk_calls(void)
 {
-	struct heap_stats stats;
+	struct block_stats stats;
 
-	heap_get_stats(HEAP_COURSE, &stats);
+	block_get_stats(&stats);
 	return stats.brk_calls;
 }
 

@@ -21,6 +21,7 @@
 
 #include "fuzz.h"
 #include "harness.h"
+#include "block.h"
 #include "heap_core.h"
 #include "objects.h"
 #include "refusals.h"
@@ -161,8 +162,10 @@ static void move_clock(const struct call *call)
 
 static void check(void)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
 
+	if (!fault)
+		fault = heap_check();
 	if (!fault)
 		fault = tcache_check();
 	if (fault)

@@ -16,7 +16,7 @@
 #include "compare.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "heap_core.h"
+#include "block_core.h"
 
 #define CALL_BYTES 3
 #define SLOTS 32
@@ -102,27 +102,27 @@ static void next(struct run *run, struct call *call)
 static const struct profile profile = {.name = "fuzz", .slots = SLOTS, .next = next};
 
 /* The heap as it was before its first use; nothing else knows of it. */
-static void forget_heap(const struct heap *untouched, const char *start)
+static void forget_heap(const struct block_heap *untouched, const char *start)
 {
-	heaps[HEAP_COURSE] = *untouched;
+	course_heap = *untouched;
 	if (sbrk(start - (char *)sbrk(0)) == (void *)-1)
 		test_fail(__FILE__, __LINE__, "the break cannot be lowered");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct heap untouched;
+	static struct block_heap untouched;
 	struct plan plan = {.profile = &profile, .calls = size / CALL_BYTES, .check_interval = 16};
 	const char *start = sbrk(0), *fault;
 
 	if (!untouched.grain)
-		untouched = heaps[HEAP_COURSE];
+		untouched = course_heap;
 	next_byte = data;
 	compare_here(&plan);
-	fault = heap_check();
+	fault = block_check();
 	if (fault)
 		test_fail(__FILE__, __LINE__, "%s", fault);
-	if (heaps[HEAP_COURSE].stats.live_blocks || heaps[HEAP_COURSE].stats.mapped_blocks)
+	if (course_heap.stats.live_blocks || course_heap.stats.mapped_blocks)
 		test_fail(__FILE__, __LINE__, "all is freed, and blocks are live");
 	forget_heap(&untouched, start);
 	return 0;

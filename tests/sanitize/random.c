@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
 #include "heap.h"
 #include "osmem.h"
 #include "tcache.h"
@@ -135,7 +136,9 @@ static void step(struct slot *s)
 		give_back(s);
 	if (random_below(500) == 0)
 		tcache_trim();
-	fault = heap_check();
+	fault = block_check();
+	if (!fault)
+		fault = heap_check();
 	if (!fault && random_below(32) == 0)
 		fault = tcache_check();
 	if (fault)

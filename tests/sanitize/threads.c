@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "heap.h"
 #include "osmem.h"
 #include "tcache.h"
@@ -42,8 +43,10 @@ static void fail(const char *what)
 
 static void check_heap(void)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
 
+	if (!fault)
+		fault = heap_check();
 	if (!fault)
 		fault = tcache_check();
 	if (fault)

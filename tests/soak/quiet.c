@@ -18,7 +18,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "heap_core.h"
+#include "block_core.h"
+#include "heap.h"
 #include "slab.h"
 #include "soak.h"
 #include "tcache.h"
@@ -147,7 +148,7 @@ static size_t resident_of(const char *start, const char *end)
 /* What the course's heap has of memory. Nobody else is in it now. */
 static size_t course_bytes(void)
 {
-	const struct heap *h = &heaps[HEAP_COURSE];
+	const struct block_heap *h = &course_heap;
 	size_t bytes = h->stats.mapped_bytes;
 
 	for (size_t i = 0; i < h->region_count; i++)
@@ -176,9 +177,9 @@ static size_t check_resident(const char *when, bool is_light)
 
 static void check_course_size(void)
 {
-	struct heap_stats s;
+	struct block_stats s;
 
-	heap_get_stats(HEAP_COURSE, &s);
+	block_get_stats(&s);
 	if (s.peak_bytes > peak_course)
 		peak_course = s.peak_bytes;
 	if (s.region_bytes + s.reserve_bytes > 3 * peak_course + COURSE_ALLOWED)
@@ -204,11 +205,11 @@ static void count_object(const struct object *o, void *arg)
 		counts->others++;
 }
 
-static size_t blocks_of(enum heap_id id)
+static size_t course_blocks(void)
 {
-	struct heap_stats s;
+	struct block_stats s;
 
-	heap_get_stats(id, &s);
+	block_get_stats(&s);
 	return s.live_blocks + s.mapped_blocks;
 }
 
@@ -216,17 +217,19 @@ static size_t libc_blocks(void)
 {
 	struct slab_stats store;
 	struct tcache_stats cached;
+	struct heap_stats blocks;
 
 	slab_get_stats(&store);
 	tcache_get_stats(&cached);
-	return blocks_of(HEAP_LIBC) + store.out_cells - cached.cached_cells;
+	heap_get_stats(HEAP_LIBC, &blocks);
+	return blocks.live_blocks + blocks.mapped_blocks + store.out_cells - cached.cached_cells;
 }
 
 /* The C library has some of its own: streams, thread-specific data. */
 static void check_counts(void)
 {
 	struct counts mine = {0};
-	size_t course = blocks_of(HEAP_COURSE), others = libc_blocks();
+	size_t course = course_blocks(), others = libc_blocks();
 	size_t libcs = base_blocks + 64 + 16 * (size_t)soak.threads;
 
 	for_each(count_object, &mine);
@@ -241,8 +244,10 @@ static void check_counts(void)
 
 void check_invariants(const char *where)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
 
+	if (!fault)
+		fault = heap_check();
 	if (!fault)
 		fault = slab_check();
 	if (!fault)

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "broken.h"
 #include "harness.h"
 #include "slab_core.h"
@@ -43,7 +44,9 @@ static void check_all(void)
 	const char *fault = tcache_check();
 
 	CHECK_MSG(!fault, "%s", fault);
-	fault = heap_check();
+	fault = block_check();
+	if (!fault)
+		fault = heap_check();
 	CHECK_MSG(!fault, "%s", fault);
 }
 

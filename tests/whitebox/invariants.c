@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "block.h"
 #include "heap_core.h"
 #include "osmem.h"
 #include "tcache.h"
@@ -41,7 +42,10 @@ static bool one_in(size_t n)
 
 static void check_heap(void)
 {
-	const char *fault = heap_check();
+	const char *fault = block_check();
+
+	if (!fault)
+		fault = heap_check();
 
 	CHECK_MSG(!fault, "%s", fault);
 }
@@ -254,11 +258,11 @@ static void move_break(size_t i)
 
 TEST(random_os_while_the_break_moves)
 {
-	struct heap_stats stats;
+	struct block_stats stats;
 
 	run(&course, &medium, move_break);
 	run(&course, &small, move_break);
-	heap_get_stats(HEAP_COURSE, &stats);
+	block_get_stats(&stats);
 	CHECK_MSG(stats.regions > 10, "%lu regions", (unsigned long)stats.regions);
 }
 

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 
 #include "calls.h"
-#include "heap.h"
+#include "block.h"
 #include "inspect.h"
 #include "osmem.h"
 #include "tcache.h"
@@ -30,12 +30,12 @@ static void begin(uint64_t bound)
 	CHECK(trace_start(path, bound, 0));
 	calls_set_mode(CALLS_TRACED, true);
 	tcache_set_mode(TCACHE_TRACES, true);
-	heap_set_noted(true);
+	block_set_noted(true);
 }
 
 static void stop_noting(void)
 {
-	heap_set_noted(false);
+	block_set_noted(false);
 	tcache_set_mode(TCACHE_TRACES, false);
 	calls_set_mode(CALLS_TRACED, false);
 }

@@ -5,7 +5,7 @@
  * memory), heap.c (what the libc names need beyond it), fork.c, and check.c (faults and the
  * whole-heap checker). Nobody else includes this; heap.h is for the layers above.
  *
- * Invariants, checked by heap_check:
+ * Invariants, checked by block_check:
  *	H1 blocks tile [start, end) of each region without a gap; sizes are multiples of the grain
  *	H2 the list visits all blocks of all regions in address order, and prev undoes next
  *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
@@ -25,8 +25,8 @@
 #include <stdint.h>
 #include <sys/single_threaded.h>
 
+#include "block.h"
 #include "block_meta.h"
-#include "heap.h"
 #include "helpers.h"
 #include "index.h"
 
@@ -34,12 +34,10 @@
 #define COURSE_GRAIN ((size_t)8)
 #define LIBC_MIN_SIZE ((size_t)32)
 #define MMAP_THRESHOLD (128 * KIB)
-#define PURGE_MIN (16 * KIB) /* smaller free blocks are left to heap_trim */
 #define FIRST_REGIONS 64
 
 _Static_assert(META == 32, "the spec's header");
 _Static_assert(LIBC_MIN_SIZE > INDEX_NARROW_MAX, "mapped regions are anywhere: no zones for them");
-_Static_assert(PURGE_MIN > INDEX_EXACT_MAX, "purged blocks are in treaps");
 
 struct region {
 	char *start; /* the first block */
@@ -47,9 +45,9 @@ struct region {
 	char *limit; /* one past what the kernel gave; H5: never touches another region */
 };
 
-struct heap {
+struct block_heap {
 	/* What every call reads or writes, close together. */
-	bool is_locked; /* whether heap_leave has something to unlock */
+	bool is_locked; /* whether block_leave has something to unlock */
 	bool uses_brk;
 	bool is_threshold_fixed;
 	_Atomic(unsigned char) perturb;
@@ -61,37 +59,18 @@ struct heap {
 	size_t region_count, region_room;
 	struct block_meta *top; /* H6 */
 	struct block_meta *last; /* H6 */
-	struct heap_stats stats;
+	struct block_stats stats;
 	struct index index;
 
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	_Atomic(size_t) threshold; /* chunks this large are mapped */
 	struct treap_node *mapped; /* the live mapped blocks, through prev and next of the header,
-				    * sealed with heap_secret */
+				    * sealed with block_secret */
 	struct region first_regions[FIRST_REGIONS];
-
-	/* Delayed return of free pages. */
-	_Atomic(size_t) trim_threshold;
-	_Atomic(size_t) dirtied; /* bytes freed since the last sweep, and those that it left */
-	unsigned int ticks;
-	uint32_t epoch; /* of the sweep to come */
-	uint64_t last_sweep_ms;
-
-	/* See fork.c. */
-	atomic_uint frozen; /* number of forks under way */
-	_Atomic(struct block_meta *) side_blocks; /* mapped meanwhile, through next */
-	_Atomic(struct block_meta *) side_frees; /* freed meanwhile, through the payload */
 };
 
-/* What a large free block of the libc heap has in its payload behind its treap node. */
-struct spare {
-	struct treap_node node;
-	size_t dirty; /* bytes of it, at most, that the kernel has not got back */
-	uint32_t epoch; /* when its largest part was freed */
-};
-
-extern struct heap heaps[HEAP_COUNT];
-extern _Atomic(uint64_t) heap_secret; /* zero until the first block is made */
+extern struct block_heap course_heap;
+extern _Atomic(uint64_t) block_secret; /* zero until the first block is made */
 
 /* Arithmetic. */
 
@@ -126,11 +105,6 @@ static inline struct block_meta **payload_link(struct block_meta *b)
 	return (struct block_meta **)(void *)(b + 1);
 }
 
-static inline struct spare *to_spare(struct block_meta *b)
-{
-	return (struct spare *)(void *)(b + 1);
-}
-
 /* Seals: a keyed check word in the padding of every live header. */
 
 static inline _Atomic(uint32_t) *seal_word(struct block_meta *b)
@@ -142,7 +116,7 @@ static inline _Atomic(uint32_t) *seal_word(struct block_meta *b)
 /* Status and size are below the hash's top bits, so that any change of them changes those. */
 static inline uint32_t seal_of(const struct block_meta *b)
 {
-	uint64_t key = atomic_load_explicit(&heap_secret, memory_order_relaxed) ^ (uintptr_t)b;
+	uint64_t key = atomic_load_explicit(&block_secret, memory_order_relaxed) ^ (uintptr_t)b;
 
 	return (uint32_t)(((key + (b->size << 2) + (uint64_t)b->status) * 0x9e3779b97f4a7c15u) >>
 			  32);
@@ -164,10 +138,10 @@ static inline bool is_sealed(struct block_meta *b)
 	return !seal_difference(b);
 }
 
-static inline bool is_mapped_block(struct heap *h, struct block_meta *b)
+static inline bool is_mapped_block(struct block_heap *h, struct block_meta *b)
 {
 	return treap_has(&h->mapped, mapped_node(b),
-			 atomic_load_explicit(&heap_secret, memory_order_relaxed));
+			 atomic_load_explicit(&block_secret, memory_order_relaxed));
 }
 
 /*
@@ -185,7 +159,8 @@ static inline bool has_seal(struct block_meta *b)
 }
 
 /* Put b, between the end of a and what follows, into the list behind a. */
-static inline void heap_link_behind(struct heap *h, struct block_meta *a, struct block_meta *b)
+static inline void block_link_behind(struct block_heap *h, struct block_meta *a,
+				     struct block_meta *b)
 {
 	b->prev = a;
 	b->next = a->next;
@@ -205,56 +180,42 @@ static inline void heap_link_behind(struct heap *h, struct block_meta *a, struct
  * Lock h, if the process has ever had a second thread. False: a fork is under way, and the heap
  * must not be touched; there is nothing to leave. The course heap never says that.
  */
-bool heap_enter_slow(struct heap *h);
-void heap_leave_slow(struct heap *h);
+bool block_enter_slow(struct block_heap *h);
+void block_leave_slow(struct block_heap *h);
 
-static inline bool heap_enter(struct heap *h)
+static inline bool block_enter(struct block_heap *h)
 {
-	return __libc_single_threaded || heap_enter_slow(h);
+	return __libc_single_threaded || block_enter_slow(h);
 }
 
-static inline void heap_leave(struct heap *h)
+static inline void block_leave(struct block_heap *h)
 {
 	if (h->is_locked)
-		heap_leave_slow(h);
-}
-
-/* Lock h even while it is frozen, for what a fork may see half of; whether there was need to. */
-static inline bool heap_lock_frozen(struct heap *h)
-{
-	if (__libc_single_threaded)
-		return false;
-	pthread_mutex_lock(&h->lock);
-	return true;
-}
-
-static inline void heap_unlock_frozen(struct heap *h, bool is_locked)
-{
-	if (is_locked)
-		pthread_mutex_unlock(&h->lock);
+		block_leave_slow(h);
 }
 
 /*
  * Whether b, somewhere in r, lies in it and its neighbours point back; nothing outside r is read.
  */
-bool heap_is_linked(const struct heap *h, const struct region *r, const struct block_meta *b);
+bool block_is_linked(const struct block_heap *h, const struct region *r,
+		     const struct block_meta *b);
 
 /*
  * Rules 10 to 13: a block of size bytes, free and unknown to the index; *fresh: never used before.
  */
-struct block_meta *heap_place(struct heap *h, size_t size, bool *fresh);
+struct block_meta *block_place(struct block_heap *h, size_t size, bool *fresh);
 
-/* As heap_place for the libc heap, at the start of a free block of room bytes; NULL if none is. */
-struct block_meta *heap_place_roomy(struct heap *h, size_t size, size_t room);
+/* As block_place for the libc heap, at the start of a free block of room bytes; NULL if none is. */
+struct block_meta *block_place_roomy(struct block_heap *h, size_t size, size_t room);
 
 /* Cut b down to size bytes; the rest becomes a free block, unknown to the index. */
-struct block_meta *heap_cut(struct heap *h, struct block_meta *b, size_t size);
+struct block_meta *block_cut(struct block_heap *h, struct block_meta *b, size_t size);
 
 /* Take b out of the index; its header is right. Links that are overwritten are reported. */
-void heap_unindex(struct heap *h, struct block_meta *b);
+void block_unindex(struct block_heap *h, struct block_meta *b);
 
 /* Free a live heap block, to be coalesced by the next search. */
-void heap_release(struct heap *h, struct block_meta *b);
+void block_release(struct block_heap *h, struct block_meta *b);
 
 enum growth {
 	GROWN,
@@ -263,64 +224,35 @@ enum growth {
 };
 
 /* Rules 17a to 17c on a live heap block. */
-enum growth heap_resize_in_place(struct heap *h, struct block_meta *b, size_t size);
+enum growth block_resize_in_place(struct block_heap *h, struct block_meta *b, size_t size);
 
 /* Coalesce all that is pending: rule 10. */
-void heap_settle(struct heap *h);
-
-/* guard.c: bytes of the guards on either side of the libc heap's mapped blocks; 0 without. */
-extern size_t heap_guard;
-
-/*
- * Where the mapping of a block begins that has the pages from start to end; it ends with a guard.
- */
-char *guard_low(const char *start, char *end);
-
-/* Guard these pages, in a mapping like this; the kernel may refuse. */
-void guard_protect(char *start, char *end);
-
-/*
- * A mapped block of at least size bytes, zero, between guards, as near to the one behind it as
- * grain, of 16 or 32 bytes, lets it; not registered. NULL with errno ENOMEM.
- */
-struct block_meta *guard_map(size_t size, size_t grain);
-
-/* As heap_unmap, guards and all. */
-void guard_release(struct block_meta *b);
-
-/* The same for a block's pages, which become inaccessible. errno stays. */
-void guard_retire(char *start, char *end);
-
-/* Give back what guard_release has kept, memory and addresses; false: nothing. */
-bool guard_drain(void);
-
-/* b, with room for size bytes, wherever that is; NULL with errno ENOMEM, and it is as it was. */
-struct block_meta *guard_remap(struct block_meta *b, size_t size);
+void block_settle(struct block_heap *h);
 
 /*
  * The common path of os_malloc, of os_free and of their libc sisters is one function each: inlined,
  * with the heap's address a constant, it takes half the instructions.
  */
-#define HEAP_HOT static inline __attribute__((always_inline))
+#define BLOCK_HOT static inline __attribute__((always_inline))
 
-HEAP_HOT bool heap_is_in(const struct region *r, const void *p)
+BLOCK_HOT bool block_is_in(const struct region *r, const void *p)
 {
 	return (uintptr_t)p - (uintptr_t)r->start < (uintptr_t)(r->end - r->start);
 }
 
-struct region *heap_find_region_slow(struct heap *h, const void *p);
+struct region *block_find_region_slow(struct block_heap *h, const void *p);
 
 /* The region that p is in, or NULL. */
-HEAP_HOT struct region *heap_find_region(struct heap *h, const void *p)
+BLOCK_HOT struct region *block_find_region(struct block_heap *h, const void *p)
 {
 	struct region *r = &h->regions[h->recent];
 
-	return heap_is_in(r, p) ? r : heap_find_region_slow(h, p);
+	return block_is_in(r, p) ? r : block_find_region_slow(h, p);
 }
 
 /* What must stand behind b, which may be the last block of r. */
 static inline const struct block_meta *
-heap_expected_next(const struct heap *h, const struct region *r, const struct block_meta *b)
+block_expected_next(const struct block_heap *h, const struct region *r, const struct block_meta *b)
 {
 	if (block_end(b) != r->end)
 		return (const struct block_meta *)(const void *)block_end(b);
@@ -329,7 +261,7 @@ heap_expected_next(const struct heap *h, const struct region *r, const struct bl
 	return (const struct block_meta *)(const void *)r[1].start;
 }
 
-struct block_meta *heap_block_of_slow(struct heap *h, const char *call, void *p, bool may_be_free);
+struct block_meta *block_of_slow(struct block_heap *h, const char *call, void *p, bool may_be_free);
 
 /*
  * The one door from a pointer to its block. The block is live, or free where may_be_free is set;
@@ -339,22 +271,22 @@ struct block_meta *heap_block_of_slow(struct heap *h, const char *call, void *p,
  * next is looked at here; the neighbours' own headers only when the block is settled, because they
  * are two cache misses that the search will need anyway.
  */
-HEAP_HOT struct block_meta *heap_block_of(struct heap *h, const char *call, void *p,
-					  bool may_be_free)
+BLOCK_HOT struct block_meta *block_of(struct block_heap *h, const char *call, void *p,
+				      bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
 	const struct region *r;
 
 	if ((uintptr_t)p & (h->grain - 1))
-		return heap_block_of_slow(h, call, p, may_be_free);
-	r = heap_find_region(h, b);
+		return block_of_slow(h, call, p, may_be_free);
+	r = block_find_region(h, b);
 	if (r && (char *)p < r->end && b->status == STATUS_ALLOC && is_sealed(b) &&
-	    ((char *)b->next == block_end(b) || b->next == heap_expected_next(h, r, b)))
+	    ((char *)b->next == block_end(b) || b->next == block_expected_next(h, r, b)))
 		return b;
-	return heap_block_of_slow(h, call, p, may_be_free);
+	return block_of_slow(h, call, p, may_be_free);
 }
 
-static inline void heap_note_peak(struct heap *h)
+static inline void block_note_peak(struct block_heap *h)
 {
 	size_t bytes = h->stats.live_bytes + h->stats.mapped_bytes;
 
@@ -362,82 +294,67 @@ static inline void heap_note_peak(struct heap *h)
 		h->stats.peak_bytes = bytes;
 }
 
-/* Hand a block of heap_place out. */
-static inline void heap_make_live(struct heap *h, struct block_meta *b)
+/* Hand a block of block_place out. */
+static inline void block_make_live(struct block_heap *h, struct block_meta *b)
 {
 	b->status = STATUS_ALLOC;
 	seal(b);
 	h->stats.live_blocks++;
 	h->stats.live_bytes += META + b->size;
-	heap_note_peak(h);
+	block_note_peak(h);
 }
 
 /* Count a heap block as no longer live; the caller keeps it. */
-static inline void heap_note_freed(struct heap *h, const struct block_meta *b)
+static inline void block_note_freed(struct block_heap *h, const struct block_meta *b)
 {
 	h->stats.live_blocks--;
 	h->stats.live_bytes -= META + b->size;
 }
 
-/* regions.c. */
+/* block_fork.c: handlers of pthread_atfork. */
+void block_fork_prepare(void);
+void block_fork_parent(void);
+void block_fork_child(void);
+
+/* block_regions.c. */
 
 /* Draw the secret of all seals, unless that was done; the first block of all needs it. */
-void heap_make_secret(void);
+void block_make_secret(void);
 
 /* Move the end of the growing region up by size bytes, to be made part of a block by the caller. */
-enum growth heap_extend_region(struct heap *h, size_t size);
+enum growth block_extend_region(struct block_heap *h, size_t size);
 
 /* Start a region; its first block, of size bytes, free and unknown to the index, or NULL. */
-struct block_meta *heap_new_region(struct heap *h, size_t size);
+struct block_meta *block_new_region(struct block_heap *h, size_t size);
 
 /*
  * Make the mapping of b, which starts it and is not registered, a region with one free block.
  * False: no room to note one more, or too many.
  */
-bool heap_adopt_region(struct heap *h, struct block_meta *b);
+bool block_adopt_region(struct block_heap *h, struct block_meta *b);
 
 /* Take r, which is one free block unknown to the index, out of the heap. */
-void heap_remove_region(struct heap *h, struct region *r);
+void block_remove_region(struct block_heap *h, struct region *r);
 
 /* Write the header of a mapped block at at. The heap need not be entered. */
-struct block_meta *heap_make_mapped(char *at, size_t size);
-void heap_register_mapped(struct heap *h, struct block_meta *b);
-void heap_unregister_mapped(struct heap *h, struct block_meta *b);
+struct block_meta *block_make_mapped(char *at, size_t size);
+void block_register_mapped(struct block_heap *h, struct block_meta *b);
+void block_unregister_mapped(struct block_heap *h, struct block_meta *b);
 
 /* Give the mapping of b, unregistered, back to the kernel; errno is preserved. Not entered. */
-void heap_unmap(struct block_meta *b);
-
-/* heap.c. */
-
-/*
- * Free p of the libc heap. Its block is returned if it was mapped: it is no longer registered, and
- * yet to be unmapped.
- */
-struct block_meta *heap_free_entered(struct heap *h, const char *call, void *p);
-
-/* As heap_unmap, for a block of the libc heap. */
-void heap_give_back(struct block_meta *b);
-
-/* fork.c: while h is frozen, and not entered. */
-
-/* Register b when the fork is over. */
-void heap_side_register(struct heap *h, struct block_meta *b);
-
-/* The live block of p, by its header alone: the lists are not to be read. */
-struct block_meta *heap_side_block_of(const char *call, void *p);
-
-/* Free p when the fork is over. */
-void heap_side_free(struct heap *h, const char *call, void *p);
+void block_unmap(struct block_meta *b);
 
 /* check.c. Say what is wrong and abort; both leave the heap first. */
-void heap_bad_pointer(struct heap *h, const char *call, void *p) __attribute__((noreturn, cold));
-void heap_corrupted(struct heap *h, const struct block_meta *b) __attribute__((noreturn, cold));
+void block_bad_pointer(struct block_heap *h, const char *call, void *p)
+	__attribute__((noreturn, cold));
+void block_corrupted(struct block_heap *h, const struct block_meta *b)
+	__attribute__((noreturn, cold));
 
 /* What stands behind the top block is where its header says, or it is a fault. */
-void heap_require_top(struct heap *h);
+void block_require_top(struct block_heap *h);
 
 /* b, about to come out of the index, touches no next: free and its region's last, or a fault. */
-void heap_require_last(struct heap *h, const struct block_meta *b) __attribute__((cold));
+void block_require_last(struct block_heap *h, const struct block_meta *b) __attribute__((cold));
 
 /* b, pending, not plainly between two others of its region: in order all the same, or a fault. */
-void heap_check_neighbours(struct heap *h, struct block_meta *b) __attribute__((cold));
+void block_check_neighbours(struct block_heap *h, struct block_meta *b) __attribute__((cold));

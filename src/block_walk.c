@@ -2,22 +2,17 @@
 
 /* Copying the list of blocks, for those who look into a heap. */
 
-#include "heap_core.h"
+#include "block_core.h"
 #include "item_list.h"
 
-static enum osmem_heap name_of(const struct heap *h)
-{
-	return h->uses_brk ? OSMEM_COURSE : OSMEM_LIBC;
-}
-
 /* The blocks of r, up to one whose size cannot be right. */
-static void add_blocks(struct item_list *list, const struct heap *h, const struct region *r)
+static void add_blocks(struct item_list *list, const struct region *r)
 {
 	const struct block_meta *b = (const struct block_meta *)(const void *)r->start;
 
 	while ((const char *)b < r->end && b->size <= (size_t)(r->end - (const char *)(b + 1))) {
 		item_list_add(list, &(struct osmem_item){.kind = OSMEM_BLOCK,
-							 .heap = name_of(h),
+							 .heap = OSMEM_COURSE,
 							 .start = b,
 							 .size = META + b->size,
 							 .status = b->status,
@@ -26,50 +21,57 @@ static void add_blocks(struct item_list *list, const struct heap *h, const struc
 	}
 }
 
-static void add_regions(struct item_list *list, const struct heap *h)
+static void add_regions(struct item_list *list, const struct block_heap *h)
 {
 	for (size_t i = 0; i < h->region_count; i++) {
 		const struct region *r = &h->regions[i];
 
 		item_list_add(list, &(struct osmem_item){.kind = OSMEM_REGION,
-							 .heap = name_of(h),
+							 .heap = OSMEM_COURSE,
 							 .start = r->start,
 							 .size = (size_t)(r->end - r->start),
 							 .ahead = (size_t)(r->limit - r->end)});
-		add_blocks(list, h, r);
+		add_blocks(list, r);
 	}
 }
 
 /* The mapped blocks below n, in order. */
-static void add_mapped(struct item_list *list, const struct heap *h, struct treap_node *n)
+static void add_mapped(struct item_list *list, struct treap_node *n)
 {
 	struct block_meta *b;
 
 	if (!n)
 		return;
-	add_mapped(list, h, treap_get(&n->left, heap_secret));
+	add_mapped(list, treap_get(&n->left, block_secret));
 	b = mapped_block(n);
 	item_list_add(list, &(struct osmem_item){
 				    .kind = OSMEM_MAPPED,
-				    .heap = name_of(h),
+				    .heap = OSMEM_COURSE,
 				    .start = b,
 				    .size = META + b->size,
 				    .status = b->status,
 				    .payload = b->size,
 				    .mapping = (size_t)(block_end(b) -
 							round_down_ptr(b, sys_page_size()))});
-	add_mapped(list, h, treap_get(&n->right, heap_secret));
+	add_mapped(list, treap_get(&n->right, block_secret));
 }
 
-size_t heap_list(enum heap_id id, struct osmem_item *items, size_t room)
+size_t block_list(struct osmem_item *items, size_t room)
 {
-	struct heap *h = &heaps[id];
+	struct block_heap *h = &course_heap;
 	struct item_list list = {.items = items, .room = room};
-	bool is_locked = heap_lock_frozen(h);
 
+	block_enter(h);
 	add_regions(&list, h);
 	if (h->mapped) /* plain NULL, and not a sealed one, until the first */
-		add_mapped(&list, h, treap_get(&h->mapped, heap_secret));
-	heap_unlock_frozen(h, is_locked);
+		add_mapped(&list, treap_get(&h->mapped, block_secret));
+	block_leave(h);
 	return list.count;
+}
+
+void block_get_stats(struct block_stats *stats)
+{
+	block_enter(&course_heap);
+	*stats = course_heap.stats;
+	block_leave(&course_heap);
 }

@@ -5,20 +5,20 @@
  * process, and the checker is for tests.
  */
 
-#include "heap_core.h"
+#include "block_core.h"
 
-bool (*heap_is_others)(const void *p);
+bool (*block_is_others)(const void *p);
 
 /* Faults. From here on the heap may be damaged: find out what can be said, say it, abort. */
 
-void heap_corrupted(struct heap *h, const struct block_meta *b)
+void block_corrupted(struct block_heap *h, const struct block_meta *b)
 {
-	heap_leave(h);
+	block_leave(h);
 	sys_fatal("heap", b + 1, "the header of this block, or free memory in it, is overwritten");
 }
 
 /* Whether b, somewhere in r, could be a block by its own header. */
-static bool is_sane(const struct heap *h, const struct region *r, struct block_meta *b)
+static bool is_sane(const struct block_heap *h, const struct region *r, struct block_meta *b)
 {
 	size_t room = (size_t)(r->end - (char *)b) - META;
 
@@ -29,7 +29,8 @@ static bool is_sane(const struct heap *h, const struct region *r, struct block_m
 
 /* Walk r to the block that has p in its header or payload; *damaged: the walk ended at an
  * overwritten header before or at it. */
-static struct block_meta *find_block(struct heap *h, struct region *r, const char *p, bool *damaged)
+static struct block_meta *find_block(struct block_heap *h, struct region *r, const char *p,
+				     bool *damaged)
 {
 	struct block_meta *b = (struct block_meta *)(void *)r->start, *prev = b->prev;
 
@@ -48,14 +49,14 @@ static struct block_meta *find_block(struct heap *h, struct region *r, const cha
 	return NULL;
 }
 
-static __attribute__((noreturn, cold)) void bad_in_region(struct heap *h, struct region *r,
+static __attribute__((noreturn, cold)) void bad_in_region(struct block_heap *h, struct region *r,
 							  const char *call, char *p)
 {
 	bool damaged;
 	struct block_meta *b = find_block(h, r, p < r->end ? p : p - META, &damaged);
 	char *payload = (char *)(b + 1);
 
-	heap_leave(h);
+	block_leave(h);
 	if (damaged && payload == p)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if (damaged)
@@ -70,82 +71,81 @@ static __attribute__((noreturn, cold)) void bad_in_region(struct heap *h, struct
 	sys_fatal(call, p, "the header of the block behind this one is overwritten");
 }
 
-void heap_bad_pointer(struct heap *h, const char *call, void *p)
+bool block_is_ours(void *p)
 {
-	struct heap *other = &heaps[h == &heaps[HEAP_LIBC] ? HEAP_COURSE : HEAP_LIBC];
 	struct block_meta *b = (struct block_meta *)p - 1;
-	struct region *r = heap_find_region(h, b);
+
+	return block_find_region(&course_heap, b) || is_mapped_block(&course_heap, b);
+}
+
+void block_bad_pointer(struct block_heap *h, const char *call, void *p)
+{
+	struct block_meta *b = (struct block_meta *)p - 1;
+	struct region *r = block_find_region(h, b);
 
 	if ((uintptr_t)p % h->grain == 0 && r)
 		bad_in_region(h, r, call, p);
 	if (is_mapped_block(h, b)) {
-		heap_leave(h);
+		block_leave(h);
 		sys_fatal(call, p, "the header of this block is overwritten");
 	}
-	heap_leave(h);
+	block_leave(h);
 	if ((uintptr_t)p % h->grain)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes",
 			  (unsigned long)h->grain);
-	if (heap_find_region(other, b) || is_mapped_block(other, b))
-		sys_fatal(call, p, "a block of %s, not of %s",
-			  other->uses_brk ? "os_malloc" : "malloc",
-			  h->uses_brk ? "os_malloc" : "malloc");
-	if (heap_is_others && heap_is_others(p))
+	if (block_is_others && block_is_others(p))
 		sys_fatal(call, p, "a block of malloc, not of os_malloc");
 	sys_fatal(call, p, "not a block of this allocator");
 }
 
 void treap_damaged(const void *link)
 {
-	for (int i = 0; i < HEAP_COUNT; i++) {
-		struct region *r = heap_find_region(&heaps[i], link);
-		bool damaged;
+	struct region *r = block_find_region(&course_heap, link);
+	bool damaged;
 
-		if (r)
-			heap_corrupted(&heaps[i], find_block(&heaps[i], r, link, &damaged));
-	}
-	for (int i = 0; i < HEAP_COUNT; i++)
-		heap_leave(&heaps[i]);
+	if (r)
+		block_corrupted(&course_heap, find_block(&course_heap, r, link, &damaged));
+	block_leave(&course_heap);
 	sys_fatal("heap", link, "a link in the header of a mapped block is overwritten");
 }
 
 void index_damaged(const struct block_meta *b)
 {
-	heap_corrupted(&heaps[HEAP_COURSE], b);
+	block_corrupted(&course_heap, b);
 }
 
 /* Blocks that the core does not find plainly in order. */
 
-void heap_require_last(struct heap *h, const struct block_meta *b)
+void block_require_last(struct block_heap *h, const struct block_meta *b)
 {
-	const struct region *r = heap_find_region(h, b);
+	const struct region *r = block_find_region(h, b);
 
 	if (b->status != STATUS_FREE || !r || block_end(b) != r->end ||
-	    b->next != heap_expected_next(h, r, b))
-		heap_corrupted(h, b);
+	    b->next != block_expected_next(h, r, b))
+		block_corrupted(h, b);
 }
 
-void heap_require_top(struct heap *h)
+void block_require_top(struct block_heap *h)
 {
-	if (h->top->next != heap_expected_next(h, &h->regions[h->growing], h->top))
-		heap_corrupted(h, h->top);
+	if (h->top->next != block_expected_next(h, &h->regions[h->growing], h->top))
+		block_corrupted(h, h->top);
 }
 
-void heap_check_neighbours(struct heap *h, struct block_meta *b)
+void block_check_neighbours(struct block_heap *h, struct block_meta *b)
 {
-	struct region *r = heap_find_region(h, b);
+	struct region *r = block_find_region(h, b);
 
 	if (!r || b->status != STATUS_FREE)
-		heap_corrupted(h, b);
-	if (!heap_is_linked(h, r, b)) /* b or, if b is right about next, next */
-		heap_corrupted(h, b->next == heap_expected_next(h, r, b) && b->next &&
-						  b->next->prev != b
-					  ? b->next
-					  : b);
+		block_corrupted(h, b);
+	if (!block_is_linked(h, r, b)) /* b or, if b is right about next, next */
+		block_corrupted(h, b->next == block_expected_next(h, r, b) && b->next &&
+						   b->next->prev != b
+					   ? b->next
+					   : b);
 	if ((char *)b != r->start && block_end(b->prev) != (char *)b)
-		heap_corrupted(h, b->prev);
+		block_corrupted(h, b->prev);
 	if (b->next && b->next->status != STATUS_FREE && !has_seal(b->next))
-		heap_corrupted(h, b->next);
+		block_corrupted(h, b->next);
 }
 
 /* The whole-heap checker. */
@@ -155,7 +155,7 @@ struct totals {
 	size_t region_bytes, reserve_bytes;
 };
 
-static const char *check_block(struct heap *h, const struct region *r, struct block_meta *b,
+static const char *check_block(struct block_heap *h, const struct region *r, struct block_meta *b,
 			       struct totals *t)
 {
 	if (b->size % h->grain || b->size < h->min_size || block_end(b) > r->end ||
@@ -176,7 +176,7 @@ static const char *check_block(struct heap *h, const struct region *r, struct bl
 }
 
 /* All blocks of region i; *prev is the last block of the region before it, then of this one. */
-static const char *check_region(struct heap *h, size_t i, struct block_meta **prev,
+static const char *check_region(struct block_heap *h, size_t i, struct block_meta **prev,
 				struct totals *t)
 {
 	const struct region *r = &h->regions[i];
@@ -210,18 +210,18 @@ static const char *check_mapped(struct treap_node *n, size_t *count)
 	++*count;
 	if (mapped_block(n)->status != STATUS_MAPPED || !has_seal(mapped_block(n)))
 		return "H3: a mapped block's header is overwritten";
-	left = treap_get(&n->left, heap_secret);
-	right = treap_get(&n->right, heap_secret);
+	left = treap_get(&n->left, block_secret);
+	right = treap_get(&n->right, block_secret);
 	if ((left && left >= n) || (right && right <= n))
 		return "T1: the mapped blocks are out of order";
 	fault = check_mapped(left, count);
 	return fault ? fault : check_mapped(right, count);
 }
 
-static const char *check_totals(const struct heap *h, const struct totals *t, size_t indexed,
+static const char *check_totals(const struct block_heap *h, const struct totals *t, size_t indexed,
 				size_t mapped)
 {
-	const struct heap_stats *s = &h->stats;
+	const struct block_stats *s = &h->stats;
 
 	if (t->free_blocks != indexed)
 		return "H4: the index does not have exactly the free blocks";
@@ -233,7 +233,7 @@ static const char *check_totals(const struct heap *h, const struct totals *t, si
 	return NULL;
 }
 
-static const char *check_heap(struct heap *h)
+static const char *check_heap(struct block_heap *h)
 {
 	struct block_meta *prev = NULL;
 	size_t indexed = 0, mapped = 0;
@@ -247,19 +247,16 @@ static const char *check_heap(struct heap *h)
 	if (!fault)
 		fault = index_check(&h->index, &indexed);
 	if (!fault && h->mapped)
-		fault = check_mapped(treap_get(&h->mapped, heap_secret), &mapped);
+		fault = check_mapped(treap_get(&h->mapped, block_secret), &mapped);
 	return fault ? fault : check_totals(h, &t, indexed, mapped);
 }
 
-const char *heap_check(void)
+const char *block_check(void)
 {
-	const char *fault = NULL;
+	const char *fault;
 
-	for (int i = 0; i < HEAP_COUNT && !fault; i++) {
-		if (!heap_enter(&heaps[i]))
-			continue;
-		fault = check_heap(&heaps[i]);
-		heap_leave(&heaps[i]);
-	}
+	block_enter(&course_heap);
+	fault = check_heap(&course_heap);
+	block_leave(&course_heap);
 	return fault;
 }

@@ -9,20 +9,16 @@
 #include <errno.h>
 #include <string.h>
 
-#include "heap_core.h"
+#include "block_core.h"
 
 #ifndef COURSE_EXACT_MAX
 #define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
 #endif
 #define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
-#define LIBC_FIRST_REGION MIB
-#define LIBC_REGION_BLOCKS 4 /* a region has room for that many: neighbours can coalesce */
-#define ADOPTED_MAX 16 /* regions, above which mappings are not made regions */
-#define LIBC_AHEAD_SHIFT 2 /* fewer regions: a pointer's is looked up */
 
 /* Room for one more region; the table moves into mappings when it outgrows the heap struct. */
-static bool reserve_region(struct heap *h)
+static bool reserve_region(struct block_heap *h)
 {
 	size_t room = h->region_room * 2;
 	struct region *table;
@@ -47,7 +43,7 @@ static bool reserve_region(struct heap *h)
  * Enter [start, limit) as a region of one block of size bytes, allocated or free later. Only if it
  * grows may limit be more than that.
  */
-static struct block_meta *add_region(struct heap *h, char *start, char *limit, size_t size,
+static struct block_meta *add_region(struct block_heap *h, char *start, char *limit, size_t size,
 				     bool grows)
 {
 	struct block_meta *b = (struct block_meta *)(void *)start, *next = NULL;
@@ -64,8 +60,8 @@ static struct block_meta *add_region(struct heap *h, char *start, char *limit, s
 	b->next = next;
 	b->prev = next ? next->prev : h->last;
 	if (next &&
-	    (i ? !heap_is_in(&h->regions[i - 1], b->prev) || b->prev->next != next : !!b->prev))
-		heap_corrupted(h, next);
+	    (i ? !block_is_in(&h->regions[i - 1], b->prev) || b->prev->next != next : !!b->prev))
+		block_corrupted(h, next);
 	if (b->prev)
 		b->prev->next = b;
 	if (next)
@@ -89,7 +85,7 @@ static struct block_meta *add_region(struct heap *h, char *start, char *limit, s
 }
 
 /* How much to take ahead of need: nothing until the heap has passed COURSE_EXACT_MAX. */
-static size_t ahead_of_need(const struct heap *h)
+static size_t ahead_of_need(const struct block_heap *h)
 {
 	size_t total = h->stats.region_bytes;
 
@@ -97,7 +93,7 @@ static size_t ahead_of_need(const struct heap *h)
 }
 
 /* Raise the break by size and, if that much can be had, by ahead more. *got says how much. */
-static char *raise_break(struct heap *h, size_t size, size_t ahead, size_t *got)
+static char *raise_break(struct block_heap *h, size_t size, size_t ahead, size_t *got)
 {
 	char *p = NULL;
 
@@ -115,13 +111,13 @@ static char *raise_break(struct heap *h, size_t size, size_t ahead, size_t *got)
 }
 
 /* The index's blocks are below limit. */
-static void set_span(struct heap *h, const char *limit)
+static void set_span(struct block_heap *h, const char *limit)
 {
 	h->index.span = (uintptr_t)limit - h->index.base;
 }
 
 /* Extend the growing region of the course heap by size bytes beyond its limit. */
-static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
+static enum growth extend_limit(struct block_heap *h, struct region *r, size_t size)
 {
 	char *brk = sys_break(), *p;
 	size_t got;
@@ -150,14 +146,14 @@ static enum growth extend_limit(struct heap *h, struct region *r, size_t size)
 }
 
 /* Move the end of the growing region up by size bytes, to be made part of a block by the caller. */
-enum growth heap_extend_region(struct heap *h, size_t size)
+enum growth block_extend_region(struct block_heap *h, size_t size)
 {
 	struct region *r = &h->regions[h->growing];
 	size_t room = (size_t)(r->limit - r->end);
 	enum growth growth;
 
 	if (size > room) {
-		growth = h->uses_brk ? extend_limit(h, r, size - room) : DETACHED;
+		growth = extend_limit(h, r, size - room);
 		if (growth != GROWN)
 			return growth;
 	}
@@ -168,7 +164,7 @@ enum growth heap_extend_region(struct heap *h, size_t size)
 }
 
 /* A course region at the break, its first block of size bytes. */
-static struct block_meta *new_brk_region(struct heap *h, size_t size)
+static struct block_meta *new_brk_region(struct block_heap *h, size_t size)
 {
 	size_t n = h->region_count, padding, got;
 	char *brk, *p;
@@ -193,135 +189,50 @@ refused:
 	return NULL;
 }
 
-/* Make what is left of the growing region a free block before another region takes its place. */
-static void retire_tail(struct heap *h)
+void block_make_secret(void)
 {
-	struct region *r = &h->regions[h->growing];
-	size_t room = (size_t)(r->limit - r->end);
-	struct block_meta *b = (struct block_meta *)(void *)r->end;
-
-	heap_require_top(h);
-	if (room < META + h->min_size)
-		return;
-	b->size = room - META;
-	b->status = STATUS_FREE;
-	heap_link_behind(h, h->top, b);
-	heap_extend_region(h, room);
-	index_defer(&h->index, b);
+	if (!atomic_load_explicit(&block_secret, memory_order_relaxed))
+		atomic_store_explicit(&block_secret, sys_secret(), memory_order_relaxed);
 }
 
-/* A mapped region, its first block of size bytes. The last grain stays unused: H5. */
-static struct block_meta *new_mapped_region(struct heap *h, size_t size)
+struct block_meta *block_new_region(struct block_heap *h, size_t size)
 {
-	size_t need = round_up(META + size + h->grain, sys_page_size());
-	size_t want = round_up(h->stats.region_bytes >> LIBC_AHEAD_SHIFT, MIB);
-	char *p;
-
-	if (want < LIBC_FIRST_REGION)
-		want = LIBC_FIRST_REGION;
-	if (need > PTRDIFF_MAX / LIBC_REGION_BLOCKS)
-		want = need;
-	else if (want < need * LIBC_REGION_BLOCKS)
-		want = need * LIBC_REGION_BLOCKS;
-	h->stats.map_calls++;
-	p = sys_map(want);
-	if (!p && want > need) {
-		want = need;
-		h->stats.map_calls++;
-		p = sys_map(want);
-	}
-	if (!p)
-		return NULL;
-	if (h->region_count)
-		retire_tail(h);
-	return add_region(h, p, p + want - h->grain, size, true);
-}
-
-bool heap_adopt_region(struct heap *h, struct block_meta *b)
-{
-	char *start = (char *)b, *limit = block_end(b) - h->grain;
-
-	if (!h->region_count || h->region_count >= ADOPTED_MAX || !reserve_region(h))
-		return false;
-	b = add_region(h, start, limit, (size_t)(limit - start) - META, false);
-	index_defer(&h->index, b);
-	return true;
-}
-
-void heap_make_secret(void)
-{
-	if (!atomic_load_explicit(&heap_secret, memory_order_relaxed))
-		atomic_store_explicit(&heap_secret, sys_secret(), memory_order_relaxed);
-}
-
-struct block_meta *heap_new_region(struct heap *h, size_t size)
-{
-	heap_make_secret();
-	h->index.secret = heap_secret;
+	block_make_secret();
+	h->index.secret = block_secret;
 	if (!reserve_region(h))
 		return NULL;
-	return h->uses_brk ? new_brk_region(h, size) : new_mapped_region(h, size);
-}
-
-void heap_remove_region(struct heap *h, struct region *r)
-{
-	struct block_meta *b = (struct block_meta *)(void *)r->start;
-	size_t i = (size_t)(r - h->regions);
-
-	if (b->prev)
-		b->prev->next = b->next;
-	if (b->next)
-		b->next->prev = b->prev;
-	else
-		h->last = b->prev;
-	h->stats.regions--;
-	h->stats.blocks--;
-	h->stats.region_bytes -= (size_t)(r->end - r->start);
-	h->stats.reserve_bytes -= (size_t)(r->limit - r->end);
-	h->region_count--;
-	memmove(r, r + 1, (h->region_count - i) * sizeof(*r));
-	h->recent = 0;
-	if (!h->region_count) {
-		h->regions[0] = (struct region){0};
-		h->top = NULL;
-		h->growing = 0;
-	} else if (h->growing == i) { /* any other will do: its rest is a block, so it is full */
-		h->growing = h->region_count - 1;
-		h->top = h->last;
-	} else if (h->growing > i) {
-		h->growing--;
-	}
+	return new_brk_region(h, size);
 }
 
 /* Mapped blocks. */
 
-void heap_register_mapped(struct heap *h, struct block_meta *b)
+void block_register_mapped(struct block_heap *h, struct block_meta *b)
 {
-	treap_insert(&h->mapped, mapped_node(b), false, heap_secret);
+	treap_insert(&h->mapped, mapped_node(b), false, block_secret);
 	h->stats.mapped_blocks++;
 	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
-	heap_note_peak(h);
+	block_note_peak(h);
 }
 
-void heap_unregister_mapped(struct heap *h, struct block_meta *b)
+void block_unregister_mapped(struct block_heap *h, struct block_meta *b)
 {
-	treap_remove(&h->mapped, mapped_node(b), false, heap_secret);
+	treap_remove(&h->mapped, mapped_node(b), false, block_secret);
 	h->stats.mapped_blocks--;
 	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
 }
 
-void heap_unmap(struct block_meta *b)
+void block_unmap(struct block_meta *b)
 {
 	char *start = round_down_ptr(b, sys_page_size());
 
 	sys_release(start, (size_t)(block_end(b) - start));
 }
 
-struct block_meta *heap_make_mapped(char *at, size_t size)
+struct block_meta *block_make_mapped(char *at, size_t size)
 {
 	struct block_meta *b = (struct block_meta *)(void *)at;
 
-	heap_make_secret();
+	block_make_secret();
 	b->size = size;
 	b->status = STATUS_MAPPED;
 	seal(b);

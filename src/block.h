@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * What the layers above may ask of the course allocator (osmem.c). It shares nothing with malloc but
+ * the helpers: its heap grows through brk and follows the placement rules to the address, whatever
+ * else the program allocates. Sizes are in bytes. Every function may be called from any thread.
+ */
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "osmem_inspect.h"
+
+/*
+ * From now on calls of os_* are noted, or no longer; the mode of calls.h is set before, or cleared.
+ */
+void block_set_noted(bool is_noted);
+
+/* Figures of the heap at one moment. */
+struct block_stats {
+	size_t allocs, frees, reallocs; /* calls that reached the heap */
+	size_t searches, splits, coalesces;
+	size_t brk_calls, map_calls, unmap_calls;
+	size_t regions;
+	size_t region_bytes; /* tiled by blocks; what is raised ahead of need is not in it */
+	size_t reserve_bytes; /* raised ahead of need */
+	size_t blocks, live_blocks; /* of the regions */
+	size_t live_bytes; /* chunks of live blocks, headers included */
+	size_t mapped_blocks, mapped_bytes; /* STATUS_MAPPED, whole mappings */
+	size_t peak_bytes; /* highest live_bytes + mapped_bytes so far */
+};
+
+void block_get_stats(struct block_stats *stats);
+
+/*
+ * Copy the regions and blocks into items, room of them at most; how many there are, which may be
+ * more. At one moment; the heap is locked meanwhile.
+ */
+size_t block_list(struct osmem_item *items, size_t room);
+
+/* Set by the layers above: whether p is a live block of malloc, for the report of a bad pointer. */
+extern bool (*block_is_others)(const void *p);
+
+/* Whether p is a live block of os_malloc; for the report of a bad pointer, with no lock held. */
+bool block_is_ours(void *p);
+
+/*
+ * Check every invariant. Returns NULL, or the text of the first invariant that does not hold. O(n);
+ * it takes the lock and changes nothing.
+ */
+const char *block_check(void);

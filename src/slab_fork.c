@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The store in a fork's child. Other threads are copied wherever they are, and are no more: what one
+ * of them was changing under a lock may be half done. The truth is whole at every store that it has
+ * made: which slots are slabs, the bits of their cells, the words of spans, and for each page
+ * whether it may be dirty. All else is derived from that anew, for the locks that were held. What a
+ * thread held in its hands, a few cells, is lost in the child.
+ */
+
+#include "slab_core.h"
+#include "span.h"
+
+/* The store. */
+
+static void take_slots(struct segment *g, uint64_t *taken, uint64_t slots)
+{
+	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT;
+
+	for (; slots; slots &= slots - 1) {
+		unsigned int slot = (unsigned int)__builtin_ctzll(slots);
+		const struct slab *s = &g->slabs[g->first[slot]];
+
+		map_set(taken, slot_pages(slot, 1));
+		if (g->cells >> slot & 1)
+			slab_bins[first + slot] = s->is_unmarked ? 0 : slab_bin_of(s->class);
+	}
+}
+
+static void take_spans(struct segment *g, uint64_t *taken)
+{
+	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT, pages;
+
+	for (size_t page = 0; page < MAP_PAGES; page++) {
+		pages = g->spans[page] & SPAN_PAGES;
+		if (!pages)
+			continue;
+		map_set(taken, (struct page_run){page, page + pages});
+		slab_store.span_pages += pages;
+		for (size_t slot = page / SLOT_PAGES; slot * SLOT_PAGES < page + pages; slot++)
+			slab_bins[first + slot] = SLAB_BIN_SPAN;
+	}
+}
+
+/* A page that was being taken or given is free, and dirty. */
+static void rebuild_segment(struct segment *g)
+{
+	uint64_t taken[MAP_WORDS] = {0};
+	struct segment_maps *maps = &g->maps;
+
+	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
+		if (!(g->cells >> slot & 1)) {
+			memset(g->bits[slot], 0, sizeof(g->bits[slot]));
+			slab_bins[(((uintptr_t)g - slab_window) >> SLAB_SHIFT) + slot] = 0;
+		}
+	take_slots(g, taken, g->fixed | g->cells);
+	take_spans(g, taken);
+	for (size_t i = 0; i < MAP_WORDS; i++) {
+		maps->dirty[i] = (maps->dirty[i] | maps->taken[i]) & ~taken[i];
+		maps->stuck[i] &= ~taken[i];
+		maps->taken[i] = taken[i];
+	}
+	slab_store.dirty_pages += map_count(maps->dirty, (struct page_run){0, MAP_PAGES});
+	g->runs[RUN_FREE] = g->runs[RUN_DIRTY] = 0;
+}
+
+/* The sets are made anew: what is not written stays as it is, untouched. */
+static void clear_sets(void)
+{
+	for (size_t i = 0; i < GROUPS; i++) {
+		uint64_t live = slab_store.bits[i].words[SET_LIVE];
+
+		if (!live)
+			continue;
+		slab_store.bits[i] = (struct segment_bits){.words[SET_LIVE] = live};
+		slab_store.run_groups[i] = (struct run_group){0};
+	}
+	memset(&slab_store.summaries[SET_ROOMY], 0,
+	       sizeof(slab_store.summaries) - sizeof(slab_store.summaries[SET_LIVE]));
+	memset(slab_store.runs, 0, sizeof(slab_store.runs));
+}
+
+/* A segment that is being made is in no set, and lost; one that is unmapped is gone from all. */
+static void rebuild_store(void)
+{
+	slab_store.segments = 0;
+	slab_store.dirty_pages = 0;
+	slab_store.span_pages = 0;
+	memset(slab_store.summaries[SET_LIVE], 0, sizeof(slab_store.summaries[SET_LIVE]));
+	for (size_t i = 0; i < GROUPS; i++)
+		if (slab_store.bits[i].words[SET_LIVE])
+			slab_store.summaries[SET_LIVE][i / 64] |= (uint64_t)1 << i % 64;
+	clear_sets();
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(SET_LIVE, i + 1)) {
+		struct segment *g = segment_at(i);
+
+		slab_store.segments++;
+		rebuild_segment(g);
+		segment_update(g);
+	}
+}
+
+/* A class. */
+
+static void count_bits(struct slab *s)
+{
+	const uint64_t *bits = slab_bits(s);
+
+	s->free = 0;
+	s->summary = 0;
+	for (size_t i = 0; i < SLAB_WORDS; i++) {
+		s->free = (uint16_t)(s->free + __builtin_popcountll(bits[i]));
+		s->summary |= (uint64_t)(bits[i] != 0) << i;
+	}
+}
+
+/* Find s a shard whose slab to carve it can be; false: there is none. */
+static bool set_carving(struct slab_class *c, struct slab *s)
+{
+	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
+		unsigned int shard = (s->shard + i) % SLAB_SHARDS;
+
+		if (c->carving[shard])
+			continue;
+		s->shard = (uint8_t)shard;
+		c->carving[shard] = s;
+		return true;
+	}
+	return false;
+}
+
+/* The cells of s that are not carved are free ones. */
+static void carve_all(struct slab *s)
+{
+	unsigned int capacity = slab_classes[s->class].capacity;
+
+	for (; s->carved < capacity; s->carved++)
+		slab_bits(s)[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
+	s->is_fresh = false;
+	count_bits(s);
+}
+
+static void rebuild_slab(struct slab_class *c, struct slab *s)
+{
+	s->shard %= SLAB_SHARDS;
+	count_bits(s);
+	if (s->free == s->carved) { /* S3 */
+		segment_give(s);
+		return;
+	}
+	if (s->carved < slab_classes[s->class].capacity && !set_carving(c, s))
+		carve_all(s);
+	c->slabs++;
+	c->out += (size_t)(s->carved - s->free);
+	if (s->free)
+		slab_link(c, s);
+	else
+		slab_seal(s);
+}
+
+static void for_each_slab(void (*visit)(struct slab *))
+{
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(SET_LIVE, i + 1)) {
+		struct segment *g = segment_at(i);
+
+		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
+			if (g->cells >> slot & 1 && g->first[slot] == slot)
+				visit(&g->slabs[slot]);
+	}
+}
+
+static bool is_broken[CLASS_END + SLAB_SHARDS]; /* the locks that were held */
+
+static void visit_broken(struct slab *s)
+{
+	if (is_broken[s->class])
+		rebuild_slab(&slab_class_states[s->class], s);
+}
+
+/* Seals fit before lists are made: a list has many slabs, and looks at the seals of neighbours. */
+static void seal_broken(struct slab *s)
+{
+	if (is_broken[s->class]) {
+		s->next = s->prev = NULL;
+		slab_seal(s);
+	}
+}
+
+static void count_sparse(void)
+{
+	size_t touched = 0, idle = 0;
+
+	for (unsigned int i = 0; i < CLASS_END * SLAB_SHARDS; i++) {
+		const struct slab_class *c = &slab_class_states[i / SLAB_SHARDS];
+		size_t slots = slab_classes[i / SLAB_SHARDS].slots;
+
+		for (struct slab *s = c->partial[i % SLAB_SHARDS][BUCKET_TOUCHED]; s; s = s->next)
+			touched += slots;
+		for (struct slab *s = c->partial[i % SLAB_SHARDS][BUCKET_IDLE]; s; s = s->next)
+			idle += slots;
+	}
+	slab_store.sparse_slots = touched + idle;
+	slab_store.idle_slots = idle;
+}
+
+static void rebuild_classes(void)
+{
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		if (is_broken[class])
+			slab_class_states[class] = (struct slab_class){0};
+	slab_store.sparse_slots = slab_store.idle_slots = SIZE_MAX / 2; /* counted below */
+	for_each_slab(seal_broken);
+	for_each_slab(visit_broken);
+	count_sparse();
+}
+
+bool slab_fork_was_locked(unsigned int shard)
+{
+	return is_broken[SHARD_LOCK(shard)];
+}
+
+void slab_fork_child(void)
+{
+	bool is_any = false, is_store = slab_store.is_locked;
+
+	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++) {
+		is_broken[i] = slab_locks[i].is_locked;
+		is_any |= is_broken[i] && i < CLASS_END;
+		slab_locks[i] = (struct slab_lock){.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+	}
+	pthread_mutex_init(&slab_store.lock, NULL);
+	slab_store.is_locked = false;
+	slab_store.is_sweeping = false;
+	if (is_store)
+		rebuild_store();
+	if (is_any)
+		rebuild_classes();
+}
