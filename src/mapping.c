@@ -619,6 +619,7 @@ void mapping_get_stats(struct mapping_stats *stats)
 	*stats = all.stats;
 	stats->count = all.table.count;
 	stats->bytes = all.table.bytes;
+	stats->table_bytes = mapping_table_bytes(&all.table);
 	unlock();
 }
 

@@ -63,6 +63,7 @@ struct mapping_stats {
 	size_t allocs, frees, resizes;
 	size_t map_calls, unmap_calls, remap_calls;
 	size_t count, bytes, peak_bytes; /* live ones */
+	size_t table_bytes; /* of the table itself */
 };
 
 void mapping_get_stats(struct mapping_stats *stats);

@@ -158,6 +158,11 @@ void mapping_table_repair(struct mapping_table *t)
 	t->used = t->count;
 }
 
+size_t mapping_table_bytes(const struct mapping_table *t)
+{
+	return t->room ? room_bytes(t->room->count) : 0;
+}
+
 const char *mapping_table_check(const struct mapping_table *t)
 {
 	size_t count = 0, bytes = 0, i = 0;

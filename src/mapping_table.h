@@ -62,5 +62,8 @@ struct mapping *mapping_table_next(const struct mapping_table *t, size_t *i);
 /* Make a table whole that a fork has copied while it was changed. */
 void mapping_table_repair(struct mapping_table *t);
 
+/* What the kernel gave for it. */
+size_t mapping_table_bytes(const struct mapping_table *t);
+
 /* NULL, or the text of what does not hold. */
 const char *mapping_table_check(const struct mapping_table *t);

@@ -9,7 +9,7 @@
 
 #include "block.h"
 #include "harness.h"
-#include "heap_core.h"
+#include "mapping.h"
 #include "slab_core.h"
 #include "tcache.h"
 
@@ -72,7 +72,7 @@ static bool is_refused(enum refusable kind)
 
 static size_t pages(size_t size)
 {
-	return round_up(size, sys_page_size());
+	return (size + sys_page_size() - 1) & ~(sys_page_size() - 1);
 }
 
 void *__real_sbrk(intptr_t by);
@@ -171,14 +171,12 @@ void check_all(void)
 	const char *fault = block_check();
 
 	if (!fault)
-		fault = heap_check();
-	if (!fault)
 		fault = tcache_check();
 	CHECK_MSG(!fault, "%s", fault);
 }
 
 static struct {
-	size_t course_blocks, blocks, cells, caches, segments;
+	size_t course_blocks, spans, mappings, cells, caches, segments;
 } live;
 
 static struct block_stats course_stats(void)
@@ -205,23 +203,34 @@ static size_t live_cells(void)
 	return cells.out_cells - caches().cached_cells;
 }
 
-/* Bytes mapped for the libc heap's regions, for tables of regions, and for segments. */
+static struct mapping_stats mappings(void)
+{
+	struct mapping_stats stats;
+
+	mapping_get_stats(&stats);
+	return stats;
+}
+
+/* Spans that are not kept by a thread. */
+static size_t live_spans(void)
+{
+	return slab_store.span_allocs - slab_store.span_frees - caches().spans;
+}
+
+/* Bytes mapped for segments, for objects, and for the table of these. */
 static size_t bytes_in_use(void)
 {
-	const struct heap *h = &heaps[HEAP_LIBC];
-	size_t bytes = slab_store.segments * SEGMENT_SIZE;
+	struct mapping_stats stats = mappings();
 
-	for (size_t i = 0; i < h->region_count; i++)
-		bytes += pages((size_t)(h->regions[i].limit - h->regions[i].start) + h->grain);
-	if (h->regions != h->first_regions)
-		bytes += pages(h->region_room * sizeof(struct region));
-	return bytes;
+	return slab_store.segments * SEGMENT_SIZE + stats.bytes + mapping_kept_bytes() +
+	       pages(stats.table_bytes);
 }
 
 void note_live(void)
 {
 	live.course_blocks = course_stats().live_blocks;
-	live.blocks = heaps[HEAP_LIBC].stats.live_blocks;
+	live.spans = live_spans();
+	live.mappings = mappings().count;
 	live.cells = live_cells();
 	live.caches = caches().caches;
 	live.segments = slab_store.segments ? slab_store.segments : 1;
@@ -230,7 +239,6 @@ void note_live(void)
 
 void check_nothing_lost(void)
 {
-	const struct heap *h = &heaps[HEAP_LIBC];
 	struct block_stats course;
 
 	malloc_trim(0);
@@ -239,9 +247,8 @@ void check_nothing_lost(void)
 	CHECK_MSG(course.live_blocks == live.course_blocks && course.mapped_blocks == 0,
 		  "course: %zu blocks and %zu mapped blocks are live", course.live_blocks,
 		  course.mapped_blocks);
-	CHECK_MSG(h->stats.live_blocks == live.blocks && h->stats.mapped_blocks == 0,
-		  "libc: %zu blocks and %zu mapped blocks are live", h->stats.live_blocks,
-		  h->stats.mapped_blocks);
+	CHECK_MSG(live_spans() == live.spans && mappings().count == live.mappings,
+		  "%zu spans and %zu mappings are live", live_spans(), mappings().count);
 	CHECK_MSG(live_cells() == live.cells, "%zu cells are live, not %zu", live_cells(),
 		  live.cells);
 	CHECK_MSG(caches().caches <= live.caches + 1, "%zu caches, not %zu", caches().caches,

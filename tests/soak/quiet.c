@@ -19,9 +19,10 @@
 #include <unistd.h>
 
 #include "block_core.h"
-#include "heap.h"
+#include "mapping.h"
 #include "slab.h"
 #include "soak.h"
+#include "span.h"
 #include "tcache.h"
 
 #define PAGE ((uintptr_t)4096)
@@ -101,7 +102,7 @@ static void widen(const struct object *o, uintptr_t *start, uintptr_t *end)
 static void add_object(const struct object *o, void *arg)
 {
 	struct page_set *set = arg;
-	uintptr_t start = (uintptr_t)o->p - META;
+	uintptr_t start = (uintptr_t)o->p;
 	uintptr_t end = (uintptr_t)o->p + o->size + 1;
 
 	if (!o->p || object_family(o) == FAMILY_COURSE)
@@ -217,12 +218,14 @@ static size_t libc_blocks(void)
 {
 	struct slab_stats store;
 	struct tcache_stats cached;
-	struct heap_stats blocks;
+	struct mapping_stats mappings;
+	struct span_stats spans;
 
 	slab_get_stats(&store);
 	tcache_get_stats(&cached);
-	heap_get_stats(HEAP_LIBC, &blocks);
-	return blocks.live_blocks + blocks.mapped_blocks + store.out_cells - cached.cached_cells;
+	mapping_get_stats(&mappings);
+	span_get_stats(&spans);
+	return spans.spans - cached.spans + mappings.count + store.out_cells - cached.cached_cells;
 }
 
 /* The C library has some of its own: streams, thread-specific data. */
@@ -246,8 +249,6 @@ void check_invariants(const char *where)
 {
 	const char *fault = block_check();
 
-	if (!fault)
-		fault = heap_check();
 	if (!fault)
 		fault = slab_check();
 	if (!fault)

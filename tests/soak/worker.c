@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "heap.h"
 #include "osmem.h"
 #include "slab.h"
 #include "soak.h"
