@@ -45,6 +45,21 @@ static inline size_t map_next(const uint64_t *map, size_t from, uint64_t flip)
 	return i * 64 + (size_t)__builtin_ctzll(word);
 }
 
+/* The first page of the run that page is in, or page + 1 if its bit is not like flip's. */
+static inline size_t map_run_start(const uint64_t *map, size_t page, uint64_t flip)
+{
+	size_t i = page / 64;
+	uint64_t word = ~(map[i] ^ flip) & (~(uint64_t)0 >> (63 - page % 64));
+
+	while (!word) {
+		if (!i)
+			return 0;
+		i--;
+		word = ~(map[i] ^ flip);
+	}
+	return i * 64 + 64 - (size_t)__builtin_clzll(word);
+}
+
 /* Move run, which starts as zeros, to the next run of map. False: there is none. */
 static inline bool map_next_run(const uint64_t *map, uint64_t flip, struct page_run *run)
 {
@@ -106,29 +121,21 @@ static inline unsigned int run_class_over(size_t n)
 	return n > 1 ? run_class(n - 1) + 1 : 0;
 }
 
-/* The classes of all runs of map, as bits. */
-static inline uint64_t map_run_classes(const uint64_t *map, uint64_t flip)
+/* For each of the four slots of 16 pages in a word a bit: whether any of its pages is set. */
+static inline uint64_t map_word_slots(uint64_t word)
 {
-	struct page_run run = {0};
-	uint64_t classes = 0;
+	uint64_t any = word | word >> 8;
 
-	while (map_next_run(map, flip, &run))
-		classes |= (uint64_t)1 << run_class(run.end - run.start);
-	return classes;
+	any |= any >> 4;
+	any |= any >> 2;
+	any = (any | any >> 1) & 0x0001000100010001u;
+	return any * 0x0001000200040008u >> 48 & 0xf;
 }
 
-/* For each of 64 slots of 16 pages a bit: whether any of its pages has its bit set. */
-static inline uint64_t map_slots(const uint64_t *map)
+/* The same of slots, all 64, anew where run is. */
+static inline uint64_t map_slots(const uint64_t *map, uint64_t slots, struct page_run run)
 {
-	uint64_t slots = 0;
-
-	for (size_t i = 0; i < MAP_WORDS; i++) {
-		uint64_t any = map[i] | map[i] >> 8;
-
-		any |= any >> 4;
-		any |= any >> 2;
-		any = (any | any >> 1) & 0x0001000100010001u;
-		slots |= (any * 0x0001000200040008u >> 48 & 0xf) << i * 4;
-	}
+	for (size_t i = run.start / 64; i * 64 < run.end; i++)
+		slots = (slots & ~((uint64_t)0xf << i * 4)) | map_word_slots(map[i]) << i * 4;
 	return slots;
 }

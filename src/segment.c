@@ -121,17 +121,57 @@ static void put_run_class(enum run_kind kind, unsigned int class, size_t i, bool
 		sets->classes &= ~((uint64_t)1 << class);
 }
 
-/* The free runs of g are of these classes now. */
+/* Of classes, the sets have g if and only if it has runs of them. */
 static void put_runs(struct segment *g, enum run_kind kind, uint64_t classes)
 {
-	uint64_t changed = g->runs[kind] ^ classes;
+	for (; classes; classes &= classes - 1) {
+		unsigned int class = (unsigned int)__builtin_ctzll(classes);
+		bool is_in = g->run_counts[kind][class];
 
-	g->runs[kind] = classes;
-	for (; changed; changed &= changed - 1) {
-		unsigned int class = (unsigned int)__builtin_ctzll(changed);
-
-		put_run_class(kind, class, segment_index(g), classes >> class & 1);
+		if ((g->runs[kind] >> class & 1) == is_in)
+			continue;
+		g->runs[kind] ^= (uint64_t)1 << class;
+		put_run_class(kind, class, segment_index(g), is_in);
 	}
+}
+
+/* The map of a kind of runs, and what its bits are compared with. */
+static const uint64_t *run_map(const struct segment *g, enum run_kind kind, uint64_t *flip)
+{
+	*flip = kind == RUN_DIRTY ? MAP_ONES : MAP_ZEROS;
+	return kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
+}
+
+/* Count by for every run of kind that reaches into around, or touches it; their classes. */
+static uint64_t count_runs(struct segment *g, enum run_kind kind, struct page_run around, int by)
+{
+	uint64_t flip, classes = 0;
+	const uint64_t *map = run_map(g, kind, &flip);
+	struct page_run run = {0};
+
+	if (around.start)
+		run.end = map_run_start(map, around.start - 1, flip);
+	while (map_next_run(map, flip, &run) && run.start <= around.end) {
+		unsigned int class = run_class(run.end - run.start);
+
+		g->run_counts[kind][class] = (uint16_t)(g->run_counts[kind][class] + by);
+		classes |= (uint64_t)1 << class;
+	}
+	return classes;
+}
+
+/* The classes of runs that a change of maps in a run of pages may concern. */
+struct change {
+	uint64_t classes[RUN_KINDS];
+};
+
+static struct change begin_change(struct segment *g, struct page_run run)
+{
+	struct change change = {0};
+
+	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
+		change.classes[kind] = count_runs(g, kind, run, -1);
+	return change;
 }
 
 /* The lowest segment from from on that has a run of class; WINDOW_SEGMENTS: none has. */
@@ -158,21 +198,41 @@ static size_t next_with_run(enum run_kind kind, unsigned int class, size_t from)
 	return WINDOW_SEGMENTS;
 }
 
-void segment_update(struct segment *g)
+static void put_sets(struct segment *g)
 {
 	size_t i = segment_index(g);
 
-	g->used = map_slots(g->maps.taken);
-	g->dirty = map_slots(g->maps.dirty);
 	g->seal = segment_seal_of(g);
 	set_put(segment_set_of(g->is_own, SET_ROOMY), i, ~g->used);
 	set_put(segment_set_of(g->is_own, SET_WITH_QUAD), i, free_quads(g));
 	set_put(segment_set_of(g->is_own, SET_WITH_READY), i, g->dirty & ~g->used);
 	set_put(segment_set_of(g->is_own, SET_WITH_DIRTY), i, g->dirty);
-	if (g->is_own)
-		return;
-	put_runs(g, RUN_FREE, map_run_classes(g->maps.taken, MAP_ZEROS));
-	put_runs(g, RUN_DIRTY, g->dirty ? map_run_classes(g->maps.dirty, MAP_ONES) : 0);
+}
+
+static void end_change(struct segment *g, struct page_run run, const struct change *change)
+{
+	uint64_t used = g->used, dirty = g->dirty;
+
+	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
+		put_runs(g, kind, change->classes[kind] | count_runs(g, kind, run, 1));
+	g->used = map_slots(g->maps.taken, g->used, run);
+	g->dirty = map_slots(g->maps.dirty, g->dirty, run);
+	if (used != g->used || dirty != g->dirty)
+		put_sets(g);
+}
+
+void segment_update(struct segment *g)
+{
+	const struct page_run all = {0, MAP_PAGES};
+
+	memset(g->run_counts, 0, sizeof(g->run_counts));
+	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++) {
+		count_runs(g, kind, all, 1);
+		put_runs(g, kind, ~(uint64_t)0);
+	}
+	g->used = map_slots(g->maps.taken, g->used, all);
+	g->dirty = map_slots(g->maps.dirty, g->dirty, all);
+	put_sets(g);
 }
 
 void slab_harden(void)
@@ -330,21 +390,26 @@ static struct segment *new_segment(bool is_own)
 bool segment_take_pages(struct segment *g, struct page_run run)
 {
 	size_t dirty = map_count(g->maps.dirty, run), stuck = map_count(g->maps.stuck, run);
+	struct change change = begin_change(g, run);
 
 	/* A fork may copy this at any moment: what is in use or dirty never looks clean. */
 	map_set(g->maps.taken, run);
 	atomic_thread_fence(memory_order_release);
 	map_clear(g->maps.dirty, run);
 	map_clear(g->maps.stuck, run);
+	end_change(g, run, &change);
 	atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
 	return !(dirty + stuck);
 }
 
 void segment_give_pages(struct segment *g, struct page_run run)
 {
+	struct change change = begin_change(g, run);
+
 	map_set(g->maps.dirty, run);
 	atomic_thread_fence(memory_order_release);
 	map_clear(g->maps.taken, run);
+	end_change(g, run, &change);
 	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++)
 		g->epoch[slot] = slab_store.epoch - slab_store.is_sweeping;
 	atomic_fetch_add_explicit(&slab_store.dirty_pages, run.end - run.start,
@@ -355,8 +420,8 @@ void segment_give_pages(struct segment *g, struct page_run run)
 static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_t align,
 		    struct page_run *place)
 {
-	const uint64_t *map = kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
-	uint64_t flip = kind == RUN_DIRTY ? MAP_ONES : MAP_ZEROS;
+	uint64_t flip;
+	const uint64_t *map = run_map(g, kind, &flip);
 	size_t best = MAP_PAGES + 1;
 	struct page_run run = {0};
 
@@ -466,7 +531,7 @@ struct slab *segment_take(unsigned int class)
 	slab_seal(s);
 	atomic_thread_fence(memory_order_release); /* as above: with this bit it is a slab */
 	g->cells |= slab_mask(s);
-	segment_update(g);
+	g->seal = segment_seal_of(g);
 	store_unlock();
 	segment_set_bins(s, slab_bin_of(class));
 	return s;
@@ -484,8 +549,8 @@ void segment_give(struct slab *s)
 	atomic_thread_fence(memory_order_release);
 	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
 	s->class = 0;
+	g->seal = segment_seal_of(g);
 	segment_give_pages(g, slot_pages(s->slot, n));
-	segment_update(g);
 	store_unlock();
 }
 
@@ -497,8 +562,9 @@ bool segment_unmap(struct segment *g)
 	set_put(SET_LIVE, i, false);
 	for (enum segment_set set = SET_ROOMY; set < SET_COUNT; set++)
 		set_put(set, i, false);
-	put_runs(g, RUN_FREE, 0);
-	put_runs(g, RUN_DIRTY, 0);
+	memset(g->run_counts, 0, sizeof(g->run_counts));
+	put_runs(g, RUN_FREE, ~(uint64_t)0);
+	put_runs(g, RUN_DIRTY, ~(uint64_t)0);
 	slab_store.unmap_calls++;
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;

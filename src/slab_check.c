@@ -114,6 +114,29 @@ static bool has(const struct segment *g, enum segment_set kind, size_t i)
 	return segment_set_has(segment_set_of(g->is_own, kind), i);
 }
 
+static uint64_t slots_of(const uint64_t *map)
+{
+	return map_slots(map, 0, (struct page_run){0, MAP_PAGES});
+}
+
+/* The classes of all runs of g of that kind, as bits. Counts that are wrong are of another class. */
+static uint64_t classes_of(const struct segment *g, enum run_kind kind)
+{
+	const uint64_t *map = kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
+	uint64_t flip = kind == RUN_DIRTY ? MAP_ONES : MAP_ZEROS, classes = 0;
+	uint16_t counts[RUN_CLASSES] = {0};
+	struct page_run run = {0};
+
+	while (map_next_run(map, flip, &run))
+		counts[run_class(run.end - run.start)]++;
+	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
+		classes |= (uint64_t)(counts[class] != 0) << class;
+		if (counts[class] != g->run_counts[kind][class] && !g->is_own)
+			return ~g->runs[kind];
+	}
+	return classes;
+}
+
 /* Whether the sets have segment i for the runs of g, and no others. */
 static bool has_runs(const struct segment *g, size_t i, enum run_kind kind, uint64_t runs)
 {
@@ -137,15 +160,15 @@ static const char *check_segment(const struct segment *g, size_t i, struct total
 	const char *fault;
 
 	t->segments++;
-	if (!(g->fixed & 1) || g->fixed & g->cells || g->used != map_slots(g->maps.taken) ||
-	    g->dirty != map_slots(g->maps.dirty))
+	if (!(g->fixed & 1) || g->fixed & g->cells || g->used != slots_of(g->maps.taken) ||
+	    g->dirty != slots_of(g->maps.dirty))
 		return "S5: a segment's slots do not agree with its pages";
 	if (has(g, SET_ROOMY, i) != !!~g->used ||
 	    has(g, SET_WITH_QUAD, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
 	    has(g, SET_WITH_READY, i) != !!(g->dirty & ~g->used) ||
 	    has(g, SET_WITH_DIRTY, i) != !!g->dirty ||
-	    !has_runs(g, i, RUN_FREE, map_run_classes(g->maps.taken, MAP_ZEROS)) ||
-	    !has_runs(g, i, RUN_DIRTY, map_run_classes(g->maps.dirty, MAP_ONES)))
+	    !has_runs(g, i, RUN_FREE, classes_of(g, RUN_FREE)) ||
+	    !has_runs(g, i, RUN_DIRTY, classes_of(g, RUN_DIRTY)))
 		return "S7: the sets of segments are not exact";
 	fault = check_pages(g, t);
 	return fault ? fault : check_slots(g, t);

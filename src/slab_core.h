@@ -43,6 +43,7 @@
 
 #include "page_map.h"
 #include "slab.h"
+#include "span.h"
 
 #define SEGMENT_SLOTS (SEGMENT_SIZE / SLAB_SIZE)
 #define SLOT_PAGES (SLAB_SIZE / PAGE_BYTES)
@@ -116,12 +117,16 @@ struct segment {
 	bool is_own; /* only for the library's own objects */
 	struct segment_maps maps;
 	uint64_t runs[RUN_KINDS]; /* S7: the classes of its free runs, and of its dirty ones */
+	uint16_t run_counts[RUN_KINDS][RUN_CLASSES]; /* how many there are */
 	uint32_t epoch[SEGMENT_SLOTS]; /* of dirty slots: before which sweep they were freed */
 	uint8_t first[SEGMENT_SLOTS]; /* of slots with cells: the slab's first */
 	struct slab slabs[SEGMENT_SLOTS];
 	uint64_t bits[SEGMENT_SLOTS][SLAB_WORDS];
-	_Atomic(uint16_t) spans[MAP_PAGES]; /* see span.h; of a span's first page, 0 elsewhere */
+	/* See span.h: of a span's first page; 0 elsewhere. */
+	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(SPAN_WORDS_ALIGN)));
 };
+
+_Static_assert(offsetof(struct segment, spans) == SPAN_WORDS, "span.h has it");
 
 _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
@@ -355,13 +360,13 @@ void segment_require_sealed(const struct segment *g);
  */
 struct segment *segment_find_run(size_t n, size_t align, struct page_run *place);
 
-/* The pages of run are taken; whether all of them read as zero. Before segment_update. */
+/* The pages of run are taken; whether all of them read as zero. */
 bool segment_take_pages(struct segment *g, struct page_run run);
 
-/* They are free, and dirty. Before segment_update. */
+/* They are free, and dirty. */
 void segment_give_pages(struct segment *g, struct page_run run);
 
-/* The maps of g have changed: so does what follows from them. */
+/* The maps of g have changed anywhere: what follows from them is made anew. */
 void segment_update(struct segment *g);
 
 /* Take g, in which nothing is, out of all sets, and unmap it. False: the kernel would not. */

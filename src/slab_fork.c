@@ -61,7 +61,7 @@ static void rebuild_segment(struct segment *g)
 		maps->taken[i] = taken[i];
 	}
 	slab_store.dirty_pages += map_count(maps->dirty, (struct page_run){0, MAP_PAGES});
-	g->runs[RUN_FREE] = g->runs[RUN_DIRTY] = 0;
+	g->runs[RUN_FREE] = g->runs[RUN_DIRTY] = 0; /* no set has it */
 }
 
 /* The sets are made anew: what is not written stays as it is, untouched. */

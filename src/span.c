@@ -13,11 +13,6 @@ _Static_assert(SPAN_MAX / PAGE_BYTES <= SPAN_PAGES, "a word has room for a span'
 _Static_assert((SPAN_MAX + SPAN_ALIGN_MAX) / PAGE_BYTES <= MAP_PAGES - 2 * SLOT_PAGES,
 	       "every aligned span fits an empty segment, a hardened one's too");
 
-_Atomic(uint16_t) *span_word(const void *p)
-{
-	return &segment_of(p)->spans[(uintptr_t)p % SEGMENT_SIZE >> PAGE_SHIFT];
-}
-
 static char *page_at(const struct segment *g, size_t page)
 {
 	return (char *)(uintptr_t)g + page * PAGE_BYTES;
@@ -38,6 +33,17 @@ static void count_pages(size_t pages)
 	slab_store.span_pages += pages;
 	if (slab_store.span_pages > slab_store.span_pages_peak)
 		slab_store.span_pages_peak = slab_store.span_pages;
+}
+
+/* A span of that many pages starts at page. */
+static void set_word(struct segment *g, size_t page, size_t pages)
+{
+	bool is_whole = pages * PAGE_BYTES > CELL_MAX && pages * PAGE_BYTES <= SPAN_MAX &&
+			span_pages_for(pages * PAGE_BYTES) == pages;
+
+	atomic_store_explicit(&g->spans[page],
+			      (uint16_t)(pages | (is_whole ? SPAN_WHOLE : 0)),
+			      memory_order_release);
 }
 
 static size_t round_to_page(size_t size)
@@ -62,8 +68,7 @@ void *span_alloc(size_t size, size_t align, bool *fresh)
 		return NULL;
 	}
 	*fresh = segment_take_pages(g, run);
-	atomic_store_explicit(&g->spans[run.start], (uint16_t)pages, memory_order_release);
-	segment_update(g);
+	set_word(g, run.start, pages);
 	map_slots_of(g, run);
 	slab_store.span_allocs++;
 	count_pages(pages);
@@ -74,7 +79,6 @@ void *span_alloc(size_t size, size_t align, bool *fresh)
 static void free_pages(struct segment *g, struct page_run run)
 {
 	segment_give_pages(g, run);
-	segment_update(g);
 	map_slots_of(g, run);
 	slab_store.span_pages -= run.end - run.start;
 }
@@ -105,7 +109,6 @@ static bool take_behind(struct segment *g, struct page_run more)
 	if (more.end > MAP_PAGES || map_count(g->maps.taken, more))
 		return false;
 	segment_take_pages(g, more);
-	segment_update(g);
 	map_slots_of(g, more);
 	count_pages(more.end - more.start);
 	return true;
@@ -123,8 +126,7 @@ bool span_resize(void *p, size_t size)
 	if (end > run.end)
 		is_done = take_behind(g, (struct page_run){run.end, end});
 	if (is_done)
-		atomic_store_explicit(&g->spans[run.start], (uint16_t)pages,
-				      memory_order_release);
+		set_word(g, run.start, pages);
 	if (end < run.end)
 		free_pages(g, (struct page_run){end, run.end});
 	store_unlock();

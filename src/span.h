@@ -5,10 +5,10 @@
  * a segment has a word for each of its pages, and the word of a span's first page says how many
  * pages it has. Sizes are in bytes.
  *
- *	word   15     14       13 … 11   10 … 0
- *	       kept   guarded  0         pages
+ *	word   15     14      13 … 11   10 … 0
+ *	       kept   whole   0         pages
  *
- * A kept span is free, in a thread's cache (span_cache.h): what is freed twice is seen by it. The
+ * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache (span_cache.h): what is freed twice is seen by it. The
  * page map, slab_bins, has SLAB_BIN_SPAN for every slot that a span reaches into, so free() knows
  * with the load that it makes anyway.
  *
@@ -28,7 +28,7 @@
 #define SPAN_CLASSES 48
 
 #define SPAN_KEPT ((uint16_t)0x8000)
-#define SPAN_GUARDED ((uint16_t)0x4000)
+#define SPAN_WHOLE ((uint16_t)0x4000)
 #define SPAN_PAGES ((uint16_t)0x7ff)
 
 /* Whether there is a span in the 64 KiB that p is in. One load. */
@@ -81,8 +81,18 @@ struct span_ref {
 
 struct span_ref span_find(const void *p);
 
+/* Where a segment has the words of its pages. */
+#define SPAN_WORDS_ALIGN 4096
+#define SPAN_WORDS 40960
+
 /* The word of the span that starts at p, a multiple of the page size in a segment. */
-_Atomic(uint16_t) *span_word(const void *p);
+static inline _Atomic(uint16_t) *span_word(const void *p)
+{
+	uintptr_t segment = (uintptr_t)p & ~(SEGMENT_SIZE - 1);
+
+	return (_Atomic(uint16_t) *)(segment + SPAN_WORDS) +
+	       ((uintptr_t)p % SEGMENT_SIZE >> PAGE_SHIFT);
+}
 
 static inline size_t span_size(const void *p)
 {

@@ -27,7 +27,7 @@ static void drop_oldest(struct span_cache *c, unsigned int class)
 /* Make room for size bytes more: classes give way in turn. */
 static void make_room(struct span_cache *c, size_t size)
 {
-	while (c->bytes + size > SPAN_CACHE_BYTES) {
+	while (__builtin_expect(c->bytes + size > SPAN_CACHE_BYTES, 0)) {
 		while (!c->count[c->victim])
 			c->victim = (c->victim + 1) % SPAN_CLASSES;
 		drop_oldest(c, c->victim);
@@ -58,7 +58,7 @@ void span_cache_put(struct span_cache *c, const char *call, void *p)
 		large_free(call, p); /* which reports it */
 	pages = word & SPAN_PAGES;
 	size = pages * PAGE_BYTES;
-	if (size <= CELL_MAX || size > SPAN_CACHE_BYTES || span_pages_for(size) != pages)
+	if (!(word & SPAN_WHOLE) || size > SPAN_CACHE_BYTES)
 		span_free(p);
 	else
 		keep(c, run_class(pages) - SPAN_CLASS_FIRST, p, size);

@@ -38,6 +38,7 @@ static inline void *span_cache_take(struct span_cache *c, size_t size)
 {
 	size_t pages = span_pages_for(size);
 	unsigned int class = run_class(pages) - SPAN_CLASS_FIRST;
+	_Atomic(uint16_t) *word;
 	void *p;
 
 	if (!c->count[class])
@@ -48,7 +49,8 @@ static inline void *span_cache_take(struct span_cache *c, size_t size)
 	c->count[class]--;
 	c->bytes -= pages * PAGE_BYTES;
 	c->used |= (uint64_t)1 << class;
-	atomic_store_explicit(span_word(p), (uint16_t)pages, memory_order_relaxed);
+	word = span_word(p);
+	atomic_store_explicit(word, *word & (uint16_t)~SPAN_KEPT, memory_order_relaxed);
 	return p;
 }
 

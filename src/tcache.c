@@ -386,12 +386,12 @@ static void tick(struct tcache *tc)
 }
 
 /* What is allocated or freed without a visit of the store is a look at the clock now and then. */
-static void watch_span(struct tcache *tc)
+static inline void watch_span(struct tcache *tc)
 {
-	if (__builtin_expect(tc->watch, 0))
-		tcache_watch(tc);
-	else if (++tc->ticks % WATCH_TICKS == 0)
+	if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0))
 		tcache_look(tc);
+	if (__builtin_expect(tc->is_trim_asked, 0))
+		tcache_serve_trim(tc);
 }
 
 /* A span that the caller's thread keeps, or NULL. */
@@ -452,7 +452,8 @@ static struct span_cache *new_span_cache(void)
 
 static struct tcache *cache_for_free(void);
 
-static void free_span(const char *call, void *p)
+/* The caller's cache, that has one for spans; NULL: there is none. */
+static __attribute__((noinline)) struct tcache *span_cache_for_free(void)
 {
 	struct tcache *tc = cache_for_free();
 	int saved_errno = errno;
@@ -460,12 +461,31 @@ static void free_span(const char *call, void *p)
 	if (tc && !tc->spans)
 		tc->spans = new_span_cache();
 	errno = saved_errno;
-	if (!tc || !tc->spans) {
+	return tc && tc->spans ? tc : NULL;
+}
+
+static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
+{
+	struct tcache *tc = span_cache_for_free();
+
+	if (tcache_all.perturb)
+		memset(p, tcache_all.perturb, large_usable_size(call, p));
+	if (!tc) {
 		large_free(call, p);
 		return;
 	}
-	if (__builtin_expect(tcache_all.perturb, 0))
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
+	span_cache_put(tc->spans, call, p);
+	watch_span(tc);
+}
+
+static void free_span(const char *call, void *p)
+{
+	struct tcache *tc = tcache_thread.own;
+
+	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->spans || tcache_all.perturb) {
+		free_span_slow(call, p);
+		return;
+	}
 	span_cache_put(tc->spans, call, p);
 	watch_span(tc);
 }
