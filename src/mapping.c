@@ -65,12 +65,14 @@ static void lock(void)
 		return;
 	pthread_mutex_lock(&all.lock);
 	all.is_locked = true;
+	atomic_thread_fence(memory_order_release); /* for a fork */
 }
 
 static void unlock(void)
 {
 	if (!all.is_locked)
 		return;
+	atomic_thread_fence(memory_order_release);
 	all.is_locked = false;
 	pthread_mutex_unlock(&all.lock);
 }

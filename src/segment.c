@@ -35,12 +35,14 @@ void store_lock(void)
 		return;
 	pthread_mutex_lock(&slab_store.lock);
 	slab_store.is_locked = true;
+	atomic_thread_fence(memory_order_release); /* for a fork */
 }
 
 void store_unlock(void)
 {
 	if (!slab_store.is_locked)
 		return;
+	atomic_thread_fence(memory_order_release);
 	slab_store.is_locked = false;
 	pthread_mutex_unlock(&slab_store.lock);
 }
@@ -559,12 +561,14 @@ bool segment_unmap(struct segment *g)
 	size_t i = segment_index(g);
 	size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
-	set_put(SET_LIVE, i, false);
 	for (enum segment_set set = SET_ROOMY; set < SET_COUNT; set++)
 		set_put(set, i, false);
 	memset(g->run_counts, 0, sizeof(g->run_counts));
 	put_runs(g, RUN_FREE, ~(uint64_t)0);
 	put_runs(g, RUN_DIRTY, ~(uint64_t)0);
+	/* For a fork: what is not live is in no other set. */
+	atomic_thread_fence(memory_order_release);
+	set_put(SET_LIVE, i, false);
 	slab_store.unmap_calls++;
 	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
 		slab_store.segments--;

@@ -74,6 +74,7 @@ void slab_enter(unsigned int class)
 		return;
 	pthread_mutex_lock(&l->mutex);
 	l->is_locked = true;
+	atomic_thread_fence(memory_order_release); /* for a fork: see slab_fork.c */
 }
 
 void slab_leave(unsigned int class)
@@ -82,6 +83,7 @@ void slab_leave(unsigned int class)
 
 	if (!l->is_locked)
 		return;
+	atomic_thread_fence(memory_order_release);
 	l->is_locked = false;
 	pthread_mutex_unlock(&l->mutex);
 }

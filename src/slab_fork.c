@@ -151,6 +151,7 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 	}
 	if (s->carved < slab_classes[s->class].capacity && !set_carving(c, s))
 		carve_all(s);
+	segment_set_bins(s, s->is_unmarked ? 0 : slab_bin_of(s->class));
 	c->slabs++;
 	c->out += (size_t)(s->carved - s->free);
 	if (s->free)

@@ -41,14 +41,22 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
+static void set_unmarked(struct slab *s, bool is_unmarked)
+{
+	s->is_unmarked = is_unmarked;
+	segment_set_bins(s, is_unmarked ? 0 : slab_bin_of(s->class));
+}
+
 /*
  * Purge the whole pages of s that are free, run by run; *is_any: there were some. False: refused.
  */
 static bool purge_free_pages(struct slab *s, bool *is_any)
 {
 	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
-	bool is_refused = false, is_purged = false;
+	bool is_refused = false, is_purged = false, was_unmarked = s->is_unmarked;
 
+	if (s->free)
+		set_unmarked(s, true); /* before cells are, for a fork */
 	for (size_t from = 0; from < bytes && !is_refused; from = end + page) {
 		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
 			;
@@ -58,10 +66,8 @@ static bool purge_free_pages(struct slab *s, bool *is_any)
 		is_purged |= !is_refused;
 	}
 	s->is_purged = !is_refused;
-	if (is_purged && s->free) {
-		s->is_unmarked = true;
-		segment_set_bins(s, 0);
-	}
+	if (!is_purged)
+		set_unmarked(s, was_unmarked);
 	*is_any |= is_purged;
 	return !is_refused;
 }

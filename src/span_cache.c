@@ -13,14 +13,16 @@ static size_t size_of_class(unsigned int class)
 	return ((size_t)(8 + step % 8) << (1 + step / 8)) * PAGE_BYTES;
 }
 
-/* Free the span of class that has been kept longest. */
-static void drop_oldest(struct span_cache *c, unsigned int class)
+/* Free a span of class, and not the one that has been kept least long, if there is another. */
+static void drop_old(struct span_cache *c, unsigned int class)
 {
+	unsigned int last = --c->count[class];
 	void *p = c->kept[class][0];
 
-	c->count[class]--;
+	/* A fork may copy this thread between any two stores: no span is there twice. */
+	atomic_signal_fence(memory_order_release);
+	c->kept[class][0] = c->kept[class][last];
 	c->bytes -= size_of_class(class);
-	memmove(&c->kept[class][0], &c->kept[class][1], c->count[class] * sizeof(void *));
 	span_free(p);
 }
 
@@ -30,7 +32,7 @@ static void make_room(struct span_cache *c, size_t size)
 	while (__builtin_expect(c->bytes + size > SPAN_CACHE_BYTES, 0)) {
 		while (!c->count[c->victim])
 			c->victim = (c->victim + 1) % SPAN_CLASSES;
-		drop_oldest(c, c->victim);
+		drop_old(c, c->victim);
 		c->victim = (c->victim + 1) % SPAN_CLASSES;
 	}
 }
@@ -38,7 +40,7 @@ static void make_room(struct span_cache *c, size_t size)
 static void keep(struct span_cache *c, unsigned int class, void *p, size_t size)
 {
 	if (c->count[class] == SPAN_CACHE_DEPTH)
-		drop_oldest(c, class);
+		drop_old(c, class);
 	make_room(c, size);
 	c->kept[class][c->count[class]] = p;
 	atomic_signal_fence(memory_order_release);
@@ -68,7 +70,7 @@ void span_cache_shrink(struct span_cache *c, bool all)
 {
 	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
 		while (c->count[class] && (all || !(c->used >> class & 1)))
-			drop_oldest(c, class);
+			drop_old(c, class);
 	c->used = 0;
 }
 

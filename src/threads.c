@@ -38,12 +38,14 @@ static void caches_enter(void)
 		return;
 	pthread_mutex_lock(&tcache_all.lock);
 	tcache_all.is_locked = true;
+	atomic_thread_fence(memory_order_release); /* for a fork */
 }
 
 static void caches_leave(void)
 {
 	if (!tcache_all.is_locked)
 		return;
+	atomic_thread_fence(memory_order_release);
 	tcache_all.is_locked = false;
 	pthread_mutex_unlock(&tcache_all.lock);
 }
