@@ -66,7 +66,7 @@ static void take_apart(struct tcache *tc)
 	tcache_retire(tc);
 }
 
-static void fork_child(void)
+void tcache_fork_child(void)
 {
 	bool is_list_broken = tcache_all.is_locked;
 	struct tcache *tc, *next;
@@ -88,9 +88,4 @@ static void fork_child(void)
 		if (tc != tcache_thread.own)
 			take_apart(tc);
 	}
-}
-
-__attribute__((constructor(101))) static void start(void)
-{
-	pthread_atfork(NULL, NULL, fork_child);
 }

@@ -310,6 +310,7 @@ static bool is_malloc_block(const void *p)
 __attribute__((constructor(101))) static void start(void)
 {
 	block_is_others = is_malloc_block;
+	pthread_atfork(NULL, NULL, tcache_fork_child);
 }
 
 /* Sweeps: rules 2 and 3. */
