@@ -41,6 +41,7 @@ struct kept {
 	char *_Atomic start; /* NULL: none; written last */
 	size_t bytes;
 	bool is_span;
+	bool is_refused; /* the kernel would not take it: not bounded by L3 */
 	uint64_t freed_ms;
 	uint64_t turn; /* the order of their freeing */
 };
@@ -156,13 +157,51 @@ static void doom(struct doomed *doomed, struct kept *k)
 	drop_kept(k);
 }
 
+/* There is a place for m. */
+static void add_kept(const struct mapping *m, bool is_refused)
+{
+	struct kept *k = all.kept;
+
+	while (k->start)
+		k++;
+	k->bytes = m->bytes;
+	k->is_span = m->is_span;
+	k->is_refused = is_refused;
+	k->freed_ms = sys_now_ms();
+	k->turn = all.turn++;
+	atomic_store_explicit(&k->start, m->start, memory_order_release);
+	all.kept_count++;
+	mapping_kept_total += m->bytes;
+}
+
+/* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
+static void keep_refused(const struct mapping *m)
+{
+	lock();
+	if (all.kept_count < KEPT_COUNT)
+		add_kept(m, true);
+	unlock();
+}
+
+/* Hardened, m is inaccessible: nothing can be noted in it, as sys_release does. */
+static void release_guarded(const struct mapping *m)
+{
+	int saved_errno = errno;
+
+	if ((m->is_span ? sys_unprotect : sys_unmap)(m->start, m->bytes) < 0)
+		keep_refused(m);
+	else if (m->is_span)
+		span_free(m->start);
+	errno = saved_errno;
+}
+
 /* The pages of m go back to where they came from. */
 static void release(const struct mapping *m)
 {
-	if (!m->is_span)
+	if (all.is_hardened)
+		release_guarded(m);
+	else
 		sys_release(m->start, m->bytes);
-	else if (sys_unprotect(m->start, m->bytes) == 0)
-		span_free(m->start);
 }
 
 static void release_doomed(const struct doomed *doomed)
@@ -230,22 +269,12 @@ static void put_in(const struct mapping *m, struct doomed *doomed)
 /* Keep m, perhaps at the cost of older ones; whether it is kept. The table is locked. */
 static bool keep(const struct mapping *m, struct doomed *doomed)
 {
-	struct kept *k = all.kept;
-
 	if (m->bytes + all.table.bytes > all.stats.peak_bytes)
 		return false;
 	make_room(m->bytes, doomed);
 	if (all.kept_count == KEPT_COUNT)
 		doom(doomed, oldest_kept());
-	while (k->start)
-		k++;
-	k->bytes = m->bytes;
-	k->is_span = m->is_span;
-	k->freed_ms = sys_now_ms();
-	k->turn = all.turn++;
-	atomic_store_explicit(&k->start, m->start, memory_order_release);
-	all.kept_count++;
-	mapping_kept_total += m->bytes;
+	add_kept(m, false);
 	return true;
 }
 
@@ -395,7 +424,9 @@ static bool get_pages(struct mapping *m, size_t align)
 		m->bytes = span_size(m->start);
 		return true;
 	}
+	m->bytes -= guard_bytes(m);
 	m->is_span = false;
+	m->bytes += guard_bytes(m);
 	m->start = map_aligned(m->bytes, align);
 	return m->start;
 }
@@ -407,8 +438,7 @@ static bool get_kept(struct mapping *m)
 		return false;
 	if (!all.is_hardened || sys_unprotect(m->start, m->bytes) == 0)
 		return true;
-	if (!m->is_span)
-		sys_release(m->start, m->bytes);
+	keep_refused(m);
 	return false;
 }
 
@@ -646,14 +676,17 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 
 static const char *check_kept(void)
 {
-	size_t kept = 0, count = 0;
+	size_t kept = 0, refused = 0, count = 0;
 
-	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
-		count += all.kept[i].start != NULL;
-		kept += all.kept[i].start ? all.kept[i].bytes : 0;
+	for (const struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++) {
+		if (!k->start)
+			continue;
+		count++;
+		kept += k->bytes;
+		refused += k->is_refused ? k->bytes : 0;
 	}
 	if (count != all.kept_count || kept != mapping_kept_bytes() ||
-	    all.table.bytes + kept > all.stats.peak_bytes)
+	    all.table.bytes + kept > all.stats.peak_bytes + refused)
 		return "L3: the figures of what is kept are wrong, or it is too much";
 	return NULL;
 }

@@ -73,6 +73,7 @@ size_t mapping_list(struct osmem_item *items, size_t room);
 
 /*
  * Check the table and what is kept: NULL, or the text of what does not hold.
- *	L3 kept_total is right; live and kept ones together are no more than were ever live
+ *	L3 kept_total is right; live and kept ones together are no more than were ever live, but for
+ *	   those that the kernel would not take
  */
 const char *mapping_check(void);

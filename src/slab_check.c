@@ -236,15 +236,61 @@ static bool is_summary_right(enum segment_set set)
 	return true;
 }
 
+/* Whether all that is in a set is live, and the sets of runs lead to just what they have. */
+static bool are_sets_of_live(size_t group)
+{
+	const uint64_t *words = slab_store.bits[group].words;
+	const uint64_t *runs = slab_store.run_groups[group].segments[0];
+	uint64_t any = 0;
+
+	for (enum segment_set set = SET_ROOMY; set < SET_COUNT; set++)
+		any |= words[set];
+	for (unsigned int i = 0; i < RUN_KINDS * RUN_CLASSES; i++) {
+		const struct run_sets *sets = &slab_store.runs[i / RUN_CLASSES];
+		const uint64_t *groups = sets->groups[i % RUN_CLASSES];
+
+		any |= runs[i];
+		if (!runs[i] != !(groups[group / 64] >> group % 64 & 1))
+			return false;
+	}
+	return !(any & ~words[SET_LIVE]);
+}
+
+static bool are_run_classes_right(enum run_kind kind)
+{
+	const struct run_sets *sets = &slab_store.runs[kind];
+
+	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
+		uint64_t any = 0;
+
+		for (size_t i = 0; i < GROUPS / 64; i++)
+			any |= sets->groups[class][i];
+		if (!any != !(sets->classes >> class & 1))
+			return false;
+	}
+	return true;
+}
+
+static const char *check_sets(void)
+{
+	bool is_right = are_run_classes_right(RUN_FREE) && are_run_classes_right(RUN_DIRTY);
+
+	for (enum segment_set set = SET_LIVE; set < SET_COUNT; set++)
+		is_right &= is_summary_right(set);
+	if (!is_right)
+		return "S7: a set's summary does not agree with its words";
+	for (size_t group = 0; group < GROUPS; group++)
+		if (!are_sets_of_live(group))
+			return "S7: a set has what is no segment, or does not lead to it";
+	return NULL;
+}
+
 static const char *check_store(void)
 {
 	static struct totals t; /* guarded by the store's lock */
-	const char *fault = NULL;
+	const char *fault = check_sets();
 
 	t = (struct totals){0};
-	for (enum segment_set set = SET_LIVE; set < SET_COUNT; set++)
-		if (!is_summary_right(set))
-			return "S7: a set's summary does not agree with its words";
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
 	     i = segment_set_next(SET_LIVE, i + 1))
 		fault = check_segment((const struct segment *)(slab_window + i * SEGMENT_SIZE), i,

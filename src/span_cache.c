@@ -83,6 +83,14 @@ size_t span_cache_count(const struct span_cache *c)
 	return n;
 }
 
+static bool is_twice(const struct span_cache *c, unsigned int class, unsigned int i)
+{
+	for (unsigned int j = 0; j < i; j++)
+		if (c->kept[class][j] == c->kept[class][i])
+			return true;
+	return false;
+}
+
 const char *span_cache_check(const struct span_cache *c)
 {
 	size_t bytes = 0;
@@ -92,8 +100,8 @@ const char *span_cache_check(const struct span_cache *c)
 			struct span_ref span = span_find(c->kept[class][i]);
 
 			if (span.state != SPAN_FREE || span.start != c->kept[class][i] ||
-			    span.size != size_of_class(class))
-				return "C4: a span that a thread keeps is none, or of another class";
+			    span.size != size_of_class(class) || is_twice(c, class, i))
+				return "C4: a span that a thread keeps is none, of another class, or kept twice";
 			bytes += span.size;
 		}
 	return bytes == c->bytes ? NULL : "C4: the bytes that a thread keeps are counted wrong";

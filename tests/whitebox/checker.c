@@ -1,152 +1,272 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heap_check() and index_check() against heaps that are broken on purpose: each invariant by its
- * number. Every test puts back what it broke, and the check is content again.
+ * The checkers of large objects against what is broken on purpose, each invariant by its number:
+ * mapping_check() and mapping_table_check(), span_cache_check(), and of slab_check() what is about
+ * pages, spans and runs. Every test puts back what it broke, and the checker is content again.
  */
 
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "broken.h"
 #include "harness.h"
-#include "heap_core.h"
-#include "sizeclass.h"
+#include "large.h"
+#include "mapping.h"
+#include "mapping_table.h"
+#include "slab_core.h"
+#include "tcache_core.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define PAGES(n) ((n) * PAGE_BYTES)
 
-static void break_size(size_t *at, size_t value, const char *number)
+/* The table of mappings by itself: L1, L2. */
+
+static struct mapping_table table;
+
+static const char *check_table(void)
 {
-	break_bytes(heap_check, at, &value, sizeof(value), number);
+	return mapping_table_check(&table);
 }
 
-static void break_status(int *at, int value, const char *number)
+#define ENTRIES 60
+
+static void fill_table(void)
 {
-	break_bytes(heap_check, at, &value, sizeof(value), number);
+	for (uintptr_t i = 1; i <= ENTRIES; i++) {
+		CHECK(mapping_table_reserve(&table));
+		mapping_table_insert(&table, &(struct mapping){.payload = i * i * 4096,
+							       .size = i,
+							       .bytes = 4096});
+	}
 }
 
-static void break_pointer(void *at, const void *value, const char *number)
+static struct mapping *entry(uintptr_t i)
 {
-	break_bytes(heap_check, at, &value, sizeof(value), number);
+	return mapping_table_find(&table, (void *)(i * i * 4096));
 }
 
-/* The bytes behind status: seal of a live block, links of a free one. */
-static int *pad(struct block_meta *b)
+static size_t place_of(uintptr_t i)
 {
-	return &b->status + 1;
+	return (size_t)(entry(i) - table.room->entries);
 }
 
-/* The heap with live, free and pending blocks, two regions and mapped blocks. */
-
-#define ROW 8
-#define LIBC_SIZE (CELL_MAX + 64) /* a block, not a cell */
-#define MAPPED 3
-
-static struct block_meta *libc_row[ROW], *libc_mapped[MAPPED]; /* odd ones are free */
-
-static struct block_meta *header(void *p)
+/* An entry that stands right behind another, which it had to give way to. */
+static uintptr_t pushed_on(void)
 {
-	CHECK(p);
-	return (struct block_meta *)p - 1;
+	for (uintptr_t i = 1; i <= ENTRIES; i++) {
+		struct mapping *m = entry(i);
+		uintptr_t payload = m->payload;
+		bool is_pushed = false;
+
+		for (uintptr_t j = 1; j <= ENTRIES; j++) {
+			if (place_of(j) + 1 != place_of(i))
+				continue;
+			payload = entry(j)->payload;
+			m = entry(j);
+			m->payload = 0;
+			is_pushed = entry(i) == NULL;
+			m->payload = payload;
+			break;
+		}
+		if (is_pushed)
+			return i;
+	}
+	test_fail(__FILE__, __LINE__, "no entry had to give way");
+}
+
+TEST(an_empty_table_is_sound)
+{
+	expect_sound(check_table);
+	expect_sound(mapping_check);
+}
+
+TEST(l1_entries)
+{
+	struct mapping *pushed, *free_place = NULL;
+	uintptr_t nr;
+
+	fill_table();
+	nr = pushed_on();
+	pushed = entry(nr);
+	BREAK_BY(check_table, pushed[-1].payload, 0, "L1");
+	for (uintptr_t i = 1; i <= ENTRIES; i++)
+		if (entry(i) + 1 < table.room->entries + table.room->count && !entry(i)[1].payload)
+			free_place = entry(i) + 1;
+	CHECK(free_place);
+	BREAK_BY(check_table, free_place->payload, (uintptr_t)nr * nr * 4096, "L1"); /* twice */
+}
+
+TEST(l2_figures)
+{
+	fill_table();
+	BREAK_BY(check_table, table.count, ENTRIES + 1, "L2");
+	BREAK_BY(check_table, table.count, ENTRIES - 1, "L2");
+	BREAK_BY(check_table, table.bytes, table.bytes + 4096, "L2");
+	BREAK_BY(check_table, table.used, ENTRIES - 1, "L2");
+	BREAK_BY(check_table, entry(7)->bytes, 8192, "L2");
+	table.used += 5; /* reserved */
+	expect_sound(check_table);
+}
+
+/* What is kept: L3. */
+TEST(l3_kept)
+{
+	void *p = malloc(8 * MIB), *q = malloc(8 * MIB);
+
+	CHECK(p && q);
+	free(p);
+	CHECK(mapping_kept_bytes() >= 8 * MIB);
+	BREAK_BY(mapping_check, mapping_kept_total, mapping_kept_total + 4096, "L3");
+	BREAK_BY(mapping_check, mapping_kept_total, 0, "L3");
+	BREAK_BY(tcache_check, mapping_kept_total, 4096, "L3");
+	free(q);
+}
+
+/* Spans that a thread keeps: C4. */
+TEST(c4_kept_spans)
+{
+	unsigned int class = span_class_of(100 * KIB);
+	struct span_cache *c;
+	void *p[3], *other;
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK(p[i] = malloc(100 * KIB));
+	CHECK(other = malloc(300 * KIB));
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	c = tcache_thread.own->spans;
+	CHECK(c && c->count[class] == COUNT_OF(p));
+	BREAK_BY(tcache_check, c->bytes, c->bytes + 4096, "C4");
+	BREAK_BY(tcache_check, c->count[class], 2, "C4");
+	BREAK_BY(tcache_check, c->kept[class][1], other, "C4"); /* live, and of another class */
+	BREAK_BY(tcache_check, c->kept[class][1], (char *)p[1] + 4096, "C4");
+	BREAK_BY(tcache_check, c->kept[class][2], p[0], "C4"); /* twice */
+	BREAK_BY(tcache_check, *span_word(p[2]), span_size(p[2]) / PAGE_BYTES, "C4"); /* live */
+	free(other);
+	BREAK_BY(tcache_check, c->kept[class][0], other, "C4"); /* free, and of another class */
+}
+
+/* Pages: S5, S6, S7. */
+
+static char *low, *high; /* live spans; what was between is free and dirty */
+static struct segment *g;
+
+static size_t page_of(const char *p)
+{
+	return (uintptr_t)p % SEGMENT_SIZE / PAGE_BYTES;
 }
 
 static void set_up(void)
 {
-	for (size_t i = 0; i < ROW; i++)
-		libc_row[i] = header(malloc(LIBC_SIZE));
-	for (size_t i = 0; i < MAPPED; i++)
-		libc_mapped[i] = header(malloc(MIB));
-	for (size_t i = 1; i < ROW; i += 2)
-		free(libc_row[i] + 1);
-	expect_sound(heap_check);
+	char *between;
+	bool fresh;
+
+	slab_init();
+	low = span_alloc(PAGES(20), 1, &fresh);
+	between = span_alloc(PAGES(52), 1, &fresh);
+	high = span_alloc(PAGES(22), 1, &fresh);
+	CHECK(low && between == low + PAGES(20) && high == between + PAGES(52));
+	span_free(between);
+	g = segment_of(low);
+	expect_sound(slab_check);
 }
 
-/* Settle the heap: no block is pending any more. */
-static void settle(void)
+/* A bit of a map of pages. */
+static void break_page(uint64_t *map, size_t page, const char *number)
 {
-	heap_settle(&heaps[HEAP_LIBC]);
-	expect_sound(heap_check);
+	BREAK_BY(slab_check, map[page / 64], map[page / 64] ^ (uint64_t)1 << page % 64, number);
 }
 
-TEST(empty_heaps_are_sound)
+TEST(s5_pages)
 {
-	expect_sound(heap_check);
+	size_t behind;
+
+	set_up();
+	behind = page_of(high) + 22; /* as classes of runs go, one page less is as much */
+	CHECK(run_class(MAP_PAGES - behind) == run_class(MAP_PAGES - behind - 1));
+	break_page(g->maps.taken, behind, "S5");
+	break_page(g->maps.stuck, page_of(low), "S5");
+	break_page(g->maps.stuck, page_of(low) + 30, "S5"); /* dirty, too */
+	break_page(g->maps.taken, MAP_PAGES - 1, "S5");
+	break_page(g->maps.dirty, MAP_PAGES - 1, "S5");
 }
 
-TEST(h1_sizes)
+TEST(s5_spans)
 {
 	set_up();
-	for (size_t i = 0; i < ROW; i++) {
-		break_size(&libc_row[i]->size, 72, "H1");
-		break_size(&libc_row[i]->size, SIZE_MAX - 15, "H1");
+	BREAK_BY(slab_check, *span_word(low), 0, "S5");
+	BREAK_BY(slab_check, *span_word(low), 19, "S5");
+	BREAK_BY(slab_check, *span_word(low), 21, "S5");
+	BREAK_BY(slab_check, *span_word(low), 1010, "S5"); /* over high */
+	BREAK_BY(slab_check, *span_word(high), 1022, "S5"); /* out of the segment */
+	BREAK_BY(slab_check, *span_word(high - PAGE_BYTES), 1, "S5");
+	BREAK_BY(slab_check, *span_word(low + PAGE_BYTES), 3, "S5");
+}
+
+TEST(s6_bins_of_spans)
+{
+	size_t slab;
+
+	set_up();
+	slab = ((uintptr_t)low - slab_window) >> SLAB_SHIFT;
+	BREAK_BY(slab_check, slab_bins[slab], 0, "S6");
+	BREAK_BY(slab_check, slab_bins[slab + 1], SLAB_BIN_SIZE, "S6");
+	BREAK_BY(slab_check, slab_bins[slab + 2], SLAB_BIN_SPAN, "S6"); /* free */
+	BREAK_BY(slab_check, slab_bins[slab + 20], SLAB_BIN_SPAN, "S6");
+}
+
+static void break_runs(enum run_kind kind, size_t i)
+{
+	struct run_sets *sets = &slab_store.runs[kind];
+	uint64_t *segments = slab_store.run_groups[i / 64].segments[kind];
+	uint64_t bit = (uint64_t)1 << i % 64, group = (uint64_t)1 << i / 64 % 64;
+
+	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
+		uint64_t *groups = &sets->groups[class][i / 64 / 64];
+
+		BREAK_BY(slab_check, g->runs[kind], g->runs[kind] ^ (uint64_t)1 << class, "S7");
+		BREAK_BY(slab_check, segments[class], segments[class] ^ bit, "S7");
+		BREAK_BY(slab_check, segments[class], segments[class] ^ bit << 1, "S7");
+		BREAK_BY(slab_check, *groups, *groups ^ group, "S7");
+		BREAK_BY(slab_check, *groups, *groups ^ group << 1, "S7");
+		BREAK_BY(slab_check, sets->classes, sets->classes ^ (uint64_t)1 << class, "S7");
 	}
 }
 
-TEST(h2_links)
+TEST(s7_runs)
 {
 	set_up();
-	for (size_t i = 1; i < ROW - 1; i++) {
-		break_pointer(&libc_row[i]->prev, NULL, "H2");
-		break_pointer(&libc_row[i]->next, NULL, "H2");
-	}
+	CHECK(g->runs[RUN_FREE] && g->runs[RUN_DIRTY]);
+	break_runs(RUN_FREE, segment_index(g));
+	break_runs(RUN_DIRTY, segment_index(g));
 }
 
-TEST(h3_status_and_seal)
+/* What is in a set and no segment. */
+TEST(s7_sets_of_what_is_gone)
 {
+	uint64_t *words;
+
 	set_up();
-	for (size_t i = 0; i < ROW; i++) {
-		break_status(&libc_row[i]->status, STATUS_MAPPED, "H3");
+	words = slab_store.bits[segment_index(g) / 64 + 1].words;
+	for (enum segment_set set = SET_LIVE + 1; set < SET_COUNT; set++) {
+		size_t group = segment_index(g) / 64 + 1;
+		uint64_t *summary = &slab_store.summaries[set][group / 64];
+
+		BREAK_BY(slab_check, words[set], 4, "S7");
+		words[set] = 4;
+		*summary |= (uint64_t)1 << group % 64;
+		expect_fault(slab_check, "S7");
+		words[set] = 0;
+		*summary &= ~((uint64_t)1 << group % 64);
 	}
-	for (size_t i = 0; i < ROW; i += 2) {
-		break_status(pad(libc_row[i]), 0, "H3");
-	}
+	expect_sound(slab_check);
 }
 
-TEST(h3_mapped)
+TEST(s8_figures_of_pages)
 {
 	set_up();
-	for (size_t i = 0; i < MAPPED; i++) {
-		break_size(&libc_mapped[i]->size, 2 * MIB, "H3");
-		break_status(pad(libc_mapped[i]), 1, "H3");
-	}
-}
-
-TEST(h6_top_and_last)
-{
-	set_up();
-	break_pointer(&heaps[HEAP_LIBC].top, libc_row[0], "H6");
-	break_pointer(&heaps[HEAP_LIBC].last, libc_row[0], "H6");
-}
-
-TEST(h7_figures)
-{
-	struct heap_stats *s = &heaps[HEAP_LIBC].stats;
-
-	set_up();
-	break_size(&s->blocks, s->blocks + 1, "H7");
-	break_size(&s->live_blocks, s->live_blocks - 1, "H7");
-	break_size(&s->live_bytes, s->live_bytes + 8, "H7");
-	break_size(&s->region_bytes, s->region_bytes + 8, "H7");
-	break_size(&s->reserve_bytes, s->reserve_bytes + 8, "H7");
-	break_size(&s->regions, s->regions + 1, "H7");
-	break_size(&s->mapped_blocks, s->mapped_blocks + 1, "H7");
-}
-
-TEST(i2_bitmap)
-{
-	struct index *ix = &heaps[HEAP_LIBC].index;
-
-	set_up();
-	settle();
-	for (size_t i = 0; i < INDEX_WORDS; i++) {
-		uint64_t none = 0, all = ~UINT64_C(0);
-
-		if (ix->occupied[i])
-			break_bytes(heap_check, &ix->occupied[i], &none, sizeof(none), "I2");
-		else
-			break_bytes(heap_check, &ix->occupied[i], &all, sizeof(all), "I2");
-	}
+	BREAK_BY(slab_check, slab_store.dirty_pages, slab_store.dirty_pages + 1, "S8");
+	BREAK_BY(slab_check, slab_store.span_pages, slab_store.span_pages - 1, "S8");
 }

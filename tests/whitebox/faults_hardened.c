@@ -18,9 +18,11 @@
 
 #include "broken.h"
 #include "harness.h"
-#include "heap_core.h"
-#include "kept.h"
+#include "large.h"
+#include "mapping.h"
 #include "refusals.h"
+#include "slab_core.h"
+#include "span.h"
 #include "tcache.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -28,7 +30,7 @@
 #define EXIT_UNTOUCHED 99
 
 /* Blocks of a size each: p is NULL where there was no memory. */
-static const size_t sizes[] = {0, 100, 3000, 40000, 200000, KEPT_MAX};
+static const size_t sizes[] = {0, 100, 3000, 40000, 200000, SPAN_MAX, 9 * MIB};
 
 static struct {
 	unsigned char *p;
@@ -40,7 +42,7 @@ static bool may_fail;
 /* Of large ones a byte now and then is enough: these are moved by the page. */
 static size_t step(size_t size)
 {
-	return size < KEPT_MAX / 2 ? 1 : 60001;
+	return size < MIB ? 1 : 60001;
 }
 
 static void check_filled(size_t i, size_t size)
@@ -127,7 +129,6 @@ static void scenario(void)
 static size_t kept(void)
 {
 	malloc_trim(0);
-	guard_drain();
 	return kernel.mapped;
 }
 
@@ -187,68 +188,6 @@ TEST(all_calls_refused_from_one_on)
 	while (n < CALLS_MAX && survives(n, SIZE_MAX))
 		n++;
 	CHECK_MSG(n > 20 && n < CALLS_MAX, "%zu calls", n);
-}
-
-/* Another thread, which maps a page where a block was, as soon as there is room. */
-static char *hole;
-static unsigned char *taken;
-static bool is_kept; /* from then on nothing is taken back */
-
-static void take_hole(void)
-{
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-	char *p =
-		taken ? MAP_FAILED
-		      : (char *)syscall(SYS_mmap, hole, 4096, PROT_READ | PROT_WRITE, flags, -1, 0);
-
-	if (p == hole) {
-		taken = memset(p, 7, 4096);
-		refuse(2, is_kept ? SIZE_MAX : 0); /* 1 is the call that is about to be made */
-		refuse_only(REFUSE_MUNMAP);
-	} else if (p != MAP_FAILED)
-		syscall(SYS_munmap, p, 4096);
-}
-
-/* What a block becomes that grows, and is moved page by page, while somebody takes its place. */
-static char *grown_elsewhere(void)
-{
-	char *p = malloc(KEPT_MAX), *q;
-
-	hole = round_down_ptr(p, 4096);
-	kernel.before = take_hole;
-	q = realloc(p, 2 * KEPT_MAX);
-	kernel.before = NULL;
-	CHECK(q && taken);
-	CHECK(is_kept == (kernel.failures > 0));
-	refuse_nothing();
-	return q;
-}
-
-static void check_taken(void)
-{
-	for (size_t i = 0; i < 4096; i++)
-		CHECK(taken[i] == 7);
-	check_all();
-}
-
-TEST(what_is_mapped_where_a_block_was_stays)
-{
-	free(grown_elsewhere());
-	guard_drain();
-	check_taken();
-}
-
-/*
- * A kernel before 4.17 puts elsewhere what is to keep the place of a moved block, and then would
- * not take that back: nobody can write a note there.
- */
-TEST(what_lands_elsewhere_and_is_not_taken_back)
-{
-	kernel.places_taken = 1; /* the next place is taken in the old kernels' way */
-	is_kept = true;
-	free(grown_elsewhere());
-	CHECK(guard_drain());
-	check_taken();
 }
 
 /*
@@ -316,7 +255,7 @@ static void find_no_room(void)
 {
 	char *p = malloc(0), *q = malloc(0);
 
-	CHECK(heap_guard);
+	CHECK(slab_store.is_hardened);
 	CHECK(p && q && p != q);
 	CHECK(malloc_usable_size(p) == 0);
 	free(p);
@@ -366,21 +305,11 @@ TEST(q1_cells_that_wait)
 	BREAK_BY(tcache_check, p[99], 1, "Q1");
 }
 
-TEST(k1_pages_that_wait)
-{
-	char *p = malloc(100000);
-
-	CHECK(p);
-	free(p);
-	BREAK_BY(tcache_check, p[0], 1, "K1");
-	BREAK_BY(tcache_check, p[99999], 1, "K1");
-}
-
 TEST(sizes_beyond_everything)
 {
 	void *p = malloc(100);
 
-	CHECK(p && heap_guard);
+	CHECK(p && slab_store.is_hardened);
 	for (size_t size = (size_t)PTRDIFF_MAX - 8; size < (size_t)PTRDIFF_MAX + 2; size++) {
 		errno = 0;
 		CHECK(!malloc(size) && errno == ENOMEM);

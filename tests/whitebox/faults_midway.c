@@ -167,7 +167,7 @@ static struct {
 
 static size_t size_in_thread(size_t i)
 {
-	return 1 + (i % 40 ? i * 53 % 1200 : i * 700);
+	return 1 + (i % 40 ? i * 53 % 1200 : i * 9000);
 }
 
 /* Some blocks stay, for another thread to free. */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heap_check() after every single step of random sequences, and tcache_check() now and then; the
- * index and the treap alone, against naive sets. That the checkers see what is wrong is shown in
- * checker.c, slabs.c and caches.c.
+ * block_check() and mapping_check() after every single step of random sequences, and
+ * tcache_check() now and then; the index and the treap alone, against naive sets. That the checkers
+ * see what is wrong is shown in course_checker.c, checker.c, slabs.c and caches.c.
  */
 
 #include <errno.h>
@@ -14,9 +14,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "block_core.h"
 #include "harness.h"
-#include "block.h"
-#include "heap_core.h"
+#include "large.h"
+#include "mapping.h"
 #include "osmem.h"
 #include "tcache.h"
 
@@ -45,8 +46,7 @@ static void check_heap(void)
 	const char *fault = block_check();
 
 	if (!fault)
-		fault = heap_check();
-
+		fault = mapping_check();
 	CHECK_MSG(!fault, "%s", fault);
 }
 
@@ -127,27 +127,40 @@ static void *libc_new(size_t size)
 	}
 }
 
-/* The block heap of the C library's names, also where they have cells. */
+/* Spans and mappings by themselves, also where the C library's names have cells. */
 
-static void *block_new(size_t size)
+static void *large_new(size_t size)
 {
 	bool zero = one_in(4);
-	void *p = heap_alloc(size, one_in(8) ? (size_t)16 << random_below(10) : 1, zero);
+	size_t align = one_in(8) ? (size_t)16 << random_below(10) : CELL_ALIGN;
+	void *p = large_alloc(size, align, zero);
 
+	CHECK((uintptr_t)p % align == 0);
 	if (zero)
 		check_zeroed(p, size);
 	return p;
 }
 
-static void *block_realloc(void *p, size_t size)
-{
-	return heap_realloc("realloc", p, size);
-}
-
-static void block_free(void *p)
+static void large_drop(void *p)
 {
 	if (p)
-		heap_free("free", p);
+		large_free("free", p);
+}
+
+/* What is not resized in its place, or moved without a copy, is copied. */
+static void *large_renew(void *p, size_t size)
+{
+	void *q = large_resize("realloc", p, size);
+	size_t old;
+
+	if (q)
+		return q;
+	old = large_usable_size("realloc", p);
+	q = one_in(2) ? large_alloc_growing(size) : large_alloc(size, CELL_ALIGN, false);
+	CHECK(q);
+	memcpy(q, p, old < size ? old : size);
+	large_drop(p);
+	return q;
 }
 
 struct family {
@@ -158,8 +171,8 @@ struct family {
 
 static const struct family course = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
 static const struct family libc = {.alloc = libc_new, .realloc = realloc, .free = free};
-static const struct family block_heap = {
-	.alloc = block_new, .realloc = block_realloc, .free = block_free};
+static const struct family spans = {
+	.alloc = large_new, .realloc = large_renew, .free = large_drop};
 
 static void resize_slot(const struct family *f, struct slot *s, size_t size)
 {
@@ -237,10 +250,10 @@ static void other_family(size_t i)
 	}
 }
 
-TEST(random_blocks)
+TEST(random_large)
 {
 	for (size_t i = 0; i < COUNT_OF(profiles); i++)
-		run(&block_heap, profiles[i], NULL);
+		run(&spans, profiles[i], NULL);
 }
 
 TEST(random_both_families)
@@ -278,28 +291,33 @@ TEST(random_libc_with_trims)
 {
 	mallopt(M_TRIM_THRESHOLD, 1);
 	run(&libc, &medium, trim_now_and_then);
-	run(&block_heap, &medium, trim_now_and_then);
+	run(&spans, &medium, trim_now_and_then);
 	run(&libc, &large, trim_now_and_then);
 }
 
-static void allocate_region(size_t i)
+static void allocate_mapping(size_t i)
 {
 	static void *p;
 
 	if (i % 200 == 0) {
 		free(p);
-		p = malloc(20 * MIB); /* below the threshold: a region of its own */
+		p = malloc(20 * MIB - random_below(4 * MIB));
 		CHECK(p);
 	}
 	if (i % 400 == 399)
 		malloc_trim(0);
+	if (i % 1000 == 999)
+		mapping_sweep(random_below(20));
 }
 
-TEST(random_libc_with_regions_that_come_and_go)
+/* From a low threshold on everything is a mapping. */
+TEST(random_libc_with_mappings_that_come_and_go)
 {
-	mallopt(M_MMAP_THRESHOLD, 32 * MIB);
-	run(&libc, &mixed, allocate_region);
-	run(&block_heap, &mixed, allocate_region);
+	run(&libc, &mixed, allocate_mapping);
+	mallopt(M_MMAP_THRESHOLD, 64 * KIB);
+	run(&libc, &mixed, allocate_mapping);
+	large_set_threshold(0);
+	run(&spans, &medium, allocate_mapping);
 }
 
 /* Trees of thousands of nodes, freed in random order, then used up again. */
@@ -337,8 +355,8 @@ TEST(large_trees)
 	large_tree(&course, 64, 0);
 	large_tree(&course, 1, 1000);
 	large_tree(&course, 1100, 2000);
-	large_tree(&block_heap, 64, 0);
-	large_tree(&block_heap, 1100, 2000);
+	large_tree(&spans, 64, 0);
+	large_tree(&spans, 1100, 2000);
 }
 
 #define SECRET UINT64_C(0x0123456789abcdef) /* of links */
