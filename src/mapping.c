@@ -624,23 +624,35 @@ void *mapping_resize(const char *call, void *p, size_t size)
 
 /* Fork. */
 
-void mapping_fork_child(void)
+/* Another thread was changing the table, or what is kept. */
+static void repair(void)
 {
-	bool is_broken = all.is_locked;
-
-	all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-	all.is_locked = false;
-	if (!is_broken)
-		return;
 	mapping_table_repair(&all.table);
-	if (all.table.bytes > all.stats.peak_bytes)
-		all.stats.peak_bytes = all.table.bytes;
 	all.kept_count = 0;
 	mapping_kept_total = 0;
 	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
 		all.kept_count += all.kept[i].start != NULL;
 		mapping_kept_total += all.kept[i].start ? all.kept[i].bytes : 0;
 	}
+	if (all.table.bytes + mapping_kept_bytes() > all.stats.peak_bytes)
+		all.stats.peak_bytes = all.table.bytes + mapping_kept_bytes();
+}
+
+void mapping_fork_child(void)
+{
+	bool is_broken = all.is_locked;
+	const struct mapping *m;
+	size_t i = 0;
+
+	all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+	all.is_locked = false;
+	if (is_broken)
+		repair();
+	/* What other threads were about to insert is not. */
+	all.table.used = all.table.count;
+	all.guarded = 0;
+	while (all.is_hardened && (m = mapping_table_next(&all.table, &i)))
+		all.guarded += m->is_guarded;
 }
 
 /* Figures. */

@@ -79,9 +79,6 @@ static inline struct tcache *tcache_own(void)
 	return tc == TCACHE_ENDED ? NULL : tc;
 }
 
-/* fork.c: the handler of pthread_atfork for the child. */
-void tcache_fork_child(void);
-
 /* Let the short way use tc again, unless something wants every call. */
 void tcache_set_fast(struct tcache *tc);
 
