@@ -232,7 +232,10 @@ EXPORT void *memalign(size_t align, size_t size)
 	return alloc_aligned(TRACE_MEMALIGN, size, align);
 }
 
-/* posix_memalign(3): the error is returned; errno and, on failure, *out are left alone. */
+/*
+ * posix_memalign(3): the error is returned, and *out left alone on failure. As in glibc, errno is
+ * ENOMEM too where memory is refused, and left alone otherwise.
+ */
 EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
 	int saved_errno = errno;
@@ -241,9 +244,11 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 	if (!is_power_of_two(align) || align % sizeof(void *))
 		return EINVAL;
 	p = alloc_aligned(TRACE_POSIX_MEMALIGN, size, align);
-	errno = saved_errno;
-	if (!p)
+	if (!p) {
+		errno = ENOMEM;
 		return ENOMEM;
+	}
+	errno = saved_errno;
 	*out = p;
 	return 0;
 }
@@ -280,7 +285,10 @@ EXPORT int malloc_trim(size_t pad)
 	return is_any;
 }
 
-/* mallopt(3): 1 for what has a meaning here, 0 for everything else. */
+/*
+ * mallopt(3): 1 for all parameters that glibc has, 0 for others. Programs take 0 for a failure, so
+ * parameters without a meaning here are accepted and ignored.
+ */
 EXPORT int mallopt(int param, int value)
 {
 	switch (param) {
@@ -295,7 +303,12 @@ EXPORT int mallopt(int param, int value)
 	case M_PERTURB:
 		tcache_set_perturb((unsigned char)value);
 		return 1;
-	case M_ARENA_MAX: /* there is one */
+	case M_ARENA_MAX:
+	case M_ARENA_TEST:
+	case M_MXFAST:
+	case M_TOP_PAD:
+	case M_MMAP_MAX:
+	case M_CHECK_ACTION:
 		return 1;
 	default:
 		return 0;

@@ -161,6 +161,20 @@ TEST(mallopt_knows_what_has_a_meaning)
 	free(malloc(100));
 }
 
+/* Programs that tune glibc's malloc take 0 for a failure. */
+TEST(mallopt_accepts_what_glibc_has)
+{
+	static const int params[] = {M_ARENA_MAX, M_ARENA_TEST, M_MXFAST,
+				     M_TOP_PAD,	  M_MMAP_MAX,	M_CHECK_ACTION};
+
+	for (size_t i = 0; i < COUNT_OF(params); i++) {
+		CHECK_MSG(mallopt(params[i], 0) == 1, "parameter %d", params[i]);
+		CHECK_MSG(mallopt(params[i], 64) == 1, "parameter %d", params[i]);
+	}
+	free(malloc(100));
+	free(malloc(1 << 20)); /* M_MMAP_MAX of 0 forbids nothing */
+}
+
 TEST(mallopt_refuses_the_unknown)
 {
 	CHECK(mallopt(12345, 1) == 0);

@@ -174,7 +174,7 @@ static void *by_posix_memalign(size_t size)
 
 	alignment = (size_t)8 << random_below(12);
 	error = posix_memalign(&p, alignment, size);
-	CHECK(errno == saved && error == (p ? 0 : ENOMEM));
+	CHECK(error == (p ? 0 : ENOMEM) && errno == (p ? saved : ENOMEM));
 	errno = error;
 	return p;
 }
