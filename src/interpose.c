@@ -269,6 +269,23 @@ EXPORT void *pvalloc(size_t size)
 	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
 }
 
+/*
+ * glibc's second names of these, which wrappers of malloc call. The same functions, so that both
+ * names may be mixed.
+ */
+#define ALIAS(alias_name, name, ...)                                                               \
+	extern __typeof__(name) alias_name                                                         \
+		__attribute__((alias(#name), visibility("default"), nothrow, leaf, ##__VA_ARGS__))
+
+ALIAS(__libc_malloc, malloc, malloc);
+ALIAS(__libc_calloc, calloc, malloc);
+ALIAS(__libc_realloc, realloc);
+ALIAS(__libc_free, free);
+ALIAS(__libc_memalign, memalign, malloc);
+ALIAS(__libc_valloc, valloc, malloc);
+ALIAS(__libc_pvalloc, pvalloc, malloc);
+ALIAS(__posix_memalign, posix_memalign);
+
 /* malloc_usable_size(3): all of it may be written, and realloc up to it does not move the block. */
 EXPORT size_t malloc_usable_size(void *p)
 {

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Forks of programs that are linked with libosmem.a: its fork handlers must be there whatever the
-# program calls, and in the right order with the program's own. Each program is linked twice, with
-# the C library as a shared one and as an archive too.
+# Programs that are linked with libosmem.a. Its fork handlers must be there whatever the program
+# calls, and in the right order with the program's own; its names must not meet those of the C
+# library. Each program is linked twice, with the C library as a shared one and as an archive too.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
@@ -31,7 +31,7 @@ if ! has "$cc"; then
 	skip programs "no $cc"
 	finish
 fi
-for program in os_only handlers mallopt; do
+for program in os_only handlers mallopt names; do
 	expect "$program" forks "$program"
 	if "$cc" -static -o "$scratch/empty" "$scratch/empty.c" 2>/dev/null; then
 		expect "${program}_all_static" forks "$program" -static
