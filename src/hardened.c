@@ -519,7 +519,7 @@ static void *alloc_large(size_t size, size_t align)
 {
 	void *p = large_alloc(size, align, true);
 
-	if (!p && size <= LARGE_MAX && align <= LARGE_MAX && tcache_trim())
+	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
 		p = large_alloc(size, align, true);
 	return p;
 }
@@ -614,7 +614,7 @@ static void *realloc_large(const char *call, void *p, size_t size)
 
 	if (q)
 		return q;
-	if (size > old && size <= LARGE_MAX)
+	if (size > old && size <= SYS_MAP_MAX)
 		q = large_alloc_growing(size);
 	if (!q)
 		return move(call, p, old, size);

@@ -16,6 +16,16 @@
 #define MIB (KIB * KIB)
 
 /*
+ * More than the kernel can ever map: where it chooses the place, it stays below this address. With
+ * five levels of page tables, too, for what lies above has to be asked for by a hint.
+ */
+#ifdef __x86_64__
+#define SYS_MAP_MAX ((size_t)1 << 47)
+#else
+#define SYS_MAP_MAX ((size_t)1 << 48)
+#endif
+
+/*
  * In options.c, which nobody calls: it reads OSMEM_OPTIONS before main. helpers.c needs it, and
  * everybody helpers.c, so that programs that link the archive have options as others do.
  */

@@ -36,7 +36,7 @@ void *large_alloc(size_t size, size_t align, bool zero)
 	bool fresh;
 	void *p = NULL;
 
-	if (size > LARGE_MAX || align > LARGE_MAX) {
+	if (size > SYS_MAP_MAX || align > SYS_MAP_MAX) {
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -112,7 +112,7 @@ void *large_resize(const char *call, void *p, size_t size)
 		old = mapping_usable_size(call, p);
 		if (!is_hardened && size <= old && size >= old - (old >> SHRINK_SHIFT))
 			return p;
-		return size > LARGE_MAX ? NULL : mapping_resize(call, p, size);
+		return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);
 	}
 	old = span_size(p);
 	if (size <= old && size >= old - (old >> SHRINK_SHIFT))
@@ -127,6 +127,14 @@ void *large_resize(const char *call, void *p, size_t size)
 size_t large_usable_size(const char *call, void *p)
 {
 	return is_span(call, p) ? span_size(p) : mapping_usable_size(call, p);
+}
+
+size_t large_frees(void)
+{
+	struct mapping_stats mappings;
+
+	mapping_get_stats(&mappings);
+	return mappings.frees + resizes;
 }
 
 size_t large_dirty_bytes(void)

@@ -14,10 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "helpers.h"
 #include "osmem_inspect.h"
-
-/* No object is larger: beyond this the kernel has no addresses, and need not be asked. */
-#define LARGE_MAX ((size_t)1 << 47)
 
 /*
  * size bytes (0 counts as 1) aligned to align. NULL with errno ENOMEM. With zero the first size
@@ -39,6 +37,9 @@ void *large_alloc_growing(size_t size);
 
 /* The capacity of p, which is no cell: every byte of it may be written. */
 size_t large_usable_size(const char *call, void *p);
+
+/* A count that has grown when something may have become free since. */
+size_t large_frees(void);
 
 /* Whether p is a live one; for the report of a bad pointer, with nothing locked. */
 bool large_is_object(const void *p);

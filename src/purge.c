@@ -125,11 +125,15 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 
 static bool give_back(bool all)
 {
-	size_t pages;
+	bool is_any = sys_release_rest();
+	size_t pages = give_back_of(SET_WITH_DIRTY, all);
 
-	sys_release_rest();
-	pages = give_back_of(SET_WITH_DIRTY, all);
-	return pages + give_back_of(SET_OWN_WITH_DIRTY, all);
+	return pages + give_back_of(SET_OWN_WITH_DIRTY, all) || is_any;
+}
+
+size_t slab_frees(void)
+{
+	return slab_store.slab_frees + slab_store.span_frees;
 }
 
 void slab_set_sweep_period(uint64_t ms)

@@ -547,6 +547,7 @@ void segment_give(struct slab *s)
 	segment_set_bins(s, 0);
 	store_lock();
 	segment_require_sealed(g);
+	slab_store.slab_frees++;
 	g->cells &= ~slab_mask(s);
 	atomic_thread_fence(memory_order_release);
 	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));

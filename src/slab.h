@@ -181,6 +181,9 @@ void slab_end_sweep(void);
  */
 bool slab_trim(void);
 
+/* A count that has grown when a slab or a span has become free since. */
+size_t slab_frees(void);
+
 /*
  * Bytes of free slabs, and half of the sparse ones', that the kernel has not got back; without
  * those that it would not take lately.

@@ -200,7 +200,8 @@ struct store {
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
 	_Atomic(size_t) dirty_pages;
-	size_t span_allocs, span_frees;
+	size_t span_allocs;
+	_Atomic(size_t) span_frees, slab_frees; /* read without the lock, too */
 	size_t span_pages, span_pages_peak; /* with those that caches of threads keep */
 	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
 	_Atomic(size_t) idle_slots; /* those of the idle */

@@ -426,7 +426,7 @@ static __attribute__((noinline)) void *alloc_large_slow(size_t size, size_t alig
 		return hardened_alloc(size, align);
 	p = large_alloc(size, align, zero);
 	tick(tc);
-	if (!p && size <= LARGE_MAX && align <= LARGE_MAX && tcache_trim())
+	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
 		p = large_alloc(size, align, zero);
 	return zero ? p : perturb(p, size);
 }
@@ -785,7 +785,7 @@ static void *realloc_large(const char *call, void *p, size_t size)
 
 	if (q)
 		return q;
-	if (size > old && size <= LARGE_MAX)
+	if (size > old && size <= SYS_MAP_MAX)
 		q = large_alloc_growing(size);
 	if (!q)
 		q = tcache_alloc(size);
@@ -802,6 +802,13 @@ static __attribute__((noinline, cold)) void count_realloc(void)
 
 	if (tc)
 		tc->reallocs++;
+}
+
+static void *realloc_block(const char *call, void *p, size_t size)
+{
+	void *q = heap_realloc(call, p, size);
+
+	return q || size > SYS_MAP_MAX || !tcache_reclaim() ? q : heap_realloc(call, p, size);
 }
 
 /* A cell stays if it is large enough, and not much too large. */

@@ -209,6 +209,12 @@ static inline __attribute__((always_inline)) void tcache_free(const char *call, 
 /* Give back all that is free, of this thread's cache too; true if anything was given back. */
 bool tcache_trim(void);
 
+/*
+ * Memory was refused: the same, if anything may have become free since the last time. False: to try
+ * again is no use.
+ */
+bool tcache_reclaim(void);
+
 /* Why a thread's calls all take the slow path. */
 enum tcache_mode {
 	TCACHE_COUNTS = 1, /* they are counted */

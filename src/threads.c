@@ -452,6 +452,31 @@ bool tcache_trim(void)
 	return slab_trim() || had_mappings;
 }
 
+static bool has_any(const struct tcache *tc)
+{
+	if (tc->spans && tc->spans->bytes)
+		return true;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		if (!is_bin_empty(tc, class) || hardened_quarantined(tc, class))
+			return true;
+	return false;
+}
+
+/* Whoever is refused again and again, and frees nothing, does not search everything each time. */
+bool tcache_reclaim(void)
+{
+	static _Atomic(size_t) frees_seen = SIZE_MAX;
+	const struct tcache *tc = tcache_thread.own;
+	bool is_any;
+
+	if (large_frees() + slab_frees() == frees_seen && !magazine_depot_bytes() &&
+	    (!tc || tc == TCACHE_ENDED || !has_any(tc)))
+		return false;
+	is_any = tcache_trim();
+	frees_seen = large_frees() + slab_frees();
+	return is_any;
+}
+
 /* Modes. */
 
 static void set_modes(unsigned int set, unsigned int clear)
