@@ -19,6 +19,8 @@
 #include "printf.h"
 
 #define FALLBACK_PAGE_SIZE ((size_t)4096)
+#define STACK_ROOM_MIN (128 * MIB)
+#define STACK_GAP MIB /* which the kernel keeps free below a stack */
 #define OWN_FD_MIN 500 /* out of the way of programs that count on low numbers */
 
 void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
@@ -230,6 +232,27 @@ int sys_resident(void *p, size_t size, unsigned char *resident)
 	for (size_t i = 0; result == 0 && i < pages; i++)
 		resident[i] &= 1; /* the other bits are reserved */
 	return result;
+}
+
+/*
+ * The name of the program, which the kernel puts there, is the last on the stack. What the kernel
+ * leaves below it is what the limit says, but 128 MiB at least, for the limit may still be raised.
+ * Without a limit it may be anything: a third of the addresses, down to where programs are loaded.
+ */
+struct sys_room sys_stack_room(void)
+{
+	uintptr_t page = sys_page_size(), name = getauxval(AT_EXECFN);
+	uintptr_t end = (name + page) & ~(page - 1);
+	size_t size = STACK_ROOM_MIN;
+	struct rlimit limit;
+
+	if (!name)
+		return (struct sys_room){0};
+	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur > size)
+		size = limit.rlim_cur;
+	if (size > end / 3 - STACK_GAP)
+		size = end / 3 - STACK_GAP;
+	return (struct sys_room){.start = end - size - STACK_GAP, .end = end};
 }
 
 uint64_t sys_secret(void)

@@ -92,6 +92,16 @@ int sys_purge(void *p, size_t size);
 /* For each page from p on whether it is in memory, 0 or 1; -1 if the kernel does not say. */
 int sys_resident(void *p, size_t size, unsigned char *resident);
 
+/*
+ * Where the main thread's stack is and may grow to: nothing of ours is to be mapped there, as the
+ * kernel maps nothing there of its own accord. Empty if the kernel does not say where it is.
+ */
+struct sys_room {
+	uintptr_t start, end;
+};
+
+struct sys_room sys_stack_room(void);
+
 /* A secret of this process, the same for its whole life. */
 uint64_t sys_secret(void);
 

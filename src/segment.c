@@ -280,6 +280,13 @@ static char *map_anywhere(void)
 	return start;
 }
 
+/* Whether a segment at p would be in the window, and not where the main stack may grow to. */
+static bool is_place(uintptr_t p)
+{
+	return is_in_window((char *)p) &&
+	       (p + SEGMENT_SIZE <= slab_store.stack.start || p >= slab_store.stack.end);
+}
+
 /* At *hint, or some steps from there; *hint moves on. NULL with errno ENOMEM, or EEXIST. */
 static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
 {
@@ -287,7 +294,7 @@ static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
 
 	errno = EEXIST;
 	for (int i = 0; i < HINT_TRIES && !p && errno == EEXIST; i++) {
-		if (!is_in_window((char *)*hint))
+		if (!is_place(*hint))
 			return NULL;
 		p = sys_map_at((char *)*hint, SEGMENT_SIZE);
 		if (p || errno == EEXIST)
@@ -303,6 +310,7 @@ static void choose_window(const char *p)
 	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
 	slab_store.below = (uintptr_t)p - SEGMENT_SIZE;
 	slab_store.above = (uintptr_t)p + SEGMENT_SIZE;
+	slab_store.stack = sys_stack_room();
 }
 
 /*

@@ -191,6 +191,7 @@ struct store {
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
 	unsigned int next_skips;
 	uintptr_t below, above; /* where the next segment is tried first, and then */
+	struct sys_room stack; /* where none is tried */
 	size_t segments;
 	size_t map_calls, unmap_calls;
 	_Atomic(size_t) advise_calls;

@@ -804,13 +804,6 @@ static __attribute__((noinline, cold)) void count_realloc(void)
 		tc->reallocs++;
 }
 
-static void *realloc_block(const char *call, void *p, size_t size)
-{
-	void *q = heap_realloc(call, p, size);
-
-	return q || size > SYS_MAP_MAX || !tcache_reclaim() ? q : heap_realloc(call, p, size);
-}
-
 /* A cell stays if it is large enough, and not much too large. */
 void *tcache_realloc(const char *call, void *p, size_t size)
 {
