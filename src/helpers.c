@@ -224,6 +224,23 @@ int sys_purge(void *p, size_t size)
 	return result;
 }
 
+int sys_purge_apart(void *p, size_t size, size_t *left)
+{
+	size_t step = size > SYS_PURGE_PIECE ? SYS_PURGE_PIECE : sys_page_size();
+	int result = 0;
+
+	if (sys_purge(p, size) == 0)
+		return 0;
+	if (size <= step || (step < SYS_PURGE_PIECE && !*left))
+		return -1;
+	if (step < SYS_PURGE_PIECE)
+		--*left;
+	for (size_t at = 0; at < size; at += step)
+		result |=
+			sys_purge_apart((char *)p + at, size - at < step ? size - at : step, left);
+	return result;
+}
+
 int sys_resident(void *p, size_t size, unsigned char *resident)
 {
 	size_t pages = (size + sys_page_size() - 1) / sys_page_size();

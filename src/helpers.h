@@ -89,6 +89,14 @@ void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to);
 /* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
 int sys_purge(void *p, size_t size);
 
+/*
+ * The same for a range in which memory may be locked, so that the kernel does not take it whole: it
+ * is taken apart, and only pages stay that are refused alone. Pieces are taken apart to the page
+ * *left times, which counts down: where all is locked that is enough. -1: something stays.
+ */
+#define SYS_PURGE_PIECE (64 * KIB)
+int sys_purge_apart(void *p, size_t size, size_t *left);
+
 /* For each page from p on whether it is in memory, 0 or 1; -1 if the kernel does not say. */
 int sys_resident(void *p, size_t size, unsigned char *resident);
 

@@ -6,7 +6,7 @@
  * 1. Freed pages stay dirty for a period at least, then a sweep purges them, run by run. A segment
  *    with nothing in it is unmapped, but for the last one.
  * 2. What the kernel refuses to take, because the program has locked a page of it, is halved until
- *    only pages that it does not take remain. Those are stuck: nobody tries again.
+ *    only pages that it does not take remain. Those are stuck: only a trim tries again.
  * 3. A trim purges everything now.
  */
 
@@ -22,6 +22,12 @@ int segment_purge(void *p, size_t size)
 {
 	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
 	return sys_purge(p, size);
+}
+
+int segment_purge_apart(void *p, size_t size, size_t *left)
+{
+	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
+	return sys_purge_apart(p, size, left);
 }
 
 /* Purge run, which is dirty, or what the kernel takes of it: rule 2. */
@@ -167,6 +173,19 @@ void slab_end_sweep(void)
 	errno = saved_errno;
 }
 
+/* What was stuck may not be any more. */
+static void try_stuck_again(struct segment *g)
+{
+	struct page_run all = {0, MAP_PAGES};
+
+	atomic_fetch_add_explicit(&slab_store.dirty_pages, map_count(g->maps.stuck, all),
+				  memory_order_relaxed);
+	for (size_t i = 0; i < MAP_WORDS; i++)
+		g->maps.dirty[i] |= g->maps.stuck[i];
+	map_clear(g->maps.stuck, all);
+	segment_update(g);
+}
+
 bool slab_trim(void)
 {
 	bool is_any = false;
@@ -174,6 +193,10 @@ bool slab_trim(void)
 	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		is_any |= slab_trim_pages(class);
 	store_lock();
+	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
+	     i = segment_set_next(SET_LIVE, i + 1))
+		if (map_next(segment_at(i)->maps.stuck, 0, MAP_ONES) < MAP_PAGES)
+			try_stuck_again(segment_at(i));
 	is_any |= give_back(true);
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
 	     i = segment_set_next(SET_LIVE, i + 1))
@@ -188,8 +211,6 @@ size_t slab_dirty_bytes(void)
 		       PAGE_BYTES;
 
 	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
-	if (!slab_store.is_sparse_refused)
-		bytes += atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *
-			 (SLAB_SIZE / 2);
-	return bytes;
+	return bytes + atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *
+			       (SLAB_SIZE / 2);
 }

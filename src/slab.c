@@ -114,7 +114,7 @@ static uint8_t bucket_of(const struct slab *s)
 /* s, with n slots, comes into bucket; or leaves it, and n is negative. */
 static void count_sparse(const struct slab *s, int n)
 {
-	if (s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE)
+	if ((s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE) || s->is_locked)
 		return;
 	atomic_fetch_add_explicit(&slab_store.sparse_slots, (size_t)n, memory_order_relaxed);
 	if (s->bucket == BUCKET_IDLE)

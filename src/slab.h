@@ -186,7 +186,7 @@ size_t slab_frees(void);
 
 /*
  * Bytes of free slabs, and half of the sparse ones', that the kernel has not got back; without
- * those that it would not take lately.
+ * those that are locked.
  */
 size_t slab_dirty_bytes(void);
 

@@ -201,6 +201,8 @@ static const char *check_list(unsigned int class, unsigned int shard, unsigned i
 		    (bucket == BUCKET_PURGED && !s->is_purged))
 			return "S2: a slab is in a list that it does not belong to";
 		++*listed;
+		if (s->is_locked)
+			continue;
 		if (bucket == BUCKET_TOUCHED || bucket == BUCKET_IDLE)
 			t->sparse_slots += slab_classes[class].slots;
 		if (bucket == BUCKET_IDLE)

@@ -20,7 +20,8 @@
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
  *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's
  *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the
- *	   segment's slabs by its first slot; what is dirty is not used
+ *	   segment's slabs by its first slot; what is dirty is not used, what is locked is
+ *	   dirty
  *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are
  *	   unmarked, and 0 elsewhere
  *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
@@ -88,9 +89,10 @@ struct slab {
 	bool is_fresh; /* what is not carved reads as zero */
 	uint32_t seal; /* S9: a keyed hash of all before it */
 	uint16_t free; /* S1 */
-	bool is_purged; /* its free pages were given back, and no cell was since */
+	bool is_purged; /* its free pages were given back, but locked ones; no cell was since */
 	bool is_unmarked : 1; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
-	uint8_t purges : 7; /* by sweeps, up to PURGES_MAX */
+	bool is_locked : 1; /* the kernel took none of its pages lately: not counted as sparse */
+	uint8_t purges : 6; /* by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
 };
 
@@ -187,7 +189,6 @@ struct run_group {
 struct store {
 	uint64_t secret; /* of the seals; set with the first segment */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
-	_Atomic(bool) is_sparse_refused; /* the same, pages of a sparse slab */
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
 	unsigned int next_skips;
 	uintptr_t below, above; /* where the next segment is tried first, and then */
@@ -378,3 +379,10 @@ bool segment_unmap(struct segment *g);
 
 /* Give back whole pages of the store's; 0 or -1. No lock. */
 int segment_purge(void *p, size_t size);
+
+/*
+ * The same, up to *left pages of it one by one where some are locked: sys_purge_apart. Callers
+ * begin with PURGE_PIECES.
+ */
+#define PURGE_PIECES 128
+int segment_purge_apart(void *p, size_t size, size_t *left);

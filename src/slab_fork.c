@@ -198,9 +198,9 @@ static void count_sparse(void)
 		size_t slots = slab_classes[i / SLAB_SHARDS].slots;
 
 		for (struct slab *s = c->partial[i % SLAB_SHARDS][BUCKET_TOUCHED]; s; s = s->next)
-			touched += slots;
+			touched += s->is_locked ? 0 : slots;
 		for (struct slab *s = c->partial[i % SLAB_SHARDS][BUCKET_IDLE]; s; s = s->next)
-			idle += slots;
+			idle += s->is_locked ? 0 : slots;
 	}
 	slab_store.sparse_slots = touched + idle;
 	slab_store.idle_slots = idle;

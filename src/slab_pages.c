@@ -27,6 +27,7 @@
 struct sweep {
 	uint32_t nr; /* of all that look at pages */
 	unsigned int purges, moves;
+	size_t left; /* of PURGE_PIECES */
 };
 
 /* Whether no cell of s that is out of the store reaches into [from, to) of the slab. */
@@ -48,44 +49,50 @@ static void set_unmarked(struct slab *s, bool is_unmarked)
 }
 
 /*
- * Purge the whole pages of s that are free, run by run; *is_any: there were some. False: refused.
+ * Purge the whole pages of s that are free, run by run; whether there were some that went. What is
+ * locked stays, and counts as purged until the slab is used again. *is_locked: nothing went.
  */
-static bool purge_free_pages(struct slab *s, bool *is_any)
+static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 {
 	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
-	bool is_refused = false, is_purged = false, was_unmarked = s->is_unmarked;
+	bool is_any = false, is_refused = false, was_unmarked = s->is_unmarked;
 
 	if (s->free)
 		set_unmarked(s, true); /* before cells are, for a fork */
-	for (size_t from = 0; from < bytes && !is_refused; from = end + page) {
+	for (size_t from = 0; from < bytes; from = end + page) {
 		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
 			;
 		if (end == from)
 			continue;
-		is_refused = segment_purge(slab_start(s) + from, end - from) < 0;
-		is_purged |= !is_refused;
+		if (segment_purge_apart(slab_start(s) + from, end - from, left) == 0)
+			is_any = true;
+		else
+			is_refused = true;
 	}
-	s->is_purged = !is_refused;
-	if (!is_purged)
+	s->is_purged = true;
+	if (!is_any && !is_refused) /* refused, part of a run may have gone */
 		set_unmarked(s, was_unmarked);
-	*is_any |= is_purged;
-	return !is_refused;
+	*is_locked = is_refused && !is_any;
+	return is_any;
 }
 
 /* Trims: rule 1. */
 
-static bool trim_list(struct slab_class *c, struct slab *s)
+static bool trim_list(struct slab_class *c, struct slab *s, size_t *left)
 {
-	bool is_any = false;
+	bool is_any = false, is_locked;
 	struct slab *next;
 
 	for (; s; s = next) {
 		slab_require_sealed(c, s);
 		next = s->next;
-		if (!s->is_purged && !purge_free_pages(s, &is_any))
-			continue;
-		if (s->bucket >= BUCKET_TOUCHED)
+		is_locked = s->is_locked;
+		if (!s->is_purged || s->is_locked)
+			is_any |= purge_free_pages(s, left, &is_locked);
+		if (s->bucket == BUCKET_TOUCHED || s->bucket == BUCKET_IDLE)
 			slab_move(c, s, BUCKET_PURGED);
+		/* Where it is now, it is not counted. */
+		s->is_locked = is_locked && s->bucket == BUCKET_PURGED;
 	}
 	return is_any;
 }
@@ -93,11 +100,12 @@ static bool trim_list(struct slab_class *c, struct slab *s)
 bool slab_trim_pages(unsigned int class)
 {
 	struct slab_class *c = &slab_class_states[class];
-	bool is_any = false;
+	size_t left = PURGE_PIECES;
+	bool is_any = false, is_locked;
 
 	slab_enter(class);
-	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKET_PURGED; i++)
-		is_any |= trim_list(c, c->partial[i / BUCKET_PURGED][i % BUCKET_PURGED]);
+	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
+		is_any |= trim_list(c, c->partial[i / BUCKETS][i % BUCKETS], &left);
 	/*
 	 * Those without a free cell are in no list, but are to be carved in memory that was used.
 	 */
@@ -108,7 +116,7 @@ bool slab_trim_pages(unsigned int class)
 			continue;
 		slab_require_sealed(c, s);
 		if (!s->is_fresh && !s->is_purged)
-			purge_free_pages(s, &is_any);
+			is_any |= purge_free_pages(s, &left, &is_locked);
 	}
 	slab_leave(class);
 	return is_any;
@@ -124,25 +132,24 @@ static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket
 	return NULL;
 }
 
-/* s is idle. False: the kernel refused to take its pages. */
-static bool sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep)
+/* s is idle. */
+static void sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep)
 {
-	bool is_any = false;
+	bool is_locked = s->is_locked;
 
 	sweep->moves--;
 	if (!s->is_purged && sweep->nr & ((1u << s->purges) - 1)) {
 		slab_move(c, s, BUCKET_TOUCHED);
-		return true;
+		return;
 	}
 	if (!s->is_purged) {
-		if (!purge_free_pages(s, &is_any))
-			return false;
+		purge_free_pages(s, &sweep->left, &is_locked);
 		sweep->purges--;
 		if (s->purges < PURGES_MAX)
 			s->purges++;
 	}
 	slab_move(c, s, BUCKET_PURGED);
-	return true;
+	s->is_locked = is_locked; /* where it is now, it is not counted */
 }
 
 /* Up to SWEEP_HOLD slabs of class that are in bucket; whether there may be more to do. */
@@ -160,9 +167,8 @@ static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep
 		if (bucket == BUCKET_TOUCHED) {
 			sweep->moves--;
 			slab_move(c, s, BUCKET_IDLE);
-		} else if (!sweep_slab(c, s, sweep)) {
-			slab_store.is_sparse_refused = true;
-			sweep->moves = 0;
+		} else {
+			sweep_slab(c, s, sweep);
 		}
 	}
 	slab_leave(class);
@@ -172,14 +178,15 @@ static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep
 void slab_sweep_pages(uint32_t epoch)
 {
 	size_t idle = slab_store.idle_slots;
-	struct sweep sweep = {
-		.nr = epoch / SWEEP_EVERY, .purges = SWEEP_PURGES, .moves = SWEEP_MOVES};
+	struct sweep sweep = {.nr = epoch / SWEEP_EVERY,
+			      .purges = SWEEP_PURGES,
+			      .moves = SWEEP_MOVES,
+			      .left = PURGE_PIECES};
 
 	if (epoch % SWEEP_EVERY)
 		return;
 	if (slab_store.sparse_slots - idle > CALM_SLOTS + idle / 4)
 		sweep.purges = 0;
-	slab_store.is_sparse_refused = false;
 	for (unsigned int class = 1; class < CLASS_END && sweep.moves; class += 1) {
 		while (sweep_some(class, BUCKET_IDLE, &sweep))
 			;

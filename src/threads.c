@@ -23,6 +23,7 @@
 
 #define TICKS 16 /* visits of the store between two looks at the clock */
 #define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
+#define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
 
 struct caches tcache_all = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
@@ -388,7 +389,7 @@ void tcache_look(struct tcache *tc)
 	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
 	if (dirty > WATCH_MIN)
 		set_watch(tc, WATCH_VISITS);
-	else if (!dirty)
+	else if (dirty <= WATCH_LEFT)
 		set_watch(tc, 0);
 }
 
