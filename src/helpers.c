@@ -326,6 +326,11 @@ void sys_program(char *path, size_t size)
 	path[n < 0 ? 0 : n] = '\0';
 }
 
+bool sys_folder(char *path)
+{
+	return getcwd(path, PATH_MAX);
+}
+
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();

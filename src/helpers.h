@@ -127,6 +127,9 @@ uint32_t sys_process(void);
 /* The path of the executable, cut to size bytes with its null; empty if it cannot be had. */
 void sys_program(char *path, size_t size);
 
+/* The current folder, absolute, in path (PATH_MAX bytes); false with errno. */
+bool sys_folder(char *path);
+
 /* Pages of the process, as /proc/self/statm has them; zeroes where there is none. */
 struct sys_memory {
 	size_t size, resident, shared; /* in bytes */

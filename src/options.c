@@ -12,13 +12,16 @@
  *    the file has it for as long as it lives; others, its children and what they execute among
  *    them, leave it alone and say nothing. With it each process has a file of its own, forked
  *    children too, which begin theirs with a snapshot of what they inherit.
- * 5. Setuid programs have no options.
+ * 5. A name of a file that is not absolute is meant from the folder that the first process starts
+ *    in: it is made absolute in the environment, which children inherit wherever they go.
+ * 6. Setuid programs have no options.
  */
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "calls.h"
 #include "block.h"
@@ -246,15 +249,90 @@ static void read_option(struct word word)
 	complain("no option", word);
 }
 
-static void read_all(const char *at)
+/* The first word of a text, and what is behind it and its comma. */
+static struct word first_word(const char *at)
 {
-	while (*at) {
-		size_t len = strcspn(at, ",");
+	return (struct word){.at = at, .len = strcspn(at, ",")};
+}
 
-		if (len)
-			read_option((struct word){.at = at, .len = len});
-		at += len + (at[len] == ',');
+static const char *next_word(struct word word)
+{
+	return word.at + word.len + (word.at[word.len] == ',');
+}
+
+static void read_all(const char *text)
+{
+	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word)))
+		if (word.len)
+			read_option(word);
+}
+
+/* Names of files: rule 5. */
+
+#define VARIABLE "OSMEM_OPTIONS="
+
+/* How much of word is in front of a name that is not absolute; 0: it has none. */
+static size_t before_relative(struct word word)
+{
+	static const char *const with_files[] = {"trace=", "map="};
+
+	for (size_t i = 0; i < COUNT_OF(with_files); i++) {
+		size_t len = strlen(with_files[i]);
+
+		if (word.len > len && memcmp(word.at, with_files[i], len) == 0)
+			return word.at[len] == '/' ? 0 : len;
 	}
+	return 0;
+}
+
+static size_t count_relative(const char *text)
+{
+	size_t n = 0;
+
+	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word)))
+		n += !!before_relative(word);
+	return n;
+}
+
+static char *add(char *to, const char *from, size_t len)
+{
+	memcpy(to, from, len);
+	return to + len;
+}
+
+/* The text with folder in front of relative names, at to. */
+static void make_absolute(char *to, const char *text, const char *folder)
+{
+	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word))) {
+		size_t before = before_relative(word);
+
+		to = add(to, word.at, before);
+		if (before) {
+			to = add(to, folder, strlen(folder));
+			*to++ = '/';
+		}
+		to = add(to, word.at + before, (size_t)(next_word(word) - word.at) - before);
+	}
+	*to = '\0';
+}
+
+/* The text, which is in the environment, with absolute names; it is replaced there. */
+static const char *resolve_names(const char *text)
+{
+	char *entry = (char *)(uintptr_t)text - strlen(VARIABLE), *room = NULL;
+	size_t n = count_relative(text);
+	char folder[PATH_MAX];
+
+	if (!n || !sys_folder(folder) || strchr(folder, ',') || strstr(folder, "%p"))
+		return text;
+	room = sys_map(strlen(VARIABLE) + strlen(text) + n * (strlen(folder) + 1) + 1);
+	if (!room)
+		return text;
+	make_absolute(add(room, VARIABLE, strlen(VARIABLE)), text, folder);
+	for (char **at = environ; *at; at++)
+		if (*at == entry)
+			*at = room;
+	return room + strlen(VARIABLE);
 }
 
 /* Files. */
@@ -425,7 +503,7 @@ __attribute__((constructor(102))) static void read_options(void)
 
 	if (!text)
 		return;
-	read_all(text);
+	read_all(resolve_names(text));
 	begin();
 }
 

@@ -109,30 +109,41 @@ int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size)
 	return status;
 }
 
+const char *test_ending(int status)
+{
+	static char text[64];
+
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), "died by SIG%s", sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(text, sizeof(text), "exited with status %d", WEXITSTATUS(status));
+	return text;
+}
+
 void test_expect_abort(const char *file, int line, void (*body)(void *arg), void *arg,
 		       const char *want)
 {
 	char err[1024];
 	int status = test_in_child(body, arg, err, sizeof(err));
 	size_t len = strlen(err);
+	bool is_line = len > 0 && err[len - 1] == '\n';
 
-	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
-		test_fail(file, line, "no abort (wait status 0x%x), stderr: %s", status, err);
-	if (len == 0 || err[len - 1] != '\n')
-		test_fail(file, line, "no line on stderr: \"%s\"", err);
-	err[len - 1] = '\0';
-	if (strcmp(err, want) != 0)
-		test_fail(file, line, "said \"%s\", not \"%s\"", err, want);
+	if (is_line)
+		err[--len] = '\0';
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || !is_line ||
+	    strcmp(err, want) != 0)
+		test_fail(file, line,
+			  "expected death by SIGABRT with \"%s\", but it %s and said %s%s%s", want,
+			  test_ending(status), len ? "\"" : "", len ? err : "nothing",
+			  len ? "\"" : "");
 }
 
 static void describe_death(int status, char *why, size_t size)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		snprintf(why, size, "timed out");
-	else if (WIFSIGNALED(status))
-		snprintf(why, size, "killed by signal %d", WTERMSIG(status));
-	else if (!why[0])
-		snprintf(why, size, "exit status %d", WEXITSTATUS(status));
+	else if (WIFSIGNALED(status) || !why[0])
+		snprintf(why, size, "expected to return, but it %s", test_ending(status));
 }
 
 /* 0 passed, EXIT_FAILED or EXIT_SKIPPED; the reason in why. */

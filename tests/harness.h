@@ -56,6 +56,9 @@ void test_timeout(unsigned int seconds);
  */
 int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size);
 
+/* How a child ended, in words, by its wait status: "it …". Valid until the next call. */
+const char *test_ending(int status);
+
 /* body must die by SIGABRT having written exactly the line want (without the newline) to stderr. */
 void test_expect_abort(const char *file, int line, void (*body)(void *arg), void *arg,
 		       const char *want);

@@ -40,7 +40,8 @@ for program in "$@"; do
 	status=$(tail -n 1 "$log")
 	counts=$(sed '$d' "$log" | tail -n 1 | sed -n "s/$closing/\1 \2 \4/p")
 	if [ -z "$counts" ]; then
-		echo "FAIL $(basename "$program"): no closing line, $status"
+		echo "FAIL $(basename "$program"): expected a closing line with counts, but it ended" \
+			"with $status and no such line"
 		failed=$((failed + 1))
 		continue
 	fi
@@ -49,7 +50,8 @@ for program in "$@"; do
 	EOT
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + ${s:-0}))
 	if [ "$f" -eq 0 ] && [ "$status" != "exit status 0" ]; then
-		echo "FAIL $(basename "$program"): no failure counted, but $status"
+		echo "FAIL $(basename "$program"): expected exit status 0, as no test failed, but it" \
+			"ended with $status"
 		failed=$((failed + 1))
 	fi
 done

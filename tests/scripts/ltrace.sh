@@ -25,8 +25,10 @@ check() {
 	LD_LIBRARY_PATH=$src timeout -s KILL 20 ltrace -F snippets/ltrace.conf -S -x 'os_*' \
 		-o "$out/$1.trace" "bin/snippets/$1" 2>"$out/$1.err"
 	status=$?
-	if [ "$status" -ne 0 ] || grep "^(snippets/$1" "$out/$1.err"; then
-		echo "FAIL ltrace.$1: it ended with exit status $status"
+	if [ "$status" -ne 0 ] || grep -q "^(snippets/$1" "$out/$1.err"; then
+		said=$(grep "^(snippets/$1" "$out/$1.err" || tail -n 1 "$out/$1.err")
+		echo "FAIL ltrace.$1: expected exit status 0 and no word, but it exited with status" \
+			"$status and said ${said:-nothing}"
 		return 1
 	fi
 	awk -f scripts/ltrace.awk "$out/$1.trace" >"$out/$1.out"

@@ -91,8 +91,25 @@ the_size_is_kept() {
 		[ "$(wc -c <"$scratch/a.trace")" -le 102400 ]
 }
 
+# A name is meant from where the first process starts: a child elsewhere writes no second file, and
+# finds the first one taken.
 relative_names_stay() {
-	(cd "$scratch" && run "trace=a.trace" sh -c "cd / && ls $tests" && is_trace a.trace)
+	mkdir -p "$scratch/elsewhere"
+	(cd "$scratch" && run trace=a.trace sh -c "cd elsewhere && ls $tests; exit 0" &&
+		is_trace a.trace && run map=m.trace env -C elsewhere ls "$tests" && [ -s m.trace ]) &&
+		[ -z "$(ls "$scratch/elsewhere")" ]
+}
+
+relative_names_stay_for_each_process() {
+	mkdir -p "$scratch/elsewhere"
+	(cd "$scratch" && run "trace=%p.trace" sh -c "(cd elsewhere && ls $tests); cd elsewhere && ls $tests; exit 0") &&
+		[ "$(count)" -ge 3 ] && [ -z "$(ls "$scratch/elsewhere")" ]
+}
+
+# A folder whose name an option cannot have: names stay as they are.
+relative_names_in_a_folder_with_a_comma() {
+	mkdir -p "$scratch/a,b/c"
+	(cd "$scratch/a,b" && run "trace=a.trace" sh -c "cd c && ls $tests; exit 0" && is_trace a.trace)
 }
 
 a_file_that_cannot_be_is_named() {
@@ -189,7 +206,8 @@ if ! has od; then
 fi
 for test in one_process_has_one_file the_first_process_has_the_file \
 	an_executed_program_has_the_file each_process_has_its_own the_size_is_kept \
-	relative_names_stay a_file_that_cannot_be_is_named a_picture_is_drawn \
+	relative_names_stay relative_names_stay_for_each_process \
+	relative_names_in_a_folder_with_a_comma a_file_that_cannot_be_is_named a_picture_is_drawn \
 	each_process_has_a_picture names_are_escaped a_map_may_be_a_file \
 	a_full_disk_is_named; do
 	expect "$test" "$test"

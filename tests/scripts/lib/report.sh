@@ -62,7 +62,8 @@ expect() {
 	if "$@" >"$scratch/log" 2>&1; then
 		ok "$name"
 	else
-		fail "$name" "exit status $?: $(tail -n 1 "$scratch/log")"
+		status=$? said=$(tail -n 1 "$scratch/log")
+		fail "$name" "expected exit status 0 of \"$*\", but it was $status${said:+: $said}"
 	fi
 }
 
