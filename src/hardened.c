@@ -626,7 +626,7 @@ static void *realloc_large(const char *call, void *p, size_t size)
 void *hardened_realloc(const char *call, void *p, size_t size)
 {
 	unsigned int class;
-	size_t old;
+	size_t old, room;
 
 	if (is_nothing(p)) {
 		nothing_index(call, p);
@@ -636,7 +636,8 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 	if (!class)
 		return realloc_large(call, p, size);
 	old = cell_size(call, p, class);
-	if (may_stay(slab_classes[class].size, size))
-		return seal(p, slab_classes[class].size, size);
+	room = slab_classes[class].size;
+	if (may_stay(room, size) && (size >= old || tcache_may_keep(room - TRAILER, size)))
+		return seal(p, room, size);
 	return move(call, p, old, size);
 }

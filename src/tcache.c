@@ -752,12 +752,21 @@ void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
 
 /* Resize */
 
-/* What has grown will grow again: in small steps it moves at every few of them only. */
+/*
+ * What has grown will grow again: in small steps it moves at every few of them only. It gets what
+ * it may keep with the next step, too.
+ */
 static size_t with_headroom(size_t old, size_t size)
 {
-	size_t roomy = old + old / 4;
+	size_t roomy = size + size / 4;
+	unsigned int class;
 
-	return size < old || size >= roomy || roomy > CELL_MAX ? size : roomy;
+	if (size < old || size >= old + old / 4 || roomy > CELL_MAX)
+		return size;
+	class = class_of_size(roomy);
+	if (!tcache_may_keep(slab_classes[class].size, size))
+		class -= 1;
+	return slab_classes[class].size > size ? slab_classes[class].size : size;
 }
 
 static void *move(const char *call, void *p, size_t old, size_t size)
@@ -819,7 +828,7 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 	if (tcache_all.modes)
 		count_realloc();
 	old = slab_classes[class].size;
-	if (size <= old && (size >= old / 2 || class_of_size(size) == class))
+	if (tcache_may_keep(old, size) || (size <= old && class_of_size(size) == class))
 		return p;
 	q = move(call, p, old, size);
 	return q || size > old ? q : stay(p);

@@ -126,6 +126,17 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 /* The smallest class whose cells have size bytes and are aligned to align; CLASS_COUNT: none. */
 unsigned int tcache_class_of(size_t size, size_t align);
 
+/*
+ * Whether what is resized to size bytes, and has room for as many, may keep that. Above 256 bytes a
+ * quarter too much is worth a copy, and below, what is twice too large.
+ */
+static inline bool tcache_may_keep(size_t room, size_t size)
+{
+	if (size > room)
+		return false;
+	return size > 256 ? room - size <= size / 4 : size >= room / 2;
+}
+
 /* How many cells of class tc has. */
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);
 

@@ -924,7 +924,6 @@ TEST(s5_slots)
 	BREAK(g->used, g->used & ~(uint64_t)1, "S5");
 	BREAK(g->dirty, g->dirty | (uint64_t)1 << full->slot, "S5");
 	BREAK(g->used, g->used | (uint64_t)1 << 50, "S5");
-	BREAK(g->locked, g->locked | (uint64_t)1 << full->slot, "S5");
 }
 
 TEST(s6_bins)
