@@ -13,9 +13,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "printf.h"
 
 #define FALLBACK_PAGE_SIZE ((size_t)4096)
@@ -38,6 +40,60 @@ struct unreleased {
 
 /* Whole at every moment: a fork may copy it. */
 static _Atomic(struct unreleased *) unreleased;
+
+/*
+ * What libc has functions for, straight from the kernel: see kernel.h. Only sbrk is left to libc,
+ * which keeps the break, and getcwd and readlink, which a trace or a report begins with.
+ */
+
+#define CALL(name, a, b, c, d, e, f)                                                               \
+	kernel_call(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+static void *do_mmap(void *at, size_t size, int access, int flags, int fd, uint64_t offset)
+{
+	return (void *)CALL(mmap, at, size, access, flags, fd, offset);
+}
+
+static void *do_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to)
+{
+	return (void *)CALL(mremap, p, old_size, new_size, flags, to, 0);
+}
+
+static int do_madvise(void *p, size_t size, int advice)
+{
+	return (int)CALL(madvise, p, size, advice, 0, 0, 0);
+}
+
+static int do_munmap(void *p, size_t size)
+{
+	return (int)CALL(munmap, p, size, 0, 0, 0, 0);
+}
+
+static int do_open(const char *path, int flags, mode_t mode)
+{
+	return (int)CALL(openat, AT_FDCWD, path, flags, mode, 0, 0);
+}
+
+static int do_close(int fd)
+{
+	return (int)CALL(close, fd, 0, 0, 0, 0, 0);
+}
+
+static int do_stat(int fd, struct stat *st)
+{
+	return (int)CALL(fstat, fd, st, 0, 0, 0, 0);
+}
+
+static int do_truncate(int fd, uint64_t size)
+{
+	return (int)CALL(ftruncate, fd, size, 0, 0, 0, 0);
+}
+
+/* A copy of fd, closed on exec, out of the way; or -1. */
+static int copy_high(int fd)
+{
+	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN, 0, 0, 0);
+}
 
 static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
 {
@@ -85,7 +141,7 @@ char *sys_raise_break(size_t size)
 
 void *sys_map(size_t size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = do_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	tell(SYS_MMAP, p == MAP_FAILED ? NULL : p, size, 0, p == MAP_FAILED);
 	if (p != MAP_FAILED)
@@ -96,8 +152,8 @@ void *sys_map(size_t size)
 
 void *sys_map_at(void *at, size_t size)
 {
-	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p = do_mmap(at, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	tell(SYS_MMAP, at, size, 0, p != at);
 	if (p == at)
@@ -113,7 +169,7 @@ void *sys_map_at(void *at, size_t size)
 
 int sys_unmap(void *p, size_t size)
 {
-	int result = munmap(p, size);
+	int result = do_munmap(p, size);
 
 	tell(SYS_MUNMAP, p, size, 0, result < 0);
 	return result;
@@ -158,7 +214,7 @@ bool sys_release_rest(void)
 
 void *sys_remap(void *p, size_t old_size, size_t new_size)
 {
-	void *q = mremap(p, old_size, new_size, MREMAP_MAYMOVE);
+	void *q = do_mremap(p, old_size, new_size, MREMAP_MAYMOVE, NULL);
 
 	tell(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
 	if (q != MAP_FAILED)
@@ -169,7 +225,7 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 
 void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to)
 {
-	void *q = mremap(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	void *q = do_mremap(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
 	if (q != MAP_FAILED)
 		return q;
@@ -179,7 +235,7 @@ void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to)
 
 static int set_access(void *p, size_t size, int access)
 {
-	int saved_errno = errno, status = mprotect(p, size, access);
+	int saved_errno = errno, status = (int)CALL(mprotect, p, size, access, 0, 0, 0);
 
 	errno = saved_errno;
 	return status;
@@ -200,7 +256,7 @@ static void *map_nothing(void *at, size_t size, int how)
 {
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how;
 	int saved_errno = errno;
-	void *p = mmap(at, size, PROT_NONE, flags, -1, 0);
+	void *p = do_mmap(at, size, PROT_NONE, flags, -1, 0);
 
 	errno = saved_errno;
 	return p == MAP_FAILED ? NULL : p;
@@ -218,7 +274,7 @@ void *sys_reserve(void *at, size_t size)
 
 int sys_purge(void *p, size_t size)
 {
-	int result = madvise(p, size, MADV_DONTNEED);
+	int result = do_madvise(p, size, MADV_DONTNEED);
 
 	tell(SYS_MADVISE, p, size, 0, result < 0);
 	return result;
@@ -244,7 +300,7 @@ int sys_purge_apart(void *p, size_t size, size_t *left)
 int sys_resident(void *p, size_t size, unsigned char *resident)
 {
 	size_t pages = (size + sys_page_size() - 1) / sys_page_size();
-	int result = mincore(p, size, resident);
+	int result = (int)CALL(mincore, p, size, resident, 0, 0, 0);
 
 	for (size_t i = 0; result == 0 && i < pages; i++)
 		resident[i] &= 1; /* the other bits are reserved */
@@ -287,7 +343,7 @@ uint64_t sys_now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	kernel_clock(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
@@ -295,7 +351,7 @@ static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(clock, &now);
+	kernel_clock(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
@@ -311,12 +367,12 @@ uint64_t sys_wall_ns(void)
 
 uint32_t sys_thread(void)
 {
-	return (uint32_t)gettid();
+	return (uint32_t)CALL(gettid, 0, 0, 0, 0, 0, 0);
 }
 
 uint32_t sys_process(void)
 {
-	return (uint32_t)getpid();
+	return (uint32_t)CALL(getpid, 0, 0, 0, 0, 0, 0);
 }
 
 void sys_program(char *path, size_t size)
@@ -334,9 +390,9 @@ bool sys_folder(char *path)
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	int fd = do_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
 	char text[128];
-	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	ssize_t len = fd < 0 ? -1 : CALL(read, fd, text, sizeof(text), 0, 0, 0);
 
 	for (ssize_t i = 0; i < len && n < 3; i++) {
 		if (text[i] == ' ')
@@ -345,7 +401,7 @@ void sys_get_memory(struct sys_memory *memory)
 			pages[n] = pages[n] * 10 + (size_t)(text[i] - '0');
 	}
 	if (fd >= 0)
-		close(fd);
+		do_close(fd);
 	*memory = (struct sys_memory){
 		.size = pages[0] * page, .resident = pages[1] * page, .shared = pages[2] * page};
 }
@@ -354,7 +410,7 @@ void sys_get_usage(struct sys_usage *usage)
 {
 	struct rusage r = {0};
 
-	getrusage(RUSAGE_SELF, &r);
+	CALL(getrusage, RUSAGE_SELF, &r, 0, 0, 0, 0);
 	*usage = (struct sys_usage){.minor_faults = (size_t)r.ru_minflt,
 				    .major_faults = (size_t)r.ru_majflt,
 				    .peak_resident = (size_t)r.ru_maxrss * KIB};
@@ -364,7 +420,7 @@ void sys_get_usage(struct sys_usage *usage)
 static bool write_all(int fd, const char *text, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = write(fd, text, len);
+		ssize_t n = CALL(write, fd, text, len, 0, 0, 0);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -386,7 +442,7 @@ void sys_print(const char *text, size_t len)
 
 void sys_keep_stderr(void)
 {
-	kept_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OWN_FD_MIN);
+	kept_stderr = copy_high(STDERR_FILENO);
 }
 
 /* Files. */
@@ -394,11 +450,11 @@ void sys_keep_stderr(void)
 /* Move fd out of the way, if that can be. */
 static int out_of_the_way(int fd)
 {
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
+	int high = copy_high(fd);
 
 	if (high < 0)
 		return fd;
-	close(fd);
+	do_close(fd);
 	return high;
 }
 
@@ -424,7 +480,7 @@ static bool is_same_file(const struct sys_file *f, int fd)
 {
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
+	return fd >= 0 && do_stat(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
 }
 
 /*
@@ -437,10 +493,10 @@ static bool find_again(struct sys_file *f)
 
 	if (is_same_file(f, f->fd))
 		return true;
-	fd = open(f->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	fd = do_open(f->path, O_RDWR | O_CLOEXEC | O_NOCTTY, 0);
 	if (!is_same_file(f, fd)) {
 		if (fd >= 0)
-			close(fd);
+			do_close(fd);
 		f->fd = -1;
 		return false;
 	}
@@ -455,13 +511,13 @@ bool sys_file_open(struct sys_file *f, const char *path)
 
 	if (!make_absolute(f->path, path))
 		return false;
-	fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	fd = do_open(f->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
 	if (fd < 0)
 		return false;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0 ||
-	    (S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0)) {
+	if (CALL(flock, fd, LOCK_EX | LOCK_NB, 0, 0, 0, 0) < 0 || do_stat(fd, &st) < 0 ||
+	    (S_ISREG(st.st_mode) && do_truncate(fd, 0) < 0)) {
 		saved_errno = errno;
-		close(fd);
+		do_close(fd);
 		errno = saved_errno;
 		return false;
 	}
@@ -474,7 +530,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 void sys_file_close(struct sys_file *f)
 {
 	if (is_same_file(f, f->fd))
-		close(f->fd);
+		do_close(f->fd);
 	f->fd = -1;
 }
 
@@ -484,16 +540,17 @@ static bool reserve(int fd, uint64_t offset, size_t size)
 	static const char zeroes[4096];
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && offset + size > limit.rlim_cur) {
+	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit, 0, 0) == 0 &&
+	    offset + size > limit.rlim_cur) {
 		errno = EFBIG;
 		return false;
 	}
-	if (fallocate(fd, 0, (off_t)offset, (off_t)size) == 0)
+	if (CALL(fallocate, fd, 0, offset, size, 0, 0) == 0)
 		return true;
 	if (errno != EOPNOTSUPP)
 		return false;
 	for (size_t done = 0; done < size; done += sizeof(zeroes))
-		if (pwrite(fd, zeroes, sizeof(zeroes), (off_t)(offset + done)) !=
+		if (CALL(pwrite64, fd, zeroes, sizeof(zeroes), offset + done, 0, 0) !=
 		    (ssize_t)sizeof(zeroes))
 			return false;
 	return true;
@@ -505,23 +562,23 @@ void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
 
 	if (!find_again(f) || !reserve(f->fd, offset, size))
 		return NULL;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, (off_t)offset);
+	p = do_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
 	return p == MAP_FAILED ? NULL : p;
 }
 
 void sys_file_unmap(void *p, size_t size)
 {
-	munmap(p, size);
+	do_munmap(p, size);
 }
 
 void sys_file_release(void *p, size_t size)
 {
-	madvise(p, size, MADV_DONTNEED);
+	do_madvise(p, size, MADV_DONTNEED);
 }
 
 void sys_file_cut(struct sys_file *f, uint64_t size)
 {
-	if (find_again(f) && ftruncate(f->fd, (off_t)size) < 0)
+	if (find_again(f) && do_truncate(f->fd, size) < 0)
 		return; /* it only stays longer than it need be */
 }
 

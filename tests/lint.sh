@@ -177,7 +177,9 @@ matrix() {
 		check.c: block.h heap_core.h
 		walk.c: heap_core.h item_list.h
 		index.c: index.h
-		helpers.c: helpers.h printf.h
+		helpers.c: helpers.h kernel.h printf.h
+		kernel.c: kernel.h vdso.h
+		vdso.c: vdso.h
 		segment.c: slab_core.h
 		slab.c: slab.h slab_core.h
 		slab_pages.c: slab_core.h
@@ -211,6 +213,7 @@ matrix() {
 		inspect.h: helpers.h osmem_inspect.h trace_format.h
 		item_list.h: osmem_inspect.h
 		kept.h:
+		kernel.h:
 		magazine.h: slab.h
 		noted.h: calls.h tcache.h
 		osmem_inspect.h:
@@ -225,6 +228,7 @@ matrix() {
 		trace.h: trace_format.h
 		trace_format.h:
 		treap.h: block_meta.h
+		vdso.h:
 		zero.h:
 	EOT
 }
@@ -277,7 +281,7 @@ calls() {
 
 system_calls() {
 	# shellcheck disable=SC2046 # the files are words
-	code $(src_without helpers.c) | grep -E -e '<sys/(mman|syscall)\.h>' \
+	code $(src_without helpers.c | grep -v kernel.c) | grep -E -e '<sys/(mman|syscall)\.h>' \
 		-e "$(calls 'mmap|munmap|mremap|madvise|s?brk|write|writev|syscall|getrandom')" | none
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "block.h"
@@ -75,21 +76,16 @@ static size_t pages(size_t size)
 	return (size + sys_page_size() - 1) & ~(sys_page_size() - 1);
 }
 
+/* The arguments of a system call. */
+struct call {
+	long number, a, b, c, d, e, f;
+};
+
 void *__real_sbrk(intptr_t by);
-void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *p, size_t size);
-void *__real_mremap(void *p, size_t old_size, size_t new_size, int flags, ...);
-int __real_madvise(void *p, size_t size, int advice);
-int __real_mprotect(void *p, size_t size, int access);
-int __real_mincore(void *p, size_t size, unsigned char *resident);
+long __real_kernel_call(long number, long a, long b, long c, long d, long e, long f);
 
 void *__wrap_sbrk(intptr_t by);
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-int __wrap_munmap(void *p, size_t size);
-void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to);
-int __wrap_madvise(void *p, size_t size, int advice);
-int __wrap_mprotect(void *p, size_t size, int access);
-int __wrap_mincore(void *p, size_t size, unsigned char *resident);
+long __wrap_kernel_call(long number, long a, long b, long c, long d, long e, long f);
 
 void *__wrap_sbrk(intptr_t by)
 {
@@ -100,8 +96,18 @@ void *__wrap_sbrk(intptr_t by)
 	return p;
 }
 
+static long pass(const struct call *c)
+{
+	return __real_kernel_call(c->number, c->a, c->b, c->c, c->d, c->e, c->f);
+}
+
+static long pass_unless_refused(enum refusable kind, const struct call *c)
+{
+	return is_refused(kind) ? -1 : pass(c);
+}
+
 /* The place of a mapping that may be nowhere else: taken, also as kernels before 4.17 say it. */
-static bool is_taken(void **at, int *flags)
+static bool is_taken(long *at, long *flags)
 {
 	size_t place;
 
@@ -111,57 +117,68 @@ static bool is_taken(void **at, int *flags)
 	if (place == 0)
 		return false;
 	*flags &= ~MAP_FIXED_NOREPLACE;
-	*at = NULL;
+	*at = 0;
 	return place == 1;
 }
 
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+static long do_mmap(struct call *c)
 {
-	void *p = MAP_FAILED;
+	long p = -1;
 
 	if (!is_refused(REFUSE_MMAP)) {
 		errno = EEXIST;
-		if (!is_taken(&at, &flags))
-			p = __real_mmap(at, size, prot, flags, fd, offset);
+		if (!is_taken(&c->a, &c->d))
+			p = pass(c);
 	}
-	if (p != MAP_FAILED && !(flags & MAP_FIXED)) /* which lies over what is mapped */
-		kernel.mapped += pages(size);
+	if (p != -1 && !(c->d & MAP_FIXED)) /* which lies over what is mapped */
+		kernel.mapped += pages((size_t)c->b);
 	return p;
 }
 
-int __wrap_munmap(void *p, size_t size)
+static long do_munmap(const struct call *c)
 {
-	int result = is_refused(REFUSE_MUNMAP) ? -1 : __real_munmap(p, size);
+	long result = pass_unless_refused(REFUSE_MUNMAP, c);
 
 	if (result == 0)
-		kernel.mapped -= pages(size);
+		kernel.mapped -= pages((size_t)c->b);
 	return result;
 }
 
-/* Callers give to with MREMAP_FIXED only. */
-void *__wrap_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to)
+static long do_mremap(const struct call *c)
 {
-	void *q = is_refused(REFUSE_MREMAP) ? MAP_FAILED
-					    : __real_mremap(p, old_size, new_size, flags, to);
+	long q = pass_unless_refused(REFUSE_MREMAP, c);
 
-	if (q != MAP_FAILED)
-		kernel.mapped += (flags & MREMAP_FIXED ? 0 : pages(new_size)) - pages(old_size);
+	if (q != -1)
+		kernel.mapped +=
+			(c->d & MREMAP_FIXED ? 0 : pages((size_t)c->c)) - pages((size_t)c->b);
 	return q;
 }
 
-int __wrap_madvise(void *p, size_t size, int advice)
+long __wrap_kernel_call(long number, long a, long b, long c, long d, long e, long f)
 {
-	return is_refused(REFUSE_MADVISE) ? -1 : __real_madvise(p, size, advice);
-}
+	struct call call = {number, a, b, c, d, e, f};
 
-int __wrap_mprotect(void *p, size_t size, int access)
-{
-	return is_refused(REFUSE_MPROTECT) ? -1 : __real_mprotect(p, size, access);
-}
-
-int __wrap_mincore(void *p, size_t size, unsigned char *resident)
-{
-	return is_refused(REFUSE_MINCORE) ? -1 : __real_mincore(p, size, resident);
+	switch (number) {
+	case SYS_mmap:
+		return do_mmap(&call);
+	case SYS_munmap:
+		return do_munmap(&call);
+	case SYS_mremap:
+		return do_mremap(&call);
+	case SYS_madvise:
+		return pass_unless_refused(REFUSE_MADVISE, &call);
+	case SYS_mprotect:
+		return pass_unless_refused(REFUSE_MPROTECT, &call);
+	case SYS_mincore:
+		return pass_unless_refused(REFUSE_MINCORE, &call);
+	case SYS_write:
+		if (kernel.write)
+			return kernel.write((int)a, (const void *)b, (size_t)c);
+		break;
+	default:
+		break;
+	}
+	return pass(&call);
 }
 
 /* What is there, and what should be. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The kernel refuses. For whitebox programs that are linked with -Wl,--wrap for the five calls
- * through which memory comes and goes, and two that change or tell its state: a plan says which of
- * them fail, and what came and went is counted. A mapping that is wanted at one place finds it
- * taken now and then, plan or no plan: that is no failure.
+ * The kernel refuses. For whitebox programs that are linked with -Wl,--wrap for sbrk and for
+ * kernel_call, the way of all other system calls. Five are those through which memory comes and
+ * goes, two change or tell its state: a plan says which of them fail, and what came and went is
+ * counted. A mapping that is wanted at one place finds it taken now and then, plan or no plan: that
+ * is no failure.
  *
  *	refuse(3, 3);                   the third call from now on fails
  *	refuse(1, SIZE_MAX);            all calls fail
@@ -20,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum refusable {
 	REFUSE_SBRK = 1,
@@ -41,6 +43,7 @@ struct kernel {
 	_Atomic(size_t) mapped; /* bytes, whole pages */
 	_Atomic(size_t) raised; /* bytes that the break went up */
 	_Atomic(size_t) places_taken;
+	ssize_t (*write)(int fd, const void *text, size_t len); /* if not NULL, what writes */
 	void (*before)(void); /* called before each call; it may make another plan */
 };
 

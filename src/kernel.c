@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "kernel.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vdso.h"
+
+#define ERRNO_MAX 4095 /* the kernel returns errors as -1 to -ERRNO_MAX */
+
+typedef int clock_function(clockid_t clock, struct timespec *now);
+
+#ifdef __x86_64__
+static long enter(long number, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long result;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+#else
+static long enter(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result = syscall(number, a, b, c, d, e, f);
+
+	return result == -1 ? -errno : result;
+}
+#endif
+
+long kernel_call(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result = enter(number, a, b, c, d, e, f);
+
+	if ((unsigned long)result < (unsigned long)-ERRNO_MAX)
+		return result;
+	errno = (int)-result;
+	return -1;
+}
+
+static int ask_clock(clockid_t clock, struct timespec *now)
+{
+	return (int)kernel_call(SYS_clock_gettime, clock, (long)now, 0, 0, 0, 0);
+}
+
+static clock_function *find_clock(void)
+{
+	static const char *const names[] = {"__vdso_clock_gettime", "__kernel_clock_gettime"};
+	void *found = NULL;
+
+	for (unsigned int i = 0; !found && i < sizeof(names) / sizeof(*names); i++)
+		found = vdso_find(names[i]);
+	return found ? (clock_function *)(uintptr_t)found : ask_clock;
+}
+
+int kernel_clock(clockid_t clock, struct timespec *now)
+{
+	static _Atomic(clock_function *) function;
+	clock_function *f = atomic_load_explicit(&function, memory_order_relaxed);
+
+	if (!f) { /* two threads may, and find the same */
+		f = find_clock();
+		atomic_store_explicit(&function, f, memory_order_relaxed);
+	}
+	return f(clock, now) == 0 ? 0 : ask_clock(clock, now);
+}
