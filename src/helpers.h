@@ -120,7 +120,11 @@ uint64_t sys_now_ms(void);
 uint64_t sys_now_ns(void);
 uint64_t sys_wall_ns(void);
 
-/* The calling thread and the process, by the kernel's numbers. */
+/*
+ * The calling thread and the process, by the kernel's numbers. The first one makes no system call:
+ * every thread's first allocation wants it, and filters that are made for another malloc may kill
+ * for gettid.
+ */
 uint32_t sys_thread(void);
 uint32_t sys_process(void);
 

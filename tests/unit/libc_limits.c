@@ -5,10 +5,14 @@
 #include "libc_common.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "osmem.h"
 
@@ -434,4 +438,76 @@ TEST(no_room_to_note_another_mapping)
 	malloc_trim(0);
 	CHECK_MSG(mapped_bytes() < before + 16 * MIB, "%zu KiB, before %zu KiB",
 		  mapped_bytes() / KIB, before / KIB);
+}
+
+/* ---- System calls that are not allowed ---- */
+
+#define ALLOW(name)                                                                                \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                     \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+
+/* What glibc's malloc, its threads, and the test itself call; anything else kills. */
+static void allow_what_glibc_calls(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		ALLOW(brk),
+		ALLOW(mmap),
+		ALLOW(munmap),
+		ALLOW(mremap),
+		ALLOW(mprotect),
+		ALLOW(madvise),
+		ALLOW(futex),
+		ALLOW(clone3),
+		ALLOW(set_robust_list),
+		ALLOW(rseq),
+		ALLOW(rt_sigprocmask),
+		ALLOW(rt_sigaction),
+		ALLOW(write),
+		ALLOW(clock_nanosleep),
+		ALLOW(exit),
+		ALLOW(exit_group),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog program = {.len = COUNT_OF(code), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		test_skip("no seccomp filters here");
+}
+
+static void *use_blocks_of_all_sizes(void *arg)
+{
+	uint64_t state = (uintptr_t)arg;
+	void *p[300] = {NULL};
+
+	for (size_t i = 0; i < 30000; i++) {
+		size_t k = random_next(&state) % COUNT_OF(p), size = random_next(&state) % 3000;
+
+		if (i % 32 == 0)
+			size *= 1000;
+		p[k] = realloc(p[k], size + 1);
+		CHECK(p[k] != NULL);
+		*(unsigned char *)p[k] = 1;
+		if (i % 5 == 0) {
+			free(p[k]);
+			p[k] = NULL;
+		}
+		if (i % 10000 == 0)
+			sleep_ms(160); /* a sweep is due */
+	}
+	for (size_t k = 0; k < COUNT_OF(p); k++)
+		free(p[k]);
+	return NULL;
+}
+
+TEST(filters_made_for_glibc_kill_nobody)
+{
+	pthread_t thread;
+
+	allow_what_glibc_calls();
+	CHECK(!pthread_create(&thread, NULL, use_blocks_of_all_sizes, (void *)3));
+	use_blocks_of_all_sizes((void *)5);
+	CHECK(!pthread_join(thread, NULL));
+	malloc_trim(0);
 }
