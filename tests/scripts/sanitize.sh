@@ -44,7 +44,8 @@ build() {
 	shift 2
 	# shellcheck disable=SC2086 # the flags are words
 	objects "$@" >"$scratch/log" 2>&1 && shift &&
-		"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$objects"/*.o >"$scratch/log" 2>&1
+		"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$tests/sanitize/kernel.c" \
+			-Wl,--wrap=kernel_call "$objects"/*.o >"$scratch/log" 2>&1
 }
 
 # Can programs of this compiler with this sanitizer be made, and do they run here?
