@@ -162,12 +162,25 @@ static struct tcache *make_cache(void)
 	return tc;
 }
 
+/*
+ * By our constructor, or by the first allocation if that comes before: from the constructor of
+ * another library, which may fork. pthread_atfork may allocate: it finds this done.
+ */
+static void guard_forks(void)
+{
+	static atomic_flag is_done = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&is_done))
+		pthread_atfork(NULL, NULL, tcache_fork_child);
+}
+
 __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 {
 	int saved_errno = errno;
 	struct tcache *tc;
 
 	slab_init();
+	guard_forks();
 	caches_enter();
 	tc = make_cache();
 	caches_leave();
@@ -313,7 +326,7 @@ static bool is_malloc_block(const void *p)
 __attribute__((constructor(101))) static void start(void)
 {
 	block_is_others = is_malloc_block;
-	pthread_atfork(NULL, NULL, tcache_fork_child);
+	guard_forks();
 }
 
 /* Sweeps: rules 2 and 3. */
