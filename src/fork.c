@@ -13,10 +13,14 @@
  * The caches of the threads that are gone are given back.
  */
 
-#include <sys/single_threaded.h>
+#include "fork.h"
 
 #include "mapping.h"
 #include "tcache_core.h"
+
+_Thread_local uint32_t fork_parent;
+
+static uint32_t whole; /* the last process that was made whole */
 
 /* Caches may be on their way into the list, or out of it: the way by next is whole. */
 static void count_caches(void)
@@ -66,11 +70,13 @@ static void take_apart(struct tcache *tc)
 	tcache_retire(tc);
 }
 
-void tcache_fork_child(void)
+/* Make this process, a child, whole. Its caller has nothing locked. */
+static void make_whole(void)
 {
 	bool is_list_broken = tcache_all.is_locked;
 	struct tcache *tc, *next;
 
+	whole = sys_process();
 	tcache_all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 	tcache_all.is_locked = false;
 	slab_fork_child();
@@ -88,4 +94,40 @@ void tcache_fork_child(void)
 		if (tc != tcache_thread.own)
 			take_apart(tc);
 	}
+}
+
+/* Other handlers run between these and the fork. */
+
+void fork_check_slow(void)
+{
+	if (sys_process() == fork_parent)
+		return;
+	fork_parent = 0;
+	make_whole();
+}
+
+static void prepare(void)
+{
+	fork_parent = sys_process();
+}
+
+static void parent(void)
+{
+	fork_parent = 0;
+}
+
+static void child(void)
+{
+	fork_parent = 0;
+	if (whole != sys_process())
+		make_whole();
+}
+
+/* pthread_atfork may allocate: it finds this done. */
+void fork_guard(void)
+{
+	static atomic_flag is_done = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&is_done))
+		pthread_atfork(prepare, parent, child);
 }

@@ -22,6 +22,7 @@
 #include <sys/single_threaded.h>
 
 #include "block.h"
+#include "fork.h"
 #include "helpers.h"
 #include "item_list.h"
 #include "mapping_table.h"
@@ -64,6 +65,7 @@ static void lock(void)
 {
 	if (__libc_single_threaded)
 		return;
+	fork_check();
 	pthread_mutex_lock(&all.lock);
 	all.is_locked = true;
 	atomic_thread_fence(memory_order_release); /* for a fork */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "fork.h"
 #include "slab_core.h"
 
 #define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the window is below */
@@ -33,6 +34,7 @@ void store_lock(void)
 {
 	if (__libc_single_threaded)
 		return;
+	fork_check();
 	pthread_mutex_lock(&slab_store.lock);
 	slab_store.is_locked = true;
 	atomic_thread_fence(memory_order_release); /* for a fork */

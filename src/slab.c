@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "fork.h"
 #include "slab_core.h"
 
 /* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
@@ -72,6 +73,7 @@ void slab_enter(unsigned int class)
 
 	if (__libc_single_threaded)
 		return;
+	fork_check();
 	pthread_mutex_lock(&l->mutex);
 	l->is_locked = true;
 	atomic_thread_fence(memory_order_release); /* for a fork: see slab_fork.c */

@@ -82,9 +82,6 @@ static inline struct tcache *tcache_own(void)
 /* Let the short way use tc again, unless something wants every call. */
 void tcache_set_fast(struct tcache *tc);
 
-/* fork.c: in a fork's child, make whole what other threads were changing. */
-void tcache_fork_child(void);
-
 /* threads.c: give everything in tc back, and tc. Its thread no longer uses it. */
 void tcache_retire(struct tcache *tc);
 

@@ -17,6 +17,7 @@
 #include <sys/single_threaded.h>
 
 #include "block.h"
+#include "fork.h"
 #include "hardened.h"
 #include "large.h"
 #include "tcache_core.h"
@@ -37,6 +38,7 @@ static void caches_enter(void)
 {
 	if (__libc_single_threaded)
 		return;
+	fork_check();
 	pthread_mutex_lock(&tcache_all.lock);
 	tcache_all.is_locked = true;
 	atomic_thread_fence(memory_order_release); /* for a fork */
@@ -162,25 +164,13 @@ static struct tcache *make_cache(void)
 	return tc;
 }
 
-/*
- * By our constructor, or by the first allocation if that comes before: from the constructor of
- * another library, which may fork. pthread_atfork may allocate: it finds this done.
- */
-static void guard_forks(void)
-{
-	static atomic_flag is_done = ATOMIC_FLAG_INIT;
-
-	if (!atomic_flag_test_and_set(&is_done))
-		pthread_atfork(NULL, NULL, tcache_fork_child);
-}
-
 __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 {
 	int saved_errno = errno;
 	struct tcache *tc;
 
 	slab_init();
-	guard_forks();
+	fork_guard();
 	caches_enter();
 	tc = make_cache();
 	caches_leave();
@@ -326,7 +316,7 @@ static bool is_malloc_block(const void *p)
 __attribute__((constructor(101))) static void start(void)
 {
 	block_is_others = is_malloc_block;
-	guard_forks();
+	fork_guard();
 }
 
 /* Sweeps: rules 2 and 3. */
