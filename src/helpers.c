@@ -322,7 +322,8 @@ struct sys_room sys_stack_room(void)
 
 	if (!name)
 		return (struct sys_room){0};
-	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur > size)
+	if (kernel_call(SYS_prlimit64, 0, RLIMIT_STACK, 0, (long)&limit, 0, 0) == 0 &&
+	    limit.rlim_cur > size)
 		size = limit.rlim_cur;
 	if (size > end / 3 - STACK_GAP)
 		size = end / 3 - STACK_GAP;

@@ -152,6 +152,7 @@ static void use_library(void)
 	pthread_t threads[THREADS];
 	struct osmem_stats stats;
 	bool is_through = false;
+	const char *fault;
 	void *p = os_malloc(200 * KIB);
 
 	churn(1);
@@ -168,7 +169,8 @@ static void use_library(void)
 	CHECK(is_through);
 	malloc_trim(0);
 	osmem_get_stats(&stats, sizeof(stats));
-	CHECK(!osmem_check());
+	fault = osmem_check();
+	CHECK_MSG(!fault, "%s", fault);
 }
 
 /* This program again, with OSMEM_OPTIONS. */
