@@ -13,11 +13,6 @@
 
 #include "osmem_inspect.h"
 
-/*
- * From now on calls of os_* are noted, or no longer; the mode of calls.h is set before, or cleared.
- */
-void block_set_noted(bool is_noted);
-
 /* Figures of the heap at one moment. */
 struct block_stats {
 	size_t allocs, frees, reallocs; /* calls that reached the heap */

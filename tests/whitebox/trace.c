@@ -30,12 +30,10 @@ static void begin(uint64_t bound)
 	CHECK(trace_start(path, bound, 0));
 	calls_set_mode(CALLS_TRACED, true);
 	tcache_set_mode(TCACHE_TRACES, true);
-	block_set_noted(true);
 }
 
 static void stop_noting(void)
 {
-	block_set_noted(false);
 	tcache_set_mode(TCACHE_TRACES, false);
 	calls_set_mode(CALLS_TRACED, false);
 }
