@@ -7,7 +7,8 @@
 
 #include "block_core.h"
 
-struct block_heap course = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+struct block_heap course = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
+			    .pending = {.room = PENDING_ROOM}};
 
 /* Of these, only what is used is ever touched. */
 struct region block_regions[REGIONS_MAX];

@@ -25,6 +25,7 @@
 
 struct pending {
 	size_t count; /* in the table */
+	size_t room; /* of the table: PENDING_ROOM, but in tests */
 	size_t spilled; /* not in the table, from low to high */
 	struct block_meta *low, *high;
 };
@@ -40,7 +41,7 @@ HOT bool pending_has(struct block_meta *b)
 /* Add b, free and unknown to the index. */
 HOT void pending_add(struct pending *p, struct block_meta *b)
 {
-	if (__builtin_expect(p->count < PENDING_ROOM, 1)) {
+	if (__builtin_expect(p->count < p->room, 1)) {
 		*links_padding(b) = LINKS_PENDING | (uint32_t)p->count;
 		pending_table[p->count++] = b;
 		return;
