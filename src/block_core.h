@@ -54,6 +54,7 @@ struct block_heap {
 	size_t recent; /* the region that a pointer was found in last */
 	size_t region_count;
 	unsigned int raises; /* how often memory came from the kernel */
+	bool is_disturbed; /* see block_regions.c */
 	struct block_meta *last; /* H6; NULL before the first use */
 	struct pending pending;
 	struct block_stats stats;

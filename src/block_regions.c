@@ -97,6 +97,8 @@ static void accept(char *p, char *limit)
 		note_span();
 		return;
 	}
+	if (i > 0 && block_regions[i - 1].limit > start)
+		return; /* the program has lowered the break into the heap */
 	if (i > 0 && block_regions[i - 1].limit == start) /* H5 */
 		start += GRAIN;
 	if (i < course.region_count && block_regions[i].start == limit)
@@ -113,15 +115,29 @@ static size_t ahead_of_need(void)
 	return total > COURSE_EXACT_MAX ? round_up(total >> AHEAD_SHIFT, sys_page_size()) : 0;
 }
 
+/*
+ * libc's sbrk, or whoever is in front of it, by size; 0: only the break. The heap is left meanwhile.
+ */
+static char *call_sbrk(size_t size)
+{
+	size_t allocs = course.stats.allocs;
+	char *p;
+
+	block_leave();
+	p = size ? sys_raise_break(size) : sys_break();
+	block_enter();
+	if (course.stats.allocs != allocs)
+		course.is_disturbed = true;
+	return p;
+}
+
 /* Raise the break by size and, if that much can be had, by ahead more. */
 static enum raise raise_break(size_t size, size_t ahead)
 {
 	char *p;
 
 	course.stats.brk_calls++;
-	block_leave();
-	p = sys_raise_break(size + ahead);
-	block_enter();
+	p = call_sbrk(size + ahead);
 	if (!p && ahead)
 		return raise_break(size, 0);
 	if (!p)
@@ -149,6 +165,16 @@ static enum raise raise_from(char *brk, size_t size, size_t chunk)
 }
 
 /*
+ * Others have allocated while the break was read or raised, perhaps in a hook of sbrk that does so
+ * every time: take so much that it is enough wherever it lies and whatever they took.
+ */
+static enum raise raise_disturbed(size_t size, size_t chunk)
+{
+	course.is_disturbed = false;
+	return raise_break(size + chunk + 2 * GRAIN, 0);
+}
+
+/*
  * Whoever waits here for long waits for a thread that waits for it, in somebody's sbrk: then it may
  * go on. False: the lock is not held.
  */
@@ -167,16 +193,20 @@ static bool lock_raise(void)
 enum raise block_raise(size_t size, size_t chunk)
 {
 	unsigned int raises = course.raises;
-	enum raise result = RAISED; /* by somebody else */
+	enum raise result = RAISED;
 	bool is_locked;
 	char *brk;
 
 	block_leave();
 	is_locked = lock_raise();
-	brk = sys_break();
 	block_enter();
-	if (course.raises == raises)
-		result = raise_from(brk, size, chunk);
+	if (course.raises == raises) {
+		brk = call_sbrk(0);
+		if (course.is_disturbed)
+			result = raise_disturbed(size, chunk);
+		else
+			result = raise_from(brk, size, chunk);
+	} /* else another thread has raised the break */
 	if (is_locked)
 		pthread_mutex_unlock(&block_raise_lock);
 	return result;
