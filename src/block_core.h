@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the course allocator, shared by its files: osmem.c (the rules), block_regions.c (its
- * memory), block_pointer.c (which pointers are blocks, and the report of those that are not),
- * block_lock.c, block_check.c and block_walk.c. Nobody else includes this; block.h is for the layers
- * above.
+ * The inside of the course allocator, shared by its files: osmem.c (the rules), block_regions.c
+ * (its memory), block_pointer.c (which pointers are blocks, and the report of those that are not),
+ * block_lock.c, block_check.c and block_walk.c. Nobody else includes this; block.h is for the
+ * layers above.
  *
  * The heap is a set of regions in address order, each tiled by blocks: one region, unless somebody
  * else moves the break.
@@ -46,7 +46,7 @@
 struct region {
 	char *start; /* the first block */
 	char *end; /* one past the last block */
-	char *limit; /* one past what the kernel gave; equal to end, about, but in the last region */
+	char *limit; /* one past what the kernel gave; about end, but in the last region */
 };
 
 struct block_heap {
@@ -180,8 +180,8 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free);
  * anything else is reported. Memory that is not the heap's is never read.
  *
  * A sealed header is a live block's. Its links may have been hit by writes in front of the payload:
- * next is looked at here; the neighbours' own headers only when the block is coalesced, because they
- * are two cache misses that the search will need anyway.
+ * next is looked at here; the neighbours' own headers only when the block is coalesced, because
+ * they are two cache misses that the search will need anyway.
  */
 HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 {
@@ -195,7 +195,9 @@ HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 	return block_of_slow(call, p, may_be_free);
 }
 
-/* b and its neighbours in the list lead to each other; nothing outside r, which b is in, is read. */
+/*
+ * b and its neighbours in the list lead to each other; nothing outside r, which b is in, is read.
+ */
 bool block_is_linked(const struct region *r, const struct block_meta *b);
 
 /* b, free and about to be coalesced: its neighbours are in order, or it is a fault. */

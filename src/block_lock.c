@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The heap itself, and its lock. It stays locked while a thread forks: its blocks are where the rules
- * say at any moment, and libc itself never calls os_malloc.
+ * The heap itself, and its lock. It stays locked while a thread forks: its blocks are where the
+ * rules say at any moment, and libc itself never calls os_malloc.
  */
 
 #include "block_core.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Which pointers are blocks, what is in order about a block, and the report of what is not. A report
- * may walk the list to say precisely what is wrong: the process ends there.
+ * Which pointers are blocks, what is in order about a block, and the report of what is not. A
+ * report may walk the list to say precisely what is wrong: the process ends there.
  */
 
 #include "block_core.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Where the heap's memory comes from: one region at the break, and another wherever the break stands
- * when somebody else has moved it (rule 4).
+ * Where the heap's memory comes from: one region at the break, and another wherever the break
+ * stands when somebody else has moved it (rule 4).
  *
  * The break is moved with libc's sbrk. A program or a tool may have put its own in its place, which
  * may allocate, even here. So meanwhile the heap is whole and not locked, and what comes is entered
@@ -116,7 +116,8 @@ static size_t ahead_of_need(void)
 }
 
 /*
- * libc's sbrk, or whoever is in front of it, by size; 0: only the break. The heap is left meanwhile.
+ * libc's sbrk, or whoever is in front of it, by size; 0: only the break. The heap is left
+ * meanwhile.
  */
 static char *call_sbrk(size_t size)
 {

@@ -2,7 +2,9 @@
 
 #include "index.h"
 
-/* A copy of each operation for blocks of 8 bytes, whose links are narrow, and one for all others. */
+/*
+ * A copy of each operation for blocks of 8 bytes, whose links are narrow, and one for all others.
+ */
 
 void index_insert_sized(struct index *ix, size_t bin, struct block_meta *b)
 {

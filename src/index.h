@@ -2,11 +2,11 @@
 
 /*
  * The index of the free blocks that were searched before: exact best fit, and the lowest address
- * among equals, without a walk and without memory of its own. It is a cache of the block list, never
- * the truth.
+ * among equals, without a walk and without memory of its own. It is a cache of the block list,
+ * never the truth.
  *
- * A block is in the bin of its size. Bins are in the order of size, and a bitmap has a bit for every
- * bin that is not empty.
+ * A block is in the bin of its size. Bins are in the order of size, and a bitmap has a bit for
+ * every bin that is not empty.
  *	- 8 to 1024 bytes: a bin for each size. All blocks of a bin are equal, and the lowest
  *	  address is all that is ever asked for: a pairing heap by address (pairing.h), or for 8 and
  *	  16 bytes, where its links have no room, a treap (treap.h).
@@ -143,7 +143,7 @@ HOT struct block_meta *index_take(struct index *ix, size_t size)
 }
 
 /*
- * Check I1 to I3 as far as the index alone can, and count the blocks in *count. NULL, or the text of
- * the first invariant that does not hold. O(n).
+ * Check I1 to I3 as far as the index alone can, and count the blocks in *count. NULL, or the text
+ * of the first invariant that does not hold. O(n).
  */
 const char *index_check(const struct index *ix, size_t *count);

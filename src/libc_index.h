@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The index of the libc heap's free blocks: exact best fit, and the lowest address among equals, without a
- * walk and without memory of its own. It is a cache of the block list, never the truth.
+ * The index of the libc heap's free blocks: exact best fit, and the lowest address among equals,
+ * without a walk and without memory of its own. It is a cache of the block list, never the truth.
  *
  * A free block is in one of two states.
  *

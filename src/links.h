@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Links between blocks, inside the blocks: in payloads of free ones, in the header's padding, and in
- * headers of mapped ones. A program may write there by mistake, so no link is followed before it was
- * looked at; one that is not sound is reported.
+ * Links between blocks, inside the blocks: in payloads of free ones, in the header's padding, and
+ * in headers of mapped ones. A program may write there by mistake, so no link is followed before it
+ * was looked at; one that is not sound is reported.
  *
  *	           size    status  padding              prev    next    payload
  *	header     64      32      32                   64      64      ...
@@ -18,8 +18,8 @@
  *
  * left and right have the address in their upper 48 bits and in the lower 16 a hash of it, of the
  * place it stands in and of a secret. In a payload of 8 bytes they are addresses in units of 8 and
- * have 5 bits of a hash together; what they lead to must be in the heap and of 8 bytes, free. child,
- * sibling and back are plain: what one leads to must be in the heap and lead back.
+ * have 5 bits of a hash together; what they lead to must be in the heap and of 8 bytes, free.
+ * child, sibling and back are plain: what one leads to must be in the heap and lead back.
  */
 
 #pragma once
@@ -45,7 +45,8 @@ _Static_assert(offsetof(struct block_meta, next) == offsetof(struct block_meta, 
 	       "left and right of a mapped block");
 
 /*
- * The common path of os_malloc and of os_free is one function each: inlined, it takes half the time.
+ * The common path of os_malloc and of os_free is one function each: inlined, it takes half the
+ * time.
  */
 #define HOT static inline __attribute__((always_inline))
 
@@ -72,7 +73,8 @@ HOT uint64_t *links_payload(struct block_meta *b)
 }
 
 /*
- * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it branches.
+ * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it
+ * branches.
  */
 HOT uintptr_t links_mask(bool is)
 {

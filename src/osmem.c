@@ -3,8 +3,8 @@
 /*
  * os_malloc, os_calloc, os_realloc and os_free: a heap at the program break, and mappings.
  *
- * The heap is one list of blocks in address order, each a header (block_meta.h) and its payload. The
- * list is the truth. A call never walks it, for two things beside it know the free blocks:
+ * The heap is one list of blocks in address order, each a header (block_meta.h) and its payload.
+ * The list is the truth. A call never walks it, for two things beside it know the free blocks:
  *
  *	the index     those that a search has seen, by size and address (index.h)
  *	the pending   those that were freed or split off since (pending.h)

@@ -2,8 +2,8 @@
 
 /*
  * A pairing heap of free blocks by address: its root is the lowest. Insertion, and removal of a
- * block without children, by far the commonest cases, touch a constant number of blocks; the rest is
- * O(log n) amortised. No recursion, no memory of its own: three links in the payload (links.h).
+ * block without children, by far the commonest cases, touch a constant number of blocks; the rest
+ * is O(log n) amortised. No recursion, no memory of its own: three links in the payload (links.h).
  *
  * A block's children are a list, from child through sibling. back is the place of the one link that
  * leads to the block: the root's, the parent's child or the sibling before. So a block is taken out

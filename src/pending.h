@@ -3,8 +3,8 @@
 /*
  * The free blocks that the index does not know yet: those freed or split off since the last search.
  * Not a byte of their payloads may change before it, so they are in a table of the library's own
- * memory, which costs the pages that are touched and no system call. The padding of a block's header
- * has its place there, so that any can be removed at once.
+ * memory, which costs the pages that are touched and no system call. The padding of a block's
+ * header has its place there, so that any can be removed at once.
  *
  * When the table is full, blocks are only marked, and between which addresses they are is kept:
  * whoever takes them walks the list of blocks from the lowest to the highest. There are 2^18 calls

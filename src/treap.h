@@ -2,8 +2,8 @@
 
 /*
  * A treap of blocks: a binary search tree in the order of its keys that is at the same time a heap
- * in the order of its nodes' priorities. A priority is a hash of the block's address, so it costs no
- * space and the expected depth is O(log n) whatever the order of insertion. No parent links, no
+ * in the order of its nodes' priorities. A priority is a hash of the block's address, so it costs
+ * no space and the expected depth is O(log n) whatever the order of insertion. No parent links, no
  * recursion, no memory of its own: two links inside the block (links.h). Callers pass the kind as a
  * constant, and the compiler makes a copy of each function for it.
  *

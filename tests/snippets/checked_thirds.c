@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Behind a first block that leaves 8 bytes too few for another: every third freed, then smaller ones. */
+/*
+ * Behind a first block that leaves 8 bytes too few for another: every third freed, then smaller
+ * ones.
+ */
 
 #include "checked.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * A tool that has put itself in front of sbrk and allocates there, from this library too: before the
- * break moves, and after. The heap is whole at both moments, and whatever was raised meanwhile is
- * used or left alone, but never twice.
+ * A tool that has put itself in front of sbrk and allocates there, from this library too: before
+ * the break moves, and after. The heap is whole at both moments, and whatever was raised meanwhile
+ * is used or left alone, but never twice.
  */
 
 #include <dlfcn.h>
