@@ -120,7 +120,7 @@ HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 			pairing_set_root(root, pairing_meld_siblings(children));
 		return;
 	}
-	if (__builtin_expect(!links_are_in_heap(back, sizeof(*back)) || *back != b, 0))
+	if (__builtin_expect(!links_are_in_heap(back, sizeof(uint64_t)) || *back != b, 0))
 		links_damaged(b);
 	pairing_attach(back, pairing_follow(b, &links->sibling));
 	if (children)

@@ -19,8 +19,8 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
-#include "hardened.h"
 #include "block.h"
+#include "hardened.h"
 #include "tcache_core.h"
 
 #define TICKS 16 /* visits of the store between two looks at the clock */

@@ -4,6 +4,7 @@
 # The snippets under valgrind with leak check, as a course's checker runs its programs: nothing is
 # definitely or indirectly lost, and nothing is read or written that may not be.
 
+# shellcheck source-path=SCRIPTDIR source=lib/report.sh
 . "${0%/*}/lib/report.sh"
 
 snippets=$tests/bin/snippets

@@ -70,7 +70,7 @@ static inline void *checked_realloc(void *p, size_t size)
 	}
 	DIE(!q, "os_realloc");
 	if (p && was.status == STATUS_ALLOC)
-		DIE(memcmp(p, q, was.size < size ? was.size : size), "os_realloc: contents");
+		DIE(memcmp(p, q, was.size < size ? was.size : size) != 0, "os_realloc: contents");
 	checked_fill(q, size);
 	return q;
 }

@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "harness.h"
 #include "block.h"
+#include "harness.h"
 #include "heap_core.h"
 #include "osmem.h"
 #include "tcache.h"
