@@ -30,7 +30,7 @@ static const char *check_block(const struct region *r, struct block_meta *b, str
 	t->blocks++;
 	if (b->status == STATUS_FREE)
 		return check_free(b, t);
-	if (!block_is_sealed(b))
+	if (!block_has_checksum(b))
 		return "H3: an allocated block's header is overwritten";
 	t->live_blocks++;
 	t->live_bytes += META + b->size;
@@ -68,7 +68,7 @@ static const char *check_mapped(struct block_meta *b, size_t *count)
 	if (!b)
 		return NULL;
 	++*count;
-	if (b->status != STATUS_MAPPED || !block_is_sealed(b))
+	if (b->status != STATUS_MAPPED || !block_has_checksum(b))
 		return "H3: a mapped block's header is overwritten";
 	left = treap_get(b, TREAP_LEFT, TREAP_MAPPED);
 	right = treap_get(b, TREAP_RIGHT, TREAP_MAPPED);

@@ -15,7 +15,7 @@
  * Invariants, checked by block_check:
  *	H1 blocks tile [start, end) of each region without a gap; sizes are multiples of 8, not 0
  *	H2 the list visits all blocks of all regions in address order, and prev undoes next
- *	H3 a block is free or allocated; the header of an allocated or mapped one is sealed
+ *	H3 a block is free or allocated; the header of an allocated or mapped one has its checksum
  *	H4 every free block is pending (Q1) or in the index (I1 to I3), and nothing else is
  *	H5 regions do not touch, so neighbours in the list that touch are of the same region
  *	H6 last is the last block of the last region, the one that grows
@@ -104,30 +104,30 @@ HOT struct block_meta *block_at(char *p)
 	return (struct block_meta *)(void *)p;
 }
 
-/* Seals: a keyed check word in the padding of every live header. */
+/* Checksums: a keyed hash in the padding of every live header. */
 
 /* Status and size are below the hash's top bits, so that any change of them changes those. */
-HOT uint32_t block_seal_of(const struct block_meta *b)
+HOT uint32_t block_checksum_of(const struct block_meta *b)
 {
 	uint64_t key = links_heap.secret ^ (uintptr_t)b;
 
 	return (uint32_t)(((key + (b->size << 2) + (uint64_t)b->status) * LINKS_HASH) >> 32);
 }
 
-HOT void block_seal(struct block_meta *b)
+HOT void block_set_checksum(struct block_meta *b)
 {
-	*links_padding(b) = block_seal_of(b);
+	*links_padding(b) = block_checksum_of(b);
 }
 
-/* Zero, or what sets the seal of b apart from that of a live block. */
-HOT uint32_t block_seal_difference(struct block_meta *b)
+/* Zero, or what sets the checksum of b apart from that of a live block. */
+HOT uint32_t block_checksum_difference(struct block_meta *b)
 {
-	return *links_padding(b) ^ block_seal_of(b);
+	return *links_padding(b) ^ block_checksum_of(b);
 }
 
-HOT bool block_is_sealed(struct block_meta *b)
+HOT bool block_has_checksum(struct block_meta *b)
 {
-	return !block_seal_difference(b);
+	return !block_checksum_difference(b);
 }
 
 /* A step of the heap for the trace; everything before it in the call has happened. */
@@ -179,9 +179,9 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free);
  * The one way from a pointer to its block. The block is live, or free where may_be_free is set;
  * anything else is reported. Memory that is not the heap's is never read.
  *
- * A sealed header is a live block's. Its links may have been hit by writes in front of the payload:
- * next is looked at here; the neighbours' own headers only when the block is coalesced, because
- * they are two cache misses that the search will need anyway.
+ * A header with its checksum is a live block's. Its links may have been hit by writes in front of
+ * the payload: next is looked at here; the neighbours' own headers only when the block is
+ * coalesced, because they are two cache misses that the search will need anyway.
  */
 HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 {
@@ -189,7 +189,7 @@ HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 	const struct region *r = block_find_region(b);
 
 	if (r && ((uintptr_t)p & (GRAIN - 1)) == 0 && (char *)p < r->end &&
-	    b->status == STATUS_ALLOC && block_is_sealed(b) &&
+	    b->status == STATUS_ALLOC && block_has_checksum(b) &&
 	    ((char *)b->next == block_end(b) || b->next == block_expected_next(r, b)))
 		return b;
 	return block_of_slow(call, p, may_be_free);
@@ -211,7 +211,7 @@ void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold))
 
 /* block_regions.c. */
 
-/* Draw the secret of all seals, unless that was done; the first block of all needs it. */
+/* Draw the secret of all checksums, unless that was done; the first block of all needs it. */
 HOT void block_make_secret(void)
 {
 	if (!links_heap.secret)

@@ -62,9 +62,9 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 		bad_pointer(call, p);
 	if (r && may_be_free && b->status == STATUS_FREE && block_is_linked(r, b))
 		return b;
-	if (!r && is_mapped(b) && block_is_sealed(b) &&
-	    links_is_sealed(treap_word(b, TREAP_LEFT, TREAP_MAPPED)) &&
-	    links_is_sealed(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
+	if (!r && is_mapped(b) && block_has_checksum(b) &&
+	    links_is_sound(treap_word(b, TREAP_LEFT, TREAP_MAPPED)) &&
+	    links_is_sound(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
 		return b;
 	bad_pointer(call, p);
 }
@@ -101,7 +101,7 @@ static bool is_sane(const struct region *r, struct block_meta *b)
 {
 	size_t room = (size_t)(r->end - (char *)b) - META;
 
-	if (b->status != STATUS_FREE && (b->status != STATUS_ALLOC || !block_is_sealed(b)))
+	if (b->status != STATUS_FREE && (b->status != STATUS_ALLOC || !block_has_checksum(b)))
 		return false;
 	return b->size % GRAIN == 0 && b->size >= GRAIN && b->size <= room;
 }
@@ -144,7 +144,7 @@ static void bad_in_region(struct region *r, const char *call, char *p)
 	if (is_damaged)
 		sys_fatal(call, p, "the header of the block at 0x%lx before it is overwritten",
 			  (unsigned long)(uintptr_t)payload);
-	is_free = b->status == STATUS_FREE || !block_is_sealed(b);
+	is_free = b->status == STATUS_FREE || !block_has_checksum(b);
 	if (payload != p)
 		sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
 			  is_free ? "a free one" : "one", (unsigned long)b->size,
@@ -197,6 +197,6 @@ void block_check_neighbours(struct block_meta *b)
 											     : b);
 	if ((char *)b != r->start && block_end(b->prev) != (char *)b)
 		block_corrupted(b->prev);
-	if (next && next->status != STATUS_FREE && !block_is_sealed(next))
+	if (next && next->status != STATUS_FREE && !block_has_checksum(next))
 		block_corrupted(next);
 }

@@ -35,12 +35,6 @@ _Atomic(uint64_t) heap_secret;
 
 /* Locking. Nothing is locked while the process has a single thread. */
 
-HEAP_HOT void lock(struct heap *h)
-{
-	pthread_mutex_lock(&h->lock);
-	h->is_locked = true;
-}
-
 HEAP_HOT void unlock(struct heap *h)
 {
 	h->is_locked = false;

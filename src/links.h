@@ -7,14 +7,14 @@
  *
  *	           size    status  padding              prev    next    payload
  *	header     64      32      32                   64      64      ...
- *	live                       seal 32
+ *	live                       checksum 32
  *	pending                    1 | place 31                         untouched
  *	free, 8                    0 | check 5 | right 26               left 45 | right 19
  *	free, 16                   0                                    left        right
  *	  and above 1024
  *	free, 24                   0                                    child       sibling     back
  *	  to 1024
- *	mapped                     seal 32              left    right
+ *	mapped                     checksum 32          left    right
  *
  * left and right have the address in their upper 48 bits and in the lower 16 a hash of it, of the
  * place it stands in and of a secret. In a payload of 8 bytes they are addresses in units of 8 and
@@ -98,25 +98,25 @@ HOT uint64_t links_hash(uint64_t h)
 
 /* A link of 64 bits, with a hash. */
 
-HOT uint64_t links_sealed(uint64_t address, const uint64_t *word)
+HOT uint64_t links_encode(uint64_t address, const uint64_t *word)
 {
 	return address << 16 | links_hash(address ^ (uint64_t)(uintptr_t)word << 16) >> 48;
 }
 
-HOT bool links_is_sealed(const uint64_t *word)
+HOT bool links_is_sound(const uint64_t *word)
 {
-	return links_sealed(*word >> 16, word) == *word;
+	return links_encode(*word >> 16, word) == *word;
 }
 
-HOT void links_seal(uint64_t *word, const struct block_meta *to)
+HOT void links_store(uint64_t *word, const struct block_meta *to)
 {
-	*word = links_sealed((uintptr_t)to, word);
+	*word = links_encode((uintptr_t)to, word);
 }
 
 /* What word, a link of b, leads to. */
-HOT struct block_meta *links_unseal(const struct block_meta *b, const uint64_t *word)
+HOT struct block_meta *links_load(const struct block_meta *b, const uint64_t *word)
 {
-	if (__builtin_expect(!links_is_sealed(word), 0))
+	if (__builtin_expect(!links_is_sound(word), 0))
 		links_damaged(b);
 	return (struct block_meta *)(uintptr_t)(*word >> 16);
 }

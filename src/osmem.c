@@ -118,7 +118,7 @@ HOT void check_neighbours(struct block_meta *b)
 
 	if (b->status != STATUS_FREE || (char *)next != block_end(b) || next->prev != b ||
 	    (links_mask(next->status != STATUS_FREE) &
-	     block_seal_difference(next)) || /* a toss-up */
+	     block_checksum_difference(next)) || /* a toss-up */
 	    !block_is_in(&block_regions[course.recent], prev) ||
 	    block_end(prev) != (char *)b || prev->next != b)
 		block_check_neighbours(b);
@@ -144,7 +144,7 @@ HOT struct block_meta *coalesce(struct block_meta *b)
 }
 
 /* Rule 10: only what became free since the last search can have free neighbours. */
-HOT void settle(void)
+HOT void coalesce_pending(void)
 {
 	struct block_meta *b;
 
@@ -209,14 +209,14 @@ HOT struct block_meta *place(size_t size)
 	}
 	course.stats.searches++;
 	do {
-		settle();
+		coalesce_pending();
 		b = search(size);
 		if (!b) {
 			b = grow(size);
 			continue;
 		}
 		rest = split(b, size, 12);
-		if (rest) /* everything is settled, so it has no free neighbour */
+		if (rest) /* nothing is pending, so it has no free neighbour */
 			index_insert(&course.index, rest);
 	} while (!b && block_raise(missing(size), META + size) == RAISED);
 	return b;
@@ -225,7 +225,7 @@ HOT struct block_meta *place(size_t size)
 HOT void make_live(struct block_meta *b)
 {
 	b->status = STATUS_ALLOC;
-	block_seal(b);
+	block_set_checksum(b);
 	course.stats.live_blocks++;
 	course.stats.live_bytes += META + b->size;
 	block_note_peak();
@@ -255,7 +255,7 @@ static struct block_meta *map(size_t size)
 	block_make_secret();
 	b->size = size;
 	b->status = STATUS_MAPPED;
-	block_seal(b);
+	block_set_checksum(b);
 	block_register_mapped(b);
 	course.stats.map_calls++;
 	course.stats.allocs++;
@@ -371,7 +371,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 		if (rest)
 			pending_add(&course.pending, rest);
 	}
-	block_seal(b);
+	block_set_checksum(b);
 	course.stats.live_bytes += b->size - old;
 	block_note_peak();
 	return result;

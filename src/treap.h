@@ -43,7 +43,7 @@ static inline struct block_meta *treap_get(struct block_meta *b, enum treap_side
 {
 	if (kind == TREAP_NARROW)
 		return side == TREAP_LEFT ? links_narrow(b).left : links_narrow(b).right;
-	return links_unseal(b, treap_word(b, side, kind));
+	return links_load(b, treap_word(b, side, kind));
 }
 
 static inline void treap_set(struct block_meta *b, enum treap_side side, struct block_meta *to,
@@ -52,7 +52,7 @@ static inline void treap_set(struct block_meta *b, enum treap_side side, struct 
 	struct narrow_links links;
 
 	if (kind != TREAP_NARROW) {
-		links_seal(treap_word(b, side, kind), to);
+		links_store(treap_word(b, side, kind), to);
 		return;
 	}
 	links = links_narrow(b);
@@ -69,8 +69,8 @@ static inline void treap_clear(struct block_meta *b, enum treap_kind kind)
 		links_set_narrow(b, (struct narrow_links){NULL, NULL});
 		return;
 	}
-	links_seal(treap_word(b, TREAP_LEFT, kind), NULL);
-	links_seal(treap_word(b, TREAP_RIGHT, kind), NULL);
+	links_store(treap_word(b, TREAP_LEFT, kind), NULL);
+	links_store(treap_word(b, TREAP_RIGHT, kind), NULL);
 }
 
 /* A place in a tree: a side of of, or the root where of is NULL. */
