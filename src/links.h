@@ -133,26 +133,29 @@ HOT uint32_t links_check(const struct block_meta *b, uint64_t word, uint32_t hig
 	       << LINKS_HIGH_BITS;
 }
 
-HOT bool links_is_narrow(const struct block_meta *b)
-{
-	return !b ||
-	       (links_are_in_heap(b, sizeof(*b) + 8) && b->status == STATUS_FREE && b->size == 8);
-}
-
+/* What the links of b say; before one is followed, links_narrow_to looks at where it leads. */
 HOT struct narrow_links links_narrow(struct block_meta *b)
 {
 	uint64_t word = *links_payload(b);
 	uint32_t padding = *links_padding(b), high = padding & LINKS_HIGH_MASK;
 	uint64_t right = (uint64_t)high << LINKS_LOW_BITS | (word & LINKS_LOW_MASK);
-	struct narrow_links links = {
+
+	if (__builtin_expect((high | links_check(b, word, high)) != padding, 0))
+		links_damaged(b);
+	return (struct narrow_links){
 		(struct block_meta *)(uintptr_t)(word >> LINKS_LOW_BITS << 3),
 		(struct block_meta *)(uintptr_t)(right << 3),
 	};
+}
 
-	if ((high | links_check(b, word, high)) != padding || !links_is_narrow(links.left) ||
-	    !links_is_narrow(links.right))
+/* to, or a report that b is damaged. */
+HOT struct block_meta *links_narrow_to(const struct block_meta *b, struct block_meta *to)
+{
+	if (to && __builtin_expect(!links_are_in_heap(to, sizeof(*to) + 8) ||
+					   to->status != STATUS_FREE || to->size != 8,
+				   0))
 		links_damaged(b);
-	return links;
+	return to;
 }
 
 HOT void links_set_narrow(struct block_meta *b, struct narrow_links links)

@@ -42,7 +42,8 @@ static inline struct block_meta *treap_get(struct block_meta *b, enum treap_side
 					   enum treap_kind kind)
 {
 	if (kind == TREAP_NARROW)
-		return side == TREAP_LEFT ? links_narrow(b).left : links_narrow(b).right;
+		return links_narrow_to(b, side == TREAP_LEFT ? links_narrow(b).left
+							     : links_narrow(b).right);
 	return links_load(b, treap_word(b, side, kind));
 }
 
