@@ -152,12 +152,12 @@ HOT void coalesce_pending(void)
 		index_insert(&course.index, coalesce(b));
 }
 
-/* Rule 11. The block is no longer indexed. */
-HOT struct block_meta *search(size_t size)
+/* Rule 11, once more after the break was raised. The block is no longer indexed. */
+HOT struct block_meta *search(size_t size, bool is_again)
 {
 	struct block_meta *b = index_take(&course.index, size);
 
-	if (trace_is_on)
+	if (trace_is_on && (b || !is_again))
 		trace_step(TRACE_STEP_SEARCH, 11, size, (uintptr_t)b, b ? b->size : 0);
 	if (b && (b->status != STATUS_FREE || (const char *)b->next != block_end(b)))
 		block_require_region_end(b);
@@ -201,6 +201,7 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 HOT struct block_meta *place(size_t size)
 {
 	struct block_meta *b, *rest;
+	bool is_again = false;
 
 	if (!course.last) { /* rule 9 */
 		block_make_secret();
@@ -210,9 +211,10 @@ HOT struct block_meta *place(size_t size)
 	course.stats.searches++;
 	do {
 		coalesce_pending();
-		b = search(size);
+		b = search(size, is_again);
 		if (!b) {
 			b = grow(size);
+			is_again = true;
 			continue;
 		}
 		rest = split(b, size, 12);

@@ -133,6 +133,20 @@ TEST(refusals_are_marked)
 	CHECK(tracefile_count(&t, TRACE_CALL, TRACE_OS_MALLOC) == 2);
 }
 
+/* Also where the break is raised, after which the heap is looked at again. */
+TEST(one_search_for_each_placement)
+{
+	struct tracefile t;
+
+	begin(BOUND);
+	for (size_t i = 0; i < 20; i++)
+		CHECK(os_malloc(20000));
+	end();
+	t = result();
+	CHECK(tracefile_count(&t, TRACE_STEP, TRACE_STEP_BRK) > 2);
+	CHECK(tracefile_count(&t, TRACE_STEP, TRACE_STEP_SEARCH) == 20);
+}
+
 TEST(os_calls_enclose_their_steps)
 {
 	struct tracefile t;
