@@ -41,12 +41,13 @@ static void parent(void)
 
 static void child(void)
 {
+	/* A signal handler may have forked inside sbrk: the thread has another number now. */
+	block_raise_lock = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 	if (!is_fork_guarded)
 		return;
 	is_fork_guarded = false;
 	course.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 	course.is_locked = false;
-	block_raise_lock = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 }
 
 /*

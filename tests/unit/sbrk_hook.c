@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "block_meta.h"
@@ -26,6 +28,7 @@
 static void *(*real_sbrk)(intptr_t by);
 static void (*hook)(intptr_t by, bool is_after);
 static __thread bool is_inside;
+static bool is_forked; /* this is the child */
 
 void *sbrk(intptr_t by)
 {
@@ -38,7 +41,8 @@ void *sbrk(intptr_t by)
 	is_inside = true;
 	hook(by, false);
 	p = real_sbrk(by);
-	hook(by, true);
+	if (hook)
+		hook(by, true);
 	is_inside = false;
 	return p;
 }
@@ -204,4 +208,40 @@ TEST(hook_under_a_lock_with_threads)
 		CHECK(pthread_join(threads[i], NULL) == 0);
 	hook = NULL;
 	expect_sound();
+}
+
+/* The child of a fork in sbrk goes on where its parent was; it waits for nobody. */
+
+static void fork_in_hook(intptr_t by, bool is_after)
+{
+	int status;
+	pid_t child;
+
+	if (by <= 0 || is_after)
+		return;
+	hook = NULL;
+	child = fork();
+	CHECK(child >= 0);
+	if (child > 0)
+		CHECK_MSG(waitpid(child, &status, 0) == child && status == 0, "status %#x",
+			  (unsigned int)status);
+	else
+		is_forked = true;
+}
+
+TEST(fork_in_hook_goes_on)
+{
+	struct timespec start, end;
+
+	hook = fork_in_hook;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (size_t i = 0; i < 20; i++)
+		keep_one(30000);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	for (size_t i = 0; i < kept_count; i++)
+		expect_kept(&kept[i]);
+	expect_sound();
+	CHECK(end.tv_sec - start.tv_sec < (is_forked ? 2 : 5));
+	if (is_forked)
+		_exit(0);
 }
