@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Regions and mapped blocks: where a heap's memory comes from and goes to. The course heap has one
- * region at the break, and another wherever the break stands when somebody else has moved it. The
- * libc heap's are mappings.
+ * Where the heap's memory comes from: one region at the break, and another wherever the break
+ * stands when somebody else has moved it (rule 4).
+ *
+ * The break is moved with libc's sbrk. A program or a tool may have put its own in its place, which
+ * may allocate, even here. So meanwhile the heap is whole and not locked, and what comes is entered
+ * as it is found to lie then. But libc's sbrk is not made for two threads, so there is a lock for
+ * those that call it, which lets the same thread in again.
  */
 
 #include <errno.h>
@@ -14,227 +18,214 @@
 #ifndef COURSE_EXACT_MAX
 #define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
 #endif
-#define COURSE_SPAN_MAX ((size_t)INDEX_ZONES << INDEX_ZONE_SHIFT)
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
+#define PATIENCE_NS 1000000000u
 
-/* Room for one more region; the table moves into mappings when it outgrows the heap struct. */
-static bool reserve_region(struct block_heap *h)
+static struct region *last_region(void)
 {
-	size_t room = h->region_room * 2;
-	struct region *table;
+	return course.region_count ? &block_regions[course.region_count - 1] : NULL;
+}
 
-	if (h->region_count < h->region_room)
-		return true;
-	table = sys_map(room * sizeof(*table));
-	h->stats.map_calls++;
-	if (!table)
-		return false;
-	memcpy(table, h->regions, h->region_count * sizeof(*table));
-	if (h->regions != h->first_regions) {
-		sys_release(h->regions, h->region_room * sizeof(*table));
-		h->stats.unmap_calls++;
-	}
-	h->regions = table;
-	h->region_room = room;
-	return true;
+static void note_span(void)
+{
+	links_heap.start = (uintptr_t)block_regions[0].start;
+	links_heap.size = (uintptr_t)last_region()->limit - links_heap.start;
+}
+
+/* The place in the table of a region that starts at start. */
+static size_t place_of(const char *start)
+{
+	size_t i = course.region_count;
+
+	while (i > 0 && block_regions[i - 1].start > start)
+		i--;
+	return i;
+}
+
+/* Put b, the only block of r, into the list. */
+static void link_region(const struct region *r, struct block_meta *b)
+{
+	bool is_last = r == last_region();
+
+	b->next = is_last ? NULL : block_at(r[1].start);
+	b->prev = is_last ? course.last : b->next->prev;
+	if (b->prev && b->prev->next != b->next)
+		block_corrupted(b->prev);
+	if (b->prev)
+		b->prev->next = b;
+	if (b->next)
+		b->next->prev = b;
+	else
+		course.last = b;
+}
+
+/* Enter a region at place i of the table: one free block of size bytes. */
+static void add_region(size_t i, char *start, char *limit, size_t size)
+{
+	struct region *r = &block_regions[i];
+	struct block_meta *b = block_at(start);
+
+	memmove(r + 1, r, (course.region_count++ - i) * sizeof(*r));
+	b->size = size;
+	b->status = STATUS_FREE;
+	*r = (struct region){.start = start, .end = block_end(b), .limit = limit};
+	link_region(r, b);
+	note_span();
+	pending_add(&course.pending, b);
+	course.stats.regions++;
+	course.stats.blocks++;
+	course.stats.region_bytes += META + size;
+	course.stats.reserve_bytes += (size_t)(limit - r->end);
+	block_note(TRACE_STEP_REGION, 0, b, (uintptr_t)limit, 0);
+	block_note(TRACE_STEP_APPEND, 0, b, size, 0);
 }
 
 /*
- * Enter [start, limit) as a region of one block of size bytes, allocated or free later. Only if it
- * grows may limit be more than that.
+ * The kernel gave what lies from p to limit. Too little for a block, or one region too many, can
+ * only be if somebody else raised the break at this very moment: it stays unused.
  */
-static struct block_meta *add_region(struct block_heap *h, char *start, char *limit, size_t size,
-				     bool grows)
+static void accept(char *p, char *limit)
 {
-	struct block_meta *b = (struct block_meta *)(void *)start, *next = NULL;
-	size_t i = h->region_count;
+	struct region *last = last_region();
+	char *start = p + (-(uintptr_t)p & (GRAIN - 1));
+	size_t i = place_of(start);
 
-	while (i > 0 && h->regions[i - 1].start > start) {
-		h->regions[i] = h->regions[i - 1];
-		i--;
+	course.raises++;
+	if (last && p == last->limit) {
+		course.stats.reserve_bytes += (size_t)(limit - p);
+		last->limit = limit;
+		note_span();
+		return;
 	}
-	if (i < h->region_count)
-		next = (struct block_meta *)(void *)h->regions[i + 1].start;
-	b->size = size;
-	b->status = STATUS_FREE;
-	b->next = next;
-	b->prev = next ? next->prev : h->last;
-	if (next &&
-	    (i ? !block_is_in(&h->regions[i - 1], b->prev) || b->prev->next != next : !!b->prev))
-		block_corrupted(h, next);
-	if (b->prev)
-		b->prev->next = b;
-	if (next)
-		next->prev = b;
-	else
-		h->last = b;
-	h->regions[i] = (struct region){.start = start, .end = block_end(b), .limit = limit};
-	h->region_count++;
-	h->recent = i;
-	if (grows) {
-		h->growing = i;
-		h->top = b;
-	} else if (i <= h->growing) {
-		h->growing++;
-	}
-	h->stats.regions++;
-	h->stats.blocks++;
-	h->stats.region_bytes += META + size;
-	h->stats.reserve_bytes += (size_t)(limit - block_end(b));
-	return b;
+	if (i > 0 && block_regions[i - 1].limit > start)
+		return; /* the program has lowered the break into the heap */
+	if (i > 0 && block_regions[i - 1].limit == start) /* H5 */
+		start += GRAIN;
+	if (i < course.region_count && block_regions[i].start == limit)
+		limit -= GRAIN;
+	if (limit - start >= (ptrdiff_t)(META + GRAIN) && course.region_count < REGIONS_MAX)
+		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(GRAIN - 1));
 }
 
 /* How much to take ahead of need: nothing until the heap has passed COURSE_EXACT_MAX. */
-static size_t ahead_of_need(const struct block_heap *h)
+static size_t ahead_of_need(void)
 {
-	size_t total = h->stats.region_bytes;
+	size_t total = course.stats.region_bytes;
 
 	return total > COURSE_EXACT_MAX ? round_up(total >> AHEAD_SHIFT, sys_page_size()) : 0;
 }
 
-/* Raise the break by size and, if that much can be had, by ahead more. *got says how much. */
-static char *raise_break(struct block_heap *h, size_t size, size_t ahead, size_t *got)
+/*
+ * libc's sbrk, or whoever is in front of it, by size; 0: only the break. The heap is left
+ * meanwhile.
+ */
+static char *call_sbrk(size_t size)
 {
-	char *p = NULL;
+	size_t allocs = course.stats.allocs;
+	char *p;
 
-	*got = size + ahead;
-	if (ahead) {
-		h->stats.brk_calls++;
-		p = sys_raise_break(*got);
-	}
-	if (!p) {
-		*got = size;
-		h->stats.brk_calls++;
-		p = sys_raise_break(*got);
-	}
+	block_leave();
+	p = size ? sys_raise_break(size) : sys_break();
+	block_enter();
+	if (course.stats.allocs != allocs)
+		course.is_disturbed = true;
 	return p;
 }
 
-/* The index's blocks are below limit. */
-static void set_span(struct block_heap *h, const char *limit)
+/* Raise the break by size and, if that much can be had, by ahead more. */
+static enum raise raise_break(size_t size, size_t ahead)
 {
-	h->index.span = (uintptr_t)limit - h->index.base;
+	char *p;
+
+	course.stats.brk_calls++;
+	p = call_sbrk(size + ahead);
+	if (!p && ahead)
+		return raise_break(size, 0);
+	if (!p)
+		return REFUSED;
+	accept(p, p + size + ahead);
+	return RAISED;
 }
 
-/* Extend the growing region of the course heap by size bytes beyond its limit. */
-static enum growth extend_limit(struct block_heap *h, struct region *r, size_t size)
+/* The break is at brk. */
+static enum raise raise_from(char *brk, size_t size, size_t chunk)
 {
-	char *brk = sys_break(), *p;
-	size_t got;
+	struct region *r = last_region();
+	bool is_moved = !r || brk > r->limit;
 
-	if (!brk || brk < r->end ||
-	    size > COURSE_SPAN_MAX - (size_t)(r->limit - h->regions[0].start)) {
+	if (!brk || (r && brk < r->end) || (is_moved && course.region_count == REGIONS_MAX)) {
 		errno = ENOMEM; /* refused, or the program took our memory away */
 		return REFUSED;
 	}
-	if (brk > r->limit)
-		return DETACHED;
-	if (brk < r->limit) { /* the program lowered the break into what we had ahead */
-		size += (size_t)(r->limit - brk);
-		h->stats.reserve_bytes -= (size_t)(r->limit - brk);
-		r->limit = brk;
-	}
-	p = raise_break(h, size, ahead_of_need(h), &got);
-	if (!p)
-		return REFUSED;
-	if (p != r->limit)
-		return DETACHED; /* somebody moved the break this very moment */
-	r->limit += got;
-	h->stats.reserve_bytes += got;
-	set_span(h, r->limit);
-	return GROWN;
+	if (is_moved)
+		return chunk ? raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0) : MOVED;
+	/* The program may have lowered the break into what we had ahead. */
+	course.stats.reserve_bytes -= (size_t)(r->limit - brk);
+	r->limit = brk;
+	return raise_break(size - block_room(), ahead_of_need());
 }
 
-/* Move the end of the growing region up by size bytes, to be made part of a block by the caller. */
-enum growth block_extend_region(struct block_heap *h, size_t size)
+/*
+ * Others have allocated while the break was read or raised, perhaps in a hook of sbrk that does so
+ * every time: take so much that it is enough wherever it lies and whatever they took.
+ */
+static enum raise raise_disturbed(size_t size, size_t chunk)
 {
-	struct region *r = &h->regions[h->growing];
-	size_t room = (size_t)(r->limit - r->end);
-	enum growth growth;
-
-	if (size > room) {
-		growth = extend_limit(h, r, size - room);
-		if (growth != GROWN)
-			return growth;
-	}
-	r->end += size;
-	h->stats.region_bytes += size;
-	h->stats.reserve_bytes -= size;
-	return GROWN;
+	course.is_disturbed = false;
+	return raise_break(size + chunk + 2 * GRAIN, 0);
 }
 
-/* A course region at the break, its first block of size bytes. */
-static struct block_meta *new_brk_region(struct block_heap *h, size_t size)
+/*
+ * Whoever waits here for long waits for a thread that waits for it, in somebody's sbrk: then it may
+ * go on. False: the lock is not held.
+ */
+static bool lock_raise(void)
 {
-	size_t n = h->region_count, padding, got;
-	char *brk, *p;
+	struct timespec late;
+	uint64_t ns;
 
-	do {
-		brk = sys_break();
-		if (!brk ||
-		    (n && (brk < h->regions[n - 1].end ||
-			   (size_t)(brk - h->regions[0].start) > COURSE_SPAN_MAX - 2 * size)))
-			goto refused;
-		padding = round_up((uintptr_t)brk, h->grain) - (uintptr_t)brk;
-		p = raise_break(h, padding + META + size, 0, &got);
-		if (!p)
-			goto refused;
-	} while (((uintptr_t)p + padding) % h->grain); /* the break moved at this very moment */
-	if (!h->index.base)
-		h->index.base = (uintptr_t)(p + padding);
-	set_span(h, p + got);
-	return add_region(h, p + padding, p + got, size, true);
-refused:
-	errno = ENOMEM;
-	return NULL;
+	if (pthread_mutex_trylock(&block_raise_lock) == 0)
+		return true;
+	ns = sys_wall_ns() + PATIENCE_NS;
+	late = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+	return pthread_mutex_timedlock(&block_raise_lock, &late) == 0;
 }
 
-void block_make_secret(void)
+enum raise block_raise(size_t size, size_t chunk)
 {
-	if (!atomic_load_explicit(&block_secret, memory_order_relaxed))
-		atomic_store_explicit(&block_secret, sys_secret(), memory_order_relaxed);
-}
+	unsigned int raises = course.raises;
+	enum raise result = RAISED;
+	bool is_locked;
+	char *brk;
 
-struct block_meta *block_new_region(struct block_heap *h, size_t size)
-{
-	block_make_secret();
-	h->index.secret = block_secret;
-	if (!reserve_region(h))
-		return NULL;
-	return new_brk_region(h, size);
+	block_leave();
+	is_locked = lock_raise();
+	block_enter();
+	if (course.raises == raises) {
+		brk = call_sbrk(0);
+		if (course.is_disturbed)
+			result = raise_disturbed(size, chunk);
+		else
+			result = raise_from(brk, size, chunk);
+	} /* else another thread has raised the break */
+	if (is_locked)
+		pthread_mutex_unlock(&block_raise_lock);
+	return result;
 }
 
 /* Mapped blocks. */
 
-void block_register_mapped(struct block_heap *h, struct block_meta *b)
+void block_register_mapped(struct block_meta *b)
 {
-	treap_insert(&h->mapped, mapped_node(b), false, block_secret);
-	h->stats.mapped_blocks++;
-	h->stats.mapped_bytes += (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
-	block_note_peak(h);
+	treap_insert(&course.mapped, b, TREAP_MAPPED);
+	course.stats.mapped_blocks++;
+	course.stats.mapped_bytes += META + b->size;
+	block_note_peak();
 }
 
-void block_unregister_mapped(struct block_heap *h, struct block_meta *b)
+void block_unregister_mapped(struct block_meta *b)
 {
-	treap_remove(&h->mapped, mapped_node(b), false, block_secret);
-	h->stats.mapped_blocks--;
-	h->stats.mapped_bytes -= (size_t)(block_end(b) - round_down_ptr(b, sys_page_size()));
-}
-
-void block_unmap(struct block_meta *b)
-{
-	char *start = round_down_ptr(b, sys_page_size());
-
-	sys_release(start, (size_t)(block_end(b) - start));
-}
-
-struct block_meta *block_make_mapped(char *at, size_t size)
-{
-	struct block_meta *b = (struct block_meta *)(void *)at;
-
-	block_make_secret();
-	b->size = size;
-	b->status = STATUS_MAPPED;
-	seal(b);
-	return b;
+	treap_remove(&course.mapped, b, TREAP_MAPPED);
+	course.stats.mapped_blocks--;
+	course.stats.mapped_bytes -= META + b->size;
 }

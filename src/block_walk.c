@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Copying the list of blocks, for those who look into a heap. */
+/* For those who look in: a copy of the list of blocks, and the figures. */
 
 #include "block_core.h"
 #include "item_list.h"
@@ -8,7 +8,7 @@
 /* The blocks of r, up to one whose size cannot be right. */
 static void add_blocks(struct item_list *list, const struct region *r)
 {
-	const struct block_meta *b = (const struct block_meta *)(const void *)r->start;
+	const struct block_meta *b = block_at(r->start);
 
 	while ((const char *)b < r->end && b->size <= (size_t)(r->end - (const char *)(b + 1))) {
 		item_list_add(list, &(struct osmem_item){.kind = OSMEM_BLOCK,
@@ -17,14 +17,14 @@ static void add_blocks(struct item_list *list, const struct region *r)
 							 .size = META + b->size,
 							 .status = b->status,
 							 .payload = b->size});
-		b = (const struct block_meta *)(const void *)block_end(b);
+		b = block_at(block_end(b));
 	}
 }
 
-static void add_regions(struct item_list *list, const struct block_heap *h)
+static void add_regions(struct item_list *list)
 {
-	for (size_t i = 0; i < h->region_count; i++) {
-		const struct region *r = &h->regions[i];
+	for (size_t i = 0; i < course.region_count; i++) {
+		const struct region *r = &block_regions[i];
 
 		item_list_add(list, &(struct osmem_item){.kind = OSMEM_REGION,
 							 .heap = OSMEM_COURSE,
@@ -35,43 +35,36 @@ static void add_regions(struct item_list *list, const struct block_heap *h)
 	}
 }
 
-/* The mapped blocks below n, in order. */
-static void add_mapped(struct item_list *list, struct treap_node *n)
+/* The mapped blocks below b, in order. */
+static void add_mapped(struct item_list *list, struct block_meta *b)
 {
-	struct block_meta *b;
-
-	if (!n)
+	if (!b)
 		return;
-	add_mapped(list, treap_get(&n->left, block_secret));
-	b = mapped_block(n);
-	item_list_add(list, &(struct osmem_item){
-				    .kind = OSMEM_MAPPED,
-				    .heap = OSMEM_COURSE,
-				    .start = b,
-				    .size = META + b->size,
-				    .status = b->status,
-				    .payload = b->size,
-				    .mapping = (size_t)(block_end(b) -
-							round_down_ptr(b, sys_page_size()))});
-	add_mapped(list, treap_get(&n->right, block_secret));
+	add_mapped(list, treap_get(b, TREAP_LEFT, TREAP_MAPPED));
+	item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+						 .heap = OSMEM_COURSE,
+						 .start = b,
+						 .size = META + b->size,
+						 .status = b->status,
+						 .payload = b->size,
+						 .mapping = META + b->size});
+	add_mapped(list, treap_get(b, TREAP_RIGHT, TREAP_MAPPED));
 }
 
 size_t block_list(struct osmem_item *items, size_t room)
 {
-	struct block_heap *h = &course_heap;
 	struct item_list list = {.items = items, .room = room};
 
-	block_enter(h);
-	add_regions(&list, h);
-	if (h->mapped) /* plain NULL, and not a sealed one, until the first */
-		add_mapped(&list, treap_get(&h->mapped, block_secret));
-	block_leave(h);
+	block_enter();
+	add_regions(&list);
+	add_mapped(&list, course.mapped);
+	block_leave();
 	return list.count;
 }
 
 void block_get_stats(struct block_stats *stats)
 {
-	block_enter(&course_heap);
-	*stats = course_heap.stats;
-	block_leave(&course_heap);
+	block_enter();
+	*stats = course.stats;
+	block_leave();
 }

@@ -3,7 +3,7 @@
 /*
  * What is noted of calls: how many there are of each name, for the summary, and records, for a
  * trace. While nothing is noted nobody comes here: the fast ways are closed only then
- * (block_set_noted, TCACHE_COUNTS, TCACHE_TRACES), and what is behind them tests calls_are_noted.
+ * (TCACHE_COUNTS, TCACHE_TRACES), and what is behind them tests calls_are_noted.
  */
 
 #pragma once

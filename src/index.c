@@ -2,310 +2,131 @@
 
 #include "index.h"
 
-/* Few blocks. */
+/*
+ * A copy of each operation for blocks of 8 bytes, whose links are narrow, and one for all others.
+ */
 
-static void become_many(struct index *ix)
+void index_insert_sized(struct index *ix, size_t bin, struct block_meta *b)
 {
-	ix->kind = INDEX_MANY;
-	while (ix->count) {
-		uint64_t key = ix->key[--ix->count];
-		struct block_meta *b = index_key_block(ix, key);
-
-		ix->key[ix->count] = 0;
-		if (b->size != index_key_size(key))
-			index_damaged(b); /* or it would be put anywhere */
-		index_insert(ix, b);
-	}
-}
-
-static void insert_few(struct index *ix, struct block_meta *b)
-{
-	if (ix->count == INDEX_FEW_MAX ||
-	    (uintptr_t)(b + 1) + b->size - ix->base > INDEX_KEY_SPAN) {
-		become_many(ix);
-		index_insert(ix, b);
-		return;
-	}
-	ix->key[ix->count] = index_key(ix, b, b->size);
-	*index_pad(b) = ix->count++;
-}
-
-bool index_remove_few(struct index *ix, struct block_meta *b)
-{
-	uint32_t at = *index_pad(b);
-	uint64_t last;
-
-	if (at >= ix->count || ix->key[at] != index_key(ix, b, b->size))
-		return false;
-	last = ix->key[--ix->count];
-	ix->key[at] = last;
-	*index_pad(index_key_block(ix, last)) = at;
-	ix->key[ix->count] = 0;
-	return true;
-}
-
-struct block_meta *index_take_few(struct index *ix, size_t size)
-{
-	uint64_t want = (uint64_t)size << INDEX_KEY_SHIFT, key;
-	struct block_meta *b;
-
-	if (size >= INDEX_KEY_SPAN)
-		return NULL;
-	key = index_least_over(ix, want) + want;
-	if (key < want)
-		return NULL;
-	b = index_key_block(ix, key);
-	index_remove_few(ix, b);
-	return b;
-}
-
-/* Bins. */
-
-static bool is_treap(const struct index *ix, unsigned int bin)
-{
-	return bin >= INDEX_FIRST_TREAP || ix->kind == INDEX_TREES;
-}
-
-static struct treap_node *treap_root(const struct index *ix, unsigned int bin)
-{
-	return ix->bin[bin].node ? treap_get(&ix->bin[bin].node, ix->secret) : NULL;
-}
-
-static bool treap_take_out(struct index *ix, unsigned int bin, struct treap_node *n)
-{
-	bool ok = treap_remove(&ix->bin[bin].node, n, true, ix->secret);
-
-	if (treap_root(ix, bin))
-		return ok;
-	ix->bin[bin].node = NULL; /* I2 */
-	index_mark_empty(ix, bin);
-	return ok;
-}
-
-void index_insert_other(struct index *ix, struct block_meta *b)
-{
-	unsigned int bin;
-
-	if (ix->kind == INDEX_FEW) {
-		insert_few(ix, b);
-		return;
-	}
-	bin = index_bin_of(ix, b);
-	*index_pad(b) = 0;
-	if (is_treap(ix, bin))
-		treap_insert(&ix->bin[bin].node, index_node(b), true, ix->secret);
+	if (bin == 0)
+		treap_insert(&ix->bin[bin], b, TREAP_NARROW);
 	else
-		index_heap_insert(ix, &ix->bin[bin].block, b, true);
-	index_mark_occupied(ix, bin);
+		treap_insert(&ix->bin[bin], b, TREAP_SIZED);
 }
 
-bool index_remove_other(struct index *ix, struct block_meta *b)
+bool index_remove_sized(struct index *ix, size_t bin, struct block_meta *b)
 {
-	unsigned int bin;
-	bool ok;
-
-	if (ix->kind == INDEX_FEW)
-		return index_remove_few(ix, b);
-	bin = index_bin_of(ix, b);
-	if (is_treap(ix, bin))
-		return treap_take_out(ix, bin, index_node(b));
-	ok = index_heap_remove(ix, &ix->bin[bin].block, b, true);
-	index_mark_if_empty(ix, bin);
-	return ok;
+	if (bin == 0)
+		return treap_remove(&ix->bin[bin], b, TREAP_NARROW);
+	return treap_remove(&ix->bin[bin], b, TREAP_SIZED);
 }
 
-static struct block_meta *take_narrow(struct index *ix, unsigned int bin)
+/* The first of at least size bytes of one bin, or NULL. */
+struct block_meta *index_take_sized(struct index *ix, size_t bin, size_t size)
 {
-	struct block_meta *b = ix->bin[bin].block;
+	struct block_meta *root = bin < INDEX_BINS ? ix->bin[bin] : NULL, *b;
 
-	if (index_bin_of(ix, b) != bin)
-		return b; /* its header is overwritten, and perhaps its links */
-	ix->bin[bin].block = index_meld_siblings(ix, index_follow_child(ix, b, true), true);
-	index_mark_if_empty(ix, bin);
+	if (!root || index_bin_of(root->size) != bin)
+		return root;
+	if (bin == 0)
+		b = treap_take(&ix->bin[bin], size, TREAP_NARROW);
+	else
+		b = treap_take(&ix->bin[bin], size, TREAP_SIZED);
+	index_mark(ix, bin);
 	return b;
 }
 
-/* The smallest of at least size bytes in a treap, or NULL; overwritten headers as in index_take. */
-static struct block_meta *take_from_treap(struct index *ix, unsigned int bin, size_t size)
+/* Checking. */
+
+/* The block whose child or sibling is b, not the root; *is_parent: it is child. */
+static struct block_meta *owner_of_link(struct block_meta *b, bool *is_parent)
 {
-	struct treap_node *n = treap_root(ix, bin);
+	struct block_meta **back = pairing_links(b)->back;
+	struct block_meta *parent = (struct block_meta *)(void *)back - 1;
 
-	if (n && index_bin_of(ix, index_block(n)) == bin) {
-		n = treap_first_of_size(&ix->bin[bin].node, size, ix->secret);
-		if (n)
-			treap_take_out(ix, bin, n);
-	}
-	return index_block(n);
-}
-
-struct block_meta *index_take_other(struct index *ix, unsigned int bin)
-{
-	return is_treap(ix, bin) ? take_from_treap(ix, bin, 0) : take_narrow(ix, bin);
-}
-
-struct block_meta *index_take_large(struct index *ix, size_t size)
-{
-	unsigned int bin = index_treap_bin(size);
-	struct block_meta *b;
-
-	if (bin >= INDEX_BINS)
-		return NULL; /* more than there are addresses */
-	b = take_from_treap(ix, bin, size);
-	if (b)
-		return b;
-	bin = index_next_occupied(ix, bin + 1);
-	return bin < INDEX_BINS ? index_take_other(ix, bin) : NULL;
-}
-
-struct block_meta *index_meld_exact(const struct index *ix, struct block_meta *first)
-{
-	return index_meld_siblings(ix, first, false);
-}
-
-/* Visiting and checking. Recursion is bounded by the depth of a treap, O(log n). */
-
-struct visit {
-	const struct index *ix;
-	size_t size;
-	bool (*visit)(struct block_meta *b, void *arg);
-	void *arg;
-};
-
-static bool visit_treap(struct treap_node *n, const struct visit *v)
-{
-	if (!n)
-		return true;
-	if (!visit_treap(treap_get(&n->right, v->ix->secret), v))
-		return false;
-	if (treap_size(n) >= v->size && !v->visit(index_block(n), v->arg))
-		return false;
-	return visit_treap(treap_get(&n->left, v->ix->secret), v);
-}
-
-void index_visit_large(const struct index *ix, size_t size,
-		       bool (*visit)(struct block_meta *b, void *arg), void *arg)
-{
-	struct visit v = {.ix = ix, .size = size, .visit = visit, .arg = arg};
-	unsigned int last = index_treap_bin(size);
-
-	for (unsigned int bin = INDEX_BINS; bin-- > last;)
-		if (!visit_treap(treap_root(ix, bin), &v))
-			return;
+	/* Had the link been a sibling's, this were the padding and status of a free block: zero. */
+	*is_parent = parent->size == b->size;
+	return *is_parent ? parent : (struct block_meta *)(void *)(back - 1) - 1;
 }
 
 /* The block after b in a pairing heap, parents before children; NULL at the end. */
-static struct block_meta *next_in_heap(const struct index *ix, struct block_meta *b, bool is_narrow)
+static struct block_meta *next_in_pairing(struct block_meta *root, struct block_meta *b)
 {
-	struct block_meta *next = index_child(ix, b, is_narrow), *child;
+	bool is_parent;
 
-	while (!next) {
-		next = index_sibling(ix, b, is_narrow);
-		if (next)
-			break;
-		do { /* back past the earlier siblings, up to the parent */
-			child = b;
-			b = index_back(ix, b, is_narrow);
-			if (!b)
-				return NULL;
-		} while (index_child(ix, b, is_narrow) != child);
-	}
-	return next;
+	if (pairing_links(b)->child)
+		return pairing_links(b)->child;
+	while (b != root && !pairing_links(b)->sibling)
+		do
+			b = owner_of_link(b, &is_parent);
+		while (!is_parent);
+	return b == root ? NULL : pairing_links(b)->sibling;
 }
 
-static const char *check_heap(const struct index *ix, unsigned int bin, bool is_narrow,
-			      size_t *count)
+static bool is_in_bin(struct block_meta *b, size_t bin)
 {
-	struct block_meta *b = ix->bin[bin].block, *child, *sibling;
+	return b->status == STATUS_FREE && !(*links_padding(b) & LINKS_PENDING) &&
+	       index_bin_of(b->size) == bin;
+}
 
-	if (b && index_back(ix, b, is_narrow))
-		return "I3: a root has a back link";
-	for (; b; b = next_in_heap(ix, b, is_narrow)) {
+static const char *check_pairing(struct block_meta *const *root, size_t bin, size_t *count)
+{
+	struct pairing_links *links;
+
+	if (*root && pairing_links(*root)->back != root)
+		return "P2: a root does not lead back";
+	for (struct block_meta *b = *root; b; b = next_in_pairing(*root, b)) {
 		++*count;
-		child = index_child(ix, b, is_narrow);
-		sibling = index_sibling(ix, b, is_narrow);
-		if (b->status != STATUS_FREE || index_bin_of(ix, b) != bin)
+		links = pairing_links(b);
+		if (!is_in_bin(b, bin))
 			return "I1: a block is in the wrong bin";
-		if (child && (child <= b || index_back(ix, child, is_narrow) != b))
-			return "I3: a child is below its parent, or does not lead back";
-		if (sibling && index_back(ix, sibling, is_narrow) != b)
-			return "I3: a sibling does not lead back";
+		if (links->child &&
+		    (links->child <= b || pairing_links(links->child)->back != &links->child))
+			return "P1, P2: a child is below its parent, or does not lead back";
+		if (links->sibling &&
+		    (b == *root || pairing_links(links->sibling)->back != &links->sibling))
+			return "P2: a root has a sibling, or a sibling does not lead back";
 	}
 	return NULL;
 }
 
-static const char *check_treap(const struct index *ix, unsigned int bin, struct treap_node *n,
+/* Recursion is bounded by the depth of a treap, O(log n). */
+static const char *check_treap(struct block_meta *b, enum treap_kind kind, size_t bin,
 			       size_t *count)
 {
-	struct treap_node *left, *right;
+	struct block_meta *left, *right;
 	const char *fault;
 
-	if (!n)
+	if (!b)
 		return NULL;
 	++*count;
-	left = treap_get(&n->left, ix->secret);
-	right = treap_get(&n->right, ix->secret);
-	if (index_block(n)->status != STATUS_FREE || index_bin_of(ix, index_block(n)) != bin)
+	if (!is_in_bin(b, bin))
 		return "I1: a block is in the wrong bin";
-	if ((left && !treap_before(left, n, true)) || (right && !treap_before(n, right, true)))
+	left = treap_get(b, TREAP_LEFT, kind);
+	right = treap_get(b, TREAP_RIGHT, kind);
+	if ((left && !treap_before(left, b, kind)) || (right && !treap_before(b, right, kind)))
 		return "T1: a treap is out of order";
-	if ((left && treap_priority(left) > treap_priority(n)) ||
-	    (right && treap_priority(right) > treap_priority(n)))
+	if ((left && treap_priority(left) > treap_priority(b)) ||
+	    (right && treap_priority(right) > treap_priority(b)))
 		return "T2: a child has a higher priority than its parent";
-	fault = check_treap(ix, bin, left, count);
-	return fault ? fault : check_treap(ix, bin, right, count);
-}
-
-static const char *check_pending(const struct index *ix, size_t *count)
-{
-	struct block_meta *prev = NULL;
-
-	for (struct block_meta *b = ix->pending; b; b = index_pending_next(b)) {
-		if (b->status != STATUS_FREE || !(*index_pad(b) & INDEX_PENDING) ||
-		    index_pending_prev(b) != prev)
-			return "I1: the pending list is broken";
-		++*count;
-		prev = b;
-	}
-	return NULL;
-}
-
-static const char *check_few(const struct index *ix, size_t *count)
-{
-	size_t n = sizeof(ix->key) / sizeof(ix->key[0]);
-
-	if (ix->count > (ix->kind == INDEX_FEW ? INDEX_FEW_MAX : 0))
-		return "I5: there are too many keys";
-	for (size_t i = 0; i < n; i++) {
-		struct block_meta *b = index_key_block(ix, ix->key[i]);
-
-		if (i >= ix->count && ix->key[i])
-			return "I5: there are keys behind the last";
-		if (i < ix->count && (*index_pad(b) != i || b->status != STATUS_FREE ||
-				      ix->key[i] != index_key(ix, b, b->size)))
-			return "I5: a key is not its block's";
-	}
-	for (size_t i = 0; i < INDEX_WORDS && ix->kind == INDEX_FEW; i++)
-		if (ix->occupied[i])
-			return "I5: blocks are in bins although they are few";
-	*count += ix->count;
-	return NULL;
+	fault = check_treap(left, kind, bin, count);
+	return fault ? fault : check_treap(right, kind, bin, count);
 }
 
 const char *index_check(const struct index *ix, size_t *count)
 {
-	const char *fault = check_pending(ix, count);
+	const char *fault = NULL;
 
-	if (!fault)
-		fault = check_few(ix, count);
-	for (unsigned int bin = 0; bin < INDEX_BINS && !fault; bin++) {
+	for (size_t bin = 0; bin < INDEX_BINS && !fault; bin++) {
 		bool bit = ix->occupied[bin / 64] >> (bin % 64) & 1;
 
-		if (bit != !!ix->bin[bin].block)
+		if (bit != !!ix->bin[bin])
 			fault = "I2: the bitmap and the bins do not agree";
-		else if (is_treap(ix, bin))
-			fault = check_treap(ix, bin, treap_root(ix, bin), count);
+		else if (index_is_pairing(bin))
+			fault = check_pairing(&ix->bin[bin], bin, count);
 		else
-			fault = check_heap(ix, bin, bin < INDEX_FIRST_EXACT, count);
+			fault = check_treap(ix->bin[bin], bin ? TREAP_SIZED : TREAP_NARROW, bin,
+					    count);
 	}
 	return fault;
 }

@@ -23,12 +23,18 @@ _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 
 /* The copy. */
 
+/* Behind the first n. */
+static struct osmem_item *behind(struct osmem_item *items, size_t n, size_t room)
+{
+	return items && n < room ? items + n : NULL;
+}
+
 static size_t list_all(struct osmem_item *items, size_t room)
 {
 	size_t n = block_list(items, room);
 
-	n += mapping_list(items + n, n < room ? room - n : 0);
-	return n + slab_list(items + n, n < room ? room - n : 0);
+	n += mapping_list(behind(items, n, room), n < room ? room - n : 0);
+	return n + slab_list(behind(items, n, room), n < room ? room - n : 0);
 }
 
 bool inspect_copy_all(struct inspect_copy *copy)

@@ -24,7 +24,6 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "block.h"
 #include "large.h"
 #include "helpers.h"
 #include "inspect.h"
@@ -387,7 +386,6 @@ static void set_noted(enum calls_mode mode, enum tcache_mode cells, bool is_on)
 {
 	calls_set_mode(mode, is_on);
 	tcache_set_mode(cells, is_on);
-	block_set_noted(calls_modes);
 }
 
 static void start_trace(unsigned int parent)

@@ -37,8 +37,7 @@ void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b,
 /*
  * Begin a trace in file, with at most size bytes: false with errno if it cannot be made,
  * EWOULDBLOCK if another process is tracing into it. parent is the process that this was forked
- * from, or 0. What calls records into being is the caller's: CALLS_TRACED, block_set_noted,
- * TCACHE_TRACES.
+ * from, or 0. What calls records into being is the caller's: CALLS_TRACED, TCACHE_TRACES.
  */
 bool trace_start(const char *file, uint64_t size, unsigned int parent);
 

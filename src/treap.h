@@ -1,178 +1,220 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * A treap: a binary search tree in the order of its keys that is at the same time a heap in the
- * order of its nodes' priorities. A priority is a hash of the node's address, so it costs no space
- * and the expected depth is O(log n) whatever the order of insertion. No parent links, no recursion
- * and no allocation: a node is two pointers inside the memory that it stands for.
+ * A treap of blocks: a binary search tree in the order of its keys that is at the same time a heap
+ * in the order of its nodes' priorities. A priority is a hash of the block's address, so it costs
+ * no space and the expected depth is O(log n) whatever the order of insertion. No parent links, no
+ * recursion, no memory of its own: two links inside the block (links.h). Callers pass the kind as a
+ * constant, and the compiler makes a copy of each function for it.
  *
- * Two kinds of tree use it. Nodes of live mappings are ordered by address. Nodes of free blocks are
- * ordered by size, then address; the node is the first thing in the payload, so the size is the
- * first word of the header 32 bytes before it. Callers pass by_size as a constant, and the compiler
- * makes two copies of each function.
+ *	TREAP_SIZED   free blocks by size, then address: two words of the payload
+ *	TREAP_NARROW  free blocks of 8 bytes by address: the payload and the header's padding
+ *	TREAP_MAPPED  mapped blocks by address: prev and next of the header
  *
- * Nodes of live mappings are in their headers, those of free blocks where payloads were: a program
- * may write there by mistake. So links are sealed: the address in the upper 48 bits, NULL too, and
- * in the lower 16 a hash of it, of the place it stands in and of a secret. A link that does not fit
- * is reported, not followed. The root of a tree that never had a node may be plain NULL.
- *
- * Invariants, for every node n in a tree:
- *	T1 every node left of n is before n, every node right of n is after n
- *	T2 no child of n has a higher priority than n
+ * Invariants, for every block b in a tree:
+ *	T1 every block left of b is before b, every block right of b is after b
+ *	T2 no child of b has a higher priority than b
  */
 
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "links.h"
 
-#include "block_meta.h"
-
-struct treap_node {
-	struct treap_node *left;
-	struct treap_node *right;
+enum treap_kind {
+	TREAP_SIZED,
+	TREAP_NARROW,
+	TREAP_MAPPED,
 };
 
-/* The link at link is overwritten: report it and abort. The user of trees defines it. */
-void treap_damaged(const void *link) __attribute__((noreturn, cold));
+enum treap_side {
+	TREAP_LEFT,
+	TREAP_RIGHT,
+};
 
-static inline uint64_t treap_seal(uint64_t address, struct treap_node *const *link, uint64_t secret)
+/* Links. */
+
+static inline uint64_t *treap_word(struct block_meta *b, enum treap_side side, enum treap_kind kind)
 {
-	uint64_t h = (address ^ secret) * 0x9e3779b97f4a7c15u;
-
-	h = (h ^ (h >> 32) ^ (uint64_t)(uintptr_t)link) * 0xd6e8feb86659fd93u;
-	return address << 16 | h >> 48;
+	return (kind == TREAP_MAPPED ? (uint64_t *)(void *)&b->prev : links_payload(b)) + side;
 }
 
-static inline bool treap_is_sound(struct treap_node *const *link, uint64_t secret)
+static inline struct block_meta *treap_get(struct block_meta *b, enum treap_side side,
+					   enum treap_kind kind)
 {
-	uint64_t sealed = (uint64_t)(uintptr_t)*link;
-
-	return treap_seal(sealed >> 16, link, secret) == sealed;
+	if (kind == TREAP_NARROW)
+		return links_narrow_to(b, side == TREAP_LEFT ? links_narrow(b).left
+							     : links_narrow(b).right);
+	return links_load(b, treap_word(b, side, kind));
 }
 
-static inline struct treap_node *treap_get(struct treap_node *const *link, uint64_t secret)
+static inline void treap_set(struct block_meta *b, enum treap_side side, struct block_meta *to,
+			     enum treap_kind kind)
 {
-	if (__builtin_expect(!treap_is_sound(link, secret), 0))
-		treap_damaged(link);
-	return (struct treap_node *)((uintptr_t)*link >> 16);
+	struct narrow_links links;
+
+	if (kind != TREAP_NARROW) {
+		links_store(treap_word(b, side, kind), to);
+		return;
+	}
+	links = links_narrow(b);
+	if (side == TREAP_LEFT)
+		links.left = to;
+	else
+		links.right = to;
+	links_set_narrow(b, links);
 }
 
-static inline void treap_set(struct treap_node **link, struct treap_node *n, uint64_t secret)
+static inline void treap_clear(struct block_meta *b, enum treap_kind kind)
 {
-	*link = (struct treap_node *)(uintptr_t)treap_seal((uintptr_t)n, link, secret);
+	if (kind == TREAP_NARROW) {
+		links_set_narrow(b, (struct narrow_links){NULL, NULL});
+		return;
+	}
+	links_store(treap_word(b, TREAP_LEFT, kind), NULL);
+	links_store(treap_word(b, TREAP_RIGHT, kind), NULL);
 }
 
-static inline uint64_t treap_priority(const struct treap_node *n)
-{
-	uint64_t h = (uint64_t)(uintptr_t)n * 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio */
+/* A place in a tree: a side of of, or the root where of is NULL. */
+struct treap_place {
+	struct block_meta *of;
+	enum treap_side side;
+};
 
-	return (h ^ (h >> 32)) * 0xd6e8feb86659fd93u;
+static inline struct block_meta *treap_at(struct block_meta *const *root, struct treap_place place,
+					  enum treap_kind kind)
+{
+	return place.of ? treap_get(place.of, place.side, kind) : *root;
 }
 
-static inline size_t treap_size(const struct treap_node *n)
+static inline void treap_put(struct block_meta **root, struct treap_place place,
+			     struct block_meta *b, enum treap_kind kind)
 {
-	return ((const struct block_meta *)(const void *)n - 1)->size;
+	if (place.of)
+		treap_set(place.of, place.side, b, kind);
+	else
+		*root = b;
 }
 
-static inline bool treap_before(const struct treap_node *a, const struct treap_node *b,
-				bool by_size)
+/* Order. */
+
+static inline uint64_t treap_priority(const struct block_meta *b)
 {
-	if (by_size && treap_size(a) != treap_size(b))
-		return treap_size(a) < treap_size(b);
+	uint64_t h = (uint64_t)(uintptr_t)b * LINKS_HASH;
+
+	return (h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+}
+
+static inline bool treap_before(const struct block_meta *a, const struct block_meta *b,
+				enum treap_kind kind)
+{
+	if (kind == TREAP_SIZED && a->size != b->size)
+		return a->size < b->size;
 	return a < b;
 }
 
-/* The link of t that leads towards n. */
-static inline struct treap_node **treap_towards(struct treap_node *t, const struct treap_node *n,
-						bool by_size)
+/* The side of t on which b is. */
+static inline struct treap_place treap_towards(struct block_meta *t, const struct block_meta *b,
+					       enum treap_kind kind)
 {
-	return treap_before(n, t, by_size) ? &t->left : &t->right;
+	return (struct treap_place){t, treap_before(b, t, kind) ? TREAP_LEFT : TREAP_RIGHT};
 }
 
-/* Insert n: descend to the place its priority gives it, then split what was there around it. */
-static inline void treap_insert(struct treap_node **root, struct treap_node *n, bool by_size,
-				uint64_t secret)
-{
-	struct treap_node **left = &n->left, **right = &n->right, *t;
-	uint64_t priority = treap_priority(n);
+/* Operations. */
 
-	if (!*root)
-		treap_set(root, NULL, secret);
-	for (t = treap_get(root, secret); t && treap_priority(t) >= priority;
-	     t = treap_get(root, secret))
-		root = treap_towards(t, n, by_size);
-	treap_set(root, n, secret);
+/* Insert b: descend to the place its priority gives it, then split what was there around it. */
+static inline void treap_insert(struct block_meta **root, struct block_meta *b,
+				enum treap_kind kind)
+{
+	struct treap_place at = {NULL, TREAP_LEFT}, less = {b, TREAP_LEFT}, more = {b, TREAP_RIGHT};
+	uint64_t priority = treap_priority(b);
+	struct block_meta *t = *root;
+
+	while (t && treap_priority(t) >= priority) {
+		at = treap_towards(t, b, kind);
+		t = treap_at(root, at, kind);
+	}
+	treap_put(root, at, b, kind);
+	if (!t) {
+		treap_clear(b, kind);
+		return;
+	}
+	if (kind == TREAP_NARROW)
+		treap_clear(b, kind);
 	while (t) {
-		if (treap_before(t, n, by_size)) {
-			treap_set(left, t, secret);
-			left = &t->right;
-			t = treap_get(left, secret);
+		if (treap_before(t, b, kind)) {
+			treap_put(root, less, t, kind);
+			less = (struct treap_place){t, TREAP_RIGHT};
+			t = treap_at(root, less, kind);
 		} else {
-			treap_set(right, t, secret);
-			right = &t->left;
-			t = treap_get(right, secret);
+			treap_put(root, more, t, kind);
+			more = (struct treap_place){t, TREAP_LEFT};
+			t = treap_at(root, more, kind);
 		}
 	}
-	treap_set(left, NULL, secret);
-	treap_set(right, NULL, secret);
+	treap_put(root, less, NULL, kind);
+	treap_put(root, more, NULL, kind);
 }
 
-/* Remove n, merging its subtrees in its place; false if it is not in the tree, not empty. */
-static inline bool treap_remove(struct treap_node **root, struct treap_node *n, bool by_size,
-				uint64_t secret)
+/* Remove b, which is at at, merging its subtrees in its place. */
+static inline void treap_remove_at(struct block_meta **root, struct treap_place at,
+				   struct block_meta *b, enum treap_kind kind)
 {
-	struct treap_node *left, *right, *t;
+	struct block_meta *left = treap_get(b, TREAP_LEFT, kind);
+	struct block_meta *right = treap_get(b, TREAP_RIGHT, kind);
 
-	if (!*root)
-		return false;
-	for (t = treap_get(root, secret); t != n; t = treap_get(root, secret)) {
-		if (!t)
-			return false;
-		root = treap_towards(t, n, by_size);
-	}
-	left = treap_get(&n->left, secret);
-	right = treap_get(&n->right, secret);
 	while (left && right) {
 		if (treap_priority(left) >= treap_priority(right)) {
-			treap_set(root, left, secret);
-			root = &left->right;
-			left = treap_get(root, secret);
+			treap_put(root, at, left, kind);
+			at = (struct treap_place){left, TREAP_RIGHT};
+			left = treap_at(root, at, kind);
 		} else {
-			treap_set(root, right, secret);
-			root = &right->left;
-			right = treap_get(root, secret);
+			treap_put(root, at, right, kind);
+			at = (struct treap_place){right, TREAP_LEFT};
+			right = treap_at(root, at, kind);
 		}
 	}
-	treap_set(root, left ? left : right, secret);
-	return true;
+	treap_put(root, at, left ? left : right, kind);
 }
 
-/* The first node of at least size bytes in a tree ordered by size that had a node, or NULL. */
-static inline struct treap_node *treap_first_of_size(struct treap_node *const *root, size_t size,
-						     uint64_t secret)
+/* Remove b; false if it is not in the tree. */
+static inline bool treap_remove(struct block_meta **root, struct block_meta *b,
+				enum treap_kind kind)
 {
-	struct treap_node *best = NULL, *t;
+	struct treap_place at = {NULL, TREAP_LEFT};
+	struct block_meta *t;
 
-	while ((t = treap_get(root, secret))) {
-		bool fits = treap_size(t) >= size;
+	for (t = *root; t && t != b; t = treap_at(root, at, kind))
+		at = treap_towards(t, b, kind);
+	if (t)
+		treap_remove_at(root, at, b, kind);
+	return t;
+}
 
-		best = fits ? t : best;
-		root = fits ? &t->left : &t->right;
+/* Remove the first block, in order, of at least size bytes, or return NULL. Not for mapped ones. */
+static inline struct block_meta *treap_take(struct block_meta **root, size_t size,
+					    enum treap_kind kind)
+{
+	struct treap_place at = {NULL, TREAP_LEFT}, best_at = at;
+	struct block_meta *best = NULL, *t;
+
+	for (t = *root; t; t = treap_at(root, at, kind)) {
+		if (t->size >= size) {
+			best = t;
+			best_at = at;
+		}
+		at = (struct treap_place){t, t->size >= size ? TREAP_LEFT : TREAP_RIGHT};
 	}
+	if (best)
+		treap_remove_at(root, best_at, best, kind);
 	return best;
 }
 
-/* Whether n is in a tree ordered by address; n itself is not read. */
-static inline bool treap_has(struct treap_node *const *root, const struct treap_node *n,
-			     uint64_t secret)
+/* Whether b is in a tree of mapped blocks; b itself is not read. */
+static inline bool treap_has(struct block_meta *const *root, const struct block_meta *b)
 {
-	struct treap_node *t;
+	struct block_meta *t = *root;
 
-	if (!*root)
-		return false;
-	for (t = treap_get(root, secret); t && t != n; t = treap_get(root, secret))
-		root = treap_towards(t, n, false);
+	while (t && t != b)
+		t = treap_at(root, treap_towards(t, b, TREAP_MAPPED), TREAP_MAPPED);
 	return t;
 }

@@ -162,11 +162,12 @@ line_length() {
 # The matrix that src/README.md draws: which headers of the project each file may include.
 matrix() {
 	cat <<-'EOT'
-		osmem.c: block_core.h calls.h osmem.h trace.h
+		osmem.c: block_core.h calls.h osmem.h
 		block_regions.c: block_core.h
+		block_pointer.c: block_core.h
+		block_lock.c: block_core.h
 		block_check.c: block_core.h
 		block_walk.c: block_core.h item_list.h
-		block_fork.c: block_core.h
 		libc_heap.c: heap_core.h trace.h
 		libc_index.c: libc_index.h
 		regions.c: heap_core.h
@@ -199,17 +200,20 @@ matrix() {
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
 		mallinfo.c: inspect.h stats.h text.h
-		options.c: block.h calls.h heap.h helpers.h inspect.h picture.h printf.h stats.h tcache.h trace.h
+		options.c: calls.h heap.h helpers.h inspect.h picture.h printf.h stats.h tcache.h trace.h
 		calls.h: trace_format.h
 		hardened.h: tcache.h
 		heap.h: osmem_inspect.h
 		block.h: osmem_inspect.h
-		block_core.h: block.h block_meta.h helpers.h index.h
+		block_core.h: block.h block_meta.h helpers.h index.h pending.h trace.h
 		heap_core.h: block_meta.h heap.h helpers.h libc_index.h
 		libc_index.h: block_meta.h libc_treap.h
 		libc_treap.h: block_meta.h
 		helpers.h:
-		index.h: block_meta.h treap.h
+		index.h: pairing.h treap.h
+		links.h: block_meta.h
+		pairing.h: links.h
+		pending.h: links.h
 		inspect.h: helpers.h osmem_inspect.h trace_format.h
 		item_list.h: osmem_inspect.h
 		kept.h:
@@ -227,7 +231,7 @@ matrix() {
 		tcache_core.h: heap.h tcache.h
 		trace.h: trace_format.h
 		trace_format.h:
-		treap.h: block_meta.h
+		treap.h: links.h
 		vdso.h:
 		zero.h:
 	EOT

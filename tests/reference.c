@@ -16,8 +16,8 @@
 
 #define META ((size_t)32)
 #define HEAP_SIZE ((size_t)16 << 20)
-#define MAPPING_SIZE ((size_t)2 << 20)
-#define MAPPINGS 32 /* in the life of a snippet */
+#define MAPPING_SIZE ((size_t)6 << 20)
+#define MAPPINGS 64 /* in the life of a snippet */
 #define NAME_SIZE 64
 
 static struct naive_heap heap;
@@ -82,6 +82,18 @@ static const char *name_of(const struct naive_block *b, char *name)
 	return name;
 }
 
+/* Headers as a program may read them: it is told the truth of every block that there is. */
+static void write_headers(void)
+{
+	for (const struct naive_block *b = heap.first; b; b = b->next)
+		*(struct block_meta *)(void *)(heap_memory + b->offset) =
+			(struct block_meta){.size = b->size, .status = b->status};
+	for (size_t i = 0; i < mappings; i++)
+		if (mapped[i])
+			*(struct block_meta *)(void *)mapping_memory[i] = (struct block_meta){
+				.size = mapped[i]->size, .status = STATUS_MAPPED};
+}
+
 /* b is what a call has placed anew, if it has: a mapped one needs memory. */
 static void note_mapping(struct naive_block *b)
 {
@@ -123,6 +135,7 @@ static void *end_alloc(struct naive_block *b)
 	printf("%s\n", name_of(b, name));
 	print_growth();
 	print_mapping();
+	write_headers();
 	return pointer_to(b);
 }
 
@@ -161,6 +174,7 @@ void os_free(void *p)
 	naive_free(&heap, b);
 	if (was.status == STATUS_MAPPED)
 		print_unmapping(i, was.size);
+	write_headers();
 }
 
 /* os_realloc of p, which is b and live, to size, which is not 0. */
@@ -181,6 +195,7 @@ static void *resize(char *p, struct naive_block *b, size_t size)
 	print_mapping();
 	if (was.status == STATUS_MAPPED)
 		print_unmapping(i, was.size);
+	write_headers();
 	return q;
 }
 

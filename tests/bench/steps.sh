@@ -9,8 +9,8 @@
 #	steps.sh --run NAME before     do that work once: this is what is measured
 #	steps.sh --run NAME after
 #
-# A step is left out by another build of the library (the Makefile has them), an option, or another
-# function. ROUNDS (5) and SCALE (100 percent of the work) are as in bench.sh.
+# A step is left out by another build of the library (the Makefile has them), an option, another
+# function, or a plain allocator (naive.c). ROUNDS (5) and SCALE (100 percent of the work) are as in bench.sh.
 
 cd "${0%/*}" || exit 1
 bin=$PWD/../bin/bench
@@ -42,8 +42,7 @@ with_option() {
 # NAME, unit of what it prints of itself or -, and what is done instead of what.
 list() {
 	cat <<-'EOT'
-		index ns search: walk of the list → index
-		deferred ns coalescing: walk of the list → what was freed since
+		index ns search and coalescing: walks of the list → index and pending blocks
 		ahead - growth: a brk for each → ahead of need
 		cells - small objects: a header each → slabs of cells
 		unlocked - one thread: a lock for each call → none
@@ -57,9 +56,8 @@ list() {
 
 run_step() {
 	case $1.$2 in
-	index.before) with unindexed "$bin/course-osmem" 1000 "$(scaled 300000)" ;;
-	deferred.before) with undeferred "$bin/course-osmem" 1000 "$(scaled 300000)" ;;
-	index.after | deferred.after) with after "$bin/course-osmem" 1000 "$(scaled 300000)" ;;
+	index.before) exec "$bin/course-naive" 1000 "$(scaled 300000)" ;;
+	index.after) with after "$bin/course-osmem" 1000 "$(scaled 300000)" ;;
 	ahead.before) with exact "$bin/steps" grow "$(scaled 200)" ;;
 	ahead.after) with after "$bin/steps" grow "$(scaled 200)" ;;
 	cells.before) with after "$bin/steps" blocks "$(scaled 20000000)" ;;

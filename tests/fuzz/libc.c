@@ -19,9 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "block.h"
 #include "heap_core.h"
 #include "objects.h"
 #include "refusals.h"

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block_core.h"
 #include "compare.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "block_core.h"
 
 #define CALL_BYTES 3
 #define SLOTS 32
@@ -104,7 +104,8 @@ static const struct profile profile = {.name = "fuzz", .slots = SLOTS, .next = n
 /* The heap as it was before its first use; nothing else knows of it. */
 static void forget_heap(const struct block_heap *untouched, const char *start)
 {
-	course_heap = *untouched;
+	course = *untouched;
+	block_regions[0] = (struct region){0};
 	if (sbrk(start - (char *)sbrk(0)) == (void *)-1)
 		test_fail(__FILE__, __LINE__, "the break cannot be lowered");
 }
@@ -112,17 +113,20 @@ static void forget_heap(const struct block_heap *untouched, const char *start)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct block_heap untouched;
+	static bool is_kept;
 	struct plan plan = {.profile = &profile, .calls = size / CALL_BYTES, .check_interval = 16};
 	const char *start = sbrk(0), *fault;
 
-	if (!untouched.grain)
-		untouched = course_heap;
+	if (!is_kept) {
+		untouched = course;
+		is_kept = true;
+	}
 	next_byte = data;
 	compare_here(&plan);
 	fault = block_check();
 	if (fault)
 		test_fail(__FILE__, __LINE__, "%s", fault);
-	if (course_heap.stats.live_blocks || course_heap.stats.mapped_blocks)
+	if (course.stats.live_blocks || course.stats.mapped_blocks)
 		test_fail(__FILE__, __LINE__, "all is freed, and blocks are live");
 	forget_heap(&untouched, start);
 	return 0;

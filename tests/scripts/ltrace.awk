@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Turns what ltrace -S -x 'os_*' prints into lines such as
+# Turns what ltrace -S -n 2 -x 'os_*' prints into lines such as
 #
 #	os_malloc (['200000']) = Mapped1 + 0x20
 #	  mmap (['0', '200032', '3', '34', '-1', '0']) = Mapped1 + 0x0
@@ -51,6 +51,8 @@ function finish(line) {
 	if (--depth == 0)
 		printf "%s %s = %s\n%s", call, args, name(result(line)), nested
 }
+
+{ sub(/^ +/, "") } # what is inside is indented
 
 /^SYS_brk\(.* = / && !heap { heap = value(result($0)) }
 

@@ -22,7 +22,7 @@ skip_all() {
 # On standard error ltrace complains about functions it cannot follow, and a snippet, through DIE(),
 # about what went wrong; its exit status may be 0 all the same.
 check() {
-	LD_LIBRARY_PATH=$src timeout -s KILL 20 ltrace -F snippets/ltrace.conf -S -x 'os_*' \
+	LD_LIBRARY_PATH=$src timeout -s KILL 20 ltrace -F snippets/ltrace.conf -S -n 2 -x 'os_*' \
 		-o "$out/$1.trace" "bin/snippets/$1" 2>"$out/$1.err"
 	status=$?
 	if [ "$status" -ne 0 ] || grep -q "^(snippets/$1" "$out/$1.err"; then

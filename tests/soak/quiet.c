@@ -149,19 +149,18 @@ static size_t resident_of(const char *start, const char *end)
 /* What the course's heap has of memory. Nobody else is in it now. */
 static size_t course_bytes(void)
 {
-	const struct block_heap *h = &course_heap;
-	size_t bytes = h->stats.mapped_bytes;
+	size_t bytes = course.stats.mapped_bytes;
 
-	for (size_t i = 0; i < h->region_count; i++)
-		bytes += resident_of(h->regions[i].start, h->regions[i].limit);
+	for (size_t i = 0; i < course.region_count; i++)
+		bytes += resident_of(block_regions[i].start, block_regions[i].limit);
 	return bytes;
 }
 
 /* What is resident beyond what is needed; more than is allowed is a finding. */
 static size_t check_resident(const char *when, bool is_light)
 {
-	size_t is = resident(), needed = needed_bytes(is_light), course = course_bytes();
-	size_t due = base_resident + course + needed;
+	size_t is = resident(), needed = needed_bytes(is_light), courses = course_bytes();
+	size_t due = base_resident + courses + needed;
 	size_t allowed = ALLOWED + soak.threads * ALLOWED_PER_THREAD + needed / 20;
 
 	if (soak.is_hardened) /* guard pages, and what waits for its reuse */
@@ -172,7 +171,7 @@ static size_t check_resident(const char *when, bool is_light)
 		finding("%s, %zu KiB are resident: %zu more than objects need (%zu of %zu), the "
 			"course's heap (%zu), the soak itself (%zu) and what is allowed (%zu)",
 			when, is / KIB, (is - due - allowed) / KIB, needed / KIB,
-			live_bytes() / KIB, course / KIB, base_resident / KIB, allowed / KIB);
+			live_bytes() / KIB, courses / KIB, base_resident / KIB, allowed / KIB);
 	return is > due ? is - due : 0;
 }
 
@@ -232,12 +231,12 @@ static size_t libc_blocks(void)
 static void check_counts(void)
 {
 	struct counts mine = {0};
-	size_t course = course_blocks(), others = libc_blocks();
+	size_t courses = course_blocks(), others = libc_blocks();
 	size_t libcs = base_blocks + 64 + 16 * (size_t)soak.threads;
 
 	for_each(count_object, &mine);
-	if (course != mine.course)
-		finding("the course's heap has %zu live blocks, not %zu", course, mine.course);
+	if (courses != mine.course)
+		finding("the course's heap has %zu live blocks, not %zu", courses, mine.course);
 	if (soak.is_hardened) /* what waits for its reuse may count as live */
 		return;
 	if (others < mine.others || others > mine.others + libcs)

@@ -1490,28 +1490,45 @@ TEST(growing_behind_a_block_whose_neighbor_is_overwritten)
 		&(struct overwritten){.at = &header(last)->next, .p = last, .then = search_os});
 }
 
-static char *row_of_many[140];
+static char *row_of_three[3];
 
-static void free_row_of_many(void)
+static void take_the_same(void)
 {
-	for (size_t i = 1; i < COUNT_OF(row_of_many); i += 2)
-		os_free(row_of_many[i]);
+	os_malloc(24);
+}
+
+static void free_the_next(void)
+{
+	os_free(row_of_three[2]);
 	search_os();
 }
 
-/* Where there were few free blocks, and now are many: each is filed anew, by its size. */
-TEST(filing_a_free_block_whose_size_is_overwritten)
+/* The middle one is free; its size is overwritten before a search has seen it, or after. */
+static void test_overwritten_size(bool is_indexed, void (*then)(void))
 {
-	char *p = NULL;
+	char *p;
 
-	alloc_row(&course, row_of_many, COUNT_OF(row_of_many), 24);
-	for (size_t i = 1; i < COUNT_OF(row_of_many) / 2; i += 2) {
-		p = row_of_many[i];
-		os_free(p);
-		row_of_many[i] = NULL;
-	}
-	search_os();
-	expect_named(&(struct overwritten){.at = header(p), .p = p, .then = free_row_of_many});
+	alloc_row(&course, row_of_three, COUNT_OF(row_of_three), 24);
+	p = row_of_three[1];
+	os_free(p);
+	if (is_indexed)
+		search_os();
+	expect_named(&(struct overwritten){.at = header(p), .p = p, .then = then});
+}
+
+TEST(searching_past_a_freed_block_whose_size_is_overwritten)
+{
+	test_overwritten_size(false, search_os);
+}
+
+TEST(taking_a_free_block_whose_size_is_overwritten)
+{
+	test_overwritten_size(true, take_the_same);
+}
+
+TEST(coalescing_with_a_free_block_whose_size_is_overwritten)
+{
+	test_overwritten_size(true, free_the_next);
 }
 
 /* What free_sized and its sisters, and the C++ deletes, are told of a block. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * block_check() and index_check() against heaps that are broken on purpose: each invariant by its
- * number. Every test puts back what it broke, and the check is content again.
+ * block_check() against a heap that is broken on purpose: each invariant by its number. A test puts
+ * back what it broke, and the check is content again; or it ends.
  */
 
 #include <stdint.h>
@@ -52,43 +52,28 @@ static struct block_meta *header(void *p)
 
 static void set_up(void)
 {
-	for (size_t i = 0; i < ROW; i++) {
+	for (size_t i = 0; i < ROW; i++)
 		course_row[i] = header(os_malloc(64));
-	}
-	for (size_t i = 0; i < COUNT_OF(course_mapped); i++) {
+	for (size_t i = 0; i < COUNT_OF(course_mapped); i++)
 		course_mapped[i] = header(os_malloc(MIB));
-	}
-	for (size_t i = 1; i < ROW; i += 2) {
+	for (size_t i = 1; i < ROW; i += 2)
 		os_free(course_row[i] + 1);
-	}
 	expect_sound(block_check);
 }
 
-/* Settle the heap: no block is pending any more. */
+/* Nothing is pending any more; the largest request that is none of a mapping takes no hole. */
 static void settle(void)
 {
-	block_settle(&course_heap);
+	CHECK(os_malloc(MMAP_THRESHOLD - META - 2 * GRAIN));
+	CHECK(course.pending.count == 0);
 	expect_sound(block_check);
-}
-
-/* So many free blocks of 24 bytes that the course heap's index has them in bins from here on. */
-static void fill_bins(void)
-{
-	void *p[2 * (INDEX_FEW_MAX + 1)];
-
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK((p[i] = os_malloc(24)));
-	for (size_t i = 0; i < COUNT_OF(p); i += 2)
-		os_free(p[i]);
-	settle();
-	CHECK(course_heap.index.kind == INDEX_MANY);
 }
 
 static void add_course_region(void)
 {
 	CHECK(sbrk(64) != (void *)-1);
 	CHECK(os_malloc(100000) && os_malloc(100000));
-	CHECK(course_heap.region_count == 2);
+	CHECK(course.region_count == 2);
 	expect_sound(block_check);
 }
 
@@ -140,18 +125,16 @@ TEST(h3_mapped)
 
 TEST(h4_index_misses_a_block)
 {
-	struct index *ix = &course_heap.index;
-
 	set_up();
-	CHECK(index_remove(ix, course_row[1]));
-	expect_fault(block_check, "H4");
-	index_insert(ix, course_row[1]);
-	expect_sound(block_check);
 	settle();
-	CHECK(index_remove(ix, course_row[3]));
+	CHECK(index_remove(&course.index, course_row[3]));
 	expect_fault(block_check, "H4");
-	index_defer(ix, course_row[3]);
+	pending_add(&course.pending, course_row[3]);
 	expect_sound(block_check);
+	pending_remove(&course.pending, course_row[3]);
+	index_insert(&course.index, course_row[3]);
+	expect_sound(block_check);
+	break_bytes(block_check, &course.pending.spilled, &(size_t){1}, sizeof(size_t), "H4");
 }
 
 TEST(h5_regions)
@@ -160,25 +143,22 @@ TEST(h5_regions)
 
 	set_up();
 	add_course_region();
-	r = course_heap.regions;
+	r = block_regions;
 	break_pointer(&r[0].limit, r[1].start, "H5");
 	break_pointer(&r[0].limit, r[0].end - 8, "H5");
 	break_pointer(&r[1].limit, r[1].end - 8, "H5");
 }
 
-TEST(h6_top_and_last)
+TEST(h6_last)
 {
-	struct block_heap *h = &course_heap;
-
 	set_up();
 	add_course_region();
-	break_pointer(&h->top, course_row[0], "H6");
-	break_pointer(&h->last, course_row[0], "H6");
+	break_pointer(&course.last, course_row[0], "H6");
 }
 
 TEST(h7_figures)
 {
-	struct block_stats *s = &course_heap.stats;
+	struct block_stats *s = &course.stats;
 
 	set_up();
 	break_size(&s->blocks, s->blocks + 1, "H7");
@@ -190,34 +170,47 @@ TEST(h7_figures)
 	break_size(&s->mapped_blocks, s->mapped_blocks + 1, "H7");
 }
 
-/* The newest pending blocks are the sevenths of their rows, then the fifths. */
-TEST(i1_pending_list)
+/* The four free blocks of the row are the first four of the table. */
+TEST(q1_pending)
 {
 	set_up();
-	break_status(pad(course_row[3]), 0, "I1");
-	break_status(pad(course_row[5]), (int)(INDEX_PENDING | 1), "I1");
-	break_size((size_t *)(void *)(course_row[5] + 1), 0, "I1"); /* leads nowhere */
-	break_pointer(&course_heap.index.pending, course_row[5], "I1");
-	break_pointer(&course_heap.index.pending, NULL, "H4");
+	CHECK(pending_table[0] == course_row[1] && course.pending.count == ROW / 2);
+	break_status(pad(course_row[3]), 0, "H4"); /* as if it were indexed */
+	break_status(pad(course_row[3]), (int)LINKS_PENDING, "Q1"); /* another one's place */
+	break_status(pad(course_row[5]), (int)(LINKS_PENDING | 4), "Q1");
+	break_status(pad(course_row[5]), (int)PENDING_SPILLED, "Q1"); /* nothing is spilled */
+	break_pointer(&pending_table[0], course_row[3], "Q1");
 }
 
 TEST(i1_wrong_bin)
 {
-	struct index *ix = &course_heap.index;
+	struct index *ix = &course.index;
 
-	fill_bins();
 	set_up();
 	settle();
-	/* The bins of 16 bytes and of the smallest treap get a block of 64. */
-	break_pointer(&ix->bin[INDEX_ZONES].block, course_row[1], "I");
-	break_pointer(&ix->bin[INDEX_FIRST_TREAP].node, course_row[1] + 1, "I");
+	/* The bins of 16 bytes, of 72 and of the smallest treap get a block of 64. */
+	ix->occupied[0] |= 2 | 1 << 8;
+	ix->occupied[INDEX_FIRST_SIZED / 64] |= 1;
+	ix->bin[1] = course_row[1];
+	expect_fault(block_check, "I1");
+	ix->bin[1] = NULL;
+	ix->occupied[0] &= ~(uint64_t)2;
+	ix->bin[8] = course_row[1];
+	expect_fault(block_check, "P2");
+	pairing_links(course_row[1])->back = &ix->bin[8];
+	ix->bin[7] = NULL;
+	ix->occupied[0] &= ~((uint64_t)1 << 7);
+	expect_fault(block_check, "I1");
+	ix->bin[8] = NULL;
+	ix->occupied[0] &= ~((uint64_t)1 << 8);
+	ix->bin[INDEX_FIRST_SIZED] = course_row[1];
+	expect_fault(block_check, "I1");
 }
 
 TEST(i2_bitmap)
 {
-	struct index *ix = &course_heap.index;
+	struct index *ix = &course.index;
 
-	fill_bins();
 	set_up();
 	settle();
 	for (size_t i = 0; i < INDEX_WORDS; i++) {
@@ -225,126 +218,101 @@ TEST(i2_bitmap)
 
 		if (ix->occupied[i])
 			break_bytes(block_check, &ix->occupied[i], &none, sizeof(none), "I2");
-		else
+		else if (i < INDEX_WORDS - 1)
 			break_bytes(block_check, &ix->occupied[i], &all, sizeof(all), "I2");
 	}
 }
 
-/* The four free blocks of 64 bytes are in one pairing heap, the lowest address its root. */
-TEST(i3_pairing_heaps)
+/* Three free blocks in one pairing heap, the lowest its root; the other two are siblings. */
+TEST(p1_and_p2_pairing_heaps)
 {
-	struct index_links *root;
-
-	fill_bins();
-	set_up();
-	settle();
-	root = index_links(course_row[1]);
-	break_pointer(&root->back, course_row[3], "I3");
-	break_pointer(&root->child, NULL, "H4"); /* all others are lost */
-	break_pointer(&index_links(root->child)->back, NULL, "I3");
-	break_pointer(&index_links(root->child)->child, course_row[1], "I3");
-}
-
-/* The same in blocks whose links have 31 bits. */
-TEST(i3_narrow_pairing_heaps)
-{
+	struct pairing_links *root, *child;
 	struct block_meta *row[6];
 
 	for (size_t i = 0; i < COUNT_OF(row); i++)
-		row[i] = header(os_malloc(8));
-	fill_bins();
-	for (size_t i = 0; i < COUNT_OF(row); i += 2)
-		os_free(row[i] + 1);
+		row[i] = header(os_malloc(64));
+	os_free(row[4] + 1);
+	os_free(row[2] + 1);
+	os_free(row[0] + 1);
 	settle();
-	break_status(pad(row[0]), 1, "I3"); /* a root that leads back */
-	break_status(pad(row[2]), 0, "I3");
-	break_status(pad(row[4]), 0, "I3");
-	break_size((size_t *)(void *)(row[0] + 1), 0, "H4");
+	root = pairing_links(row[0]);
+	CHECK(root->child == row[4] && pairing_links(row[4])->sibling == row[2]);
+	child = pairing_links(row[4]);
+	break_pointer(&root->back, row[2], "P2");
+	break_pointer(&root->child, NULL, "H4"); /* all others are lost */
+	break_pointer(&root->sibling, row[2], "P2");
+	break_pointer(&child->back, NULL, "P1");
+	break_pointer(&child->child, row[0], "P1");
+	break_pointer(&child->sibling, NULL, "H4");
+	break_pointer(&pairing_links(row[2])->back, NULL, "P2");
 }
 
-static void set_links(const struct index *ix, struct treap_node *n, struct treap_node *left,
-		      struct treap_node *right)
+/* Trees of three blocks at least, rearranged by hand. */
+
+static void set_links(struct block_meta *b, struct block_meta *left, struct block_meta *right,
+		      enum treap_kind kind)
 {
-	treap_set(&n->left, left, ix->secret);
-	treap_set(&n->right, right, ix->secret);
+	treap_set(b, TREAP_LEFT, left, kind);
+	treap_set(b, TREAP_RIGHT, right, kind);
 }
 
-/* Three blocks in one treap, rearranged by hand. */
-TEST(t1_and_t2_treaps)
+static void break_treap(struct block_meta **root, enum treap_kind kind)
 {
-	struct index *ix = &course_heap.index;
-	struct treap_node *root, *left, *right, *child;
-	char *p[6];
+	struct block_meta *top = *root, *left, *right, *child;
 
-	fill_bins();
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK((p[i] = os_malloc(4000 + 8 * i)));
-	for (size_t i = 0; i < COUNT_OF(p); i += 2)
-		os_free(p[i]);
-	settle();
-	for (size_t bin = INDEX_FIRST_TREAP; bin < INDEX_BINS; bin++) {
-		if (!ix->bin[bin].node)
-			continue;
-		root = treap_get(&ix->bin[bin].node, ix->secret);
-		left = treap_get(&root->left, ix->secret);
-		right = treap_get(&root->right, ix->secret);
-		if (!left && !right)
-			continue;
-		set_links(ix, root, right, left);
-		expect_fault(block_check, "T1");
+	CHECK(top);
+	left = treap_get(top, TREAP_LEFT, kind);
+	right = treap_get(top, TREAP_RIGHT, kind);
+	CHECK(left || right);
+	set_links(top, right, left, kind);
+	expect_fault(block_check, "T1");
+	if (kind != TREAP_MAPPED) {
 		/* The other way up, the order is right and the priorities are wrong. */
 		child = left ? left : right;
-		set_links(ix, root, child == left ? NULL : left, child == right ? NULL : right);
-		treap_set(treap_before(root, child, true) ? &child->left : &child->right, root,
-			  ix->secret);
-		treap_set(&ix->bin[bin].node, child, ix->secret);
+		set_links(top, child == left ? NULL : left, child == right ? NULL : right, kind);
+		treap_set(child, treap_before(top, child, kind) ? TREAP_LEFT : TREAP_RIGHT, top,
+			  kind);
+		*root = child;
 		expect_fault(block_check, "T2");
 		return;
 	}
-	CHECK(!"a treap of several blocks");
+	set_links(top, left, right, kind);
+	expect_sound(block_check);
 }
 
-TEST(i5_few_blocks)
+/* Free blocks of these sizes, in one bin. */
+static void free_three(size_t size, size_t step)
 {
-	struct index *ix = &course_heap.index;
-	uint32_t less, more = INDEX_FEW_MAX + 1;
-	enum index_kind many = INDEX_MANY;
-	uint64_t key;
+	char *p[6];
 
-	set_up();
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = os_malloc(size + step * i)));
+	for (size_t i = 0; i < COUNT_OF(p); i += 2)
+		os_free(p[i]);
 	settle();
-	CHECK(ix->kind == INDEX_FEW &&
-	      ix->count == ROW / 2); /* the last row block is part of the top */
-	for (uint32_t i = 0; i <= ix->count; i++) {
-		key = ix->key[i] + 8; /* another address */
-		break_bytes(block_check, &ix->key[i], &key, sizeof(key), "I5");
-		key = ix->key[i] + ((uint64_t)8 << INDEX_KEY_SHIFT); /* another size */
-		break_bytes(block_check, &ix->key[i], &key, sizeof(key), "I5");
-	}
-	break_status(pad(course_row[1]), INDEX_FEW_MAX - 1, "I5");
-	less = ix->count - 1;
-	break_bytes(block_check, &ix->count, &less, sizeof(less), "I5");
-	break_bytes(block_check, &ix->count, &more, sizeof(more), "I5");
-	break_bytes(block_check, &ix->kind, &many, sizeof(many), "I5");
-	key = 1;
-	break_bytes(block_check, &ix->occupied[0], &key, sizeof(key), "I5");
+}
+
+TEST(t1_and_t2_treap_of_8_bytes)
+{
+	free_three(8, 0);
+	break_treap(&course.index.bin[0], TREAP_NARROW);
+}
+
+TEST(t1_and_t2_treap_of_16_bytes)
+{
+	free_three(16, 0);
+	break_treap(&course.index.bin[1], TREAP_SIZED);
+}
+
+TEST(t1_and_t2_treap_of_sizes)
+{
+	free_three(4000, 0);
+	break_treap(&course.index.bin[index_bin_of(4000)], TREAP_SIZED);
 }
 
 TEST(t1_mapped_blocks)
 {
-	struct treap_node **mapped = &course_heap.mapped, *root, *left, *right, swapped;
-
 	set_up();
-	root = treap_get(mapped, block_secret);
-	CHECK(root);
-	left = treap_get(&root->left, block_secret);
-	right = treap_get(&root->right, block_secret);
-	CHECK(left || right);
-	swapped = *root;
-	treap_set(&root->left, right, block_secret);
-	treap_set(&root->right, left, block_secret);
-	expect_fault(block_check, "T1");
-	*root = swapped;
-	expect_sound(block_check);
-	break_pointer(mapped, NULL, "H7");
+	break_treap(&course.mapped, TREAP_MAPPED);
+	break_pointer(&course.mapped, NULL, "H7");
 }

@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "calls.h"
 #include "block.h"
+#include "calls.h"
 #include "inspect.h"
 #include "osmem.h"
 #include "tcache.h"
@@ -30,12 +30,10 @@ static void begin(uint64_t bound)
 	CHECK(trace_start(path, bound, 0));
 	calls_set_mode(CALLS_TRACED, true);
 	tcache_set_mode(TCACHE_TRACES, true);
-	block_set_noted(true);
 }
 
 static void stop_noting(void)
 {
-	block_set_noted(false);
 	tcache_set_mode(TCACHE_TRACES, false);
 	calls_set_mode(CALLS_TRACED, false);
 }
@@ -133,6 +131,20 @@ TEST(refusals_are_marked)
 	expect_call(&t, TRACE_CALLOC, huge, 4, NULL);
 	expect_call(&t, TRACE_OS_CALLOC, huge, 4, NULL);
 	CHECK(tracefile_count(&t, TRACE_CALL, TRACE_OS_MALLOC) == 2);
+}
+
+/* Also where the break is raised, after which the heap is looked at again. */
+TEST(one_search_for_each_placement)
+{
+	struct tracefile t;
+
+	begin(BOUND);
+	for (size_t i = 0; i < 20; i++)
+		CHECK(os_malloc(20000));
+	end();
+	t = result();
+	CHECK(tracefile_count(&t, TRACE_STEP, TRACE_STEP_BRK) > 2);
+	CHECK(tracefile_count(&t, TRACE_STEP, TRACE_STEP_SEARCH) == 20);
 }
 
 TEST(os_calls_enclose_their_steps)

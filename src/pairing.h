@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * A pairing heap of free blocks by address: its root is the lowest. Insertion, and removal of a
+ * block without children, by far the commonest cases, touch a constant number of blocks; the rest
+ * is O(log n) amortised. No recursion, no memory of its own: three links in the payload (links.h).
+ *
+ * A block's children are a list, from child through sibling. back is the place of the one link that
+ * leads to the block: the root's, the parent's child or the sibling before. So a block is taken out
+ * of its list without a question where it stands.
+ *
+ * Invariants, for every block b in a heap:
+ *	P1 the address of a child is higher than its parent's
+ *	P2 *back of b is b; the root has no sibling
+ */
+
+#pragma once
+
+#include "links.h"
+
+struct pairing_links {
+	struct block_meta *child; /* the first one */
+	struct block_meta *sibling; /* the next one */
+	struct block_meta **back;
+};
+
+HOT struct pairing_links *pairing_links(struct block_meta *b)
+{
+	return (struct pairing_links *)(void *)(b + 1);
+}
+
+/* What link, which is in b, leads to: NULL, or a block that leads back. */
+HOT struct block_meta *pairing_follow(const struct block_meta *b, struct block_meta **link)
+{
+	struct block_meta *to = *link;
+
+	if (to &&
+	    __builtin_expect(!links_are_in_heap(to, sizeof(*to) + sizeof(struct pairing_links)) ||
+				     pairing_links(to)->back != link,
+			     0))
+		links_damaged(b);
+	return to;
+}
+
+HOT void pairing_attach(struct block_meta **link, struct block_meta *b)
+{
+	*link = b;
+	if (b)
+		pairing_links(b)->back = link;
+}
+
+/* Make the higher of two roots the first child of the lower, which is returned. */
+HOT struct block_meta *pairing_meld(struct block_meta *a, struct block_meta *b)
+{
+	struct block_meta *parent = a < b ? a : b, *child = a < b ? b : a;
+	struct block_meta **first = &pairing_links(parent)->child;
+
+	pairing_attach(&pairing_links(child)->sibling, pairing_follow(parent, first));
+	pairing_attach(first, child);
+	return parent;
+}
+
+/* Meld a list of siblings into one heap: in pairs from the left, then all from the right. */
+static __attribute__((noinline)) struct block_meta *pairing_meld_siblings(struct block_meta *first)
+{
+	struct block_meta *pairs = NULL, *root = NULL, *second, *next;
+
+	for (; first; first = next) {
+		second = pairing_follow(first, &pairing_links(first)->sibling);
+		next = NULL;
+		if (second) {
+			next = pairing_follow(second, &pairing_links(second)->sibling);
+			first = pairing_meld(first, second);
+		}
+		pairing_links(first)->sibling = pairs;
+		pairs = first;
+	}
+	for (; pairs; pairs = next) {
+		next = pairing_links(pairs)->sibling;
+		root = root ? pairing_meld(root, pairs) : pairs;
+	}
+	return root;
+}
+
+HOT void pairing_set_root(struct block_meta **root, struct block_meta *b)
+{
+	pairing_links(b)->sibling = NULL;
+	pairing_attach(root, b);
+}
+
+/* Has no branch on whether there is a root, and which is lower: both are toss-ups. */
+HOT void pairing_insert(struct block_meta **root, struct block_meta *b)
+{
+	static struct pairing_links none; /* written only */
+	uintptr_t is_lower = links_mask((uintptr_t)b - 1 < (uintptr_t)*root - 1);
+	uintptr_t difference = ((uintptr_t)*root ^ (uintptr_t)b) & is_lower;
+	struct block_meta *parent = (struct block_meta *)((uintptr_t)*root ^ difference);
+	struct block_meta *child = (struct block_meta *)((uintptr_t)b ^ difference);
+	struct pairing_links *links = child ? pairing_links(child) : &none;
+	struct block_meta **first = &pairing_links(parent)->child, *next;
+
+	pairing_links(b)->child = NULL;
+	next = pairing_follow(parent, first);
+	links->sibling = next;
+	links->back = first;
+	if (next)
+		pairing_links(next)->back = &links->sibling;
+	*first = child;
+	pairing_set_root(root, parent);
+}
+
+HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
+{
+	struct pairing_links *links = pairing_links(b);
+	struct block_meta **back = links->back, *children = pairing_follow(b, &links->child);
+
+	if (b == *root) {
+		*root = NULL;
+		if (children)
+			pairing_set_root(root, pairing_meld_siblings(children));
+		return;
+	}
+	if (__builtin_expect(!links_are_in_heap(back, sizeof(uint64_t)) || *back != b, 0))
+		links_damaged(b);
+	pairing_attach(back, pairing_follow(b, &links->sibling));
+	if (children)
+		pairing_set_root(root, pairing_meld(*root, pairing_meld_siblings(children)));
+}

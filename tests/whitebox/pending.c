@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Blocks that wait for the next search, in a table that is full at once: what has no room is found
+ * again, whatever became of it, and every block is placed as with a table that is never full.
+ */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "block_core.h"
+#include "harness.h"
+#include "osmem.h"
+
+#define SLOTS 300
+#define CALLS 6000
+
+static uint64_t state;
+
+static size_t below(size_t n)
+{
+	state = state * 6364136223846793005u + 1442695040888963407u;
+	return (state >> 33) % n;
+}
+
+static void expect_sound(void)
+{
+	const char *fault = block_check();
+
+	CHECK_MSG(!fault, "%s", fault);
+}
+
+/* Where a call has put its block, from the heap's start on. */
+static uint32_t place_of(const char *p)
+{
+	return p ? (uint32_t)(p - block_regions[0].start) : 0;
+}
+
+/* Frees come in long rows; reallocs take in what waits, or leave a rest that waits. */
+static void call(char **slots, size_t i, size_t phase)
+{
+	size_t size = below(4) ? below(200) + 1 : below(3000) + 1;
+
+	if (!slots[i]) {
+		slots[i] = phase % 3 == 0 ? os_malloc(size) : NULL;
+	} else if (phase % 3 == 1 || below(3) == 0) {
+		os_free(slots[i]);
+		slots[i] = NULL;
+	} else {
+		char *p = os_realloc(slots[i], phase % 3 == 0 ? size : size % 300 + 1);
+
+		CHECK(p);
+		slots[i] = p;
+	}
+}
+
+static void run(uint64_t seed, size_t room, uint32_t *places)
+{
+	static char *slots[SLOTS];
+	size_t spilled = 0, i;
+
+	course.pending.room = room;
+	state = seed;
+	for (size_t n = 0; n < CALLS; n++) {
+		i = below(SLOTS);
+		call(slots, i, n / 400);
+		places[n] = place_of(slots[i]);
+		spilled += course.pending.spilled;
+		if (n % 16 == 0)
+			expect_sound();
+	}
+	CHECK((spilled > 0) == (room < SLOTS));
+}
+
+struct trial {
+	uint64_t seed;
+	size_t room;
+	uint32_t *places;
+};
+
+static void run_trial(void *arg)
+{
+	const struct trial *t = arg;
+
+	run(t->seed, t->room, t->places);
+}
+
+static void run_in_child(uint64_t seed, size_t room, uint32_t *places)
+{
+	struct trial t = {seed, room, places};
+	char err[256];
+	int status = test_in_child(run_trial, &t, err, sizeof(err));
+
+	CHECK_MSG(status == 0, "seed %u, room %zu: status %d, %s", (unsigned int)seed, room, status,
+		  err);
+}
+
+TEST(a_full_table_places_as_an_empty_one)
+{
+	static const size_t rooms[] = {0, 1, 3, 40};
+	size_t bytes = 2 * CALLS * sizeof(uint32_t);
+	uint32_t *places =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(places != MAP_FAILED);
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		run_in_child(seed, PENDING_ROOM, places);
+		for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
+			run_in_child(seed, rooms[i], places + CALLS);
+			CHECK(memcmp(places, places + CALLS, bytes / 2) == 0);
+		}
+	}
+}
+
+/* The lowest of those without room, and the highest, become part of the block before them. */
+TEST(the_ends_of_what_is_spilled_are_absorbed)
+{
+	char *p[8];
+
+	for (size_t i = 0; i < 8; i++)
+		CHECK((p[i] = os_malloc(24)));
+	course.pending.room = 0;
+	os_free(p[1]);
+	os_free(p[3]);
+	os_free(p[5]);
+	CHECK(os_realloc(p[0], 80) == p[0]);
+	expect_sound();
+	CHECK(os_realloc(p[4], 80) == p[4]);
+	expect_sound();
+	CHECK(course.pending.spilled == 1);
+	CHECK(os_malloc(24) == p[3]);
+	expect_sound();
+	CHECK(course.pending.spilled == 0);
+	os_free(p[2]);
+	os_free(p[3]);
+	CHECK(os_malloc(80) == p[2]);
+	expect_sound();
+}
