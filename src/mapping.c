@@ -23,6 +23,7 @@
 
 #include "block.h"
 #include "fork.h"
+#include "block_meta.h"
 #include "helpers.h"
 #include "item_list.h"
 #include "mapping_table.h"
@@ -154,8 +155,8 @@ static void drop_kept(struct kept *k)
 
 static void doom(struct doomed *doomed, struct kept *k)
 {
-	doomed->all[doomed->count++] = (struct mapping){
-		.start = k->start, .bytes = k->bytes, .is_span = k->is_span};
+	doomed->all[doomed->count++] =
+		(struct mapping){.start = k->start, .bytes = k->bytes, .is_span = k->is_span};
 	drop_kept(k);
 }
 
@@ -450,8 +451,8 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 	bool is_plain = align <= page;
 
-	*m = (struct mapping){.is_guarded = all.is_hardened && is_plain &&
-					    all.guarded < GUARDED_MAX,
+	*m = (struct mapping){.is_guarded =
+				      all.is_hardened && is_plain && all.guarded < GUARDED_MAX,
 			      .is_span = all.is_hardened && bytes + 2 * page <= SPAN_MAX &&
 					 align <= SPAN_ALIGN_MAX};
 	m->bytes = bytes + guard_bytes(m);
@@ -676,14 +677,17 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 	size_t i = 0;
 
 	lock();
-	while ((m = mapping_table_next(&all.table, &i)))
+	while ((m = mapping_table_next(&all.table, &i))) {
+		if (m->is_span)
+			continue;
 		item_list_add(&list, &(struct osmem_item){.kind = OSMEM_MAPPED,
 							  .heap = OSMEM_LIBC,
 							  .start = payload_of(m),
 							  .size = m->size,
-							  .status = 2,
+							  .status = STATUS_MAPPED,
 							  .payload = m->size,
 							  .mapping = m->bytes});
+	}
 	unlock();
 	return list.count;
 }

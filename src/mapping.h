@@ -68,7 +68,7 @@ struct mapping_stats {
 
 void mapping_get_stats(struct mapping_stats *stats);
 
-/* Copy the live ones into items, room of them at most; how many there are. */
+/* Copy the live ones, but for spans, into items, room of them at most; how many there are. */
 size_t mapping_list(struct osmem_item *items, size_t room);
 
 /*
