@@ -51,6 +51,17 @@ picture_is_as_the_walk_says() {
 		[ "$(wc -l <"$scratch/walk2")" -gt 20 ] && lists "$scratch/a.svg" "$scratch/walk2"
 }
 
+picture_shows_spans() {
+	SPANS=1 OSMEM_OPTIONS=map="$scratch/s.svg" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
+		[ "$(grep -c -e '<title>span at' -e '<title>free span .* at' "$scratch/s.svg")" -eq \
+			"$(wc -l <"$scratch/walk3")" ] || return 1
+	while read -r start _ kind; do
+		[ "$kind" = kept ] && name='free span that a thread keeps' || name=span
+		grep -q "<title>$name at $start, " "$scratch/s.svg" || return 1
+	done <"$scratch/walk3"
+}
+
 # The child's has the block that it alone has.
 picture_of_a_child_is_its_own() {
 	FORKS=1 OSMEM_OPTIONS=map="$scratch/child.%p.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
@@ -282,7 +293,7 @@ chromium_shows_long_traces() {
 expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	map_is_as_the_walk_says picture_is_as_the_walk_says picture_of_a_child_is_its_own \
-	small_blocks_share_a_bar steps_are_in_order errors_are_clear \
+	picture_shows_spans small_blocks_share_a_bar steps_are_in_order errors_are_clear \
 	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done
