@@ -445,8 +445,9 @@ static bool get_kept(struct mapping *m)
 	return false;
 }
 
-/* m for size bytes of room; false with errno ENOMEM. */
-static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero)
+/* m for size bytes of room; false with errno ENOMEM. *is_mapped: the kernel has given it now. */
+static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
+		 bool *is_mapped)
 {
 	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 	bool is_plain = align <= page;
@@ -460,6 +461,7 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 		m->bytes = bytes + guard_bytes(m);
 		if (!get_pages(m, align))
 			return false;
+		*is_mapped = !m->is_span;
 	}
 	set_payload(m, size, room, align);
 	return true;
@@ -485,6 +487,7 @@ static void unreserve(void)
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
 	struct doomed doomed = {.count = 0};
+	bool is_mapped = false;
 	struct mapping m;
 
 	if (room > PTRDIFF_MAX - 4 * sys_page_size()) {
@@ -493,14 +496,14 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	}
 	if (!reserve())
 		return NULL;
-	if (!make(&m, size, room, align, zero)) {
+	if (!make(&m, size, room, align, zero, &is_mapped)) {
 		unreserve();
 		return NULL;
 	}
 	lock();
 	all.guarded += m.is_guarded;
 	all.stats.allocs++;
-	all.stats.map_calls += !m.is_span;
+	all.stats.map_calls += is_mapped;
 	put_in(&m, &doomed);
 	all.stats.unmap_calls += doomed.count;
 	unlock();
