@@ -2,8 +2,8 @@
 
 /*
  * The C library's functions about its heap, here of os_malloc's blocks and of malloc's cells, spans
- * and mappings. A file of their own, so that a program with a malloc of its own, and with these, can
- * link the archive.
+ * and mappings. A file of their own, so that a program with a malloc of its own, and with these,
+ * can link the archive.
  *
  * Figures of all of them together:
  *

@@ -10,8 +10,8 @@
  *    costs addresses only.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
  *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_MAX its
- *    pages are a span's, for fewer page faults. What is freed becomes inaccessible and is used again
- *    late. The number of guards is bounded, for each costs two of the process's mappings.
+ *    pages are a span's, for fewer page faults. What is freed becomes inaccessible, and is used
+ *    again late. The number of guards is bounded, for each costs two of the process's mappings.
  */
 
 #include "mapping.h"
@@ -23,7 +23,6 @@
 
 #include "block.h"
 #include "fork.h"
-#include "block_meta.h"
 #include "helpers.h"
 #include "item_list.h"
 #include "mapping_table.h"
@@ -417,7 +416,7 @@ static char *map_aligned(size_t bytes, size_t align)
 	return start;
 }
 
-/* Pages for m->bytes that read as zero: hardened, all of the page heap do. False: there are none. */
+/* Pages for m->bytes that read as zero: hardened, all of the page heap do. False: none. */
 static bool get_pages(struct mapping *m, size_t align)
 {
 	bool fresh;
@@ -687,7 +686,7 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 							  .heap = OSMEM_LIBC,
 							  .start = payload_of(m),
 							  .size = m->size,
-							  .status = STATUS_MAPPED,
+							  .status = 2,
 							  .payload = m->size,
 							  .mapping = m->bytes});
 	}

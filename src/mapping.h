@@ -5,8 +5,8 @@
  * room for; hardened, all above CELL_MAX. No header stands in the user's pages: mapping_table.h.
  *
  * Sizes are in bytes; alignments are powers of two. Any thread may call. A lock is taken inside,
- * with none below it, and not held over a system call. A pointer that is no payload is reported with
- * the name of the public call.
+ * with none below it, and not held over a system call. A pointer that is no payload is reported
+ * with the name of the public call.
  */
 
 #pragma once

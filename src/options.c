@@ -23,11 +23,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "calls.h"
 #include "block.h"
-#include "large.h"
+#include "calls.h"
 #include "helpers.h"
 #include "inspect.h"
+#include "large.h"
 #include "picture.h"
 #include "printf.h"
 #include "stats.h"

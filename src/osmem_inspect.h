@@ -71,8 +71,8 @@ typedef int osmem_visit(const struct osmem_item *item, void *arg);
 int osmem_walk(osmem_visit *visit, void *arg);
 
 /*
- * Of the heap of os_malloc, or of malloc's objects above 32 KiB. The blocks of these are spans: what
- * is in blocks and region_bytes, but not live, threads keep for their next objects. Searches,
+ * Of the heap of os_malloc, or of malloc's objects above 32 KiB. The blocks of these are spans:
+ * what is in blocks and region_bytes, but not live, threads keep for their next objects. Searches,
  * splits, coalesces, brk calls and regions are of os_malloc only. Hardened, all of malloc's are
  * counted as mapped.
  */
@@ -81,7 +81,7 @@ struct osmem_heap_stats {
 	size_t searches, splits, coalesces;
 	size_t brk_calls, mmap_calls, munmap_calls, mremap_calls, madvise_calls;
 	size_t regions, region_bytes; /* tiled by blocks; of malloc, bytes of spans */
-	size_t ahead_bytes; /* from the kernel ahead of need; of malloc, freed mappings that it keeps */
+	size_t ahead_bytes; /* from the kernel ahead of need; of malloc, kept mappings */
 	size_t blocks, live_blocks; /* in regions; of malloc, spans */
 	size_t live_bytes; /* of those, headers included */
 	size_t mapped_blocks, mapped_bytes; /* whole mappings */

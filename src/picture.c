@@ -6,8 +6,8 @@
  * 1. The regions of os_malloc are drawn in rows, to one scale: a block is as long as it is, header
  *    and payload. What would be thinner than MIN_WIDTH goes into one bar for all such neighbours.
  * 2. Slabs are summed by class: how much of their room is out, free, and not yet carved.
- * 3. Segments are drawn slot by slot, with the spans in them to scale; mappings as bars, the largest
- *    as wide as a row.
+ * 3. Segments are drawn slot by slot, with the spans in them to scale; mappings as bars, the
+ *    largest as wide as a row.
  * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles say
  *    the figures to who points at something, or has it read out.
  *
