@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block_core.h"
 #include "compare.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "block_core.h"
 
 #define CALL_BYTES 3
 #define SLOTS 32

@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "calls.h"
 #include "block.h"
+#include "calls.h"
 #include "inspect.h"
 #include "osmem.h"
 #include "tcache.h"
