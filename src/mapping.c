@@ -147,6 +147,8 @@ struct doomed {
 
 static void drop_kept(struct kept *k)
 {
+	if (k->is_span)
+		span_set_kept(k->start, false);
 	mapping_kept_total -= k->bytes;
 	all.kept_count--;
 	atomic_store_explicit(&k->start, NULL, memory_order_release);
@@ -171,6 +173,8 @@ static void add_kept(const struct mapping *m, bool is_refused)
 	k->is_refused = is_refused;
 	k->freed_ms = sys_now_ms();
 	k->turn = all.turn++;
+	if (m->is_span)
+		span_set_kept(m->start, true);
 	atomic_store_explicit(&k->start, m->start, memory_order_release);
 	all.kept_count++;
 	mapping_kept_total += m->bytes;

@@ -45,7 +45,7 @@ struct osmem_item {
 		*start; /* of the region, segment, slab or span; of the header, if there is one */
 	size_t size; /* bytes from start on that it takes: with the header, without what is ahead */
 	int status; /* BLOCK, MAPPED: 0 free, 1 allocated, 2 mapped, as in block_meta.h */
-	/* SPAN: 1 allocated, 0 freed: a thread keeps it for its next object of this size */
+	/* SPAN: 1 allocated, 0 freed, and kept for the next object of this size */
 	size_t payload; /* BLOCK, MAPPED, SPAN: bytes that are the user's; 0 otherwise */
 	size_t ahead; /* REGION: bytes behind size that the kernel gave ahead of need */
 	size_t mapping; /* MAPPED: bytes of the whole mapping; hardened, with its guard pages */

@@ -362,7 +362,7 @@ static void put_span(struct drawing *d, const struct osmem_item *segment,
 	char title[128];
 
 	snprintf_(title, sizeof(title), "%s at 0x%lx, %s",
-		  span->status ? "span" : "free span that a thread keeps",
+		  span->status ? "span" : "free span that is kept",
 		  (unsigned long)(uintptr_t)span->start, readable(span->size));
 	put_bar(d, span->status ? "span" : "kept", segment_x(segment, span->start), width, title);
 }
@@ -462,7 +462,7 @@ static void put_legend(struct drawing *d)
 		{500, "small used", "small blocks, mostly used"},
 		{700, "small free", "mostly free"},
 		{0, "span", "span"},
-		{130, "kept", "free span that a thread keeps"},
+		{130, "kept", "free span that is kept"},
 		{350, "mapped", "mapped"},
 	};
 

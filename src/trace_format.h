@@ -120,7 +120,7 @@ enum trace_kind {
 	TRACE_SNAP_CACHED = 23, /* cells that wait in caches of threads and between threads, by
 				 * class: a bytes of a cell; b cells with threads; c in depots */
 	TRACE_SNAP_SPAN = 24, /* of the segment before, behind its slabs: a start; b bytes; c
-			       * status: 1 allocated, 0 kept by a thread for its next object of
+			       * status: 1 allocated, 0 freed, and kept for the next object of
 			       * this size. Older traces have none, but regions and blocks of
 			       * TRACE_HEAP_LIBC */
 	TRACE_SNAP_KIND_END, /* one more than the highest */

@@ -57,9 +57,15 @@ picture_shows_spans() {
 		[ "$(grep -c -e '<title>span at' -e '<title>free span .* at' "$scratch/s.svg")" -eq \
 			"$(wc -l <"$scratch/walk3")" ] || return 1
 	while read -r start _ kind; do
-		[ "$kind" = kept ] && name='free span that a thread keeps' || name=span
+		[ "$kind" = kept ] && name='free span that is kept' || name=span
 		grep -q "<title>$name at $start, " "$scratch/s.svg" || return 1
 	done <"$scratch/walk3"
+}
+
+# Hardened, freed spans wait for later objects, and are no mappings besides.
+hardened_spans_are_listed_once() {
+	SPANS=1 OSMEM_OPTIONS=hardened "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		[ "$(grep -c live "$scratch/walk3")" -eq 7 ] && [ "$(grep -c kept "$scratch/walk3")" -ge 4 ]
 }
 
 # The child's has the block that it alone has.
@@ -260,12 +266,12 @@ chromium_draws_spans() {
 		dump "$scratch/spans$width.html" $width && fits $width &&
 			[ "$(squares live)" -eq "$(spans live)" ] && [ "$(squares kept)" -eq "$(spans kept)" ] || return 1
 		while read -r start bytes kind; do
-			[ "$kind" = kept ] && words='free: a thread keeps it' || words=live
+			[ "$kind" = kept ] && words='free, kept for the next of its size' || words=live
 			grep -q "<title>$start: page 1 of $((bytes / $(getconf PAGESIZE))) of a span of .* at $start, $words</title>" \
 				"$scratch/dom" || return 1
 		done <"$scratch/walk3"
-		grep -q 'a freed span that a thread keeps' "$scratch/dom" &&
-			grep -q 'malloc: mapping at .*, 5120 KiB' "$scratch/dom" || return 1
+		grep -q 'a freed span that is kept' "$scratch/dom" &&
+			grep -q 'malloc: mapping at .*, 6400 KiB' "$scratch/dom" || return 1
 	done
 }
 
@@ -293,7 +299,7 @@ chromium_shows_long_traces() {
 expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	map_is_as_the_walk_says picture_is_as_the_walk_says picture_of_a_child_is_its_own \
-	picture_shows_spans small_blocks_share_a_bar steps_are_in_order errors_are_clear \
+	picture_shows_spans hardened_spans_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
 	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done
