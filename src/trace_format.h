@@ -83,7 +83,7 @@ enum trace_kind {
 	 * Figures, some 100 times a second and at the end, in two records one after another, of one
 	 * moment and thread:
 	 *	what 0	a live bytes, rounded up as the allocator rounds, blocks' headers included,
-	 *		  of both heaps, cells and mappings (but not what caches hold)
+	 *		  of everything (but not what caches hold)
 	 *		b bytes held: regions with what is ahead of need, used and dirty pages of
 	 *		  segments, mappings, live or kept
 	 *		c dirty bytes: free memory that the kernel could have back
