@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What the layers above may ask of the course allocator (osmem.c). It shares nothing with malloc
- * but the helpers: its heap grows through brk and follows the placement rules to the address, whatever
- * else the program allocates. Sizes are in bytes. Every function may be called from any thread.
+ * What the layers above may ask of the course allocator (osmem.c). It shares nothing with
+ * malloc but the helpers: its heap grows through brk and follows the placement rules to the
+ * address, whatever else the program allocates. Sizes are in bytes. Every function may be
+ * called from any thread.
  */
 
 #pragma once

@@ -263,7 +263,7 @@ chromium_draws_spans() {
 		[ "$(spans live)" -gt 1000000 ] && [ "$(spans kept)" -gt 30000 ] || return 1
 	for width in 360 1600; do
 		with spans '' >"$scratch/spans$width.html"
-		dump "$scratch/spans$width.html" $width && fits $width &&
+		dump "$scratch/spans$width.html" "$width" && fits "$width" &&
 			[ "$(squares live)" -eq "$(spans live)" ] && [ "$(squares kept)" -eq "$(spans kept)" ] || return 1
 		while read -r start bytes kind; do
 			[ "$kind" = kept ] && words='free, kept for the next of its size' || words=live
