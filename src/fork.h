@@ -3,9 +3,9 @@
 /*
  * What the locks of malloc have to know of fork: see fork.c.
  *
- * Handlers of pthread_atfork that were registered before ours run in the child before ours does, and
- * may allocate. So whoever is about to lock anything, and has nothing locked, looks whether this is
- * a child that nobody has made whole yet.
+ * Handlers of pthread_atfork that were registered before ours run in the child before ours does,
+ * and may allocate. So whoever is about to lock anything, and has nothing locked, looks whether
+ * this is a child that nobody has made whole yet.
  */
 
 #pragma once

@@ -5,21 +5,21 @@
  * can only be made harmless. Decided by the first call of the process and for all of them; every
  * call then takes the slow path and ends here.
  *
- *	cell or block
+ *	cell
  *	| size bytes of the user | pattern … | trailer, 8 bytes |
  *
  * The trailer is a keyed hash of its own address and of how many bytes are between it and the
  * user's, which it also has; the pattern is its first byte, whose top bit is set, in the first 64
  * of these. A freed cell is all zero, its trailer too.
  *
- * 1. One byte past the end, and the byte before the start, are seen when a block is freed or
+ * 1. One byte past the end, and the byte before the start, are seen when an object is freed or
  *    resized.
  * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is
- *    handed out again. So does a freed block (kept.h); larger ones are made inaccessible, and their
- *    addresses wait.
+ *    handed out again. Larger objects are made inaccessible when they are freed, and are used again
+ *    late: mapping.c.
  * 3. Cells of a fresh batch are in random order.
- * 4. Blocks have an inaccessible page at either side, segments behind their header and at their
- *    end; the library's own objects have segments of their own (slab_harden).
+ * 4. Objects above CELL_MAX end at an inaccessible page, segments have some behind their header and
+ *    at their end; the library's own objects have segments of their own (slab_harden).
  * 5. malloc(0) returns addresses where nothing is.
  *
  * Sizes and alignments are in bytes; alignments are powers of two. What does not get memory or

@@ -169,10 +169,11 @@ void large_set_sweep_period(uint64_t ms)
 void large_get_stats(struct osmem_heap_stats *stats)
 {
 	struct mapping_stats mappings;
-	struct span_stats spans;
+	struct span_stats spans = {0};
 
 	mapping_get_stats(&mappings);
-	span_get_stats(&spans);
+	if (!is_hardened) /* mapping.c has counted them */
+		span_get_stats(&spans);
 	*stats = (struct osmem_heap_stats){
 		.allocs = mappings.allocs + spans.allocs,
 		.frees = mappings.frees + spans.frees,
@@ -184,6 +185,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 		.live_blocks = spans.spans,
 		.live_bytes = spans.bytes,
 		.region_bytes = spans.bytes,
+		.ahead_bytes = mapping_kept_bytes(),
 		.mapped_blocks = mappings.count,
 		.mapped_bytes = mappings.bytes,
 		.peak_bytes = mappings.peak_bytes + spans.peak_bytes,

@@ -60,5 +60,5 @@ void large_set_sweep_period(uint64_t ms);
 /* From now on large objects are guarded: hardened.h. Before the first one. */
 void large_harden(void);
 
-/* Figures of spans and mappings as one heap. */
+/* Figures of spans and mappings as one heap, as osmem_inspect.h has them. */
 void large_get_stats(struct osmem_heap_stats *stats);

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's functions about its heap, here of both heaps and of the cells. A file of their
- * own, so that a program with a malloc of its own, and with these, can link the archive.
+ * The C library's functions about its heap, here of os_malloc's blocks and of malloc's cells, spans
+ * and mappings. A file of their own, so that a program with a malloc of its own, and with these,
+ * can link the archive.
  *
  * Figures of all of them together:
  *
- *	arena     regions and slabs, and what is ahead of need or free in segments and not yet with
- *	          the kernel; always uordblks + fordblks
- *	uordblks  live blocks, headers included, and live cells
+ *	arena     regions of os_malloc with what is ahead of need, slabs, spans, freed mappings that
+ *	          are kept, and pages of segments that are free and not yet with the kernel; always
+ *	          uordblks + fordblks
+ *	uordblks  live blocks, headers included, live spans and live cells
  *	fordblks  everything else in arena
- *	ordblks   free blocks, and cells that slabs have or have room for
+ *	ordblks   free blocks, spans that threads keep, and cells that slabs have or have room for
  *	smblks    cells in magazines, fsmblks their bytes, which are in fordblks too
+ *	hblks     live mappings, hblkhd their bytes: not in arena
  *	keepcost  what goes back to the kernel first
  *
  * Memory that holds the library's own records is in none of them.

@@ -10,8 +10,8 @@
  *    costs addresses only.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
  *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_MAX its
- *    pages are a span's, for fewer page faults. What is freed becomes inaccessible and is used again
- *    late. The number of guards is bounded, for each costs two of the process's mappings.
+ *    pages are a span's, for fewer page faults. What is freed becomes inaccessible, and is used
+ *    again late. The number of guards is bounded, for each costs two of the process's mappings.
  */
 
 #include "mapping.h"
@@ -147,6 +147,8 @@ struct doomed {
 
 static void drop_kept(struct kept *k)
 {
+	if (k->is_span)
+		span_set_kept(k->start, false);
 	mapping_kept_total -= k->bytes;
 	all.kept_count--;
 	atomic_store_explicit(&k->start, NULL, memory_order_release);
@@ -154,8 +156,8 @@ static void drop_kept(struct kept *k)
 
 static void doom(struct doomed *doomed, struct kept *k)
 {
-	doomed->all[doomed->count++] = (struct mapping){
-		.start = k->start, .bytes = k->bytes, .is_span = k->is_span};
+	doomed->all[doomed->count++] =
+		(struct mapping){.start = k->start, .bytes = k->bytes, .is_span = k->is_span};
 	drop_kept(k);
 }
 
@@ -171,6 +173,8 @@ static void add_kept(const struct mapping *m, bool is_refused)
 	k->is_refused = is_refused;
 	k->freed_ms = sys_now_ms();
 	k->turn = all.turn++;
+	if (m->is_span)
+		span_set_kept(m->start, true);
 	atomic_store_explicit(&k->start, m->start, memory_order_release);
 	all.kept_count++;
 	mapping_kept_total += m->bytes;
@@ -416,7 +420,7 @@ static char *map_aligned(size_t bytes, size_t align)
 	return start;
 }
 
-/* Pages for m->bytes that read as zero: hardened, all of the page heap do. False: there are none. */
+/* Pages for m->bytes that read as zero: hardened, all of the page heap do. False: none. */
 static bool get_pages(struct mapping *m, size_t align)
 {
 	bool fresh;
@@ -444,14 +448,15 @@ static bool get_kept(struct mapping *m)
 	return false;
 }
 
-/* m for size bytes of room; false with errno ENOMEM. */
-static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero)
+/* m for size bytes of room; false with errno ENOMEM. *is_mapped: the kernel has given it now. */
+static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
+		 bool *is_mapped)
 {
 	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 	bool is_plain = align <= page;
 
-	*m = (struct mapping){.is_guarded = all.is_hardened && is_plain &&
-					    all.guarded < GUARDED_MAX,
+	*m = (struct mapping){.is_guarded =
+				      all.is_hardened && is_plain && all.guarded < GUARDED_MAX,
 			      .is_span = all.is_hardened && bytes + 2 * page <= SPAN_MAX &&
 					 align <= SPAN_ALIGN_MAX};
 	m->bytes = bytes + guard_bytes(m);
@@ -459,6 +464,7 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 		m->bytes = bytes + guard_bytes(m);
 		if (!get_pages(m, align))
 			return false;
+		*is_mapped = !m->is_span;
 	}
 	set_payload(m, size, room, align);
 	return true;
@@ -484,6 +490,7 @@ static void unreserve(void)
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
 	struct doomed doomed = {.count = 0};
+	bool is_mapped = false;
 	struct mapping m;
 
 	if (room > PTRDIFF_MAX - 4 * sys_page_size()) {
@@ -492,14 +499,14 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	}
 	if (!reserve())
 		return NULL;
-	if (!make(&m, size, room, align, zero)) {
+	if (!make(&m, size, room, align, zero, &is_mapped)) {
 		unreserve();
 		return NULL;
 	}
 	lock();
 	all.guarded += m.is_guarded;
 	all.stats.allocs++;
-	all.stats.map_calls += !m.is_span;
+	all.stats.map_calls += is_mapped;
 	put_in(&m, &doomed);
 	all.stats.unmap_calls += doomed.count;
 	unlock();
@@ -676,7 +683,9 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 	size_t i = 0;
 
 	lock();
-	while ((m = mapping_table_next(&all.table, &i)))
+	while ((m = mapping_table_next(&all.table, &i))) {
+		if (m->is_span)
+			continue;
 		item_list_add(&list, &(struct osmem_item){.kind = OSMEM_MAPPED,
 							  .heap = OSMEM_LIBC,
 							  .start = payload_of(m),
@@ -684,6 +693,7 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 							  .status = 2,
 							  .payload = m->size,
 							  .mapping = m->bytes});
+	}
 	unlock();
 	return list.count;
 }

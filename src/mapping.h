@@ -5,8 +5,8 @@
  * room for; hardened, all above CELL_MAX. No header stands in the user's pages: mapping_table.h.
  *
  * Sizes are in bytes; alignments are powers of two. Any thread may call. A lock is taken inside,
- * with none below it, and not held over a system call. A pointer that is no payload is reported with
- * the name of the public call.
+ * with none below it, and not held over a system call. A pointer that is no payload is reported
+ * with the name of the public call.
  */
 
 #pragma once
@@ -68,7 +68,7 @@ struct mapping_stats {
 
 void mapping_get_stats(struct mapping_stats *stats);
 
-/* Copy the live ones into items, room of them at most; how many there are. */
+/* Copy the live ones, but for spans, into items, room of them at most; how many there are. */
 size_t mapping_list(struct osmem_item *items, size_t room);
 
 /*

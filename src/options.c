@@ -27,6 +27,7 @@
 #include "large.h"
 #include "helpers.h"
 #include "inspect.h"
+#include "large.h"
 #include "picture.h"
 #include "printf.h"
 #include "stats.h"

@@ -25,25 +25,30 @@ enum osmem_heap {
 	OSMEM_CELLS = 2, /* the same, up to 32 KiB */
 };
 
-/* What a walk meets. Regions come with their blocks behind them, segments with their slabs. */
+/*
+ * What a walk meets. Regions come with their blocks behind them, segments with their slabs and then
+ * their spans. Only os_malloc has regions and blocks.
+ */
 enum osmem_kind {
 	OSMEM_REGION, /* memory from the kernel that is tiled by blocks */
 	OSMEM_BLOCK, /* a block in a region: a header of 32 bytes, then its payload */
-	OSMEM_MAPPED, /* a block that has a mapping of its own */
+	OSMEM_MAPPED, /* an object that has a mapping of its own; that of os_malloc has a header */
 	OSMEM_SEGMENT, /* 4 MiB from the kernel, of 64 slots */
 	OSMEM_SLAB, /* equal cells in one slot or four of a segment */
-	OSMEM_SPAN, /* an object above 32 KiB: whole pages of a segment */
+	OSMEM_SPAN, /* an object above 32 KiB: whole pages of a segment, without a header */
 };
 
 struct osmem_item {
 	enum osmem_kind kind;
 	enum osmem_heap heap;
-	const void *start; /* of the region, segment or slab; of the block's header */
+	const void
+		*start; /* of the region, segment, slab or span; of the header, if there is one */
 	size_t size; /* bytes from start on that it takes: with the header, without what is ahead */
-	int status; /* BLOCK, MAPPED, SPAN: 0 free, 1 allocated, 2 mapped, as in block_meta.h */
+	int status; /* BLOCK, MAPPED: 0 free, 1 allocated, 2 mapped, as in block_meta.h */
+	/* SPAN: 1 allocated, 0 freed, and kept for the next object of this size */
 	size_t payload; /* BLOCK, MAPPED, SPAN: bytes that are the user's; 0 otherwise */
 	size_t ahead; /* REGION: bytes behind size that the kernel gave ahead of need */
-	size_t mapping; /* MAPPED: bytes of the whole mapping, which ends where the payload ends */
+	size_t mapping; /* MAPPED: bytes of the whole mapping; hardened, with its guard pages */
 	uint64_t used; /* SEGMENT: bit i for slot i: some of it is in use, or (slot 0) the header */
 	uint64_t dirty; /* SEGMENT: bit i for slot i: some of it is free but not with the kernel */
 	size_t cell; /* SLAB: bytes of a cell */
@@ -65,14 +70,19 @@ typedef int osmem_visit(const struct osmem_item *item, void *arg);
  */
 int osmem_walk(osmem_visit *visit, void *arg);
 
-/* Of one heap of blocks. */
+/*
+ * Of the heap of os_malloc, or of malloc's objects above 32 KiB. The blocks of these are spans:
+ * what is in blocks and region_bytes, but not live, threads keep for their next objects. Searches,
+ * splits, coalesces, brk calls and regions are of os_malloc only. Hardened, all of malloc's are
+ * counted as mapped.
+ */
 struct osmem_heap_stats {
-	size_t allocs, frees, reallocs; /* calls that reached it */
+	size_t allocs, frees, reallocs; /* calls that reached it; caches of threads serve others */
 	size_t searches, splits, coalesces;
 	size_t brk_calls, mmap_calls, munmap_calls, mremap_calls, madvise_calls;
-	size_t regions, region_bytes; /* tiled by blocks */
-	size_t ahead_bytes; /* from the kernel ahead of need */
-	size_t blocks, live_blocks; /* in regions */
+	size_t regions, region_bytes; /* tiled by blocks; of malloc, bytes of spans */
+	size_t ahead_bytes; /* from the kernel ahead of need; of malloc, kept mappings */
+	size_t blocks, live_blocks; /* in regions; of malloc, spans */
 	size_t live_bytes; /* of those, headers included */
 	size_t mapped_blocks, mapped_bytes; /* whole mappings */
 	size_t peak_bytes; /* the most that live and mapped bytes together have been */

@@ -3,10 +3,11 @@
 /*
  * The picture of the heap at exit.
  *
- * 1. Regions are drawn in rows, to one scale for each heap: a block is as long as it is, header and
- *    payload. What would be thinner than MIN_WIDTH goes into one bar for all such neighbours.
+ * 1. The regions of os_malloc are drawn in rows, to one scale: a block is as long as it is, header
+ *    and payload. What would be thinner than MIN_WIDTH goes into one bar for all such neighbours.
  * 2. Slabs are summed by class: how much of their room is out, free, and not yet carved.
- * 3. Segments are drawn slot by slot, mapped blocks as bars, the largest as wide as a row.
+ * 3. Segments are drawn slot by slot, with the spans in them to scale; mappings as bars, the
+ *    largest as wide as a row.
  * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles say
  *    the figures to who points at something, or has it read out.
  *
@@ -119,7 +120,7 @@ static void put_line(struct drawing *d, const char *class, const char *text)
 	d->y += 6;
 }
 
-/* Heaps of blocks: rule 1. */
+/* Blocks of os_malloc: rule 1. */
 
 struct rows {
 	struct drawing *d;
@@ -228,29 +229,28 @@ static size_t bytes_in_row(size_t total)
 	return bytes;
 }
 
-static void put_heap(struct drawing *d, const struct inspect_copy *copy, enum osmem_heap heap,
-		     const char *name)
+static void put_regions(struct drawing *d, const struct inspect_copy *copy)
 {
 	size_t total = 0, bytes;
 	char text[128];
 
 	for (size_t i = 0; i < copy->count; i++)
-		if (copy->items[i].heap == heap && copy->items[i].kind == OSMEM_REGION)
+		if (copy->items[i].kind == OSMEM_REGION)
 			total += copy->items[i].size;
 	if (!total)
 		return;
 	bytes = bytes_in_row(total);
-	snprintf_(text, sizeof(text), "%s: blocks in regions, a row is %s", name, readable(bytes));
+	snprintf_(text, sizeof(text), "os_malloc: blocks in regions, a row is %s", readable(bytes));
 	put_line(d, "head", text);
 	for (size_t i = 0; i < copy->count;) {
-		if (copy->items[i].heap == heap && copy->items[i].kind == OSMEM_REGION)
+		if (copy->items[i].kind == OSMEM_REGION)
 			i = put_region(d, copy, i, bytes);
 		else
 			i++;
 	}
 }
 
-/* Mapped blocks: rule 3. */
+/* Mappings: rule 3. */
 
 static void put_mapped_block(struct drawing *d, const struct osmem_item *m, size_t largest)
 {
@@ -280,7 +280,7 @@ static void put_mapped(struct drawing *d, const struct inspect_copy *copy)
 	}
 	if (!count)
 		return;
-	snprintf_(text, sizeof(text), "mapped blocks: %zu%s, by length", count,
+	snprintf_(text, sizeof(text), "mappings: %zu%s, by length", count,
 		  count > MAPPED_MAX ? ", the first of them drawn" : "");
 	put_line(d, "head", text);
 	for (size_t i = 0; i < copy->count && shown < MAPPED_MAX; i++) {
@@ -346,23 +346,63 @@ static void put_slabs(struct drawing *d, const struct inspect_copy *copy)
 
 /* Segments: rule 3. */
 
-static const char *slot_kind(const struct osmem_item *segment, unsigned int slot)
+/* Where a segment has the byte at p. */
+static double segment_x(const struct osmem_item *segment, const void *p)
+{
+	size_t at = (uintptr_t)p - (uintptr_t)segment->start;
+
+	return BAR_LEFT - 30 + (double)at / (double)SLAB_SIZE * SLOT_WIDTH;
+}
+
+/* Draw the span on top of its slots. */
+static void put_span(struct drawing *d, const struct osmem_item *segment,
+		     const struct osmem_item *span)
+{
+	double width = (double)span->size / (double)SLAB_SIZE * SLOT_WIDTH;
+	char title[128];
+
+	snprintf_(title, sizeof(title), "%s at 0x%lx, %s",
+		  span->status ? "span" : "free span that is kept",
+		  (unsigned long)(uintptr_t)span->start, readable(span->size));
+	put_bar(d, span->status ? "span" : "kept", segment_x(segment, span->start), width, title);
+}
+
+/* The slots of the slabs behind the segment at items[i]. */
+static uint64_t slab_slots(const struct inspect_copy *copy, size_t i)
+{
+	const struct osmem_item *segment = &copy->items[i++], *s;
+	uint64_t slots = 0;
+
+	for (; i < copy->count && copy->items[i].kind == OSMEM_SLAB; i++) {
+		s = &copy->items[i];
+		for (size_t at = 0; at < s->size; at += SLAB_SIZE)
+			slots |= (uint64_t)1
+				 << ((uintptr_t)s->start + at - (uintptr_t)segment->start) /
+					    SLAB_SIZE;
+	}
+	return slots;
+}
+
+static const char *slot_kind(const struct osmem_item *segment, uint64_t slabs, unsigned int slot)
 {
 	if (slot == 0)
 		return "header";
-	if (segment->used >> slot & 1)
+	if (slabs >> slot & 1)
 		return "used";
 	return segment->dirty >> slot & 1 ? "free" : "ahead";
 }
 
-static void put_segment(struct drawing *d, const struct osmem_item *segment)
+/* Draw the segment at items[i], with the slabs and spans behind it. */
+static void put_segment(struct drawing *d, const struct inspect_copy *copy, size_t i)
 {
+	const struct osmem_item *segment = &copy->items[i];
+	uint64_t slabs = slab_slots(copy, i);
 	char title[128];
 
 	put(d, "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">0x%lx</text>\n", LEFT, d->y + 12,
 	    (unsigned long)(uintptr_t)segment->start);
 	for (unsigned int slot = 0; slot < 64; slot++) {
-		const char *kind = slot_kind(segment, slot);
+		const char *kind = slot_kind(segment, slabs, slot);
 
 		snprintf_(title, sizeof(title), "slot %u: %s", slot,
 			  slot == 0	 ? "records"
@@ -371,7 +411,27 @@ static void put_segment(struct drawing *d, const struct osmem_item *segment)
 					 : "not touched, or given back");
 		put_bar(d, kind, BAR_LEFT - 30 + slot * SLOT_WIDTH, SLOT_WIDTH - 2, title);
 	}
+	while (++i < copy->count && copy->items[i].kind != OSMEM_SEGMENT)
+		if (copy->items[i].kind == OSMEM_SPAN)
+			put_span(d, segment, &copy->items[i]);
 	d->y += ROW_STEP;
+}
+
+static void put_segments_head(struct drawing *d, const struct inspect_copy *copy)
+{
+	size_t live = 0, live_bytes = 0, kept = 0, kept_bytes = 0;
+	char text[200];
+
+	for (size_t i = 0; i < copy->count; i++) {
+		if (copy->items[i].kind != OSMEM_SPAN)
+			continue;
+		*(copy->items[i].status ? &live : &kept) += 1;
+		*(copy->items[i].status ? &live_bytes : &kept_bytes) += copy->items[i].size;
+	}
+	snprintf_(text, sizeof(text),
+		  "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)", live,
+		  readable(live_bytes), kept, readable(kept_bytes));
+	put_line(d, "head", text);
 }
 
 static void put_segments(struct drawing *d, const struct inspect_copy *copy)
@@ -382,8 +442,8 @@ static void put_segments(struct drawing *d, const struct inspect_copy *copy)
 		if (copy->items[i].kind != OSMEM_SEGMENT)
 			continue;
 		if (!shown++)
-			put_line(d, "head", "segments of 4 MiB: 64 slots of 64 KiB each");
-		put_segment(d, &copy->items[i]);
+			put_segments_head(d, copy);
+		put_segment(d, copy, i);
 	}
 }
 
@@ -392,23 +452,28 @@ static void put_segments(struct drawing *d, const struct inspect_copy *copy)
 static void put_legend(struct drawing *d)
 {
 	static const struct {
+		double place; /* 0 begins a row */
 		const char *class, *text;
 	} kinds[] = {
-		{"header", "header, records"},
-		{"used", "used, slab"},
-		{"free", "free"},
-		{"ahead", "not yet used, or given back"},
-		{"mapped", "mapped"},
-		{"small used", "small blocks, mostly used"},
-		{"small free", "mostly free"},
+		{0, "header", "header, records"},
+		{130, "used", "used, slab"},
+		{230, "free", "free"},
+		{300, "ahead", "not yet used, or given back"},
+		{500, "small used", "small blocks, mostly used"},
+		{700, "small free", "mostly free"},
+		{0, "span", "span"},
+		{130, "kept", "free span that is kept"},
+		{350, "mapped", "mapped"},
 	};
-	static const double places[] = {0, 130, 230, 300, 500, 590, 790};
 
-	d->y += 12;
+	d->y += 12 - ROW_STEP;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		put_bar(d, kinds[i].class, LEFT + places[i], 20, kinds[i].text);
-		put(d, "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">%s</text>\n",
-		    LEFT + places[i] + 25, d->y + 12, kinds[i].text);
+		double x = LEFT + kinds[i].place;
+
+		d->y += kinds[i].place > 0 ? 0 : ROW_STEP;
+		put_bar(d, kinds[i].class, x, 20, kinds[i].text);
+		put(d, "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">%s</text>\n", x + 25, d->y + 12,
+		    kinds[i].text);
 	}
 	d->y += ROW_STEP;
 }
@@ -431,8 +496,7 @@ static void draw(struct drawing *d, const struct inspect_copy *copy)
 {
 	put_title(d);
 	put_legend(d);
-	put_heap(d, copy, OSMEM_COURSE, "os_malloc");
-	put_heap(d, copy, OSMEM_LIBC, "malloc, above 32 KiB");
+	put_regions(d, copy);
 	put_mapped(d, copy);
 	put_slabs(d, copy);
 	put_segments(d, copy);
@@ -446,7 +510,8 @@ static const char style[] =
 	".head{font-size:14px;font-weight:bold}.in{font-size:10px}"
 	"rect{stroke:#333;stroke-width:.4}.header{fill:#222}.used{fill:#5b9bd5}"
 	".free{fill:url(#free)}.ahead{fill:url(#ahead)}.mapped{fill:url(#mapped)}"
-	".small.used{fill:url(#busy)}.small.free{fill:url(#idle)}\n"
+	".small.used{fill:url(#busy)}.small.free{fill:url(#idle)}"
+	".span{fill:url(#span)}.kept{fill:url(#kept)}\n"
 	"</style>\n"
 	"<defs>\n"
 	"<pattern id=\"free\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
@@ -458,6 +523,12 @@ static const char style[] =
 	"<pattern id=\"mapped\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
 	"<rect width=\"6\" height=\"6\" style=\"fill:#f4b183;stroke:none\"/>"
 	"<path d=\"M0 3H6\" stroke=\"#a50\"/></pattern>\n"
+	"<pattern id=\"span\" width=\"6\" height=\"4\" patternUnits=\"userSpaceOnUse\">"
+	"<rect width=\"6\" height=\"4\" style=\"fill:#6fbf9f;stroke:none\"/>"
+	"<path d=\"M0 2H6\" stroke=\"#063\" stroke-width=\".6\"/></pattern>\n"
+	"<pattern id=\"kept\" width=\"4\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
+	"<rect width=\"4\" height=\"6\" style=\"fill:#fff;stroke:none\"/>"
+	"<path d=\"M2 0V6\" stroke=\"#063\"/></pattern>\n"
 	"<pattern id=\"busy\" width=\"3\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
 	"<rect width=\"3\" height=\"6\" style=\"fill:#5b9bd5;stroke:none\"/>"
 	"<path d=\"M1 0V6\" stroke=\"#246\"/></pattern>\n"

@@ -207,8 +207,8 @@ bool slab_trim(void)
 
 size_t slab_dirty_bytes(void)
 {
-	size_t bytes = atomic_load_explicit(&slab_store.dirty_pages, memory_order_relaxed) *
-		       PAGE_BYTES;
+	size_t bytes =
+		atomic_load_explicit(&slab_store.dirty_pages, memory_order_relaxed) * PAGE_BYTES;
 
 	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
 	return bytes + atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *

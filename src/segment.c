@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Segments: where slabs come from and go to.
+ * The page heap: segments, and the free pages in them, which slabs and spans come from and go to.
  *
  * 1. A slab is made in the lowest segment that has dirty slots, or else in the lowest that has any:
  *    slots that the kernel has not got back cost no page fault.
- * 2. Freed slots stay dirty for a period at least, then a sweep gives their pages back. A segment
- *    with nothing in it goes back whole, but for the last one.
- * 3. All segments lie in one window of the address space, chosen around the first. Where the kernel
- *    will not map there, there are no more segments: the caller has another heap.
+ * 2. A span is made in the run of pages that fits best, among the dirty ones first, in the lowest
+ *    segment among equals. Runs are classed by length; S7 says which segments have some of a class.
+ * 3. Freed pages are dirty until a sweep gives them back: purge.c.
+ * 4. All segments lie in one window of the address space, chosen around the first. Where the kernel
+ *    will not map there, there are no more segments: the caller makes mappings (mapping.c).
  */
 
 #include <errno.h>
@@ -351,9 +352,9 @@ static char *map_segment(void)
 }
 
 /*
- * There was no segment. Blocks do instead, and whoever makes do with them would ask for a segment
- * each time: so the next attempts are not made, first one, then twice as many each time. By number,
- * not by time, the memory that is there again is found as fast as it is needed.
+ * There was no segment. Mappings do instead, and each call that makes do with one would ask for a
+ * segment first: so the next attempts are not made, first one, then twice as many each time. By
+ * number, not by time, the memory that is there again is found as fast as it is needed.
  */
 static void back_off(unsigned int most)
 {

@@ -196,7 +196,7 @@ size_t slab_dirty_bytes(void);
  */
 void slab_fork_child(void);
 
-/* Whether some thread was inside shard's lock when the process was copied; the lock is free then. */
+/* Whether some thread was inside shard's lock when the process was copied; it is free then. */
 bool slab_fork_was_locked(unsigned int shard);
 
 struct slab_stats {

@@ -119,7 +119,7 @@ static uint64_t slots_of(const uint64_t *map)
 	return map_slots(map, 0, (struct page_run){0, MAP_PAGES});
 }
 
-/* The classes of all runs of g of that kind, as bits. Counts that are wrong are of another class. */
+/* The classes of all runs of g of that kind, as bits; others if its counts are wrong. */
 static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 {
 	const uint64_t *map = kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
@@ -144,10 +144,10 @@ static bool has_runs(const struct segment *g, size_t i, enum run_kind kind, uint
 		return !g->runs[kind];
 	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
 		uint64_t word = slab_store.run_groups[i / 64].segments[kind][class];
+		uint64_t groups = slab_store.runs[kind].groups[class][i / 64 / 64];
 		bool is_in = runs >> class & 1;
 
-		if ((word >> i % 64 & 1) != is_in ||
-		    (is_in && !(slab_store.runs[kind].groups[class][i / 4096] >> i / 64 % 64 & 1)) ||
+		if ((word >> i % 64 & 1) != is_in || (is_in && !(groups >> i / 64 % 64 & 1)) ||
 		    (is_in && !(slab_store.runs[kind].classes >> class & 1)))
 			return false;
 	}
@@ -179,8 +179,7 @@ static const char *check_seals(const struct segment *g)
 	if (!segment_is_sealed(g))
 		return "S9: a segment's seal does not fit";
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
-		if (g->cells >> i & 1 && g->first[i] == i &&
-		    !slab_is_sealed(&g->slabs[i]))
+		if (g->cells >> i & 1 && g->first[i] == i && !slab_is_sealed(&g->slabs[i]))
 			return "S9: a slab's seal does not fit";
 	return NULL;
 }
@@ -301,8 +300,8 @@ static const char *check_store(void)
 		fault = check_class(class, &t);
 	if (!fault &&
 	    (t.segments != slab_store.segments || t.dirty_pages != slab_store.dirty_pages ||
-	     t.span_pages != slab_store.span_pages ||
-	     t.sparse_slots != slab_store.sparse_slots || t.idle_slots != slab_store.idle_slots))
+	     t.span_pages != slab_store.span_pages || t.sparse_slots != slab_store.sparse_slots ||
+	     t.idle_slots != slab_store.idle_slots))
 		fault = "S8: the store's figures are wrong";
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
 	     i = segment_set_next(SET_LIVE, i + 1))

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the store of cells, shared by its files: slab.c (slabs and their cells), segment.c
- * (where slabs come from and go to), slab_pages.c and slab_check.c. Nobody else includes this.
+ * The inside of the store of cells and of the page heap below it, shared by their files: slab.c
+ * (slabs and their cells), segment.c (the page heap), span.c, purge.c, slab_pages.c, slab_fork.c,
+ * slab_walk.c and slab_check.c. Nobody else includes this.
  *
  *	segment, 4 MiB, aligned to its size
- *	| header | slab | slab | slab, four slots          | free | … |
- *	  slot 0   1      2      …                                  63
+ *	| header | slab | slab | slab, four slots          | span, pages | free | … |
+ *	  slot 0   1      2      …                                                63
  *
  * Slot 0 holds the metadata of all others, apart from the cells. A slab is carved from its start as
  * cells are needed: what lies behind has not been touched. A cell's bit is set while it is in the

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The store in a fork's child. Other threads are copied wherever they are, and are no more: what one
- * of them was changing under a lock may be half done. The truth is whole at every store that it has
- * made: which slots are slabs, the bits of their cells, the words of spans, and for each page
- * whether it may be dirty. All else is derived from that anew, for the locks that were held. What a
- * thread held in its hands, a few cells, is lost in the child.
+ * The store in a fork's child. Other threads are copied wherever they are, and are no more:
+ * what one of them was changing under a lock may be half done. The truth is whole at every
+ * store that it has made: which slots are slabs, the bits of their cells, the words of spans,
+ * and for each page whether it may be dirty. All else is derived from that anew, for the locks
+ * that were held. What a thread held in its hands, a few cells, is lost in the child.
  */
 
 #include "slab_core.h"

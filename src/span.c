@@ -41,8 +41,7 @@ static void set_word(struct segment *g, size_t page, size_t pages)
 	bool is_whole = pages * PAGE_BYTES > CELL_MAX && pages * PAGE_BYTES <= SPAN_MAX &&
 			span_pages_for(pages * PAGE_BYTES) == pages;
 
-	atomic_store_explicit(&g->spans[page],
-			      (uint16_t)(pages | (is_whole ? SPAN_WHOLE : 0)),
+	atomic_store_explicit(&g->spans[page], (uint16_t)(pages | (is_whole ? SPAN_WHOLE : 0)),
 			      memory_order_release);
 }
 

@@ -8,9 +8,10 @@
  *	word   15     14      13 … 11   10 … 0
  *	       kept   whole   0         pages
  *
- * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache (span_cache.h): what is freed twice is seen by it. The
- * page map, slab_bins, has SLAB_BIN_SPAN for every slot that a span reaches into, so free() knows
- * with the load that it makes anyway.
+ * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache
+ * (span_cache.h): what is freed twice is seen by it; hardened, one that mapping.c keeps. The
+ * page map, slab_bins, has SLAB_BIN_SPAN for every slot that a span reaches into, so free()
+ * knows with the load that it makes anyway.
  *
  * Any thread may call; the store's lock is taken inside.
  */
@@ -60,8 +61,8 @@ void *span_alloc(size_t size, size_t align, bool *fresh);
 void span_free(void *p);
 
 /*
- * Make the live span at p one of size bytes, where it is; false: it cannot grow there. A smaller one
- * gives its last pages back.
+ * Make the live span at p one of size bytes, where it is; false: it cannot grow there. A smaller
+ * one gives its last pages back.
  */
 bool span_resize(void *p, size_t size);
 
@@ -96,8 +97,16 @@ static inline _Atomic(uint16_t) *span_word(const void *p)
 
 static inline size_t span_size(const void *p)
 {
-	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) *
-	       PAGE_BYTES;
+	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) * PAGE_BYTES;
+}
+
+/* Say whether the span at p, the caller's, is kept for a next object. */
+static inline void span_set_kept(const void *p, bool is_kept)
+{
+	if (is_kept)
+		atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(span_word(p), (uint16_t)~SPAN_KEPT, memory_order_relaxed);
 }
 
 struct span_stats {

@@ -101,7 +101,7 @@ const char *span_cache_check(const struct span_cache *c)
 
 			if (span.state != SPAN_FREE || span.start != c->kept[class][i] ||
 			    span.size != size_of_class(class) || is_twice(c, class, i))
-				return "C4: a span that a thread keeps is none, of another class, or kept twice";
+				return "C4: what a thread keeps is no span of its class, or twice";
 			bytes += span.size;
 		}
 	return bytes == c->bytes ? NULL : "C4: the bytes that a thread keeps are counted wrong";

@@ -44,7 +44,7 @@ static inline void *span_cache_take(struct span_cache *c, size_t size)
 	if (!c->count[class])
 		return NULL;
 	p = c->kept[class][c->count[class] - 1];
-	/* A fork may copy this thread between any two stores: first it is nobody's, then the caller's. */
+	/* For a fork, between any two stores: first it is nobody's, then the caller's. */
 	atomic_signal_fence(memory_order_release);
 	c->count[class]--;
 	c->bytes -= pages * PAGE_BYTES;

@@ -15,42 +15,53 @@
 #define SHOWN_THREADS 32
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* Who has a figure. */
+enum column {
+	BOTH,
+	COURSE_ONLY,
+	MALLOC_ONLY,
+};
+
 struct row {
 	const char *name;
 	size_t offset; /* of the figure in struct osmem_heap_stats, or osmem_cell_stats */
+	enum column column;
 };
 
-#define ROW(text, field)                                                                           \
+#define ROW(text, field, who)                                                                      \
 	{                                                                                          \
-		.name = text, .offset = offsetof(struct osmem_heap_stats, field)                   \
+		.name = text, .offset = offsetof(struct osmem_heap_stats, field), .column = who    \
 	}
 
 #define CELL_ROW(text, field)                                                                      \
 	{                                                                                          \
-		.name = text, .offset = offsetof(struct osmem_cell_stats, field)                   \
+		.name = text, .offset = offsetof(struct osmem_cell_stats, field),                  \
+		.column = MALLOC_ONLY                                                              \
 	}
 
 static const struct row rows[] = {
-	ROW("blocks allocated", allocs),
-	ROW("blocks freed", frees),
-	ROW("blocks resized", reallocs),
-	ROW("searches", searches),
-	ROW("splits", splits),
-	ROW("coalesces", coalesces),
-	ROW("brk calls", brk_calls),
-	ROW("mmap calls", mmap_calls),
-	ROW("munmap calls", munmap_calls),
-	ROW("mremap calls", mremap_calls),
-	ROW("madvise calls", madvise_calls),
-	ROW("regions", regions),
-	ROW("region bytes", region_bytes),
-	ROW("bytes ahead of need", ahead_bytes),
-	ROW("blocks in regions", blocks),
-	ROW("live blocks", live_blocks),
-	ROW("live bytes, headers too", live_bytes),
-	ROW("mapped blocks", mapped_blocks),
-	ROW("mapped bytes", mapped_bytes),
-	ROW("peak bytes", peak_bytes),
+	ROW("blocks allocated", allocs, BOTH),
+	ROW("blocks freed", frees, BOTH),
+	ROW("blocks resized", reallocs, BOTH),
+	ROW("searches", searches, COURSE_ONLY),
+	ROW("splits", splits, COURSE_ONLY),
+	ROW("coalesces", coalesces, COURSE_ONLY),
+	ROW("brk calls", brk_calls, COURSE_ONLY),
+	ROW("mmap calls", mmap_calls, BOTH),
+	ROW("munmap calls", munmap_calls, BOTH),
+	ROW("mremap calls", mremap_calls, MALLOC_ONLY),
+	ROW("regions", regions, COURSE_ONLY),
+	ROW("region bytes", region_bytes, COURSE_ONLY),
+	ROW("bytes ahead of need", ahead_bytes, COURSE_ONLY),
+	ROW("blocks in regions", blocks, COURSE_ONLY),
+	ROW("live blocks", live_blocks, BOTH),
+	ROW("live bytes, headers too", live_bytes, BOTH),
+	ROW("mapped blocks", mapped_blocks, BOTH),
+	ROW("mapped bytes", mapped_bytes, BOTH),
+	ROW("peak bytes", peak_bytes, BOTH),
+	ROW("spans", blocks, MALLOC_ONLY),
+	ROW("bytes in spans", region_bytes, MALLOC_ONLY),
+	ROW("bytes of kept mappings", ahead_bytes, MALLOC_ONLY),
 };
 
 /* Counted only while somebody asks: see TCACHE_COUNTS. */
@@ -69,9 +80,9 @@ static const struct row cell_rows[] = {
 	CELL_ROW("slabs", slabs),
 	CELL_ROW("segments", segments),
 	CELL_ROW("dirty bytes in segments", dirty_bytes),
-	CELL_ROW("mmap calls for cells", mmap_calls),
-	CELL_ROW("munmap calls for cells", munmap_calls),
-	CELL_ROW("madvise calls for cells", madvise_calls),
+	CELL_ROW("mmap calls, segments", mmap_calls),
+	CELL_ROW("munmap calls, segments", munmap_calls),
+	CELL_ROW("madvise calls, segments", madvise_calls),
 };
 
 static unsigned long figure(const void *stats, const struct row *row)
@@ -82,12 +93,33 @@ static unsigned long figure(const void *stats, const struct row *row)
 	return value;
 }
 
-/* os_malloc has no cells. */
-static void add_cell_rows(struct text *t, const struct osmem_cell_stats *cells,
-			  const struct row *row, size_t n)
+static void add_figure(struct text *t, const void *stats, const struct row *row, bool is_there)
 {
-	for (; n > 0; n--, row++)
-		text_add(t, "osmem:   %-24s %14s %14lu\n", row->name, "-", figure(cells, row));
+	if (is_there)
+		text_add(t, " %14lu", figure(stats, row));
+	else
+		text_add(t, " %14s", "-");
+}
+
+/* Rows of os_malloc and malloc; of cells, the latter's. */
+static void add_rows(struct text *t, const void *course, const void *malloc, const struct row *row,
+		     size_t n)
+{
+	for (; n > 0; n--, row++) {
+		text_add(t, "osmem:   %-24s", row->name);
+		add_figure(t, course, row, row->column != MALLOC_ONLY);
+		add_figure(t, malloc, row, row->column != COURSE_ONLY);
+		text_add(t, "\n");
+	}
+}
+
+/* What threads keep: of spans, that is what is not live. */
+static void add_kept_rows(struct text *t, const struct osmem_heap_stats *libc)
+{
+	text_add(t, "osmem:   %-24s %14s %14lu\n", "spans kept by threads", "-",
+		 (unsigned long)(libc->blocks - libc->live_blocks));
+	text_add(t, "osmem:   %-24s %14s %14lu\n", "bytes of kept spans", "-",
+		 (unsigned long)(libc->region_bytes - libc->live_bytes));
 }
 
 static void print(struct text *t)
@@ -105,12 +137,11 @@ static void print_heaps(struct text *t, const struct osmem_stats *s)
 {
 	text_add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc",
 		 "malloc");
-	for (size_t i = 0; i < COUNT_OF(rows); i++)
-		text_add(t, "osmem:   %-24s %14lu %14lu\n", rows[i].name,
-			 figure(&s->course, &rows[i]), figure(&s->libc, &rows[i]));
+	add_rows(t, &s->course, &s->libc, rows, COUNT_OF(rows));
+	add_kept_rows(t, &s->libc);
 	if (calls_modes & CALLS_COUNTED)
-		add_cell_rows(t, &s->cells, counted_rows, COUNT_OF(counted_rows));
-	add_cell_rows(t, &s->cells, cell_rows, COUNT_OF(cell_rows));
+		add_rows(t, NULL, &s->cells, counted_rows, COUNT_OF(counted_rows));
+	add_rows(t, NULL, &s->cells, cell_rows, COUNT_OF(cell_rows));
 	print(t);
 }
 

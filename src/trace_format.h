@@ -83,9 +83,9 @@ enum trace_kind {
 	 * Figures, some 100 times a second and at the end, in two records one after another, of one
 	 * moment and thread:
 	 *	what 0	a live bytes, rounded up as the allocator rounds, blocks' headers included,
-	 *		  of both heaps, cells and mappings (but not what caches hold)
-	 *		b bytes held: regions with what is ahead of need, segments' used and dirty
-	 *		  slots, mapped blocks
+	 *		  of everything (but not what caches hold)
+	 *		b bytes held: regions with what is ahead of need, used and dirty pages of
+	 *		  segments, mappings, live or kept
 	 *		c dirty bytes: free memory that the kernel could have back
 	 *	what 1	a resident bytes of the process, as /proc/self/statm has it
 	 *		b those of them that are shared or of files, this trace's own among them
@@ -106,19 +106,24 @@ enum trace_kind {
 	TRACE_SNAP_BLOCK = 19, /* a header; b payload bytes; c status: 0 free, 1 allocated. In order
 				* of address, after the region that they are in */
 	TRACE_SNAP_MAPPED =
-		20, /* a header; b payload bytes; c bytes of the whole mapping, which ends
-				 * where the payload ends */
-	TRACE_SNAP_SEGMENT = 21, /* 4 MiB of 64 slots of 64 KiB for slabs, slot 0 their metadata:
-				  * a start; b bit i: slot i is used; c bit i: slot i is free and
+		20, /* a start; b payload bytes; c bytes of the whole mapping. Of os_malloc
+				 * the start is that of the header, and the mapping ends where the
+				 * payload ends. Of malloc it is that of the payload; hardened, the
+				 * mapping has guards around it */
+	TRACE_SNAP_SEGMENT = 21, /* 4 MiB of 64 slots of 64 KiB, slot 0 their metadata: a start; b
+				  * bit i: some of slot i is used; c bit i: some of it is free and
 				  * dirty */
 	TRACE_SNAP_SLAB = 22, /* of the segment before: a start; b bytes of a cell, from bit 32 on
 			       * slots; c cells that it has room for, from bit 16 on those carved so
 			       * far, from bit 32 on those out of the store, that is live or
 			       * cached; from bit 48 on 1 if they are the library's own objects */
-	TRACE_SNAP_SPAN = 24, /* of the segment before: a start; b bytes; c status: 0 kept by a
-			       * thread for its next object of this size, 1 allocated */
 	TRACE_SNAP_CACHED = 23, /* cells that wait in caches of threads and between threads, by
 				 * class: a bytes of a cell; b cells with threads; c in depots */
+	TRACE_SNAP_SPAN = 24, /* of the segment before, behind its slabs: a start; b bytes; c
+			       * status: 1 allocated, 0 freed, and kept for the next object of
+			       * this size. Older traces have none, but regions and blocks of
+			       * TRACE_HEAP_LIBC */
+	TRACE_SNAP_KIND_END, /* one more than the highest */
 };
 
 enum trace_reason {
@@ -129,7 +134,7 @@ enum trace_reason {
 
 enum trace_heap {
 	TRACE_HEAP_COURSE = 0, /* os_malloc and its sisters */
-	TRACE_HEAP_LIBC = 1, /* malloc and its relatives: larger blocks */
+	TRACE_HEAP_LIBC = 1, /* malloc and its relatives: objects above 32 KiB */
 	TRACE_HEAP_CELLS = 2, /* the same, up to 32 KiB: segments, slabs, caches */
 };
 

@@ -122,7 +122,7 @@ static void write_snapshot(FILE *out, const struct trace *t)
 	for (size_t i = begin; i < t->count && t->records[i].kind != TRACE_SNAP_END; i++) {
 		const struct trace_record *r = &t->records[i];
 
-		if (r->kind < TRACE_SNAP_REGION || r->kind > TRACE_SNAP_CACHED || n == MAP_MAX)
+		if (r->kind < TRACE_SNAP_REGION || r->kind >= TRACE_SNAP_KIND_END || n == MAP_MAX)
 			continue;
 		fprintf(out, "%s[%d,%d,%lu,\"%lx\",\"%lx\"]", n++ ? ",\n" : "", r->kind, r->what,
 			(unsigned long)r->a, (unsigned long)r->b, (unsigned long)r->c);

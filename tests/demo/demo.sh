@@ -16,7 +16,7 @@ counted() {
 
 # The most telling of the figures, where they are not zero in both columns.
 show_stats() {
-	awk '/^osmem: process/ || (/allocated|freed|resized|splits|coalesces|calls|live|cached|peak/ &&
+	awk '/^osmem: process/ || (/allocated|freed|resized|splits|coalesces|calls|live|cached|peak|spans|kept/ &&
 		!/ all [a-z]+ calls/ && $NF + $(NF - 1) > 0)' "$stats"
 	grep -q '^osmem: process' "$stats"
 }

@@ -21,6 +21,7 @@ it_builds() {
 	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$utils" -I"$src" -o "$view" "$utils"/heapview*.c &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
 			"$tests/scripts/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
+		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$tests/scripts/heapview/older.c" &&
 		OSMEM_OPTIONS=trace="$scratch/trace" "$scratch/program" "$scratch/map" >"$scratch/walk" &&
 		[ "$(wc -l <"$scratch/walk")" -gt 20 ] && grep -q mapped "$scratch/walk"
 }
@@ -48,6 +49,23 @@ lists() {
 picture_is_as_the_walk_says() {
 	OSMEM_OPTIONS=map="$scratch/a.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
 		[ "$(wc -l <"$scratch/walk2")" -gt 20 ] && lists "$scratch/a.svg" "$scratch/walk2"
+}
+
+picture_shows_spans() {
+	SPANS=1 OSMEM_OPTIONS=map="$scratch/s.svg" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
+		[ "$(grep -c -e '<title>span at' -e '<title>free span .* at' "$scratch/s.svg")" -eq \
+			"$(wc -l <"$scratch/walk3")" ] || return 1
+	while read -r start _ kind; do
+		[ "$kind" = kept ] && name='free span that is kept' || name=span
+		grep -q "<title>$name at $start, " "$scratch/s.svg" || return 1
+	done <"$scratch/walk3"
+}
+
+# Hardened, freed spans wait for later objects, and are no mappings besides.
+hardened_spans_are_listed_once() {
+	SPANS=1 OSMEM_OPTIONS=hardened "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		[ "$(grep -c live "$scratch/walk3")" -eq 7 ] && [ "$(grep -c kept "$scratch/walk3")" -ge 4 ]
 }
 
 # The child's has the block that it alone has.
@@ -229,6 +247,44 @@ chromium_reads_the_map_by_keys() {
 	[ "$last" -ge 10 ] && grep -q "data-said=\"0 1 0 $last $last 0 $down\"" "$scratch/dom"
 }
 
+# spans KIND: bytes of the walk's spans that are live, or kept.
+spans() {
+	awk -v kind="$1" '$3 == kind { bytes += $2 } END { print bytes + 0 }' "$scratch/walk3"
+}
+
+# squares KIND: bytes of the squares that were drawn for them.
+squares() {
+	echo $(($(grep -o "<g data-span=\"$1\"" "$scratch/dom" | wc -l) * $(getconf PAGESIZE)))
+}
+
+# Every page of every span is a square that says so, and nothing else is.
+chromium_draws_spans() {
+	SPANS=1 "$scratch/program" "$scratch/spans" >"$scratch/walk3" && page spans "$scratch/spans" &&
+		[ "$(spans live)" -gt 1000000 ] && [ "$(spans kept)" -gt 30000 ] || return 1
+	for width in 360 1600; do
+		with spans '' >"$scratch/spans$width.html"
+		dump "$scratch/spans$width.html" "$width" && fits "$width" &&
+			[ "$(squares live)" -eq "$(spans live)" ] && [ "$(squares kept)" -eq "$(spans kept)" ] || return 1
+		while read -r start bytes kind; do
+			[ "$kind" = kept ] && words='free, kept for the next of its size' || words=live
+			grep -q "<title>$start: page 1 of $((bytes / $(getconf PAGESIZE))) of a span of .* at $start, $words</title>" \
+				"$scratch/dom" || return 1
+		done <"$scratch/walk3"
+		grep -q 'a freed span that is kept' "$scratch/dom" &&
+			grep -q 'malloc: mapping at .*, 6400 KiB' "$scratch/dom" || return 1
+	done
+}
+
+# What malloc had before it had spans: a region, a mapping with a header, a segment.
+chromium_draws_maps_of_older_libraries() {
+	"$scratch/older" >"$scratch/older.map" && page older "$scratch/older.map" || return 1
+	with older '' >"$scratch/older1.html"
+	dump "$scratch/older1.html" 1600 && fits 1600 && ! grep -q '<g data-span' "$scratch/dom" &&
+		grep -q 'malloc: region at 0x7f0000100000, 256 KiB, 64 KiB live' "$scratch/dom" &&
+		grep -q 'malloc: mapping at 0x7f0000800fe0, ' "$scratch/dom" &&
+		grep -q '25 % of 4096 B live; in a slab of 1024 cells of 64 bytes, 16 of them out' "$scratch/dom"
+}
+
 # A window of the steps, from one in the middle on; the last one is as it is in the text.
 chromium_shows_long_traces() {
 	"$view" --step 50000 "$scratch/long" -o "$scratch/window.html" >/dev/null || return 1
@@ -243,7 +299,7 @@ chromium_shows_long_traces() {
 expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	map_is_as_the_walk_says picture_is_as_the_walk_says picture_of_a_child_is_its_own \
-	small_blocks_share_a_bar steps_are_in_order errors_are_clear \
+	picture_shows_spans hardened_spans_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
 	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done
@@ -252,7 +308,8 @@ for chromium in chromium chromium-browser google-chrome ''; do
 	has "$chromium" && break
 done
 for test in chromium_draws_every_step chromium_draws_maps chromium_steps_by_keys \
-	chromium_reads_the_map_by_keys chromium_shows_long_traces; do
+	chromium_reads_the_map_by_keys chromium_draws_spans chromium_draws_maps_of_older_libraries \
+	chromium_shows_long_traces; do
 	if [ "$chromium" ]; then
 		expect $test $test
 	else

@@ -37,7 +37,7 @@ stats_counts_cells() {
 			$(($(figure 'cells allocated') - $(figure 'cells freed'))) ] &&
 		[ "$(figure 'live bytes in cells')" -ge "$(($(figure 'live cells') * 16))" ] &&
 		[ "$(figure 'cached cells')" -gt 0 ] && [ "$(figure 'segments')" -gt 0 ] &&
-		[ "$(figure 'mmap calls for cells')" -gt 0 ]
+		[ "$(figure 'mmap calls, segments')" -gt 0 ]
 }
 
 build_programs() {

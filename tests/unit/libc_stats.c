@@ -318,6 +318,32 @@ TEST(mallinfo2_counts_mappings)
 	CHECK(mallinfo2().hblks == before.hblks);
 }
 
+/* A freed span stays with its thread, a freed mapping is kept: both are free, until a trim. */
+TEST(mallinfo2_counts_what_is_kept_as_free)
+{
+	struct mallinfo2 before, after, trimmed;
+	void *span, *mapping;
+
+	malloc_trim(0);
+	before = mallinfo2();
+	span = malloc(100000);
+	mapping = malloc(4 * MIB);
+	CHECK(span && mapping);
+	free(span);
+	free(mapping);
+	after = mallinfo2();
+	CHECK(after.uordblks == before.uordblks && after.hblkhd == before.hblkhd);
+	CHECK(after.arena == after.uordblks + after.fordblks);
+	CHECK_MSG(after.fordblks >= before.fordblks + 100000 + 4 * MIB, "%zu, then %zu",
+		  before.fordblks, after.fordblks);
+	CHECK(after.ordblks > before.ordblks && after.keepcost >= before.keepcost + 4 * MIB);
+	malloc_trim(0);
+	trimmed = mallinfo2();
+	CHECK_MSG(trimmed.fordblks < after.fordblks - 4 * MIB, "%zu, trimmed %zu", after.fordblks,
+		  trimmed.fordblks);
+	CHECK(trimmed.uordblks == before.uordblks);
+}
+
 /* The old interface warns that its figures may wrap around; these are small. */
 TEST(mallinfo_is_mallinfo2_in_int)
 {

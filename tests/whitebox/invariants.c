@@ -171,8 +171,7 @@ struct family {
 
 static const struct family course = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
 static const struct family libc = {.alloc = libc_new, .realloc = realloc, .free = free};
-static const struct family spans = {
-	.alloc = large_new, .realloc = large_renew, .free = large_drop};
+static const struct family spans = {.alloc = large_new, .realloc = large_renew, .free = large_drop};
 
 static void resize_slot(const struct family *f, struct slot *s, size_t size)
 {

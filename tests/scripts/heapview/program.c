@@ -4,7 +4,8 @@
  * A little of everything that os_* do, then the list as the library itself walks it, in the format
  * of heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and
  * one of os_malloc and os_free. With FORKS in the environment a child does the rest, from its
- * parent's blocks on; with SPREADS there are large blocks, too.
+ * parent's blocks on; with SPREADS there are large blocks, too. With SPANS there are live and freed
+ * objects of malloc, and the list is of the spans: address, bytes, live or kept.
  */
 
 #include <stdio.h>
@@ -26,10 +27,35 @@ static int print_block(const struct osmem_item *item, void *arg)
 	return 0;
 }
 
+static int print_span(const struct osmem_item *item, void *arg)
+{
+	(void)arg;
+	if (item->kind == OSMEM_SPAN)
+		printf("%#lx %lu %s\n", (unsigned long)item->start, (unsigned long)item->size,
+		       item->status ? "live" : "kept");
+	return 0;
+}
+
+/* Some share a slot of 64 KiB, some reach over several. */
+static int show_spans(const char *map)
+{
+	static void *volatile p[12];
+
+	setvbuf(stdout, NULL, _IONBF, 0); /* nothing is allocated between the map and the walk */
+	for (size_t i = 0; i < 12; i++)
+		p[i] = malloc(33000 + i * i * 10000);
+	p[0] = realloc(p[0], (size_t)5 << 20);
+	for (size_t i = 1; i < 12; i += 3)
+		free(p[i]);
+	return osmem_write_map(map) != 0 || osmem_walk(print_span, NULL) != 0;
+}
+
 int main(int argc, char **argv)
 {
 	void *p[40];
 
+	if (argc > 1 && getenv("SPANS"))
+		return show_spans(argv[1]);
 	for (int i = 0; i < 40; i++)
 		p[i] = os_malloc(50 + 30 * (unsigned int)i);
 	for (int i = 0; i < 40; i += 3)
