@@ -181,7 +181,7 @@ matrix() {
 		span.c: slab_core.h span.h
 		span_cache.c: large.h span_cache.h
 		mapping_table.c: helpers.h mapping_table.h
-		mapping.c: block.h helpers.h item_list.h mapping.h mapping_table.h span.h
+		mapping.c: block.h helpers.h item_list.h mapping.h mapping_table.h span.h zero.h
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h large.h tcache_core.h
