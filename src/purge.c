@@ -43,8 +43,9 @@ static void purge_run(struct segment *g, struct page_run run)
 		purge_run(g, (struct page_run){run.start, run.start + half});
 		purge_run(g, (struct page_run){run.start + half, run.end});
 	} else {
+		map_set(g->maps.stuck, run); /* first, for a fork: never as if clean */
+		atomic_thread_fence(memory_order_release);
 		map_clear(g->maps.dirty, run);
-		map_set(g->maps.stuck, run);
 	}
 }
 
@@ -207,8 +208,8 @@ bool slab_trim(void)
 
 size_t slab_dirty_bytes(void)
 {
-	size_t bytes = atomic_load_explicit(&slab_store.dirty_pages, memory_order_relaxed) *
-		       PAGE_BYTES;
+	size_t bytes =
+		atomic_load_explicit(&slab_store.dirty_pages, memory_order_relaxed) * PAGE_BYTES;
 
 	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
 	return bytes + atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *

@@ -320,39 +320,6 @@ TEST(calloc_is_zero)
 	}
 }
 
-/* Pages that the kernel does not take, for the program has locked them. */
-TEST(stuck_pages)
-{
-	char *p = take(64);
-	struct segment *g = segment_of(p);
-	size_t first = (uintptr_t)p % SEGMENT_SIZE / PAGE_BYTES;
-	size_t calls = slab_store.advise_calls, header_calls;
-
-	memset(p, 1, PAGES(64));
-	slab_trim(); /* of headers only */
-	header_calls = slab_store.advise_calls - calls;
-	if (mlock(p + PAGES(21), PAGES(2)))
-		test_skip("memory may not be locked");
-	give(p);
-	CHECK(slab_trim() && dirty_pages() == 0);
-	check_store();
-	for (size_t i = 0; i < 64; i++) {
-		bool is_stuck = i == 21 || i == 22;
-
-		CHECK((g->maps.stuck[(first + i) / 64] >> (first + i) % 64 & 1) == is_stuck);
-		CHECK(p[PAGES(i)] == is_stuck);
-	}
-	calls = slab_store.advise_calls;
-	slab_trim();
-	CHECK(slab_store.advise_calls == calls + header_calls); /* nobody tries again */
-	CHECK(take(20) == p && fresh);
-	CHECK(take(40) == p + PAGES(20) && !fresh);
-	munlock(p + PAGES(21), PAGES(2));
-	give(p + PAGES(20));
-	CHECK(dirty_pages() == 40 && slab_trim() && dirty_pages() == 0);
-	CHECK(take(40) == p + PAGES(20) && fresh);
-}
-
 /* Going back. */
 
 static void sweep(void)
@@ -361,6 +328,50 @@ static void sweep(void)
 	CHECK(slab_begin_sweep());
 	slab_end_sweep();
 	check_store();
+}
+
+/* Pages that the kernel does not take, for the program has locked them. */
+
+static bool is_stuck(const char *p)
+{
+	size_t page = (uintptr_t)p % SEGMENT_SIZE / PAGE_BYTES;
+
+	return segment_of(p)->maps.stuck[page / 64] >> page % 64 & 1;
+}
+
+TEST(stuck_pages)
+{
+	char *p = take(64);
+	size_t calls;
+
+	memset(p, 1, PAGES(64));
+	if (mlock(p + PAGES(21), PAGES(2)))
+		test_skip("memory may not be locked");
+	give(p);
+	sweep();
+	sweep();
+	CHECK(dirty_pages() == 0);
+	for (size_t i = 0; i < 64; i++) {
+		CHECK(is_stuck(p + PAGES(i)) == (i == 21 || i == 22));
+		CHECK(p[PAGES(i)] == (i == 21 || i == 22));
+	}
+	calls = slab_store.advise_calls;
+	sweep();
+	CHECK(slab_store.advise_calls == calls); /* no sweep tries again */
+	slab_trim();
+	check_store();
+	CHECK(slab_store.advise_calls > calls); /* a trim does */
+	CHECK(dirty_pages() == 0 && is_stuck(p + PAGES(21)) && is_stuck(p + PAGES(22)));
+	CHECK(take(20) == p && fresh);
+	CHECK(take(40) == p + PAGES(20) && !fresh && !is_stuck(p + PAGES(21)));
+	give(p + PAGES(20));
+	CHECK(dirty_pages() == 40);
+	slab_trim();
+	CHECK(dirty_pages() == 0 && is_stuck(p + PAGES(21)));
+	munlock(p + PAGES(21), PAGES(2));
+	slab_trim();
+	CHECK(dirty_pages() == 0 && !is_stuck(p + PAGES(21)) && p[PAGES(21)] == 0);
+	CHECK(take(40) == p + PAGES(20) && fresh);
 }
 
 TEST(pages_go_after_a_period)
