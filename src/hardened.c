@@ -240,23 +240,17 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 	return room - TRAILER - slack_of(trailer);
 }
 
-/* Before the first cell of a slab may be a guard, or a large object. */
-static bool is_after_cells(const char *p)
-{
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-
-	return slab_bins[slab - 1] && slab_bins[slab - 1] != SLAB_BIN_SPAN;
-}
-
 /* What is before a cell is the trailer of another one, or zero. */
 static inline void check_before(const char *call, const char *p)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
 	uint64_t trailer;
 
-	if ((uintptr_t)p % SLAB_SIZE == 0 && !is_after_cells(p))
-		return;
-	trailer = atomic_load_explicit(at, memory_order_relaxed);
+	/* Before the first cell of a slab may be a guard, or a large object. */
+	if (__builtin_expect((uintptr_t)p % SLAB_SIZE == 0, 0))
+		trailer = slab_word_before(p);
+	else
+		trailer = atomic_load_explicit(at, memory_order_relaxed);
 	/* Which of the two it is cannot be foreseen: a branch less. */
 	if (__builtin_expect(trailer & -(uint64_t)!is_trailer(at, trailer), 0))
 		sys_fatal(call, p, "memory before this block is overwritten");

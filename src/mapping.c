@@ -27,6 +27,7 @@
 #include "item_list.h"
 #include "mapping_table.h"
 #include "span.h"
+#include "zero.h"
 
 #define KEPT_COUNT 64
 #define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
@@ -428,6 +429,8 @@ static bool get_pages(struct mapping *m, size_t align)
 	m->start = m->is_span ? span_alloc(m->bytes, align, &fresh) : NULL;
 	if (m->start) {
 		m->bytes = span_size(m->start);
+		if (!fresh && !is_zero(m->start, m->bytes))
+			sys_fatal("malloc", m->start, "this free block was written to");
 		return true;
 	}
 	m->bytes -= guard_bytes(m);
@@ -459,6 +462,9 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 				      all.is_hardened && is_plain && all.guarded < GUARDED_MAX,
 			      .is_span = all.is_hardened && bytes + 2 * page <= SPAN_MAX &&
 					 align <= SPAN_ALIGN_MAX};
+	if (m->is_span &&
+	    !(round_up(room, align) % page)) /* something of its own is before the payload */
+		bytes += page;
 	m->bytes = bytes + guard_bytes(m);
 	if (!is_plain || (zero && !all.is_hardened) || !get_kept(m)) {
 		m->bytes = bytes + guard_bytes(m);
@@ -514,6 +520,16 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	return payload_of(&m);
 }
 
+/* What was never written to gets no memory by it. */
+static void clear(char *p, size_t bytes)
+{
+	size_t page = sys_page_size();
+
+	for (size_t at = 0; at < bytes; at += page)
+		if (!is_zero(p + at, page))
+			memset(p + at, 0, page);
+}
+
 /*
  * Hardened, what is freed is zero and inaccessible before anybody sees it again. False: the kernel
  * has no room to note it. A large one is purged: that is quicker than zeroing.
@@ -524,7 +540,7 @@ static bool seal_off(const struct mapping *m)
 	size_t bytes = (size_t)(end_of(m) - start);
 
 	if (bytes < PURGED_MIN || m->is_span || sys_purge(start, bytes) < 0)
-		memset(start, 0, bytes);
+		clear(start, bytes);
 	return sys_protect(m->start, m->bytes) == 0;
 }
 

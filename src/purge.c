@@ -43,8 +43,9 @@ static void purge_run(struct segment *g, struct page_run run)
 		purge_run(g, (struct page_run){run.start, run.start + half});
 		purge_run(g, (struct page_run){run.start + half, run.end});
 	} else {
+		map_set(g->maps.stuck, run); /* first, for a fork: never as if clean */
+		atomic_thread_fence(memory_order_release);
 		map_clear(g->maps.dirty, run);
-		map_set(g->maps.stuck, run);
 	}
 }
 

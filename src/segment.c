@@ -568,6 +568,22 @@ void segment_give(struct slab *s)
 	store_unlock();
 }
 
+uint64_t slab_word_before(const void *p)
+{
+	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)p - 1;
+	const struct segment *g = segment_of(at);
+	size_t page = (uintptr_t)at % SEGMENT_SIZE >> PAGE_SHIFT, slot = page / SLOT_PAGES;
+	bool is_free;
+	uint64_t word = 0;
+
+	store_lock();
+	is_free = !map_count(g->maps.taken, (struct page_run){page, page + 1});
+	if (is_free || g->cells >> slot & 1)
+		word = atomic_load_explicit(at, memory_order_relaxed);
+	store_unlock();
+	return word;
+}
+
 bool segment_unmap(struct segment *g)
 {
 	size_t i = segment_index(g);

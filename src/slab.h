@@ -169,6 +169,12 @@ struct cell_ref {
 struct cell_ref slab_find(const void *p);
 
 /*
+ * The word before p, a multiple of SLAB_SIZE in a segment, if it is in a slab or a free page; else
+ * 0: it may be a guard's, or a large object's.
+ */
+uint64_t slab_word_before(const void *p);
+
+/*
  * If a period has passed since the last sweep, begin one: true. The caller gives to the store what
  * caches have held for a period; then slab_end_sweep gives back to the kernel that, and what has
  * been free in the store for a period. errno is preserved.

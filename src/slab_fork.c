@@ -57,7 +57,7 @@ static void rebuild_segment(struct segment *g)
 	take_spans(g, taken);
 	for (size_t i = 0; i < MAP_WORDS; i++) {
 		maps->dirty[i] = (maps->dirty[i] | maps->taken[i]) & ~taken[i];
-		maps->stuck[i] &= ~taken[i];
+		maps->stuck[i] &= ~(taken[i] | maps->dirty[i]);
 		maps->taken[i] = taken[i];
 	}
 	slab_store.dirty_pages += map_count(maps->dirty, (struct page_run){0, MAP_PAGES});

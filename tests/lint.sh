@@ -162,78 +162,79 @@ line_length() {
 # The matrix that src/README.md draws: which headers of the project each file may include.
 matrix() {
 	cat <<-'EOT'
-		osmem.c: block_core.h calls.h osmem.h
+		osmem.c: block_core.h calls.h osmem.h trace.h
+		index.c: index.h
 		block_regions.c: block_core.h
 		block_pointer.c: block_core.h
 		block_lock.c: block_core.h
 		block_check.c: block_core.h
 		block_walk.c: block_core.h item_list.h
-		libc_heap.c: heap_core.h trace.h
-		libc_index.c: libc_index.h
-		regions.c: heap_core.h
-		heap.c: heap_core.h kept.h
-		guard.c: heap_core.h kept.h
-		kept.c: heap_core.h kept.h zero.h
-		fork.c: heap_core.h kept.h
-		check.c: block.h heap_core.h
-		walk.c: heap_core.h item_list.h
-		index.c: index.h
 		helpers.c: helpers.h kernel.h printf.h
 		kernel.c: kernel.h vdso.h
 		vdso.c: vdso.h
-		segment.c: slab_core.h
-		slab.c: slab.h slab_core.h
+		segment.c: fork.h slab_core.h
+		purge.c: slab_core.h
+		slab.c: fork.h slab.h slab_core.h
 		slab_pages.c: slab_core.h
-		slab_check.c: slab_core.h
-		slab_walk.c: item_list.h slab_core.h
+		slab_check.c: slab_core.h span.h
+		slab_walk.c: block_meta.h item_list.h slab_core.h span.h
+		slab_fork.c: slab_core.h span.h
+		span.c: slab_core.h span.h
+		span_cache.c: span_cache.h
+		mapping_table.c: helpers.h mapping_table.h
+		mapping.c: block.h fork.h helpers.h item_list.h mapping.h mapping_table.h span.h zero.h
+		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
-		tcache.c: hardened.h tcache_core.h
-		hardened.c: hardened.h tcache_core.h zero.h
-		tcache_check.c: hardened.h kept.h tcache_core.h
-		threads.c: block.h hardened.h tcache_core.h
+		tcache.c: hardened.h large.h tcache_core.h
+		hardened.c: hardened.h large.h tcache_core.h zero.h
+		tcache_check.c: hardened.h mapping.h tcache_core.h
+		threads.c: block.h fork.h hardened.h large.h tcache_core.h
+		fork.c: fork.h mapping.h tcache_core.h
 		trace.c: helpers.h trace.h
 		calls.c: calls.h trace.h
-		interpose.c: heap.h helpers.h noted.h tcache.h
+		interpose.c: helpers.h large.h noted.h tcache.h
 		new.c: helpers.h noted.h tcache.h
-		inspect.c: block.h heap.h inspect.h slab.h tcache.h trace.h
+		inspect.c: block.h inspect.h large.h mapping.h slab.h tcache.h trace.h
 		picture.c: inspect.h picture.h printf.h slab.h
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
 		mallinfo.c: inspect.h stats.h text.h
-		options.c: calls.h heap.h helpers.h inspect.h picture.h printf.h stats.h tcache.h trace.h
-		calls.h: trace_format.h
-		hardened.h: tcache.h
-		heap.h: osmem_inspect.h
+		options.c: calls.h helpers.h inspect.h large.h picture.h printf.h stats.h tcache.h trace.h
 		block.h: osmem_inspect.h
 		block_core.h: block.h block_meta.h helpers.h index.h pending.h trace.h
-		heap_core.h: block_meta.h heap.h helpers.h libc_index.h
-		libc_index.h: block_meta.h libc_treap.h
-		libc_treap.h: block_meta.h
-		helpers.h:
 		index.h: pairing.h treap.h
+		treap.h: links.h
+		helpers.h:
+		fork.h:
 		links.h: block_meta.h
 		pairing.h: links.h
 		pending.h: links.h
-		inspect.h: helpers.h osmem_inspect.h trace_format.h
-		item_list.h: osmem_inspect.h
-		kept.h:
 		kernel.h:
-		magazine.h: slab.h
-		noted.h: calls.h tcache.h
-		osmem_inspect.h:
-		picture.h: helpers.h
+		vdso.h:
 		sizeclass.h:
+		page_map.h:
 		slab.h: helpers.h osmem_inspect.h sizeclass.h
-		slab_core.h: slab.h
-		stats.h:
+		slab_core.h: page_map.h slab.h span.h
+		span.h: page_map.h slab.h
+		span_cache.h: span.h
+		mapping_table.h:
+		mapping.h: osmem_inspect.h
+		large.h: helpers.h osmem_inspect.h
+		magazine.h: slab.h
 		tcache.h: magazine.h
-		text.h:
-		tcache_core.h: heap.h tcache.h
+		tcache_core.h: span_cache.h tcache.h
+		hardened.h: tcache.h
+		zero.h:
 		trace.h: trace_format.h
 		trace_format.h:
-		treap.h: links.h
-		vdso.h:
-		zero.h:
+		calls.h: trace_format.h
+		noted.h: calls.h tcache.h
+		inspect.h: helpers.h osmem_inspect.h trace_format.h
+		item_list.h: osmem_inspect.h
+		osmem_inspect.h:
+		picture.h: helpers.h
+		text.h:
+		stats.h:
 	EOT
 }
 

@@ -8,7 +8,7 @@
  * the kernel refuse.
  *
  * At the end everything is verified, freed, and nothing may be lost. The store keeps a segment and
- * the libc heap its history, so what an input does depends a little on those before it.
+ * the table of mappings its room, so what an input does depends a little on those before it.
  */
 
 #include <malloc.h>
@@ -22,9 +22,10 @@
 #include "block.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "heap_core.h"
+#include "large.h"
 #include "objects.h"
 #include "refusals.h"
+#include "span.h"
 #include "tcache.h"
 
 #define CALL_BYTES 4
@@ -165,8 +166,6 @@ static void check(void)
 	const char *fault = block_check();
 
 	if (!fault)
-		fault = heap_check();
-	if (!fault)
 		fault = tcache_check();
 	if (fault)
 		finding("%s", fault);
@@ -296,12 +295,11 @@ static void begin(void)
 	note_live();
 }
 
-/* mallopt, undone: thresholds that were set would never adapt again. */
-static void reset_options(size_t mmap_threshold, size_t trim_threshold)
+/* mallopt, undone. */
+static void reset_options(void)
 {
-	heaps[HEAP_LIBC].is_threshold_fixed = false;
-	heaps[HEAP_LIBC].threshold = mmap_threshold;
-	heaps[HEAP_LIBC].trim_threshold = trim_threshold;
+	large_set_threshold(SPAN_MAX + 1);
+	tcache_set_trim_threshold(0);
 	mallopt(M_PERTURB, 0);
 }
 
@@ -320,9 +318,6 @@ static void drop_all(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	size_t mmap_threshold = heaps[HEAP_LIBC].threshold;
-	size_t trim_threshold = heaps[HEAP_LIBC].trim_threshold;
-
 	begin();
 	for (; size >= CALL_BYTES; size -= CALL_BYTES, data += CALL_BYTES) {
 		struct call call = {.kind = data[0] % 8,
@@ -340,7 +335,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	refuse_nothing();
 	objects_may_fail = false;
 	drop_all();
-	reset_options(mmap_threshold, trim_threshold);
+	reset_options();
 	check_nothing_lost();
 	return 0;
 }

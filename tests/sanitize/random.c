@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Random calls of os_*, heap_* and tcache_*, with the checkers called after each or now and then,
+ * Random calls of os_*, large_* and tcache_*, with the checkers called after each or now and then,
  * for builds without the C library's names, which leave malloc to a sanitizer, and for valgrind.
  * Exit status 0, or 1 with one line on standard error.
  *
@@ -14,7 +14,8 @@
 #include <string.h>
 
 #include "block.h"
-#include "heap.h"
+#include "large.h"
+#include "mapping.h"
 #include "osmem.h"
 #include "tcache.h"
 
@@ -23,7 +24,7 @@
 
 enum kind {
 	COURSE,
-	BLOCKS,
+	LARGE,
 	CELLS,
 	KINDS,
 };
@@ -54,9 +55,9 @@ static void fail(const char *what)
 
 static size_t random_size(void)
 {
-	static const size_t limits[] = {16, 64, 64, 600, 600, 5000, 40000, 300000};
+	static const size_t limits[] = {16, 64, 64, 600, 600, 5000, 40000, 300000, 5000000};
 
-	return 1 + random_below(limits[random_below(sizeof(limits) / sizeof(limits[0]))]);
+	return 1 + random_below(limits[random_below(random_below(8) ? 7 : 9)]);
 }
 
 static void check_bytes(const unsigned char *p, size_t size, unsigned char byte)
@@ -83,8 +84,8 @@ static void get(struct slot *s)
 	s->kind = (enum kind)random_below(KINDS);
 	if (s->kind == COURSE)
 		s->p = zero ? os_calloc(1, size) : os_malloc(size);
-	else if (s->kind == BLOCKS)
-		s->p = heap_alloc(size, (size_t)1 << random_below(14), zero);
+	else if (s->kind == LARGE)
+		s->p = large_alloc(size, (size_t)1 << random_below(18), zero);
 	else if (zero)
 		s->p = tcache_alloc_zeroed(size);
 	else if (random_below(2))
@@ -96,14 +97,31 @@ static void get(struct slot *s)
 	fill(s, size);
 }
 
+/* Where it is not resized in its place, it is copied. */
+static void *resize_large(void *p, size_t size)
+{
+	void *q = large_resize("realloc", p, size);
+	size_t old;
+
+	if (q)
+		return q;
+	old = large_usable_size("realloc", p);
+	q = large_alloc_growing(size);
+	if (!q)
+		fail("out of memory");
+	memcpy(q, p, old < size ? old : size);
+	large_free("free", p);
+	return q;
+}
+
 static void resize(struct slot *s)
 {
 	size_t size = random_size();
 
 	if (s->kind == COURSE)
 		s->p = os_realloc(s->p, size);
-	else if (s->kind == BLOCKS)
-		s->p = heap_realloc("realloc", s->p, size);
+	else if (s->kind == LARGE)
+		s->p = resize_large(s->p, size);
 	else
 		s->p = tcache_realloc("realloc", s->p, size);
 	if (!s->p)
@@ -117,8 +135,8 @@ static void give_back(struct slot *s)
 	check_bytes(s->p, s->size, s->byte);
 	if (s->kind == COURSE)
 		os_free(s->p);
-	else if (s->kind == BLOCKS)
-		heap_free("free", s->p);
+	else if (s->kind == LARGE)
+		large_free("free", s->p);
 	else
 		tcache_free("free", s->p);
 	s->p = NULL;
@@ -138,20 +156,20 @@ static void step(struct slot *s)
 		tcache_trim();
 	fault = block_check();
 	if (!fault)
-		fault = heap_check();
+		fault = mapping_check();
 	if (!fault && random_below(32) == 0)
 		fault = tcache_check();
 	if (fault)
 		fail(fault);
 }
 
-/* The very first blocks: a mapped one, then one that makes the first region. */
+/* The very first objects: a mapping, then one that makes the first segment. */
 static void start_with_a_mapping(void)
 {
-	struct slot first = {.p = heap_alloc(1 << 20, 16, false), .kind = BLOCKS};
-	struct slot second = {.p = heap_alloc(10, 16, false), .kind = BLOCKS};
+	struct slot first = {.p = large_alloc(4 << 20, 16, false), .kind = LARGE};
+	struct slot second = {.p = large_alloc(10, 16, false), .kind = LARGE};
 
-	fill(&first, 1 << 20);
+	fill(&first, 4 << 20);
 	fill(&second, 10);
 	give_back(&first);
 	give_back(&second);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Threads that allocate from both heaps and from thread caches, hand what they have on to each
+ * Threads that allocate from the course's heap, as large objects and from thread caches, hand what they have on to each
  * other, and fork meanwhile: for ThreadSanitizer, on builds without the C library's names, which
  * leave malloc to it. Exit status 0, or 1 with one line on standard error.
  */
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "block.h"
-#include "heap.h"
+#include "large.h"
 #include "osmem.h"
 #include "tcache.h"
 
@@ -26,7 +26,7 @@
 #define FORKS 10
 
 /* Where blocks change hands: a box is emptied and filled in one exchange. */
-static _Atomic(unsigned char *) course_boxes[BOXES], libc_boxes[BOXES], cell_boxes[BOXES],
+static _Atomic(unsigned char *) course_boxes[BOXES], large_boxes[BOXES], cell_boxes[BOXES],
 	name_boxes[BOXES];
 
 /* interpose.c, by other names: as programs come in, so that calls are noted. */
@@ -45,8 +45,6 @@ static void check_heap(void)
 {
 	const char *fault = block_check();
 
-	if (!fault)
-		fault = heap_check();
 	if (!fault)
 		fault = tcache_check();
 	if (fault)
@@ -89,23 +87,27 @@ static void work_on_course(uint64_t *state, size_t nr)
 	os_free(p);
 }
 
-static void work_on_libc(uint64_t *state, size_t nr)
+static void work_on_large(uint64_t *state, size_t nr)
 {
 	size_t size = random_size(state);
-	unsigned char *p = filled(heap_alloc(size, 16, nr % 3), size, nr);
+	unsigned char *p, *q;
 
+	if (random_below(state, 100) == 0)
+		size *= 20; /* a mapping, perhaps */
+	p = filled(large_alloc(size, 16, nr % 3), size, nr);
 	if (nr % 7 == 0) {
-		p = heap_realloc("realloc", p, size * 2);
-		if (!p || p[0] != p[size - 1])
-			fail("heap_realloc lost the contents");
+		q = large_resize("realloc", p, size * 2);
+		p = q ? q : p;
+		if (p[0] != p[size - 1])
+			fail("large_resize lost the contents");
 	}
-	if (heap_usable_size("malloc_usable_size", p) < size)
-		fail("a block is too small");
-	p = atomic_exchange(&libc_boxes[random_below(state, BOXES)], p);
+	if (large_usable_size("malloc_usable_size", p) < size)
+		fail("a large object is too small");
+	p = atomic_exchange(&large_boxes[random_below(state, BOXES)], p);
 	if (p && p[0] != p[1])
 		fail("a block's contents have changed");
 	if (p)
-		heap_free("free", p);
+		large_free("free", p);
 }
 
 static void work_on_cells(uint64_t *state, size_t nr)
@@ -166,11 +168,11 @@ static void start_and_join(size_t nr)
 static void *work(void *arg)
 {
 	uint64_t state = (uintptr_t)arg;
-	struct heap_stats stats;
+	struct osmem_heap_stats stats;
 
 	for (size_t nr = 0; nr < STEPS; nr++) {
 		work_on_course(&state, nr);
-		work_on_libc(&state, nr);
+		work_on_large(&state, nr);
 		work_on_names(&state, nr);
 		for (int i = 0; i < 4; i++)
 			work_on_cells(&state, nr);
@@ -178,8 +180,8 @@ static void *work(void *arg)
 			start_and_join(nr);
 		if (nr % 1000 == 0) {
 			tcache_trim();
-			heap_get_stats(HEAP_LIBC, &stats);
-			heap_set_option(HEAP_TRIM_THRESHOLD, 4096 * (nr / 1000));
+			large_get_stats(&stats);
+			tcache_set_trim_threshold(4096 * (nr / 1000));
 		}
 	}
 	return NULL;
@@ -196,7 +198,7 @@ static void *work_and_fork(void *arg)
 		if (pid == 0) {
 			for (size_t i = 0; i < 50; i++) {
 				work_on_course(&state, i);
-				work_on_libc(&state, i);
+				work_on_large(&state, i);
 				work_on_names(&state, i);
 				work_on_cells(&state, i);
 			}
@@ -207,7 +209,7 @@ static void *work_and_fork(void *arg)
 			fail("no child");
 		if (status)
 			fail(WIFSIGNALED(status) ? "a signal killed a child" : "a child failed");
-		work_on_libc(&state, nr);
+		work_on_large(&state, nr);
 		work_on_cells(&state, nr);
 	}
 	return NULL;

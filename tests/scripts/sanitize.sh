@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # The library under the sanitizers and under valgrind. The sanitizers bring a malloc of their own,
-# so it is compiled with others for the C library's names, and sanitize/*.c call these, os_*, heap_*
+# so it is compiled with others for the C library's names, and sanitize/*.c call these, os_*, large_*
 # and tcache_*.
 
 # shellcheck disable=SC2317 # functions are called through expect

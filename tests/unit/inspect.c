@@ -3,6 +3,7 @@
 /* osmem_inspect.h: what a program sees of its heap. */
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,7 @@ struct wanted {
 	size_t count;
 };
 
-/* Blocks begin in front of the pointer, slabs anywhere. */
+/* The course's blocks begin in front of the pointer, slabs anywhere. */
 static int find(const struct osmem_item *i, void *arg)
 {
 	struct wanted *w = arg;
@@ -79,6 +80,14 @@ static int find(const struct osmem_item *i, void *arg)
 	return 0;
 }
 
+static size_t count_of(const void *p)
+{
+	struct wanted w = {.p = p};
+
+	CHECK(osmem_walk(find, &w) == 0);
+	return w.count;
+}
+
 static struct osmem_item item_of(const void *p)
 {
 	struct wanted w = {.p = p};
@@ -90,20 +99,22 @@ static struct osmem_item item_of(const void *p)
 
 TEST(a_walk_meets_every_kind_of_block)
 {
-	char *cell = malloc(100), *block = malloc(60000), *mapped = malloc(500000);
+	char *cell = malloc(100), *span = malloc(60000), *mapped = malloc(5000000);
 	struct osmem_item i = item_of(cell);
 
 	CHECK(i.kind == OSMEM_SLAB && i.heap == OSMEM_CELLS && i.cell == 112 && !i.is_own);
 	CHECK((size_t)(cell - (char *)(uintptr_t)i.start) % i.cell == 0);
 	CHECK(i.out > 0 && i.out <= i.carved && i.carved <= i.cells && i.cells * i.cell <= i.size);
-	i = item_of(block);
-	CHECK(i.kind == OSMEM_BLOCK && i.heap == OSMEM_LIBC && i.status == 1);
-	CHECK((const char *)i.start + 32 == block && i.payload >= 60000);
+	i = item_of(span);
+	CHECK(i.kind == OSMEM_SPAN && i.heap == OSMEM_LIBC && i.status == 1);
+	CHECK(i.start == span && i.payload >= 60000 && i.payload == malloc_usable_size(span));
 	i = item_of(mapped);
-	CHECK(i.kind == OSMEM_MAPPED && i.status == 2 && i.mapping >= i.size);
-	CHECK((const char *)i.start + 32 == mapped && i.payload >= 500000);
-	free(block);
-	CHECK(item_of(block).status == 0);
+	CHECK(i.kind == OSMEM_MAPPED && i.heap == OSMEM_LIBC && i.status == 2);
+	CHECK(i.start == mapped && i.payload >= 5000000 && i.mapping >= i.size);
+	free(span); /* kept by this thread */
+	CHECK(item_of(span).status == 0);
+	malloc_trim(0);
+	CHECK(count_of(span) == 0);
 }
 
 static int end_at_third(const struct osmem_item *i, void *arg)
@@ -191,6 +202,7 @@ TEST(figures_follow_the_calls)
 	CHECK(before.size == sizeof(before));
 	p = os_malloc(1000);
 	sink = malloc(300000);
+	sink = malloc(3000000);
 	osmem_get_stats(&after, sizeof(after));
 	CHECK(after.course.allocs == before.course.allocs + 1);
 	CHECK(after.course.searches == before.course.searches + 1);
@@ -198,7 +210,10 @@ TEST(figures_follow_the_calls)
 	CHECK(after.course.live_bytes == before.course.live_bytes + 1032);
 	CHECK(after.libc.mapped_blocks == before.libc.mapped_blocks + 1);
 	CHECK(after.libc.mmap_calls == before.libc.mmap_calls + 1);
-	CHECK(after.live_bytes >= before.live_bytes + 301032);
+	CHECK(after.libc.live_blocks == before.libc.live_blocks + 1);
+	CHECK(after.libc.live_bytes >= before.libc.live_bytes + 300000);
+	CHECK(after.libc.mapped_bytes >= before.libc.mapped_bytes + 3000000);
+	CHECK(after.live_bytes >= before.live_bytes + 3301032);
 	CHECK(after.held_bytes >= after.live_bytes);
 	os_free(p);
 	osmem_get_stats(&after, sizeof(after));

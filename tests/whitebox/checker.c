@@ -19,7 +19,7 @@
 #include "tcache_core.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define PAGES(n) ((n) * PAGE_BYTES)
+#define PAGES(n) ((n)*PAGE_BYTES)
 
 /* The table of mappings by itself: L1, L2. */
 
@@ -36,9 +36,9 @@ static void fill_table(void)
 {
 	for (uintptr_t i = 1; i <= ENTRIES; i++) {
 		CHECK(mapping_table_reserve(&table));
-		mapping_table_insert(&table, &(struct mapping){.payload = i * i * 4096,
-							       .size = i,
-							       .bytes = 4096});
+		mapping_table_insert(
+			&table,
+			&(struct mapping){.payload = i * i * 4096, .size = i, .bytes = 4096});
 	}
 }
 
