@@ -60,7 +60,9 @@ void span_cache_put(struct span_cache *c, const char *call, void *p)
 		large_free(call, p); /* which reports it */
 	pages = word & SPAN_PAGES;
 	size = pages * PAGE_BYTES;
-	if (!(word & SPAN_WHOLE) || size > SPAN_CACHE_BYTES)
+	/* It looks at the word again, and at the pages: one that is written over is reported. */
+	if ((word & ~SPAN_PAGES) != SPAN_WHOLE ||
+	    pages - SPAN_CLASS_FIRST - 1 >= SPAN_CACHE_BYTES / PAGE_BYTES - SPAN_CLASS_FIRST)
 		span_free(p);
 	else
 		keep(c, run_class(pages) - SPAN_CLASS_FIRST, p, size);
@@ -101,7 +103,8 @@ const char *span_cache_check(const struct span_cache *c)
 
 			if (span.state != SPAN_FREE || span.start != c->kept[class][i] ||
 			    span.size != size_of_class(class) || is_twice(c, class, i))
-				return "C4: a span that a thread keeps is none, of another class, or kept twice";
+				return "C4: a span that a thread keeps is none, of another class, "
+				       "or kept twice";
 			bytes += span.size;
 		}
 	return bytes == c->bytes ? NULL : "C4: the bytes that a thread keeps are counted wrong";
