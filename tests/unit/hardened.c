@@ -220,10 +220,9 @@ TEST(double_frees)
 {
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct misuse m = allocated(sizes[i]);
-		const char *what = sizes[i] < 32761 ? "already free" : "not a block";
 
-		expect_death(free_twice, &m, what);
-		expect_death(free_twice_elsewhere, &m, what);
+		expect_death(free_twice, &m, "this block is already free");
+		expect_death(free_twice_elsewhere, &m, "this block is already free");
 	}
 }
 
@@ -584,6 +583,65 @@ TEST(pointers_into_and_beside)
 		expect_death(resize_it, &m, "not");
 		m.p -= 8;
 		expect_death(free_it, &m, "not");
+	}
+}
+
+/* Where the object is, and on which side of it the pointer. */
+static void expect_beside(struct misuse m, ptrdiff_t at, const char *kind, const char *side)
+{
+	char what[128];
+
+	snprintf(what, sizeof(what), "not the start of a block, but %s %s of %zu bytes at %p", side,
+		 kind, m.size, (void *)m.p);
+	m.p += at;
+	expect_death(free_it, &m, what);
+	expect_death(resize_it, &m, what);
+}
+
+TEST(pointers_into_and_beside_large_ones)
+{
+	static const size_t large[] = {32769, 100000, 262144, 2 * MIB, 5 * MIB};
+
+	for (size_t i = 0; i < COUNT_OF(large); i++) {
+		struct misuse m = allocated(large[i]);
+		ptrdiff_t end = (ptrdiff_t)m.size;
+
+		for (int round = 0; round < 2; round++) {
+			const char *kind = round ? "a free one" : "one";
+
+			expect_beside(m, 1, kind, "inside");
+			expect_beside(m, 16, kind, "inside");
+			expect_beside(m, end - 1, kind, "inside");
+			expect_beside(m, end, kind, "behind");
+			expect_beside(m, end + 16, kind, "behind");
+			if (large[i] == 5 * MIB)
+				expect_beside(m, -4096, kind, "before");
+			if (!round)
+				free(m.p);
+		}
+	}
+}
+
+/* An overflow out of one is a fault, before it reaches another one or a cell. */
+TEST(overflows_by_a_page_out_of_large_ones)
+{
+	static const size_t large[] = {32769, 100000, 262144, 2 * MIB, 5 * MIB};
+
+	for (size_t i = 0; i < COUNT_OF(large); i++) {
+		struct misuse m[4];
+
+		for (size_t k = 0; k < COUNT_OF(m); k++)
+			m[k] = allocated(large[i]);
+		for (size_t k = 0; k < COUNT_OF(m); k++) {
+			m[k].at = (ptrdiff_t)m[k].size + 16;
+			expect_fault(touch_it, &m[k]);
+			m[k].at += 4000;
+			expect_fault(touch_it, &m[k]);
+			free(m[k].p);
+			expect_fault(touch_it, &m[k]);
+			m[k].at = 0;
+			expect_fault(touch_it, &m[k]);
+		}
 	}
 }
 
