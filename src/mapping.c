@@ -26,13 +26,15 @@
 #include "item_list.h"
 #include "mapping_table.h"
 #include "span.h"
+#include "zero.h"
 
 #define KEPT_COUNT 64
 #define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
 #define GROWTH_SHIFT 3
 #define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
 #define GUARDED_MAX 6000 /* of 65,530 mappings, a quarter is the library's */
-#define PURGED_MIN (8 * MIB)
+#define PURGED_MIN (8 * MIB) /* hardened, such a one has no memory while it is kept */
+#define SEALED_MAX (64 * MIB) /* that the others have */
 #define PATTERN 0xa5 /* behind an object, to its guard */
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
@@ -288,11 +290,23 @@ static bool take_kept(struct mapping *m)
 	return best;
 }
 
+/* Hardened, the memory of kept ones may be much more than what is live. */
+static bool is_too_much(void)
+{
+	size_t bytes = 0;
+
+	for (const struct kept *k = all.kept; k < all.kept + KEPT_COUNT && all.is_hardened; k++)
+		if (k->start && k->bytes < PURGED_MIN)
+			bytes += k->bytes;
+	return bytes > SEALED_MAX;
+}
+
 /* Rule 1, with bytes more to be live or kept. The table is locked. */
 static void make_room(size_t bytes, struct doomed *doomed)
 {
 	while (all.kept_count &&
-	       all.table.bytes + mapping_kept_bytes() + bytes > all.stats.peak_bytes)
+	       (all.table.bytes + mapping_kept_bytes() + bytes > all.stats.peak_bytes ||
+		is_too_much()))
 		doom(doomed, oldest_kept());
 }
 
@@ -544,6 +558,14 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	return payload_of(&m);
 }
 
+/* Pages that are zero may be none yet: they stay so. */
+static void clear(char *start, size_t bytes)
+{
+	for (size_t page = sys_page_size(); bytes; start += page, bytes -= page)
+		if (!is_zero(start, page))
+			memset(start, 0, page);
+}
+
 /*
  * Hardened, what is freed is zero and inaccessible before anybody sees it again. False: the kernel
  * has no room to note it. A large one is purged: that is quicker than zeroing.
@@ -554,7 +576,7 @@ static bool seal_off(const struct mapping *m)
 	size_t bytes = (size_t)(end_of(m) - start);
 
 	if (bytes < PURGED_MIN || m->is_span || sys_purge(start, bytes) < 0)
-		memset(start, 0, bytes);
+		clear(start, bytes);
 	return sys_protect(m->start, m->bytes) == 0;
 }
 
