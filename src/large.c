@@ -59,20 +59,21 @@ void *large_alloc_growing(size_t size)
 	return p;
 }
 
-/* p, of call, is in no live span's start. */
+/* p, of call, is in a span, but is no live one's start. */
 static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
 						     const struct span_ref *span)
 {
 	if (span->state == SPAN_FREE && span->start == p)
 		sys_fatal(call, p, "this block is already free");
-	if (span->state == SPAN_NONE)
-		sys_fatal(call, p, "not a block of this allocator, or already free");
 	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
 		  span->state == SPAN_FREE ? "a free one" : "one", (unsigned long)span->size,
 		  (unsigned long)(uintptr_t)span->start);
 }
 
-/* Whether p is a span; one that is not live is reported. Hardened, spans are mapping.c's. */
+/*
+ * Whether p is a span; what is in one, but not the start of a live one, is reported. Hardened,
+ * spans are mapping.c's, and so is the report of what is in none.
+ */
 static bool is_span(const char *call, void *p)
 {
 	struct span_ref span;
@@ -80,16 +81,16 @@ static bool is_span(const char *call, void *p)
 	if (is_hardened || !span_is_near(p))
 		return false;
 	span = span_find(p);
+	if (span.state == SPAN_NONE)
+		return false;
 	if (span.state != SPAN_LIVE)
 		bad_span(call, p, &span);
 	return true;
 }
 
-bool large_is_object(const void *p)
+bool large_has(const void *p)
 {
-	if (!is_hardened && span_is_near(p))
-		return span_find(p).state == SPAN_LIVE;
-	return mapping_is_live(p);
+	return (!is_hardened && span_find(p).state != SPAN_NONE) || mapping_has(p);
 }
 
 void large_free(const char *call, void *p)

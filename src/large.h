@@ -41,8 +41,8 @@ size_t large_usable_size(const char *call, void *p);
 /* A count that has grown when something may have become free since. */
 size_t large_frees(void);
 
-/* Whether p is a live one; for the report of a bad pointer, with nothing locked. */
-bool large_is_object(const void *p);
+/* Whether p is in one, live or free; for the report of a bad pointer, with nothing locked. */
+bool large_has(const void *p);
 
 /* Bytes that a sweep could give back, apart from the segments' (slab.h). Takes no lock. */
 size_t large_dirty_bytes(void);

@@ -34,7 +34,8 @@
 #define GROWTH_SHIFT 3
 #define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
 #define GUARDED_MAX 6000 /* of 65,530 mappings, a quarter is the library's */
-#define PURGED_MIN (8 * MIB)
+#define PURGED_MIN (8 * MIB) /* hardened, such a one has no memory while it is kept */
+#define SEALED_MAX (64 * MIB) /* that the others have */
 #define PATTERN 0xa5 /* behind an object, to its guard */
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
@@ -42,6 +43,8 @@
 struct kept {
 	char *_Atomic start; /* NULL: none; written last */
 	size_t bytes;
+	uintptr_t payload; /* what it was, for the report of a double free */
+	size_t size;
 	bool is_span;
 	bool is_refused; /* the kernel would not take it: not bounded by L3 */
 	uint64_t freed_ms;
@@ -93,26 +96,56 @@ static char *payload_of(const struct mapping *m)
 
 /* Bad pointers. */
 
-static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
+/* What p is in, perhaps not in its payload. */
+struct found {
+	bool is_any, is_free;
+	uintptr_t payload;
+	size_t size;
+};
+
+/* The table is locked. */
+static struct found find_around(const void *p)
 {
-	struct mapping *m, inside = {0};
-	bool is_kept = false;
+	struct mapping *m;
 	size_t i = 0;
 
 	while ((m = mapping_table_next(&all.table, &i)))
 		if ((uintptr_t)p - (uintptr_t)m->start < m->bytes)
-			mapping_copy(&inside, m);
-	for (i = 0; i < KEPT_COUNT; i++)
-		is_kept |= all.kept[i].start &&
-			   (uintptr_t)p - (uintptr_t)all.kept[i].start < all.kept[i].bytes;
-	unlock();
-	if (inside.payload)
-		sys_fatal(call, p, "not the start of a block, but inside one of %lu bytes at 0x%lx",
-			  (unsigned long)inside.size, (unsigned long)inside.payload);
-	if (is_kept)
+			return (struct found){true, false, m->payload, m->size};
+	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++)
+		if (k->start && (uintptr_t)p - (uintptr_t)k->start < k->bytes)
+			return (struct found){true, true, k->payload, k->size};
+	return (struct found){.is_any = false};
+}
+
+static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p,
+						       const struct found *f)
+{
+	size_t offset = (uintptr_t)p - f->payload;
+	const char *where = "inside";
+
+	if (f->is_free && !offset)
 		sys_fatal(call, p, "this block is already free");
+	if ((uintptr_t)p < f->payload)
+		where = "before";
+	else if (offset >= f->size)
+		where = "behind";
+	sys_fatal(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx", where,
+		  f->is_free ? "a free one" : "one", (unsigned long)f->size,
+		  (unsigned long)f->payload);
+}
+
+static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
+{
+	struct found found = find_around(p);
+
+	unlock();
+	if (found.is_any)
+		bad_beside(call, p, &found);
 	if (block_is_ours(p))
 		sys_fatal(call, p, "a block of os_malloc, not of malloc");
+	if (span_is_freed(p))
+		sys_fatal(call, p, "this memory is already free");
 	if ((uintptr_t)p % CELL_ALIGN)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
 	sys_fatal(call, p, "not a block of this allocator");
@@ -157,8 +190,11 @@ static void drop_kept(struct kept *k)
 
 static void doom(struct doomed *doomed, struct kept *k)
 {
-	doomed->all[doomed->count++] =
-		(struct mapping){.start = k->start, .bytes = k->bytes, .is_span = k->is_span};
+	doomed->all[doomed->count++] = (struct mapping){.payload = k->payload,
+							.size = k->size,
+							.start = k->start,
+							.bytes = k->bytes,
+							.is_span = k->is_span};
 	drop_kept(k);
 }
 
@@ -170,6 +206,8 @@ static void add_kept(const struct mapping *m, bool is_refused)
 	while (k->start)
 		k++;
 	k->bytes = m->bytes;
+	k->payload = m->payload;
+	k->size = m->size;
 	k->is_span = m->is_span;
 	k->is_refused = is_refused;
 	k->freed_ms = sys_now_ms();
@@ -250,17 +288,31 @@ static bool take_kept(struct mapping *m)
 	if (best) {
 		m->start = best->start;
 		m->bytes = best->bytes;
+		m->payload = best->payload; /* should it be kept again */
+		m->size = best->size;
 		drop_kept(best);
 	}
 	unlock();
 	return best;
 }
 
+/* Hardened, the memory of kept ones may be much more than what is live. */
+static bool is_too_much(void)
+{
+	size_t bytes = 0;
+
+	for (const struct kept *k = all.kept; k < all.kept + KEPT_COUNT && all.is_hardened; k++)
+		if (k->start && k->bytes < PURGED_MIN)
+			bytes += k->bytes;
+	return bytes > SEALED_MAX;
+}
+
 /* Rule 1, with bytes more to be live or kept. The table is locked. */
 static void make_room(size_t bytes, struct doomed *doomed)
 {
 	while (all.kept_count &&
-	       all.table.bytes + mapping_kept_bytes() + bytes > all.stats.peak_bytes)
+	       (all.table.bytes + mapping_kept_bytes() + bytes > all.stats.peak_bytes ||
+		is_too_much()))
 		doom(doomed, oldest_kept());
 }
 
@@ -580,14 +632,14 @@ size_t mapping_usable_size(const char *call, void *p)
 	return size;
 }
 
-bool mapping_is_live(const void *p)
+bool mapping_has(const void *p)
 {
-	bool is_live;
+	bool is_any;
 
 	lock();
-	is_live = mapping_table_find(&all.table, p);
+	is_any = find_around(p).is_any;
 	unlock();
-	return is_live;
+	return is_any;
 }
 
 /* Resizing: rule 2. */

@@ -35,8 +35,8 @@ void *mapping_resize(const char *call, void *p, size_t size);
 /* The capacity of p: every byte of it may be written. Hardened, what was asked for. */
 size_t mapping_usable_size(const char *call, void *p);
 
-/* Whether p is a live one. */
-bool mapping_is_live(const void *p);
+/* Whether p is in one, live or kept. */
+bool mapping_has(const void *p);
 
 extern _Atomic(size_t) mapping_kept_total;
 

@@ -89,13 +89,25 @@ static struct page_run pages_of(const void *p)
 	return (struct page_run){first, first + span_size(p) / PAGE_BYTES};
 }
 
+/* The store is locked. A word that was written over may lead anywhere. */
+static void require_span(const struct segment *g, struct page_run run)
+{
+	segment_require_sealed(g);
+	if (run.start < run.end && run.end <= MAP_PAGES &&
+	    !(g->spans[run.start] & ~(SPAN_KEPT | SPAN_WHOLE | SPAN_PAGES)) &&
+	    map_count(g->maps.taken, run) == run.end - run.start)
+		return;
+	store_unlock();
+	sys_fatal("heap", &g->spans[run.start], "the header of a segment is overwritten");
+}
+
 void span_free(void *p)
 {
 	struct segment *g = segment_of(p);
 	struct page_run run = pages_of(p);
 
 	store_lock();
-	segment_require_sealed(g);
+	require_span(g, run);
 	atomic_store_explicit(&g->spans[run.start], 0, memory_order_release);
 	slab_store.span_frees++;
 	free_pages(g, run);
@@ -121,7 +133,7 @@ bool span_resize(void *p, size_t size)
 	bool is_done = true;
 
 	store_lock();
-	segment_require_sealed(g);
+	require_span(g, run);
 	if (end > run.end)
 		is_done = take_behind(g, (struct page_run){run.end, end});
 	if (is_done)
@@ -154,6 +166,20 @@ struct span_ref span_find(const void *p)
 	else
 		ref.state = ref.start == p ? SPAN_LIVE : SPAN_INSIDE;
 	return ref;
+}
+
+bool span_is_freed(const void *p)
+{
+	size_t offset = (uintptr_t)p - slab_window, page = offset % SEGMENT_SIZE >> PAGE_SHIFT;
+	bool is_freed;
+
+	if (offset >= WINDOW_SIZE)
+		return false;
+	store_lock();
+	is_freed = segment_set_has(SET_LIVE, offset / SEGMENT_SIZE) &&
+		   map_count(segment_of(p)->maps.dirty, (struct page_run){page, page + 1});
+	store_unlock();
+	return is_freed;
 }
 
 void span_get_stats(struct span_stats *stats)

@@ -82,6 +82,9 @@ struct span_ref {
 
 struct span_ref span_find(const void *p);
 
+/* Whether p is in pages that were freed, and that nobody has used since; for a report. */
+bool span_is_freed(const void *p);
+
 /* Where a segment has the words of its pages. */
 #define SPAN_WORDS_ALIGN 4096
 #define SPAN_WORDS 40960

@@ -60,7 +60,9 @@ void span_cache_put(struct span_cache *c, const char *call, void *p)
 		large_free(call, p); /* which reports it */
 	pages = word & SPAN_PAGES;
 	size = pages * PAGE_BYTES;
-	if (!(word & SPAN_WHOLE) || size > SPAN_CACHE_BYTES)
+	/* It looks at the word again, and at the pages: one that is written over is reported. */
+	if ((word & ~SPAN_PAGES) != SPAN_WHOLE ||
+	    pages - SPAN_CLASS_FIRST - 1 >= SPAN_CACHE_BYTES / PAGE_BYTES - SPAN_CLASS_FIRST)
 		span_free(p);
 	else
 		keep(c, run_class(pages) - SPAN_CLASS_FIRST, p, size);

@@ -303,19 +303,15 @@ static void end_thread(void *arg)
 	part_with(arg, TCACHE_ENDED);
 }
 
-static bool is_live_cell(const void *p)
+/* In a block of malloc, live or free: whoever gives it to os_free has confused the two. */
+static bool is_mallocs(const void *p)
 {
-	return slab_find(p).state == CELL_LIVE && *(const uint64_t *)p != CELL_FREED;
-}
-
-static bool is_malloc_block(const void *p)
-{
-	return is_live_cell(p) || large_is_object(p);
+	return slab_find(p).state != CELL_NONE || large_has(p);
 }
 
 __attribute__((constructor(101))) static void start(void)
 {
-	block_is_others = is_malloc_block;
+	block_is_others = is_mallocs;
 	fork_guard();
 }
 

@@ -5,6 +5,7 @@
  * program starts itself again with the option, which is looked at before the first allocation.
  */
 
+#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -201,10 +202,24 @@ static void change_and_keep(void *arg)
 	keep_it(arg);
 }
 
+/* The kernel can read all but guards. */
+static bool is_behind_guard(const unsigned char *p)
+{
+	int ends[2];
+	ssize_t written;
+
+	CHECK(pipe(ends) == 0);
+	written = write(ends[1], p - 1, 1);
+	CHECK(written == 1 || (errno == EFAULT && (uintptr_t)p % 4096 == 0));
+	close(ends[0]);
+	close(ends[1]);
+	return written < 0;
+}
+
 TEST(one_byte_before_the_start)
 {
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		struct misuse all[20]; /* among them the first one of a slab, and of a segment */
+		struct misuse all[20]; /* among them the first one of a slab */
 
 		for (size_t k = 0; k < COUNT_OF(all); k++)
 			all[k] = allocated(sizes[i]);
@@ -378,7 +393,10 @@ TEST(untouched_memory_stays_untouched)
 	CHECK_MSG(resident() < before + 2 * MIB, "%zu KiB more", (resident() - before) / 1024);
 }
 
-/* What is kept of freed blocks has a limit, and goes when there are no calls for it. */
+/*
+ * What is kept of freed blocks has a limit, and goes when there are no calls for it. Of the others
+ * mappings go at once, and the pages of spans are there for blocks of any size.
+ */
 TEST(kept_memory_is_bounded)
 {
 	enum {
@@ -587,6 +605,65 @@ TEST(pointers_into_and_beside)
 		expect_death(resize_it, &m, "not");
 		m.p -= 8;
 		expect_death(free_it, &m, "not");
+	}
+}
+
+/* Where the object is, and on which side of it the pointer. */
+static void expect_beside(struct misuse m, ptrdiff_t at, const char *kind, const char *side)
+{
+	char what[128];
+
+	snprintf(what, sizeof(what), "not the start of a block, but %s %s of %zu bytes at %p", side,
+		 kind, m.size, (void *)m.p);
+	m.p += at;
+	expect_death(free_it, &m, what);
+	expect_death(resize_it, &m, what);
+}
+
+TEST(pointers_into_and_beside_large_ones)
+{
+	static const size_t large[] = {32769, 100000, 262144, 2 * MIB, 5 * MIB};
+
+	for (size_t i = 0; i < COUNT_OF(large); i++) {
+		struct misuse m = allocated(large[i]);
+		ptrdiff_t end = (ptrdiff_t)m.size;
+
+		for (int round = 0; round < 2; round++) {
+			const char *kind = round ? "a free one" : "one";
+
+			expect_beside(m, 1, kind, "inside");
+			expect_beside(m, 16, kind, "inside");
+			expect_beside(m, end - 1, kind, "inside");
+			expect_beside(m, end, kind, "behind");
+			expect_beside(m, end + 16, kind, "behind");
+			if (large[i] == 5 * MIB)
+				expect_beside(m, -4096, kind, "before");
+			if (!round)
+				free(m.p);
+		}
+	}
+}
+
+/* An overflow out of one is a fault, before it reaches another one or a cell. */
+TEST(overflows_by_a_page_out_of_large_ones)
+{
+	static const size_t large[] = {32769, 100000, 262144, 2 * MIB, 5 * MIB};
+
+	for (size_t i = 0; i < COUNT_OF(large); i++) {
+		struct misuse m[4];
+
+		for (size_t k = 0; k < COUNT_OF(m); k++)
+			m[k] = allocated(large[i]);
+		for (size_t k = 0; k < COUNT_OF(m); k++) {
+			m[k].at = (ptrdiff_t)m[k].size + 16;
+			expect_fault(touch_it, &m[k]);
+			m[k].at += 4000;
+			expect_fault(touch_it, &m[k]);
+			free(m[k].p);
+			expect_fault(touch_it, &m[k]);
+			m[k].at = 0;
+			expect_fault(touch_it, &m[k]);
+		}
 	}
 }
 

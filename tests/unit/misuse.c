@@ -2,9 +2,10 @@
 
 /*
  * Pointers that are no live payloads: every call that takes a pointer must name the call, the
- * pointer and what is wrong with it in one line, and abort. Each case runs over both families,
- * os_* and the C library's names, and over every call of the family. What the C library's names
- * allocate up to CELL_MAX is a cell, without a header; the cases of those are at the end.
+ * pointer and what is wrong with it in one line, and abort. Each case runs over every call of a
+ * family, os_* or the C library's names. What os_malloc gives has a header. What the C library's
+ * names allocate has none: up to CELL_MAX it is a cell, the cases of which are at the end; those of
+ * what is larger are in misuse_large.c.
  */
 
 #include <errno.h>
@@ -25,170 +26,17 @@
 #include "block_meta.h"
 #include "harness.h"
 #include "osmem.h"
+#include "pointers.h"
 
 #define META sizeof(struct block_meta)
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define LARGE ((size_t)1 << 20) /* mapped in both families */
-#define SEARCHED ((size_t)125000) /* a search for it, in both families, finds nothing free */
-#define CELL_MAX ((size_t)32768) /* as README.md says */
+#define LARGE ((size_t)1 << 20) /* mapped, of os_malloc */
+#define SEARCHED ((size_t)125000) /* a search for it finds nothing free */
+
+#define GRAIN ((size_t)8) /* of os_malloc */
+#define SMALL ((size_t)112)
+#define MEDIUM ((size_t)0x570)
 
 #define OVERWRITTEN "the header of this block is overwritten"
-#define ALREADY_FREE "this block is already free"
-#define FOREIGN "not a block of this allocator"
-
-void free_sized(void *p, size_t size);
-void free_aligned_sized(void *p, size_t align, size_t size);
-
-/* The calls. */
-
-static void call_realloc(void *p)
-{
-	free(realloc(p, 50));
-}
-
-static void call_realloc_zero(void *p)
-{
-	free(realloc(p, 0));
-}
-
-static void call_reallocarray(void *p)
-{
-	free(reallocarray(p, 10, 5));
-}
-
-static void call_usable_size(void *p)
-{
-	malloc_usable_size(p);
-}
-
-static void call_free_sized(void *p)
-{
-	free_sized(p, 50);
-}
-
-static void call_free_aligned_sized(void *p)
-{
-	free_aligned_sized(p, 16, 50);
-}
-
-static void call_os_realloc(void *p)
-{
-	os_free(os_realloc(p, 50));
-}
-
-static void call_os_realloc_zero(void *p)
-{
-	os_free(os_realloc(p, 0));
-}
-
-struct call {
-	const char *name; /* as the message gives it */
-	void (*run)(void *p);
-	bool allows_free; /* rule 16 */
-};
-
-struct family {
-	const char *allocator; /* as messages give it */
-	size_t grain;
-	size_t small, medium; /* sizes of blocks, not of cells */
-	void *(*alloc)(size_t size);
-	void (*free)(void *p);
-	void *(*realloc)(void *p, size_t size);
-	const struct call *calls; /* up to one without a name */
-};
-
-static const struct call course_calls[] = {
-	{.name = "os_free", .run = os_free},
-	{.name = "os_realloc", .run = call_os_realloc, .allows_free = true},
-	{.name = "os_realloc", .run = call_os_realloc_zero, .allows_free = true},
-	{.name = NULL},
-};
-
-static const struct call libc_calls[] = {
-	{.name = "free", .run = free},
-	{.name = "realloc", .run = call_realloc},
-	{.name = "realloc", .run = call_realloc_zero},
-	{.name = "realloc", .run = call_reallocarray},
-	{.name = "malloc_usable_size", .run = call_usable_size},
-	{.name = "free_sized", .run = call_free_sized},
-	{.name = "free_aligned_sized", .run = call_free_aligned_sized},
-	{.name = NULL},
-};
-
-static const struct family course = {
-	.allocator = "os_malloc",
-	.grain = 8,
-	.small = 112,
-	.medium = 0x570,
-	.alloc = os_malloc,
-	.free = os_free,
-	.realloc = os_realloc,
-	.calls = course_calls,
-};
-
-static const struct family libc = {
-	.allocator = "malloc",
-	.grain = 16,
-	.small = CELL_MAX + 112,
-	.medium = CELL_MAX + 0x570,
-	.alloc = malloc,
-	.free = free,
-	.realloc = realloc,
-	.calls = libc_calls,
-};
-
-/* Expectations. */
-
-struct attempt {
-	const struct call *call;
-	void *p;
-};
-
-static void attempt(void *arg)
-{
-	const struct attempt *a = arg;
-
-	a->call->run(a->p);
-}
-
-static void expect_line(const struct call *call, void *p, const char *what)
-{
-	struct attempt a = {.call = call, .p = p};
-	char line[512];
-
-	snprintf(line, sizeof(line), "osmem: %s(0x%lx): %s", call->name,
-		 (unsigned long)(uintptr_t)p, what);
-	EXPECT_ABORT(attempt, &a, line);
-}
-
-/* Every call of the family but, where p is a free block, those that rule 16 allows. */
-static void expect_all(const struct family *f, void *p, bool is_free, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void expect_all(const struct family *f, void *p, bool is_free, const char *fmt, ...)
-{
-	char what[256];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(what, sizeof(what), fmt, args);
-	va_end(args);
-	for (const struct call *call = f->calls; call->name; call++)
-		if (!is_free || !call->allows_free)
-			expect_line(call, p, what);
-}
-
-static void expect_free(const struct family *f, void *p)
-{
-	expect_all(f, p, true, ALREADY_FREE);
-}
-
-static void expect_inside(const struct family *f, void *p, const char *kind, void *payload,
-			  size_t size)
-{
-	expect_all(f, p, false, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
-		   kind, (unsigned long)size, (unsigned long)(uintptr_t)payload);
-}
 
 /* A live block's header. */
 static struct block_meta *header(void *p)
@@ -196,30 +44,15 @@ static struct block_meta *header(void *p)
 	return (struct block_meta *)p - 1;
 }
 
-/* A size of a block that is larger than the smallest one by about extra. */
-static size_t block_size(const struct family *f, size_t extra)
-{
-	return f->small - 112 + extra;
-}
-
-static bool try_row(const struct family *f, char **p, size_t n, size_t size)
+/* n live blocks of size bytes in a row, and one behind them. */
+static void alloc_row(char **p, size_t n, size_t size)
 {
 	for (size_t i = 0; i < n; i++) {
-		p[i] = f->alloc(size);
+		p[i] = os_malloc(size);
 		CHECK(p[i]);
-		if (i && p[i] != p[i - 1] + size + META)
-			return false;
+		CHECK(!i || p[i] == p[i - 1] + size + META);
 	}
-	return f->alloc(size) == p[n - 1] + size + META;
-}
-
-/* n live blocks of size bytes in a row, and one behind them; a region may end in the first try. */
-static void alloc_row(const struct family *f, char **p, size_t n, size_t size)
-{
-	int tries = f == &course ? 1 : 3;
-
-	while (!try_row(f, p, n, size))
-		CHECK(--tries);
+	CHECK(os_malloc(size) == p[n - 1] + size + META);
 }
 
 /* The harness itself. */
@@ -296,34 +129,34 @@ TEST_BOTH(double_free_of_the_last_block)
 	expect_free(f, p);
 }
 
-TEST_BOTH(double_free_after_others)
+TEST(double_free_after_others_os)
 {
 	char *p[9];
 
-	alloc_row(f, p, COUNT_OF(p), f->small);
+	alloc_row(p, COUNT_OF(p), SMALL);
 	for (size_t i = 0; i < COUNT_OF(p); i += 2)
-		f->free(p[i]);
+		os_free(p[i]);
 	for (size_t i = 0; i < COUNT_OF(p); i += 2)
-		expect_free(f, p[i]);
+		expect_free(&course, p[i]);
 }
 
-TEST_BOTH(double_free_after_a_search)
+TEST(double_free_after_a_search_os)
 {
 	static const size_t sizes[] = {32, 48, 1024, 1040, 20000};
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		size_t size = block_size(f, sizes[i]);
+		size_t size = sizes[i];
 		char *p[3];
 
-		alloc_row(f, p, 3, size);
-		f->free(p[1]);
-		CHECK(f->alloc(SEARCHED));
-		expect_free(f, p[1]);
-		CHECK(f->alloc(size) == p[1]);
+		alloc_row(p, 3, size);
+		os_free(p[1]);
+		CHECK(os_malloc(SEARCHED));
+		expect_free(&course, p[1]);
+		CHECK(os_malloc(size) == p[1]);
 	}
 }
 
-TEST_BOTH(double_free_after_coalescing)
+TEST(double_free_after_coalescing_os)
 {
 	static const unsigned char orders[][3] = {
 		{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0},
@@ -331,58 +164,58 @@ TEST_BOTH(double_free_after_coalescing)
 	char *p[3];
 
 	for (size_t i = 0; i < COUNT_OF(orders); i++) {
-		alloc_row(f, p, 3, f->medium);
+		alloc_row(p, 3, MEDIUM);
 		for (int j = 0; j < 3; j++)
-			f->free(p[orders[i][j]]);
-		CHECK(f->alloc(SEARCHED));
-		expect_free(f, p[0]);
-		expect_inside(f, p[1], "a free one", p[0], 3 * f->medium + 2 * META);
-		expect_inside(f, p[2], "a free one", p[0], 3 * f->medium + 2 * META);
-		CHECK(f->alloc(3 * f->medium + 2 * META) == p[0]);
+			os_free(p[orders[i][j]]);
+		CHECK(os_malloc(SEARCHED));
+		expect_free(&course, p[0]);
+		expect_inside(&course, p[1], "a free one", p[0], 3 * MEDIUM + 2 * META);
+		expect_inside(&course, p[2], "a free one", p[0], 3 * MEDIUM + 2 * META);
+		CHECK(os_malloc(3 * MEDIUM + 2 * META) == p[0]);
 	}
 }
 
-TEST_BOTH(double_free_after_reuse_by_a_larger_block)
+TEST(double_free_after_reuse_by_a_larger_block_os)
 {
 	char *p[2], *q;
 
-	alloc_row(f, p, 2, f->medium);
-	f->free(p[0]);
-	f->free(p[1]);
-	q = f->alloc(2 * f->medium + META);
+	alloc_row(p, 2, MEDIUM);
+	os_free(p[0]);
+	os_free(p[1]);
+	q = os_malloc(2 * MEDIUM + META);
 	CHECK(q == p[0]);
-	expect_inside(f, p[1], "one", q, 2 * f->medium + META);
+	expect_inside(&course, p[1], "one", q, 2 * MEDIUM + META);
 }
 
-TEST_BOTH(double_free_of_a_block_that_moved)
+TEST(double_free_of_a_block_that_moved_os)
 {
 	char *p[2], *q;
 
-	alloc_row(f, p, 2, f->small);
-	q = f->realloc(p[0], f->small + 5000);
+	alloc_row(p, 2, SMALL);
+	q = os_realloc(p[0], SMALL + 5000);
 	CHECK(q && q != p[0]);
-	expect_free(f, p[0]);
+	expect_free(&course, p[0]);
 }
 
-TEST_BOTH(double_free_of_a_block_grown_over)
+TEST(double_free_of_a_block_grown_over_os)
 {
 	char *p[2];
 
-	alloc_row(f, p, 2, f->medium);
-	f->free(p[1]);
-	CHECK(f->realloc(p[0], 2 * f->medium + META) == p[0]);
-	expect_inside(f, p[1], "one", p[0], 2 * f->medium + META);
+	alloc_row(p, 2, MEDIUM);
+	os_free(p[1]);
+	CHECK(os_realloc(p[0], 2 * MEDIUM + META) == p[0]);
+	expect_inside(&course, p[1], "one", p[0], 2 * MEDIUM + META);
 }
 
-TEST_BOTH(double_free_of_a_mapped_block)
+TEST(double_free_of_a_mapped_block_os)
 {
-	char *p = f->alloc(LARGE), *q = f->alloc(LARGE);
+	char *p = os_malloc(LARGE), *q = os_malloc(LARGE);
 
 	CHECK(p && q);
-	f->free(p);
-	expect_all(f, p, false, FOREIGN);
-	f->free(q);
-	expect_all(f, q, false, FOREIGN);
+	os_free(p);
+	expect_all(&course, p, false, FOREIGN);
+	os_free(q);
+	expect_all(&course, q, false, FOREIGN);
 }
 
 /* Rule 16. */
@@ -392,7 +225,7 @@ TEST(realloc_of_a_free_block_changes_nothing)
 	static const size_t sizes[] = {1, 100, 112, 5000, LARGE, SIZE_MAX};
 	char copy[112 + META], *p[3];
 
-	alloc_row(&course, p, 3, 112);
+	alloc_row(p, 3, 112);
 	memset(p[1], 'x', 112);
 	os_free(p[1]);
 	memcpy(copy, header(p[1]), sizeof(copy));
@@ -409,72 +242,72 @@ TEST(realloc_of_a_free_block_changes_nothing)
 /* Pointers into blocks. */
 
 /* Of the first and of the last bytes. */
-static void expect_interior(const struct family *f, char *p, const char *kind, size_t size)
+static void expect_interior(char *p, const char *kind, size_t size)
 {
-	for (size_t i = f->grain; i < size; i += f->grain)
+	for (size_t i = GRAIN; i < size; i += GRAIN)
 		if (i < 200 || i + 200 > size)
-			expect_inside(f, p + i, kind, p, size);
+			expect_inside(&course, p + i, kind, p, size);
 }
 
-TEST_BOTH(interior)
+TEST(interior_os)
 {
-	size_t size = block_size(f, 400);
-	char *p = f->alloc(size), *guard = f->alloc(size);
+	size_t size = 400;
+	char *p = os_malloc(size), *guard = os_malloc(size);
 
 	CHECK(p && guard);
-	expect_interior(f, p, "one", size);
+	expect_interior(p, "one", size);
 }
 
-TEST_BOTH(interior_of_a_free_block)
+TEST(interior_of_a_free_block_os)
 {
-	size_t size = block_size(f, 160);
-	char *p = f->alloc(size), *guard = f->alloc(size);
+	size_t size = 160;
+	char *p = os_malloc(size), *guard = os_malloc(size);
 
 	CHECK(p && guard);
-	f->free(p);
-	expect_interior(f, p, "a free one", size);
+	os_free(p);
+	expect_interior(p, "a free one", size);
 }
 
-TEST_BOTH(interior_unaligned)
+TEST(interior_unaligned_os)
 {
-	char *p = f->alloc(f->small), *large = f->alloc(LARGE);
+	char *p = os_malloc(SMALL), *large = os_malloc(LARGE);
 
-	for (size_t i = 1; i < 3 * f->grain; i++) {
-		if (i % f->grain == 0)
+	for (size_t i = 1; i < 3 * GRAIN; i++) {
+		if (i % GRAIN == 0)
 			continue;
-		expect_all(f, p + i, false, "not a block: not aligned to %lu bytes",
-			   (unsigned long)f->grain);
-		expect_all(f, large + i, false, "not a block: not aligned to %lu bytes",
-			   (unsigned long)f->grain);
+		expect_all(&course, p + i, false, "not a block: not aligned to %lu bytes",
+			   (unsigned long)GRAIN);
+		expect_all(&course, large + i, false, "not a block: not aligned to %lu bytes",
+			   (unsigned long)GRAIN);
 	}
 }
 
-TEST_BOTH(interior_of_a_mapped_block)
+TEST(interior_of_a_mapped_block_os)
 {
-	char *p = f->alloc(LARGE);
+	char *p = os_malloc(LARGE);
 
 	for (size_t i = 16; i < LARGE; i *= 2)
-		expect_all(f, p + i, false, FOREIGN);
-	expect_all(f, p - META, false, FOREIGN);
+		expect_all(&course, p + i, false, FOREIGN);
+	expect_all(&course, p - META, false, FOREIGN);
 }
 
 /* A payload made to look like a block, down to the bytes of a true header. */
-TEST_BOTH(interior_with_a_copied_header)
+TEST(interior_with_a_copied_header_os)
 {
-	size_t size = f->medium;
+	size_t size = MEDIUM;
 	char *p[3], *fake;
 
-	alloc_row(f, p, 3, size);
+	alloc_row(p, 3, size);
 	fake = p[1] + 2 * META;
 	memcpy(header(fake), header(p[1]), META);
-	expect_inside(f, fake, "one", p[1], size);
+	expect_inside(&course, fake, "one", p[1], size);
 	header(fake)->size = size - 2 * META;
 	header(fake)->prev = header(p[1]);
-	expect_inside(f, fake, "one", p[1], size);
+	expect_inside(&course, fake, "one", p[1], size);
 	header(fake)->status = STATUS_MAPPED;
-	expect_inside(f, fake, "one", p[1], size);
+	expect_inside(&course, fake, "one", p[1], size);
 	header(fake)->status = STATUS_FREE;
-	expect_inside(f, fake, "one", p[1], size);
+	expect_inside(&course, fake, "one", p[1], size);
 }
 
 /* Around the end of the heap's memory; the payload of the last block may be the last page. */
@@ -597,30 +430,25 @@ static void expect_strange(const struct family *f, const struct family *other, v
 	expect_all(f, p, false, "a block of %s, not of %s", other->allocator, f->allocator);
 }
 
-TEST_BOTH(mixed_families)
+/* Wherever in it, aligned or not, live or free. */
+TEST(blocks_of_os_malloc_in_free)
 {
-	const struct family *other = f == &course ? &libc : &course;
-	size_t size = block_size(other, 104);
-	char *p = other->alloc(size), *q = other->alloc(LARGE), *unaligned;
+	char *p = os_malloc(208), *guard = os_malloc(208), *large = os_malloc(LARGE);
 
-	CHECK(f->alloc(100));
-	if ((uintptr_t)p % 16) /* os_malloc promises 8 */
-		p = other->alloc(size);
-	expect_strange(f, other, p);
-	expect_strange(f, other, q);
-	other->free(p);
-	expect_strange(f, other, p);
-	unaligned = other->alloc(size);
-	if ((uintptr_t)unaligned % 16 == 0)
-		unaligned = other->alloc(size);
-	if ((uintptr_t)unaligned % 16)
-		expect_all(f, unaligned, false, "not a block: not aligned to 16 bytes");
+	CHECK(p && guard && large && malloc(100));
+	for (size_t i = 0; i < 40; i += 8)
+		expect_strange(&libc, &course, p + i);
+	expect_strange(&libc, &course, large);
+	os_free(p);
+	expect_strange(&libc, &course, p);
+	expect_strange(&libc, &course, p + 8);
+	os_free(large);
+	expect_all(&libc, large, false, FOREIGN);
 }
 
 /* Headers overwritten from the block before. The damage is done in the child that is to die. */
 
 struct damage {
-	const struct family *family;
 	const struct call *call; /* made with p, unless that is NULL */
 	void *p;
 	char *at; /* where size bytes of fill go before the call */
@@ -637,7 +465,7 @@ static void damage_then_call(void *arg)
 		d->call->run(d->p);
 	else
 		for (size_t size = 8; size < 2048; size += 8)
-			d->family->alloc(block_size(d->family, size));
+			os_malloc(size);
 }
 
 /* The damage, a correct free, and searches. */
@@ -646,16 +474,16 @@ static void damage_then_free(void *arg)
 	struct damage d = *(const struct damage *)arg;
 
 	memset(d.at, d.fill, d.size);
-	d.family->free(d.p);
+	os_free(d.p);
 	d.p = NULL;
 	d.size = 0;
 	damage_then_call(&d);
 }
 
-/* Every call of the family with p, after the damage; all name p. */
+/* Every call with p, after the damage; all name p. */
 static void expect_damaged(const struct damage *damage)
 {
-	for (const struct call *call = damage->family->calls; call->name; call++) {
+	for (const struct call *call = course.calls; call->name; call++) {
 		struct damage d = *damage;
 		char line[512];
 
@@ -689,14 +517,13 @@ struct victims {
 };
 
 /* check(damage, victims) for each overflow of p. */
-static void each_overflow(const struct family *f, char *p, size_t size,
+static void each_overflow(char *p, size_t size,
 			  void (*check)(const struct damage *d, const struct victims *v),
 			  const struct victims *v)
 {
 	for (size_t i = 0; i < COUNT_OF(overflows); i++) {
 		for (size_t j = 0; j < COUNT_OF(fills); j++) {
-			struct damage d = {.family = f,
-					   .p = v->victim,
+			struct damage d = {.p = v->victim,
 					   .at = p + size,
 					   .size = overflows[i],
 					   .fill = fills[j]};
@@ -717,70 +544,66 @@ static void check_search(const struct damage *d, const struct victims *v)
 	expect_found_by_search(d, v->p, v->victim);
 }
 
-TEST_BOTH(overflow_found_when_the_victim_is_freed)
+TEST(overflow_found_when_the_victim_is_freed_os)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, f->small);
-	each_overflow(f, p[0], f->small, check_calls, &(struct victims){.victim = p[1]});
+	alloc_row(p, 3, SMALL);
+	each_overflow(p[0], SMALL, check_calls, &(struct victims){.victim = p[1]});
 }
 
-TEST_BOTH(overflow_found_by_the_search_after_its_origin_is_freed)
+TEST(overflow_found_by_the_search_after_its_origin_is_freed_os)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, f->medium);
-	each_overflow(f, p[0], f->medium, check_search,
-		      &(struct victims){.p = p[0], .victim = p[1]});
+	alloc_row(p, 3, MEDIUM);
+	each_overflow(p[0], MEDIUM, check_search, &(struct victims){.p = p[0], .victim = p[1]});
 }
 
-TEST_BOTH(overflow_into_a_free_block_found_by_the_search_after_its_origin_is_freed)
+TEST(overflow_into_a_free_block_found_by_the_search_after_its_origin_is_freed_os)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, f->medium);
-	f->free(p[1]);
-	each_overflow(f, p[0], f->medium, check_search,
-		      &(struct victims){.p = p[0], .victim = p[1]});
+	alloc_row(p, 3, MEDIUM);
+	os_free(p[1]);
+	each_overflow(p[0], MEDIUM, check_search, &(struct victims){.p = p[0], .victim = p[1]});
 }
 
-TEST_BOTH(overflow_into_the_last_block)
+TEST(overflow_into_the_last_block_os)
 {
-	char *p = f->alloc(f->medium), *q = f->alloc(f->medium);
+	char *p = os_malloc(MEDIUM), *q = os_malloc(MEDIUM);
 
-	CHECK(q == p + f->medium + META);
-	each_overflow(f, p, f->medium, check_calls, &(struct victims){.victim = q});
-	each_overflow(f, p, f->medium, check_search, &(struct victims){.p = p, .victim = q});
+	CHECK(q == p + MEDIUM + META);
+	each_overflow(p, MEDIUM, check_calls, &(struct victims){.victim = q});
+	each_overflow(p, MEDIUM, check_search, &(struct victims){.p = p, .victim = q});
 }
 
-TEST_BOTH(overflow_into_a_pending_block_found_by_the_next_search)
+TEST(overflow_into_a_pending_block_found_by_the_next_search_os)
 {
 	char *p[3];
 
-	alloc_row(f, p, 3, f->medium);
-	f->free(p[1]);
-	each_overflow(f, p[0], f->medium, check_search, &(struct victims){.victim = p[1]});
+	alloc_row(p, 3, MEDIUM);
+	os_free(p[1]);
+	each_overflow(p[0], MEDIUM, check_search, &(struct victims){.victim = p[1]});
 }
 
 /*
  * Where the searches are for sizes of smaller bins. In the block's own bin, a size that is written
  * over may look too small.
  */
-TEST_BOTH(overflow_into_an_indexed_block_found_by_a_search)
+TEST(overflow_into_an_indexed_block_found_by_a_search_os)
 {
 	static const size_t sizes[] = {48, 0x170, 0x1170};
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		size_t size = block_size(f, sizes[i]);
+		size_t size = sizes[i];
 		char *p[3];
 
-		if (f == &libc && sizes[i] < 0x1000)
-			continue;
-		alloc_row(f, p, 3, size);
-		f->free(p[1]);
-		CHECK(f->alloc(SEARCHED));
-		each_overflow(f, p[0], size, check_search, &(struct victims){.victim = p[1]});
-		CHECK(f->alloc(size) == p[1]);
+		alloc_row(p, 3, size);
+		os_free(p[1]);
+		CHECK(os_malloc(SEARCHED));
+		each_overflow(p[0], size, check_search, &(struct victims){.victim = p[1]});
+		CHECK(os_malloc(size) == p[1]);
 	}
 }
 
@@ -790,15 +613,14 @@ TEST(overflow_into_the_free_end_os)
 	char *p = os_malloc(0x170);
 
 	CHECK(p);
-	each_overflow(&course, p, 0x170, check_search,
-		      &(struct victims){.victim = p + 0x170 + META});
+	each_overflow(p, 0x170, check_search, &(struct victims){.victim = p + 0x170 + META});
 }
 
-/* A live block of the family's medium size that is the first of its region. */
-static char *alloc_first(const struct family *f)
+/* A live block that is the first of its region. */
+static char *alloc_first(void)
 {
 	for (int i = 0; i < 10000; i++) {
-		char *p = f->alloc(f->medium);
+		char *p = os_malloc(MEDIUM);
 		struct block_meta *prev;
 
 		CHECK(p);
@@ -810,13 +632,12 @@ static char *alloc_first(const struct family *f)
 }
 
 /* What it points to is not in the region, before the damage either. */
-TEST_BOTH(stray_write_into_prev_of_the_first_block)
+TEST(stray_write_into_prev_of_the_first_block_os)
 {
-	char *p = alloc_first(f);
+	char *p = alloc_first();
 
 	for (size_t i = 0; i < COUNT_OF(fills); i++) {
-		struct damage d = {.family = f,
-				   .at = (char *)&header(p)->prev,
+		struct damage d = {.at = (char *)&header(p)->prev,
 				   .size = sizeof(header(p)->prev),
 				   .fill = fills[i]};
 
@@ -826,18 +647,15 @@ TEST_BOTH(stray_write_into_prev_of_the_first_block)
 }
 
 /* One field of the header at a time, as a stray write would. */
-TEST_BOTH(stray_write_into_a_header)
+TEST(stray_write_into_a_header_os)
 {
 	size_t prev = offsetof(struct block_meta, prev), next = offsetof(struct block_meta, next);
 	char *p[3];
 
-	alloc_row(f, p, 3, f->medium);
+	alloc_row(p, 3, MEDIUM);
 	for (size_t at = 0; at < META; at += 4) {
-		struct damage d = {.family = f,
-				   .p = p[1],
-				   .at = (char *)header(p[1]) + at,
-				   .size = 4,
-				   .fill = 0xa5};
+		struct damage d = {
+			.p = p[1], .at = (char *)header(p[1]) + at, .size = 4, .fill = 0xa5};
 
 		if (at < prev || at >= next)
 			expect_damaged(&d);
@@ -846,29 +664,28 @@ TEST_BOTH(stray_write_into_a_header)
 	}
 }
 
-TEST_BOTH(stray_write_into_the_header_of_a_mapped_block)
+TEST(stray_write_into_the_header_of_a_mapped_block_os)
 {
-	char *p = f->alloc(LARGE);
+	char *p = os_malloc(LARGE);
 
 	for (size_t at = 0; at < META; at += 4) {
-		struct damage d = {
-			.family = f, .p = p, .at = (char *)header(p) + at, .size = 4, .fill = 0xa5};
+		struct damage d = {.p = p, .at = (char *)header(p) + at, .size = 4, .fill = 0xa5};
 
 		expect_damaged(&d);
 	}
 }
 
 /* The payload begins right behind next. With others mapped, too, the links lead somewhere. */
-TEST_BOTH(stray_write_into_the_links_of_a_mapped_block)
+TEST(stray_write_into_the_links_of_a_mapped_block_os)
 {
 	char *p[5];
 
 	for (size_t i = 0; i < COUNT_OF(p); i++) {
-		p[i] = f->alloc(LARGE);
+		p[i] = os_malloc(LARGE);
 		CHECK(p[i]);
 	}
 	for (size_t i = 0; i < COUNT_OF(p); i++) {
-		struct damage d = {.family = f, .p = p[i], .size = sizeof(void *), .fill = 0x41};
+		struct damage d = {.p = p[i], .size = sizeof(void *), .fill = 0x41};
 
 		d.at = p[i] - d.size;
 		expect_damaged(&d);
@@ -879,10 +696,10 @@ TEST_BOTH(stray_write_into_the_links_of_a_mapped_block)
 	}
 }
 
-TEST_BOTH(underflow_of_a_mapped_block)
+TEST(underflow_of_a_mapped_block_os)
 {
-	char *p = f->alloc(LARGE);
-	struct damage d = {.family = f, .p = p, .at = (char *)header(p), .size = META};
+	char *p = os_malloc(LARGE);
+	struct damage d = {.p = p, .at = (char *)header(p), .size = META};
 
 	for (size_t i = 0; i < COUNT_OF(fills); i++) {
 		d.fill = fills[i];
@@ -1151,8 +968,13 @@ static void free_and_flush(void *arg)
 
 static void realloc_and_flush(void *arg)
 {
-	call_realloc(arg);
+	free(realloc(arg, 50));
 	malloc_trim(0);
+}
+
+static void ask_usable_size(void *arg)
+{
+	malloc_usable_size(arg);
 }
 
 static void expect_never_allocated(char *p)
@@ -1165,7 +987,7 @@ static void expect_never_allocated(char *p)
 	EXPECT_ABORT(realloc_and_flush, p, line);
 	snprintf(line, sizeof(line), "osmem: malloc_usable_size(0x%lx): " FOREIGN,
 		 (unsigned long)(uintptr_t)p);
-	EXPECT_ABORT(call_usable_size, p, line);
+	EXPECT_ABORT(ask_usable_size, p, line);
 }
 
 TEST(cell_that_was_never_allocated)
@@ -1234,12 +1056,19 @@ TEST(cell_segment_overwritten)
 /* The course's functions have nothing to do with cells. */
 TEST(cell_in_the_course_heaps_hands)
 {
-	char *p = new_cell(112);
+	char *p = new_cell(112), *guard = new_cell(112);
 
 	CHECK(os_malloc(100));
-	expect_all(&course, p, false, "a block of malloc, not of os_malloc");
+	expect_strange(&course, &libc, p);
+	expect_strange(&course, &libc, p + 16);
+	expect_all(&course, p + 1, false, "not a block: not aligned to 8 bytes");
 	free(p);
-	expect_all(&course, p, false, FOREIGN);
+	expect_strange(&course, &libc, p);
+	malloc_trim(0);
+	expect_strange(&course, &libc, p);
+	free(guard);
+	malloc_trim(0);
+	expect_all(&course, p, false, FOREIGN); /* its slab is none any more */
 }
 
 /* A cell that is written to when it is free, where its mark is: nothing else is lost. */
@@ -1277,45 +1106,6 @@ TEST(cell_freed_twice_around_a_lost_mark)
 }
 
 /*
- * A block above CELL_MAX that is written to before the next search, which would follow the links
- * there: neighbours of others that wait, or alone.
- */
-
-struct freed {
-	char *p[24];
-	size_t step; /* between those that are freed */
-	unsigned char value;
-};
-
-static void write_to_freed(void *arg)
-{
-	struct freed *f = arg;
-
-	for (size_t i = 12 - f->step; i <= 12 + f->step; i += f->step)
-		free(f->p[i]); /* too few for a sweep, which would search */
-	memset(f->p[12], f->value, 8);
-	free(malloc(CELL_MAX + 112));
-}
-
-TEST(block_written_to_after_free)
-{
-	static const unsigned char values[] = {'b', 0xff, 0x01};
-	char err[256];
-
-	for (size_t i = 0; i < 9; i++) {
-		struct freed f = {.step = i % 3 + 1, .value = values[i / 3]};
-		int status;
-
-		for (size_t k = 0; k < COUNT_OF(f.p); k++)
-			f.p[k] = malloc(CELL_MAX + 112);
-		status = test_in_child(write_to_freed, &f, err, sizeof(err));
-		CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
-				  strstr(err, "free memory in it, is overwritten\n"),
-			  "step %zu, value %x: status %d, %s", f.step, f.value, status, err);
-	}
-}
-
-/*
  * A block that is written to when a search has put it where the next ones look. Whatever its header
  * and the links behind that are, nothing is read or written through them.
  */
@@ -1323,7 +1113,6 @@ TEST(block_written_to_after_free)
 #define INDEXED ((size_t)300) /* more free blocks than are few */
 
 struct indexed {
-	const struct family *family;
 	char **p; /* every other one is free */
 	char *searched; /* the others' neighbor, perhaps */
 	size_t size, victim;
@@ -1339,13 +1128,13 @@ static void write_to_indexed(void *arg)
 	for (size_t i = 0; i < sizeof(f->value); i++)
 		at[i] = f->value ? ((const char *)&f->value)[i] : (char)~at[i];
 	for (size_t i = 0; i < COUNT_OF(p); i++)
-		p[i] = f->family->alloc(f->size);
+		p[i] = os_malloc(f->size);
 	for (size_t i = 0; i < COUNT_OF(p); i++)
-		f->family->free(p[i]);
+		os_free(p[i]);
 	for (size_t i = 1; i < INDEXED; i += 2)
-		f->family->free(f->p[i]);
-	f->family->free(f->searched);
-	f->family->alloc(SEARCHED);
+		os_free(f->p[i]);
+	os_free(f->searched);
+	os_malloc(SEARCHED);
 }
 
 /* All but what two links lead to where there was nothing is looked at; prev may be made anew. */
@@ -1362,28 +1151,27 @@ static void expect_no_fault(struct indexed *f)
 		  f->at, f->value, status, err);
 }
 
-TEST_BOTH(indexed_block_written_to)
+TEST(indexed_block_written_to_os)
 {
-	static const size_t extras[] = {8, 16, 24, 112, 1024, 1032, 1200, 5000, 40000};
+	static const size_t sizes[] = {8, 16, 24, 112, 1024, 1032, 1200, 5000, 40000};
 	static char elsewhere[256];
 	const void *values[] = {NULL, elsewhere, (const void *)0x6262626262626262, (const void *)-1,
 				(const void *)1};
 
 	test_timeout(120);
-	for (size_t i = 0; i < COUNT_OF(extras); i++) {
-		size_t size = f == &course ? extras[i] : (CELL_MAX + extras[i] + 15) & ~(size_t)15;
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		size_t size = sizes[i];
 		size_t words = 4 + (size < 24 ? 1 : size > 1024 ? 2 : 3);
 		char *p[INDEXED], *searched;
 
 		for (size_t k = 0; k < INDEXED; k++)
-			CHECK((p[k] = f->alloc(size)));
+			CHECK((p[k] = os_malloc(size)));
 		for (size_t k = 0; k < INDEXED; k += 2)
-			f->free(p[k]);
-		CHECK((searched = f->alloc(SEARCHED)));
+			os_free(p[k]);
+		CHECK((searched = os_malloc(SEARCHED)));
 		/* Four blocks, the lowest among them; each word of each; every value. */
 		for (size_t k = 0; k < COUNT_OF(values) * words * 4; k++) {
-			struct indexed d = {.family = f,
-					    .p = p,
+			struct indexed d = {.p = p,
 					    .searched = searched,
 					    .size = size,
 					    .victim = k % 4 * 98,
@@ -1393,8 +1181,8 @@ TEST_BOTH(indexed_block_written_to)
 			expect_no_fault(&d);
 		}
 		for (size_t k = 1; k < INDEXED; k += 2)
-			f->free(p[k]);
-		f->free(searched);
+			os_free(p[k]);
+		os_free(searched);
 	}
 }
 
@@ -1424,61 +1212,9 @@ static void expect_named(const struct overwritten *o)
 	EXPECT_ABORT(overwrite, (void *)(uintptr_t)o, line);
 }
 
-static void trim(void)
-{
-	malloc_trim(0);
-}
-
 static void search_os(void)
 {
 	os_malloc(SEARCHED);
-}
-
-/* Nothing is given back that such a block says is its own. */
-TEST(trimming_a_free_block_whose_size_is_overwritten)
-{
-	char *p[3];
-
-	alloc_row(&libc, p, 3, 80000);
-	free(p[1]);
-	CHECK(malloc(SEARCHED));
-	expect_named(&(struct overwritten){.at = header(p[1]), .p = p[1], .then = trim});
-}
-
-/* Not inlined, or the compiler would warn of its header. */
-static __attribute__((noinline)) char *new_mapped(size_t size)
-{
-	char *p = malloc(size);
-
-	CHECK(p);
-	return p;
-}
-
-TEST(trimming_a_region_whose_neighbor_is_overwritten)
-{
-	char *p, *q;
-
-	CHECK(malloc(CELL_MAX + 112)); /* what is mapped becomes a region only beside another */
-	p = new_mapped(200000);
-	q = new_mapped(400000);
-	free(p);
-	free(q);
-	CHECK(malloc(300000) == q); /* a search has filed p */
-	expect_named(&(struct overwritten){.at = &header(p)->prev, .p = p, .then = trim});
-}
-
-static void add_regions(void)
-{
-	for (int i = 0; i < 1000; i++)
-		malloc(100000);
-}
-
-/* The kernel maps downwards: what comes next is before the region that came last. */
-TEST(mapping_a_region_before_a_block_whose_neighbor_is_overwritten)
-{
-	char *p = alloc_first(&libc);
-
-	expect_named(&(struct overwritten){.at = &header(p)->prev, .p = p, .then = add_regions});
 }
 
 TEST(growing_behind_a_block_whose_neighbor_is_overwritten)
