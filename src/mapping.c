@@ -337,19 +337,24 @@ static bool keep(const struct mapping *m, struct doomed *doomed)
 	return true;
 }
 
+/* One after the other: what a thread has in its hands is lost in the child of a fork. */
 static bool give_back(uint64_t older_ms)
 {
-	struct doomed doomed = {.count = 0};
 	uint64_t now = sys_now_ms();
+	bool is_any = false;
 
-	lock();
-	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++)
+	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++) {
+		struct doomed doomed = {.count = 0};
+
+		lock();
 		if (k->start && now - k->freed_ms >= older_ms)
 			doom(&doomed, k);
-	all.stats.unmap_calls += doomed.count;
-	unlock();
-	release_doomed(&doomed);
-	return doomed.count;
+		all.stats.unmap_calls += doomed.count;
+		unlock();
+		release_doomed(&doomed);
+		is_any |= doomed.count;
+	}
+	return is_any;
 }
 
 bool mapping_sweep(uint64_t period_ms)

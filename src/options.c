@@ -24,7 +24,6 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "large.h"
 #include "helpers.h"
 #include "inspect.h"
 #include "large.h"

@@ -2,8 +2,6 @@
 
 #include "span_cache.h"
 
-#include "large.h"
-
 static size_t size_of_class(unsigned int class)
 {
 	unsigned int step = class + SPAN_CLASS_FIRST - 15;
@@ -49,15 +47,15 @@ static void keep(struct span_cache *c, unsigned int class, void *p, size_t size)
 	c->used |= (uint64_t)1 << class;
 }
 
-void span_cache_put(struct span_cache *c, const char *call, void *p)
+bool span_cache_put(struct span_cache *c, void *p)
 {
 	size_t pages, size;
 	uint16_t word = 0;
 
 	if ((uintptr_t)p % PAGE_BYTES == 0 && *span_word(p))
 		word = atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
-	if (!word || word & SPAN_KEPT)
-		large_free(call, p); /* which reports it */
+	if (__builtin_expect(!word || word & SPAN_KEPT, 0))
+		return false;
 	pages = word & SPAN_PAGES;
 	size = pages * PAGE_BYTES;
 	/* It looks at the word again, and at the pages: one that is written over is reported. */
@@ -66,6 +64,7 @@ void span_cache_put(struct span_cache *c, const char *call, void *p)
 		span_free(p);
 	else
 		keep(c, run_class(pages) - SPAN_CLASS_FIRST, p, size);
+	return true;
 }
 
 void span_cache_shrink(struct span_cache *c, bool all)

@@ -55,10 +55,10 @@ static inline void *span_cache_take(struct span_cache *c, size_t size)
 }
 
 /*
- * Free the span at p, which is near one: keep it, perhaps for others. A pointer that is no live
- * span's start is reported.
+ * Free the span at p, which is near one: keep it, perhaps for others. False: p is no live span's
+ * start.
  */
-void span_cache_put(struct span_cache *c, const char *call, void *p);
+bool span_cache_put(struct span_cache *c, void *p);
 
 /* Free what was not used since the last call, or all. */
 void span_cache_shrink(struct span_cache *c, bool all);

@@ -474,7 +474,8 @@ static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
 		large_free(call, p);
 		return;
 	}
-	span_cache_put(tc->spans, call, p);
+	if (__builtin_expect(!span_cache_put(tc->spans, p), 0))
+		large_free(call, p); /* which reports it */
 	watch_span(tc);
 }
 
@@ -486,7 +487,8 @@ static void free_span(const char *call, void *p)
 		free_span_slow(call, p);
 		return;
 	}
-	span_cache_put(tc->spans, call, p);
+	if (__builtin_expect(!span_cache_put(tc->spans, p), 0))
+		large_free(call, p); /* which reports it */
 	watch_span(tc);
 }
 
