@@ -2,8 +2,8 @@
 
 /*
  * block_check() and mapping_check() after every single step of random sequences, and
- * tcache_check() now and then; the index and the treap alone, against naive sets. That the checkers
- * see what is wrong is shown in course_checker.c, checker.c, slabs.c and caches.c.
+ * tcache_check() now and then. That the checkers see what is wrong is shown in course_checker.c,
+ * checker.c, slabs.c and caches.c.
  */
 
 #include <errno.h>
@@ -21,7 +21,6 @@
 #include "osmem.h"
 #include "tcache.h"
 
-#define GIB (KIB * MIB)
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Random numbers, the same in every run. */
@@ -169,7 +168,7 @@ struct family {
 	void (*free)(void *p);
 };
 
-static const struct family course = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
+static const struct family os = {.alloc = os_new, .realloc = os_realloc, .free = os_free};
 static const struct family libc = {.alloc = libc_new, .realloc = realloc, .free = free};
 static const struct family spans = {.alloc = large_new, .realloc = large_renew, .free = large_drop};
 
@@ -229,7 +228,7 @@ static const struct profile *const profiles[] = {&tiny, &small, &medium, &large,
 TEST(random_os)
 {
 	for (size_t i = 0; i < COUNT_OF(profiles); i++)
-		run(&course, profiles[i], NULL);
+		run(&os, profiles[i], NULL);
 }
 
 TEST(random_libc)
@@ -242,7 +241,7 @@ static void other_family(size_t i)
 {
 	static struct slot s;
 
-	step(i % 64 < 32 ? &libc : &course, &s, &small);
+	step(i % 64 < 32 ? &libc : &os, &s, &small);
 	if (i % 64 == 31 || i % 64 == 63) {
 		(i % 64 == 31 ? free : os_free)(s.p);
 		s.p = NULL;
@@ -257,7 +256,7 @@ TEST(random_large)
 
 TEST(random_both_families)
 {
-	run(&course, &small, other_family);
+	run(&os, &small, other_family);
 	run(&libc, &medium, other_family);
 }
 
@@ -272,8 +271,8 @@ TEST(random_os_while_the_break_moves)
 {
 	struct block_stats stats;
 
-	run(&course, &medium, move_break);
-	run(&course, &small, move_break);
+	run(&os, &medium, move_break);
+	run(&os, &small, move_break);
 	block_get_stats(&stats);
 	CHECK_MSG(stats.regions > 10, "%lu regions", (unsigned long)stats.regions);
 }
@@ -350,385 +349,10 @@ static void large_tree(const struct family *f, size_t size, size_t spread)
 
 TEST(large_trees)
 {
-	large_tree(&course, 1, 0);
-	large_tree(&course, 64, 0);
-	large_tree(&course, 1, 1000);
-	large_tree(&course, 1100, 2000);
+	large_tree(&os, 1, 0);
+	large_tree(&os, 64, 0);
+	large_tree(&os, 1, 1000);
+	large_tree(&os, 1100, 2000);
 	large_tree(&spans, 64, 0);
 	large_tree(&spans, 1100, 2000);
-}
-
-#define SECRET UINT64_C(0x0123456789abcdef) /* of links */
-
-/* The index alone, against a naive set. Blocks have a header and room for links, nothing more. */
-
-#define ZONES 5 /* of 8 GiB of address space, of which a few pages are touched */
-#define PAGES_PER_ZONE 4
-#define PAGE ((size_t)4096)
-#define STRIDE ((size_t)64)
-#define PER_PAGE (PAGE / STRIDE)
-#define BLOCKS (ZONES * PAGES_PER_ZONE * PER_PAGE)
-
-enum state {
-	OUT,
-	PENDING,
-	INDEXED,
-};
-
-struct set {
-	struct index index;
-	struct block_meta *block[BLOCKS]; /* in address order */
-	enum state state[BLOCKS];
-	size_t pending[BLOCKS], pending_count; /* the newest last */
-};
-
-static struct set set;
-
-static int by_address(const void *a, const void *b)
-{
-	uintptr_t x = (uintptr_t) * (struct block_meta *const *)a;
-	uintptr_t y = (uintptr_t) * (struct block_meta *const *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void lay_out_page(char *page, size_t *n)
-{
-	CHECK(mprotect(page, PAGE, PROT_READ | PROT_WRITE) == 0);
-	for (size_t at = 0; at < PAGE; at += STRIDE)
-		set.block[(*n)++] = (struct block_meta *)(void *)(page + at);
-}
-
-static void lay_out(void)
-{
-	size_t zone = (size_t)1 << INDEX_ZONE_SHIFT, n = 0;
-	char *base = mmap(NULL, ZONES * zone, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (base == MAP_FAILED)
-		test_skip("no %zu GiB of address space", ZONES * zone / GIB);
-	set.index.base = (uintptr_t)base;
-	set.index.span = ZONES * zone;
-	set.index.secret = SECRET;
-	for (size_t z = 0; z < ZONES; z++) {
-		/* The first and the last page of each zone, and some between. */
-		lay_out_page(base + z * zone, &n);
-		lay_out_page(base + (z + 1) * zone - PAGE, &n);
-		for (size_t i = 2; i < PAGES_PER_ZONE; i++)
-			lay_out_page(base + z * zone + (i * zone / PAGES_PER_ZONE & ~(PAGE - 1)) +
-					     random_below(1000) * PAGE,
-				     &n);
-	}
-	CHECK(n == BLOCKS);
-	qsort(set.block, n, sizeof(set.block[0]), by_address);
-}
-
-/* The block that the index must take: the smallest that is large enough, the lowest of those. */
-static size_t naive_best(size_t size)
-{
-	size_t best = BLOCKS;
-
-	for (size_t i = 0; i < BLOCKS; i++)
-		if (set.state[i] == INDEXED && set.block[i]->size >= size &&
-		    (best == BLOCKS || set.block[i]->size < set.block[best]->size))
-			best = i;
-	return best;
-}
-
-static void take(size_t size)
-{
-	size_t best = naive_best(size);
-	struct block_meta *b = index_take(&set.index, size);
-
-	CHECK(b == (best == BLOCKS ? NULL : set.block[best]));
-	if (b)
-		set.state[best] = OUT;
-}
-
-static void take_in_pending(void)
-{
-	struct block_meta *b = index_next_pending(&set.index);
-	size_t i;
-
-	if (!set.pending_count) {
-		CHECK(!b);
-		return;
-	}
-	i = set.pending[--set.pending_count];
-	CHECK(b == set.block[i]);
-	index_insert(&set.index, b);
-	set.state[i] = INDEXED;
-}
-
-static void put(size_t i, size_t size)
-{
-	struct block_meta *b = set.block[i];
-
-	memset(b, 0xa5, STRIDE);
-	b->size = size;
-	b->status = STATUS_FREE;
-	if (one_in(2)) {
-		index_insert(&set.index, b);
-		set.state[i] = INDEXED;
-	} else {
-		index_defer(&set.index, b);
-		set.state[i] = PENDING;
-		set.pending[set.pending_count++] = i;
-	}
-}
-
-static void remove_from_set(size_t i)
-{
-	CHECK(index_remove(&set.index, set.block[i]));
-	if (set.state[i] == PENDING) {
-		size_t at = 0;
-
-		while (set.pending[at] != i)
-			at++;
-		set.pending_count--;
-		memmove(&set.pending[at], &set.pending[at + 1],
-			(set.pending_count - at) * sizeof(set.pending[0]));
-	}
-	set.state[i] = OUT;
-}
-
-static void check_set(void)
-{
-	size_t count = 0, expected = 0;
-	const char *fault = index_check(&set.index, &count);
-
-	CHECK_MSG(!fault, "%s", fault);
-	for (size_t i = 0; i < BLOCKS; i++)
-		expected += set.state[i] != OUT;
-	CHECK(count == expected);
-}
-
-/* With so many of the blocks, the lowest ones. */
-static void exercise_some(size_t blocks, size_t (*size_of)(void), size_t steps)
-{
-	for (size_t i = 0; i < steps; i++) {
-		size_t at = random_below(blocks);
-
-		if (set.state[at] == OUT)
-			put(at, size_of());
-		else if (one_in(2))
-			remove_from_set(at);
-		else if (one_in(2))
-			take(size_of());
-		else
-			take_in_pending();
-		if (i % 32 == 0)
-			check_set();
-	}
-	while (set.pending_count)
-		take_in_pending();
-	while (naive_best(8) != BLOCKS)
-		take(8);
-	CHECK(index_take(&set.index, 8) == NULL);
-	check_set();
-}
-
-static void exercise_index(size_t (*size_of)(void), size_t steps)
-{
-	exercise_some(BLOCKS, size_of, steps);
-}
-
-static size_t narrow_size(void)
-{
-	return 8;
-}
-
-static size_t exact_size(void)
-{
-	return 8 + 8 * random_below(INDEX_EXACT_MAX / 8);
-}
-
-static size_t few_sizes(void)
-{
-	static const size_t sizes[] = {8, 16, 24, 1016, 1024, 1032, 1152, 1160, 2048, 4096};
-
-	return sizes[random_below(COUNT_OF(sizes))];
-}
-
-static size_t any_size(void)
-{
-	return (8 + random_below((size_t)1 << (4 + random_below(42)))) & ~(size_t)7;
-}
-
-static size_t wide_size(void)
-{
-	size_t size = one_in(2) ? few_sizes() : any_size();
-
-	return size > INDEX_NARROW_MAX ? size : INDEX_NARROW_MAX + 8;
-}
-
-static size_t one_large_size(void)
-{
-	return 5000;
-}
-
-TEST(index_of_narrow_blocks_in_several_zones)
-{
-	lay_out();
-	exercise_index(narrow_size, 100000);
-}
-
-TEST(index_of_exact_sizes)
-{
-	lay_out();
-	exercise_index(exact_size, 100000);
-}
-
-TEST(index_of_few_sizes)
-{
-	lay_out();
-	exercise_index(few_sizes, 100000);
-}
-
-TEST(index_of_any_size)
-{
-	lay_out();
-	exercise_index(any_size, 100000);
-}
-
-TEST(index_of_one_large_size)
-{
-	lay_out();
-	exercise_index(one_large_size, 100000);
-}
-
-/* What is for blocks that may be anywhere does not look at base and span. */
-TEST(index_of_trees)
-{
-	lay_out();
-	set.index.base = set.index.span = 0;
-	set.index.kind = INDEX_TREES;
-	exercise_index(wide_size, 100000);
-}
-
-/* An index that is few, and one that does not stay so for its blocks are too many or too large. */
-TEST(index_of_few_blocks)
-{
-	static size_t (*const sizes[])(void) = {exact_size, few_sizes, any_size};
-	size_t stayed = 0, rounds = 100;
-
-	lay_out();
-	for (size_t i = 0; i < rounds; i++) {
-		set.index.kind = INDEX_FEW; /* it is empty */
-		exercise_some(1 + random_below(3 * INDEX_FEW_MAX), sizes[i % COUNT_OF(sizes)],
-			      1000);
-		stayed += set.index.kind == INDEX_FEW;
-	}
-	CHECK(stayed > 0 && stayed < rounds);
-}
-
-struct seen {
-	size_t count, limit, min_size;
-};
-
-static bool count_block(struct block_meta *b, void *arg)
-{
-	struct seen *seen = arg;
-
-	CHECK(b->size >= seen->min_size);
-	return ++seen->count < seen->limit;
-}
-
-TEST(index_visits_large_blocks)
-{
-	static const size_t sizes[] = {1032, 2000, 4096, 5000, 100000};
-
-	lay_out();
-	for (size_t i = 0; i < BLOCKS; i++) {
-		put(i, any_size());
-		if (set.state[i] == PENDING)
-			take_in_pending();
-	}
-	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		struct seen seen = {.limit = SIZE_MAX, .min_size = sizes[i]}, few = {.limit = 3};
-		size_t expected = 0;
-
-		for (size_t j = 0; j < BLOCKS; j++)
-			expected += set.block[j]->size >= sizes[i];
-		index_visit_large(&set.index, sizes[i], count_block, &seen);
-		CHECK(seen.count == expected);
-		index_visit_large(&set.index, sizes[i], count_block, &few);
-		CHECK(few.count == (expected < 3 ? expected : 3));
-	}
-}
-
-/* The treap alone. */
-
-#define NODES 500
-
-struct sized_node {
-	struct block_meta header;
-	struct treap_node node;
-};
-
-static struct sized_node nodes[NODES];
-static bool is_in[NODES];
-
-/* T1 and T2 below n, in (low, high); the number of nodes. */
-static size_t check_treap(const struct treap_node *n, const struct treap_node *low,
-			  const struct treap_node *high, bool by_size)
-{
-	const struct treap_node *left, *right;
-
-	if (!n)
-		return 0;
-	left = treap_get(&n->left, SECRET);
-	right = treap_get(&n->right, SECRET);
-	CHECK((!low || treap_before(low, n, by_size)) && (!high || treap_before(n, high, by_size)));
-	CHECK(!left || treap_priority(left) <= treap_priority(n));
-	CHECK(!right || treap_priority(right) <= treap_priority(n));
-	return 1 + check_treap(left, low, n, by_size) + check_treap(right, n, high, by_size);
-}
-
-static size_t naive_first_of_size(size_t size)
-{
-	size_t best = NODES;
-
-	for (size_t i = 0; i < NODES; i++)
-		if (is_in[i] && nodes[i].header.size >= size &&
-		    (best == NODES || nodes[i].header.size < nodes[best].header.size))
-			best = i;
-	return best;
-}
-
-static void exercise_treap(bool by_size)
-{
-	struct treap_node *root = NULL;
-	size_t count = 0;
-
-	for (size_t step_nr = 0; step_nr < 20000; step_nr++) {
-		size_t i = random_below(NODES), best, size = random_below(100);
-
-		CHECK(by_size || treap_has(&root, &nodes[i].node, SECRET) == is_in[i]);
-		if (is_in[i]) {
-			CHECK(treap_remove(&root, &nodes[i].node, by_size, SECRET));
-			CHECK(!treap_remove(&root, &nodes[i].node, by_size, SECRET));
-			count--;
-		} else {
-			nodes[i].header.size = random_below(100);
-			treap_insert(&root, &nodes[i].node, by_size, SECRET);
-			count++;
-		}
-		is_in[i] = !is_in[i];
-		CHECK(check_treap(treap_get(&root, SECRET), NULL, NULL, by_size) == count);
-		best = naive_first_of_size(by_size ? size : 0);
-		if (by_size)
-			CHECK(treap_first_of_size(&root, size, SECRET) ==
-			      (best == NODES ? NULL : &nodes[best].node));
-	}
-}
-
-TEST(treap_by_address)
-{
-	exercise_treap(false);
-}
-
-TEST(treap_by_size)
-{
-	exercise_treap(true);
 }
