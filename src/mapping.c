@@ -9,7 +9,7 @@
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
  *    costs addresses only.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
- *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_MAX its
+ *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_GUARDED_MAX its
  *    pages are a span's, for fewer page faults. What is freed becomes inaccessible, and is used
  *    again late. The number of guards is bounded, for each costs two of the process's mappings.
  */
@@ -517,8 +517,8 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 
 	*m = (struct mapping){.is_guarded =
 				      all.is_hardened && is_plain && all.guarded < GUARDED_MAX,
-			      .is_span = all.is_hardened && bytes + 2 * page <= SPAN_MAX &&
-					 align <= SPAN_ALIGN_MAX};
+			      .is_span = all.is_hardened && bytes <= SPAN_GUARDED_MAX &&
+					 align <= SPAN_GUARDED_ALIGN};
 	if (m->is_span &&
 	    !(round_up(room, align) % page)) /* something of its own is before the payload */
 		bytes += page;

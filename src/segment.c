@@ -22,6 +22,8 @@
 #define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the window is below */
 #define HINT_TRIES 16
 #define ALIGNED_TRIES 64 /* segments that may have no aligned place, before one that must */
+#define QUARTER_SLOTS (SEGMENT_SLOTS / 4)
+#define GUARDS_MAX 3000 /* of slots between others, hardened */
 #define REFUSED_SKIPS 64 /* attempts, at most, that are not made while memory is refused */
 #define FULL_SKIPS 4096 /* and where the window is full, which many calls find out */
 
@@ -245,16 +247,31 @@ void slab_harden(void)
 	slab_store.is_hardened = true;
 }
 
-/* Refused, it is only one thing less that is seen. */
+/* A slot that nobody can read or write. Refused, it is only one thing less that is seen. */
+static void add_guard(struct segment *g, unsigned int slot)
+{
+	sys_protect((char *)g + slot * SLAB_SIZE, SLAB_SIZE);
+	g->fixed |= (uint64_t)1 << slot;
+}
+
+/*
+ * Behind the header, at the end, and one at random in each of the first three quarters: no overflow
+ * gets far. Each of these costs the process two mappings, so there are not more than GUARDS_MAX.
+ */
 static void add_guards(struct segment *g)
 {
+	uint64_t random = (slab_store.secret ^ (uintptr_t)g) * 0xd6e8feb86659fd93u;
 	size_t page = sys_page_size();
-	char *start = (char *)g;
 
 	if (sizeof(*g) + page <= SLAB_SIZE)
-		sys_protect(start + SLAB_SIZE - page, page);
-	sys_protect(start + SEGMENT_SIZE - SLAB_SIZE, SLAB_SIZE);
-	g->fixed |= (uint64_t)1 << (SEGMENT_SLOTS - 1);
+		sys_protect((char *)g + SLAB_SIZE - page, page);
+	add_guard(g, SEGMENT_SLOTS - 1);
+	if (slab_store.segments > GUARDS_MAX / 3)
+		return;
+	for (unsigned int i = 0; i + QUARTER_SLOTS < SEGMENT_SLOTS; i += QUARTER_SLOTS) {
+		random = random << 12 | random >> 52;
+		add_guard(g, i + 1 + random % (QUARTER_SLOTS - 1));
+	}
 }
 
 /* Mapping. */

@@ -296,11 +296,50 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	return taken;
 }
 
+static uint64_t *next_word(const struct slab *s)
+{
+	return cell_word(slab_start(s) + (size_t)s->carved * slab_classes[s->class].size);
+}
+
+/*
+ * Cells have CELL_FREED from when they are carved, and the one behind them has it, too: so that a
+ * free of them is seen, and a write, out of the one before or of one that is not there yet.
+ */
+static void check_next_mark(const struct slab *s)
+{
+	uint64_t *word = next_word(s);
+
+	if (!s->is_next_marked || *word == CELL_FREED)
+		return;
+	slab_leave(s->class);
+	sys_fatal("malloc", word, "this free block was written to");
+}
+
+/* s, which has cells left to be carved, gives up to n of them. */
+static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
+{
+	unsigned int capacity = slab_classes[s->class].capacity, taken;
+	bool has_marks = s->class < CLASS_COUNT && !slab_store.is_hardened;
+
+	check_next_mark(s);
+	s->is_next_marked = false;
+	for (taken = 0; taken < n && s->carved < capacity; taken++, s->carved++) {
+		cells[taken] = next_word(s);
+		if (has_marks)
+			*cell_word(cells[taken]) = CELL_FREED;
+	}
+	if (!has_marks || s->carved == capacity)
+		return taken;
+	*next_word(s) = CELL_FREED;
+	atomic_thread_fence(memory_order_release); /* for a fork */
+	s->is_next_marked = true;
+	return taken;
+}
+
 /* Up to n cells that have never been out; *fresh as for slab_take_locked. */
 static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int shard,
 			  void **cells, unsigned int n, bool *fresh)
 {
-	const struct class_info *info = &slab_classes[class];
 	struct slab *s = c->carving[shard];
 	unsigned int taken;
 
@@ -315,9 +354,8 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 		slab_require_sealed(c, s);
 	}
 	*fresh = s->is_fresh;
-	for (taken = 0; taken < n && s->carved < info->capacity; taken++)
-		cells[taken] = slab_start(s) + (size_t)s->carved++ * info->size;
-	if (s->carved == info->capacity)
+	taken = carve_from(s, cells, n);
+	if (s->carved == slab_classes[class].capacity)
 		c->carving[shard] = NULL;
 	slab_seal(s);
 	return taken;

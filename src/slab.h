@@ -132,8 +132,9 @@ void slab_leave(unsigned int class);
 
 /*
  * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
- * (may be NULL) all of them are known to be zero. Who asks for the same shard gets cells of the
- * same slabs, while there are any, so that threads of different shards seldom share a cache line.
+ * (may be NULL) all of them are known to be zero, but for CELL_FREED. Who asks for the same shard
+ * gets cells of the same slabs, while there are any, so that threads of different shards seldom
+ * share a cache line.
  */
 unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
 			      bool *fresh);

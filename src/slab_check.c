@@ -46,6 +46,8 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 		return "S3: a slab has nothing but free cells";
 	if (s->carved < info->capacity && slab_class_states[s->class].carving[s->shard] != s)
 		return "S4: a slab that is not all carved is not the one to be carved";
+	if (s->carved == info->capacity && s->is_next_marked)
+		return "S4: a slab that is all carved has a mark behind its cells";
 	for (unsigned int i = 0; i < info->slots; i++)
 		if (slab_bins[place + i] != (s->is_unmarked ? 0 : slab_bin_of(s->class)))
 			return "S6: the table of bins has a slab's class wrong";

@@ -19,7 +19,8 @@
  *	S2 a slab with a free cell is in the list of its class, shard and bucket, no other is in
  *	   any; what is in BUCKET_PURGED is purged
  *	S3 a slab whose carved cells are all free is no slab any more, but free slots
- *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's
+ *	S4 only a shard's carving slab has cells that are not carved, and it is that shard's; no
+ *	   other's is_next_marked is set
  *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the
  *	   segment's slabs by its first slot; what is dirty is not used, what is locked is
  *	   dirty
@@ -93,7 +94,8 @@ struct slab {
 	bool is_purged; /* its free pages were given back, but locked ones; no cell was since */
 	bool is_unmarked : 1; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
 	bool is_locked : 1; /* the kernel took none of its pages lately: not counted as sparse */
-	uint8_t purges : 6; /* by sweeps, up to PURGES_MAX */
+	bool is_next_marked : 1; /* the cell to be carved next has CELL_FREED, until it is: S4 */
+	uint8_t purges : 5; /* by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
 };
 

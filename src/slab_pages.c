@@ -57,8 +57,10 @@ static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
 	bool is_any = false, is_refused = false, was_unmarked = s->is_unmarked;
 
+	/* Before the marks are gone, for a fork. */
+	s->is_next_marked = false;
 	if (s->free)
-		set_unmarked(s, true); /* before cells are, for a fork */
+		set_unmarked(s, true);
 	for (size_t from = 0; from < bytes; from = end + page) {
 		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
 			;

@@ -23,6 +23,7 @@
 
 #define FIRST_REFILL_BYTES 512 /* what a class is given first; more could be for nothing */
 #define FIRST_REFILL_MAX 16
+#define AUDITED_CELLS 4 /* of each bin, when a class comes into use */
 #define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
@@ -210,6 +211,8 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 		return take_one(class, fresh);
 	if (load_depot_full(tc, class, tc->shard))
 		return pop(bin);
+	if (!bin->taken) /* a class is new, which is seldom */
+		tcache_audit(tc, AUDITED_CELLS);
 	if (!fresh || slab_classes[class].size < ZEROED_MIN)
 		n = next_refill(bin, class);
 	if (fill(tc, class, n, fresh, true) || load_orphan(tc, class) ||
@@ -588,7 +591,10 @@ void *tcache_alloc_zeroed(size_t size)
 		if (p || !(cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh)))
 			return p;
 	}
-	return fresh ? cell : memset(cell, 0, size);
+	if (!fresh)
+		return memset(cell, 0, size);
+	*cell_word(cell) = 0;
+	return cell;
 }
 
 /*

@@ -58,6 +58,34 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 	return is_cached;
 }
 
+/* Looks at what is cached. */
+
+static void audit_cell(unsigned int class, void *p)
+{
+	struct cell_ref cell = slab_find(p);
+
+	if (cell.state == CELL_FREE)
+		sys_fatal("free", p, "this block is already free");
+	if (cell.state != CELL_LIVE || cell.class != class)
+		sys_fatal("free", p, "not a block");
+	if (*cell_word(p) != CELL_FREED)
+		sys_fatal("malloc", p, "this free block was written to");
+}
+
+void tcache_audit(const struct tcache *tc, unsigned int most)
+{
+	if (tcache_all.modes & TCACHE_HARDENED)
+		return;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		void *const *top = tc->bins[class].top;
+
+		/* The first one may have come by a free of what is no cell. */
+		for (unsigned int i = 0; i < most && top[i]; i++)
+			if (!i || *cell_word(top[i]) != CELL_FREED)
+				audit_cell(class, top[i]);
+	}
+}
+
 /* The checker. Other threads may not allocate meanwhile. */
 
 /*

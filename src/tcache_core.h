@@ -109,7 +109,8 @@ static inline void tcache_watch(struct tcache *tc)
 }
 
 /*
- * A cell for the caller, or NULL. *fresh, which may be NULL and was false: it is known to be zero.
+ * A cell for the caller, or NULL. *fresh, which may be NULL and was false: it is known to be zero,
+ * but for CELL_FREED.
  */
 void *tcache_take_cell(unsigned int class, bool *fresh);
 
@@ -133,6 +134,12 @@ static inline bool tcache_may_keep(size_t room, size_t size)
 		return false;
 	return size > 256 ? room - size <= size / 4 : size >= room / 2;
 }
+
+/*
+ * Report a cell that tc, the caller's, would hand out soon if it is none or was written to; most of
+ * each bin at most. Not hardened, which looks at each when it is handed out.
+ */
+void tcache_audit(const struct tcache *tc, unsigned int most);
 
 /* How many cells of class tc has. */
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);

@@ -22,6 +22,7 @@
 #include "large.h"
 #include "tcache_core.h"
 
+#define AUDITED_CELLS 16 /* of each bin, by a sweep */
 #define TICKS 16 /* visits of the store between two looks at the clock */
 #define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
 #define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
@@ -380,6 +381,7 @@ void tcache_look(struct tcache *tc)
 	large_sweep();
 	if (!slab_begin_sweep())
 		return;
+	tcache_audit(tc, AUDITED_CELLS);
 	shrink_cache(tc);
 	shrink_depots(false);
 	slab_end_sweep();

@@ -1106,6 +1106,86 @@ TEST(cell_freed_twice_around_a_lost_mark)
 }
 
 /*
+ * Cells that are not there yet, and what waits. Nothing else here has that size, so the next cell
+ * of it is behind the last one.
+ */
+
+#define LONELY ((size_t)2560)
+
+static void use_other_sizes(void)
+{
+	for (size_t size = 1100; size < CELL_MAX; size += 100)
+		CHECK(malloc(size));
+}
+
+static char *behind_all(void)
+{
+	char *last = NULL;
+
+	for (int i = 0; i < 3; i++) {
+		char *p = new_cell(LONELY);
+
+		if (p > last)
+			last = p;
+	}
+	return last + LONELY;
+}
+
+TEST(cell_that_never_was)
+{
+	expect_all(&libc, behind_all(), false, FOREIGN);
+}
+
+static void free_far_behind(void *arg)
+{
+	free(arg);
+	use_other_sizes();
+}
+
+/* Taken at first, and seen when another size comes into use. */
+TEST(far_cell_that_never_was)
+{
+	char *p = behind_all() + LONELY, line[128];
+
+	snprintf(line, sizeof(line), "osmem: free(0x%lx): not a block",
+		 (unsigned long)(uintptr_t)p);
+	EXPECT_ABORT(free_far_behind, p, line);
+}
+
+static void overflow_into(void *arg)
+{
+	memset(arg, 0, 1);
+	for (int i = 0; i < 10; i++)
+		new_cell(LONELY);
+}
+
+static void expect_written(void (*body)(void *arg), void *p)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "osmem: malloc(0x%lx): this free block was written to",
+		 (unsigned long)(uintptr_t)p);
+	EXPECT_ABORT(body, p, line);
+}
+
+TEST(overflow_into_a_cell_to_come)
+{
+	expect_written(overflow_into, behind_all());
+}
+
+static void write_to_waiting(void *arg)
+{
+	free(arg);
+	memset(arg, 'b', 1);
+	use_other_sizes();
+}
+
+TEST(cell_written_to_while_it_waits)
+{
+	expect_written(write_to_waiting, new_cell(112));
+}
+
+/*
  * A block that is written to when a search has put it where the next ones look. Whatever its header
  * and the links behind that are, nothing is read or written through them.
  */
@@ -1244,7 +1324,7 @@ static void test_overwritten_size(bool is_indexed, void (*then)(void))
 {
 	char *p;
 
-	alloc_row(&course, row_of_three, COUNT_OF(row_of_three), 24);
+	alloc_row(row_of_three, COUNT_OF(row_of_three), 24);
 	p = row_of_three[1];
 	os_free(p);
 	if (is_indexed)

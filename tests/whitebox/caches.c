@@ -247,6 +247,25 @@ TEST(sweep_while_a_cell_is_put)
 	}
 }
 
+static void write_and_sweep(void *arg)
+{
+	memset(arg, 0, 1);
+	slab_set_sweep_period(0);
+	tcache_look(own_cache());
+}
+
+/* Not the next one to be handed out. */
+TEST(sweep_meets_a_cell_that_was_written_to)
+{
+	char *p = malloc(112), *q = malloc(112), line[128];
+
+	free(p);
+	free(q);
+	snprintf(line, sizeof(line), "osmem: malloc(0x%lx): this free block was written to",
+		 (unsigned long)(uintptr_t)p);
+	EXPECT_ABORT(write_and_sweep, p, line);
+}
+
 TEST(sweep_while_a_cell_is_taken)
 {
 	unsigned int class = class_in_use(), capacity = magazine_capacity(class);
