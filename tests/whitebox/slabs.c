@@ -317,9 +317,15 @@ TEST(the_library_s_own_cells_are_not_found)
 
 /* Freshness. */
 
-static bool is_zero(const char *p, size_t size)
+/* Fresh, as a store gives it: the mark of a free cell, and zeros. */
+static bool is_fresh(const char *p, size_t size)
 {
-	return !p[0] && memcmp(p, p + 1, size - 1) == 0;
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	p += sizeof(word);
+	size -= sizeof(word);
+	return word == CELL_FREED && !p[0] && memcmp(p, p + 1, size - 1) == 0;
 }
 
 static void check_fresh(bool expected)
@@ -329,7 +335,7 @@ static void check_fresh(bool expected)
 
 	CHECK(n > 0 && fresh == expected);
 	for (unsigned int i = 0; i < n; i++) {
-		CHECK(!fresh || is_zero(cells[i], info->size));
+		CHECK(!fresh || is_fresh(cells[i], info->size));
 		memset(cells[i], 0x5a, info->size);
 	}
 }
