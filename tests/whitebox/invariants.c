@@ -14,8 +14,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "block_core.h"
+#include "block.h"
 #include "harness.h"
+#include "index.h"
 #include "large.h"
 #include "mapping.h"
 #include "osmem.h"
@@ -358,10 +359,9 @@ TEST(large_trees)
 	large_tree(&spans, 1100, 2000);
 }
 
-#define SECRET UINT64_C(0x0123456789abcdef) /* of links */
-
 /* The index alone, against a naive set. Blocks have a header and room for links, nothing more. */
 
+#define ZONE_SHIFT 33
 #define ZONES 5 /* of 8 GiB of address space, of which a few pages are touched */
 #define PAGES_PER_ZONE 4
 #define PAGE ((size_t)4096)
@@ -371,7 +371,6 @@ TEST(large_trees)
 
 enum state {
 	OUT,
-	PENDING,
 	INDEXED,
 };
 
@@ -379,7 +378,6 @@ struct set {
 	struct index index;
 	struct block_meta *block[BLOCKS]; /* in address order */
 	enum state state[BLOCKS];
-	size_t pending[BLOCKS], pending_count; /* the newest last */
 };
 
 static struct set set;
@@ -401,15 +399,14 @@ static void lay_out_page(char *page, size_t *n)
 
 static void lay_out(void)
 {
-	size_t zone = (size_t)1 << INDEX_ZONE_SHIFT, n = 0;
+	size_t zone = (size_t)1 << ZONE_SHIFT, n = 0;
 	char *base = mmap(NULL, ZONES * zone, PROT_NONE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (base == MAP_FAILED)
 		test_skip("no %zu GiB of address space", ZONES * zone / GIB);
-	set.index.base = (uintptr_t)base;
-	set.index.span = ZONES * zone;
-	set.index.secret = SECRET;
+	links_heap = (struct links_heap){
+		.start = (uintptr_t)base, .size = ZONES * zone, .secret = 0x0123456789abcdef};
 	for (size_t z = 0; z < ZONES; z++) {
 		/* The first and the last page of each zone, and some between. */
 		lay_out_page(base + z * zone, &n);
@@ -445,21 +442,6 @@ static void take(size_t size)
 		set.state[best] = OUT;
 }
 
-static void take_in_pending(void)
-{
-	struct block_meta *b = index_next_pending(&set.index);
-	size_t i;
-
-	if (!set.pending_count) {
-		CHECK(!b);
-		return;
-	}
-	i = set.pending[--set.pending_count];
-	CHECK(b == set.block[i]);
-	index_insert(&set.index, b);
-	set.state[i] = INDEXED;
-}
-
 static void put(size_t i, size_t size)
 {
 	struct block_meta *b = set.block[i];
@@ -467,28 +449,13 @@ static void put(size_t i, size_t size)
 	memset(b, 0xa5, STRIDE);
 	b->size = size;
 	b->status = STATUS_FREE;
-	if (one_in(2)) {
-		index_insert(&set.index, b);
-		set.state[i] = INDEXED;
-	} else {
-		index_defer(&set.index, b);
-		set.state[i] = PENDING;
-		set.pending[set.pending_count++] = i;
-	}
+	index_insert(&set.index, b);
+	set.state[i] = INDEXED;
 }
 
 static void remove_from_set(size_t i)
 {
 	CHECK(index_remove(&set.index, set.block[i]));
-	if (set.state[i] == PENDING) {
-		size_t at = 0;
-
-		while (set.pending[at] != i)
-			at++;
-		set.pending_count--;
-		memmove(&set.pending[at], &set.pending[at + 1],
-			(set.pending_count - at) * sizeof(set.pending[0]));
-	}
 	set.state[i] = OUT;
 }
 
@@ -513,15 +480,11 @@ static void exercise_some(size_t blocks, size_t (*size_of)(void), size_t steps)
 			put(at, size_of());
 		else if (one_in(2))
 			remove_from_set(at);
-		else if (one_in(2))
-			take(size_of());
 		else
-			take_in_pending();
+			take(size_of());
 		if (i % 32 == 0)
 			check_set();
 	}
-	while (set.pending_count)
-		take_in_pending();
 	while (naive_best(8) != BLOCKS)
 		take(8);
 	CHECK(index_take(&set.index, 8) == NULL);
@@ -553,13 +516,6 @@ static size_t few_sizes(void)
 static size_t any_size(void)
 {
 	return (8 + random_below((size_t)1 << (4 + random_below(42)))) & ~(size_t)7;
-}
-
-static size_t wide_size(void)
-{
-	size_t size = one_in(2) ? few_sizes() : any_size();
-
-	return size > INDEX_NARROW_MAX ? size : INDEX_NARROW_MAX + 8;
 }
 
 static size_t one_large_size(void)
@@ -597,94 +553,35 @@ TEST(index_of_one_large_size)
 	exercise_index(one_large_size, 100000);
 }
 
-/* What is for blocks that may be anywhere does not look at base and span. */
-TEST(index_of_trees)
-{
-	lay_out();
-	set.index.base = set.index.span = 0;
-	set.index.kind = INDEX_TREES;
-	exercise_index(wide_size, 100000);
-}
-
-/* An index that is few, and one that does not stay so for its blocks are too many or too large. */
-TEST(index_of_few_blocks)
-{
-	static size_t (*const sizes[])(void) = {exact_size, few_sizes, any_size};
-	size_t stayed = 0, rounds = 100;
-
-	lay_out();
-	for (size_t i = 0; i < rounds; i++) {
-		set.index.kind = INDEX_FEW; /* it is empty */
-		exercise_some(1 + random_below(3 * INDEX_FEW_MAX), sizes[i % COUNT_OF(sizes)],
-			      1000);
-		stayed += set.index.kind == INDEX_FEW;
-	}
-	CHECK(stayed > 0 && stayed < rounds);
-}
-
-struct seen {
-	size_t count, limit, min_size;
-};
-
-static bool count_block(struct block_meta *b, void *arg)
-{
-	struct seen *seen = arg;
-
-	CHECK(b->size >= seen->min_size);
-	return ++seen->count < seen->limit;
-}
-
-TEST(index_visits_large_blocks)
-{
-	static const size_t sizes[] = {1032, 2000, 4096, 5000, 100000};
-
-	lay_out();
-	for (size_t i = 0; i < BLOCKS; i++) {
-		put(i, any_size());
-		if (set.state[i] == PENDING)
-			take_in_pending();
-	}
-	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		struct seen seen = {.limit = SIZE_MAX, .min_size = sizes[i]}, few = {.limit = 3};
-		size_t expected = 0;
-
-		for (size_t j = 0; j < BLOCKS; j++)
-			expected += set.block[j]->size >= sizes[i];
-		index_visit_large(&set.index, sizes[i], count_block, &seen);
-		CHECK(seen.count == expected);
-		index_visit_large(&set.index, sizes[i], count_block, &few);
-		CHECK(few.count == (expected < 3 ? expected : 3));
-	}
-}
-
 /* The treap alone. */
 
 #define NODES 500
 
-struct sized_node {
+struct node {
 	struct block_meta header;
-	struct treap_node node;
+	uint64_t payload[2];
 };
 
-static struct sized_node nodes[NODES];
+static struct node nodes[NODES];
 static bool is_in[NODES];
 
-/* T1 and T2 below n, in (low, high); the number of nodes. */
-static size_t check_treap(const struct treap_node *n, const struct treap_node *low,
-			  const struct treap_node *high, bool by_size)
+/* T1 and T2 below b, in (low, high); the number of nodes. */
+static size_t check_treap(struct block_meta *b, const struct block_meta *low,
+			  const struct block_meta *high, enum treap_kind kind)
 {
-	const struct treap_node *left, *right;
+	struct block_meta *left, *right;
 
-	if (!n)
+	if (!b)
 		return 0;
-	left = treap_get(&n->left, SECRET);
-	right = treap_get(&n->right, SECRET);
-	CHECK((!low || treap_before(low, n, by_size)) && (!high || treap_before(n, high, by_size)));
-	CHECK(!left || treap_priority(left) <= treap_priority(n));
-	CHECK(!right || treap_priority(right) <= treap_priority(n));
-	return 1 + check_treap(left, low, n, by_size) + check_treap(right, n, high, by_size);
+	left = treap_get(b, TREAP_LEFT, kind);
+	right = treap_get(b, TREAP_RIGHT, kind);
+	CHECK((!low || treap_before(low, b, kind)) && (!high || treap_before(b, high, kind)));
+	CHECK(!left || treap_priority(left) <= treap_priority(b));
+	CHECK(!right || treap_priority(right) <= treap_priority(b));
+	return 1 + check_treap(left, low, b, kind) + check_treap(right, b, high, kind);
 }
 
+/* The first node of at least size bytes. */
 static size_t naive_first_of_size(size_t size)
 {
 	size_t best = NODES;
@@ -696,39 +593,53 @@ static size_t naive_first_of_size(size_t size)
 	return best;
 }
 
-static void exercise_treap(bool by_size)
+static inline __attribute__((always_inline)) void exercise_treap(enum treap_kind kind)
 {
-	struct treap_node *root = NULL;
+	struct block_meta *root = NULL;
 	size_t count = 0;
 
+	links_heap = (struct links_heap){
+		.start = (uintptr_t)nodes, .size = sizeof(nodes), .secret = 0x0123456789abcdef};
 	for (size_t step_nr = 0; step_nr < 20000; step_nr++) {
-		size_t i = random_below(NODES), best, size = random_below(100);
+		size_t i = random_below(NODES), size = random_below(110), first;
+		struct block_meta *b = &nodes[i].header;
 
-		CHECK(by_size || treap_has(&root, &nodes[i].node, SECRET) == is_in[i]);
+		CHECK(kind != TREAP_MAPPED || treap_has(&root, b) == is_in[i]);
 		if (is_in[i]) {
-			CHECK(treap_remove(&root, &nodes[i].node, by_size, SECRET));
-			CHECK(!treap_remove(&root, &nodes[i].node, by_size, SECRET));
+			CHECK(treap_remove(&root, b, kind));
+			CHECK(!treap_remove(&root, b, kind));
 			count--;
 		} else {
-			nodes[i].header.size = random_below(100);
-			treap_insert(&root, &nodes[i].node, by_size, SECRET);
+			b->size = kind == TREAP_NARROW ? 8 : random_below(100);
+			b->status = kind == TREAP_MAPPED ? STATUS_MAPPED : STATUS_FREE;
+			treap_insert(&root, b, kind);
 			count++;
 		}
 		is_in[i] = !is_in[i];
-		CHECK(check_treap(treap_get(&root, SECRET), NULL, NULL, by_size) == count);
-		best = naive_first_of_size(by_size ? size : 0);
-		if (by_size)
-			CHECK(treap_first_of_size(&root, size, SECRET) ==
-			      (best == NODES ? NULL : &nodes[best].node));
+		CHECK(check_treap(root, NULL, NULL, kind) == count);
+		if (kind == TREAP_MAPPED || step_nr % 4)
+			continue;
+		first = naive_first_of_size(size);
+		b = treap_take(&root, size, kind);
+		CHECK(b == (first == NODES ? NULL : &nodes[first].header));
+		if (!b)
+			continue;
+		is_in[first] = false;
+		count--;
 	}
 }
 
-TEST(treap_by_address)
+TEST(treap_of_sizes)
 {
-	exercise_treap(false);
+	exercise_treap(TREAP_SIZED);
 }
 
-TEST(treap_by_size)
+TEST(treap_of_narrow_blocks)
 {
-	exercise_treap(true);
+	exercise_treap(TREAP_NARROW);
+}
+
+TEST(treap_of_mapped_blocks)
+{
+	exercise_treap(TREAP_MAPPED);
 }
