@@ -1244,7 +1244,7 @@ static void test_overwritten_size(bool is_indexed, void (*then)(void))
 {
 	char *p;
 
-	alloc_row(&course, row_of_three, COUNT_OF(row_of_three), 24);
+	alloc_row(row_of_three, COUNT_OF(row_of_three), 24);
 	p = row_of_three[1];
 	os_free(p);
 	if (is_indexed)
