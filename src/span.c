@@ -23,8 +23,12 @@ static void map_slots_of(const struct segment *g, struct page_run run)
 {
 	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT;
 
-	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++)
-		slab_bins[first + slot] = g->used >> slot & 1 ? SLAB_BIN_SPAN : 0;
+	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++) {
+		uint16_t bin = g->used >> slot & 1 ? SLAB_BIN_SPAN : 0;
+
+		if (slab_bins[first + slot] != bin) /* others read it, for their spans near */
+			slab_bins[first + slot] = bin;
+	}
 }
 
 /* Spans have that many pages more. */

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "block.h"
+#include "fork.h"
 #include "harness.h"
 #include "large.h"
 #include "mapping.h"
@@ -217,6 +218,14 @@ static void expect_good_end(pid_t pid)
 	CHECK_MSG(status == 0, "%s: a child was killed by signal %d", where, WTERMSIG(status));
 }
 
+/* What is left of fork(): the process is a copy, and its locks may be others'. */
+static void become_child(void)
+{
+	fork_parent = (uint32_t)getppid();
+	fork_check_slow();
+	CHECK(!fork_parent);
+}
+
 static void *do_nothing(void *arg)
 {
 	return arg;
@@ -248,7 +257,7 @@ static void __attribute__((noreturn)) be_the_child(void)
 	is_stepped = false;
 	signal(SIGTRAP, SIG_DFL);
 	tcache_thread = (struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none};
-	tcache_fork_child();
+	become_child();
 	look_and_end(1);
 }
 
@@ -561,14 +570,14 @@ static void scramble_class(unsigned int class)
 	for_each_slab(class, scramble_slab);
 }
 
-/* In a child of the child's kind: tcache_fork_child runs in it. */
+/* In a child of the child's kind: fork's handler runs in it. */
 static void expect_repair(void (*change)(unsigned int nr), unsigned int nr)
 {
 	pid_t pid = (pid_t)syscall(SYS_fork);
 
 	if (pid == 0) {
 		change(nr);
-		tcache_fork_child();
+		become_child();
 		look_and_end(0);
 	}
 	expect_good_end(pid);
