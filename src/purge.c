@@ -200,8 +200,15 @@ bool slab_trim(void)
 			try_stuck_again(segment_at(i));
 	is_any |= give_back(true);
 	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		purge_bits(segment_at(i));
+	     i = segment_set_next(SET_LIVE, i + 1)) {
+		struct segment *g = segment_at(i);
+
+		/* Perhaps the kernel would not take it before. */
+		if (g->used == g->fixed && slab_store.segments > 1 && segment_unmap(g))
+			is_any = true;
+		else
+			purge_bits(g);
+	}
 	store_unlock();
 	return is_any;
 }
