@@ -104,20 +104,30 @@ void large_free(const char *call, void *p)
 	errno = saved_errno;
 }
 
+/* Whether what has room for old bytes stays as it is with size of them: rule 2. */
+static bool is_fit(size_t old, size_t size)
+{
+	return size <= old && size >= old - (old >> SHRINK_SHIFT);
+}
+
+static void *resize_mapping(const char *call, void *p, size_t size)
+{
+	if (!is_hardened && is_fit(mapping_usable_size(call, p), size))
+		return p;
+	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
+	return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);
+}
+
 void *large_resize(const char *call, void *p, size_t size)
 {
 	size_t old;
 
-	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
-	if (!is_span(call, p)) {
-		old = mapping_usable_size(call, p);
-		if (!is_hardened && size <= old && size >= old - (old >> SHRINK_SHIFT))
-			return p;
-		return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);
-	}
+	if (!is_span(call, p))
+		return resize_mapping(call, p, size);
 	old = span_size(p);
-	if (size <= old && size >= old - (old >> SHRINK_SHIFT))
+	if (is_fit(old, size))
 		return p;
+	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
 	if (size >= threshold || size > SPAN_MAX)
 		return NULL;
 	if (size > old && span_resize(p, span_pages_for(size) * PAGE_BYTES))

@@ -797,11 +797,12 @@ static void *stay(void *p)
 
 static void *realloc_large(const char *call, void *p, size_t size)
 {
-	size_t old = large_usable_size(call, p);
 	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
+	size_t old;
 
 	if (q)
 		return q;
+	old = large_usable_size(call, p);
 	if (size > old && size <= SYS_MAP_MAX)
 		q = large_alloc_growing(size);
 	if (!q)
