@@ -110,9 +110,15 @@ size_t sys_count(enum sys_event event)
 
 size_t sys_page_size(void)
 {
-	size_t size = getauxval(AT_PAGESZ);
+	static _Atomic(size_t) page_size;
+	size_t size = atomic_load_explicit(&page_size, memory_order_relaxed);
 
-	return size ? size : FALLBACK_PAGE_SIZE;
+	if (__builtin_expect(!size, 0)) {
+		size = getauxval(AT_PAGESZ);
+		size = size ? size : FALLBACK_PAGE_SIZE;
+		atomic_store_explicit(&page_size, size, memory_order_relaxed);
+	}
+	return size;
 }
 
 char *sys_break(void)

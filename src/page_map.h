@@ -28,8 +28,11 @@ struct page_run {
 #define MAP_ONES ((uint64_t)0)
 #define MAP_ZEROS (~(uint64_t)0)
 
-/* The first page from from on whose bit is not like flip's; MAP_PAGES: there is none. */
-static inline size_t map_next(const uint64_t *map, size_t from, uint64_t flip)
+/*
+ * The first page from from on whose bit is not like flip's; MAP_PAGES: there is none, or the first
+ * is behind last by more than a word.
+ */
+static inline size_t map_next_up_to(const uint64_t *map, size_t from, uint64_t flip, size_t last)
 {
 	size_t i = from / 64;
 	uint64_t word;
@@ -38,11 +41,17 @@ static inline size_t map_next(const uint64_t *map, size_t from, uint64_t flip)
 		return MAP_PAGES;
 	word = (map[i] ^ flip) & ~(uint64_t)0 << from % 64;
 	while (!word) {
-		if (++i == MAP_WORDS)
+		if (++i == MAP_WORDS || i * 64 > last)
 			return MAP_PAGES;
 		word = map[i] ^ flip;
 	}
 	return i * 64 + (size_t)__builtin_ctzll(word);
+}
+
+/* The same, however far that is. */
+static inline size_t map_next(const uint64_t *map, size_t from, uint64_t flip)
+{
+	return map_next_up_to(map, from, flip, MAP_PAGES);
 }
 
 /* The first page of the run that page is in, or page + 1 if its bit is not like flip's. */
@@ -60,14 +69,23 @@ static inline size_t map_run_start(const uint64_t *map, size_t page, uint64_t fl
 	return i * 64 + 64 - (size_t)__builtin_clzll(word);
 }
 
-/* Move run, which starts as zeros, to the next run of map. False: there is none. */
-static inline bool map_next_run(const uint64_t *map, uint64_t flip, struct page_run *run)
+/*
+ * Move run, which starts as zeros, to the next run of map that starts no later than last. False:
+ * there is none.
+ */
+static inline bool map_next_run_up_to(const uint64_t *map, uint64_t flip, struct page_run *run,
+				      size_t last)
 {
-	run->start = map_next(map, run->end, flip);
-	if (run->start == MAP_PAGES)
+	run->start = map_next_up_to(map, run->end, flip, last);
+	if (run->start > last || run->start == MAP_PAGES)
 		return false;
 	run->end = map_next(map, run->start, ~flip);
 	return true;
+}
+
+static inline bool map_next_run(const uint64_t *map, uint64_t flip, struct page_run *run)
+{
+	return map_next_run_up_to(map, flip, run, MAP_PAGES);
 }
 
 /* The bits of run that are in word i. */
@@ -99,8 +117,11 @@ static inline size_t map_count(const uint64_t *map, struct page_run run)
 {
 	size_t n = 0;
 
-	for (size_t i = run.start / 64; i * 64 < run.end; i++)
-		n += (size_t)__builtin_popcountll(map[i] & map_mask(run, i));
+	for (size_t i = run.start / 64; i * 64 < run.end; i++) {
+		uint64_t word = map[i] & map_mask(run, i);
+
+		n += word ? (size_t)__builtin_popcountll(word) : 0;
+	}
 	return n;
 }
 

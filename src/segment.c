@@ -158,7 +158,7 @@ static uint64_t count_runs(struct segment *g, enum run_kind kind, struct page_ru
 
 	if (around.start)
 		run.end = map_run_start(map, around.start - 1, flip);
-	while (map_next_run(map, flip, &run) && run.start <= around.end) {
+	while (map_next_run_up_to(map, flip, &run, around.end)) {
 		unsigned int class = run_class(run.end - run.start);
 
 		g->run_counts[kind][class] = (uint16_t)(g->run_counts[kind][class] + by);

@@ -795,6 +795,28 @@ static void *stay(void *p)
 	return p;
 }
 
+static __attribute__((noinline, cold)) void count_realloc(void)
+{
+	struct tcache *tc = tcache_own();
+
+	if (tc)
+		tc->reallocs++;
+}
+
+/* A cell stays if it is large enough, and not much too large. */
+static void *resize_cell(const char *call, void *p, size_t size, unsigned int class)
+{
+	size_t old = slab_classes[class].size;
+	void *q;
+
+	if (tcache_all.modes)
+		count_realloc();
+	if (tcache_may_keep(old, size) || (size <= old && class_of_size(size) == class))
+		return p;
+	q = move(call, p, old, size);
+	return q || size > old ? q : stay(p);
+}
+
 static void *realloc_large(const char *call, void *p, size_t size)
 {
 	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
@@ -814,31 +836,21 @@ static void *realloc_large(const char *call, void *p, size_t size)
 	return q;
 }
 
-static __attribute__((noinline, cold)) void count_realloc(void)
-{
-	struct tcache *tc = tcache_own();
-
-	if (tc)
-		tc->reallocs++;
-}
-
-/* A cell stays if it is large enough, and not much too large. */
-void *tcache_realloc(const char *call, void *p, size_t size)
+static __attribute__((noinline)) void *realloc_slow(const char *call, void *p, size_t size)
 {
 	unsigned int class;
-	size_t old;
-	void *q;
 
 	if (is_hardened())
 		return hardened_realloc(call, p, size);
-	class = live_class(call, p);
-	if (!class)
-		return realloc_large(call, p, size);
-	if (tcache_all.modes)
-		count_realloc();
-	old = slab_classes[class].size;
-	if (tcache_may_keep(old, size) || (size <= old && class_of_size(size) == class))
-		return p;
-	q = move(call, p, old, size);
-	return q || size > old ? q : stay(p);
+	class = span_is_near(p) ? 0 : live_class_slow(call, p);
+	return class ? resize_cell(call, p, size, class) : realloc_large(call, p, size);
+}
+
+void *tcache_realloc(const char *call, void *p, size_t size)
+{
+	unsigned int class = slab_class_of(p);
+
+	if (!class || tcache_all.modes || *cell_word(p) == CELL_FREED)
+		return realloc_slow(call, p, size);
+	return resize_cell(call, p, size, class);
 }
