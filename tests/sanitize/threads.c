@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Threads that allocate from the course's heap, as large objects and from thread caches, hand what they have on to each
- * other, and fork meanwhile: for ThreadSanitizer, on builds without the C library's names, which
- * leave malloc to it. Exit status 0, or 1 with one line on standard error.
+ * Threads that allocate from the course's heap, large objects and from thread caches, hand what
+ * they have on to each other, and fork meanwhile: for ThreadSanitizer, on builds without the C
+ * library's names, which leave malloc to it. Exit status 0, or 1 with one line on standard error.
  */
 
 #include <pthread.h>

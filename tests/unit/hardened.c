@@ -270,7 +270,7 @@ static void write_after_free(void *arg)
 		free(malloc(m->size));
 }
 
-/* Large ones are inaccessible; ../whitebox/faults_hardened.c has what is when their time is over. */
+/* Large ones are inaccessible; what is after their time: ../whitebox/faults_hardened.c. */
 TEST(writes_after_free)
 {
 	test_timeout(120);

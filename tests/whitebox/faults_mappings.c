@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Spans and mappings by themselves, and a kernel that refuses any of their calls: what was asked for
- * is refused with ENOMEM or made, what there was stays as it was, and nothing is lost.
+ * Spans and mappings by themselves, and a kernel that refuses any of their calls: what is asked for
+ * is made, or refused with ENOMEM; what there was stays as it was, and nothing is lost.
  */
 
 #include <errno.h>

@@ -60,7 +60,7 @@ struct object {
 
 static struct object objects[WORKERS][OBJECTS];
 
-/* Large cells fill and empty their magazines, depots and slabs soon; then there are spans, mappings. */
+/* Large cells soon fill and empty magazines, depots and slabs; then there are spans, mappings. */
 static const size_t sizes[] = {16,    100,   1000,	8000,	   20000,    20000,   32000,  32000,
 			       40000, 40000, 100 * KIB, 300 * KIB, SPAN_MAX, 3 * MIB, 5 * MIB};
 
