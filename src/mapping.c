@@ -3,9 +3,10 @@
 /*
  * Mappings of single objects.
  *
- * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. Live and
- *    kept ones together are never more than were live at one time. Sweeps unmap what has been kept
- *    for a period.
+ * 1. A freed mapping is kept, for the next object of its size or up to a quarter less; one from half
+ *    to twice the size is remapped, so that the pages that it has need no page fault. Live and kept
+ *    ones together are never more than were live at one time. Sweeps unmap what has been kept for a
+ *    period.
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
  *    costs addresses only.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
@@ -265,26 +266,43 @@ static struct kept *oldest_kept(void)
 	return oldest;
 }
 
-static bool is_fit(const struct kept *k, size_t bytes, bool is_span)
+/* Whether a mapping of has bytes may be used for bytes as it is. */
+static bool is_fit(size_t has, size_t bytes)
 {
-	if (!k->start || k->is_span != is_span || k->bytes < bytes)
-		return false;
-	if (all.is_hardened && k->turn + LATE_REUSE > all.turn)
-		return false;
-	return k->bytes - bytes <= bytes >> KEPT_OVER_SHIFT;
+	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
 }
 
-/* A kept one of at least m->bytes. False: none fits. */
+/* How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last. */
+static size_t misfit(const struct kept *k, size_t bytes, bool is_span)
+{
+	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
+
+	if (!k->start || k->is_span != is_span)
+		return SIZE_MAX;
+	if (is_fit(k->bytes, bytes))
+		return all.is_hardened && k->turn + LATE_REUSE > all.turn ? SIZE_MAX : difference;
+	if (all.is_hardened || k->bytes < bytes / 2 || k->bytes > 2 * bytes)
+		return SIZE_MAX;
+	return difference + bytes;
+}
+
+/* A kept one, of about m->bytes. False: none is near that. */
 static bool take_kept(struct mapping *m)
 {
+	size_t least = SIZE_MAX;
 	struct kept *best = NULL;
 
 	if (!mapping_kept_bytes())
 		return false;
 	lock();
-	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++)
-		if (is_fit(k, m->bytes, m->is_span) && (!best || k->bytes < best->bytes))
+	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++) {
+		size_t far = misfit(k, m->bytes, m->is_span);
+
+		if (far < least) {
+			least = far;
 			best = k;
+		}
+	}
 	if (best) {
 		m->start = best->start;
 		m->bytes = best->bytes;
@@ -497,12 +515,33 @@ static bool get_pages(struct mapping *m, size_t align)
 	return m->start;
 }
 
-/* The same of what is kept, which hardened is inaccessible. */
+/* A mapping that is too small or much too large keeps the pages that it has. */
+static bool fit(struct mapping *m, size_t bytes)
+{
+	char *moved;
+
+	if (is_fit(m->bytes, bytes))
+		return true;
+	moved = sys_remap(m->start, m->bytes, bytes);
+	if (!moved) {
+		sys_release(m->start, m->bytes);
+		return false;
+	}
+	m->start = moved;
+	m->bytes = bytes;
+	return true;
+}
+
+/* Pages for m->bytes of what is kept, which hardened is inaccessible. */
 static bool get_kept(struct mapping *m)
 {
+	size_t bytes = m->bytes;
+
 	if (!take_kept(m))
 		return false;
-	if (!all.is_hardened || sys_unprotect(m->start, m->bytes) == 0)
+	if (!all.is_hardened)
+		return fit(m, bytes);
+	if (sys_unprotect(m->start, m->bytes) == 0)
 		return true;
 	keep_refused(m);
 	return false;
