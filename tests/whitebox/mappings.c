@@ -374,7 +374,7 @@ TEST(kept_by_best_fit)
 	give(s);
 }
 
-/* A quarter too large, no more. */
+/* A quarter too large, no more: then it is remapped, if it is from half to twice the size. */
 TEST(kept_for_what_is_a_quarter_smaller)
 {
 	size_t size = 5 * MIB / 4;
@@ -384,13 +384,22 @@ TEST(kept_for_what_is_a_quarter_smaller)
 	malloc_trim(0);
 	p = take(size);
 	give(p);
+	CHECK(take(MIB) == p && mapping_usable_size("test", p) == size);
+	give(p);
 	q = take(MIB - 4096);
-	CHECK(q != p && mapping_kept_bytes() == size);
+	CHECK(mapping_kept_bytes() == 0 && mapping_usable_size("test", q) == MIB - 4096);
+	give(q);
+	malloc_trim(0);
+	give(take(size));
+	q = take(size / 2 - 4096);
+	CHECK(mapping_kept_bytes() == size && mapping_usable_size("test", q) == size / 2 - 4096);
 	give(q);
 	malloc_trim(0);
 	p = take(size);
+	p[size - 1] = 7;
 	give(p);
-	CHECK(take(MIB) == p && mapping_usable_size("test", p) == size);
+	q = take(2 * size);
+	CHECK(mapping_kept_bytes() == 0 && q[size - 1] == 7 && q[2 * size - 1] == 1);
 }
 
 /* Live and kept ones together are no more than were live at one time. */
