@@ -100,7 +100,7 @@ preloaded_sort() {
 
 # The deadlock detector has room for 64 locks at a time; a fork takes one for each class.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS="detect_deadlocks=0 suppressions=$tests/sanitize/races.txt"
+export TSAN_OPTIONS="detect_deadlocks=0 history_size=7 suppressions=$tests/sanitize/races.txt"
 
 for cc in gcc clang; do
 	sanitized "address_undefined_random_$cc" random "$cc" address,undefined
