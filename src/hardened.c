@@ -557,6 +557,7 @@ void hardened_free(const char *call, void *p)
 		return;
 	}
 	large_free(call, p);
+	tcache_tick_free();
 }
 
 size_t hardened_usable_size(const char *call, void *p)

@@ -21,6 +21,7 @@ static void drop_old(struct span_cache *c, unsigned int class)
 	atomic_signal_fence(memory_order_release);
 	c->kept[class][0] = c->kept[class][last];
 	c->bytes -= size_of_class(class);
+	c->has_freed = true;
 	span_free(p);
 }
 
@@ -60,10 +61,12 @@ bool span_cache_put(struct span_cache *c, void *p)
 	size = pages * PAGE_BYTES;
 	/* It looks at the word again, and at the pages: one that is written over is reported. */
 	if ((word & ~SPAN_PAGES) != SPAN_WHOLE ||
-	    pages - SPAN_CLASS_FIRST - 1 >= SPAN_CACHE_BYTES / PAGE_BYTES - SPAN_CLASS_FIRST)
+	    pages - SPAN_CLASS_FIRST - 1 >= SPAN_CACHE_BYTES / PAGE_BYTES - SPAN_CLASS_FIRST) {
+		c->has_freed = true;
 		span_free(p);
-	else
+	} else {
 		keep(c, run_class(pages) - SPAN_CLASS_FIRST, p, size);
+	}
 	return true;
 }
 

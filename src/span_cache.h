@@ -21,6 +21,7 @@ struct span_cache {
 	size_t bytes;
 	uint64_t used; /* classes that were, since the last sweep: bit i for class i */
 	unsigned int victim; /* the class that gives way next */
+	bool has_freed; /* spans, to the page heap, since its owner has looked */
 	uint8_t count[SPAN_CLASSES];
 	void *kept[SPAN_CLASSES][SPAN_CACHE_DEPTH];
 };

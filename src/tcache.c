@@ -388,11 +388,23 @@ static void tick(struct tcache *tc)
 		tcache_tick(tc);
 }
 
-/* What is allocated or freed without a visit of the store is a look at the clock now and then. */
+void tcache_tick_free(void)
+{
+	tick(cache_for_free());
+}
+
+/*
+ * What the page heap got is a visit of the store. What is allocated or freed without one is a look
+ * at the clock now and then.
+ */
 static inline void watch_span(struct tcache *tc)
 {
-	if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0))
+	if (__builtin_expect(tc->spans->has_freed, 0)) {
+		tc->spans->has_freed = false;
+		tcache_tick(tc);
+	} else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0)) {
 		tcache_look(tc);
+	}
 	if (__builtin_expect(tc->is_trim_asked, 0))
 		tcache_serve_trim(tc);
 }
@@ -453,8 +465,6 @@ static struct span_cache *new_span_cache(void)
 	return cell ? memset(cell, 0, SPAN_CACHE_SIZE) : NULL;
 }
 
-static struct tcache *cache_for_free(void);
-
 /* The caller's cache, that has one for spans; NULL: there is none. */
 static __attribute__((noinline)) struct tcache *span_cache_for_free(void)
 {
@@ -500,7 +510,7 @@ static void free_mapping(const char *call, void *p)
 	if (__builtin_expect(tcache_all.perturb, 0))
 		memset(p, tcache_all.perturb, large_usable_size(call, p));
 	large_free(call, p);
-	tick(cache_for_free());
+	tcache_tick_free();
 }
 
 /*
@@ -819,9 +829,11 @@ static void *resize_cell(const char *call, void *p, size_t size, unsigned int cl
 
 static void *realloc_large(const char *call, void *p, size_t size)
 {
+	size_t old = span_is_near(p) ? span_size(p) : 0;
 	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
-	size_t old;
 
+	if (q == p && old && span_size(p) < old)
+		tcache_tick_free();
 	if (q)
 		return q;
 	old = large_usable_size(call, p);

@@ -91,6 +91,9 @@ void tcache_retire(struct tcache *tc);
  */
 void tcache_tick(struct tcache *tc);
 
+/* The same for the caller's, made now if it is to have one, after something large was freed. */
+void tcache_tick_free(void);
+
 /* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
 void tcache_look(struct tcache *tc);
 

@@ -224,6 +224,48 @@ TEST(larger_and_larger_blocks_leave_little)
 	free(other);
 }
 
+/* Objects of size; nothing for some time; then all are freed, or shrunk, faster than sweeps are. */
+static void drop_at_once(size_t size, bool is_shrunk)
+{
+	static char *p[4096];
+	size_t total = 100 * MIB, n = total / size, before = resident_bytes();
+
+	for (size_t i = 0; i < n; i++) {
+		p[i] = malloc(size);
+		CHECK(p[i] != NULL);
+		memset(p[i], 1, size);
+	}
+	live_lightly();
+	for (size_t i = 0; i < n; i++) {
+		p[i] = realloc(p[i], is_shrunk ? size / 8 : 0);
+		CHECK(!is_shrunk || p[i]);
+	}
+	live_lightly();
+	check_fell(before + (is_shrunk ? total / 8 : 0), total);
+	for (size_t i = 0; i < n; i++)
+		free(p[i]);
+}
+
+static void drop_sizes(void *is_shrunk)
+{
+	const size_t sizes[] = {50000, 65536, 500000, 1500000, 3000000};
+
+	need_memory();
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		if (!is_shrunk || sizes[i] > 300000)
+			drop_at_once(sizes[i], is_shrunk);
+}
+
+TEST(large_objects_freed_in_no_time_go_back)
+{
+	drop_sizes(NULL);
+}
+
+TEST(large_objects_shrunk_in_no_time_go_back)
+{
+	drop_sizes("shrunk");
+}
+
 TEST(what_realloc_cuts_off_goes_back)
 {
 	size_t before, size = 20 * MIB;
