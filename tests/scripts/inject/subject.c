@@ -25,7 +25,7 @@ static void check(const unsigned char *p, size_t size, unsigned char byte)
 
 static void *work(void *arg)
 {
-	static const size_t sizes[] = {30, 700, 9000, 30000, 50000, 200000, 400000};
+	static const size_t sizes[] = {30, 700, 9000, 30000, 50000, 200000, 3000000};
 	unsigned char *p[7], *q;
 
 	for (int round = 0; round < 2; round++) {
