@@ -206,6 +206,9 @@ void block_check_neighbours(struct block_meta *b) __attribute__((cold));
 /* b, free, touches no next: it is its region's last, or it is a fault. */
 void block_require_region_end(const struct block_meta *b) __attribute__((cold));
 
+/* b, the last block of all, is in order, or it is a fault. */
+void block_require_heap_end(struct block_meta *b);
+
 /* Say that b is overwritten, and abort. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 

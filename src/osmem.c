@@ -178,8 +178,7 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	struct block_meta *last = course.last, *b;
 	size_t more = missing(size);
 
-	if (last->next)
-		block_corrupted(last);
+	block_require_heap_end(last);
 	if (more > block_room())
 		return NULL;
 	if (last->status == STATUS_FREE) {
