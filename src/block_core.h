@@ -54,7 +54,6 @@ struct block_heap {
 	size_t recent; /* the region that a pointer was found in last */
 	size_t region_count;
 	unsigned int raises; /* how often memory came from the kernel */
-	bool is_disturbed; /* see block_regions.c */
 	struct block_meta *last; /* H6; NULL before the first use */
 	struct pending pending;
 	struct block_stats stats;
@@ -66,8 +65,13 @@ struct block_heap {
 extern struct block_heap course;
 extern struct region block_regions[REGIONS_MAX];
 
-/* Who calls sbrk has it, and the lock of the heap only before and after. */
+/*
+ * Who calls sbrk has it, and the lock of the heap only before and after. block_lock_raise gives up
+ * after a second, and returns false.
+ */
 extern pthread_mutex_t block_raise_lock;
+
+bool block_lock_raise(void);
 
 /* Locking. Nothing is locked while the process has a single thread. */
 
@@ -206,6 +210,9 @@ void block_check_neighbours(struct block_meta *b) __attribute__((cold));
 /* b, free, touches no next: it is its region's last, or it is a fault. */
 void block_require_region_end(const struct block_meta *b) __attribute__((cold));
 
+/* b, the last block of all, is in order, or it is a fault. */
+void block_require_heap_end(struct block_meta *b);
+
 /* Say that b is overwritten, and abort. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 
@@ -243,9 +250,10 @@ enum raise {
 /*
  * Get memory for the heap to grow by size bytes; or, where somebody else has moved the break, for a
  * new region of chunk bytes, which is one free block, pending; chunk may be 0. The heap is left
- * meanwhile, for sbrk may be anybody's.
+ * meanwhile, for sbrk may be anybody's. *tries is 0 at first: where a hook of sbrk takes room every
+ * time, the third try in a row gets enough for all.
  */
-enum raise block_raise(size_t size, size_t chunk);
+enum raise block_raise(size_t size, size_t chunk, unsigned int *tries);
 
 void block_register_mapped(struct block_meta *b);
 void block_unregister_mapped(struct block_meta *b);

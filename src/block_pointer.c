@@ -184,6 +184,13 @@ void block_require_region_end(const struct block_meta *b)
 		block_corrupted(b);
 }
 
+void block_require_heap_end(struct block_meta *b)
+{
+	if (b->next || block_end(b) != block_regions[course.region_count - 1].end ||
+	    (b->status != STATUS_FREE && !block_has_checksum(b)))
+		block_corrupted(b);
+}
+
 void block_check_neighbours(struct block_meta *b)
 {
 	struct region *r = block_find_region(b);

@@ -19,7 +19,7 @@
 #define COURSE_EXACT_MAX MIB /* beyond it the break is raised ahead of need */
 #endif
 #define AHEAD_SHIFT 3 /* by an eighth of the heap */
-#define PATIENCE_NS 1000000000u
+#define EXACT_TRIES 2
 
 static struct region *last_region(void)
 {
@@ -81,8 +81,9 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 }
 
 /*
- * The kernel gave what lies from p to limit. Too little for a block, or one region too many, can
- * only be if somebody else raised the break at this very moment: it stays unused.
+ * The kernel gave what lies from p to limit. Too little for a block, one region too many, or what
+ * is ours already can only be if somebody else moved the break at this very moment: it stays
+ * unused.
  */
 static void accept(char *p, char *limit)
 {
@@ -97,8 +98,9 @@ static void accept(char *p, char *limit)
 		note_span();
 		return;
 	}
-	if (i > 0 && block_regions[i - 1].limit > start)
-		return; /* the program has lowered the break into the heap */
+	if ((i > 0 && block_regions[i - 1].limit > start) ||
+	    (i < course.region_count && block_regions[i].start < limit))
+		return;
 	if (i > 0 && block_regions[i - 1].limit == start) /* H5 */
 		start += GRAIN;
 	if (i < course.region_count && block_regions[i].start == limit)
@@ -121,14 +123,11 @@ static size_t ahead_of_need(void)
  */
 static char *call_sbrk(size_t size)
 {
-	size_t allocs = course.stats.allocs;
 	char *p;
 
 	block_leave();
 	p = size ? sys_raise_break(size) : sys_break();
 	block_enter();
-	if (course.stats.allocs != allocs)
-		course.is_disturbed = true;
 	return p;
 }
 
@@ -153,61 +152,45 @@ static enum raise raise_from(char *brk, size_t size, size_t chunk)
 	struct region *r = last_region();
 	bool is_moved = !r || brk > r->limit;
 
+	if (brk && is_moved && !chunk)
+		return MOVED;
 	if (!brk || (r && brk < r->end) || (is_moved && course.region_count == REGIONS_MAX)) {
 		errno = ENOMEM; /* refused, or the program took our memory away */
 		return REFUSED;
 	}
 	if (is_moved)
-		return chunk ? raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0) : MOVED;
+		return raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0);
 	/* The program may have lowered the break into what we had ahead. */
 	course.stats.reserve_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;
 	return raise_break(size - block_room(), ahead_of_need());
 }
 
-/*
- * Others have allocated while the break was read or raised, perhaps in a hook of sbrk that does so
- * every time: take so much that it is enough wherever it lies and whatever they took.
- */
-static enum raise raise_disturbed(size_t size, size_t chunk)
+/* Read the break and raise it. */
+static enum raise read_and_raise(size_t size, size_t chunk)
 {
-	course.is_disturbed = false;
-	return raise_break(size + chunk + 2 * GRAIN, 0);
+	unsigned int raises = course.raises;
+	char *brk = call_sbrk(0);
+
+	/* A hook of sbrk may have raised it meanwhile. */
+	return course.raises == raises ? raise_from(brk, size, chunk) : RAISED;
 }
 
-/*
- * Whoever waits here for long waits for a thread that waits for it, in somebody's sbrk: then it may
- * go on. False: the lock is not held.
- */
-static bool lock_raise(void)
-{
-	struct timespec late;
-	uint64_t ns;
-
-	if (pthread_mutex_trylock(&block_raise_lock) == 0)
-		return true;
-	ns = sys_wall_ns() + PATIENCE_NS;
-	late = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-	return pthread_mutex_timedlock(&block_raise_lock, &late) == 0;
-}
-
-enum raise block_raise(size_t size, size_t chunk)
+enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 {
 	unsigned int raises = course.raises;
 	enum raise result = RAISED;
 	bool is_locked;
-	char *brk;
 
 	block_leave();
-	is_locked = lock_raise();
+	is_locked = block_lock_raise();
 	block_enter();
-	if (course.raises == raises) {
-		brk = call_sbrk(0);
-		if (course.is_disturbed)
-			result = raise_disturbed(size, chunk);
-		else
-			result = raise_from(brk, size, chunk);
-	} /* else another thread has raised the break */
+	if (course.raises == raises) { /* else another thread has raised the break */
+		if ((*tries)++ < EXACT_TRIES)
+			result = read_and_raise(size, chunk);
+		else /* so much that it is enough wherever it lies */
+			result = raise_break((chunk ? chunk : size) + 2 * GRAIN, 0);
+	}
 	if (is_locked)
 		pthread_mutex_unlock(&block_raise_lock);
 	return result;

@@ -178,8 +178,7 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	struct block_meta *last = course.last, *b;
 	size_t more = missing(size);
 
-	if (last->next)
-		block_corrupted(last);
+	block_require_heap_end(last);
 	if (more > block_room())
 		return NULL;
 	if (last->status == STATUS_FREE) {
@@ -197,17 +196,24 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	return b;
 }
 
+/* Rule 9. */
+static __attribute__((noinline)) bool begin(void)
+{
+	unsigned int tries = 0;
+
+	block_make_secret();
+	return block_raise(0, FIRST_RAISE, &tries) == RAISED;
+}
+
 /* Rules 9 to 13: a block of size bytes, or NULL. The heap is left while the break is raised. */
 HOT struct block_meta *place(size_t size)
 {
 	struct block_meta *b, *rest;
+	unsigned int tries = 0;
 	bool is_again = false;
 
-	if (!course.last) { /* rule 9 */
-		block_make_secret();
-		if (block_raise(0, FIRST_RAISE) != RAISED)
-			return NULL;
-	}
+	if (!course.last && !begin())
+		return NULL;
 	course.stats.searches++;
 	do {
 		coalesce_pending();
@@ -220,7 +226,7 @@ HOT struct block_meta *place(size_t size)
 		rest = split(b, size, 12);
 		if (rest) /* nothing is pending, so it has no free neighbour */
 			index_insert(&course.index, rest);
-	} while (!b && block_raise(missing(size), META + size) == RAISED);
+	} while (!b && block_raise(missing(size), META + size, &tries) == RAISED);
 	return b;
 }
 
@@ -339,6 +345,7 @@ HOT void release(const char *call, void *p)
 static enum raise expand_last(struct block_meta *b, size_t size)
 {
 	enum raise raised = RAISED;
+	unsigned int tries = 0;
 
 	while (raised == RAISED && b == course.last) {
 		size_t more = size - b->size;
@@ -349,7 +356,7 @@ static enum raise expand_last(struct block_meta *b, size_t size)
 			b->size = size;
 			return RAISED;
 		}
-		raised = block_raise(more, 0);
+		raised = block_raise(more, 0, &tries);
 	}
 	return raised == RAISED ? MOVED : raised;
 }

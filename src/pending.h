@@ -85,9 +85,11 @@ pending_pop_spilled(struct pending *p)
 	struct block_meta *b = p->low;
 
 	while (b->status != STATUS_FREE || *links_padding(b) != PENDING_SPILLED) {
-		if (b == p->high)
+		struct block_meta *next = b->next;
+
+		if (b == p->high || next <= b || !links_are_in_heap(next, sizeof(*next)))
 			links_damaged(b); /* there are more */
-		b = b->next;
+		b = next;
 	}
 	p->low = b;
 	p->spilled--;

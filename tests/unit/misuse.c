@@ -1306,6 +1306,17 @@ TEST(growing_behind_a_block_whose_neighbor_is_overwritten)
 		&(struct overwritten){.at = &header(last)->next, .p = last, .then = search_os});
 }
 
+TEST(growing_behind_a_block_whose_header_is_overwritten)
+{
+	char *p = os_malloc(SEARCHED), *last = os_malloc(SEARCHED);
+
+	CHECK(p && last && !header(last)->next);
+	expect_named(
+		&(struct overwritten){.at = &header(last)->size, .p = last, .then = search_os});
+	expect_named(
+		&(struct overwritten){.at = &header(last)->status, .p = last, .then = search_os});
+}
+
 static char *row_of_three[3];
 
 static void take_the_same(void)

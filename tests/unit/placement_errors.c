@@ -623,3 +623,26 @@ TEST(errors_break_lowered_into_what_is_ahead)
 		p = q;
 	}
 }
+
+/*
+ * As many regions as there may be, and the break moved once more: what must grow is refused, what
+ * finds room is not.
+ */
+TEST(errors_no_region_more)
+{
+	char *a = os_malloc(1000), *last, *p;
+
+	CHECK(a && os_malloc(129000));
+	while (os_malloc(900)) /* what is left of the first region */
+		CHECK(sbrk(16) != (void *)-1);
+	CHECK(errno == ENOMEM);
+	last = (char *)sbrk(0) - 16 - 904;
+	fill(last, 900, 5);
+	EXPECT_REFUSED(os_malloc(2000));
+	EXPECT_REFUSED(os_realloc(last, 2000));
+	CHECK(holds(last, 900, 5));
+	os_free(a);
+	p = os_realloc(last, 950);
+	CHECK(p == a && holds(a, 900, 5));
+	CHECK(os_malloc(900) == last);
+}

@@ -6,6 +6,7 @@
  */
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -138,4 +139,34 @@ TEST(the_ends_of_what_is_spilled_are_absorbed)
 	os_free(p[3]);
 	CHECK(os_malloc(80) == p[2]);
 	expect_sound();
+}
+
+/* What is spilled is overwritten: the walk for it ends at the header that is damaged. */
+
+static char *spilled[4];
+
+static void search_past_damage(void *next)
+{
+	struct block_meta *b = (struct block_meta *)(void *)spilled[1] - 1;
+
+	course.pending.room = 0;
+	os_free(spilled[0]);
+	os_free(spilled[2]);
+	b->next = next;
+	os_malloc(24);
+}
+
+TEST(a_damaged_list_between_spilled_ones_is_reported)
+{
+	char line[160];
+
+	for (size_t i = 0; i < 4; i++)
+		CHECK((spilled[i] = os_malloc(24)));
+	snprintf(line, sizeof(line),
+		 "osmem: heap(0x%lx): the header of this block, or free memory in it, is "
+		 "overwritten",
+		 (unsigned long)(uintptr_t)spilled[1]);
+	EXPECT_ABORT(search_past_damage, NULL, line);
+	EXPECT_ABORT(search_past_damage, (void *)0x6262626262626262, line);
+	EXPECT_ABORT(search_past_damage, (struct block_meta *)(void *)spilled[1] - 1, line);
 }
