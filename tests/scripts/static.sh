@@ -17,7 +17,7 @@ cc=${CC:-cc}
 link() {
 	source=$tests/scripts/static/$1.c output=$scratch/$1
 	shift
-	"$cc" -std=gnu11 -O2 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" "$@" \
+	"$cc" -std=gnu11 -O2 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -I"$tests/../src" "$@" \
 		-o "$output" "$source" "$archive"
 }
 
