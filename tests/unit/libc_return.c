@@ -372,9 +372,10 @@ TEST(waves_of_threads_do_not_grow)
 {
 	enum {
 		WAVE = 100,
-		SETTLED = 200 /* waves, until depots and shards have cells of all sizes */
+		SETTLED = 200, /* waves, until depots and shards have cells of all sizes */
+		SEEN = 50 /* of them that are compared: how many threads run at once is chance */
 	};
-	size_t early = 0;
+	size_t early = 0, late = SIZE_MAX;
 
 	for (int wave = 0; wave < 2 * SETTLED; wave++) {
 		pthread_t threads[WAVE];
@@ -386,11 +387,12 @@ TEST(waves_of_threads_do_not_grow)
 			CHECK(!pthread_join(threads[i], NULL));
 		for (int i = 0; i < WAVE; i++)
 			free(left[i]);
-		if (wave == SETTLED)
+		if (wave >= SETTLED - SEEN && wave < SETTLED && resident_bytes() > early)
 			early = resident_bytes();
+		if (wave >= 2 * SETTLED - SEEN && resident_bytes() < late)
+			late = resident_bytes();
 	}
-	CHECK_MSG(resident_bytes() < early + 4 * MIB, "%zu KiB, then %zu KiB", early / KIB,
-		  resident_bytes() / KIB);
+	CHECK_MSG(late < early + 4 * MIB, "%zu KiB, then %zu KiB", early / KIB, late / KIB);
 }
 
 /* A queue between one thread that allocates and one that frees. */
