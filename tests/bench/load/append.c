@@ -8,9 +8,9 @@
  * strings: many strings side by side get a few bytes at a time, as in parsers and templates.
  * vectors: arrays that grow by half when they are full, to 4 MiB. log: one buffer that grows by
  * 4 KiB at a time to 4 MiB, as when a file or a socket is read to its end. words: one array that
- * grows by 8 bytes at a time to 64 MiB. arrays: arrays that grow in turn, by a quarter or 512 bytes, to
- * 200 KiB, as the columns of a table do; prints memory in use over live bytes in the end, in
- * percent.
+ * grows by 8 bytes at a time to 64 MiB. arrays: arrays that grow in turn, by a quarter or 512
+ * bytes, to 200 KiB, as the columns of a table do; prints memory in use over live bytes in the end,
+ * in percent.
  */
 
 #include "load.h"
