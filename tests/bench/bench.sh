@@ -10,7 +10,9 @@
 #	course        os_free and os_malloc beside glibc's free and malloc, by number of live blocks
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
 #	instructions  of a pair of malloc and free, as callgrind counts: exact where times are noise
-#	memory        of a trivial program, after a rush, and beside the live bytes of a long run
+#	memory        of a trivial program, after a rush, of a sparse table, of buffers that shrink, and
+#	              beside the live bytes of a long run
+#	extremes      a size that is refused, and memory while threads fork all the time
 #	fragmentation memory over live bytes, at the peak and in the end, of load/fragment.h's traces
 #	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads has them
 #	real          the suite: the programs of real/ under LD_PRELOAD
@@ -104,6 +106,18 @@ scaled() {
 
 run() {
 	"$bin/runner" -n "$rounds" "$@" >>"$csv"
+}
+
+# fitting COUNT MB: that many blocks of so many MB, or half of them, and so on, until they take a
+# third of the memory that is there.
+fitting() {
+	awk -v count="$1" -v mb="$2" '
+		$1 == "MemAvailable:" { room = $2 / 1000 }
+		END {
+			while (room && count > 1 && 3 * count * mb > room)
+				count = int(count / 2)
+			print count
+		}' /proc/meminfo
 }
 
 # figure BENCH WORKLOAD VARIANT VALUE BASE UNIT MARK: a row that is not measured by the runner; BASE
@@ -228,6 +242,8 @@ list() {
 		brk grow
 		instructions pair-32 <=42 count {} 1 32
 		instructions pair-1000 <=42 count {} 1 1000
+		instructions pair-64k <=150 count {} 1 65536
+		instructions pair-1m <=300 count {} 1 1048576
 		instructions batch-32 <=42 count {} 1 32 1000
 		instructions batch-1000 <=42 count {} 1 1000 1000
 		instructions-course course-pair-100 100
@@ -236,12 +252,17 @@ list() {
 		memory idle 1 % <5 idle $(scaled 1024)
 		memory waves-high 1 % none waves $(scaled 400000) 1 high
 		memory waves-low 1 % none waves $(scaled 400000) 1 low
+		memory sparse 1 MiB <=3 sparse
+		memory shrink 1 % <=130 shrink $(scaled 200)
+		extremes refused $rounds µs <=1 refused
+		extremes forks-overlap 1 MiB <=64 forks
 	EOT
 	for trace in lives sawtooth drift survivors pages cache generations; do
 		echo "fragmentation $trace-peak 1 % none fragment $(scaled 32) $trace peak"
 		echo "fragmentation $trace-steady 1 % none fragment $(scaled 32) $trace steady"
 	done
 	sed -n 's/^\([a-z]\)/load \1/p' workloads
+	echo "load uniform-60m uniform 200 1 1000000 60000000 $(fitting 26 30)"
 	for script in real/*.sh; do
 		name=${script##*/}
 		echo "real ${name%.sh}"
@@ -263,7 +284,7 @@ run_one() {
 	brk) brk ;;
 	instructions) name=$1 mark=$2 && shift 2 && instructions "$name" "$mark" "$*" ;;
 	instructions-course) course_instructions "$@" ;;
-	memory | fragmentation) memory "$@" ;;
+	memory | extremes | fragmentation) memory "$@" ;;
 	load) load "$@" ;;
 	real) real "$@" ;;
 	esac

@@ -5,16 +5,23 @@
 # run something.
 #
 # The marks of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value
-# is at most glibc's and N; <N and <=N, its value is that.
+# is at most glibc's and N; <N and <=N, its value is that. The file marks has those of single
+# workloads of the suite.
 
 function number(n) {
 	return sprintf(n < 10 ? "%.2f" : n < 100 ? "%.1f" : "%.0f", n)
 }
 
-# The lowest ratio that a peer has.
-function best_peer(workload, metric,   i, r, best) {
+# Those that keep what is freed for good are quicker where it is large.
+function returns_memory(variant) {
+	return variant == "jemalloc" || variant == "mimalloc"
+}
+
+# The lowest ratio that a peer has; with is_returning, a peer that returns memory to the kernel.
+function best_peer(workload, metric, is_returning,   i, v, r, best) {
 	for (i = 1; i <= variant_count; i++) {
-		r = is_peer(variant_list[i]) ? ratio(workload, variant_list[i], metric) : 0
+		v = variant_list[i]
+		r = is_peer(v) && (!is_returning || returns_memory(v)) ? ratio(workload, v, metric) : 0
 		if (r > 0 && (!best || r < best))
 			best = r
 	}
@@ -118,6 +125,61 @@ function workload_marks(   i, r, worst, name, two, many) {
 		     number(worst), worst <= 1.3)
 }
 
+# What the figure of a workload is divided by, see marks, as a ratio to glibc; 0 if there is none.
+function reference(workload, metric, beside,   r) {
+	if (beside == "peer" || beside == "returning")
+		return best_peer(workload, metric, beside == "returning")
+	if (beside == "best") {
+		r = best_peer(workload, metric)
+		return r && r < 1 ? r : 1
+	}
+	return ratio(workload, beside == "hardened" ? "osmem" : beside, metric)
+}
+
+function listed_mark(workload, figure, beside, most, unit,   metric, above, below) {
+	metric = metric_of[figure]
+	if (!((workload, "osmem", metric) in figures))
+		return
+	if (beside == "-") {
+		above = figures[workload, "osmem", metric]
+		mark(workload ": " unit, "<= " most, number(above), above <= most + 0)
+		return
+	}
+	above = ratio(workload, beside == "hardened" ? beside : "osmem", metric)
+	below = reference(workload, metric, beside)
+	if (above > 0 && below > 0)
+		mark(workload ": " name_of[figure] name_beside(beside), "<= " most,
+		     number(above / below), above / below <= most + 0)
+}
+
+function name_beside(beside) {
+	if (beside == "hardened")
+		return ", hardened beside default"
+	if (beside == "peer")
+		return " beside the best peer"
+	if (beside == "returning")
+		return " beside the best peer that returns memory"
+	return " beside " (beside == "best" ? "the best" : beside)
+}
+
+function listed_marks(   line, part, unit) {
+	metric_of["wall"] = "wall_ms"
+	metric_of["cpu"] = "cpu_ms"
+	metric_of["memory"] = "rss_kib"
+	metric_of["value"] = "value"
+	name_of["wall"] = "time"
+	name_of["cpu"] = "CPU time"
+	name_of["memory"] = "peak memory"
+	while ((getline line < "marks") > 0) {
+		if (line !~ /^[a-z]/)
+			continue
+		split(line, part, " ")
+		unit = line
+		sub(/^[^ ]+ [^ ]+ [^ ]+ [^ ]+ ?/, "", unit)
+		listed_mark(part[1], part[2], part[3], part[4], unit)
+	}
+}
+
 function row_marks(   i, text, value, base, figure) {
 	for (i = 1; i <= row_count; i++) {
 		text = row_mark[i]
@@ -183,6 +245,7 @@ END {
 	if (workload_count > 1)
 		suite_marks()
 	workload_marks()
+	listed_marks()
 	row_marks()
 	if (met + missed)
 		printf "\n%d marks met, %d missed\n", met, missed
