@@ -60,8 +60,8 @@ static void prepare(void)
 	if (__libc_single_threaded)
 		return;
 	is_locked = block_lock_raise();
-	is_forking = true;
 	block_enter();
+	is_forking = true;
 	is_fork_guarded = true;
 	is_raise_locked = is_locked;
 }
