@@ -6,7 +6,7 @@
  * 1. Sizes up to SPAN_MAX are spans, if the page heap has a segment for them; all others, and these
  *    where it has none, are mappings.
  * 2. A span grows and shrinks where it is, if the pages behind it are free. A mapping is remapped.
- *    Whatever is more than an eighth too large gives the rest back.
+ *    What shrinks and is too large by more than large_slack gives the rest back.
  */
 
 #include "large.h"
@@ -17,8 +17,7 @@
 #include "mapping.h"
 #include "span.h"
 
-#define SHRINK_SHIFT 3
-#define GROWTH_SHIFT 2 /* a span that has grown and had to move has a quarter more */
+#define GROWTH_SHIFT 3 /* what has grown and had to move has an eighth more */
 
 static _Atomic(size_t) threshold = SPAN_MAX + 1;
 static _Atomic(uint64_t) sweep_period_ms = 150;
@@ -50,13 +49,12 @@ void *large_alloc(size_t size, size_t align, bool zero)
 void *large_alloc_growing(size_t size)
 {
 	size_t room = size + (size >> GROWTH_SHIFT);
-	void *p;
 
 	if (is_hardened)
-		p = mapping_alloc(size, size + size / 2, CELL_ALIGN, false);
-	else
-		p = large_alloc(room, CELL_ALIGN, false);
-	return p;
+		return mapping_alloc(size, size + size / 2, CELL_ALIGN, false);
+	if (room > SPAN_MAX)
+		return mapping_alloc(size, room, CELL_ALIGN, false);
+	return large_alloc(room, CELL_ALIGN, false);
 }
 
 /* p, of call, is in a span, but is no live one's start. */
@@ -107,12 +105,12 @@ void large_free(const char *call, void *p)
 /* Whether what has room for old bytes stays as it is with size of them: rule 2. */
 static bool is_fit(size_t old, size_t size)
 {
-	return size <= old && size >= old - (old >> SHRINK_SHIFT);
+	return size <= old && old - size <= large_slack(size);
 }
 
 static void *resize_mapping(const char *call, void *p, size_t size)
 {
-	if (!is_hardened && is_fit(mapping_usable_size(call, p), size))
+	if (mapping_keeps(call, p, size))
 		return p;
 	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
 	return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);

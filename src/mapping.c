@@ -272,8 +272,11 @@ static bool is_fit(size_t has, size_t bytes)
 	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
 }
 
-/* How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last. */
-static size_t misfit(const struct kept *k, size_t bytes, bool is_span)
+/*
+ * How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last.
+ * What grows may have four times as much, for it will need more.
+ */
+static size_t misfit(const struct kept *k, size_t bytes, bool is_span, bool grows)
 {
 	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
 
@@ -281,13 +284,13 @@ static size_t misfit(const struct kept *k, size_t bytes, bool is_span)
 		return SIZE_MAX;
 	if (is_fit(k->bytes, bytes))
 		return all.is_hardened && k->turn + LATE_REUSE > all.turn ? SIZE_MAX : difference;
-	if (all.is_hardened || k->bytes < bytes / 2 || k->bytes > 2 * bytes)
+	if (all.is_hardened || k->bytes < bytes / 2 || k->bytes > (grows ? 4 : 2) * bytes)
 		return SIZE_MAX;
 	return difference + bytes;
 }
 
 /* A kept one, of about m->bytes. False: none is near that. */
-static bool take_kept(struct mapping *m)
+static bool take_kept(struct mapping *m, bool grows)
 {
 	size_t least = SIZE_MAX;
 	struct kept *best = NULL;
@@ -296,7 +299,7 @@ static bool take_kept(struct mapping *m)
 		return false;
 	lock();
 	for (struct kept *k = all.kept; k < all.kept + KEPT_COUNT; k++) {
-		size_t far = misfit(k, m->bytes, m->is_span);
+		size_t far = misfit(k, m->bytes, m->is_span, grows);
 
 		if (far < least) {
 			least = far;
@@ -515,12 +518,15 @@ static bool get_pages(struct mapping *m, size_t align)
 	return m->start;
 }
 
-/* A mapping that is too small or much too large keeps the pages that it has. */
-static bool fit(struct mapping *m, size_t bytes)
+/*
+ * A mapping that is too small or much too large keeps the pages that it has. What grows will need
+ * the rest of one that is too large.
+ */
+static bool fit(struct mapping *m, size_t bytes, bool grows)
 {
 	char *moved;
 
-	if (is_fit(m->bytes, bytes))
+	if (is_fit(m->bytes, bytes) || (grows && m->bytes >= bytes))
 		return true;
 	moved = sys_remap(m->start, m->bytes, bytes);
 	if (!moved) {
@@ -533,14 +539,14 @@ static bool fit(struct mapping *m, size_t bytes)
 }
 
 /* Pages for m->bytes of what is kept, which hardened is inaccessible. */
-static bool get_kept(struct mapping *m)
+static bool get_kept(struct mapping *m, bool grows)
 {
 	size_t bytes = m->bytes;
 
-	if (!take_kept(m))
+	if (!take_kept(m, grows))
 		return false;
 	if (!all.is_hardened)
-		return fit(m, bytes);
+		return fit(m, bytes, grows);
 	if (sys_unprotect(m->start, m->bytes) == 0)
 		return true;
 	keep_refused(m);
@@ -562,13 +568,14 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	    !(round_up(room, align) % page)) /* something of its own is before the payload */
 		bytes += page;
 	m->bytes = bytes + guard_bytes(m);
-	if (!is_plain || (zero && !all.is_hardened) || !get_kept(m)) {
+	if (!is_plain || (zero && !all.is_hardened) || !get_kept(m, room > size)) {
 		m->bytes = bytes + guard_bytes(m);
 		if (!get_pages(m, align))
 			return false;
 		*is_mapped = !m->is_span;
 	}
 	set_payload(m, size, room, align);
+	m->asked = size;
 	return true;
 }
 
@@ -688,6 +695,22 @@ bool mapping_has(const void *p)
 
 /* Resizing: rule 2. */
 
+bool mapping_keeps(const char *call, void *p, size_t size)
+{
+	struct mapping *m;
+	bool is_kept;
+
+	if (all.is_hardened)
+		return false;
+	lock();
+	m = live(call, p);
+	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
+	if (is_kept)
+		m->asked = size;
+	unlock();
+	return is_kept;
+}
+
 static bool remap(struct mapping *m, size_t bytes)
 {
 	char *moved = sys_remap(m->start, m->bytes, bytes);
@@ -737,6 +760,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	if (!is_done)
 		is_done = remap(&m, bytes);
 	lock();
+	m.asked = is_done ? size : m.asked;
 	put_in(&m, &doomed);
 	unlock();
 	release_doomed(&doomed);

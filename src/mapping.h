@@ -19,12 +19,27 @@
 #include "osmem_inspect.h"
 
 /*
+ * What a large object of size bytes may have more than that, after realloc: memory follows to 1.28
+ * of what is live, and what has grown by an eighth, rounded up to the next class, stays.
+ */
+static inline size_t large_slack(size_t size)
+{
+	return size / 32 * 9;
+}
+
+/*
  * At least size bytes aligned to align, with room for as many, which is no less; with zero, and
  * when hardened, they read as zero. NULL with errno ENOMEM.
  */
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero);
 
 void mapping_free(const char *call, void *p);
+
+/*
+ * Whether p may stay as it is with size bytes: it has room for them, and unless it shrinks, or has
+ * grown and never used the rest, not much more.
+ */
+bool mapping_keeps(const char *call, void *p, size_t size);
 
 /*
  * p, with room for size bytes, wherever that is, moved without a copy; it may have more room. NULL:

@@ -16,6 +16,7 @@ void mapping_copy(struct mapping *to, const struct mapping *from)
 	atomic_store_explicit(&to->payload, 0, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
 	to->size = from->size;
+	to->asked = from->asked;
 	to->start = from->start;
 	to->bytes = from->bytes;
 	to->is_span = from->is_span;

@@ -23,6 +23,7 @@
 struct mapping {
 	_Atomic(uintptr_t) payload; /* 0: no entry */
 	size_t size; /* of the payload; hardened, what was asked for */
+	size_t asked; /* by the last call: less than that is shrinking */
 	char *start;
 	size_t bytes;
 	bool is_span; /* not a mapping, but a span of a segment: hardened */
