@@ -8,7 +8,8 @@
  *    ones together are never more than were live at one time. Sweeps unmap what has been kept for a
  *    period.
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
- *    costs addresses only.
+ *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process has
+ *    65,530.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
  *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_GUARDED_MAX its
  *    pages are a span's, for fewer page faults. What is freed becomes inaccessible, and is used
@@ -33,6 +34,7 @@
 #define KEPT_COUNT 64
 #define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
 #define GROWTH_SHIFT 3
+#define CROWD 4096 /* live ones, beyond which those that shrink become spans */
 #define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
 #define GUARDED_MAX 6000 /* of 65,530 mappings, a quarter is the library's */
 #define PURGED_MIN (8 * MIB) /* hardened, such a one has no memory while it is kept */
@@ -752,6 +754,10 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	if (all.is_hardened)
 		return resize_in_place(call, p, size);
 	lock();
+	if (bytes <= SPAN_MAX && bytes < live(call, p)->bytes && all.table.count > CROWD) {
+		unlock();
+		return NULL;
+	}
 	m = take_out(call, p);
 	all.stats.resizes++;
 	all.stats.remap_calls++;

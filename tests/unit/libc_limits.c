@@ -440,6 +440,38 @@ TEST(no_room_to_note_another_mapping)
 		  mapped_bytes() / KIB, before / KIB);
 }
 
+static size_t count_mappings(void)
+{
+	static char text[64 * KIB];
+	int fd = open("/proc/self/maps", O_RDONLY);
+	size_t lines = 0;
+	ssize_t n;
+
+	CHECK(fd >= 0);
+	while ((n = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			lines += text[i] == '\n';
+	close(fd);
+	return lines;
+}
+
+/* Of the 65,530 mappings of a process the library uses a quarter at most. */
+TEST(shrunk_objects_keep_few_mappings)
+{
+	static char *p[17000];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		CHECK((p[i] = malloc(3 * MIB)) != NULL);
+		fill(p[i], 5000, (unsigned int)i);
+		CHECK((p[i] = realloc(p[i], 40000)) != NULL);
+	}
+	CHECK_MSG(count_mappings() < 65530 / 4, "%zu mappings", count_mappings());
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		CHECK(is_filled(p[i], 5000, (unsigned int)i));
+		free(p[i]);
+	}
+}
+
 /* ---- System calls that are not allowed ---- */
 
 #define ALLOW(name)                                                                                \
