@@ -8,8 +8,8 @@
  *    ones together are never more than were live at one time. Sweeps unmap what has been kept for a
  *    period.
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
- *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process has
- *    65,530.
+ *    costs addresses only. One that shrinks keeps its mapping,
+ *    unless there are many: the process has 65,530.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
  *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_GUARDED_MAX its
  *    pages are a span's, for fewer page faults. What is freed becomes inaccessible, and is used
@@ -36,7 +36,7 @@
 #define GROWTH_SHIFT 3
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */
 #define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
-#define GUARDED_MAX 6000 /* of 65,530 mappings, a quarter is the library's */
+#define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
 #define PURGED_MIN (8 * MIB) /* hardened, such a one has no memory while it is kept */
 #define SEALED_MAX (64 * MIB) /* that the others have */
 #define PATTERN 0xa5 /* behind an object, to its guard */

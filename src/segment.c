@@ -23,7 +23,9 @@
 #define HINT_TRIES 16
 #define ALIGNED_TRIES 64 /* segments that may have no aligned place, before one that must */
 #define QUARTER_SLOTS (SEGMENT_SLOTS / 4)
-#define GUARDS_MAX 3000 /* of slots between others, hardened */
+/* Hardened, the segments with all guards, and with any: a guard costs the process two mappings. */
+#define ALL_GUARDS_MAX 400
+#define GUARDS_MAX 900
 #define REFUSED_SKIPS 64 /* attempts, at most, that are not made while memory is refused */
 #define FULL_SKIPS 4096 /* and where the window is full, which many calls find out */
 
@@ -256,17 +258,19 @@ static void add_guard(struct segment *g, unsigned int slot)
 
 /*
  * Behind the header, at the end, and one at random in each of the first three quarters: no overflow
- * gets far. Each of these costs the process two mappings, so there are not more than GUARDS_MAX.
+ * gets far. The first segments have all of these, those behind GUARDS_MAX have none.
  */
 static void add_guards(struct segment *g)
 {
 	uint64_t random = (slab_store.secret ^ (uintptr_t)g) * 0xd6e8feb86659fd93u;
 	size_t page = sys_page_size();
 
+	if (slab_store.segments > GUARDS_MAX)
+		return;
 	if (sizeof(*g) + page <= SLAB_SIZE)
 		sys_protect((char *)g + SLAB_SIZE - page, page);
 	add_guard(g, SEGMENT_SLOTS - 1);
-	if (slab_store.segments > GUARDS_MAX / 3)
+	if (slab_store.segments > ALL_GUARDS_MAX)
 		return;
 	for (unsigned int i = 0; i + QUARTER_SLOTS < SEGMENT_SLOTS; i += QUARTER_SLOTS) {
 		random = random << 12 | random >> 52;

@@ -16,10 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "harness.h"
-
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define MIB ((size_t)1 << 20)
+#include "libc_common.h"
 
 static const size_t sizes[] = {1,      8,      16,	24,	     100,     1000,	  1017,
 			       4096,   8185,   8192,	20000,	     32760,   32761,	  100000,
@@ -515,6 +512,14 @@ static void underrun(void *arg)
 
 	for (;; m->at--)
 		touch_it(m);
+}
+
+/* A guard costs the process two of its 65,530 mappings: a quarter of them is the library's. */
+TEST(guards_are_no_more_than_a_quarter_of_all_mappings)
+{
+	for (size_t i = 0; i < 13000; i++)
+		CHECK(malloc(300000) != NULL);
+	CHECK_MSG(count_mappings() < 65530 / 4, "%zu mappings", count_mappings());
 }
 
 TEST(guard_pages_around_segments)

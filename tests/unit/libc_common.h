@@ -46,6 +46,23 @@ __attribute__((constructor(1000))) static void require_ours(void)
 	_exit(1);
 }
 
+/* How many mappings the kernel notes for this process. */
+static inline size_t count_mappings(void)
+{
+	static char text[64 * KIB];
+	int fd = open("/proc/self/maps", O_RDONLY);
+	size_t lines = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		test_fail(__FILE__, __LINE__, "cannot read /proc/self/maps");
+	while ((n = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			lines += text[i] == '\n';
+	close(fd);
+	return lines;
+}
+
 /* The n-th figure of /proc/self/statm in bytes: 0 is address space, 1 resident memory. */
 static inline size_t statm(int n)
 {

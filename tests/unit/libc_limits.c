@@ -440,21 +440,6 @@ TEST(no_room_to_note_another_mapping)
 		  mapped_bytes() / KIB, before / KIB);
 }
 
-static size_t count_mappings(void)
-{
-	static char text[64 * KIB];
-	int fd = open("/proc/self/maps", O_RDONLY);
-	size_t lines = 0;
-	ssize_t n;
-
-	CHECK(fd >= 0);
-	while ((n = read(fd, text, sizeof(text))) > 0)
-		for (ssize_t i = 0; i < n; i++)
-			lines += text[i] == '\n';
-	close(fd);
-	return lines;
-}
-
 /* Of the 65,530 mappings of a process the library uses a quarter at most. */
 TEST(shrunk_objects_keep_few_mappings)
 {

@@ -402,6 +402,7 @@ TEST(freed_large_objects_are_inaccessible)
 
 TEST(large_objects_are_used_again_late)
 {
+	large_set_sweep_period(3600000); /* where one was unmapped the next may be mapped */
 	for (size_t i = 0; i < COUNT_OF(large_sizes); i++) {
 		size_t size = large_sizes[i], frees = 0;
 		char *p = malloc(size), *q, *others[LATE + 4];
