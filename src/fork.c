@@ -116,10 +116,13 @@ static void parent(void)
 	fork_parent = 0;
 }
 
+/* Parent and child may both be process 1, of two namespaces: so the number alone does not tell. */
 static void child(void)
 {
+	bool is_whole = !fork_parent && whole == sys_process();
+
 	fork_parent = 0;
-	if (whole != sys_process())
+	if (!is_whole)
 		make_whole();
 }
 

@@ -3,17 +3,17 @@
 /*
  * Mappings of single objects.
  *
- * 1. A freed mapping is kept, for the next object of its size or up to a quarter less; one from half
- *    to twice the size is remapped, so that the pages that it has need no page fault. Live and kept
- *    ones together are never more than were live at one time. Sweeps unmap what has been kept for a
- *    period.
+ * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. One from half
+ *    to twice the size is remapped: the pages that it has need no page fault. Live and kept ones
+ *    together are never more than were live at one time. Sweeps unmap what was kept for a period.
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
- *    costs addresses only. One that shrinks keeps its mapping,
- *    unless there are many: the process has 65,530.
+ *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process
+ *    has 65,530.
  * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
- *    bytes around it in its first and last page are looked at when it is freed. Up to SPAN_GUARDED_MAX its
- *    pages are a span's, for fewer page faults. What is freed becomes inaccessible, and is used
- *    again late. The number of guards is bounded, for each costs two of the process's mappings.
+ *    bytes around it in its first and last page are looked at when it is freed. Up to
+ *    SPAN_GUARDED_MAX its pages are a span's, for fewer page faults. What is freed becomes
+ *    inaccessible, and is used again late. The number of guards is bounded, for each costs two of
+ *    the process's mappings.
  */
 
 #include "mapping.h"

@@ -191,7 +191,6 @@ struct run_group {
 /* What everybody reads all the time is apart from what is written often. */
 struct store {
 	uint64_t secret; /* of the seals; set with the first segment */
-	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
 	unsigned int next_skips;
 	uintptr_t below, above; /* where the next segment is tried first, and then */
@@ -201,6 +200,7 @@ struct store {
 	_Atomic(size_t) advise_calls;
 	pthread_mutex_t lock; /* guards everything here that is not atomic */
 	bool is_locked;
+	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms;
@@ -211,9 +211,9 @@ struct store {
 	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
 	_Atomic(size_t) idle_slots; /* those of the idle */
 	uint64_t summaries[SET_COUNT][WINDOW_SEGMENTS / 64 / 64]; /* S7 */
-	struct segment_bits bits[WINDOW_SEGMENTS / 64];
 	struct run_sets runs[RUN_KINDS]; /* S7 */
 	struct run_group run_groups[GROUPS];
+	struct segment_bits bits[WINDOW_SEGMENTS / 64];
 };
 
 extern struct store slab_store;

@@ -228,7 +228,7 @@ void slab_fork_child(void)
 
 	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++) {
 		is_broken[i] = slab_locks[i].is_locked;
-		is_any |= is_broken[i] && i < CLASS_END;
+		is_any |= i < CLASS_END && is_broken[i];
 		slab_locks[i] = (struct slab_lock){.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
 	}
 	pthread_mutex_init(&slab_store.lock, NULL);

@@ -827,7 +827,7 @@ static void *resize_cell(const char *call, void *p, size_t size, unsigned int cl
 	return q || size > old ? q : stay(p);
 }
 
-static void *realloc_large(const char *call, void *p, size_t size)
+static __attribute__((nonnull)) void *realloc_large(const char *call, void *p, size_t size)
 {
 	size_t old = span_is_near(p) ? span_size(p) : 0;
 	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
