@@ -5,7 +5,6 @@
  * checker of all of it, for tests.
  */
 
-
 #include "hardened.h"
 #include "mapping.h"
 #include "tcache_core.h"

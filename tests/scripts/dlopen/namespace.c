@@ -3,8 +3,8 @@
 /*
  * namespace GUEST ROUNDS [MIB]: a library that dlmopen has loaded in a namespace of its own starts
  * threads with a libc of its own, and they work here while main does the same. The program's libc
- * believes that there is one thread. No more than MIB are resident ever. Exit status 2: dlmopen does
- * not work here.
+ * believes that there is one thread. No more than MIB are resident ever. Exit status 2: dlmopen
+ * does not work here.
  */
 
 #include <dlfcn.h>
