@@ -228,7 +228,7 @@ void slab_fork_child(void)
 
 	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++) {
 		is_broken[i] = lock_is_held(&slab_locks[i].lock);
-		is_any |= is_broken[i] && i < CLASS_END;
+		is_any |= i < CLASS_END && is_broken[i];
 		lock_reset(&slab_locks[i].lock);
 	}
 	lock_reset(&slab_store.lock);
