@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * namespace GUEST ROUNDS [MIB]: a library that dlmopen has loaded in a namespace of its own starts
- * threads with a libc of its own, and they work here while main does the same. The program's libc
- * believes that there is one thread. No more than MIB are resident ever. Exit status 2: dlmopen
- * does not work here.
+ * namespace GUEST ROUNDS [MIB [os]]: a library in a namespace of its own, which dlmopen has made,
+ * starts threads with a libc of its own, and they work here while main does the same. The program's
+ * libc believes that there is one thread. No more than MIB are resident ever. With os, they call
+ * os_malloc and so on. Exit status 2: dlmopen does not work here.
  */
 
 #include <dlfcn.h>
@@ -25,6 +25,10 @@ struct worker {
 	unsigned char *objects[OBJECTS];
 	size_t sizes[OBJECTS];
 };
+
+static void *(*alloc)(size_t size) = malloc;
+static void *(*resize)(void *p, size_t size) = realloc;
+static void (*release)(void *p) = free;
 
 /* Objects go from one worker to another through here. */
 static unsigned char *box;
@@ -74,20 +78,20 @@ static void step(struct worker *w)
 	size_t i = draw(w) % OBJECTS, size = draw_size(w);
 
 	if (!w->objects[i]) {
-		put(w, i, malloc(size), size);
+		put(w, i, alloc(size), size);
 		return;
 	}
 	expect_mark(w, i);
 	switch (draw(w) % 8) {
 	case 0:
-		put(w, i, realloc(w->objects[i], size), size);
+		put(w, i, resize(w->objects[i], size), size);
 		break;
 	case 1:
-		free(__atomic_exchange_n(&box, w->objects[i], __ATOMIC_ACQ_REL));
+		release(__atomic_exchange_n(&box, w->objects[i], __ATOMIC_ACQ_REL));
 		w->objects[i] = NULL;
 		break;
 	default:
-		free(w->objects[i]);
+		release(w->objects[i]);
 		w->objects[i] = NULL;
 	}
 }
@@ -101,10 +105,17 @@ static void *work(void *arg)
 	for (size_t i = 0; i < OBJECTS; i++) {
 		if (w->objects[i])
 			expect_mark(w, i);
-		free(w->objects[i]);
+		release(w->objects[i]);
 		w->objects[i] = NULL;
 	}
 	return NULL;
+}
+
+static void use_os(void)
+{
+	*(void **)&alloc = dlsym(RTLD_DEFAULT, "os_malloc");
+	*(void **)&resize = dlsym(RTLD_DEFAULT, "os_realloc");
+	*(void **)&release = dlsym(RTLD_DEFAULT, "os_free");
 }
 
 static long peak_mib(void)
@@ -129,6 +140,8 @@ int main(int argc, char **argv)
 	}
 	*(void **)&start = dlsym(guest, "guest_start");
 	*(void **)&join = dlsym(guest, "guest_join");
+	if (argc > 4)
+		use_os();
 	for (unsigned int i = 0; i <= THREADS; i++)
 		workers[i] = (struct worker){.nr = i, .random = 0x9e3779b97f4a7c15u * (i + 1)};
 	for (unsigned int i = 0; i < THREADS; i++)
