@@ -29,12 +29,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/single_threaded.h>
 
 #include "block.h"
 #include "block_meta.h"
 #include "helpers.h"
 #include "index.h"
+#include "lock.h"
 #include "pending.h"
 #include "trace.h"
 
@@ -50,7 +50,6 @@ struct region {
 };
 
 struct block_heap {
-	bool is_locked; /* whether block_leave has something to unlock */
 	size_t recent; /* the region that a pointer was found in last */
 	size_t region_count;
 	unsigned int raises; /* how often memory came from the kernel */
@@ -59,7 +58,7 @@ struct block_heap {
 	struct block_stats stats;
 	struct index index;
 	struct block_meta *mapped; /* H8 */
-	pthread_mutex_t lock; /* guards all of this and all of these, links_heap included */
+	struct lock lock; /* guards all of this and all of these, links_heap included */
 };
 
 extern struct block_heap course;
@@ -77,18 +76,12 @@ bool block_lock_raise(void);
 
 HOT void block_enter(void)
 {
-	if (__libc_single_threaded)
-		return;
-	pthread_mutex_lock(&course.lock);
-	course.is_locked = true;
+	lock_acquire(&course.lock);
 }
 
 HOT void block_leave(void)
 {
-	if (!course.is_locked)
-		return;
-	course.is_locked = false;
-	pthread_mutex_unlock(&course.lock);
+	lock_release(&course.lock);
 }
 
 /* Arithmetic. */

@@ -12,8 +12,7 @@
 #define WAITS 100
 #define WAIT_NS 10000000
 
-struct block_heap course = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
-			    .pending = {.room = PENDING_ROOM}};
+struct block_heap course = {.pending = {.room = PENDING_ROOM}};
 
 /* Of these, only what is used is ever touched. */
 struct region block_regions[REGIONS_MAX];
@@ -57,7 +56,7 @@ static void prepare(void)
 {
 	bool is_locked;
 
-	if (__libc_single_threaded)
+	if (!lock_is_needed())
 		return;
 	is_locked = block_lock_raise();
 	block_enter();
@@ -88,8 +87,7 @@ static void child(void)
 	if (!is_fork_guarded)
 		return;
 	is_fork_guarded = false;
-	course.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-	course.is_locked = false;
+	lock_reset(&course.lock);
 }
 
 /*

@@ -73,12 +73,12 @@ static void take_apart(struct tcache *tc)
 /* Make this process, a child, whole. Its caller has nothing locked. */
 static void make_whole(void)
 {
-	bool is_list_broken = tcache_all.is_locked;
+	bool is_list_broken = lock_is_held(&tcache_all.lock);
 	struct tcache *tc, *next;
 
 	whole = sys_process();
-	tcache_all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-	tcache_all.is_locked = false;
+	lock_fork_child();
+	lock_reset(&tcache_all.lock);
 	slab_fork_child();
 	mapping_fork_child();
 	if (is_list_broken)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "large.h"
 #include "tcache_core.h"
@@ -501,7 +500,7 @@ static inline void free_cell(const char *call, void *p, unsigned int class)
 
 	cell_size(call, p, class);
 	/* The last word decides, where two threads free a cell at once, and neighbors read it. */
-	if (!__libc_single_threaded && !atomic_exchange(at, 0))
+	if (lock_is_needed() && !atomic_exchange(at, 0))
 		live_class_slow(call, p);
 	memset(p, 0, room);
 	put(class, p);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -371,6 +372,23 @@ uint64_t sys_now_ns(void)
 uint64_t sys_wall_ns(void)
 {
 	return read_clock(CLOCK_REALTIME);
+}
+
+void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns)
+{
+	struct timespec late = {0, ns};
+	int saved_errno = errno;
+
+	CALL(futex, word, FUTEX_WAIT_PRIVATE, value, ns ? &late : NULL, 0, 0);
+	errno = saved_errno;
+}
+
+void sys_wake_one(_Atomic(uint32_t) *word)
+{
+	int saved_errno = errno;
+
+	CALL(futex, word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+	errno = saved_errno;
 }
 
 uint32_t sys_thread(void)

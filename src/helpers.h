@@ -8,6 +8,7 @@
 #pragma once
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -127,6 +128,13 @@ uint64_t sys_wall_ns(void);
  */
 uint32_t sys_thread(void);
 uint32_t sys_process(void);
+
+/*
+ * Sleep while *word is value, until sys_wake_one wakes one of those that do; for ns nanoseconds,
+ * less than a second, at most, unless that is 0. Wakes up for no reason, too.
+ */
+void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns);
+void sys_wake_one(_Atomic(uint32_t) *word);
 
 /* The path of the executable, cut to size bytes with its null; empty if it cannot be had. */
 void sys_program(char *path, size_t size);

@@ -4,10 +4,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "block.h"
 #include "large.h"
+#include "lock.h"
 #include "mapping.h"
 #include "slab.h"
 #include "tcache.h"
@@ -182,7 +182,7 @@ EXPORT const char *osmem_check(void)
 		fault = mapping_check();
 	if (fault)
 		return fault;
-	return __libc_single_threaded ? tcache_check() : slab_check();
+	return lock_is_needed() ? slab_check() : tcache_check();
 }
 
 /* Traces and maps. */

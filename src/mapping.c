@@ -19,14 +19,13 @@
 #include "mapping.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "block.h"
 #include "fork.h"
 #include "helpers.h"
 #include "item_list.h"
+#include "lock.h"
 #include "mapping_table.h"
 #include "span.h"
 #include "zero.h"
@@ -55,8 +54,7 @@ struct kept {
 };
 
 static struct {
-	pthread_mutex_t lock; /* guards everything here */
-	bool is_locked;
+	struct lock lock; /* guards everything here */
 	bool is_hardened;
 	struct mapping_table table;
 	struct mapping_stats stats;
@@ -64,27 +62,19 @@ static struct {
 	uint64_t turn;
 	unsigned int kept_count;
 	struct kept kept[KEPT_COUNT];
-} all = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+} all;
 
 _Atomic(size_t) mapping_kept_total; /* L3 */
 
 static void lock(void)
 {
-	if (__libc_single_threaded)
-		return;
 	fork_check();
-	pthread_mutex_lock(&all.lock);
-	all.is_locked = true;
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	lock_acquire(&all.lock);
 }
 
 static void unlock(void)
 {
-	if (!all.is_locked)
-		return;
-	atomic_thread_fence(memory_order_release);
-	all.is_locked = false;
-	pthread_mutex_unlock(&all.lock);
+	lock_release(&all.lock);
 }
 
 static size_t round_up(size_t n, size_t to)
@@ -791,12 +781,11 @@ static void repair(void)
 
 void mapping_fork_child(void)
 {
-	bool is_broken = all.is_locked;
+	bool is_broken = lock_is_held(&all.lock);
 	const struct mapping *m;
 	size_t i = 0;
 
-	all.lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-	all.is_locked = false;
+	lock_reset(&all.lock);
 	if (is_broken)
 		repair();
 	/* What other threads were about to insert is not. */

@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "fork.h"
 #include "slab_core.h"
@@ -32,26 +31,18 @@
 uintptr_t slab_window;
 uint16_t slab_bins[WINDOW_SLABS];
 
-/* Its lock is a plain one: all zero, or each process would copy 33 KiB from the file. */
-struct store slab_store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+/* All zero, or each process would copy 33 KiB from the file. */
+struct store slab_store;
 
 void store_lock(void)
 {
-	if (__libc_single_threaded)
-		return;
 	fork_check();
-	pthread_mutex_lock(&slab_store.lock);
-	slab_store.is_locked = true;
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	lock_acquire(&slab_store.lock);
 }
 
 void store_unlock(void)
 {
-	if (!slab_store.is_locked)
-		return;
-	atomic_thread_fence(memory_order_release);
-	slab_store.is_locked = false;
-	pthread_mutex_unlock(&slab_store.lock);
+	lock_release(&slab_store.lock);
 }
 
 /* Sets of segments. */

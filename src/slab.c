@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "fork.h"
 #include "slab_core.h"
@@ -28,9 +27,7 @@ _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 struct slab_class slab_class_states[CLASS_END];
 
-struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] = {
-	[0 ... CLASS_END + SLAB_SHARDS - 1] = {.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP},
-};
+struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
 
 static size_t size_of(unsigned int class)
 {
@@ -69,25 +66,13 @@ __attribute__((constructor(101))) void slab_init(void)
 
 void slab_enter(unsigned int class)
 {
-	struct slab_lock *l = &slab_locks[class];
-
-	if (__libc_single_threaded)
-		return;
 	fork_check();
-	pthread_mutex_lock(&l->mutex);
-	l->is_locked = true;
-	atomic_thread_fence(memory_order_release); /* for a fork: see slab_fork.c */
+	lock_acquire(&slab_locks[class].lock);
 }
 
 void slab_leave(unsigned int class)
 {
-	struct slab_lock *l = &slab_locks[class];
-
-	if (!l->is_locked)
-		return;
-	atomic_thread_fence(memory_order_release);
-	l->is_locked = false;
-	pthread_mutex_unlock(&l->mutex);
+	lock_release(&slab_locks[class].lock);
 }
 
 /* Seals: S9. */

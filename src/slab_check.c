@@ -2,8 +2,6 @@
 
 /* The checker of the store of cells: every invariant of slab_core.h, for tests. */
 
-#include <sys/single_threaded.h>
-
 #include "slab_core.h"
 #include "span.h"
 

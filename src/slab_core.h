@@ -44,6 +44,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "lock.h"
 #include "page_map.h"
 #include "slab.h"
 #include "span.h"
@@ -148,8 +149,7 @@ extern struct slab_class slab_class_states[CLASS_END];
 
 /* Apart from what they guard: that starts as zeros, and costs memory only where it is used. */
 struct slab_lock {
-	pthread_mutex_t mutex;
-	bool is_locked;
+	struct lock lock;
 } __attribute__((aligned(64)));
 
 extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
@@ -198,8 +198,7 @@ struct store {
 	size_t segments;
 	size_t map_calls, unmap_calls;
 	_Atomic(size_t) advise_calls;
-	pthread_mutex_t lock; /* guards everything here that is not atomic */
-	bool is_locked;
+	struct lock lock; /* guards everything here that is not atomic */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */

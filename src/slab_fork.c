@@ -224,15 +224,14 @@ bool slab_fork_was_locked(unsigned int shard)
 
 void slab_fork_child(void)
 {
-	bool is_any = false, is_store = slab_store.is_locked;
+	bool is_any = false, is_store = lock_is_held(&slab_store.lock);
 
 	for (unsigned int i = 1; i < CLASS_END + SLAB_SHARDS; i++) {
-		is_broken[i] = slab_locks[i].is_locked;
+		is_broken[i] = lock_is_held(&slab_locks[i].lock);
 		is_any |= i < CLASS_END && is_broken[i];
-		slab_locks[i] = (struct slab_lock){.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+		lock_reset(&slab_locks[i].lock);
 	}
-	pthread_mutex_init(&slab_store.lock, NULL);
-	slab_store.is_locked = false;
+	lock_reset(&slab_store.lock);
 	slab_store.is_sweeping = false;
 	if (is_store)
 		rebuild_store();

@@ -5,8 +5,6 @@
  * checker of all of it, for tests.
  */
 
-#include <sys/single_threaded.h>
-
 #include "hardened.h"
 #include "mapping.h"
 #include "tcache_core.h"
@@ -40,11 +38,9 @@ static bool is_in_depot(unsigned int class, const void *cell)
 
 bool tcache_is_cached(unsigned int class, const void *cell)
 {
-	bool is_locked = !__libc_single_threaded;
 	bool is_cached;
 
-	if (is_locked)
-		pthread_mutex_lock(&tcache_all.lock);
+	lock_acquire(&tcache_all.lock);
 	/* Magazines come into depots and go back to the store under these. */
 	depot_lock_all();
 	slab_enter(class);
@@ -53,8 +49,7 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 		is_cached = is_in_cache(tc, class, cell);
 	slab_leave(class);
 	depot_unlock_all();
-	if (is_locked)
-		pthread_mutex_unlock(&tcache_all.lock);
+	lock_release(&tcache_all.lock);
 	return is_cached;
 }
 
@@ -199,20 +194,17 @@ static const char *check_all(bool is_second)
 
 const char *tcache_check(void)
 {
-	bool is_locked = !__libc_single_threaded;
 	const char *fault;
 
 	fault = slab_check();
 	if (fault)
 		return fault;
-	if (is_locked)
-		pthread_mutex_lock(&tcache_all.lock);
+	lock_acquire(&tcache_all.lock);
 	fault = check_all(false);
 	if (!fault)
 		fault = check_all(true);
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next)
 		fault = tc->spans ? span_cache_check(tc->spans) : hardened_check(tc);
-	if (is_locked)
-		pthread_mutex_unlock(&tcache_all.lock);
+	lock_release(&tcache_all.lock);
 	return fault ? fault : mapping_check();
 }

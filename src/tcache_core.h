@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "lock.h"
 #include "span_cache.h"
 #include "tcache.h"
 
@@ -48,8 +49,7 @@ extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)];
 
 /* All caches. */
 struct caches {
-	pthread_mutex_t lock; /* guards what is not atomic here; above the store's locks */
-	bool is_locked;
+	struct lock lock; /* guards what is not atomic here; above the store's locks */
 	struct tcache *first;
 	size_t count;
 	_Atomic(size_t) dirty_seen; /* when all caches were last told to watch */

@@ -4,7 +4,8 @@
  * Thread caches come and go: creation, the end of a thread, and what idle caches hold.
  *
  * 1. A thread gets its cache with its first visit of the slow path, and gives everything back in a
- *    destructor of thread-specific data. Destructors that run later allocate without a cache.
+ *    destructor of thread-specific data. Destructors that run later allocate without a cache, and
+ *    so do threads that libc does not know.
  * 2. Now and then the store is swept. What waits in depots, in spares and in bins that were not
  *    used since the last sweep is taken apart first: one cell would keep a whole slab.
  * 3. A thread that only takes the short way would never sweep. So when what could go to the kernel
@@ -13,8 +14,8 @@
  */
 
 #include <errno.h>
+#include <resolv.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "block.h"
 #include "fork.h"
@@ -28,7 +29,7 @@
 #define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
 
-struct caches tcache_all = {.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+struct caches tcache_all;
 
 static pthread_key_t end_key;
 static bool has_end_key; /* guarded by tcache_all.lock */
@@ -37,21 +38,13 @@ static bool has_end_key; /* guarded by tcache_all.lock */
 
 static void caches_enter(void)
 {
-	if (__libc_single_threaded)
-		return;
 	fork_check();
-	pthread_mutex_lock(&tcache_all.lock);
-	tcache_all.is_locked = true;
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	lock_acquire(&tcache_all.lock);
 }
 
 static void caches_leave(void)
 {
-	if (!tcache_all.is_locked)
-		return;
-	atomic_thread_fence(memory_order_release);
-	tcache_all.is_locked = false;
-	pthread_mutex_unlock(&tcache_all.lock);
+	lock_release(&tcache_all.lock);
 }
 
 /* Flushing. */
@@ -130,6 +123,18 @@ static unsigned int least_shard(void)
 	return least;
 }
 
+static const void *first_resolver;
+
+/*
+ * Another copy of libc has made this thread, and knows nothing of our destructor: nobody would give
+ * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
+ * thread that it makes a state of the resolver, and all others have the first thread's.
+ */
+static bool is_stranger(void)
+{
+	return lock_has_strangers() && __res_state() == first_resolver;
+}
+
 /* With the list of caches entered. */
 static struct tcache *make_cache(void)
 {
@@ -140,6 +145,10 @@ static struct tcache *make_cache(void)
 		tcache_all.is_decided = true;
 		if (hardened_start())
 			tcache_all.modes |= TCACHE_HARDENED;
+	}
+	if (is_stranger()) {
+		tcache_thread.own = TCACHE_ENDED;
+		return NULL;
 	}
 	slab_enter(CLASS_CACHE);
 	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
@@ -312,6 +321,7 @@ static bool is_mallocs(const void *p)
 
 __attribute__((constructor(101))) static void start(void)
 {
+	first_resolver = __res_state();
 	block_is_others = is_mallocs;
 	fork_guard();
 }

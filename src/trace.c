@@ -4,9 +4,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "helpers.h"
+#include "lock.h"
 
 #define META_SIZE 32 /* of a block's header: block_meta.h is for the heaps */
 #define WINDOW_RECORDS ((uint64_t)16384)
@@ -260,7 +260,7 @@ void trace_stop(void)
 	trace_is_on_now = false;
 	sys_watch = NULL;
 	trace.header->end_time = sys_now_ns() - trace.start;
-	if (__libc_single_threaded) /* nobody is in the middle of a record */
+	if (!lock_is_needed()) /* nobody is in the middle of a record */
 		sys_file_cut(&trace.file, used_bytes());
 	sys_file_close(&trace.file);
 }

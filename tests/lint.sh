@@ -171,6 +171,7 @@ matrix() {
 		block_walk.c: block_core.h item_list.h
 		helpers.c: helpers.h kernel.h printf.h
 		kernel.c: kernel.h vdso.h
+		lock.c: helpers.h lock.h
 		vdso.c: vdso.h
 		segment.c: fork.h slab_core.h
 		purge.c: slab_core.h
@@ -182,7 +183,7 @@ matrix() {
 		span.c: slab_core.h span.h
 		span_cache.c: span_cache.h
 		mapping_table.c: helpers.h mapping_table.h
-		mapping.c: block.h fork.h helpers.h item_list.h mapping.h mapping_table.h span.h zero.h
+		mapping.c: block.h fork.h helpers.h item_list.h lock.h mapping.h mapping_table.h span.h zero.h
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h large.h tcache_core.h
@@ -190,22 +191,23 @@ matrix() {
 		tcache_check.c: hardened.h mapping.h tcache_core.h
 		threads.c: block.h fork.h hardened.h large.h tcache_core.h
 		fork.c: fork.h mapping.h tcache_core.h
-		trace.c: helpers.h trace.h
+		trace.c: helpers.h lock.h trace.h
 		calls.c: calls.h trace.h
 		interpose.c: helpers.h large.h noted.h tcache.h
 		new.c: helpers.h noted.h tcache.h
-		inspect.c: block.h inspect.h large.h mapping.h slab.h tcache.h trace.h
+		inspect.c: block.h inspect.h large.h lock.h mapping.h slab.h tcache.h trace.h
 		picture.c: inspect.h picture.h printf.h slab.h
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
 		mallinfo.c: inspect.h stats.h text.h
 		options.c: calls.h helpers.h inspect.h large.h picture.h printf.h stats.h tcache.h trace.h
 		block.h: osmem_inspect.h
-		block_core.h: block.h block_meta.h helpers.h index.h pending.h trace.h
+		block_core.h: block.h block_meta.h helpers.h index.h lock.h pending.h trace.h
 		index.h: pairing.h treap.h
 		treap.h: links.h
 		helpers.h:
 		fork.h:
+		lock.h:
 		links.h: block_meta.h
 		pairing.h: links.h
 		pending.h: links.h
@@ -214,7 +216,7 @@ matrix() {
 		sizeclass.h:
 		page_map.h:
 		slab.h: helpers.h osmem_inspect.h sizeclass.h
-		slab_core.h: page_map.h slab.h span.h
+		slab_core.h: lock.h page_map.h slab.h span.h
 		span.h: page_map.h slab.h
 		span_cache.h: span.h
 		mapping_table.h:
@@ -222,7 +224,7 @@ matrix() {
 		large.h: helpers.h osmem_inspect.h
 		magazine.h: slab.h
 		tcache.h: magazine.h
-		tcache_core.h: span_cache.h tcache.h
+		tcache_core.h: lock.h span_cache.h tcache.h
 		hardened.h: tcache.h
 		zero.h:
 		trace.h: trace_format.h

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # libosmem.so loaded late, by dlopen: os_* work, and the program's own malloc is untouched. And the
-# other way round: what is dlopened allocates from its constructors in a preloaded program.
+# other way round: what is dlopened allocates from its constructors in a preloaded program; or, with
+# dlmopen, from threads of another libc.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=lib/report.sh
@@ -53,11 +54,37 @@ late_into_preloaded() {
 	LD_PRELOAD=$library timeout 60 "$scratch/late" "$library" preloaded
 }
 
+guest() {
+	cc -O2 -D_GNU_SOURCE -pthread -shared -fPIC -o "$scratch/guest.so" "$sources/guest.c" &&
+		cc -O2 -D_GNU_SOURCE -fno-builtin -o "$scratch/namespace" "$sources/namespace.c"
+}
+
+# another_namespace OPTIONS ROUNDS [os]: memory is bounded, too: what a thread has at its end is
+# used again.
+another_namespace() {
+	OSMEM_OPTIONS=$1 LD_PRELOAD=$library timeout 60 "$scratch/namespace" "$scratch/guest.so" "$2" \
+		128 ${3:+"$3"}
+}
+
+# Without the library: exit status 2 means that there are no such threads here.
+has_namespaces() {
+	guest >"$scratch/log" 2>&1 || return
+	timeout 60 "$scratch/namespace" "$scratch/guest.so" 0 >"$scratch/log" 2>&1
+	[ $? -ne 2 ]
+}
+
 if has cc; then
 	expect from_c from_c
 	expect late_into_preloaded late_into_preloaded
 	expect constructor_of_a_plugin constructor_of_a_plugin
 	expect crowd_of_plugins crowd_of_plugins
+	if has_namespaces; then
+		expect another_namespace another_namespace "" 30
+		expect another_namespace_hardened another_namespace hardened 6
+		expect another_namespace_os another_namespace "" 10 os
+	else
+		skip another_namespace "dlmopen does not work here"
+	fi
 else
 	skip from_c "cc is not installed"
 fi

@@ -665,8 +665,7 @@ TEST(depots_are_counted)
 static void scramble_caches(unsigned int nr)
 {
 	(void)nr;
-	pthread_mutex_lock(&tcache_all.lock);
-	tcache_all.is_locked = true;
+	lock_acquire(&tcache_all.lock);
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next)
 		SCRAMBLE(tc->prev);
 	SCRAMBLE(tcache_all.count);

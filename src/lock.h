@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The lock of everything but sbrk. libc's would not do: libc skips its atomic instructions while it
+ * knows of one thread only, and it does not know of threads that another copy of it has made, one
+ * that a library in another namespace (dlmopen) has, say.
+ *
+ * While there is one thread, nothing is locked. That is so while libc says so and whoever comes is
+ * the thread that came first. That thread notes when it is inside, with plain stores. The first
+ * other one ends this for good, and waits until the first is outside: lock.c.
+ */
+
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/single_threaded.h>
+
+#define LOCK_HIDDEN __attribute__((visibility("hidden")))
+
+/* All zero when it is free, so that what it guards may be in bss. */
+struct lock {
+	_Atomic(uint32_t) state; /* 0: free, 1: held, 2: held, and somebody may sleep */
+};
+
+struct lock_alone {
+	/* 0: nobody came yet; with LOCK_ENDS: another one waits; LOCK_SHARED: there are threads. */
+	_Atomic(uintptr_t) thread;
+	_Atomic(unsigned int) inside; /* sections that this thread is in, and nothing is locked */
+};
+
+#define LOCK_ENDS ((uintptr_t)1)
+#define LOCK_SHARED LOCK_ENDS
+
+extern struct lock_alone lock_alone LOCK_HIDDEN;
+extern _Thread_local uint32_t lock_self LOCK_HIDDEN; /* its address says which thread it is */
+
+/* The caller is not known as the only thread: true if it is, and inside now. */
+bool lock_meet(void) LOCK_HIDDEN;
+
+void lock_wait(struct lock *l) LOCK_HIDDEN;
+void lock_wake(struct lock *l) LOCK_HIDDEN;
+
+/* In a fork's child. */
+void lock_fork_child(void) LOCK_HIDDEN;
+
+/* Whether others may run. */
+static inline bool lock_is_needed(void)
+{
+	return !__libc_single_threaded ||
+	       atomic_load_explicit(&lock_alone.thread, memory_order_relaxed) !=
+		       (uintptr_t)&lock_self;
+}
+
+/* Whether there is, or was, a second thread although libc knew of one only. */
+static inline bool lock_has_strangers(void)
+{
+	return atomic_load_explicit(&lock_alone.thread, memory_order_relaxed) == LOCK_SHARED;
+}
+
+/* Only the thread that is alone writes this. */
+static inline void lock_count_inside(unsigned int n)
+{
+	unsigned int inside = atomic_load_explicit(&lock_alone.inside, memory_order_relaxed);
+
+	atomic_store_explicit(&lock_alone.inside, inside + n, memory_order_release);
+}
+
+/* True: the caller is alone, and is noted as inside before it has made sure of that. */
+static inline bool lock_pass(void)
+{
+	if (!__libc_single_threaded)
+		return false;
+	if (lock_is_needed())
+		return lock_meet();
+	lock_count_inside(1);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (__builtin_expect(!lock_is_needed(), 1))
+		return true;
+	lock_count_inside(-1U);
+	return false;
+}
+
+static inline void lock_acquire(struct lock *l)
+{
+	uint32_t state = 0;
+
+	if (lock_pass())
+		return;
+	if (!atomic_compare_exchange_strong_explicit(&l->state, &state, 1, memory_order_acquire,
+						     memory_order_relaxed))
+		lock_wait(l);
+	atomic_thread_fence(memory_order_release); /* for a fork: it is held before all changes */
+}
+
+/* Nobody else holds a lock while the thread that is alone is inside: what is held is its own. */
+static inline void lock_release(struct lock *l)
+{
+	if (!atomic_load_explicit(&l->state, memory_order_relaxed)) {
+		if (atomic_load_explicit(&lock_alone.inside, memory_order_relaxed))
+			lock_count_inside(-1U);
+		return;
+	}
+	if (atomic_exchange_explicit(&l->state, 0, memory_order_release) == 2)
+		lock_wake(l);
+}
+
+/* False also where the thread that is alone is inside: nothing is locked then. */
+static inline bool lock_is_held(const struct lock *l)
+{
+	return atomic_load_explicit(&l->state, memory_order_relaxed);
+}
+
+/* In a fork's child: whoever held l is gone. */
+static inline void lock_reset(struct lock *l)
+{
+	atomic_store_explicit(&l->state, 0, memory_order_relaxed);
+}
