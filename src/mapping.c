@@ -3,9 +3,10 @@
 /*
  * Mappings of single objects.
  *
- * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. One from half
- *    to twice the size is remapped: the pages that it has need no page fault. Live and kept ones
- *    together are never more than were live at one time. Sweeps unmap what was kept for a period.
+ * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. One from
+ *    half to twice the size is remapped: the pages that it has need no page fault. Live and kept
+ *    ones together are never more than were live at one time. Sweeps unmap what was kept for a
+ *    period.
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
  *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process
  *    has 65,530.

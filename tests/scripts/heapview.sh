@@ -271,7 +271,7 @@ chromium_draws_spans() {
 				"$scratch/dom" || return 1
 		done <"$scratch/walk3"
 		grep -q 'a freed span that is kept' "$scratch/dom" &&
-			grep -q 'malloc: mapping at .*, 6400 KiB' "$scratch/dom" || return 1
+			grep -q 'malloc: mapping at .*, 5760 KiB' "$scratch/dom" || return 1
 	done
 }
 

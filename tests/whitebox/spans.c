@@ -269,7 +269,8 @@ TEST(realloc_in_place)
 	}
 	CHECK_MSG(moves < 20, "%zu moves", moves);
 	for (size_t size = SPAN_MAX; size > 40000; size -= 8000) {
-		CHECK((p = realloc(p, size)) && malloc_usable_size(p) <= size + size / 7 + 4096);
+		CHECK((p = realloc(p, size)) &&
+		      malloc_usable_size(p) <= size + size / 32 * 9 + 4096);
 		CHECK(p[size - 1] == 1 || size > SPAN_MAX - 8000);
 	}
 	free(p);
