@@ -183,7 +183,10 @@ matrix() {
 		span.c: slab_core.h span.h
 		span_cache.c: span_cache.h
 		mapping_table.c: helpers.h mapping_table.h
-		mapping.c: block.h fork.h helpers.h item_list.h lock.h mapping.h mapping_table.h span.h zero.h
+		mapping.c: block.h item_list.h mapping.h mapping_core.h span.h zero.h
+		mapping_kept.c: mapping_core.h span.h
+		mapping_guard.c: mapping_core.h zero.h
+		mapping_core.h: fork.h helpers.h lock.h mapping.h mapping_table.h
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h large.h tcache_core.h

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* Mappings, and hardened spans, that were freed: rule 1 of mapping.c. */
+
+#include <errno.h>
+
+#include "mapping_core.h"
+#include "span.h"
+
+#define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
+#define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
+#define SEALED_MAX (64 * MIB) /* hardened, the memory of what is kept */
+
+_Atomic(size_t) mapping_kept_total; /* L3 */
+
+static void drop_kept(struct kept *k)
+{
+	if (k->is_span)
+		span_set_kept(k->start, false);
+	mapping_kept_total -= k->bytes;
+	mapping_all.kept_count--;
+	atomic_store_explicit(&k->start, NULL, memory_order_release);
+}
+
+static void kept_doom(struct doomed *doomed, struct kept *k)
+{
+	doomed->all[doomed->count++] = (struct mapping){.payload = k->payload,
+							.size = k->size,
+							.start = k->start,
+							.bytes = k->bytes,
+							.is_span = k->is_span};
+	drop_kept(k);
+}
+
+/* There is a place for m. */
+static void kept_add(const struct mapping *m, bool is_refused)
+{
+	struct kept *k = mapping_all.kept;
+
+	while (k->start)
+		k++;
+	k->bytes = m->bytes;
+	k->payload = m->payload;
+	k->size = m->size;
+	k->is_span = m->is_span;
+	k->is_refused = is_refused;
+	k->freed_ms = sys_now_ms();
+	k->turn = mapping_all.turn++;
+	if (m->is_span)
+		span_set_kept(m->start, true);
+	atomic_store_explicit(&k->start, m->start, memory_order_release);
+	mapping_all.kept_count++;
+	mapping_kept_total += m->bytes;
+}
+
+/* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
+void kept_refused(const struct mapping *m)
+{
+	mapping_lock();
+	if (mapping_all.kept_count < KEPT_COUNT)
+		kept_add(m, true);
+	mapping_unlock();
+}
+
+/* Hardened, m is inaccessible: nothing can be noted in it, as sys_release does. */
+static void release_guarded(const struct mapping *m)
+{
+	int saved_errno = errno;
+
+	if ((m->is_span ? sys_unprotect : sys_unmap)(m->start, m->bytes) < 0)
+		kept_refused(m);
+	else if (m->is_span)
+		span_free(m->start);
+	errno = saved_errno;
+}
+
+/* The pages of m go back to where they came from. */
+void kept_release(const struct mapping *m)
+{
+	if (mapping_all.is_hardened)
+		release_guarded(m);
+	else
+		sys_release(m->start, m->bytes);
+}
+
+void kept_release_doomed(const struct doomed *doomed)
+{
+	for (unsigned int i = 0; i < doomed->count; i++)
+		kept_release(&doomed->all[i]);
+}
+
+static struct kept *oldest_kept(void)
+{
+	struct kept *oldest = NULL;
+
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+		if (k->start && (!oldest || k->turn < oldest->turn))
+			oldest = k;
+	return oldest;
+}
+
+/* Whether a mapping of has bytes may be used for bytes as it is. */
+bool kept_is_fit(size_t has, size_t bytes)
+{
+	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
+}
+
+/*
+ * How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last.
+ * What grows may have four times as much, for it will need more.
+ */
+static size_t misfit(const struct kept *k, size_t bytes, bool is_span, bool grows)
+{
+	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
+
+	if (!k->start || k->is_span != is_span)
+		return SIZE_MAX;
+	if (kept_is_fit(k->bytes, bytes))
+		return mapping_all.is_hardened && k->turn + LATE_REUSE > mapping_all.turn
+			       ? SIZE_MAX
+			       : difference;
+	if (mapping_all.is_hardened || k->bytes < bytes / 2 || k->bytes > (grows ? 4 : 2) * bytes)
+		return SIZE_MAX;
+	return difference + bytes;
+}
+
+/* A kept one, of about m->bytes. False: none is near that. */
+bool kept_take(struct mapping *m, bool grows)
+{
+	size_t least = SIZE_MAX;
+	struct kept *best = NULL;
+
+	if (!mapping_kept_bytes())
+		return false;
+	mapping_lock();
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
+		size_t far = misfit(k, m->bytes, m->is_span, grows);
+
+		if (far < least) {
+			least = far;
+			best = k;
+		}
+	}
+	if (best) {
+		m->start = best->start;
+		m->bytes = best->bytes;
+		m->payload = best->payload; /* should it be kept again */
+		m->size = best->size;
+		drop_kept(best);
+	}
+	mapping_unlock();
+	return best;
+}
+
+/* Hardened, the memory of kept ones may be much more than what is live. */
+static bool is_too_much(void)
+{
+	size_t bytes = 0;
+
+	for (const struct kept *k = mapping_all.kept;
+	     k < mapping_all.kept + KEPT_COUNT && mapping_all.is_hardened; k++)
+		if (k->start && k->bytes < PURGED_MIN)
+			bytes += k->bytes;
+	return bytes > SEALED_MAX;
+}
+
+/* Rule 1, with bytes more to be live or kept. The table is locked. */
+static void make_room(size_t bytes, struct doomed *doomed)
+{
+	while (mapping_all.kept_count && (mapping_all.table.bytes + mapping_kept_bytes() + bytes >
+						  mapping_all.stats.peak_bytes ||
+					  is_too_much()))
+		kept_doom(doomed, oldest_kept());
+}
+
+/* m, for which an entry is reserved, is live. The table is locked. */
+void kept_put_in(const struct mapping *m, struct doomed *doomed)
+{
+	mapping_table_insert(&mapping_all.table, m);
+	if (mapping_all.table.bytes > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes;
+	make_room(0, doomed);
+}
+
+/* Keep m, perhaps at the cost of older ones; whether it is kept. The table is locked. */
+bool kept_put(const struct mapping *m, struct doomed *doomed)
+{
+	if (m->bytes + mapping_all.table.bytes > mapping_all.stats.peak_bytes)
+		return false;
+	make_room(m->bytes, doomed);
+	if (mapping_all.kept_count == KEPT_COUNT)
+		kept_doom(doomed, oldest_kept());
+	kept_add(m, false);
+	return true;
+}
+
+/* One after the other: what a thread has in its hands is lost in the child of a fork. */
+static bool give_back(uint64_t older_ms)
+{
+	uint64_t now = sys_now_ms();
+	bool is_any = false;
+
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
+		struct doomed doomed = {.count = 0};
+
+		mapping_lock();
+		if (k->start && now - k->freed_ms >= older_ms)
+			kept_doom(&doomed, k);
+		mapping_all.stats.unmap_calls += doomed.count;
+		mapping_unlock();
+		kept_release_doomed(&doomed);
+		is_any |= doomed.count;
+	}
+	return is_any;
+}
+
+bool mapping_sweep(uint64_t period_ms)
+{
+	return mapping_kept_bytes() && give_back(period_ms);
+}
+
+bool mapping_trim(void)
+{
+	return mapping_kept_bytes() && give_back(0);
+}
+
+void kept_repair(void)
+{
+	mapping_all.kept_count = 0;
+	mapping_kept_total = 0;
+	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
+		mapping_all.kept_count += mapping_all.kept[i].start != NULL;
+		mapping_kept_total += mapping_all.kept[i].start ? mapping_all.kept[i].bytes : 0;
+	}
+}
+
+const char *kept_check(void)
+{
+	size_t kept = 0, refused = 0, count = 0;
+
+	for (const struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
+		if (!k->start)
+			continue;
+		count++;
+		kept += k->bytes;
+		refused += k->is_refused ? k->bytes : 0;
+	}
+	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
+	    mapping_all.table.bytes + kept > mapping_all.stats.peak_bytes + refused)
+		return "L3: the figures of what is kept are wrong, or it is too much";
+	return NULL;
+}
