@@ -41,10 +41,16 @@ static inline uint64_t *treap_word(struct block_meta *b, enum treap_side side, e
 static inline struct block_meta *treap_get(struct block_meta *b, enum treap_side side,
 					   enum treap_kind kind)
 {
+	struct block_meta *to;
+
 	if (kind == TREAP_NARROW)
 		return links_narrow_to(b, side == TREAP_LEFT ? links_narrow(b).left
 							     : links_narrow(b).right);
-	return links_load(b, treap_word(b, side, kind));
+	to = links_load(b, treap_word(b, side, kind));
+	/* One in 65,536 overwritten links has the right hash by chance. */
+	if (kind == TREAP_SIZED && to && __builtin_expect(!links_are_in_heap(to, sizeof(*to)), 0))
+		links_damaged(b);
+	return to;
 }
 
 static inline void treap_set(struct block_meta *b, enum treap_side side, struct block_meta *to,
