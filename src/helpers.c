@@ -231,16 +231,6 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 	return NULL;
 }
 
-void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to)
-{
-	void *q = do_mremap(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-
-	if (q != MAP_FAILED)
-		return q;
-	errno = ENOMEM;
-	return NULL;
-}
-
 static int set_access(void *p, size_t size, int access)
 {
 	int saved_errno = errno, status = (int)CALL(mprotect, p, size, access, 0, 0, 0);
@@ -270,11 +260,6 @@ static void *map_nothing(void *at, size_t size, int how)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-int sys_void(void *p, size_t size)
-{
-	return map_nothing(p, size, MAP_FIXED) ? 0 : -1;
-}
-
 void *sys_reserve(void *at, size_t size)
 {
 	return map_nothing(at, size, at ? MAP_FIXED_NOREPLACE : 0);
@@ -302,16 +287,6 @@ int sys_purge_apart(void *p, size_t size, size_t *left)
 	for (size_t at = 0; at < size; at += step)
 		result |=
 			sys_purge_apart((char *)p + at, size - at < step ? size - at : step, left);
-	return result;
-}
-
-int sys_resident(void *p, size_t size, unsigned char *resident)
-{
-	size_t pages = (size + sys_page_size() - 1) / sys_page_size();
-	int result = (int)CALL(mincore, p, size, resident, 0, 0, 0);
-
-	for (size_t i = 0; result == 0 && i < pages; i++)
-		resident[i] &= 1; /* the other bits are reserved */
 	return result;
 }
 

@@ -75,17 +75,11 @@ int sys_protect(void *p, size_t size);
 /* It can be again; -1 if the kernel has no room, or no memory for what is to be written there. */
 int sys_unprotect(void *p, size_t size);
 
-/* The same as sys_protect, and what was there is gone: only the addresses are kept. */
-int sys_void(void *p, size_t size);
-
 /*
- * Addresses for sys_void's kind of nothing, or NULL. If at is not NULL, they are there, where
- * nothing may be mapped; kernels before 4.17 may give others instead.
+ * Addresses that nothing can be read or written at, or NULL. If at is not NULL, they are there,
+ * where nothing may be mapped; kernels before 4.17 may give others instead.
  */
 void *sys_reserve(void *at, size_t size);
-
-/* As sys_remap, to exactly this place, whatever is there. */
-void *sys_remap_to(void *p, size_t old_size, size_t new_size, void *to);
 
 /* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
 int sys_purge(void *p, size_t size);
@@ -97,9 +91,6 @@ int sys_purge(void *p, size_t size);
  */
 #define SYS_PURGE_PIECE (64 * KIB)
 int sys_purge_apart(void *p, size_t size, size_t *left);
-
-/* For each page from p on whether it is in memory, 0 or 1; -1 if the kernel does not say. */
-int sys_resident(void *p, size_t size, unsigned char *resident);
 
 /*
  * Where the main thread's stack is and may grow to: nothing of ours is to be mapped there, as the
