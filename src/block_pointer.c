@@ -142,7 +142,8 @@ static struct block_meta *find_block(struct region *r, const char *p, bool *is_d
 	return NULL;
 }
 
-static __attribute__((noreturn, cold)) void bad_in_region(struct region *r, const char *call, char *p)
+static __attribute__((noreturn, cold)) void bad_in_region(struct region *r, const char *call,
+							  char *p)
 {
 	bool is_damaged, is_free;
 	struct block_meta *b = find_block(r, p < r->end ? p : p - META, &is_damaged);

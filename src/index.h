@@ -121,7 +121,8 @@ HOT bool index_remove(struct index *ix, struct block_meta *b)
 /* Take out the lowest block of a bin that is a pairing heap and not empty. */
 HOT struct block_meta *index_take_lowest(struct index *ix, size_t bin)
 {
-	struct block_meta *b = ix->bin[bin], *children = pairing_follow(b, &pairing_links(b)->child);
+	struct block_meta *b = ix->bin[bin],
+			  *children = pairing_follow(b, &pairing_links(b)->child);
 
 	if (__builtin_expect(!children, 1)) {
 		ix->bin[bin] = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* A copy of a list of what is there, for those who look in: walk.c and slab_walk.c write it. */
+/* The list that osmem_walk visits, as block_walk.c, slab_walk.c and mapping.c write it. */
 
 #pragma once
 
@@ -8,7 +8,7 @@
 
 #include "osmem_inspect.h"
 
-/* Where the next item goes; what has no room is only counted. */
+/* Items that do not fit are only counted. */
 struct item_list {
 	struct osmem_item *items;
 	size_t room, count;

@@ -154,8 +154,8 @@ HOT void check_neighbours(struct block_meta *b)
 
 	if (b->status != STATUS_FREE || (char *)next != block_end(b) || next->prev != b ||
 	    (next->status != STATUS_FREE && !block_has_checksum(next)) ||
-	    !block_is_in(&block_regions[course.recent], prev) ||
-	    block_end(prev) != (char *)b || prev->next != b)
+	    !block_is_in(&block_regions[course.recent], prev) || block_end(prev) != (char *)b ||
+	    prev->next != b)
 		block_check_neighbours(b);
 }
 

@@ -127,9 +127,8 @@ HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 	struct block_meta **back = links->back, *heir = pairing_follow(b, &links->sibling);
 	struct block_meta *children = pairing_follow(b, &links->child);
 
-	if (__builtin_expect((back != root && !links_are_in_heap(back, sizeof(*back))) ||
-				     *back != b,
-			     0))
+	if (__builtin_expect(
+		    (back != root && !links_are_in_heap(back, sizeof(*back))) || *back != b, 0))
 		links_damaged(b);
 	if (children) {
 		children = pairing_meld_siblings(children);
