@@ -104,17 +104,17 @@ struct segment *segment_next(enum segment_set set, const struct segment *after)
 
 /* Windows. */
 
-/* The first segment is at p. A fork may copy this: there is no window before all is known of it. */
+/* The first segment is at p. A fork may copy this: what has a page map is whole. */
 static void choose_window(const char *p)
 {
 	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
 
 	slab_store.secret = sys_secret() * 0xd6e8feb86659fd93u;
 	slab_store.stack = sys_stack_room();
-	slab_first_window.bins = slab_bins;
-	slab_first_window.start = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
+	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
+	slab_first_window.start = slab_window;
 	atomic_thread_fence(memory_order_release);
-	slab_window = slab_first_window.start;
+	slab_first_window.bins = slab_bins;
 }
 
 /* One more, for p; false: no memory. */
@@ -184,7 +184,7 @@ void *window_map_segment(void)
 	char *p = NULL;
 
 	slab_store.map_calls++;
-	if (slab_window) {
+	if (slab_first_window.bins) {
 		p = map_at_hint(&slab_store.below, -step);
 		if (!p && errno == EEXIST)
 			p = map_at_hint(&slab_store.above, step);
@@ -194,7 +194,7 @@ void *window_map_segment(void)
 	p = map_anywhere();
 	if (!p)
 		return NULL;
-	if (!slab_window)
+	if (!slab_first_window.bins)
 		choose_window(p);
 	if (!window_of(p) && !add_window(p)) {
 		sys_release(p, SEGMENT_SIZE);
