@@ -62,15 +62,15 @@ static void put_runs(struct segment *g, enum run_kind kind, uint64_t classes)
 {
 	for (; classes; classes &= classes - 1) {
 		unsigned int class = (unsigned int)__builtin_ctzll(classes);
-		enum segment_set set = segment_run_set(kind, class);
 		uint64_t bit = (uint64_t)1 << class;
-		bool is_in = g->run_counts[kind][class], is_any;
+		bool is_in = g->run_counts[kind][class];
 
 		if ((g->runs[kind] >> class & 1) == is_in)
 			continue;
 		g->runs[kind] ^= bit;
-		is_any = segment_put(g, set, is_in) || !segment_set_is_empty(set);
-		if (is_any)
+		segment_put(g, segment_run_set(kind, class), is_in);
+		slab_store.run_segments[kind][class] += is_in ? 1 : -1u;
+		if (slab_store.run_segments[kind][class])
 			slab_store.run_classes[kind] |= bit;
 		else
 			slab_store.run_classes[kind] &= ~bit;

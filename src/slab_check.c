@@ -10,6 +10,7 @@ struct totals {
 	size_t segments, dirty_pages, span_pages, sparse_slots, idle_slots;
 	size_t slabs[CLASS_END], with_free[CLASS_END];
 	size_t out[CLASS_END];
+	unsigned int run_segments[RUN_KINDS][RUN_CLASSES];
 };
 
 static const char *check_bits(const struct slab *s)
@@ -138,12 +139,14 @@ static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 }
 
 /* Whether the sets have g for its runs, and no others. */
-static bool has_runs(const struct segment *g, enum run_kind kind)
+static bool has_runs(const struct segment *g, enum run_kind kind, struct totals *t)
 {
 	uint64_t runs = g->is_own ? 0 : classes_of(g, kind), sets = 0;
 
-	for (unsigned int class = 0; class < RUN_CLASSES; class += 1)
+	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
 		sets |= (uint64_t)segment_is_in(g, segment_run_set(kind, class)) << class;
+		t->run_segments[kind][class] += runs >> class & 1;
+	}
 	return g->runs[kind] == runs && sets == runs;
 }
 
@@ -159,8 +162,8 @@ static const char *check_segment(const struct segment *g, struct totals *t)
 	if (has(g, SET_ROOMY) != !!~g->used ||
 	    has(g, SET_WITH_QUAD) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
 	    has(g, SET_WITH_READY) != !!(g->dirty & ~g->used) ||
-	    has(g, SET_WITH_DIRTY) != !!g->dirty || !has_runs(g, RUN_FREE) ||
-	    !has_runs(g, RUN_DIRTY))
+	    has(g, SET_WITH_DIRTY) != !!g->dirty || !has_runs(g, RUN_FREE, t) ||
+	    !has_runs(g, RUN_DIRTY, t))
 		return "S7: the sets of segments are not exact";
 	fault = check_pages(g, t);
 	return fault ? fault : check_slots(g, t);
@@ -240,10 +243,19 @@ static const char *check_sets(void)
 		for (size_t group = 0; group < WINDOW_GROUPS; group++)
 			if (!is_group_right(w, group))
 				return "S7: a summary is wrong, or a set has what is no segment";
-	for (unsigned int i = 0; i < RUN_KINDS * RUN_CLASSES; i++)
-		if (!segment_next(segment_run_set(0, i), NULL) !=
-		    !(slab_store.run_classes[i / RUN_CLASSES] >> i % RUN_CLASSES & 1))
-			return "S7: what all sets of runs have together is wrong";
+	return NULL;
+}
+
+static const char *check_run_figures(const struct totals *t)
+{
+	for (unsigned int i = 0; i < RUN_KINDS * RUN_CLASSES; i++) {
+		unsigned int kind = i / RUN_CLASSES, class = i % RUN_CLASSES;
+		unsigned int n = slab_store.run_segments[kind][class];
+
+		if (n != t->run_segments[kind][class] ||
+		    !n != !(slab_store.run_classes[kind] >> class & 1))
+			return "S7: the figures of segments with runs are wrong";
+	}
 	return NULL;
 }
 
@@ -256,6 +268,8 @@ static const char *check_store(void)
 	t = (struct totals){0};
 	while (!fault && (g = segment_next(SET_LIVE, g)))
 		fault = check_segment(g, &t);
+	if (!fault)
+		fault = check_run_figures(&t);
 	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
 	if (!fault &&

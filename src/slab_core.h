@@ -27,7 +27,7 @@
  *	S6 the page map has what slab_bin_of says for every slot of a slab, but 0 if cells are
  *	   unmarked; SLAB_BIN_SPAN for every slot that only spans reach into; and 0 elsewhere
  *	S7 the sets of segments are exact, and every set's summary says which of its words are not
- *	   zero; so does run_classes of the sets of segments with runs
+ *	   zero; run_segments and run_classes have what is in those of segments with runs
  *	S8 the figures agree with what is there
  *	S9 slabs and segments are sealed
  *
@@ -169,6 +169,7 @@ struct store {
 	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
 	_Atomic(size_t) idle_slots; /* those of the idle */
 	uint64_t run_classes[RUN_KINDS]; /* S7: that any segment has runs of */
+	unsigned int run_segments[RUN_KINDS][RUN_CLASSES]; /* how many have some */
 };
 
 extern struct store slab_store;

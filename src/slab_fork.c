@@ -85,7 +85,8 @@ static void rebuild_store(void)
 	slab_store.segments = 0;
 	slab_store.dirty_pages = 0;
 	slab_store.span_pages = 0;
-	slab_store.run_classes[RUN_FREE] = slab_store.run_classes[RUN_DIRTY] = 0;
+	memset(slab_store.run_classes, 0, sizeof(slab_store.run_classes));
+	memset(slab_store.run_segments, 0, sizeof(slab_store.run_segments));
 	for (struct window *w = &slab_first_window; w; w = w->next)
 		clear_sets(w);
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {

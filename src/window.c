@@ -44,7 +44,7 @@ bool segment_is_in(const void *p, enum segment_set set)
 	       1;
 }
 
-bool segment_put(const struct segment *g, enum segment_set set, bool is_in)
+void segment_put(const struct segment *g, enum segment_set set, bool is_in)
 {
 	struct window *w = window_of(g);
 	size_t i = index_in(w, g);
@@ -54,17 +54,6 @@ bool segment_put(const struct segment *g, enum segment_set set, bool is_in)
 	atomic_store_explicit((_Atomic(uint64_t) *)at, word, memory_order_relaxed);
 	bit = (uint64_t)1 << i / 64 % 64;
 	*summary = word ? *summary | bit : *summary & ~bit;
-	return word;
-}
-
-bool segment_set_is_empty(enum segment_set set)
-{
-	uint64_t any = 0;
-
-	for (const struct window *w = &slab_first_window; w && !any; w = w->next)
-		for (size_t i = 0; i < WINDOW_GROUPS / 64; i++)
-			any |= w->summaries[set][i];
-	return !any;
 }
 
 /* The lowest element of set in w that is from or above; WINDOW_SEGMENTS: there is none. */

@@ -103,15 +103,12 @@ static inline enum segment_set segment_run_set(enum run_kind kind, unsigned int 
 /* Whether the segment that p is in, if there is one, is in set. No lock. */
 bool segment_is_in(const void *p, enum segment_set set);
 
-/* Put g into set, or take it out; whether the set has any of the 64 segments around g then. */
-bool segment_put(const struct segment *g, enum segment_set set, bool is_in);
+void segment_put(const struct segment *g, enum segment_set set, bool is_in);
 
 /*
  * The first segment of set that comes after that one, which may be gone, or the first of all; NULL:
  * there is none. First comes the window that was made first, in it the lowest address.
  */
-bool segment_set_is_empty(enum segment_set set);
-
 struct segment *segment_next(enum segment_set set, const struct segment *after);
 
 /* Memory for a segment, and a window that it is in; NULL with errno ENOMEM. */

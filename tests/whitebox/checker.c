@@ -222,6 +222,7 @@ static void break_runs(enum run_kind kind)
 	struct window *w = window_of(g);
 	size_t i = ((uintptr_t)g - w->start) / SEGMENT_SIZE;
 	uint64_t *classes = &slab_store.run_classes[kind];
+	unsigned int *counts = slab_store.run_segments[kind];
 	uint64_t bit = (uint64_t)1 << i % 64, group = (uint64_t)1 << i / 64 % 64;
 
 	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
@@ -235,6 +236,7 @@ static void break_runs(enum run_kind kind)
 		BREAK_BY(slab_check, *groups, *groups ^ group, "S7");
 		BREAK_BY(slab_check, *groups, *groups ^ group << 1, "S7");
 		BREAK_BY(slab_check, *classes, *classes ^ (uint64_t)1 << class, "S7");
+		BREAK_BY(slab_check, counts[class], counts[class] + 1, "S7");
 	}
 }
 

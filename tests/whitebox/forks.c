@@ -651,6 +651,7 @@ static void scramble_store(unsigned int nr)
 	for (struct window *w = &slab_first_window; w; w = w->next)
 		SCRAMBLE(w->summaries);
 	SCRAMBLE(slab_store.run_classes);
+	SCRAMBLE(slab_store.run_segments);
 }
 
 static void scramble_everything(unsigned int nr)
