@@ -481,15 +481,15 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 
 struct cell_ref slab_find(const void *p)
 {
-	size_t offset = (uintptr_t)p - slab_window, i;
+	size_t i;
 	struct cell_ref ref = {.state = CELL_NONE};
 	struct slab *s;
 
-	if (offset >= WINDOW_SIZE || !segment_set_has(SET_LIVE, offset / SEGMENT_SIZE))
+	if (!segment_is_in(p, SET_LIVE))
 		return ref;
 	s = slab_of(p);
-	if (!(segment_of(p)->cells >> (offset / SLAB_SIZE % SEGMENT_SLOTS) & 1) || !s->class ||
-	    s->class >= CLASS_COUNT)
+	if (!(segment_of(p)->cells >> ((uintptr_t)p >> SLAB_SHIFT) % SEGMENT_SLOTS & 1) ||
+	    !s->class || s->class >= CLASS_COUNT)
 		return ref;
 	i = cell_index(s, p);
 	ref.class = s->class;

@@ -57,9 +57,8 @@ size_t slab_list(struct osmem_item *items, size_t room)
 	struct item_list list = {.items = items, .room = room};
 
 	slab_lock_all();
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		add_segment(&list, (const struct segment *)(slab_window + i * SEGMENT_SIZE));
+	for (const struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
+		add_segment(&list, g);
 	slab_unlock_all();
 	return list.count;
 }
