@@ -14,6 +14,7 @@
  *	M1 cells[capacity] is MAGAZINE_END
  *	M2 a magazine in a depot's full list has cells from 0 on, count of them: the capacity
  *	M3 cells in magazines are out of the store, and no cell is in two places
+ *	M4 cells in magazines have CELL_FREED in their first words, but when hardened
  */
 
 #pragma once

@@ -95,6 +95,8 @@ static const char *check_cells(void *const *top, unsigned int class, bool is_sec
 
 		if (cell.state != CELL_LIVE || cell.class != class)
 			return "M3: a cell in a magazine is not one, or in the store";
+		if (!tcache_is_hardened() && *cell_word(*at) != CELL_FREED)
+			return "M4: a cell in a magazine is not marked";
 		if (!is_second)
 			*mark = at;
 		else if (*mark != at)

@@ -1144,6 +1144,14 @@ TEST(m3_cells_in_magazines)
 	BREAK(spare->cells[5], malloc(SIZE + 100), "M3");
 }
 
+TEST(m4_marks)
+{
+	set_up();
+	BREAK(*cell_word(bin->top[1]), 0, "M4");
+	BREAK(*cell_word(spare->cells[0]), 0, "M4");
+	BREAK(*cell_word(depot->full->cells[0]), 0, "M4");
+}
+
 TEST(m3_cell_in_the_store)
 {
 	void *cell;
