@@ -151,14 +151,14 @@ static inline __attribute__((always_inline)) void free_noted(const char *call, e
 
 static __attribute__((noinline)) void free_slow(void *p)
 {
-	if (!tcache_put_wide(tcache_thread.fast, p))
+	if (!tcache_put_wide(p))
 		free_noted("free", TRACE_FREE, p, 0, 0);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		free_slow(p);
 }
 
@@ -173,7 +173,7 @@ static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 EXPORT void free_sized(void *p, size_t size)
 {
 	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_sized_slow(p, size);
 }
 
@@ -188,7 +188,7 @@ static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t al
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	if (__builtin_expect(!tcache_has_aligned(p, size, align), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_aligned_sized_slow(p, align, size);
 }
 

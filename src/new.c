@@ -132,7 +132,7 @@ static void *alloc_aligned(size_t size, size_t align)
 
 static __attribute__((noinline)) void release_slow(void *p)
 {
-	if (tcache_put_wide(tcache_thread.fast, p))
+	if (tcache_put_wide(p))
 		return;
 	if (calls_are_noted)
 		note_free("operator delete", TRACE_DELETE, p, 0, 0);
@@ -141,7 +141,7 @@ static __attribute__((noinline)) void release_slow(void *p)
 
 static inline __attribute__((always_inline)) void release(void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		release_slow(p);
 }
 

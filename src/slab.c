@@ -234,14 +234,14 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 /* Taking. */
 
 /*
- * s, whose free cells are not marked, gives n of them to a cache, where a second free is seen by
- * the mark: CELL_FREED, but when hardened zero. With the last free cell the short way is open
- * again.
+ * s, some of whose free cells are zero, gives n of them to a cache, where each has its mark:
+ * CELL_FREED, but when hardened zero. With the last free cell the short way is open again.
  */
 static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
 {
 	for (unsigned int i = 0; i < n && !slab_store.is_hardened; i++)
-		*cell_word(cells[i]) = CELL_FREED;
+		if (!*cell_word(cells[i])) /* what was written since is seen when it is handed out */
+			*cell_word(cells[i]) = CELL_FREED;
 	if (s->free)
 		return;
 	s->is_unmarked = false;
