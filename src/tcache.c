@@ -31,6 +31,7 @@ void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((align
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.spans = &span_cache_none,
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
@@ -427,10 +428,12 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	if (tcache_is_hardened())
-		return hardened_alloc(size, CELL_ALIGN);
-	if (size > CELL_MAX)
-		return tcache_alloc_large(size, CELL_ALIGN, false);
+	void *span;
+
+	if (size > CELL_MAX) {
+		span = tcache_take_span(tcache_thread.fast, size);
+		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
+	}
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
@@ -494,6 +497,12 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
 	unsigned int class;
 
+	if (!p)
+		return;
+	if (tcache_is_hardened()) {
+		hardened_free(call, p);
+		return;
+	}
 	if (tcache_put(first_cache(), p))
 		return;
 	class = tcache_live_class(call, p);
@@ -509,13 +518,9 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	if (!p)
-		return;
-	if (tcache_is_hardened())
-		hardened_free(call, p);
-	else if (span_is_near(p))
+	if (span_is_near(p))
 		tcache_free_span(call, p);
-	else
+	else if (!tcache_put_wide(tcache_thread.fast, p))
 		free_slow(call, p);
 }
 

@@ -37,7 +37,7 @@ struct tcache {
 	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
-	struct span_cache *spans; /* C4; NULL before the first span is freed */
+	struct span_cache *spans; /* C4; span_cache_none before the first span is freed */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
@@ -140,6 +140,12 @@ static inline unsigned int tcache_live_class(const char *call, void *p)
 	unsigned int class = slab_class_of(p);
 
 	return class && *cell_word(p) != CELL_FREED ? class : tcache_live_class_slow(call, p);
+}
+
+/* A span that tc keeps; NULL: there is none, or there are none for size bytes. */
+static inline void *tcache_take_span(struct tcache *tc, size_t size)
+{
+	return size - CELL_MAX - 1 < SPAN_MAX - CELL_MAX ? span_cache_take(tc->spans, size) : NULL;
 }
 
 /* tcache_large.c: large objects, or what has to do where there is no cell. */
