@@ -32,6 +32,8 @@
 #define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
 
 struct mappings mapping_all;
+_Thread_local struct mapping_recent mapping_recent;
+_Atomic(size_t) mapping_changes;
 
 /* Bad pointers. */
 
@@ -106,6 +108,7 @@ static struct mapping take_out(const char *call, void *p)
 	struct mapping m = {0}, *entry = live(call, p);
 
 	mapping_copy(&m, entry);
+	atomic_fetch_add_explicit(&mapping_changes, 1, memory_order_relaxed);
 	mapping_table_remove(&mapping_all.table, entry);
 	return m;
 }
@@ -323,6 +326,8 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
 	if (is_kept)
 		m->asked = size;
+	if (is_kept && m->size - size <= large_slack(size))
+		mapping_recent = (struct mapping_recent){p, size, m->size - size, mapping_changes};
 	mapping_unlock();
 	return is_kept;
 }
