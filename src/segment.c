@@ -463,19 +463,16 @@ void segment_give_pages(struct segment *g, struct page_run run)
 				  memory_order_relaxed);
 }
 
-/*
- * The best place in g for n pages aligned to align, among runs of kind, or the first in a run of
- * their class. False: none.
- */
+/* The best place in g for n pages aligned to align, among runs of kind. False: none. */
 static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_t align,
 		    struct page_run *place)
 {
 	uint64_t flip;
 	const uint64_t *map = run_map(g, kind, &flip);
-	size_t best = MAP_PAGES + 1, enough = n + n / 8;
+	size_t best = MAP_PAGES + 1;
 	struct page_run run = {0};
 
-	while (best >= enough && map_next_run(map, flip, &run)) {
+	while (best > n && map_next_run(map, flip, &run)) {
 		size_t start = (run.start + align - 1) & ~(align - 1);
 
 		if (start + n > run.end || run.end - run.start >= best)

@@ -2,6 +2,8 @@
 
 #include "span_cache.h"
 
+_Static_assert(SPAN_CACHE_BYTES < SPAN_MAX, "above the class of every kept span there is one more");
+
 struct span_cache span_cache_none;
 
 void span_cache_freed_twice(void *p)

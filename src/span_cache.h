@@ -43,10 +43,10 @@ static inline bool span_may_be_kept(size_t word)
 /* Two threads have freed p, which is kept no longer, in the same moment. */
 void span_cache_freed_twice(void *p) __attribute__((noreturn, cold));
 
-/* A kept span for size bytes, above CELL_MAX and up to SPAN_MAX; NULL: there is none. */
-static inline void *span_cache_take(struct span_cache *c, size_t size)
+/* A kept span of class; NULL: there is none. */
+static inline void *span_cache_take(struct span_cache *c, unsigned int class)
 {
-	unsigned int class = span_class_of(size), n = c->count[class];
+	unsigned int n = c->count[class];
 	_Atomic(uint16_t) *word;
 	size_t live;
 	void *p;

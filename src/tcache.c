@@ -428,10 +428,11 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	void *span;
+	void *span = NULL;
 
 	if (size > CELL_MAX) {
-		span = tcache_take_span(tcache_thread.fast, size);
+		if (size <= SPAN_MAX)
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
 		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
 	}
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);

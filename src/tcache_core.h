@@ -142,12 +142,6 @@ static inline unsigned int tcache_live_class(const char *call, void *p)
 	return class && *cell_word(p) != CELL_FREED ? class : tcache_live_class_slow(call, p);
 }
 
-/* A span that tc keeps; NULL: there is none, or there are none for size bytes. */
-static inline void *tcache_take_span(struct tcache *tc, size_t size)
-{
-	return size - CELL_MAX - 1 < SPAN_MAX - CELL_MAX ? span_cache_take(tc->spans, size) : NULL;
-}
-
 /* tcache_large.c: large objects, or what has to do where there is no cell. */
 void *tcache_alloc_large(size_t size, size_t align, bool zero);
 void tcache_free_span(const char *call, void *p); /* span_is_near(p) */

@@ -47,6 +47,14 @@ static void *perturb(void *p, size_t size)
 	return p;
 }
 
+/* A kept one that is an eighth larger is better than a visit of the page heap. */
+static void *take_span(struct span_cache *c, unsigned int class)
+{
+	void *p = span_cache_take(c, class);
+
+	return p ? p : span_cache_take(c, class + 1);
+}
+
 /* Where there is no memory, what is free goes to the kernel first. */
 static void *alloc_other(struct tcache *tc, size_t size, size_t align, bool zero)
 {
@@ -65,8 +73,8 @@ __attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bo
 
 	if (tcache_is_hardened())
 		return hardened_alloc(size, align);
-	if (tc && align <= PAGE_BYTES)
-		p = tcache_take_span(tc, size);
+	if (tc && size > CELL_MAX && size <= SPAN_CACHE_BYTES && align <= PAGE_BYTES)
+		p = take_span(tc->spans, span_class_of(size));
 	if (p) {
 		watch_span(tc);
 		p = zero ? memset(p, 0, size) : p;
