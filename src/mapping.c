@@ -241,7 +241,7 @@ static void unreserve(void)
 
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
-	struct doomed doomed = {.count = 0};
+	struct doomed doomed;
 	bool is_mapped = false;
 	struct mapping m;
 
@@ -255,6 +255,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 		unreserve();
 		return NULL;
 	}
+	doomed.count = 0;
 	mapping_lock();
 	mapping_all.guarded += m.is_guarded;
 	mapping_all.stats.allocs++;
@@ -268,22 +269,22 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 
 void mapping_free(const char *call, void *p)
 {
-	struct doomed doomed = {.count = 0};
-	bool is_kept = false;
+	struct doomed doomed;
+	bool is_sealed = true, is_kept;
 	struct mapping m;
 
+	doomed.count = 0;
 	mapping_lock();
 	m = take_out(call, p);
 	mapping_all.guarded -= m.is_guarded;
 	mapping_all.stats.frees++;
-	mapping_unlock();
-	guard_require_intact(call, &m);
-	if (!mapping_all.is_hardened || guard_seal_off(&m)) {
-		mapping_lock();
-		is_kept = kept_put(&m, &doomed);
+	if (mapping_all.is_hardened) {
 		mapping_unlock();
+		guard_require_intact(call, &m);
+		is_sealed = guard_seal_off(&m);
+		mapping_lock();
 	}
-	mapping_lock();
+	is_kept = is_sealed && kept_put(&m, &doomed);
 	mapping_all.table.used--;
 	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m.is_span);
 	mapping_unlock();
@@ -366,7 +367,7 @@ static void *resize_in_place(const char *call, void *p, size_t size)
 void *mapping_resize(const char *call, void *p, size_t size)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
-	struct doomed doomed = {.count = 0};
+	struct doomed doomed;
 	struct mapping m;
 	bool is_done;
 
@@ -387,6 +388,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 		is_done = remap(&m, bytes);
 	mapping_lock();
 	m.asked = is_done ? size : m.asked;
+	doomed.count = 0;
 	kept_put_in(&m, &doomed);
 	mapping_unlock();
 	kept_release_doomed(&doomed);
