@@ -132,8 +132,6 @@ static void *alloc_aligned(size_t size, size_t align)
 
 static __attribute__((noinline)) void release_slow(void *p)
 {
-	if (tcache_put_wide(p))
-		return;
 	if (calls_are_noted)
 		note_free("operator delete", TRACE_DELETE, p, 0, 0);
 	tcache_free_slow("operator delete", p);

@@ -33,6 +33,7 @@ void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((align
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.spans = &span_cache_none,
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
@@ -436,10 +437,13 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	if (tcache_is_hardened())
-		return hardened_alloc(size, CELL_ALIGN);
-	if (size > CELL_MAX)
-		return tcache_alloc_large(size, CELL_ALIGN, false);
+	void *span = NULL;
+
+	if (size > CELL_MAX) {
+		if (size <= SPAN_MAX)
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
+		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
+	}
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
@@ -501,9 +505,17 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
-	struct tcache *tc = first_cache();
-	unsigned int class = slab_class_of(p);
+	struct tcache *tc;
+	unsigned int class;
 
+	if (!p)
+		return;
+	if (tcache_is_hardened()) {
+		hardened_free(call, p);
+		return;
+	}
+	tc = first_cache();
+	class = slab_class_of(p);
 	if (!class || *tc->bins[class].top == p || tcache_all.modes)
 		class = tcache_live_class(call, p);
 	if (!class) {
@@ -520,13 +532,9 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	if (!p)
-		return;
-	if (tcache_is_hardened())
-		hardened_free(call, p);
-	else if (span_is_near(p))
+	if (span_is_near(p))
 		tcache_free_span(call, p);
-	else
+	else if (!tcache_put_wide(p))
 		free_slow(call, p);
 }
 
