@@ -14,21 +14,7 @@
 
 #include "osmem_inspect.h"
 
-/* Figures of the heap at one moment. */
-struct block_stats {
-	size_t allocs, frees, reallocs; /* calls that reached the heap */
-	size_t searches, splits, coalesces;
-	size_t brk_calls, map_calls, unmap_calls;
-	size_t regions;
-	size_t region_bytes; /* tiled by blocks; what is raised ahead of need is not in it */
-	size_t reserve_bytes; /* raised ahead of need */
-	size_t blocks, live_blocks; /* of the regions */
-	size_t live_bytes; /* chunks of live blocks, headers included */
-	size_t mapped_blocks, mapped_bytes; /* STATUS_MAPPED, whole mappings */
-	size_t peak_bytes; /* highest live_bytes + mapped_bytes so far */
-};
-
-void block_get_stats(struct block_stats *stats);
+void block_get_stats(struct osmem_heap_stats *stats);
 
 /*
  * Copy the regions and blocks into items, room of them at most; how many there are, which may be

@@ -62,9 +62,10 @@ size_t block_list(struct osmem_item *items, size_t room)
 	return list.count;
 }
 
-void block_get_stats(struct block_stats *stats)
+void block_get_stats(struct osmem_heap_stats *stats)
 {
 	block_enter();
 	*stats = course.stats;
+	stats->live_blocks = stats->allocs - stats->frees - stats->mapped_blocks;
 	block_leave();
 }

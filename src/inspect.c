@@ -76,33 +76,6 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 	return result;
 }
 
-static void get_course_stats(struct osmem_heap_stats *stats)
-{
-	struct block_stats s;
-
-	block_get_stats(&s);
-	*stats = (struct osmem_heap_stats){
-		.allocs = s.allocs,
-		.frees = s.frees,
-		.reallocs = s.reallocs,
-		.searches = s.searches,
-		.splits = s.splits,
-		.coalesces = s.coalesces,
-		.brk_calls = s.brk_calls,
-		.mmap_calls = s.map_calls,
-		.munmap_calls = s.unmap_calls,
-		.regions = s.regions,
-		.region_bytes = s.region_bytes,
-		.ahead_bytes = s.reserve_bytes,
-		.blocks = s.blocks,
-		.live_blocks = s.live_blocks,
-		.live_bytes = s.live_bytes,
-		.mapped_blocks = s.mapped_blocks,
-		.mapped_bytes = s.mapped_bytes,
-		.peak_bytes = s.peak_bytes,
-	};
-}
-
 /* Two figures of two moments: while other threads run, their difference is approximate. */
 static size_t difference(size_t a, size_t b)
 {
@@ -153,7 +126,7 @@ void inspect_get_stats(struct osmem_stats *s)
 	struct tcache_stats cached;
 
 	tcache_get_stats(&cached);
-	get_course_stats(&s->course);
+	block_get_stats(&s->course);
 	get_large_stats(&s->libc, &cached);
 	get_cell_stats(&s->cells, &cached);
 	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +
