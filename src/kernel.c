@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "vdso.h"
+#include "elf_symbol.h"
 
 #define ERRNO_MAX 4095 /* the kernel returns errors as -1 to -ERRNO_MAX */
 
@@ -56,7 +56,7 @@ static clock_function *find_clock(void)
 	void *found = NULL;
 
 	for (unsigned int i = 0; !found && i < sizeof(names) / sizeof(*names); i++)
-		found = vdso_find(names[i]);
+		found = elf_vdso_symbol(names[i]);
 	return found ? (clock_function *)(uintptr_t)found : ask_clock;
 }
 

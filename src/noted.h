@@ -13,11 +13,12 @@ static inline intptr_t noted_bytes(const char *call, void *p)
 	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)tcache_usable_size(call, p) : 0;
 }
 
-/* p is the result. */
-static inline void note_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
+/* p is the result, and is returned. */
+static inline void *note_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
 {
 	calls_note(name, a, b, (uintptr_t)p, !p);
 	calls_add_live(noted_bytes("malloc", p));
+	return p;
 }
 
 /* Before it frees p. */

@@ -170,9 +170,9 @@ matrix() {
 		block_check.c: block_core.h
 		block_walk.c: block_core.h item_list.h
 		helpers.c: helpers.h kernel.h printf.h
-		kernel.c: kernel.h vdso.h
+		kernel.c: elf_symbol.h kernel.h
 		lock.c: helpers.h lock.h
-		vdso.c: vdso.h
+		elf_symbol.c: elf_symbol.h
 		segment.c: fork.h slab_core.h
 		purge.c: slab_core.h
 		slab.c: fork.h slab.h slab_core.h
@@ -197,9 +197,9 @@ matrix() {
 		trace.c: helpers.h lock.h trace.h
 		calls.c: calls.h trace.h
 		interpose.c: helpers.h large.h noted.h tcache.h
-		new.c: helpers.h noted.h tcache.h
+		new.c: elf_symbol.h helpers.h noted.h tcache.h
 		inspect.c: block.h inspect.h large.h lock.h mapping.h slab.h tcache.h trace.h
-		picture.c: inspect.h picture.h printf.h slab.h
+		picture.c: inspect.h picture.h printf.h slab.h text.h
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
 		mallinfo.c: inspect.h stats.h text.h
@@ -215,7 +215,7 @@ matrix() {
 		pairing.h: links.h
 		pending.h: links.h
 		kernel.h:
-		vdso.h:
+		elf_symbol.h:
 		sizeclass.h:
 		page_map.h:
 		slab.h: helpers.h osmem_inspect.h sizeclass.h
