@@ -80,8 +80,8 @@ __attribute__((format(__printf__, 4, 5))) static void put_bar(const char *class,
 {
 	va_list args;
 
-	put("<rect class='%s' x='%.2f' y='%.1f' width='%.2f' height='%.0f'><title>", class, x,
-	    picture.y, width, ROW_HEIGHT);
+	put("<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.0f\"><title>",
+	    class, x, picture.y, width, ROW_HEIGHT);
 	va_start(args, title);
 	vput(title, args);
 	va_end(args);
@@ -90,7 +90,7 @@ __attribute__((format(__printf__, 4, 5))) static void put_bar(const char *class,
 
 static void vput_text(const char *class, double x, const char *format, va_list args)
 {
-	put("<text class='%s' x='%.2f' y='%.1f'>", class, x, picture.y + BASELINE);
+	put("<text class=\"%s\" x=\"%.2f\" y=\"%.1f\">", class, x, picture.y + BASELINE);
 	vput(format, args);
 	put("</text>\n");
 }
@@ -457,7 +457,7 @@ static void put_title(void)
 
 	inspect_get_stats(&stats);
 	sys_program(program, sizeof(program));
-	put("<text class='title' x='%.0f' y='%.1f'>", LEFT, picture.y + BASELINE);
+	put("<text class=\"title\" x=\"%.0f\" y=\"%.1f\">", LEFT, picture.y + BASELINE);
 	put_escaped(program);
 	put(", process %u: %s live, %s held</text>\n", (unsigned int)sys_process(),
 	    readable(stats.live_bytes), readable(stats.held_bytes));
@@ -520,11 +520,12 @@ bool picture_write(struct sys_file *f)
 	draw(NULL);
 	height = picture.y + BASELINE;
 	picture.file = f;
-	put("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' width='%.0f' "
-	    "height='%.0f' role='img'>\n<title>The heap at exit</title>\n",
+	put("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
+	    "height=\"%.0f\" role=\"img\">\n<title>The heap at exit</title>\n",
 	    WIDTH, height, WIDTH, height);
 	put("%s", style);
-	put("<rect width='%.0f' height='%.0f' style='fill:#fff;stroke:none'/>\n", WIDTH, height);
+	put("<rect width=\"%.0f\" height=\"%.0f\" style=\"fill:#fff;stroke:none\"/>\n", WIDTH,
+	    height);
 	draw(f);
 	put("</svg>\n");
 	flush(&picture.text);
