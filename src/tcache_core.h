@@ -79,6 +79,14 @@ static inline struct tcache *tcache_own(void)
 	return tc == TCACHE_ENDED ? NULL : tc;
 }
 
+/* The same for a free: NULL also while the thread has freed too little to need a cache. */
+struct tcache *tcache_for_free(void);
+
+static inline bool tcache_is_hardened(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
+}
+
 /* Let the short way use tc again, unless something wants every call. */
 void tcache_set_fast(struct tcache *tc);
 
@@ -123,6 +131,21 @@ void tcache_put_cell(unsigned int class, void *cell);
 /* Report p, which is no live cell's start by what slab_find says of it. */
 void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 	__attribute__((noreturn, cold));
+
+/* The class of p, which is live; 0 if it is no cell, and perhaps a large object. */
+unsigned int tcache_live_class_slow(const char *call, void *p);
+
+static inline unsigned int tcache_live_class(const char *call, void *p)
+{
+	unsigned int class = slab_class_of(p);
+
+	return class && *cell_word(p) != CELL_FREED ? class : tcache_live_class_slow(call, p);
+}
+
+/* tcache_large.c: large objects, or what has to do where there is no cell. */
+void *tcache_alloc_large(size_t size, size_t align, bool zero);
+void tcache_free_span(const char *call, void *p); /* span_is_near(p) */
+void tcache_free_mapping(const char *call, void *p);
 
 /* The smallest class whose cells have size bytes and are aligned to align; CLASS_COUNT: none. */
 unsigned int tcache_class_of(size_t size, size_t align);
