@@ -55,7 +55,7 @@ struct block_heap {
 	unsigned int raises; /* how often memory came from the kernel */
 	struct block_meta *last; /* H6; NULL before the first use */
 	struct pending pending;
-	struct block_stats stats;
+	struct osmem_heap_stats stats;
 	struct index index;
 	struct block_meta *mapped; /* H8 */
 	struct lock lock; /* guards all of this and all of these, links_heap included */
@@ -231,7 +231,7 @@ HOT void block_extend(size_t size)
 {
 	block_regions[course.region_count - 1].end += size;
 	course.stats.region_bytes += size;
-	course.stats.reserve_bytes -= size;
+	course.stats.ahead_bytes -= size;
 }
 
 enum raise {

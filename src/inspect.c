@@ -23,34 +23,28 @@ _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 
 /* The copy. */
 
-/* Behind the first n. */
-static struct osmem_item *behind(struct osmem_item *items, size_t n, size_t room)
-{
-	return items && n < room ? items + n : NULL;
-}
-
 static size_t list_all(struct osmem_item *items, size_t room)
 {
-	size_t n = block_list(items, room);
+	struct item_list list = {.items = items, .room = room};
 
-	n += mapping_list(behind(items, n, room), n < room ? room - n : 0);
-	return n + slab_list(behind(items, n, room), n < room ? room - n : 0);
+	block_list(&list);
+	mapping_list(&list);
+	slab_list(&list);
+	return list.count;
 }
 
 bool inspect_copy_all(struct inspect_copy *copy)
 {
-	size_t need = list_all(NULL, 0);
-
+	copy->count = list_all(NULL, 0);
 	for (;;) {
-		size_t room = need + need / 8 + HEADROOM;
+		size_t room = copy->count + copy->count / 8 + HEADROOM;
 
 		copy->room = room * sizeof(*copy->items);
 		copy->items = sys_map(copy->room);
 		if (!copy->items)
 			return false;
-		need = list_all(copy->items, room);
-		copy->count = need;
-		if (need <= room)
+		copy->count = list_all(copy->items, room);
+		if (copy->count <= room)
 			return true;
 		inspect_drop(copy); /* others have made more meanwhile */
 	}
@@ -76,33 +70,6 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 	return result;
 }
 
-static void get_course_stats(struct osmem_heap_stats *stats)
-{
-	struct block_stats s;
-
-	block_get_stats(&s);
-	*stats = (struct osmem_heap_stats){
-		.allocs = s.allocs,
-		.frees = s.frees,
-		.reallocs = s.reallocs,
-		.searches = s.searches,
-		.splits = s.splits,
-		.coalesces = s.coalesces,
-		.brk_calls = s.brk_calls,
-		.mmap_calls = s.map_calls,
-		.munmap_calls = s.unmap_calls,
-		.regions = s.regions,
-		.region_bytes = s.region_bytes,
-		.ahead_bytes = s.reserve_bytes,
-		.blocks = s.blocks,
-		.live_blocks = s.live_blocks,
-		.live_bytes = s.live_bytes,
-		.mapped_blocks = s.mapped_blocks,
-		.mapped_bytes = s.mapped_bytes,
-		.peak_bytes = s.peak_bytes,
-	};
-}
-
 /* Two figures of two moments: while other threads run, their difference is approximate. */
 static size_t difference(size_t a, size_t b)
 {
@@ -119,28 +86,15 @@ static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_
 
 static void get_cell_stats(struct osmem_cell_stats *stats, const struct tcache_stats *cached)
 {
-	struct slab_stats store;
-
-	slab_get_stats(&store);
-	*stats = (struct osmem_cell_stats){
-		.segments = store.segments,
-		.slabs = store.slabs,
-		.live = difference(store.out_cells, cached->cached_cells),
-		.live_bytes = difference(store.out_bytes, cached->cached_bytes),
-		.cached = cached->cached_cells,
-		.cached_bytes = cached->cached_bytes,
-		.free = store.free_cells,
-		.free_bytes = store.free_bytes,
-		.own_bytes = store.own_bytes,
-		.dirty_bytes = store.dirty_bytes,
-		.mmap_calls = store.map_calls,
-		.munmap_calls = store.unmap_calls,
-		.madvise_calls = store.advise_calls,
-		.threads = cached->caches,
-		.allocs = cached->allocs,
-		.frees = cached->frees,
-		.reallocs = cached->reallocs,
-	};
+	slab_get_stats(stats);
+	stats->live = difference(stats->live, cached->cached_cells);
+	stats->live_bytes = difference(stats->live_bytes, cached->cached_bytes);
+	stats->cached = cached->cached_cells;
+	stats->cached_bytes = cached->cached_bytes;
+	stats->threads = cached->caches;
+	stats->allocs = cached->allocs;
+	stats->frees = cached->frees;
+	stats->reallocs = cached->reallocs;
 }
 
 static size_t held_by(const struct osmem_heap_stats *h)
@@ -153,7 +107,7 @@ void inspect_get_stats(struct osmem_stats *s)
 	struct tcache_stats cached;
 
 	tcache_get_stats(&cached);
-	get_course_stats(&s->course);
+	block_get_stats(&s->course);
 	get_large_stats(&s->libc, &cached);
 	get_cell_stats(&s->cells, &cached);
 	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +

@@ -265,7 +265,7 @@ static struct block_meta *map(size_t size)
 	b->status = STATUS_MAPPED;
 	block_set_checksum(b);
 	block_register_mapped(b);
-	course.stats.map_calls++;
+	course.stats.mmap_calls++;
 	course.stats.allocs++;
 	block_note(TRACE_STEP_MAPPED, 7, b, size, 0);
 	block_leave();
@@ -276,7 +276,7 @@ static struct block_meta *map(size_t size)
 static void unmap(struct block_meta *b)
 {
 	block_unregister_mapped(b);
-	course.stats.unmap_calls++;
+	course.stats.munmap_calls++;
 	block_note(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
 	block_leave();
 	sys_release(b, META + b->size);

@@ -77,10 +77,10 @@ static size_t cached_cells(void)
 
 static size_t out_cells(void)
 {
-	struct slab_stats stats;
+	struct osmem_cell_stats stats;
 
 	slab_get_stats(&stats);
-	return stats.out_cells;
+	return stats.live;
 }
 
 static void in_thread(void *(*body)(void *arg), void *arg)
@@ -1049,7 +1049,7 @@ TEST(free_preserves_errno_where_the_next_place_is_taken)
 /* Somebody has all addresses that segments could be at: that is not asked for every cell. */
 TEST(window_is_taken)
 {
-	struct slab_stats before, after;
+	struct osmem_cell_stats before, after;
 	size_t taken = 0;
 
 	own_cache();
@@ -1061,8 +1061,8 @@ TEST(window_is_taken)
 		CHECK(malloc(64));
 	slab_get_stats(&after);
 	CHECK(after.segments == before.segments);
-	CHECK_MSG(after.map_calls < before.map_calls + 2000, "%zu calls",
-		  after.map_calls - before.map_calls);
+	CHECK_MSG(after.mmap_calls < before.mmap_calls + 2000, "%zu calls",
+		  after.mmap_calls - before.mmap_calls);
 	check_all();
 }
 

@@ -158,14 +158,14 @@ TEST(h6_last)
 
 TEST(h7_figures)
 {
-	struct block_stats *s = &course.stats;
+	struct osmem_heap_stats *s = &course.stats;
 
 	set_up();
 	break_size(&s->blocks, s->blocks + 1, "H7");
 	break_size(&s->live_blocks, s->live_blocks - 1, "H7");
 	break_size(&s->live_bytes, s->live_bytes + 8, "H7");
 	break_size(&s->region_bytes, s->region_bytes + 8, "H7");
-	break_size(&s->reserve_bytes, s->reserve_bytes + 8, "H7");
+	break_size(&s->ahead_bytes, s->ahead_bytes + 8, "H7");
 	break_size(&s->regions, s->regions + 1, "H7");
 	break_size(&s->mapped_blocks, s->mapped_blocks + 1, "H7");
 }
