@@ -60,82 +60,65 @@ static void flush(struct text *t)
 	t->len = 0;
 }
 
-static void vput(const char *format, va_list args)
-{
-	if (picture.file)
-		text_vadd(&picture.text, format, args);
-}
-
 __attribute__((format(__printf__, 1, 2))) static void put(const char *format, ...)
 {
 	va_list args;
 
+	if (!picture.file)
+		return;
 	va_start(args, format);
-	vput(format, args);
+	text_vadd(&picture.text, format, args);
 	va_end(args);
 }
 
-__attribute__((format(__printf__, 4, 5))) static void put_bar(const char *class, double x,
-							      double width, const char *title, ...)
+/* A short text, in one of a few places that take turns. */
+__attribute__((format(__printf__, 1, 2))) static const char *say(const char *format, ...)
 {
+	static char texts[8][160];
+	static unsigned int next;
+	char *text = texts[next++ % COUNT_OF(texts)];
 	va_list args;
 
-	put("<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.0f\"><title>",
-	    class, x, picture.y, width, ROW_HEIGHT);
-	va_start(args, title);
-	vput(title, args);
-	va_end(args);
-	put("</title></rect>\n");
-}
-
-static void vput_text(const char *class, double x, const char *format, va_list args)
-{
-	put("<text class=\"%s\" x=\"%.2f\" y=\"%.1f\">", class, x, picture.y + BASELINE);
-	vput(format, args);
-	put("</text>\n");
-}
-
-__attribute__((format(__printf__, 3, 4))) static void put_text(const char *class, double x,
-							       const char *format, ...)
-{
-	va_list args;
-
+	if (!picture.file)
+		return "";
 	va_start(args, format);
-	vput_text(class, x, format, args);
+	vsnprintf_(text, sizeof(texts[0]), format, args);
 	va_end(args);
+	return text;
 }
 
-/* A line of its own. */
-__attribute__((format(__printf__, 2, 3))) static void put_line(const char *class,
-							       const char *format, ...)
-{
-	va_list args;
-
-	picture.y += LINE_GAP;
-	va_start(args, format);
-	vput_text(class, LEFT, format, args);
-	va_end(args);
-	picture.y += LINE;
-}
-
-/* 12345678 as 11.7 MiB, in one of a few places that take turns. */
+/* 12345678 as 11.7 MiB. */
 static const char *readable(size_t bytes)
 {
 	static const char units[] = "KMGT";
-	static char texts[4][24];
-	static unsigned int next;
-	char *text = texts[next++ % COUNT_OF(texts)];
 	const char *unit = units;
 
-	if (bytes < KIB) {
-		snprintf_(text, sizeof(texts[0]), "%zu bytes", bytes);
-		return text;
-	}
+	if (bytes < KIB)
+		return say("%zu bytes", bytes);
 	for (; bytes >= MIB && unit[1]; unit++)
 		bytes /= KIB;
-	snprintf_(text, sizeof(texts[0]), "%zu.%zu %ciB", bytes / KIB, bytes % KIB * 10 / KIB,
-		  *unit);
-	return text;
+	return say("%zu.%zu %ciB", bytes / KIB, bytes % KIB * 10 / KIB, *unit);
+}
+
+static void put_bar(const char *class, double x, double width, const char *title)
+{
+	put("<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.0f\">"
+	    "<title>%s</title></rect>\n",
+	    class, x, picture.y, width, ROW_HEIGHT, title);
+}
+
+static void put_text(const char *class, double x, const char *text)
+{
+	put("<text class=\"%s\" x=\"%.2f\" y=\"%.1f\">%s</text>\n", class, x, picture.y + BASELINE,
+	    text);
+}
+
+/* A line of its own. */
+static void put_line(const char *class, const char *text)
+{
+	picture.y += LINE_GAP;
+	put_text(class, LEFT, text);
+	picture.y += LINE;
 }
 
 static unsigned long address(const struct osmem_item *i)
@@ -173,9 +156,9 @@ static void put_bytes(struct rows *r, const char *class, size_t size, const char
 		size_t part = size < room ? size : room;
 		double x = LEFT + width_of(r, column), width = width_of(r, part);
 
-		put_bar(class, x, width, "%s", title);
+		put_bar(class, x, width, title);
 		if (label && width >= LABEL_MIN) {
-			put_text("in", x + 4, "%s", label);
+			put_text("in", x + 4, label);
 			label = NULL;
 		}
 		r->at += part;
@@ -188,19 +171,18 @@ static void put_bytes(struct rows *r, const char *class, size_t size, const char
 static void put_small(struct rows *r)
 {
 	const char *class = r->small_free * 2 > r->small ? "small free" : "small used";
-	char title[128];
 
-	if (!r->small)
-		return;
-	snprintf_(title, sizeof(title), "small blocks, %s, of which %s free", readable(r->small),
-		  readable(r->small_free));
-	put_bytes(r, class, r->small, title, NULL);
+	if (r->small)
+		put_bytes(r, class, r->small,
+			  say("small blocks, %s, of which %s free", readable(r->small),
+			      readable(r->small_free)),
+			  NULL);
 	r->small = r->small_free = 0;
 }
 
 static void put_block(struct rows *r, const struct osmem_item *b)
 {
-	char title[128], label[24];
+	const char *class = b->status ? "used" : "free", *title;
 
 	if (width_of(r, b->size) < MIN_WIDTH) {
 		r->small += b->size;
@@ -208,11 +190,9 @@ static void put_block(struct rows *r, const struct osmem_item *b)
 		return;
 	}
 	put_small(r);
-	snprintf_(title, sizeof(title), "%s block at 0x%lx, payload %zu bytes",
-		  b->status ? "used" : "free", address(b), b->payload);
-	snprintf_(label, sizeof(label), "%zu", b->payload);
+	title = say("%s block at 0x%lx, payload %zu bytes", class, address(b), b->payload);
 	put_bytes(r, "header", b->size - b->payload, title, NULL);
-	put_bytes(r, b->status ? "used" : "free", b->payload, title, label);
+	put_bytes(r, class, b->payload, title, say("%zu", b->payload));
 }
 
 /* What is ahead of need is drawn to the end of the row only. */
@@ -221,8 +201,8 @@ static void put_region(const struct osmem_item *region, size_t row_bytes)
 	struct rows r = {.bytes = row_bytes};
 	size_t room;
 
-	put_line("note", "region at 0x%lx: %s, and %s ahead of need", address(region),
-		 readable(region->size), readable(region->ahead));
+	put_line("note", say("region at 0x%lx: %s, and %s ahead of need", address(region),
+			     readable(region->size), readable(region->ahead)));
 	for (const struct osmem_item *b = region + 1; b < picture.end && b->kind == OSMEM_BLOCK;
 	     b++)
 		put_block(&r, b);
@@ -244,7 +224,7 @@ static void put_regions(void)
 		return;
 	while (total / row_bytes >= ROWS_MAX)
 		row_bytes *= 2;
-	put_line("head", "os_malloc: blocks in regions, a row is %s", readable(row_bytes));
+	put_line("head", say("os_malloc: blocks in regions, a row is %s", readable(row_bytes)));
 	for (const struct osmem_item *i = first; i; i = find_item(i + 1, OSMEM_REGION))
 		put_region(i, row_bytes);
 }
@@ -256,10 +236,10 @@ static void put_mapped_block(const struct osmem_item *m, size_t largest)
 	double width = ROW_WIDTH * (double)m->mapping / (double)largest;
 
 	put_bar("mapped", LEFT, width < 2 ? 2 : width,
-		"%s: mapped block at 0x%lx, payload %zu bytes, mapping %s",
-		m->heap == OSMEM_COURSE ? "os_malloc" : "malloc", address(m), m->payload,
-		readable(m->mapping));
-	put_text("in", LEFT + 6, "%zu", m->payload);
+		say("%s: mapped block at 0x%lx, payload %zu bytes, mapping %s",
+		    m->heap == OSMEM_COURSE ? "os_malloc" : "malloc", address(m), m->payload,
+		    readable(m->mapping)));
+	put_text("in", LEFT + 6, say("%zu", m->payload));
 	picture.y += ROW_STEP;
 }
 
@@ -274,8 +254,8 @@ static void put_mapped(void)
 	}
 	if (!count)
 		return;
-	put_line("head", "mappings: %zu%s, by length", count,
-		 count > MAPPED_MAX ? ", the first of them drawn" : "");
+	put_line("head", say("mappings: %zu%s, by length", count,
+			     count > MAPPED_MAX ? ", the first of them drawn" : ""));
 	count = 0;
 	for (i = first; i && count < MAPPED_MAX; i = find_item(i + 1, OSMEM_MAPPED), count++)
 		put_mapped_block(i, largest);
@@ -291,16 +271,16 @@ static void put_class(size_t cell, const struct class_sum *sum)
 {
 	double out = BAR_WIDTH * (double)sum->out / (double)sum->cells;
 	double free = BAR_WIDTH * (double)(sum->carved - sum->out) / (double)sum->cells;
-	char title[128];
+	const char *title = say("%zu of %zu cells out, %zu free, %zu never used", sum->out,
+				sum->cells, sum->carved - sum->out, sum->cells - sum->carved);
 
-	snprintf_(title, sizeof(title), "%zu of %zu cells out, %zu free, %zu never used", sum->out,
-		  sum->cells, sum->carved - sum->out, sum->cells - sum->carved);
-	put_text("label", LEFT, "%zu bytes", cell);
-	put_bar("used", BAR_LEFT, out, "%s", title);
-	put_bar("free", BAR_LEFT + out, free, "%s", title);
-	put_bar("ahead", BAR_LEFT + out + free, BAR_WIDTH - out - free, "%s", title);
-	put_text("label", BAR_LEFT + BAR_WIDTH + 12, "%zu of %zu cells in %zu slab%s", sum->out,
-		 sum->cells, sum->slabs, sum->slabs == 1 ? "" : "s");
+	put_text("label", LEFT, say("%zu bytes", cell));
+	put_bar("used", BAR_LEFT, out, title);
+	put_bar("free", BAR_LEFT + out, free, title);
+	put_bar("ahead", BAR_LEFT + out + free, BAR_WIDTH - out - free, title);
+	put_text("label", BAR_LEFT + BAR_WIDTH + 12,
+		 say("%zu of %zu cells in %zu slab%s", sum->out, sum->cells, sum->slabs,
+		     sum->slabs == 1 ? "" : "s"));
 	picture.y += ROW_STEP;
 }
 
@@ -343,18 +323,6 @@ static double slots_width(size_t bytes)
 	return SLOT_WIDTH * (double)bytes / (double)SLAB_SIZE;
 }
 
-/* The slots of the slabs behind the segment: bit i is slot i. */
-static uint64_t slab_slots(const struct osmem_item *segment)
-{
-	uint64_t slots = 0;
-
-	for (const struct osmem_item *s = segment + 1; s < picture.end && s->kind == OSMEM_SLAB;
-	     s++)
-		for (size_t at = 0; at < s->size; at += SLAB_SIZE)
-			slots |= (uint64_t)1 << (offset_in(segment, s) + at) / SLAB_SIZE;
-	return slots;
-}
-
 static void put_slot(unsigned int slot, bool is_slab, bool is_dirty)
 {
 	static const struct {
@@ -368,29 +336,31 @@ static void put_slot(unsigned int slot, bool is_slab, bool is_dirty)
 	unsigned int kind = slot == 0 ? 0 : is_slab ? 1 : is_dirty ? 2 : 3;
 
 	put_bar(kinds[kind].class, SLOTS_LEFT + slots_width(slot * SLAB_SIZE), SLOT_WIDTH - 2,
-		"slot %u: %s", slot, kinds[kind].title);
+		say("slot %u: %s", slot, kinds[kind].title));
 }
 
 static void put_span(const struct osmem_item *span, size_t offset)
 {
 	put_bar(span->status ? "span" : "kept", SLOTS_LEFT + slots_width(offset),
-		slots_width(span->size), "%s at 0x%lx, %s",
-		span->status ? "span" : "free span that is kept", address(span),
-		readable(span->size));
+		slots_width(span->size),
+		say("%s at 0x%lx, %s", span->status ? "span" : "free span that is kept",
+		    address(span), readable(span->size)));
 }
 
 /* The spans of a segment, which are behind its slabs, are drawn on top of its slots. */
 static void put_segment(const struct osmem_item *segment)
 {
-	uint64_t slabs = slab_slots(segment);
 	const struct osmem_item *i = segment + 1;
+	uint64_t slabs = 0;
 
-	put_text("label", LEFT, "0x%lx", address(segment));
+	for (; i < picture.end && i->kind == OSMEM_SLAB; i++)
+		for (size_t at = 0; at < i->size; at += SLAB_SIZE)
+			slabs |= (uint64_t)1 << (offset_in(segment, i) + at) / SLAB_SIZE;
+	put_text("label", LEFT, say("0x%lx", address(segment)));
 	for (unsigned int slot = 0; slot < SLOTS; slot++)
 		put_slot(slot, slabs >> slot & 1, segment->dirty >> slot & 1);
-	for (; i < picture.end && i->kind != OSMEM_SEGMENT; i++)
-		if (i->kind == OSMEM_SPAN)
-			put_span(i, offset_in(segment, i));
+	for (; i < picture.end && i->kind == OSMEM_SPAN; i++)
+		put_span(i, offset_in(segment, i));
 	picture.y += ROW_STEP;
 }
 
@@ -407,8 +377,8 @@ static void put_segments(void)
 	if (!i)
 		return;
 	put_line("head",
-		 "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)",
-		 count[1], readable(bytes[1]), count[0], readable(bytes[0]));
+		 say("segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)",
+		     count[1], readable(bytes[1]), count[0], readable(bytes[0])));
 	for (size_t n = 0; i && n < SEGMENTS_MAX; i = find_item(i + 1, OSMEM_SEGMENT), n++)
 		put_segment(i);
 }
@@ -436,8 +406,8 @@ static void put_legend(void)
 		double x = LEFT + kinds[i].place;
 
 		picture.y += i > 0 && kinds[i].place == 0 ? ROW_STEP : 0;
-		put_bar(kinds[i].class, x, 20, "%s", kinds[i].text);
-		put_text("label", x + 25, "%s", kinds[i].text);
+		put_bar(kinds[i].class, x, 20, kinds[i].text);
+		put_text("label", x + 25, kinds[i].text);
 	}
 	picture.y += ROW_STEP;
 }
