@@ -442,7 +442,7 @@ static bool is_same_file(const struct sys_file *f, int fd)
 {
 	struct stat st;
 
-	return fd >= 0 && CALL(fstat, fd, &st) == 0 && st.st_dev == f->device &&
+	return fd >= 0 && RAW(fstat, fd, &st) == 0 && st.st_dev == f->device &&
 	       st.st_ino == f->inode;
 }
 
@@ -470,7 +470,7 @@ static bool find_again(struct sys_file *f)
 bool sys_file_open(struct sys_file *f, const char *path)
 {
 	struct stat st;
-	int fd, saved_errno;
+	int fd;
 
 	if (!make_absolute(f->path, path))
 		return false;
@@ -479,9 +479,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 		return false;
 	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
 	    (S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
-		saved_errno = errno;
-		CALL(close, fd);
-		errno = saved_errno;
+		RAW(close, fd);
 		return false;
 	}
 	f->fd = out_of_the_way(fd);
@@ -493,7 +491,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 void sys_file_close(struct sys_file *f)
 {
 	if (is_same_file(f, f->fd))
-		CALL(close, f->fd);
+		RAW(close, f->fd);
 	f->fd = -1;
 }
 

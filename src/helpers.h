@@ -183,7 +183,7 @@ struct sys_file {
  */
 bool sys_file_open(struct sys_file *f, const char *path);
 
-/* Close f, unless it is closed. */
+/* Close f, unless it is closed. errno is preserved. */
 void sys_file_close(struct sys_file *f);
 
 /*

@@ -65,13 +65,12 @@ static void set_purge_delay(size_t ms)
 	slab_set_sweep_period(ms);
 }
 
-/* What may be behind the name of an option. */
+/* What a value may be, if it is not the name of a file. */
 enum value {
 	NOTHING = 1, /* read as 0 */
 	NUMBER = 2,
 	SIZE = 4, /* rule 3 */
-	NEVER = 8, /* that word, for SIZE_MAX */
-	FILE_NAME = 16,
+	NEVER = 8, /* that word, read as SIZE_MAX */
 };
 
 /* In the order of the README's table. The value goes to what is not NULL. */
@@ -84,9 +83,9 @@ static const struct option {
 	void (*set)(size_t number);
 } known[] = {
 	{"stats", NOTHING, 0, .number = &options.stats},
-	{"trace", FILE_NAME, 0, .file = &options.trace},
+	{"trace", 0, 0, .file = &options.trace},
 	{"trace_size", SIZE, SIZE_MAX, .number = &options.trace_size},
-	{"map", FILE_NAME, 0, .file = &options.map},
+	{"map", 0, 0, .file = &options.map},
 	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
 	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c has read it before */
 	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
@@ -122,12 +121,11 @@ static bool read_number(struct word value, bool has_unit, size_t *number)
 
 static bool read_value(const struct option *o, struct word value, size_t *number)
 {
-	if (!value.at || o->values & FILE_NAME)
-		return value.at ? value.len > 0 : o->values & NOTHING;
-	if (o->values & NEVER && is_text(value, "never")) {
-		*number = SIZE_MAX;
+	*number = o->values & NEVER ? SIZE_MAX : 0;
+	if (!value.at)
+		return o->values & NOTHING;
+	if (o->values & NEVER && is_text(value, "never"))
 		return true;
-	}
 	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
 	       *number <= o->max;
 }
@@ -135,12 +133,14 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 /* value.at is NULL if there is none. False: it makes no sense. */
 static bool set_option(const struct option *o, struct word value)
 {
-	size_t number = 0;
+	size_t number;
 
+	if (o->file) {
+		*o->file = value;
+		return value.len > 0;
+	}
 	if (!read_value(o, value, &number))
 		return false;
-	if (o->file)
-		*o->file = value;
 	if (o->number)
 		*o->number = number;
 	if (o->set)

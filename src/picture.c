@@ -478,7 +478,7 @@ static const char style[] =
 
 bool picture_write(struct sys_file *f)
 {
-	struct inspect_copy copy;
+	struct item_list copy;
 	double height;
 
 	if (!inspect_copy_all(&copy))

@@ -234,7 +234,7 @@ matrix() {
 		trace_format.h:
 		calls.h: trace_format.h
 		noted.h: calls.h tcache.h
-		inspect.h: helpers.h osmem_inspect.h trace_format.h
+		inspect.h: helpers.h item_list.h trace_format.h
 		item_list.h: osmem_inspect.h
 		osmem_inspect.h:
 		picture.h: helpers.h
