@@ -40,7 +40,7 @@ struct unreleased {
 	size_t size;
 };
 
-/* Whole at every moment: a fork may copy it. */
+/* Consistent after each store: a fork may copy it. */
 static _Atomic(struct unreleased *) unreleased;
 
 /*
