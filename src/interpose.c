@@ -28,11 +28,6 @@
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
 
-static bool is_power_of_two(size_t n)
-{
-	return n && !(n & (n - 1));
-}
-
 static void *no_memory(void)
 {
 	errno = ENOMEM;

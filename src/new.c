@@ -57,11 +57,6 @@ typedef void *aligned_form(size_t size, size_t align);
 typedef void *nothrow_form(size_t size, const void *tag);
 typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
-static bool is_power_of_two(size_t n)
-{
-	return n && !(n & (n - 1));
-}
-
 /* Memory. */
 
 static __attribute__((noinline)) void *alloc_slow(size_t size)
@@ -269,33 +264,6 @@ static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is
 	return is_ours ? NULL : base(size, align);
 }
 
-FORM("_ZnwmRKSt9nothrow_t", void *, operator_new_nothrow, size_t size, const void *tag)
-{
-	return new_nothrow("_ZnwmRKSt9nothrow_t", operator_new, IS_OURS(operator_new), size, tag);
-}
-
-FORM("_ZnamRKSt9nothrow_t", void *, operator_new_array_nothrow, size_t size, const void *tag)
-{
-	return new_nothrow("_ZnamRKSt9nothrow_t", operator_new_array,
-			   IS_OURS(operator_new_array) && IS_OURS(operator_new), size, tag);
-}
-
-FORM("_ZnwmSt11align_val_tRKSt9nothrow_t", void *, operator_new_aligned_nothrow, size_t size,
-     size_t align, const void *tag)
-{
-	return new_aligned_nothrow("_ZnwmSt11align_val_tRKSt9nothrow_t", operator_new_aligned,
-				   IS_OURS(operator_new_aligned), size, align, tag);
-}
-
-FORM("_ZnamSt11align_val_tRKSt9nothrow_t", void *, operator_new_array_aligned_nothrow, size_t size,
-     size_t align, const void *tag)
-{
-	return new_aligned_nothrow("_ZnamSt11align_val_tRKSt9nothrow_t", operator_new_array_aligned,
-				   IS_OURS(operator_new_array_aligned) &&
-					   IS_OURS(operator_new_aligned),
-				   size, align, tag);
-}
-
 /*
  * The deletes. NULL is ignored and errno is preserved.
  *
@@ -352,82 +320,76 @@ FORM("_ZdaPvSt11align_val_t", void, operator_delete_array_aligned, void *p, size
 	operator_delete_aligned(p, align);
 }
 
-static inline __attribute__((always_inline)) void release_sized(void *p, size_t size)
+/* base is the form that these forward to, and is_ours says whose it is. */
+
+static inline __attribute__((always_inline)) void delete_sized(void (*base)(void *p), bool is_ours,
+							       void *p, size_t size)
 {
-	if (__builtin_expect(tcache_has_size(p, size), 1))
+	if (__builtin_expect(!is_ours, 0))
+		base(p);
+	else if (__builtin_expect(tcache_has_size(p, size), 1))
 		release(p);
 	else
 		release_checked(p, size);
 }
 
-static inline __attribute__((always_inline)) void release_sized_aligned(void *p, size_t size,
-									size_t align)
+static inline __attribute__((always_inline)) void
+delete_sized_aligned(void (*base)(void *p, size_t align), bool is_ours, void *p, size_t size,
+		     size_t align)
 {
-	if (__builtin_expect(tcache_has_aligned(p, size, align), 1))
+	if (__builtin_expect(!is_ours, 0))
+		base(p, align);
+	else if (__builtin_expect(tcache_has_aligned(p, size, align), 1))
 		release(p);
 	else
 		release_checked_aligned(p, size, align);
 }
 
-FORM("_ZdlPvm", void, operator_delete_sized, void *p, size_t size)
-{
-	if (__builtin_expect(IS_OURS(operator_delete), 1))
-		release_sized(p, size);
-	else
-		operator_delete(p);
-}
+/*
+ * The other forms: those of objects, and those of arrays, whose names here end in KIND. n and d are
+ * how the mangled names of new and delete begin. The compiler calls the nothrow deletes when a
+ * constructor throws out of a nothrow new.
+ */
+#define OTHER_FORMS(kind, n, d)                                                                    \
+	FORM(n "RKSt9nothrow_t", void *, operator_new##kind##_nothrow, size_t size,                \
+	     const void *tag)                                                                      \
+	{                                                                                          \
+		return new_nothrow(n "RKSt9nothrow_t", operator_new##kind,                         \
+				   IS_OURS(operator_new##kind) && IS_OURS(operator_new), size,     \
+				   tag);                                                           \
+	}                                                                                          \
+	FORM(n "St11align_val_tRKSt9nothrow_t", void *, operator_new##kind##_aligned_nothrow,      \
+	     size_t size, size_t align, const void *tag)                                           \
+	{                                                                                          \
+		return new_aligned_nothrow(                                                        \
+			n "St11align_val_tRKSt9nothrow_t", operator_new##kind##_aligned,           \
+			IS_OURS(operator_new##kind##_aligned) && IS_OURS(operator_new_aligned),    \
+			size, align, tag);                                                         \
+	}                                                                                          \
+	FORM(d "m", void, operator_delete##kind##_sized, void *p, size_t size)                     \
+	{                                                                                          \
+		delete_sized(operator_delete##kind,                                                \
+			     IS_OURS(operator_delete##kind) && IS_OURS(operator_delete), p, size); \
+	}                                                                                          \
+	FORM(d "mSt11align_val_t", void, operator_delete##kind##_sized_aligned, void *p,           \
+	     size_t size, size_t align)                                                            \
+	{                                                                                          \
+		delete_sized_aligned(operator_delete##kind##_aligned,                              \
+				     IS_OURS(operator_delete##kind##_aligned) &&                   \
+					     IS_OURS(operator_delete_aligned),                     \
+				     p, size, align);                                              \
+	}                                                                                          \
+	FORM(d "RKSt9nothrow_t", void, operator_delete##kind##_nothrow, void *p, const void *tag)  \
+	{                                                                                          \
+		(void)tag;                                                                         \
+		operator_delete##kind(p);                                                          \
+	}                                                                                          \
+	FORM(d "St11align_val_tRKSt9nothrow_t", void, operator_delete##kind##_aligned_nothrow,     \
+	     void *p, size_t align, const void *tag)                                               \
+	{                                                                                          \
+		(void)tag;                                                                         \
+		operator_delete##kind##_aligned(p, align);                                         \
+	}
 
-FORM("_ZdaPvm", void, operator_delete_array_sized, void *p, size_t size)
-{
-	if (__builtin_expect(IS_OURS(operator_delete_array) && IS_OURS(operator_delete), 1))
-		release_sized(p, size);
-	else
-		operator_delete_array(p);
-}
-
-FORM("_ZdlPvmSt11align_val_t", void, operator_delete_sized_aligned, void *p, size_t size,
-     size_t align)
-{
-	if (__builtin_expect(IS_OURS(operator_delete_aligned), 1))
-		release_sized_aligned(p, size, align);
-	else
-		operator_delete_aligned(p, align);
-}
-
-FORM("_ZdaPvmSt11align_val_t", void, operator_delete_array_sized_aligned, void *p, size_t size,
-     size_t align)
-{
-	if (__builtin_expect(
-		    IS_OURS(operator_delete_array_aligned) && IS_OURS(operator_delete_aligned), 1))
-		release_sized_aligned(p, size, align);
-	else
-		operator_delete_array_aligned(p, align);
-}
-
-/* The compiler calls these when a constructor throws out of a nothrow new. */
-
-FORM("_ZdlPvRKSt9nothrow_t", void, operator_delete_nothrow, void *p, const void *tag)
-{
-	(void)tag;
-	operator_delete(p);
-}
-
-FORM("_ZdaPvRKSt9nothrow_t", void, operator_delete_array_nothrow, void *p, const void *tag)
-{
-	(void)tag;
-	operator_delete_array(p);
-}
-
-FORM("_ZdlPvSt11align_val_tRKSt9nothrow_t", void, operator_delete_aligned_nothrow, void *p,
-     size_t align, const void *tag)
-{
-	(void)tag;
-	operator_delete_aligned(p, align);
-}
-
-FORM("_ZdaPvSt11align_val_tRKSt9nothrow_t", void, operator_delete_array_aligned_nothrow, void *p,
-     size_t align, const void *tag)
-{
-	(void)tag;
-	operator_delete_array_aligned(p, align);
-}
+OTHER_FORMS(, "_Znwm", "_ZdlPv")
+OTHER_FORMS(_array, "_Znam", "_ZdaPv")

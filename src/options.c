@@ -33,7 +33,6 @@
 #include "tcache.h"
 #include "trace.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of what is wrong */
 #define OFF SIZE_MAX

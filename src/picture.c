@@ -24,7 +24,6 @@
 #include "slab.h"
 #include "text.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define WIDTH 1000.0
 #define LEFT 20.0
 #define ROW_WIDTH (WIDTH - 2 * LEFT)

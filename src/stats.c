@@ -13,7 +13,6 @@
 #include "text.h"
 
 #define SHOWN_THREADS 32
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* What the rows of the first table are from. */
 struct figures {
