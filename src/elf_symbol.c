@@ -10,7 +10,7 @@ struct tables {
 	const ElfW(Sym) * symbols;
 	const char *strings;
 	const uint32_t *hash; /* buckets, symbols, and the table itself */
-	/* Buckets, first symbol, words of the filter, shift; the filter, the buckets, the chains. */
+	/* Buckets, first symbol, words of the filter, shift; filter, buckets, chains. */
 	const uint32_t *gnu_hash;
 };
 

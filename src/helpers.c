@@ -129,7 +129,7 @@ void *sys_map(size_t size)
 
 	tell(SYS_MMAP, p, size, 0, !p);
 	if (!p)
-		errno = ENOMEM; /* whatever limit it was: EAGAIN for locked memory, EPERM for a filter */
+		errno = ENOMEM; /* also for EAGAIN, of locked memory, and EPERM, of a filter */
 	return p;
 }
 

@@ -25,8 +25,8 @@
 #endif
 
 /*
- * Defined by options.c, which nobody calls. helpers.c needs it, and everything else needs helpers.c,
- * so programs that link the archive have options, too.
+ * Defined by options.c, which nobody calls. helpers.c refers to it, and everything else to
+ * helpers.c, so programs that link the archive have options, too.
  */
 extern const char sys_options_are_linked;
 
@@ -49,8 +49,9 @@ void *sys_map_at(void *at, size_t size);
 int sys_unmap(void *p, size_t size);
 
 /*
- * Give a mapping back for good; size need not be a multiple of the page size. If the kernel refuses,
- * the pages are purged and the mapping is put on a list, to be tried again. errno is preserved.
+ * Give a mapping back for good; size need not be a multiple of the page size. If the kernel
+ * refuses, the pages are purged and the mapping is put on a list, to be tried again. errno is
+ * preserved.
  */
 void sys_release(void *p, size_t size);
 
@@ -103,15 +104,15 @@ uint64_t sys_now_ns(void);
 uint64_t sys_wall_ns(void);
 
 /*
- * The kernel's numbers of the calling thread and the process. sys_thread makes no system call: every
- * thread's first allocation wants it, and a filter made for another malloc may kill for gettid.
+ * The kernel's numbers of the calling thread and the process. sys_thread makes no system call:
+ * every thread's first allocation wants it, and a filter made for another malloc may kill for it.
  */
 uint32_t sys_thread(void);
 uint32_t sys_process(void);
 
 /*
- * Sleep while *word is value, until sys_wake_one; for at most ns nanoseconds, below a second, unless
- * that is 0. Wakes up for no reason, too.
+ * Sleep while *word is value, until sys_wake_one; at most ns nanoseconds, which are below a second,
+ * unless that is 0. Wakes up for no reason, too.
  */
 void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns);
 void sys_wake_one(_Atomic(uint32_t) *word);

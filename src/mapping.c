@@ -436,12 +436,12 @@ void mapping_list(struct item_list *list)
 		if (m->is_span)
 			continue;
 		item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
-							  .heap = OSMEM_LIBC,
-							  .start = mapping_payload(m),
-							  .size = m->size,
-							  .status = 2,
-							  .payload = m->size,
-							  .mapping = m->bytes});
+							 .heap = OSMEM_LIBC,
+							 .start = mapping_payload(m),
+							 .size = m->size,
+							 .status = 2,
+							 .payload = m->size,
+							 .mapping = m->bytes});
 	}
 	mapping_unlock();
 }

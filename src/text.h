@@ -11,7 +11,7 @@
 #define TEXT_PIECE 2048 /* the longest piece that is never cut off */
 
 struct text {
-	/* Called before a piece may not fit; it sets len to 0. NULL: the text is cut off instead. */
+	/* Called where a piece may not fit; sets len to 0. NULL: the text is cut off instead. */
 	void (*flush)(struct text *t);
 	size_t len; /* below TEXT_SIZE */
 	char at[TEXT_SIZE];

@@ -5,9 +5,9 @@
 #include <sys/auxv.h>
 #include <time.h>
 
+#include "elf_symbol.h"
 #include "harness.h"
 #include "helpers.h"
-#include "elf_symbol.h"
 
 static bool is_hidden;
 static int searches;
