@@ -157,8 +157,7 @@ static void put_step(unsigned int step, unsigned int rule, uint64_t a, uint64_t 
 
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c)
 {
-	if (trace_is_on_now) /* else calls are noted only to be counted */
-		put_step(step, rule, a, b, c, false);
+	put_step(step, rule, a, b, c, false);
 }
 
 static void on_system_call(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed)
