@@ -12,15 +12,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "osmem_inspect.h"
+#include "item_list.h"
 
+/* The figures of the heap at one moment. */
 void block_get_stats(struct osmem_heap_stats *stats);
 
-/*
- * Copy the regions and blocks into items, room of them at most; how many there are, which may be
- * more. At one moment; the heap is locked meanwhile.
- */
-size_t block_list(struct osmem_item *items, size_t room);
+/* Copy the regions and blocks, at one moment; the heap is locked meanwhile. */
+void block_list(struct item_list *list);
 
 /* Set by the layers above: whether p is a live block of malloc, for the report of a bad pointer. */
 extern bool (*block_is_others)(const void *p);

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "helpers.h"
-#include "osmem_inspect.h"
+#include "item_list.h"
 #include "sizeclass.h"
 
 /* The library's own objects: they have cells as users' have, but free() knows none of them. */
@@ -245,17 +245,12 @@ void slab_fork_child(void);
 /* Whether some thread was inside shard's lock when the process was copied; it is free then. */
 bool slab_fork_was_locked(unsigned int shard);
 
-struct slab_stats {
-	size_t segments;
-	size_t slabs;
-	size_t out_cells, out_bytes; /* users' cells that are out of the store */
-	size_t free_cells, free_bytes; /* in users' slabs; also what is not carved yet */
-	size_t own_bytes; /* segment headers, and slabs of the library's own objects */
-	size_t dirty_bytes;
-	size_t map_calls, unmap_calls, advise_calls;
-};
-
-void slab_get_stats(struct slab_stats *stats);
+/*
+ * Fill in what the store knows; live cells are all that are out of the store, cached ones too. Free
+ * ones are in users' slabs, also what is not carved yet. The library's own are segment headers and
+ * slabs of its own objects.
+ */
+void slab_get_stats(struct osmem_cell_stats *stats);
 
 /* Of one class, at one moment. */
 struct slab_class_stats {
@@ -267,11 +262,8 @@ struct slab_class_stats {
 
 void slab_get_class(unsigned int class, struct slab_class_stats *stats);
 
-/*
- * Copy segments and slabs into items, room of them at most; how many there are, which may be more.
- * At one moment; the locks of all classes are held meanwhile.
- */
-size_t slab_list(struct osmem_item *items, size_t room);
+/* Copy segments, slabs and spans, at one moment; the locks of all classes are held meanwhile. */
+void slab_list(struct item_list *list);
 
 /* How long free slots stay with the process at least; 0: until the next sweep. */
 void slab_set_sweep_period(uint64_t ms);

@@ -19,9 +19,9 @@
 #include "trace_format.h"
 
 /*
- * Whether records are wanted: the functions below but trace_step may be called only then. Not
- * atomic, so that a test is one instruction: who sees a change late writes a record less, or one
- * into a file that is still mapped.
+ * Whether records are wanted: the next functions may be called only then. Not atomic, so that a
+ * test is one instruction: a thread that sees a change late writes a record less, or one into a
+ * file that is still mapped.
  */
 extern bool trace_is_on_now __attribute__((visibility("hidden")));
 

@@ -214,10 +214,10 @@ static struct tcache_stats caches(void)
 
 static size_t live_cells(void)
 {
-	struct slab_stats cells;
+	struct osmem_cell_stats cells;
 
 	slab_get_stats(&cells);
-	return cells.out_cells - caches().cached_cells;
+	return cells.live - caches().cached_cells;
 }
 
 static struct mapping_stats mappings(void)

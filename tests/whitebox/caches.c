@@ -77,10 +77,10 @@ static size_t cached_cells(void)
 
 static size_t out_cells(void)
 {
-	struct slab_stats stats;
+	struct osmem_cell_stats stats;
 
 	slab_get_stats(&stats);
-	return stats.out_cells;
+	return stats.live;
 }
 
 static void in_thread(void *(*body)(void *arg), void *arg)
