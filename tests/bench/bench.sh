@@ -12,9 +12,10 @@
 #	course        os_free and os_malloc beside glibc's free and malloc, by number of live blocks
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
 #	instructions  of a pair of malloc and free, as callgrind counts: exact where times are noise
-#	memory        of a trivial program, after a rush, of a sparse table, of buffers that shrink, and
-#	              beside the live bytes of a long run
-#	extremes      a size that is refused, and memory while threads fork all the time
+#	memory        of a trivial program, after a rush, of a sparse table, of buffers that shrink, of
+#	              a forked child, for each of many threads, and beside the live bytes of a long run
+#	extremes      a size that is refused, time while malloc_trim is called all the time, and memory
+#	              while threads fork all the time
 #	fragmentation memory over live bytes, at the peak and in the end, of load/fragment.h's traces
 #	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads has them
 #	real          the suite: the programs of real/ under LD_PRELOAD
@@ -291,7 +292,13 @@ list() {
 		memory waves-low 1 % none waves $(scaled 400000) 1 low
 		memory sparse 1 MiB <=3 sparse
 		memory shrink 1 % <=130 shrink $(scaled 200)
+		memory forked-child 1 MiB none copied $(scaled 200)
+		memory threads-hold 1 KiB none threads $(scaled 1000) hold 20
+		memory threads-burst 1 KiB none threads $(scaled 1000) burst
+		memory threads-active 1 KiB none threads $(scaled 1000) burst 0 5
+		memory threads-once 1 KiB none threads $(scaled 4000) once 30
 		extremes refused $rounds µs <=1 refused
+		extremes trim $rounds % none trim $(scaled 1000)
 		extremes forks-overlap 1 MiB <=64 forks
 	EOT
 	for trace in lives sawtooth drift survivors pages cache generations; do
