@@ -49,7 +49,8 @@ static size_t bytes_asked_for(enum trace_name name, uint64_t a, uint64_t b)
 void calls_enter(enum trace_name name, uint64_t a, uint64_t b)
 {
 	if (calls_modes & CALLS_TRACED)
-		trace_enter(name, a, b);
+		trace_put(
+			&(struct trace_record){.kind = TRACE_ENTER, .what = name, .a = a, .b = b});
 }
 
 void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
@@ -60,7 +61,12 @@ void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool f
 		    failed ? 1 : bytes_asked_for(name, a, b));
 	}
 	if (calls_modes & CALLS_TRACED)
-		trace_call(name, a, b, c, failed);
+		trace_put(&(struct trace_record){.kind = TRACE_CALL,
+						 .what = name,
+						 .flags = failed ? TRACE_FAILED : 0,
+						 .a = a,
+						 .b = b,
+						 .c = c});
 }
 
 void calls_add_live(intptr_t bytes)

@@ -157,7 +157,7 @@ static void put(struct sink *sink, enum trace_kind kind, unsigned int what, uint
 	if (sink->records)
 		sink->records[sink->count] = record;
 	else
-		trace_put(&record, true);
+		trace_put(&record);
 	sink->count++;
 }
 

@@ -96,50 +96,40 @@ static struct trace_record *take_place(bool full)
 
 /* Records. */
 
-/* What is behind a record's time and before a: one word, which is written last, and at once. */
-_Static_assert(offsetof(struct trace_record, thread) == 8 && offsetof(struct trace_record, a) == 16,
-	       "the mark is the record's second word");
+/* From thread to flags is one word, which is written last, and at once. */
+#define MARK_AT offsetof(struct trace_record, thread)
 
-void trace_put(const struct trace_record *record, bool full)
+_Static_assert(MARK_AT == 8 && offsetof(struct trace_record, a) == 16, "the mark is one word");
+
+/* Some thread that has made a call is the one to take the figures. */
+static void take_figures(uint64_t now)
 {
-	struct trace_record *place = take_place(full), r = *record;
-	uint64_t mark;
-
-	if (!place)
-		return;
-	if (!thread_id)
-		thread_id = sys_thread();
-	r.thread = thread_id;
-	memcpy(&mark, &r.thread, sizeof(mark));
-	place->time = r.time ? r.time : sys_now_ns() - trace.start;
-	place->a = r.a;
-	place->b = r.b;
-	place->c = r.c;
-	atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark,
-			      memory_order_release);
-}
-
-void trace_enter(enum trace_name name, uint64_t a, uint64_t b)
-{
-	trace_put(&(struct trace_record){.kind = TRACE_ENTER, .what = name, .a = a, .b = b}, false);
-}
-
-void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
-{
-	uint64_t now = sys_now_ns() - trace.start;
 	uint64_t due = atomic_load_explicit(&trace.next_figures, memory_order_relaxed);
 
-	trace_put(&(struct trace_record){.time = now,
-					 .kind = TRACE_CALL,
-					 .what = name,
-					 .flags = failed ? TRACE_FAILED : 0,
-					 .a = a,
-					 .b = b,
-					 .c = c},
-		  false);
 	if (now >= due && trace_on_time &&
 	    atomic_compare_exchange_strong(&trace.next_figures, &due, now + FIGURES_PERIOD_NS))
 		trace_on_time();
+}
+
+void trace_put(const struct trace_record *record)
+{
+	uint64_t now = sys_now_ns() - trace.start, mark;
+	struct trace_record *place = take_place(record->kind >= TRACE_FIGURES), r = *record;
+
+	if (place) {
+		if (!thread_id)
+			thread_id = sys_thread();
+		r.thread = thread_id;
+		memcpy(&mark, (const char *)&r + MARK_AT, sizeof(mark));
+		place->time = now;
+		place->a = r.a;
+		place->b = r.b;
+		place->c = r.c;
+		atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark,
+				      memory_order_release);
+	}
+	if (r.kind == TRACE_CALL)
+		take_figures(now);
 }
 
 static void put_step(unsigned int step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c,
@@ -151,8 +141,7 @@ static void put_step(unsigned int step, unsigned int rule, uint64_t a, uint64_t 
 					 .flags = failed ? TRACE_FAILED : 0,
 					 .a = a,
 					 .b = b,
-					 .c = c},
-		  false);
+					 .c = c});
 }
 
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c)

@@ -27,11 +27,13 @@ extern bool trace_is_on_now __attribute__((visibility("hidden")));
 
 #define trace_is_on __builtin_expect(trace_is_on_now, 0)
 
-/* Write a record; full ones may be written to the room that is kept for snapshots. */
-void trace_put(const struct trace_record *record, bool full);
+/*
+ * Write a record of this kind, what, flags, a, b and c. Figures and snapshots may be written to the
+ * room that is kept for them. A call may take the figures: see trace_on_time.
+ */
+void trace_put(const struct trace_record *record);
 
-void trace_enter(enum trace_name name, uint64_t a, uint64_t b);
-void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed);
+/* Write a TRACE_STEP. */
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c);
 
 /*

@@ -133,6 +133,7 @@ enum trace_kind {
 	 * TRACE_HEAP_LIBC instead.
 	 */
 	TRACE_SNAP_SPAN = 24,
+	TRACE_SNAP_KIND_END, /* one more than the highest */
 };
 
 enum trace_reason {
