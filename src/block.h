@@ -10,15 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "osmem_inspect.h"
+#include "item_list.h"
 
+/* The figures of the heap at one moment. */
 void block_get_stats(struct osmem_heap_stats *stats);
 
-/*
- * Copy the regions and blocks of one moment into items, at most room of them. Returns how many
- * there are, which may be more.
- */
-size_t block_list(struct osmem_item *items, size_t room);
+/* Append the regions and blocks of one moment. */
+void block_list(struct item_list *list);
 
 /* Whether p is a live block of malloc; the layers above set this for reports of bad pointers. */
 extern bool (*block_is_others)(const void *p);

@@ -3,7 +3,6 @@
 /* Copies of the list of blocks and of the figures, and the checker of the invariants. */
 
 #include "block_core.h"
-#include "item_list.h"
 
 static void add_block(struct item_list *list, enum osmem_kind kind, const struct block_meta *b)
 {
@@ -41,16 +40,13 @@ static void add_mapped(struct item_list *list, struct block_meta *b)
 	add_mapped(list, treap_get(b, TREAP_RIGHT, TREAP_MAPPED));
 }
 
-size_t block_list(struct osmem_item *items, size_t room)
+void block_list(struct item_list *list)
 {
-	struct item_list list = {.items = items, .room = room};
-
 	block_enter();
 	for (size_t i = 0; i < course.region_count; i++)
-		add_region(&list, &block_regions[i]);
-	add_mapped(&list, course.mapped);
+		add_region(list, &block_regions[i]);
+	add_mapped(list, course.mapped);
 	block_leave();
-	return list.count;
 }
 
 void block_get_stats(struct osmem_heap_stats *stats)

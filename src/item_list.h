@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The list that osmem_walk visits, as block_walk.c, slab_walk.c and mapping.c write it. */
+/* A copy of what is there: block_walk.c, mapping.c and slab_walk.c append to it. */
 
 #pragma once
 

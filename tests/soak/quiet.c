@@ -215,7 +215,7 @@ static size_t course_blocks(void)
 
 static size_t libc_blocks(void)
 {
-	struct slab_stats store;
+	struct osmem_cell_stats store;
 	struct tcache_stats cached;
 	struct mapping_stats mappings;
 	struct span_stats spans;
@@ -224,7 +224,7 @@ static size_t libc_blocks(void)
 	tcache_get_stats(&cached);
 	mapping_get_stats(&mappings);
 	span_get_stats(&spans);
-	return spans.spans - cached.spans + mappings.count + store.out_cells - cached.cached_cells;
+	return spans.spans - cached.spans + mappings.count + store.live - cached.cached_cells;
 }
 
 /* The C library has some of its own: streams, thread-specific data. */
