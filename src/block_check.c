@@ -84,7 +84,7 @@ static const char *check_totals(const struct totals *t, size_t indexed)
 
 	if (t->indexed != indexed || t->pending != course.pending.count + course.pending.spilled)
 		return "H4: not exactly the free blocks are pending or indexed";
-	if (t->blocks != s->blocks || t->live_blocks != s->live_blocks ||
+	if (t->blocks != s->blocks || t->live_blocks != s->allocs - s->frees - s->mapped_blocks ||
 	    t->live_bytes != s->live_bytes || t->region_bytes != s->region_bytes ||
 	    t->ahead_bytes != s->ahead_bytes || course.region_count != s->regions ||
 	    t->mapped != s->mapped_blocks)

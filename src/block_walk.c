@@ -62,5 +62,6 @@ void block_get_stats(struct osmem_heap_stats *stats)
 {
 	block_enter();
 	*stats = course.stats;
+	stats->live_blocks = stats->allocs - stats->frees - stats->mapped_blocks;
 	block_leave();
 }

@@ -126,25 +126,32 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 	return no_memory();
 }
 
+static __attribute__((noinline, cold)) void free_noted(const char *call, enum trace_name name,
+						       void *p, size_t size, size_t align)
+{
+	note_free(call, name, p, size, align);
+	tcache_free_slow(call, p);
+}
+
 /* The rest of every call that frees. */
-static inline __attribute__((always_inline)) void free_noted(const char *call, enum trace_name name,
-							     void *p, size_t size, size_t align)
+static inline __attribute__((always_inline)) void free_rest(const char *call, enum trace_name name,
+							    void *p, size_t size, size_t align)
 {
 	if (calls_are_noted)
-		note_free(call, name, p, size, align);
-	tcache_free_slow(call, p);
+		free_noted(call, name, p, size, align);
+	else
+		tcache_free_slow(call, p);
 }
 
 static __attribute__((noinline)) void free_slow(void *p)
 {
-	if (!tcache_put_wide(tcache_thread.fast, p))
-		free_noted("free", TRACE_FREE, p, 0, 0);
+	free_rest("free", TRACE_FREE, p, 0, 0);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		free_slow(p);
 }
 
@@ -152,14 +159,14 @@ static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 {
 	if (p)
 		tcache_check_size("free_sized", p, size, true);
-	free_noted("free_sized", TRACE_FREE_SIZED, p, size, 0);
+	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
 /* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
 EXPORT void free_sized(void *p, size_t size)
 {
 	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_sized_slow(p, size);
 }
 
@@ -167,14 +174,14 @@ static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t al
 {
 	if (p)
 		tcache_check_aligned("free_aligned_sized", p, size, align);
-	free_noted("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
+	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
 /* C23 7.24.3.5. A size or an alignment that p cannot have been allocated with is reported. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	if (__builtin_expect(!tcache_has_aligned(p, size, align), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_aligned_sized_slow(p, align, size);
 }
 

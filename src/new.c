@@ -91,8 +91,6 @@ static void *alloc_aligned(size_t size, size_t align)
 
 static __attribute__((noinline)) void release_slow(void *p)
 {
-	if (tcache_put_wide(tcache_thread.fast, p))
-		return;
 	if (calls_are_noted)
 		note_free("operator delete", TRACE_DELETE, p, 0, 0);
 	tcache_free_slow("operator delete", p);
@@ -100,7 +98,7 @@ static __attribute__((noinline)) void release_slow(void *p)
 
 static inline __attribute__((always_inline)) void release(void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		release_slow(p);
 }
 

@@ -54,9 +54,8 @@ static void add_segment(struct item_list *list, const struct segment *g)
 void slab_list(struct item_list *list)
 {
 	slab_lock_all();
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		add_segment(list, (const struct segment *)(slab_window + i * SEGMENT_SIZE));
+	for (const struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
+		add_segment(list, g);
 	slab_unlock_all();
 }
 

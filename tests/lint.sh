@@ -174,6 +174,7 @@ matrix() {
 		lock.c: helpers.h lock.h
 		elf_symbol.c: elf_symbol.h
 		segment.c: fork.h slab_core.h
+		window.c: slab_core.h window.h
 		purge.c: slab_core.h
 		slab.c: fork.h slab.h slab_core.h
 		slab_pages.c: slab_core.h
@@ -219,8 +220,9 @@ matrix() {
 		sizeclass.h:
 		page_map.h:
 		slab.h: helpers.h item_list.h sizeclass.h
-		slab_core.h: lock.h page_map.h slab.h span.h
+		slab_core.h: lock.h page_map.h slab.h span.h window.h
 		span.h: page_map.h slab.h
+		window.h: page_map.h slab.h
 		span_cache.h: span.h
 		mapping_table.h:
 		mapping.h: item_list.h

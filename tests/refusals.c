@@ -125,7 +125,7 @@ static long do_mmap(struct call *c)
 {
 	long p = -1;
 
-	if (!is_refused(REFUSE_MMAP)) {
+	if ((size_t)c->b < kernel.least || !is_refused(REFUSE_MMAP)) {
 		errno = EEXIST;
 		if (!is_taken(&c->a, &c->d))
 			p = pass(c);
@@ -234,12 +234,15 @@ static size_t live_spans(void)
 	return slab_store.span_allocs - slab_store.span_frees - caches().spans;
 }
 
-/* Bytes mapped for segments, for objects, and for the table of these. */
+/* Bytes mapped for segments, their windows, for objects, and for the table of these. */
 static size_t bytes_in_use(void)
 {
 	struct mapping_stats stats = mappings();
+	size_t windows = 0;
 
-	return slab_store.segments * SEGMENT_SIZE + stats.bytes + mapping_kept_bytes() +
+	for (const struct window *w = slab_first_window.next; w; w = w->next)
+		windows += pages(sizeof(*w) + sizeof(slab_bins));
+	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + mapping_kept_bytes() +
 	       pages(stats.table_bytes);
 }
 
