@@ -27,9 +27,7 @@
 #include "helpers.h"
 #include "inspect.h"
 #include "large.h"
-#include "picture.h"
 #include "printf.h"
-#include "stats.h"
 #include "tcache.h"
 #include "trace.h"
 
