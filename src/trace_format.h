@@ -192,7 +192,7 @@ enum trace_step {
 
 	/* A region begins, empty: a start; b end of what the kernel gave, which may move later. */
 	TRACE_STEP_REGION = 2,
-	/* Rules 9 and 13, a free block behind the last one of its region: a block; b payload bytes. */
+	/* Rules 9, 13, a free block behind the last one of its region: a block; b payload bytes. */
 	TRACE_STEP_APPEND = 3,
 	/*
 	 * Rule 12, and 17a, 17c: a block, cut down; b its payload bytes now; c those of the rest, a
