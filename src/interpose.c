@@ -164,18 +164,6 @@ EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 		free_aligned_sized_slow(p, align, size);
 }
 
-static COLD void *aligned_noted(enum trace_name name, size_t size, size_t align)
-{
-	return note_alloc(name, align, size, tcache_alloc_aligned(size, align));
-}
-
-/* What the names below have in common once their arguments are in order. */
-static inline void *alloc_aligned(enum trace_name name, size_t size, size_t align)
-{
-	return calls_are_noted ? aligned_noted(name, size, align)
-			       : tcache_alloc_aligned(size, align);
-}
-
 /* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
 EXPORT void *aligned_alloc(size_t align, size_t size)
 {

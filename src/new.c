@@ -76,17 +76,9 @@ static INLINE void *alloc(size_t size)
 	return tcache_alloc_or(size, alloc_wide);
 }
 
-static COLD void *alloc_aligned_noted(size_t size, size_t align)
+static void *alloc_at(size_t size, size_t align)
 {
-	return note_alloc(TRACE_NEW, align, size, tcache_alloc_aligned(size, align));
-}
-
-static void *alloc_aligned(size_t size, size_t align)
-{
-	if (!is_power_of_two(align))
-		return NULL;
-	return calls_are_noted ? alloc_aligned_noted(size, align)
-			       : tcache_alloc_aligned(size, align);
+	return is_power_of_two(align) ? alloc_aligned(TRACE_NEW, size, align) : NULL;
 }
 
 static NOINLINE void release_slow(void *p)
@@ -154,7 +146,7 @@ static void *retry_with_handler(size_t size, size_t align)
 		if (!handler)
 			throw_bad_alloc();
 		handler();
-		p = alloc_aligned(size, align);
+		p = alloc_at(size, align);
 		if (p)
 			return p;
 	}
@@ -193,7 +185,7 @@ FORM("_Znwm", void *, operator_new, size_t size)
 
 FORM("_ZnwmSt11align_val_t", void *, operator_new_aligned, size_t size, size_t align)
 {
-	void *p = alloc_aligned(size, align);
+	void *p = alloc_at(size, align);
 
 	return p ? p : new_aligned_slow(size, align);
 }
@@ -249,7 +241,7 @@ static INLINE void *new_nothrow(const char *symbol, new_form *base, bool is_ours
 static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is_ours, size_t size,
 				 size_t align, const void *tag)
 {
-	void *p = is_ours ? alloc_aligned(size, align) : NULL;
+	void *p = is_ours ? alloc_at(size, align) : NULL;
 	aligned_nothrow_form *form;
 
 	if (is_ours && (p || !is_power_of_two(align) || !may_have_handler()))

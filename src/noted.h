@@ -33,6 +33,18 @@ static inline void *note_alloc(enum trace_name name, uint64_t a, uint64_t b, voi
 	return p;
 }
 
+static COLD void *aligned_noted(enum trace_name name, size_t size, size_t align)
+{
+	return note_alloc(name, align, size, tcache_alloc_aligned(size, align));
+}
+
+/* What all aligned names have in common once their arguments are in order. */
+static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t align)
+{
+	return calls_are_noted ? aligned_noted(name, size, align)
+			       : tcache_alloc_aligned(size, align);
+}
+
 static COLD void free_noted(const char *call, enum trace_name name, void *p, size_t size,
 			    size_t align)
 {
