@@ -84,36 +84,58 @@ static const uint64_t *run_map(const struct segment *g, enum run_kind kind, uint
 	return kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
 }
 
-/* Count by for every run of kind that reaches into around, or touches it; their classes. */
-static uint64_t count_runs(struct segment *g, enum run_kind kind, struct page_run around, int by)
+/* There are by more runs of n pages, if that is not 0; their class, as a bit. */
+static uint64_t count_run(struct segment *g, enum run_kind kind, size_t n, int by)
 {
-	uint64_t flip, classes = 0;
-	const uint64_t *map = run_map(g, kind, &flip);
-	struct page_run run = {0};
+	unsigned int class;
 
-	if (around.start)
-		run.end = map_run_start(map, around.start - 1, flip);
-	while (map_next_run_up_to(map, flip, &run, around.end)) {
-		unsigned int class = run_class(run.end - run.start);
-
-		g->run_counts[kind][class] = (uint16_t)(g->run_counts[kind][class] + by);
-		classes |= (uint64_t)1 << class;
-	}
-	return classes;
+	if (!n)
+		return 0;
+	class = run_class(n);
+	g->run_counts[kind][class] = (uint16_t)(g->run_counts[kind][class] + by);
+	return (uint64_t)1 << class;
 }
 
-/* The classes of runs that a change of maps in a run of pages may concern. */
-struct change {
-	uint64_t classes[RUN_KINDS];
-};
-
-static struct change begin_change(struct segment *g, struct page_run run)
+/*
+ * The pages of run are to become of kind (by is 1), or are no more (-1): with its neighbors of that
+ * kind it is one run, or they are two. What the map has for run itself does not matter.
+ */
+static void change_runs(struct segment *g, enum run_kind kind, struct page_run run, int by)
 {
-	struct change change = {0};
+	uint64_t flip, classes;
+	const uint64_t *map = run_map(g, kind, &flip);
+	size_t start = run.start ? map_run_start(map, run.start - 1, flip) : 0;
+	size_t end = map_next(map, run.end, ~flip);
 
-	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
-		change.classes[kind] = count_runs(g, kind, run, -1);
-	return change;
+	classes = count_run(g, kind, end - start, by);
+	classes |= count_run(g, kind, run.start - start, -by);
+	classes |= count_run(g, kind, end - run.end, -by);
+	put_runs(g, kind, classes);
+}
+
+/* The pages of run, some of them dirty, are to be taken. */
+static void take_runs(struct segment *g, struct page_run run)
+{
+	struct page_run dirty = {.end = run.start}, part;
+
+	change_runs(g, RUN_FREE, run, -1);
+	while (map_next_run_up_to(g->maps.dirty, MAP_ONES, &dirty, run.end - 1)) {
+		part = dirty;
+		if (part.end > run.end)
+			part.end = run.end;
+		change_runs(g, RUN_DIRTY, part, -1);
+	}
+}
+
+static void count_all_runs(struct segment *g, enum run_kind kind)
+{
+	struct page_run run = {0};
+	uint64_t flip;
+	const uint64_t *map = run_map(g, kind, &flip);
+
+	while (map_next_run(map, flip, &run))
+		count_run(g, kind, run.end - run.start, 1);
+	put_runs(g, kind, ~(uint64_t)0);
 }
 
 static void put_sets(struct segment *g)
@@ -125,12 +147,11 @@ static void put_sets(struct segment *g)
 	segment_put(g, segment_set_of(g->is_own, SET_WITH_DIRTY), g->dirty);
 }
 
-static void end_change(struct segment *g, struct page_run run, const struct change *change)
+/* What follows from the maps where run is, but for its runs. */
+static void put_slots(struct segment *g, struct page_run run)
 {
 	uint64_t used = g->used, dirty = g->dirty;
 
-	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
-		put_runs(g, kind, change->classes[kind] | count_runs(g, kind, run, 1));
 	g->used = map_slots(g->maps.taken, g->used, run);
 	g->dirty = map_slots(g->maps.dirty, g->dirty, run);
 	if (used != g->used || dirty != g->dirty)
@@ -142,10 +163,8 @@ void segment_update(struct segment *g)
 	const struct page_run all = {0, MAP_PAGES};
 
 	memset(g->run_counts, 0, sizeof(g->run_counts));
-	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++) {
-		count_runs(g, kind, all, 1);
-		put_runs(g, kind, ~(uint64_t)0);
-	}
+	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
+		count_all_runs(g, kind);
 	g->used = map_slots(g->maps.taken, g->used, all);
 	g->dirty = map_slots(g->maps.dirty, g->dirty, all);
 	put_sets(g);
@@ -239,26 +258,27 @@ static struct segment *new_segment(bool is_own)
 bool segment_take_pages(struct segment *g, struct page_run run)
 {
 	size_t dirty = map_count(g->maps.dirty, run), stuck = map_count(g->maps.stuck, run);
-	struct change change = begin_change(g, run);
 
+	if (!g->is_own)
+		take_runs(g, run);
 	/* A fork may copy this at any moment: what is in use or dirty never looks clean. */
 	map_set(g->maps.taken, run);
 	atomic_thread_fence(memory_order_release);
 	map_clear(g->maps.dirty, run);
 	map_clear(g->maps.stuck, run);
-	end_change(g, run, &change);
+	put_slots(g, run);
 	atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
 	return !(dirty + stuck);
 }
 
 void segment_give_pages(struct segment *g, struct page_run run)
 {
-	struct change change = begin_change(g, run);
-
+	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
+		change_runs(g, kind, run, 1);
 	map_set(g->maps.dirty, run);
 	atomic_thread_fence(memory_order_release);
 	map_clear(g->maps.taken, run);
-	end_change(g, run, &change);
+	put_slots(g, run);
 	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++)
 		g->epoch[slot] = slab_store.epoch - slab_store.is_sweeping;
 	atomic_fetch_add_explicit(&slab_store.dirty_pages, run.end - run.start,
@@ -274,7 +294,7 @@ static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_
 	size_t best = MAP_PAGES + 1;
 	struct page_run run = {0};
 
-	while (map_next_run(map, flip, &run)) {
+	while (best > n && map_next_run(map, flip, &run)) {
 		size_t start = (run.start + align - 1) & ~(align - 1);
 
 		if (start + n > run.end || run.end - run.start >= best)
@@ -397,6 +417,7 @@ void segment_give(struct slab *s)
 	atomic_thread_fence(memory_order_release);
 	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
 	s->class = 0;
+	slab_seal(s); /* for cells that come once more */
 	g->seal = segment_seal_of(g);
 	segment_give_pages(g, slot_pages(s->slot, n));
 	store_unlock();

@@ -128,10 +128,13 @@ static bool set_carving(struct slab_class *c, struct slab *s)
 /* The cells of s that are not carved are free ones. */
 static void carve_all(struct slab *s)
 {
-	unsigned int capacity = slab_classes[s->class].capacity;
+	size_t capacity = slab_classes[s->class].capacity, size = slab_classes[s->class].size;
 
-	for (; s->carved < capacity; s->carved++)
+	for (; s->carved < capacity; s->carved++) {
 		slab_bits(s)[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
+		if (!slab_store.is_hardened)
+			*cell_word(slab_start(s) + s->carved * size) = CELL_FREED;
+	}
 	s->is_fresh = false;
 	count_bits(s);
 }

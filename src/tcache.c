@@ -27,10 +27,13 @@
 #define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
-void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE)));
+void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE))) = {
+	MAGAZINE_END,
+};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.spans = &span_cache_none,
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
@@ -57,19 +60,15 @@ static void give_one(unsigned int class, void *cell)
 	slab_leave(class);
 }
 
-static bool is_hardened(void)
-{
-	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
-}
-
 /* Refilling: rule 1. */
 
 static void *pop(struct bin *bin)
 {
 	void *cell = *bin->top;
 
-	if (cell)
-		bin->top++;
+	if (cell == MAGAZINE_END)
+		return NULL;
+	bin->top++;
 	return cell;
 }
 
@@ -111,7 +110,7 @@ static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fr
 		n = slab_take_own_locked(class, tc->shard, cells, n, fresh);
 	else
 		n = slab_take_locked(class, tc->shard, cells, n, fresh);
-	if (is_hardened())
+	if (tcache_is_hardened())
 		hardened_shuffle(tc, cells, n);
 	memcpy(top - n, cells, n * sizeof(*top));
 	atomic_signal_fence(memory_order_release);
@@ -321,11 +320,10 @@ static bool make_room(struct tcache *tc, unsigned int class)
 }
 
 /*
- * The cache for a free. libc frees a few blocks in a thread whose destructors have already run, and
- * a cache that is made then would never be given back. So frees alone make a cache only if they are
- * many.
+ * libc frees a few blocks in a thread whose destructors have already run, and a cache that is made
+ * then would never be given back. So frees alone make a cache only if they are many.
  */
-static struct tcache *cache_for_free(void)
+struct tcache *tcache_for_free(void)
 {
 	struct tcache *tc = tcache_thread.own;
 
@@ -336,7 +334,7 @@ static struct tcache *cache_for_free(void)
 
 void tcache_put_cell(unsigned int class, void *cell)
 {
-	struct tcache *tc = cache_for_free();
+	struct tcache *tc = tcache_for_free();
 
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
@@ -360,7 +358,7 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 		  size, (unsigned long)(uintptr_t)cell->start);
 }
 
-static __attribute__((noinline)) unsigned int live_class_slow(const char *call, void *p)
+__attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, void *p)
 {
 	struct cell_ref cell = slab_find(p);
 
@@ -372,145 +370,12 @@ static __attribute__((noinline)) unsigned int live_class_slow(const char *call, 
 	return cell.class;
 }
 
-/* The class of p, which is live; 0 if it is no cell, and perhaps a block. */
-static inline unsigned int live_class(const char *call, void *p)
+/* cell, which has just left a cache or the store, for a user. */
+static inline void *hand_out(unsigned int class, void *cell)
 {
-	unsigned int class = slab_class_of(p);
-
-	return class && *cell_word(p) != CELL_FREED ? class : live_class_slow(call, p);
-}
-
-/* Large objects, also where a cell cannot be had: rule 3. */
-
-static void tick(struct tcache *tc)
-{
-	if (tc)
-		tcache_tick(tc);
-}
-
-void tcache_tick_free(void)
-{
-	tick(cache_for_free());
-}
-
-/*
- * What the page heap got is a visit of the store. What is allocated or freed without one is a look
- * at the clock now and then.
- */
-static inline void watch_span(struct tcache *tc)
-{
-	if (__builtin_expect(tc->spans->has_freed, 0)) {
-		tc->spans->has_freed = false;
-		tcache_tick(tc);
-	} else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0)) {
-		tcache_look(tc);
-	}
-	if (__builtin_expect(tc->is_trim_asked, 0))
-		tcache_serve_trim(tc);
-}
-
-/* A span that the caller's thread keeps, or NULL. */
-static void *take_span(size_t size)
-{
-	struct tcache *tc = tcache_thread.own;
-	void *p;
-
-	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->spans || size > SPAN_MAX)
-		return NULL;
-	p = span_cache_take(tc->spans, size);
-	if (p)
-		watch_span(tc);
-	return p;
-}
-
-/* Fill what M_PERTURB wants to be filled. */
-static void *perturb(void *p, size_t size)
-{
-	if (p && __builtin_expect(tcache_all.perturb, 0))
-		memset(p, (unsigned char)~tcache_all.perturb, size);
-	return p;
-}
-
-/* Not what a thread keeps. Where there is no memory, what is free goes to the kernel first. */
-static __attribute__((noinline)) void *alloc_large_slow(size_t size, size_t align, bool zero)
-{
-	struct tcache *tc = tcache_own();
-	void *p;
-
-	if (is_hardened())
-		return hardened_alloc(size, align);
-	p = large_alloc(size, align, zero);
-	tick(tc);
-	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
-		p = large_alloc(size, align, zero);
-	return zero ? p : perturb(p, size);
-}
-
-static void *alloc_large(size_t size, size_t align, bool zero)
-{
-	void *p = size > CELL_MAX && align <= PAGE_BYTES ? take_span(size) : NULL;
-
-	if (!p)
-		return alloc_large_slow(size, align, zero);
-	return zero ? memset(p, 0, size) : perturb(p, size);
-}
-
-static struct span_cache *new_span_cache(void)
-{
-	void *cell = NULL;
-
-	slab_enter(CLASS_SPANS);
-	slab_take_locked(CLASS_SPANS, 0, &cell, 1, NULL);
-	slab_leave(CLASS_SPANS);
-	return cell ? memset(cell, 0, SPAN_CACHE_SIZE) : NULL;
-}
-
-/* The caller's cache, that has one for spans; NULL: there is none. */
-static __attribute__((noinline)) struct tcache *span_cache_for_free(void)
-{
-	struct tcache *tc = cache_for_free();
-	int saved_errno = errno;
-
-	if (tc && !tc->spans)
-		tc->spans = new_span_cache();
-	errno = saved_errno;
-	return tc && tc->spans ? tc : NULL;
-}
-
-static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
-{
-	struct tcache *tc = span_cache_for_free();
-
-	if (tcache_all.perturb)
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
-	if (!tc) {
-		large_free(call, p);
-		return;
-	}
-	if (__builtin_expect(!span_cache_put(tc->spans, p), 0))
-		large_free(call, p); /* which reports it */
-	watch_span(tc);
-}
-
-static void free_span(const char *call, void *p)
-{
-	struct tcache *tc = tcache_thread.own;
-
-	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->spans || tcache_all.perturb) {
-		free_span_slow(call, p);
-		return;
-	}
-	if (__builtin_expect(!span_cache_put(tc->spans, p), 0))
-		large_free(call, p); /* which reports it */
-	watch_span(tc);
-}
-
-static void free_mapping(const char *call, void *p)
-{
-	if (__builtin_expect(tcache_all.perturb, 0))
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
-	large_free(call, p);
-	tcache_tick_free();
+	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
+		tcache_bad_cell(class, cell);
+	return cell_unmark(cell);
 }
 
 /*
@@ -522,15 +387,15 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 	void *cell, *p;
 
 	tcache_own();
-	if (is_hardened())
+	if (tcache_is_hardened())
 		return hardened_alloc(size, align);
 	cell = tcache_take_cell(class, NULL);
 	if (!cell) {
-		p = alloc_large(size, align, false);
+		p = tcache_alloc_large(size, align, false);
 		if (p || !(cell = tcache_take_cell(class, NULL)))
 			return p;
 	}
-	*cell_word(cell) = 0;
+	hand_out(class, cell);
 	if (tcache_all.perturb)
 		memset(cell, (unsigned char)~tcache_all.perturb, slab_classes[class].size);
 	return cell;
@@ -552,13 +417,12 @@ static __attribute__((noinline)) void *alloc_cell_watched(unsigned int class, si
 {
 	void *cell;
 
-	if (is_hardened())
+	if (tcache_is_hardened())
 		return hardened_alloc(size, align);
 	cell = pop(&first_cache()->bins[class]);
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
-	*cell_word(cell) = 0;
-	return cell;
+	return hand_out(class, cell);
 }
 
 /* As alloc_cell, first without a look to the left or right. */
@@ -568,43 +432,45 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell_watched(class, size, align);
-	*cell_word(cell) = 0;
-	return cell;
+	return hand_out(class, cell);
 }
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	if (is_hardened())
-		return hardened_alloc(size, CELL_ALIGN);
-	if (size > CELL_MAX)
-		return alloc_large(size, CELL_ALIGN, false);
+	void *span = NULL;
+
+	if (size > CELL_MAX) {
+		if (size <= SPAN_MAX)
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
+		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
+	}
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)
 {
+	unsigned int class;
 	bool fresh = false;
 	void *cell, *p;
 
 	if (size > CELL_MAX)
-		return alloc_large(size, CELL_ALIGN, true);
+		return tcache_alloc_large(size, CELL_ALIGN, true);
 	if (size <= CELL_FINE_MAX) {
 		cell = tcache_alloc(size);
 		return cell ? memset(cell, 0, size) : NULL;
 	}
 	tcache_own();
-	if (is_hardened())
+	if (tcache_is_hardened())
 		return hardened_alloc(size, CELL_ALIGN);
-	cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh);
+	class = class_of_size(size);
+	cell = tcache_take_cell(class, &fresh);
 	if (!cell) {
-		p = alloc_large(size, CELL_ALIGN, true);
-		if (p || !(cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh)))
+		p = tcache_alloc_large(size, CELL_ALIGN, true);
+		if (p || !(cell = tcache_take_cell(class, &fresh)))
 			return p;
 	}
-	if (!fresh)
-		return memset(cell, 0, size);
-	*cell_word(cell) = 0;
-	return cell;
+	hand_out(class, cell);
+	return fresh ? cell : memset(cell, 0, size);
 }
 
 /*
@@ -633,21 +499,31 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 		return tcache_alloc(size);
 	class = tcache_class_of(size, align);
 	if (class == CLASS_COUNT)
-		return alloc_large(size, align, false);
+		return tcache_alloc_large(size, align, false);
 	return alloc_cell_quickly(class, size, align);
 }
 
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
+	struct tcache *tc;
 	unsigned int class;
 
-	if (tcache_put(first_cache(), p))
+	if (!p)
 		return;
-	class = live_class(call, p);
-	if (!class) {
-		free_mapping(call, p);
+	if (tcache_is_hardened()) {
+		hardened_free(call, p);
 		return;
 	}
+	tc = first_cache();
+	class = slab_class_of(p);
+	if (!class || *tc->bins[class].top == p || tcache_all.modes)
+		class = tcache_live_class(call, p);
+	if (!class) {
+		tcache_free_mapping(call, p);
+		return;
+	}
+	if (tcache_push(&tc->bins[class], p))
+		return;
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, slab_classes[class].size);
 	*cell_word(p) = CELL_FREED;
@@ -656,13 +532,9 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	if (!p)
-		return;
-	if (is_hardened())
-		hardened_free(call, p);
-	else if (span_is_near(p))
-		free_span(call, p);
-	else
+	if (span_is_near(p))
+		tcache_free_span(call, p);
+	else if (!tcache_put_wide(p))
 		free_slow(call, p);
 }
 
@@ -670,199 +542,8 @@ size_t tcache_usable_size(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (is_hardened())
+	if (tcache_is_hardened())
 		return hardened_usable_size(call, p);
-	class = live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
+	class = tcache_live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
 	return class ? slab_classes[class].size : large_usable_size(call, p);
-}
-
-/* What a caller says of a block. A size that is provably wrong is reported, and no other. */
-
-static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p, size_t size,
-						       size_t usable)
-{
-	sys_fatal(call, p, "not allocated with %lu bytes: this block has %lu", (unsigned long)size,
-		  (unsigned long)usable);
-}
-
-/*
- * A realloc found no memory, and left what it was given: from then on something may be more than
- * twice as large as was asked for.
- */
-static _Atomic(bool) has_oversized;
-
-/*
- * Whether usable bytes may be what there is for size: realloc keeps what is up to twice too large.
- * Blocks have a page more at most, for what is in front of them, behind them, or rounded up.
- */
-static bool is_plausible(size_t usable, size_t size, size_t slack)
-{
-	if (size > usable)
-		return false;
-	return size + slack >= usable / 2 ||
-	       atomic_load_explicit(&has_oversized, memory_order_relaxed);
-}
-
-static void check_block_size(const char *call, void *p, size_t size)
-{
-	size_t usable = large_usable_size(call, p);
-
-	if (!is_plausible(usable, size, sys_page_size()))
-		wrong_size(call, p, size, usable);
-}
-
-/* Hardened, all sizes are known. */
-static void check_exact_size(const char *call, void *p, size_t size)
-{
-	size_t exact = hardened_usable_size(call, p);
-
-	if (size != exact)
-		wrong_size(call, p, size, exact);
-}
-
-__attribute__((noinline)) void tcache_check_size(const char *call, void *p, size_t size,
-						 bool is_resizable)
-{
-	unsigned int class;
-
-	if (is_hardened()) {
-		check_exact_size(call, p, size);
-		return;
-	}
-	class = live_class(call, p);
-	if (!class) {
-		check_block_size(call, p, size);
-		return;
-	}
-	if (tcache_class_of(size, CELL_ALIGN) == class)
-		return;
-	if (!is_resizable || !is_plausible(slab_classes[class].size, size, 0))
-		wrong_size(call, p, size, slab_classes[class].size);
-}
-
-__attribute__((noinline)) void tcache_check_align(const char *call, void *p, size_t align)
-{
-	unsigned int class = is_hardened() ? 0 : live_class(call, p);
-
-	if (!class)
-		tcache_usable_size(call, p);
-	if (align & (align - 1) || (uintptr_t)p & (align - 1) ||
-	    (class && align > CELL_ALIGN && slab_classes[class].size & (align - 1)))
-		sys_fatal(call, p, "not allocated with an alignment of %lu bytes",
-			  (unsigned long)align);
-}
-
-void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
-{
-	unsigned int class;
-
-	tcache_check_align(call, p, align);
-	if (is_hardened()) {
-		check_exact_size(call, p, size);
-		return;
-	}
-	class = live_class(call, p);
-	if (!class)
-		check_block_size(call, p, size);
-	else if (tcache_class_of(size, align) != class)
-		wrong_size(call, p, size, slab_classes[class].size);
-}
-
-/* Resize */
-
-/*
- * What has grown will grow again: in small steps it moves at every few of them only. It gets what
- * it may keep with the next step, too.
- */
-static size_t with_headroom(size_t old, size_t size)
-{
-	size_t roomy = size + size / 4;
-	unsigned int class;
-
-	if (size < old || size >= old + old / 4 || roomy > CELL_MAX)
-		return size;
-	class = class_of_size(roomy);
-	if (!tcache_may_keep(slab_classes[class].size, size))
-		class -= 1;
-	return slab_classes[class].size > size ? slab_classes[class].size : size;
-}
-
-static void *move(const char *call, void *p, size_t old, size_t size)
-{
-	void *q = tcache_alloc(with_headroom(old, size));
-
-	if (!q)
-		return NULL;
-	memcpy(q, p, old < size ? old : size);
-	tcache_free(call, p);
-	return q;
-}
-
-/* p, which has to shrink, cannot move for want of memory: it may stay as large as it is. */
-static void *stay(void *p)
-{
-	atomic_store_explicit(&has_oversized, true, memory_order_relaxed);
-	return p;
-}
-
-static __attribute__((noinline, cold)) void count_realloc(void)
-{
-	struct tcache *tc = tcache_own();
-
-	if (tc)
-		tc->reallocs++;
-}
-
-/* A cell stays if it is large enough, and not much too large. */
-static void *resize_cell(const char *call, void *p, size_t size, unsigned int class)
-{
-	size_t old = slab_classes[class].size;
-	void *q;
-
-	if (tcache_all.modes)
-		count_realloc();
-	if (tcache_may_keep(old, size) || (size <= old && class_of_size(size) == class))
-		return p;
-	q = move(call, p, old, size);
-	return q || size > old ? q : stay(p);
-}
-
-static __attribute__((nonnull)) void *realloc_large(const char *call, void *p, size_t size)
-{
-	size_t old = span_is_near(p) ? span_size(p) : 0;
-	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
-
-	if (q == p && old && span_size(p) < old)
-		tcache_tick_free();
-	if (q)
-		return q;
-	old = large_usable_size(call, p);
-	if (size > old && size <= SYS_MAP_MAX)
-		q = large_alloc_growing(size);
-	if (!q)
-		q = tcache_alloc(size);
-	if (!q)
-		return size > old ? NULL : stay(p);
-	memcpy(q, p, old < size ? old : size);
-	tcache_free(call, p);
-	return q;
-}
-
-static __attribute__((noinline)) void *realloc_slow(const char *call, void *p, size_t size)
-{
-	unsigned int class;
-
-	if (is_hardened())
-		return hardened_realloc(call, p, size);
-	class = span_is_near(p) ? 0 : live_class_slow(call, p);
-	return class ? resize_cell(call, p, size, class) : realloc_large(call, p, size);
-}
-
-void *tcache_realloc(const char *call, void *p, size_t size)
-{
-	unsigned int class = slab_class_of(p);
-
-	if (!class || tcache_all.modes || *cell_word(p) == CELL_FREED)
-		return realloc_slow(call, p, size);
-	return resize_cell(call, p, size, class);
 }

@@ -6,7 +6,7 @@
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
- *	   the NULL is cells of the class
+ *	   the end is cells of the class
  *	C2 a spare is empty or full, and its count says which
  *	C3 every cache is in the list of caches, and prev undoes next
  */
@@ -37,7 +37,7 @@ struct tcache {
 	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
-	struct span_cache *spans; /* C4; NULL before the first span is freed */
+	struct span_cache *spans; /* C4; span_cache_none before the first span is freed */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
@@ -77,6 +77,14 @@ static inline struct tcache *tcache_own(void)
 	if (__builtin_expect(!tc, 0))
 		return tcache_new();
 	return tc == TCACHE_ENDED ? NULL : tc;
+}
+
+/* The same for a free: NULL also while the thread has freed too little to need a cache. */
+struct tcache *tcache_for_free(void);
+
+static inline bool tcache_is_hardened(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
 }
 
 /* Let the short way use tc again, unless something wants every call. */
@@ -120,9 +128,27 @@ void *tcache_take_cell(unsigned int class, bool *fresh);
 /* Put cell, which is not to be marked as free, into a magazine or the store. */
 void tcache_put_cell(unsigned int class, void *cell);
 
+/* Report cell, which waited in a cache for a user: it has lost its mark, or should not be there. */
+void tcache_bad_cell(unsigned int class, void *cell) __attribute__((cold));
+
 /* Report p, which is no live cell's start by what slab_find says of it. */
 void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 	__attribute__((noreturn, cold));
+
+/* The class of p, which is live; 0 if it is no cell, and perhaps a large object. */
+unsigned int tcache_live_class_slow(const char *call, void *p);
+
+static inline unsigned int tcache_live_class(const char *call, void *p)
+{
+	unsigned int class = slab_class_of(p);
+
+	return class && *cell_word(p) != CELL_FREED ? class : tcache_live_class_slow(call, p);
+}
+
+/* tcache_large.c: large objects, or what has to do where there is no cell. */
+void *tcache_alloc_large(size_t size, size_t align, bool zero);
+void tcache_free_span(const char *call, void *p); /* span_is_near(p) */
+void tcache_free_mapping(const char *call, void *p);
 
 /* The smallest class whose cells have size bytes and are aligned to align; CLASS_COUNT: none. */
 unsigned int tcache_class_of(size_t size, size_t align);

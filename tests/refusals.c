@@ -196,9 +196,9 @@ static struct {
 	size_t course_blocks, spans, mappings, cells, caches, segments;
 } live;
 
-static struct block_stats course_stats(void)
+static struct osmem_heap_stats course_stats(void)
 {
-	struct block_stats stats;
+	struct osmem_heap_stats stats;
 
 	block_get_stats(&stats);
 	return stats;
@@ -214,10 +214,10 @@ static struct tcache_stats caches(void)
 
 static size_t live_cells(void)
 {
-	struct slab_stats cells;
+	struct osmem_cell_stats cells;
 
 	slab_get_stats(&cells);
-	return cells.out_cells - caches().cached_cells;
+	return cells.live - caches().cached_cells;
 }
 
 static struct mapping_stats mappings(void)
@@ -259,7 +259,7 @@ void note_live(void)
 
 void check_nothing_lost(void)
 {
-	struct block_stats course;
+	struct osmem_heap_stats course;
 
 	malloc_trim(0);
 	check_all();
@@ -277,7 +277,7 @@ void check_nothing_lost(void)
 		  slab_store.segments);
 	CHECK_MSG(kernel.mapped == bytes_in_use(), "%zu bytes mapped, %zu in use", kernel.mapped,
 		  bytes_in_use());
-	CHECK_MSG(kernel.raised <= course.region_bytes + course.reserve_bytes + 16,
+	CHECK_MSG(kernel.raised <= course.region_bytes + course.ahead_bytes + 16,
 		  "break raised by %zu, %zu in use", kernel.raised,
-		  course.region_bytes + course.reserve_bytes);
+		  course.region_bytes + course.ahead_bytes);
 }

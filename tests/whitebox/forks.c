@@ -175,7 +175,7 @@ static void allocate_all(void)
 static void check_lost(size_t threads)
 {
 	struct mapping_stats mappings;
-	struct slab_stats cells;
+	struct osmem_cell_stats cells;
 	struct span_stats spans;
 	struct tcache_stats caches;
 
@@ -184,12 +184,12 @@ static void check_lost(size_t threads)
 	span_get_stats(&spans);
 	mapping_get_stats(&mappings);
 	tcache_get_stats(&caches);
-	CHECK_MSG(cells.out_cells - caches.cached_cells <=
+	CHECK_MSG(cells.live - caches.cached_cells <=
 				  LIBC_CELLS + threads * (MAGAZINE_CELLS_MAX + 1) &&
 			  spans.spans <= 2 * threads && mappings.count <= threads &&
 			  mapping_kept_bytes() == 0,
 		  "%s: %zu cells, %zu spans, %zu mappings are lost, and %zu bytes kept", where,
-		  cells.out_cells - caches.cached_cells, spans.spans, mappings.count,
+		  cells.live - caches.cached_cells, spans.spans, mappings.count,
 		  mapping_kept_bytes());
 }
 

@@ -772,7 +772,7 @@ TEST(child_of_a_whole_store)
 {
 	pthread_t thread;
 	unsigned int n = 5;
-	struct slab_stats before, after;
+	struct osmem_cell_stats before, after;
 
 	CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
 	CHECK(pthread_join(thread, NULL) == 0);

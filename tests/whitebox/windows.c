@@ -156,7 +156,7 @@ static void *free_objects(void *arg)
 
 TEST(other_threads_free_far_objects)
 {
-	struct slab_stats before, after;
+	struct osmem_cell_stats before, after;
 	pthread_t thread;
 
 	set_up();
@@ -424,7 +424,7 @@ TEST(window_is_refused)
 /* There is memory, but none for segments: that is not asked for every cell. */
 TEST(segments_are_always_refused)
 {
-	struct slab_stats before, after;
+	struct osmem_cell_stats before, after;
 
 	set_up();
 	take_last_window();
@@ -437,8 +437,8 @@ TEST(segments_are_always_refused)
 	slab_get_stats(&after);
 	CHECK(kernel.failures);
 	CHECK(after.segments == before.segments);
-	CHECK_MSG(after.map_calls < before.map_calls + 2000, "%zu calls",
-		  after.map_calls - before.map_calls);
+	CHECK_MSG(after.mmap_calls < before.mmap_calls + 2000, "%zu calls",
+		  after.mmap_calls - before.mmap_calls);
 	check_all();
 	refuse_nothing();
 	for (int i = 0; i < 200; i++)
