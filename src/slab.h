@@ -127,12 +127,12 @@ static inline bool slab_is_multiple(const void *p, uint32_t magic)
 }
 
 /*
- * The class of p, if it is the start of a cell by its address, or 0. It may be free, or never have
- * been handed out.
+ * The class of p, of which the page map says bin, if it is the start of a cell by its address, or 0.
+ * It may be free, or never have been handed out.
  */
-static inline unsigned int slab_class_of(const void *p)
+static inline unsigned int slab_class_in(const void *p, uint16_t bin)
 {
-	unsigned int class = slab_bin(p) / SLAB_BIN_SIZE;
+	unsigned int class = bin / SLAB_BIN_SIZE;
 	uint64_t offset, i;
 
 	if (class < CLASS_COUNT)
@@ -143,6 +143,12 @@ static inline unsigned int slab_class_of(const void *p)
 	offset = (uintptr_t)p % (4 * SLAB_SIZE);
 	i = offset * slab_classes[class].reciprocal >> RECIPROCAL_SHIFT;
 	return i * slab_classes[class].size == offset ? class : 0;
+}
+
+/* The same, where the page map's entry has not been looked up. */
+static inline unsigned int slab_class_of(const void *p)
+{
+	return slab_class_in(p, slab_bin(p));
 }
 
 /* What a freed cell has in its first word; see tcache.h. */

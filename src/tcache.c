@@ -532,9 +532,11 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	if (span_is_near(p))
+	uint16_t bin = slab_bin(p);
+
+	if (bin == SLAB_BIN_SPAN)
 		tcache_free_span(call, p);
-	else if (!tcache_put_wide(p))
+	else if (!tcache_put_wide(p, bin))
 		free_slow(call, p);
 }
 

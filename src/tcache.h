@@ -202,15 +202,18 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 	return tcache_push(bin, p);
 }
 
-/* The same where most are cells above SLAB_CELL_MAX, which tcache_put does not know. */
-static inline __attribute__((always_inline)) bool tcache_put_wide(void *p)
+/*
+ * The same for cells that tcache_put does not know: above SLAB_CELL_MAX, or not in the first window.
+ * The page map says bin of p.
+ */
+static inline __attribute__((always_inline)) bool tcache_put_wide(void *p, uint16_t bin)
 {
 	struct tcache *tc = tcache_thread.fast;
 	unsigned int class;
 
 	if (tc == &tcache_none) /* hardened, this is half of what a free costs else */
 		return false;
-	class = slab_class_of(p);
+	class = slab_class_in(p, bin);
 	return class && tcache_push(tcache_bin_at(tc, class * SLAB_BIN_SIZE), p);
 }
 
