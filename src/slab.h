@@ -215,6 +215,12 @@ struct cell_ref {
 struct cell_ref slab_find(const void *p);
 
 /*
+ * In a fork's child, put cell, a live one of class, into the store without writing to it, if its
+ * slab is closed. False: it is not, and cell has to be marked. Nothing entered.
+ */
+bool slab_give_unwritten(unsigned int class, void *cell);
+
+/*
  * The word before p, a multiple of SLAB_SIZE in a segment, if it is in a slab or a free page; else
  * 0: it may be a guard's, or a large object's.
  */

@@ -503,6 +503,21 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 	return alloc_cell_quickly(class, size, align);
 }
 
+/* In a fork's child, p goes to the store, if that keeps its page shared. False: it has to be marked. */
+static bool give_unwritten(unsigned int class, void *p)
+{
+	struct tcache *tc;
+
+	if (tcache_all.perturb || !slab_give_unwritten(class, p))
+		return false;
+	tc = tcache_for_free();
+	if (tc) {
+		tc->frees++;
+		tcache_tick(tc);
+	}
+	return true;
+}
+
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
 	struct tcache *tc;
@@ -522,6 +537,8 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 		tcache_free_mapping(call, p);
 		return;
 	}
+	if (give_unwritten(class, p))
+		return;
 	if (tcache_push(&tc->bins[class], p))
 		return;
 	if (tcache_all.perturb)

@@ -592,7 +592,7 @@ static void scramble_slab(struct slab *s)
 	SCRAMBLE(s->seal);
 	SCRAMBLE(s->free);
 	SCRAMBLE(s->summary);
-	s->is_unmarked = random_below(&noise, 2);
+	segment_set_bins(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
 }
 
 static void scramble_class(unsigned int class)
