@@ -539,7 +539,23 @@ TEST(a_kept_span_serves_the_class_below)
 	free(q);
 }
 
-/* Nor is a thread that has never freed a span in the way of those that have. */
+TEST(a_kept_span_serves_the_alignment_that_it_has)
+{
+	char *p = aligned_alloc(128 * KIB, 128 * KIB), *q = malloc(128 * KIB), *low, *high;
+
+	CHECK(p && q);
+	while ((uintptr_t)q % (128 * KIB) == 0)
+		CHECK(q = malloc(128 * KIB));
+	free(p);
+	CHECK(aligned_alloc(128 * KIB, 128 * KIB) == p && span_cache_count(own()) == 0);
+	free(q);
+	CHECK(low = aligned_alloc(128 * KIB, 128 * KIB));
+	CHECK((uintptr_t)low % (128 * KIB) == 0 && span_cache_count(own()) == 1);
+	CHECK((high = aligned_alloc(4096, 128 * KIB)) == q);
+	check_kept();
+}
+
+/* A thread that frees no span needs no memory for keeping them. */
 TEST(no_cache_before_a_span_is_freed)
 {
 	char *p = malloc(100 * KIB);
