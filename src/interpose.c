@@ -28,28 +28,17 @@
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
 
-static bool is_power_of_two(size_t n)
-{
-	return n && !(n & (n - 1));
-}
-
 static void *no_memory(void)
 {
 	errno = ENOMEM;
 	return NULL;
 }
 
-static __attribute__((noinline, cold)) void *malloc_noted(size_t size)
-{
-	void *p = tcache_alloc_slow(size);
-
-	note_alloc(TRACE_MALLOC, 0, size, p);
-	return p;
-}
-
 static __attribute__((noinline)) void *malloc_slow(size_t size)
 {
-	return calls_are_noted ? malloc_noted(size) : tcache_alloc_slow(size);
+	if (calls_are_noted)
+		return note_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
+	return tcache_alloc_slow(size);
 }
 
 static __attribute__((noinline)) void *malloc_wide(size_t size)
@@ -74,10 +63,7 @@ static void *alloc_array(size_t nmemb, size_t size)
 
 static __attribute__((noinline, cold)) void *calloc_noted(size_t nmemb, size_t size)
 {
-	void *p = alloc_array(nmemb, size);
-
-	note_alloc(TRACE_CALLOC, nmemb, size, p);
-	return p;
+	return note_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
@@ -165,7 +151,7 @@ static __attribute__((noinline)) void free_slow(void *p)
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		free_slow(p);
 }
 
@@ -180,7 +166,7 @@ static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 EXPORT void free_sized(void *p, size_t size)
 {
 	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_sized_slow(p, size);
 }
 
@@ -195,17 +181,14 @@ static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t al
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	if (__builtin_expect(!tcache_has_aligned(p, size, align), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_aligned_sized_slow(p, align, size);
 }
 
 static __attribute__((noinline, cold)) void *aligned_noted(enum trace_name name, size_t size,
 							   size_t align)
 {
-	void *p = tcache_alloc_aligned(size, align);
-
-	note_alloc(name, align, size, p);
-	return p;
+	return note_alloc(name, align, size, tcache_alloc_aligned(size, align));
 }
 
 /* What the names below have in common once their arguments are in order. */

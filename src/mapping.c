@@ -22,7 +22,6 @@
 #include <errno.h>
 
 #include "block.h"
-#include "item_list.h"
 #include "mapping_core.h"
 #include "span.h"
 #include "zero.h"
@@ -434,9 +433,8 @@ void mapping_get_stats(struct mapping_stats *stats)
 	mapping_unlock();
 }
 
-size_t mapping_list(struct osmem_item *items, size_t room)
+void mapping_list(struct item_list *list)
 {
-	struct item_list list = {.items = items, .room = room};
 	const struct mapping *m;
 	size_t i = 0;
 
@@ -444,16 +442,15 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 	while ((m = mapping_table_next(&mapping_all.table, &i))) {
 		if (m->is_span)
 			continue;
-		item_list_add(&list, &(struct osmem_item){.kind = OSMEM_MAPPED,
-							  .heap = OSMEM_LIBC,
-							  .start = mapping_payload(m),
-							  .size = m->size,
-							  .status = 2,
-							  .payload = m->size,
-							  .mapping = m->bytes});
+		item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+							 .heap = OSMEM_LIBC,
+							 .start = mapping_payload(m),
+							 .size = m->size,
+							 .status = 2,
+							 .payload = m->size,
+							 .mapping = m->bytes});
 	}
 	mapping_unlock();
-	return list.count;
 }
 
 const char *mapping_check(void)

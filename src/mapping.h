@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "osmem_inspect.h"
+#include "item_list.h"
 
 /*
  * What a large object of size bytes may have more than that, after realloc: memory follows to 1.28
@@ -104,8 +104,8 @@ struct mapping_stats {
 
 void mapping_get_stats(struct mapping_stats *stats);
 
-/* Copy the live ones, but for spans, into items, room of them at most; how many there are. */
-size_t mapping_list(struct osmem_item *items, size_t room);
+/* Copy the live ones, but for spans. */
+void mapping_list(struct item_list *list);
 
 /*
  * Check the table and what is kept: NULL, or the text of what does not hold.

@@ -10,7 +10,7 @@
  *
  * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache
  * (span_cache.h): what is freed twice is seen by it; hardened, one that mapping.c keeps. The
- * page map, slab_bins, has SLAB_BIN_SPAN for every slot that a span reaches into, so free()
+ * page map has SLAB_BIN_SPAN for every slot that a span reaches into, so free()
  * knows with the load that it makes anyway.
  *
  * Any thread may call; the store's lock is taken inside.
@@ -48,9 +48,7 @@ static inline size_t span_class_size(unsigned int class)
 /* Whether there is a span in the 64 KiB that p is in. One load. */
 static inline __attribute__((always_inline)) bool span_is_near(const void *p)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-
-	return slab < WINDOW_SLABS && slab_bins[slab] == SLAB_BIN_SPAN;
+	return slab_bin(p) == SLAB_BIN_SPAN;
 }
 
 /* The pages of a span for size bytes, 1 to SPAN_MAX. */

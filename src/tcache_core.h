@@ -6,7 +6,7 @@
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
- *	   the NULL is cells of the class
+ *	   the end is cells of the class
  *	C2 a spare is empty or full, and its count says which
  *	C3 every cache is in the list of caches, and prev undoes next
  */
@@ -127,6 +127,9 @@ void *tcache_take_cell(unsigned int class, bool *fresh);
 
 /* Put cell, which is not to be marked as free, into a magazine or the store. */
 void tcache_put_cell(unsigned int class, void *cell);
+
+/* Report cell, which waited in a cache for a user: it has lost its mark, or should not be there. */
+void tcache_bad_cell(unsigned int class, void *cell) __attribute__((cold));
 
 /* Report p, which is no live cell's start by what slab_find says of it. */
 void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)

@@ -516,7 +516,7 @@ static size_t count_cells(void *const *top)
 {
 	size_t n = 0;
 
-	while (*top++)
+	while (*top++ != MAGAZINE_END)
 		n++;
 	return n;
 }
