@@ -191,6 +191,8 @@ matrix() {
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h large.h tcache_core.h
+		tcache_large.c: hardened.h large.h tcache_core.h
+		tcache_resize.c: hardened.h large.h tcache_core.h
 		hardened.c: hardened.h large.h tcache_core.h zero.h
 		tcache_check.c: hardened.h mapping.h tcache_core.h
 		threads.c: block.h fork.h hardened.h large.h tcache_core.h
