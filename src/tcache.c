@@ -441,7 +441,7 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 
 	if (size > CELL_MAX) {
 		if (size <= SPAN_MAX)
-			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size), 1);
 		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
 	}
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);

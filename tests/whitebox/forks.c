@@ -387,7 +387,7 @@ static void call_sweep(uint64_t *state)
 
 TEST(between_instructions_of_calls)
 {
-	start_stepping(1500);
+	start_stepping(1200);
 	step_through("calls", call_anything, 40);
 	expect_children(20);
 }
