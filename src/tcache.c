@@ -335,6 +335,8 @@ void tcache_put_cell(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_for_free();
 
+	if (tc && tc->watch)
+		tcache_watch(tc);
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
 		return;
@@ -400,47 +402,21 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 	return cell;
 }
 
-/* The cache to try first: the thread's own, if its calls are only watched. */
-static inline struct tcache *first_cache(void)
-{
-	struct tcache *tc = tcache_thread.own;
-
-	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->watch || tcache_all.modes)
-		return tcache_thread.fast;
-	tcache_watch(tc);
-	return tc;
-}
-
-static __attribute__((noinline)) void *alloc_cell_watched(unsigned int class, size_t size,
-							  size_t align)
-{
-	void *cell;
-
-	if (tcache_is_hardened())
-		return hardened_alloc(size, align);
-	cell = pop(&first_cache()->bins[class]);
-	if (__builtin_expect(!cell, 0))
-		return alloc_cell(class, size, align);
-	return hand_out(class, cell);
-}
-
 /* As alloc_cell, first without a look to the left or right. */
 static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
 {
 	void *cell = pop(&tcache_thread.fast->bins[class]);
 
 	if (__builtin_expect(!cell, 0))
-		return alloc_cell_watched(class, size, align);
+		return alloc_cell(class, size, align);
 	return hand_out(class, cell);
 }
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	if (tcache_is_hardened())
-		return hardened_alloc(size, CELL_ALIGN);
 	if (size > CELL_MAX)
 		return tcache_alloc_large(size, CELL_ALIGN, false);
-	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
+	return alloc_cell(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)
@@ -499,19 +475,24 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 	return alloc_cell_quickly(class, size, align);
 }
 
+/* Whether p, of class, is the cell that would be handed out next. */
+static inline bool is_next(unsigned int class, const void *p)
+{
+	const struct tcache *tc = tcache_thread.own;
+
+	return (uintptr_t)tc > (uintptr_t)TCACHE_ENDED && *tc->bins[class].top == p;
+}
+
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
-	struct tcache *tc = first_cache();
 	unsigned int class = slab_class_of(p);
 
-	if (!class || *tc->bins[class].top == p || tcache_all.modes)
+	if (!class || tcache_all.modes || is_next(class, p)) /* it is worth the wait for the cell */
 		class = tcache_live_class(call, p);
 	if (!class) {
 		tcache_free_mapping(call, p);
 		return;
 	}
-	if (tcache_push(&tc->bins[class], p))
-		return;
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, slab_classes[class].size);
 	*cell_word(p) = CELL_FREED;

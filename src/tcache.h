@@ -102,6 +102,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
+	__builtin_prefetch(bin->top[1], 1); /* the next one, for it is read, too */
 	bin->top++;
 	return cell_unmark(cell);
 }
