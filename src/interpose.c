@@ -172,8 +172,7 @@ static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 /* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
 EXPORT void free_sized(void *p, size_t size)
 {
-	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
-	    __builtin_expect(!tcache_put(p), 0))
+	if (__builtin_expect(!tcache_has_size(p, size), 0) || __builtin_expect(!tcache_put(p), 0))
 		free_sized_slow(p, size);
 }
 

@@ -84,9 +84,9 @@ extern uintptr_t slab_window SLAB_HIDDEN;
 extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
 
 /*
- * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Be they n = q
- * * size + r, and size * magic = 2^32 + e: then n * magic is q * e + r * magic, modulo 2^32. q * e
- * is below 2^16, for e is below size; r * magic is 0, or at least magic, which is 2^19 or more.
+ * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Let them be
+ * n = q * size + r, and size * magic = 2^32 + e. Then n * magic is q * e + r * magic, modulo 2^32.
+ * q * e is below 2^16, for e is below size; r * magic is 0, or at least magic, which is above 2^18.
  */
 static inline bool slab_is_multiple(const void *p, uint32_t magic)
 {

@@ -27,9 +27,7 @@
 #define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
-void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE))) = {
-	MAGAZINE_END,
-};
+void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
