@@ -197,7 +197,7 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
 	bin = tcache_bin_at(tcache_thread.fast, slab_bins[slab]);
-	/* p may be written to if it is the start of a cell. A bin that no cell belongs to is full. */
+	/* Only the start of a cell may be written to. A bin that no cell belongs to is full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;
 	return tcache_push(bin, p);

@@ -18,7 +18,7 @@ counted() {
 
 # tenths LIBRARY SIZE BATCH: of an instruction, of a pair: what twice as many pairs take more
 tenths() {
-	few=$(counted "$1" $pairs "$2" "$3")
+	few=$(counted "$1" "$pairs" "$2" "$3")
 	many=$(counted "$1" $((2 * pairs)) "$2" "$3")
 	[ -n "$few" ] && [ -n "$many" ] && echo $(((many - few) * 10 / pairs))
 }
