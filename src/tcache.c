@@ -31,6 +31,7 @@ void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.spans = &span_cache_none,
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
@@ -412,8 +413,13 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	if (size > CELL_MAX)
-		return tcache_alloc_large(size, CELL_ALIGN, false);
+	void *span = NULL;
+
+	if (size > CELL_MAX) {
+		if (size <= SPAN_MAX)
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
+		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
+	}
 	return alloc_cell(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
@@ -483,8 +489,15 @@ static inline bool is_next(unsigned int class, const void *p)
 
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
-	unsigned int class = slab_class_of(p);
+	unsigned int class;
 
+	if (!p)
+		return;
+	if (tcache_is_hardened()) {
+		hardened_free(call, p);
+		return;
+	}
+	class = slab_class_of(p);
 	if (!class || tcache_all.modes || is_next(class, p)) /* it is worth the wait for the cell */
 		class = tcache_live_class(call, p);
 	if (!class) {
@@ -499,13 +512,18 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	if (!p)
-		return;
-	if (tcache_is_hardened())
-		hardened_free(call, p);
-	else if (span_is_near(p))
+	struct tcache *tc = tcache_thread.fast;
+	uint16_t bin = slab_bin(p);
+	unsigned int class = 0;
+
+	if (bin == SLAB_BIN_SPAN) {
 		tcache_free_span(call, p);
-	else
+		return;
+	}
+	/* Most are cells that tcache_put does not know; where the short way is closed, most are not. */
+	if (tc != &tcache_none)
+		class = slab_class_in(p, bin);
+	if (!class || !tcache_push(&tc->bins[class], p))
 		free_slow(call, p);
 }
 

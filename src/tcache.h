@@ -203,18 +203,6 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 	return tcache_push(bin, p);
 }
 
-/* The same where most are cells above SLAB_CELL_MAX, which tcache_put does not know. */
-static inline __attribute__((always_inline)) bool tcache_put_wide(void *p)
-{
-	struct tcache *tc = tcache_thread.fast;
-	unsigned int class;
-
-	if (tc == &tcache_none) /* hardened, this is half of what a free costs else */
-		return false;
-	class = slab_class_of(p);
-	return class && tcache_push(tcache_bin_at(tc, class * SLAB_BIN_SIZE), p);
-}
-
 static inline __attribute__((always_inline)) void tcache_free(const char *call, void *p)
 {
 	if (__builtin_expect(!tcache_put(p), 0))

@@ -206,7 +206,8 @@ const char *tcache_check(void)
 	if (!fault)
 		fault = check_all(true);
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next)
-		fault = tc->spans ? span_cache_check(tc->spans) : hardened_check(tc);
+		if (!(fault = span_cache_check(tc->spans)))
+			fault = hardened_check(tc);
 	lock_release(&tcache_all.lock);
 	return fault ? fault : mapping_check();
 }

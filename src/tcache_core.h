@@ -37,7 +37,7 @@ struct tcache {
 	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
-	struct span_cache *spans; /* C4; NULL before the first span is freed */
+	struct span_cache *spans; /* C4; span_cache_none before the first span is freed */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");

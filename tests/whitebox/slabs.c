@@ -493,8 +493,11 @@ static void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
 	use_class(size);
 	for (unsigned int i = 0; i < slabs * info->capacity; i++)
 		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
-	for (unsigned int i = 0; i < slabs * info->capacity; i++)
+	for (unsigned int i = 0; i < slabs * info->capacity; i++) {
 		memset(cells[i], 0xa5, size);
+		if (!slab_store.is_hardened)
+			*cell_word(cells[i]) = CELL_FREED; /* as free does */
+	}
 	for (unsigned int i = 0; i < slabs; i++)
 		slab_give_locked(class, cells + i * info->capacity + kept, info->capacity - kept);
 	check_store();
@@ -772,7 +775,7 @@ TEST(child_of_a_whole_store)
 {
 	pthread_t thread;
 	unsigned int n = 5;
-	struct slab_stats before, after;
+	struct osmem_cell_stats before, after;
 
 	CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
 	CHECK(pthread_join(thread, NULL) == 0);
@@ -950,7 +953,7 @@ TEST(s7_sets_of_segments)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
-	words = slab_store.bits[i / 64].words;
+	words = slab_first_window.bits[i / 64].words;
 	bit = (uint64_t)1 << i % 64;
 	BREAK(words[SET_ROOMY], words[SET_ROOMY] ^ bit, "S7");
 	BREAK(words[SET_WITH_QUAD], words[SET_WITH_QUAD] ^ bit, "S7");
@@ -964,9 +967,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_store.summaries[SET_ROOMY][i / 64], 0, "S7");
-	BREAK(slab_store.summaries[SET_LIVE][i / 64], 0, "S7");
-	BREAK(slab_store.summaries[SET_WITH_DIRTY][0], 1, "S7");
+	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)
