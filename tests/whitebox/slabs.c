@@ -495,7 +495,7 @@ static void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
 		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
 	for (unsigned int i = 0; i < slabs * info->capacity; i++) {
 		memset(cells[i], 0xa5, size);
-		if (!slab_store.is_hardened)
+		if (!slab_store.is_hardened && i % info->capacity >= kept)
 			*cell_word(cells[i]) = CELL_FREED; /* as free does */
 	}
 	for (unsigned int i = 0; i < slabs; i++)
