@@ -166,8 +166,6 @@ matrix() {
 		index.c: index.h
 		block_regions.c: block_core.h
 		block_pointer.c: block_core.h
-		block_lock.c: block_core.h
-		block_check.c: block_core.h
 		block_walk.c: block_core.h
 		helpers.c: helpers.h kernel.h printf.h
 		kernel.c: elf_symbol.h kernel.h

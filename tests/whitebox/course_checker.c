@@ -167,7 +167,7 @@ TEST(h7_figures)
 	break_size(&s->region_bytes, s->region_bytes + 8, "H7");
 	break_size(&s->ahead_bytes, s->ahead_bytes + 8, "H7");
 	break_size(&s->regions, s->regions + 1, "H7");
-	break_size(&s->mapped_blocks, s->mapped_blocks + 1, "H7");
+	break_size(&s->mmap_calls, s->mmap_calls + 1, "H7");
 }
 
 /* The four free blocks of the row are the first four of the table. */
