@@ -243,11 +243,10 @@ static void mark_rest(struct slab *s)
 }
 
 /*
- * s, which is closed, gives n of its free cells to a cache, where each has its mark: CELL_FREED, but
- * when hardened zero. Purged cells are zero; what was written to them since is seen when they are
- * handed out. In a fork's child, free cells may have anything. With the last free cell the short way
- * is open again; in the child at once, with a mark for each cell, where no page would be filled
- * again for that.
+ * Closed slab s gives n of its free cells to a cache, where each needs its mark: CELL_FREED, or zero
+ * when hardened. Purged cells are zero; what was written to them since is seen when they are handed
+ * out. In a fork's child, free cells may contain anything. The slab opens with its last free cell.
+ * In the child it opens at once, and each cell gets its mark, unless that would fill purged pages.
  */
 static __attribute__((noinline, cold)) void open_slab(struct slab *s, void **cells, unsigned int n)
 {

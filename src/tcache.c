@@ -479,7 +479,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 	return alloc_cell_quickly(class, size, align);
 }
 
-/* In a fork's child, p goes to the store, if that keeps its page shared. False: it has to be marked. */
+/* In a fork's child, p goes to the store if its slab is closed. False: p has to be marked. */
 static bool give_unwritten(unsigned int class, void *p)
 {
 	struct tcache *tc;
@@ -537,7 +537,7 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		tcache_free_span(call, p);
 		return;
 	}
-	/* Most are cells that tcache_put does not know; where the short way is closed, most are not. */
+	/* Most are cells that tcache_put does not know, unless the short way is closed. */
 	if (tc != &tcache_none)
 		class = slab_class_in(p, bin);
 	if (!class || !tcache_push(&tc->bins[class], p))
