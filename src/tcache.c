@@ -520,7 +520,7 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		tcache_free_span(call, p);
 		return;
 	}
-	/* Most are cells that tcache_put does not know; where the short way is closed, most are not. */
+	/* Most are cells that tcache_put does not know. Where the short way is closed, few are. */
 	if (tc != &tcache_none)
 		class = slab_class_in(p, bin);
 	if (!class || !tcache_push(&tc->bins[class], p))
