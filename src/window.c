@@ -48,12 +48,13 @@ void segment_put(const struct segment *g, enum segment_set set, bool is_in)
 {
 	struct window *w = window_of(g);
 	size_t i = index_in(w, g);
-	uint64_t *at = &w->bits[i / 64].words[set], *summary = &w->summaries[set][i / 64 / 64];
+	uint64_t *at = &w->bits[i / 64].words[set], *summary;
 	uint64_t bit = (uint64_t)1 << i % 64, word = is_in ? *at | bit : *at & ~bit;
 
 	if (word == *at)
 		return;
 	atomic_store_explicit((_Atomic(uint64_t) *)at, word, memory_order_relaxed);
+	summary = &w->summaries[set][i / 64 / 64];
 	bit = (uint64_t)1 << i / 64 % 64;
 	*summary = word ? *summary | bit : *summary & ~bit;
 }
