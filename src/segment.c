@@ -8,8 +8,8 @@
  * 2. A span is made in the run of pages that fits best, among the dirty ones first, in the lowest
  *    segment among equals. Runs are classed by length; S7 says which segments have some of a class.
  * 3. Freed pages are dirty until a sweep gives them back: purge.c.
- * 4. Where segments are is window.c's. Where the kernel has no memory for one, there are no more: the
- *    caller makes mappings (mapping.c).
+ * 4. window.c decides where segments are. Where the kernel has no memory for one, the caller makes
+ *    mappings (mapping.c).
  */
 
 #include <errno.h>

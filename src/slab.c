@@ -240,7 +240,8 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
 {
 	for (unsigned int i = 0; i < n && !slab_store.is_hardened; i++)
-		if (!*cell_word(cells[i])) /* what was written since is seen when it is handed out */
+		if (!*cell_word(
+			    cells[i])) /* what was written since is seen when it is handed out */
 			*cell_word(cells[i]) = CELL_FREED;
 	if (s->free)
 		return;

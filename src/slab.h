@@ -117,9 +117,9 @@ static inline __attribute__((always_inline)) uint16_t slab_bin(const void *p)
 }
 
 /*
- * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Be they n = q
- * * size + r, and size * magic = 2^32 + e: then n * magic is q * e + r * magic, modulo 2^32. q * e
- * is below 2^16, for e is below size; r * magic is 0, or at least magic, which is 2^19 or more.
+ * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Be they n =
+ * q * size + r, and size * magic = 2^32 + e: then n * magic is q * e + r * magic, modulo 2^32. q *
+ * e is below 2^16, for e is below size; r * magic is 0, or at least magic, which is 2^19 or more.
  */
 static inline bool slab_is_multiple(const void *p, uint32_t magic)
 {
@@ -127,8 +127,8 @@ static inline bool slab_is_multiple(const void *p, uint32_t magic)
 }
 
 /*
- * The class of p, of which the page map says bin, if it is the start of a cell by its address, or 0.
- * It may be free, or never have been handed out.
+ * The class of p, of which the page map says bin, if it is the start of a cell by its address; or
+ * 0. It may be free, or never have been handed out.
  */
 static inline unsigned int slab_class_in(const void *p, uint16_t bin)
 {

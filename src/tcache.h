@@ -203,8 +203,8 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 }
 
 /*
- * The same for cells that tcache_put does not know: above SLAB_CELL_MAX, or not in the first window.
- * The page map says bin of p.
+ * The same for cells that tcache_put does not know: above SLAB_CELL_MAX, or not in the first
+ * window. The page map says bin of p.
  */
 static inline __attribute__((always_inline)) bool tcache_put_wide(void *p, uint16_t bin)
 {
