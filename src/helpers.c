@@ -231,6 +231,17 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 	return NULL;
 }
 
+int sys_move(void *p, size_t old_size, void *to, size_t new_size)
+{
+	int saved_errno = errno, how = MREMAP_MAYMOVE | MREMAP_FIXED;
+	void *q = do_mremap(p, old_size, new_size,
+			    old_size == new_size ? how | MREMAP_DONTUNMAP : how, to);
+
+	tell(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
+	errno = saved_errno;
+	return q == MAP_FAILED ? -1 : 0;
+}
+
 static int set_access(void *p, size_t size, int access)
 {
 	int saved_errno = errno, status = (int)CALL(mprotect, p, size, access, 0, 0, 0);
@@ -263,6 +274,11 @@ static void *map_nothing(void *at, size_t size, int how)
 void *sys_reserve(void *at, size_t size)
 {
 	return map_nothing(at, size, at ? MAP_FIXED_NOREPLACE : 0);
+}
+
+int sys_bury(void *p, size_t size)
+{
+	return map_nothing(p, size, MAP_FIXED) ? 0 : -1;
 }
 
 int sys_purge(void *p, size_t size)
