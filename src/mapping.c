@@ -380,7 +380,8 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 							  .size = m->size,
 							  .status = 2,
 							  .payload = m->size,
-							  .mapping = m->place_bytes ? m->place_bytes : m->bytes});
+							  .mapping = m->place_bytes ? m->place_bytes
+										    : m->bytes});
 	}
 	mapping_unlock();
 	return list.count;

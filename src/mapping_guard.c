@@ -147,8 +147,7 @@ static struct grave *find_grave(size_t bytes)
 		struct grave *g = &graves[i % GRAVES];
 
 		if (g->place && !g->is_span && g->place_bytes >= bytes &&
-		    g->place_bytes <= 2 * bytes &&
-		    (!best || g->place_bytes < best->place_bytes))
+		    g->place_bytes <= 2 * bytes && (!best || g->place_bytes < best->place_bytes))
 			best = g;
 	}
 	return best;
@@ -357,7 +356,7 @@ static void require_intact(const char *call, const struct mapping *m)
  * What was never written to gets no memory by it. Much is written at multiples of a page from the
  * payload: of most pages a look there is enough, and memory is slow.
  */
-static void clear(const struct mapping *m)
+static void clear_body(const struct mapping *m)
 {
 	size_t page = sys_page_size(), likely = m->payload % page & ~(LOOK - 1);
 
@@ -371,7 +370,7 @@ static bool rescue_body(const struct mapping *m, struct mapping *to)
 {
 	if (!mapping_is_guarded(m) || m->bytes > BURIED_MIN)
 		return false;
-	clear(m);
+	clear_body(m);
 	if (!move_body(m, to, m->bytes, m->align))
 		return false;
 	to->payload = (uintptr_t)to->start;
@@ -382,7 +381,7 @@ static bool rescue_body(const struct mapping *m, struct mapping *to)
 static bool seal_off_span(const struct mapping *m)
 {
 	if (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0)
-		clear(m);
+		clear_body(m);
 	return sys_protect(m->start, m->bytes) == 0;
 }
 
