@@ -220,17 +220,21 @@ static size_t body_for(size_t room)
 	return bytes;
 }
 
-/* The last bytes of a kept body become one of their own: m. The rest stays kept. */
+/*
+ * The first bytes of a kept body become one of their own: m. The rest stays kept; the end of what
+ * has grown may never have been written to.
+ */
 static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t align)
 {
-	struct mapping tail = *kept;
+	struct mapping head = *kept;
 
-	tail.start = end_of(kept) - bytes;
-	tail.bytes = bytes;
-	if (!move_body(&tail, m, bytes, align))
+	head.bytes = bytes;
+	if (!move_body(&head, m, bytes, align))
 		return false;
+	kept->start += bytes;
+	kept->payload = (uintptr_t)kept->start;
 	kept->size = kept->bytes -= bytes;
-	if (sys_protect(tail.start, bytes) == 0)
+	if (sys_protect(head.start, bytes) == 0)
 		kept_keep(kept);
 	else
 		kept_release(kept);
