@@ -240,7 +240,7 @@ static inline void *take(unsigned int class)
 	if (__builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
 		return NULL;
 	cell = *bin->top;
-	if (__builtin_expect(!cell, 0))
+	if (__builtin_expect(cell == MAGAZINE_END, 0))
 		return NULL;
 	bin->top++;
 	tc->allocs++;

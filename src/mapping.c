@@ -18,7 +18,6 @@
 #include <errno.h>
 
 #include "block.h"
-#include "item_list.h"
 #include "mapping_core.h"
 #include "span.h"
 
@@ -26,6 +25,8 @@
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */
 
 struct mappings mapping_all;
+_Thread_local struct mapping_recent mapping_recent;
+_Atomic(size_t) mapping_changes;
 
 /* Bad pointers. */
 
@@ -103,6 +104,7 @@ static struct mapping take_out(const char *call, void *p)
 	struct mapping m = {0}, *entry = live(call, p);
 
 	mapping_copy(&m, entry);
+	atomic_fetch_add_explicit(&mapping_changes, 1, memory_order_relaxed);
 	mapping_table_remove(&mapping_all.table, entry);
 	return m;
 }
@@ -192,7 +194,7 @@ static void unreserve(void)
 
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
-	struct doomed doomed = {.count = 0};
+	struct doomed doomed;
 	bool is_made, is_mapped = false;
 	struct mapping m;
 
@@ -210,6 +212,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 		unreserve();
 		return NULL;
 	}
+	doomed.count = 0;
 	mapping_lock();
 	mapping_all.guarded += mapping_is_guarded(&m);
 	mapping_all.stats.allocs++;
@@ -273,6 +276,8 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
 	if (is_kept)
 		m->asked = size;
+	if (is_kept && m->size - size <= large_slack(size))
+		mapping_recent = (struct mapping_recent){p, size, m->size - size, mapping_changes};
 	mapping_unlock();
 	return is_kept;
 }
@@ -303,7 +308,7 @@ static bool resize(struct mapping *m, size_t size)
 void *mapping_resize(const char *call, void *p, size_t size)
 {
 	size_t bytes = mapping_round_up(size, sys_page_size());
-	struct doomed doomed = {.count = 0};
+	struct doomed doomed;
 	struct mapping m;
 	bool is_done;
 
@@ -319,6 +324,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_unlock();
 	is_done = mapping_all.is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
 	mapping_lock();
+	doomed.count = 0;
 	kept_put_in(&m, &doomed);
 	mapping_unlock();
 	kept_release_doomed(&doomed);
@@ -364,9 +370,8 @@ void mapping_get_stats(struct mapping_stats *stats)
 	mapping_unlock();
 }
 
-size_t mapping_list(struct osmem_item *items, size_t room)
+void mapping_list(struct item_list *list)
 {
-	struct item_list list = {.items = items, .room = room};
 	const struct mapping *m;
 	size_t i = 0;
 
@@ -374,17 +379,16 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 	while ((m = mapping_table_next(&mapping_all.table, &i))) {
 		if (m->is_span)
 			continue;
-		item_list_add(&list, &(struct osmem_item){.kind = OSMEM_MAPPED,
-							  .heap = OSMEM_LIBC,
-							  .start = mapping_payload(m),
-							  .size = m->size,
-							  .status = 2,
-							  .payload = m->size,
-							  .mapping = m->place_bytes ? m->place_bytes
-										    : m->bytes});
+		item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+							 .heap = OSMEM_LIBC,
+							 .start = mapping_payload(m),
+							 .size = m->size,
+							 .status = 2,
+							 .payload = m->size,
+							 .mapping = m->place_bytes ? m->place_bytes
+										   : m->bytes});
 	}
 	mapping_unlock();
-	return list.count;
 }
 
 const char *mapping_check(void)

@@ -26,7 +26,7 @@ struct kept {
 	size_t size;
 	bool is_span; /* hardened, a refused one */
 	bool is_refused; /* the kernel would not take it, and nobody can use it: not bounded by L3 */
-	uint64_t freed_ms;
+	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
 };
 
@@ -77,7 +77,7 @@ char *mapping_map(size_t bytes, size_t align);
 
 /* mapping_kept.c. */
 
-/* What goes when the lock is free again. */
+/* What goes when the lock is free again. Large: only count is set at first. */
 struct doomed {
 	struct mapping all[KEPT_COUNT];
 	unsigned int count;

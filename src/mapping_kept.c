@@ -89,11 +89,16 @@ void kept_release_doomed(const struct doomed *doomed)
 
 static struct kept *oldest_kept(void)
 {
+	unsigned int left = mapping_all.kept_count;
 	struct kept *oldest = NULL;
 
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		if (k->start && (!oldest || k->turn < oldest->turn))
+	for (struct kept *k = mapping_all.kept; left; k++) {
+		if (!k->start)
+			continue;
+		left--;
+		if (!oldest || k->turn < oldest->turn)
 			oldest = k;
+	}
 	return oldest;
 }
 
@@ -113,7 +118,7 @@ static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 {
 	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
 
-	if (!k->start || k->is_refused)
+	if (k->is_refused)
 		return SIZE_MAX;
 	if (kept_is_fit(k->bytes, bytes))
 		return difference;
@@ -126,15 +131,19 @@ static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 
 bool kept_take(struct mapping *m, size_t bytes, bool grows)
 {
-	size_t least = SIZE_MAX;
+	size_t least = SIZE_MAX, far;
 	struct kept *best = NULL;
+	unsigned int left;
 
 	if (!mapping_kept_bytes())
 		return false;
 	mapping_lock();
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		size_t far = misfit(k, bytes, grows);
-
+	left = mapping_all.kept_count;
+	for (struct kept *k = mapping_all.kept; left; k++) {
+		if (!k->start)
+			continue;
+		left--;
+		far = misfit(k, bytes, grows);
 		if (far < least) {
 			least = far;
 			best = k;
@@ -219,6 +228,11 @@ void kept_keep(const struct mapping *m)
 		kept_release(m);
 }
 
+static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
+{
+	return k->start && now - k->freed_ms >= older_ms;
+}
+
 /* One after the other: what a thread has in its hands is lost in the child of a fork. */
 static bool give_back(uint64_t older_ms)
 {
@@ -226,10 +240,13 @@ static bool give_back(uint64_t older_ms)
 	bool is_any = false;
 
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		struct doomed doomed = {.count = 0};
+		struct doomed doomed;
 
+		if (!is_due(k, now, older_ms))
+			continue;
+		doomed.count = 0;
 		mapping_lock();
-		if (k->start && now - k->freed_ms >= older_ms)
+		if (is_due(k, now, older_ms))
 			kept_doom(&doomed, k);
 		mapping_all.stats.unmap_calls += doomed.count;
 		mapping_unlock();

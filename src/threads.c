@@ -88,8 +88,7 @@ static bool is_bin_empty(const struct tcache *tc, unsigned int class)
 /* Everything in tc goes to the store. */
 static void flush(struct tcache *tc)
 {
-	if (tc->spans)
-		span_cache_shrink(tc->spans, true);
+	span_cache_shrink(tc->spans, true);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		hardened_flush(tc, class);
 		if (is_bin_empty(tc, class))
@@ -242,7 +241,7 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
 	hardened_drop_quarantine(tc->quarantine);
-	if (tc->spans)
+	if (tc->spans != &span_cache_none)
 		give_own(CLASS_SPANS, tc->spans);
 	give_own(CLASS_CACHE, tc);
 }
@@ -270,7 +269,7 @@ static size_t dirty_bytes(void)
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
 	return over_threshold(
-		slab_dirty_bytes() + large_dirty_bytes() + (tc->spans ? tc->spans->bytes : 0) +
+		slab_dirty_bytes() + large_dirty_bytes() + tc->spans->bytes +
 		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
 }
 
@@ -350,8 +349,7 @@ static void shrink_depots(bool all)
 /* Flush the bins of tc that were not used since the last time, and all spares. */
 static void shrink_cache(struct tcache *tc)
 {
-	if (tc->spans)
-		span_cache_shrink(tc->spans, false);
+	span_cache_shrink(tc->spans, false);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		bool is_idle = tc->bins[class].top == tc->seen[class];
 
@@ -466,7 +464,7 @@ bool tcache_trim(void)
 
 static bool has_any(const struct tcache *tc)
 {
-	if (tc->spans && tc->spans->bytes)
+	if (tc->spans->bytes)
 		return true;
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (!is_bin_empty(tc, class) || hardened_quarantined(tc, class))
@@ -518,7 +516,7 @@ static size_t count_cells(void *const *top)
 {
 	size_t n = 0;
 
-	while (*top++)
+	while (*top++ != MAGAZINE_END)
 		n++;
 	return n;
 }
@@ -569,10 +567,8 @@ void tcache_get_stats(struct tcache_stats *stats)
 		stats->allocs += tc->allocs;
 		stats->frees += tc->frees;
 		stats->reallocs += tc->reallocs;
-		if (tc->spans) {
-			stats->spans += span_cache_count(tc->spans);
-			stats->span_bytes += tc->spans->bytes;
-		}
+		stats->spans += span_cache_count(tc->spans);
+		stats->span_bytes += tc->spans->bytes;
 	}
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		struct tcache_class_stats n = count_class(class);
