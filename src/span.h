@@ -22,8 +22,6 @@
 #include "slab.h"
 
 #define SPAN_MAX ((size_t)2 << 20) /* larger objects are mappings of their own */
-#define SPAN_GUARDED_MAX ((size_t)1 << 19) /* hardened: there are guards in a segment */
-#define SPAN_GUARDED_ALIGN ((size_t)1 << 16)
 #define SPAN_ALIGN_MAX ((size_t)1 << 20) /* what is aligned to more is, too */
 
 /* Sizes above CELL_MAX go on as those of cells do: an eighth of a doubling apart. */

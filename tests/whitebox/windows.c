@@ -33,6 +33,8 @@ static size_t usable(void *p)
 	return malloc_usable_size(p);
 }
 
+#define CELL_USER_MAX (CELL_MAX - 8) /* hardened, what is larger is in no window */
+
 /* The next cells and spans are from a new window, but for those that are free now. */
 static void *make_in_last_window(size_t size)
 {
@@ -53,7 +55,8 @@ static void set_up(void)
 
 		take_last_window();
 		for (int j = 0; last == last_window(); j++)
-			CHECK(malloc(SPAN_GUARDED_MAX) && j < 1000);
+			CHECK(malloc(slab_store.is_hardened ? CELL_USER_MAX : SPAN_MAX / 4) &&
+			      j < 20000);
 	}
 	CHECK(slab_first_window.next && slab_first_window.next->next == last_window());
 	check_all();
@@ -382,8 +385,8 @@ TEST(hardened_objects)
 		start_hardened();
 	set_up();
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		char *p = sizes[i] <= SPAN_GUARDED_MAX ? make_in_last_window(sizes[i])
-						       : malloc(sizes[i]);
+		char *p = sizes[i] <= CELL_USER_MAX ? make_in_last_window(sizes[i])
+						    : malloc(sizes[i]);
 
 		CHECK(p && usable(p) == sizes[i]);
 		fill(p, i, sizes[i]);
@@ -432,7 +435,7 @@ TEST(segments_are_always_refused)
 	slab_get_stats(&before);
 	kernel.least = 2 * SEGMENT_SIZE;
 	refuse(1, SIZE_MAX);
-	for (int i = 0; i < 40000; i++)
+	for (int i = 0; i < 32000; i++)
 		CHECK(malloc(64));
 	slab_get_stats(&after);
 	CHECK(kernel.failures);
