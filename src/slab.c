@@ -22,6 +22,9 @@
 /* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
 #define SURPLUS_BYTES (4 * MIB)
 
+/* Of the cells of a slab that was purged: when no more are free, its pages are in use again. */
+#define MARKED_SHARE 4
+
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
@@ -233,17 +236,35 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 
 /* Taking. */
 
+/* What a free cell has in its first word: CELL_FREED, but when hardened zero. */
+static void mark_cell(void *cell)
+{
+	if (!slab_store.is_hardened)
+		*cell_word(cell) = CELL_FREED;
+}
+
+static void mark_rest(const struct slab *s)
+{
+	const uint64_t *bits = slab_bits(s);
+	size_t size = slab_classes[s->class].size;
+
+	for (size_t i = 0; i < s->carved; i++)
+		if (bits[i / 64] >> i % 64 & 1)
+			mark_cell(slab_start(s) + i * size);
+}
+
 /*
  * s, whose free cells are not marked, gives n of them to a cache, where a second free is seen by
- * the mark: CELL_FREED, but when hardened zero. With the last free cell the short way is open
- * again.
+ * the mark. When few are left, these are marked, too, and the short way is open again. It is still
+ * purged: their pages go once a cell has come back, lest trims and users take turns.
  */
 static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
 {
-	for (unsigned int i = 0; i < n && !slab_store.is_hardened; i++)
-		*cell_word(cells[i]) = CELL_FREED;
-	if (s->free)
+	for (unsigned int i = 0; i < n; i++)
+		mark_cell(cells[i]);
+	if (s->free > slab_classes[s->class].capacity / MARKED_SHARE)
 		return;
+	mark_rest(s);
 	s->is_unmarked = false;
 	segment_set_bins(s, slab_bin_of(s->class));
 }
