@@ -187,6 +187,7 @@ static bool has_magazine(struct tcache *tc, unsigned int class)
 
 	if (bin_has_magazine(&tc->bins[class]))
 		return true;
+	tcache_open_bin(tc, class);
 	m = magazine_new(class);
 	if (!m)
 		return false;
@@ -301,7 +302,7 @@ static bool make_room(struct tcache *tc, unsigned int class)
 
 	if ((uintptr_t)bin->top % MAGAZINE_SIZE)
 		return true;
-	tcache_tick(tc);
+	tcache_tick_full(tc, class);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
 	if (!bin->taken && !tc->spares[class] && hand_over(tc, class))
