@@ -136,6 +136,8 @@ TEST(refills_start_small_and_grow)
 	unsigned int class = class_in_use();
 	size_t out = 0, taken = 0, n = 0, slab = slab_classes[class].capacity;
 
+	CHECK((cells[taken++] = malloc(SIZE)));
+	CHECK(out_of(class) == ++out); /* the first one comes alone */
 	while (n < magazine_capacity(class) || out % slab) {
 		n = out / 4 < 512 / SIZE ? 512 / SIZE : out / 4;
 		if (n > magazine_capacity(class))
@@ -150,6 +152,19 @@ TEST(refills_start_small_and_grow)
 	}
 	check_all();
 	free_cells(taken);
+	check_all();
+}
+
+TEST(one_object_of_a_class_needs_no_magazine)
+{
+	unsigned int class = class_in_use();
+	size_t magazines = out_of(CLASS_MAGAZINE);
+	void *p = malloc(SIZE);
+
+	CHECK(p && out_of(class) == 1 && out_of(CLASS_MAGAZINE) == magazines);
+	free(p);
+	CHECK(out_of(class) == 1 && out_of(CLASS_MAGAZINE) == magazines + 1);
+	CHECK(malloc(SIZE) == p && out_of(class) == 1);
 	check_all();
 }
 
