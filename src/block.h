@@ -12,29 +12,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "osmem_inspect.h"
+#include "item_list.h"
 
-/* Figures of the heap at one moment. */
-struct block_stats {
-	size_t allocs, frees, reallocs; /* calls that reached the heap */
-	size_t searches, splits, coalesces;
-	size_t brk_calls, map_calls, unmap_calls;
-	size_t regions;
-	size_t region_bytes; /* tiled by blocks; what is raised ahead of need is not in it */
-	size_t reserve_bytes; /* raised ahead of need */
-	size_t blocks, live_blocks; /* of the regions */
-	size_t live_bytes; /* chunks of live blocks, headers included */
-	size_t mapped_blocks, mapped_bytes; /* STATUS_MAPPED, whole mappings */
-	size_t peak_bytes; /* highest live_bytes + mapped_bytes so far */
-};
+/* The figures of the heap at one moment. */
+void block_get_stats(struct osmem_heap_stats *stats);
 
-void block_get_stats(struct block_stats *stats);
-
-/*
- * Copy the regions and blocks into items, room of them at most; how many there are, which may be
- * more. At one moment; the heap is locked meanwhile.
- */
-size_t block_list(struct osmem_item *items, size_t room);
+/* Copy the regions and blocks, at one moment; the heap is locked meanwhile. */
+void block_list(struct item_list *list);
 
 /* Set by the layers above: whether p is a live block of malloc, for the report of a bad pointer. */
 extern bool (*block_is_others)(const void *p);

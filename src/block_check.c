@@ -6,7 +6,7 @@
 
 struct totals {
 	size_t blocks, live_blocks, live_bytes, pending, indexed, mapped;
-	size_t region_bytes, reserve_bytes;
+	size_t region_bytes, ahead_bytes;
 };
 
 static const char *check_free(struct block_meta *b, struct totals *t)
@@ -55,7 +55,7 @@ static const char *check_region(size_t i, struct block_meta **prev, struct total
 		*prev = b;
 	}
 	t->region_bytes += (size_t)(r->end - r->start);
-	t->reserve_bytes += (size_t)(r->limit - r->end);
+	t->ahead_bytes += (size_t)(r->limit - r->end);
 	return NULL;
 }
 
@@ -80,13 +80,13 @@ static const char *check_mapped(struct block_meta *b, size_t *count)
 
 static const char *check_totals(const struct totals *t, size_t indexed)
 {
-	const struct block_stats *s = &course.stats;
+	const struct osmem_heap_stats *s = &course.stats;
 
 	if (t->indexed != indexed || t->pending != course.pending.count + course.pending.spilled)
 		return "H4: not exactly the free blocks are pending or indexed";
-	if (t->blocks != s->blocks || t->live_blocks != s->live_blocks ||
+	if (t->blocks != s->blocks || t->live_blocks != s->allocs - s->frees - s->mapped_blocks ||
 	    t->live_bytes != s->live_bytes || t->region_bytes != s->region_bytes ||
-	    t->reserve_bytes != s->reserve_bytes || course.region_count != s->regions ||
+	    t->ahead_bytes != s->ahead_bytes || course.region_count != s->regions ||
 	    t->mapped != s->mapped_blocks)
 		return "H7: the figures do not agree with the list";
 	return NULL;

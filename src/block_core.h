@@ -55,7 +55,7 @@ struct block_heap {
 	unsigned int raises; /* how often memory came from the kernel */
 	struct block_meta *last; /* H6; NULL before the first use */
 	struct pending pending;
-	struct block_stats stats;
+	struct osmem_heap_stats stats; /* live_blocks is left out: block_get_stats derives it */
 	struct index index;
 	struct block_meta *mapped; /* H8 */
 	struct lock lock; /* guards all of this and all of these, links_heap included */
@@ -159,7 +159,7 @@ HOT struct region *block_find_region(const void *p)
 {
 	struct region *r = &block_regions[course.recent];
 
-	return block_is_in(r, p) ? r : block_find_region_slow(p);
+	return __builtin_expect(block_is_in(r, p), 1) ? r : block_find_region_slow(p);
 }
 
 /* What must stand behind b, which may be the last block of r. */
@@ -185,9 +185,11 @@ HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	const struct region *r = block_find_region(b);
 
-	if (r && ((uintptr_t)p & (GRAIN - 1)) == 0 && (char *)p < r->end &&
-	    b->status == STATUS_ALLOC && block_has_checksum(b) &&
-	    ((char *)b->next == block_end(b) || b->next == block_expected_next(r, b)))
+	if (__builtin_expect(r && ((uintptr_t)p & (GRAIN - 1)) == 0 && (char *)p < r->end &&
+				     b->status == STATUS_ALLOC && block_has_checksum(b) &&
+				     ((char *)b->next == block_end(b) ||
+				      b->next == block_expected_next(r, b)),
+			     1))
 		return b;
 	return block_of_slow(call, p, may_be_free);
 }
@@ -200,11 +202,8 @@ bool block_is_linked(const struct region *r, const struct block_meta *b);
 /* b, free and about to be coalesced: its neighbours are in order, or it is a fault. */
 void block_check_neighbours(struct block_meta *b) __attribute__((cold));
 
-/* b, free, touches no next: it is its region's last, or it is a fault. */
-void block_require_region_end(const struct block_meta *b) __attribute__((cold));
-
-/* b, the last block of all, is in order, or it is a fault. */
-void block_require_heap_end(struct block_meta *b);
+/* b, which touches no next block, is the last of its region, or it is a fault. */
+void block_require_region_end(struct block_meta *b) __attribute__((cold));
 
 /* Say that b is overwritten, and abort. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
@@ -231,7 +230,7 @@ HOT void block_extend(size_t size)
 {
 	block_regions[course.region_count - 1].end += size;
 	course.stats.region_bytes += size;
-	course.stats.reserve_bytes -= size;
+	course.stats.ahead_bytes -= size;
 }
 
 enum raise {

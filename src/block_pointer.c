@@ -175,19 +175,12 @@ static void bad_pointer(const char *call, void *p)
 
 /* Blocks that the rules do not find plainly in order. */
 
-void block_require_region_end(const struct block_meta *b)
+void block_require_region_end(struct block_meta *b)
 {
 	const struct region *r = block_find_region(b);
 
-	if (b->status != STATUS_FREE || !r || block_end(b) != r->end ||
+	if ((b->status != STATUS_FREE && !block_has_checksum(b)) || !r || block_end(b) != r->end ||
 	    b->next != block_expected_next(r, b))
-		block_corrupted(b);
-}
-
-void block_require_heap_end(struct block_meta *b)
-{
-	if (b->next || block_end(b) != block_regions[course.region_count - 1].end ||
-	    (b->status != STATUS_FREE && !block_has_checksum(b)))
 		block_corrupted(b);
 }
 

@@ -75,7 +75,7 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 	course.stats.regions++;
 	course.stats.blocks++;
 	course.stats.region_bytes += META + size;
-	course.stats.reserve_bytes += (size_t)(limit - r->end);
+	course.stats.ahead_bytes += (size_t)(limit - r->end);
 	block_note(TRACE_STEP_REGION, 0, b, (uintptr_t)limit, 0);
 	block_note(TRACE_STEP_APPEND, 0, b, size, 0);
 }
@@ -93,7 +93,7 @@ static void accept(char *p, char *limit)
 
 	course.raises++;
 	if (last && p == last->limit) {
-		course.stats.reserve_bytes += (size_t)(limit - p);
+		course.stats.ahead_bytes += (size_t)(limit - p);
 		last->limit = limit;
 		note_span();
 		return;
@@ -161,7 +161,7 @@ static enum raise raise_from(char *brk, size_t size, size_t chunk)
 	if (is_moved)
 		return raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0);
 	/* The program may have lowered the break into what we had ahead. */
-	course.stats.reserve_bytes -= (size_t)(r->limit - brk);
+	course.stats.ahead_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;
 	return raise_break(size - block_room(), ahead_of_need());
 }

@@ -3,7 +3,6 @@
 /* For those who look in: a copy of the list of blocks, and the figures. */
 
 #include "block_core.h"
-#include "item_list.h"
 
 /* The blocks of r, up to one whose size cannot be right. */
 static void add_blocks(struct item_list *list, const struct region *r)
@@ -51,20 +50,18 @@ static void add_mapped(struct item_list *list, struct block_meta *b)
 	add_mapped(list, treap_get(b, TREAP_RIGHT, TREAP_MAPPED));
 }
 
-size_t block_list(struct osmem_item *items, size_t room)
+void block_list(struct item_list *list)
 {
-	struct item_list list = {.items = items, .room = room};
-
 	block_enter();
-	add_regions(&list);
-	add_mapped(&list, course.mapped);
+	add_regions(list);
+	add_mapped(list, course.mapped);
 	block_leave();
-	return list.count;
 }
 
-void block_get_stats(struct block_stats *stats)
+void block_get_stats(struct osmem_heap_stats *stats)
 {
 	block_enter();
 	*stats = course.stats;
+	stats->live_blocks = stats->allocs - stats->frees - stats->mapped_blocks;
 	block_leave();
 }

@@ -20,11 +20,6 @@ static void add(_Atomic(size_t) *counter, size_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-static size_t read_counter(_Atomic(size_t) *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 void calls_set_mode(enum calls_mode mode, bool is_on)
 {
 	if (is_on)
@@ -51,27 +46,27 @@ static size_t bytes_asked_for(enum trace_name name, uint64_t a, uint64_t b)
 	}
 }
 
-static void count(enum trace_name name, uint64_t a, uint64_t b, bool failed)
-{
-	add(&counts[name].calls, 1);
-	if (failed)
-		add(&counts[name].failed, 1);
-	else
-		add(&counts[name].bytes, bytes_asked_for(name, a, b));
-}
-
 void calls_enter(enum trace_name name, uint64_t a, uint64_t b)
 {
 	if (calls_modes & CALLS_TRACED)
-		trace_enter(name, a, b);
+		trace_put(
+			&(struct trace_record){.kind = TRACE_ENTER, .what = name, .a = a, .b = b});
 }
 
 void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
 {
-	if (calls_modes & CALLS_COUNTED)
-		count(name, a, b, failed);
+	if (calls_modes & CALLS_COUNTED) {
+		add(&counts[name].calls, 1);
+		add(failed ? &counts[name].failed : &counts[name].bytes,
+		    failed ? 1 : bytes_asked_for(name, a, b));
+	}
 	if (calls_modes & CALLS_TRACED)
-		trace_call(name, a, b, c, failed);
+		trace_put(&(struct trace_record){.kind = TRACE_CALL,
+						 .what = name,
+						 .flags = failed ? TRACE_FAILED : 0,
+						 .a = a,
+						 .b = b,
+						 .c = c});
 }
 
 void calls_add_live(intptr_t bytes)
@@ -85,17 +80,17 @@ void calls_add_live(intptr_t bytes)
 
 void calls_get(enum trace_name name, struct call_stats *stats)
 {
-	size_t end = name == TRACE_NAME_END ? TRACE_NAME_END : name + 1;
-
 	*stats = (struct call_stats){0};
-	for (size_t i = name == TRACE_NAME_END ? 0 : name; i < end; i++) {
-		stats->calls += read_counter(&counts[i].calls);
-		stats->failed += read_counter(&counts[i].failed);
-		stats->bytes += read_counter(&counts[i].bytes);
+	for (unsigned int i = 0; i < TRACE_NAME_END; i++) {
+		if (i != name && name != TRACE_NAME_END)
+			continue;
+		stats->calls += counts[i].calls;
+		stats->failed += counts[i].failed;
+		stats->bytes += counts[i].bytes;
 	}
 }
 
 size_t calls_peak_bytes(void)
 {
-	return (size_t)atomic_load_explicit(&peak_bytes, memory_order_relaxed);
+	return (size_t)peak_bytes;
 }

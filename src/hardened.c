@@ -346,11 +346,11 @@ static void count(struct quarantine *q, unsigned int class, int n)
 static inline void *take(unsigned int class)
 {
 	struct tcache *tc = tcache_thread.own;
-	void *cell = NULL;
+	void *cell = MAGAZINE_END;
 
 	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tc->watch)
 		cell = *tc->bins[class].top;
-	if (__builtin_expect(!cell, 0))
+	if (__builtin_expect(cell == MAGAZINE_END, 0))
 		return tcache_take_cell(class, NULL);
 	tc->bins[class].top++;
 	tc->allocs++;

@@ -40,61 +40,37 @@ struct unreleased {
 	size_t size;
 };
 
-/* Whole at every moment: a fork may copy it. */
+/* Consistent after each store: a fork may copy it. */
 static _Atomic(struct unreleased *) unreleased;
 
 /*
  * What libc has functions for, straight from the kernel: see kernel.h. Only sbrk is left to libc,
  * which keeps the break, and getcwd and readlink, which a trace or a report begins with.
+ *
+ * CALL returns -1 with errno, RAW an error as a negative number. Arguments that are left out are 0.
  */
+#define CALL(...) SIX_LONGS(kernel_call, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define RAW(...) SIX_LONGS(kernel_raw, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SIX_LONGS(function, name, a, b, c, d, e, f, ...)                                           \
+	function(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-#define CALL(name, a, b, c, d, e, f)                                                               \
-	kernel_call(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-
-static void *do_mmap(void *at, size_t size, int access, int flags, int fd, uint64_t offset)
+/* As mmap(2); private memory of nobody's, or NULL with errno. */
+static void *map_private(void *at, size_t size, int access, int flags)
 {
-	return (void *)CALL(mmap, at, size, access, flags, fd, offset);
+	void *p = (void *)CALL(mmap, at, size, access, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
-static void *do_mremap(void *p, size_t old_size, size_t new_size, int flags, void *to)
+static int open_file(const char *path, int flags)
 {
-	return (void *)CALL(mremap, p, old_size, new_size, flags, to, 0);
-}
-
-static int do_madvise(void *p, size_t size, int advice)
-{
-	return (int)CALL(madvise, p, size, advice, 0, 0, 0);
-}
-
-static int do_munmap(void *p, size_t size)
-{
-	return (int)CALL(munmap, p, size, 0, 0, 0, 0);
-}
-
-static int do_open(const char *path, int flags, mode_t mode)
-{
-	return (int)CALL(openat, AT_FDCWD, path, flags, mode, 0, 0);
-}
-
-static int do_close(int fd)
-{
-	return (int)CALL(close, fd, 0, 0, 0, 0, 0);
-}
-
-static int do_stat(int fd, struct stat *st)
-{
-	return (int)CALL(fstat, fd, st, 0, 0, 0, 0);
-}
-
-static int do_truncate(int fd, uint64_t size)
-{
-	return (int)CALL(ftruncate, fd, size, 0, 0, 0, 0);
+	return (int)CALL(openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 }
 
 /* A copy of fd, closed on exec, out of the way; or -1. */
 static int copy_high(int fd)
 {
-	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN, 0, 0, 0);
+	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
 }
 
 static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
@@ -149,24 +125,22 @@ char *sys_raise_break(size_t size)
 
 void *sys_map(size_t size)
 {
-	void *p = do_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = map_private(NULL, size, PROT_READ | PROT_WRITE, 0);
 
-	tell(SYS_MMAP, p == MAP_FAILED ? NULL : p, size, 0, p == MAP_FAILED);
-	if (p != MAP_FAILED)
-		return p;
-	errno = ENOMEM; /* whatever limit it was: EAGAIN for locked memory, EPERM for a filter */
-	return NULL;
+	tell(SYS_MMAP, p, size, 0, !p);
+	if (!p)
+		errno = ENOMEM; /* also for EAGAIN, of locked memory, and EPERM, of a filter */
+	return p;
 }
 
 void *sys_map_at(void *at, size_t size)
 {
-	void *p = do_mmap(at, size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p = map_private(at, size, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
 
 	tell(SYS_MMAP, at, size, 0, p != at);
 	if (p == at)
 		return p;
-	if (p != MAP_FAILED) { /* a kernel before 4.17 takes the place for a hint */
+	if (p) { /* a kernel before 4.17 takes the place for a hint */
 		sys_release(p, size);
 		errno = EEXIST;
 	} else if (errno != EEXIST) {
@@ -177,7 +151,7 @@ void *sys_map_at(void *at, size_t size)
 
 int sys_unmap(void *p, size_t size)
 {
-	int result = do_munmap(p, size);
+	int result = (int)CALL(munmap, p, size);
 
 	tell(SYS_MUNMAP, p, size, 0, result < 0);
 	return result;
@@ -222,7 +196,7 @@ bool sys_release_rest(void)
 
 void *sys_remap(void *p, size_t old_size, size_t new_size)
 {
-	void *q = do_mremap(p, old_size, new_size, MREMAP_MAYMOVE, NULL);
+	void *q = (void *)CALL(mremap, p, old_size, new_size, MREMAP_MAYMOVE);
 
 	tell(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
 	if (q != MAP_FAILED)
@@ -233,10 +207,7 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 
 static int set_access(void *p, size_t size, int access)
 {
-	int saved_errno = errno, status = (int)CALL(mprotect, p, size, access, 0, 0, 0);
-
-	errno = saved_errno;
-	return status;
+	return RAW(mprotect, p, size, access) < 0 ? -1 : 0;
 }
 
 int sys_protect(void *p, size_t size)
@@ -249,25 +220,18 @@ int sys_unprotect(void *p, size_t size)
 	return set_access(p, size, PROT_READ | PROT_WRITE);
 }
 
-/* Memory that is not there; at is where to put it, with a flag that says how, or NULL. */
-static void *map_nothing(void *at, size_t size, int how)
-{
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how;
-	int saved_errno = errno;
-	void *p = do_mmap(at, size, PROT_NONE, flags, -1, 0);
-
-	errno = saved_errno;
-	return p == MAP_FAILED ? NULL : p;
-}
-
 void *sys_reserve(void *at, size_t size)
 {
-	return map_nothing(at, size, at ? MAP_FIXED_NOREPLACE : 0);
+	int saved_errno = errno;
+	void *p = map_private(at, size, PROT_NONE, MAP_NORESERVE | (at ? MAP_FIXED_NOREPLACE : 0));
+
+	errno = saved_errno;
+	return p;
 }
 
 int sys_purge(void *p, size_t size)
 {
-	int result = do_madvise(p, size, MADV_DONTNEED);
+	int result = (int)CALL(madvise, p, size, MADV_DONTNEED);
 
 	tell(SYS_MADVISE, p, size, 0, result < 0);
 	return result;
@@ -304,8 +268,7 @@ struct sys_room sys_stack_room(void)
 
 	if (!name)
 		return (struct sys_room){0};
-	if (kernel_call(SYS_prlimit64, 0, RLIMIT_STACK, 0, (long)&limit, 0, 0) == 0 &&
-	    limit.rlim_cur > size)
+	if (CALL(prlimit64, 0, RLIMIT_STACK, NULL, &limit) == 0 && limit.rlim_cur > size)
 		size = limit.rlim_cur;
 	if (size > end / 3 - STACK_GAP)
 		size = end / 3 - STACK_GAP;
@@ -352,18 +315,13 @@ uint64_t sys_wall_ns(void)
 void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns)
 {
 	struct timespec late = {0, ns};
-	int saved_errno = errno;
 
-	CALL(futex, word, FUTEX_WAIT_PRIVATE, value, ns ? &late : NULL, 0, 0);
-	errno = saved_errno;
+	RAW(futex, word, FUTEX_WAIT_PRIVATE, value, ns ? &late : NULL);
 }
 
 void sys_wake_one(_Atomic(uint32_t) *word)
 {
-	int saved_errno = errno;
-
-	CALL(futex, word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
-	errno = saved_errno;
+	RAW(futex, word, FUTEX_WAKE_PRIVATE, 1);
 }
 
 uint32_t sys_thread(void)
@@ -376,12 +334,12 @@ uint32_t sys_thread(void)
 	 */
 	if (pthread_getcpuclockid(pthread_self(), &clock) == 0)
 		return (uint32_t) ~(clock >> 3);
-	return (uint32_t)CALL(gettid, 0, 0, 0, 0, 0, 0);
+	return (uint32_t)CALL(gettid);
 }
 
 uint32_t sys_process(void)
 {
-	return (uint32_t)CALL(getpid, 0, 0, 0, 0, 0, 0);
+	return (uint32_t)CALL(getpid);
 }
 
 void sys_program(char *path, size_t size)
@@ -399,9 +357,9 @@ bool sys_folder(char *path)
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();
-	int fd = do_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
+	int fd = open_file("/proc/self/statm", O_RDONLY);
 	char text[128];
-	ssize_t len = fd < 0 ? -1 : CALL(read, fd, text, sizeof(text), 0, 0, 0);
+	ssize_t len = fd < 0 ? -1 : CALL(read, fd, text, sizeof(text));
 
 	for (ssize_t i = 0; i < len && n < 3; i++) {
 		if (text[i] == ' ')
@@ -410,7 +368,7 @@ void sys_get_memory(struct sys_memory *memory)
 			pages[n] = pages[n] * 10 + (size_t)(text[i] - '0');
 	}
 	if (fd >= 0)
-		do_close(fd);
+		CALL(close, fd);
 	*memory = (struct sys_memory){
 		.size = pages[0] * page, .resident = pages[1] * page, .shared = pages[2] * page};
 }
@@ -419,7 +377,7 @@ void sys_get_usage(struct sys_usage *usage)
 {
 	struct rusage r = {0};
 
-	CALL(getrusage, RUSAGE_SELF, &r, 0, 0, 0, 0);
+	CALL(getrusage, RUSAGE_SELF, &r);
 	*usage = (struct sys_usage){.minor_faults = (size_t)r.ru_minflt,
 				    .major_faults = (size_t)r.ru_majflt,
 				    .peak_resident = (size_t)r.ru_maxrss * KIB};
@@ -429,7 +387,7 @@ void sys_get_usage(struct sys_usage *usage)
 static bool write_all(int fd, const char *text, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = CALL(write, fd, text, len, 0, 0, 0);
+		ssize_t n = CALL(write, fd, text, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -463,33 +421,29 @@ static int out_of_the_way(int fd)
 
 	if (high < 0)
 		return fd;
-	do_close(fd);
+	CALL(close, fd);
 	return high;
 }
 
 static bool make_absolute(char *absolute, const char *path)
 {
-	size_t len = 0;
+	size_t len, room;
 
-	if (*path != '/') {
-		if (!getcwd(absolute, PATH_MAX - 1))
-			return false;
-		len = strlen(absolute);
-		absolute[len++] = '/';
-	}
-	if (strlen(path) >= PATH_MAX - len) {
-		errno = ENAMETOOLONG;
+	*absolute = '\0';
+	if (*path != '/' && !getcwd(absolute, PATH_MAX - 1))
 		return false;
-	}
-	memcpy(absolute + len, path, strlen(path) + 1);
-	return true;
+	len = strlen(absolute);
+	room = PATH_MAX - len;
+	errno = ENAMETOOLONG;
+	return (size_t)snprintf_(absolute + len, room, "%s%s", len ? "/" : "", path) < room;
 }
 
 static bool is_same_file(const struct sys_file *f, int fd)
 {
 	struct stat st;
 
-	return fd >= 0 && do_stat(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
+	return fd >= 0 && RAW(fstat, fd, &st) == 0 && st.st_dev == f->device &&
+	       st.st_ino == f->inode;
 }
 
 /*
@@ -502,10 +456,10 @@ static bool find_again(struct sys_file *f)
 
 	if (is_same_file(f, f->fd))
 		return true;
-	fd = do_open(f->path, O_RDWR | O_CLOEXEC | O_NOCTTY, 0);
+	fd = open_file(f->path, O_RDWR);
 	if (!is_same_file(f, fd)) {
 		if (fd >= 0)
-			do_close(fd);
+			CALL(close, fd);
 		f->fd = -1;
 		return false;
 	}
@@ -516,18 +470,16 @@ static bool find_again(struct sys_file *f)
 bool sys_file_open(struct sys_file *f, const char *path)
 {
 	struct stat st;
-	int fd, saved_errno;
+	int fd;
 
 	if (!make_absolute(f->path, path))
 		return false;
-	fd = do_open(f->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	fd = open_file(f->path, O_RDWR | O_CREAT);
 	if (fd < 0)
 		return false;
-	if (CALL(flock, fd, LOCK_EX | LOCK_NB, 0, 0, 0, 0) < 0 || do_stat(fd, &st) < 0 ||
-	    (S_ISREG(st.st_mode) && do_truncate(fd, 0) < 0)) {
-		saved_errno = errno;
-		do_close(fd);
-		errno = saved_errno;
+	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
+	    (S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
+		RAW(close, fd);
 		return false;
 	}
 	f->fd = out_of_the_way(fd);
@@ -539,7 +491,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 void sys_file_close(struct sys_file *f)
 {
 	if (is_same_file(f, f->fd))
-		do_close(f->fd);
+		RAW(close, f->fd);
 	f->fd = -1;
 }
 
@@ -549,17 +501,16 @@ static bool reserve(int fd, uint64_t offset, size_t size)
 	static const char zeroes[4096];
 	struct rlimit limit;
 
-	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit, 0, 0) == 0 &&
-	    offset + size > limit.rlim_cur) {
+	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 && offset + size > limit.rlim_cur) {
 		errno = EFBIG;
 		return false;
 	}
-	if (CALL(fallocate, fd, 0, offset, size, 0, 0) == 0)
+	if (CALL(fallocate, fd, 0, offset, size) == 0)
 		return true;
 	if (errno != EOPNOTSUPP)
 		return false;
 	for (size_t done = 0; done < size; done += sizeof(zeroes))
-		if (CALL(pwrite64, fd, zeroes, sizeof(zeroes), offset + done, 0, 0) !=
+		if (CALL(pwrite64, fd, zeroes, sizeof(zeroes), offset + done) !=
 		    (ssize_t)sizeof(zeroes))
 			return false;
 	return true;
@@ -571,23 +522,23 @@ void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
 
 	if (!find_again(f) || !reserve(f->fd, offset, size))
 		return NULL;
-	p = do_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
+	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
 	return p == MAP_FAILED ? NULL : p;
 }
 
 void sys_file_unmap(void *p, size_t size)
 {
-	do_munmap(p, size);
+	CALL(munmap, p, size);
 }
 
 void sys_file_release(void *p, size_t size)
 {
-	do_madvise(p, size, MADV_DONTNEED);
+	CALL(madvise, p, size, MADV_DONTNEED);
 }
 
 void sys_file_cut(struct sys_file *f, uint64_t size)
 {
-	if (find_again(f) && do_truncate(f->fd, size) < 0)
+	if (find_again(f) && CALL(ftruncate, f->fd, size) < 0)
 		return; /* it only stays longer than it need be */
 }
 

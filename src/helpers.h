@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The only room that talks to the kernel. Memory that is refused is returned as NULL or -1 (errno
- * is ENOMEM); anything else that fails is a bug of the caller and fatal. Sizes are in bytes.
+ * All system calls. Memory that is refused is returned as NULL or -1 with errno ENOMEM; anything
+ * else that fails is a bug of the caller and fatal. Sizes are in bytes.
  */
 
 #pragma once
@@ -15,11 +15,9 @@
 
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/*
- * More than the kernel can ever map: where it chooses the place, it stays below this address. With
- * five levels of page tables, too, for what lies above has to be asked for by a hint.
- */
+/* The kernel maps nothing above this of its own accord, with five levels of page tables neither. */
 #ifdef __x86_64__
 #define SYS_MAP_MAX ((size_t)1 << 47)
 #else
@@ -27,8 +25,8 @@
 #endif
 
 /*
- * In options.c, which nobody calls: it reads OSMEM_OPTIONS before main. helpers.c needs it, and
- * everybody helpers.c, so that programs that link the archive have options as others do.
+ * Defined by options.c, which nobody calls. helpers.c refers to it, and everything else to
+ * helpers.c, so programs that link the archive have options, too.
  */
 extern const char sys_options_are_linked;
 
@@ -47,16 +45,13 @@ void *sys_map(size_t size);
 /* As sys_map, at exactly this place; NULL with errno EEXIST if anything is there, or ENOMEM. */
 void *sys_map_at(void *at, size_t size);
 
-/*
- * Give a mapping back. -1 if the kernel cannot: it may have no room to note that a mapping has
- * become two.
- */
+/* Give a mapping back; -1 if the kernel refuses, as it may where a mapping would become two. */
 int sys_unmap(void *p, size_t size);
 
 /*
- * Give a mapping back for good; size need not be a multiple of the page size. Where the kernel
- * cannot take it, it takes the pages at least, if it can, and the rest is noted, in the first bytes
- * of the mapping itself, to be tried again. errno is preserved.
+ * Give a mapping back for good; size need not be a multiple of the page size. If the kernel
+ * refuses, the pages are purged and the mapping is put on a list, to be tried again. errno is
+ * preserved.
  */
 void sys_release(void *p, size_t size);
 
@@ -85,17 +80,13 @@ void *sys_reserve(void *at, size_t size);
 int sys_purge(void *p, size_t size);
 
 /*
- * The same for a range in which memory may be locked, so that the kernel does not take it whole: it
- * is taken apart, and only pages stay that are refused alone. Pieces are taken apart to the page
- * *left times, which counts down: where all is locked that is enough. -1: something stays.
+ * The same for a range in which memory may be locked, which the kernel refuses whole: it is purged
+ * in pieces, and up to *left pieces, which counts down, page by page. -1: something stays.
  */
 #define SYS_PURGE_PIECE (64 * KIB)
 int sys_purge_apart(void *p, size_t size, size_t *left);
 
-/*
- * Where the main thread's stack is and may grow to: nothing of ours is to be mapped there, as the
- * kernel maps nothing there of its own accord. Empty if the kernel does not say where it is.
- */
+/* Where the main stack is and may grow to: nothing is to be mapped there. Empty if not known. */
 struct sys_room {
 	uintptr_t start, end;
 };
@@ -113,16 +104,15 @@ uint64_t sys_now_ns(void);
 uint64_t sys_wall_ns(void);
 
 /*
- * The calling thread and the process, by the kernel's numbers. The first one makes no system call:
- * every thread's first allocation wants it, and filters that are made for another malloc may kill
- * for gettid.
+ * The kernel's numbers of the calling thread and the process. sys_thread makes no system call:
+ * every thread's first allocation wants it, and a filter made for another malloc may kill for it.
  */
 uint32_t sys_thread(void);
 uint32_t sys_process(void);
 
 /*
- * Sleep while *word is value, until sys_wake_one wakes one of those that do; for ns nanoseconds,
- * less than a second, at most, unless that is 0. Wakes up for no reason, too.
+ * Sleep while *word is value, until sys_wake_one; at most ns nanoseconds, which are below a second,
+ * unless that is 0. Wakes up for no reason, too.
  */
 void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns);
 void sys_wake_one(_Atomic(uint32_t) *word);
@@ -161,15 +151,12 @@ enum sys_event {
 /* How many there were, from the beginning; refused ones too. */
 size_t sys_count(enum sys_event event);
 
-/*
- * If not NULL, called after every system call about memory that the functions above make, whatever
- * locks are held. It must preserve errno.
- */
+/* If not NULL, called after each of these, whatever locks are held. It must preserve errno. */
 extern void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*
- * A file of the library's own, which the program knows nothing about: its descriptor is out of the
- * way, not inherited by other programs, and found again if the program closes it.
+ * A file that the program knows nothing about: its descriptor is a high one, closed on exec, and
+ * found again if the program closes it.
  */
 struct sys_file {
 	int fd;
@@ -178,17 +165,17 @@ struct sys_file {
 };
 
 /*
- * Make file, or empty it, and lock it for this process. False with errno; EWOULDBLOCK if another
+ * Make or empty the file, and lock it for this process. False with errno; EWOULDBLOCK if another
  * process has it. Forked children have to close it to leave the lock with their parent.
  */
 bool sys_file_open(struct sys_file *f, const char *path);
 
-/* Close f, unless it is closed. */
+/* Close f, unless it is closed. errno is preserved. */
 void sys_file_close(struct sys_file *f);
 
 /*
- * Share size bytes from offset on with the process's memory; both are multiples of the page size.
- * There is room for them on the disk, so that no write there can fail. NULL with errno.
+ * Map size bytes from offset on, shared; both are multiples of the page size. The disk has room for
+ * them, so no write there can fail. NULL with errno.
  */
 void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size);
 void sys_file_unmap(void *p, size_t size);
@@ -206,8 +193,8 @@ bool sys_file_append(struct sys_file *f, const char *text, size_t len);
 void sys_print(const char *text, size_t len);
 
 /*
- * From now on print to what is standard error now, even when the program closes it: coreutils do so
- * before the last destructors run.
+ * Print to what is standard error now from here on, even when the program closes it: coreutils do
+ * so before the last destructors run.
  */
 void sys_keep_stderr(void);
 

@@ -6,19 +6,28 @@
  * A copy of each operation for blocks of 8 bytes, whose links are narrow, and one for all others.
  */
 
-void index_insert_sized(struct index *ix, size_t bin, struct block_meta *b)
+void index_insert_sized(struct index *ix, struct block_meta *b)
 {
+	size_t bin = index_bin_of(b->size);
+
 	if (bin == 0)
 		treap_insert(&ix->bin[bin], b, TREAP_NARROW);
 	else
 		treap_insert(&ix->bin[bin], b, TREAP_SIZED);
+	ix->occupied[bin / 64] |= UINT64_C(1) << (bin % 64);
 }
 
-bool index_remove_sized(struct index *ix, size_t bin, struct block_meta *b)
+bool index_remove_sized(struct index *ix, struct block_meta *b)
 {
+	size_t bin = index_bin_of(b->size);
+	bool is_there;
+
 	if (bin == 0)
-		return treap_remove(&ix->bin[bin], b, TREAP_NARROW);
-	return treap_remove(&ix->bin[bin], b, TREAP_SIZED);
+		is_there = treap_remove(&ix->bin[bin], b, TREAP_NARROW);
+	else
+		is_there = treap_remove(&ix->bin[bin], b, TREAP_SIZED);
+	index_mark(ix, bin);
+	return is_there;
 }
 
 /* The first of at least size bytes of one bin, or NULL. */
@@ -122,7 +131,7 @@ const char *index_check(const struct index *ix, size_t *count)
 
 		if (bit != !!ix->bin[bin])
 			fault = "I2: the bitmap and the bins do not agree";
-		else if (index_is_pairing(bin))
+		else if (bin >= INDEX_FIRST_PAIRING && bin < INDEX_FIRST_SIZED)
 			fault = check_pairing(&ix->bin[bin], bin, count);
 		else
 			fault = check_treap(ix->bin[bin], bin ? TREAP_SIZED : TREAP_NARROW, bin,

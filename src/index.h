@@ -28,7 +28,8 @@
 #include "treap.h"
 
 #define INDEX_EXACT_MAX ((size_t)1024)
-#define INDEX_FIRST_PAIRING 2 /* the bin of 24 bytes */
+#define INDEX_PAIRING_MIN ((size_t)24)
+#define INDEX_FIRST_PAIRING (INDEX_PAIRING_MIN / 8 - 1)
 #define INDEX_FIRST_SIZED (INDEX_EXACT_MAX / 8)
 #define INDEX_SUBBINS_SHIFT 3
 #define INDEX_DOUBLINGS 39 /* 2^10 to 2^49 */
@@ -42,9 +43,10 @@ struct index {
 	struct block_meta *bin[INDEX_BINS]; /* roots */
 };
 
-HOT bool index_is_pairing(size_t bin)
+/* Whether blocks of this size are in a pairing heap. */
+HOT bool index_is_pairing(size_t size)
 {
-	return bin - INDEX_FIRST_PAIRING < INDEX_FIRST_SIZED - INDEX_FIRST_PAIRING;
+	return size - INDEX_PAIRING_MIN <= INDEX_EXACT_MAX - INDEX_PAIRING_MIN;
 }
 
 HOT size_t index_bin_above(size_t size)
@@ -55,9 +57,14 @@ HOT size_t index_bin_above(size_t size)
 	return INDEX_FIRST_SIZED + ((size_t)(log - 10) << INDEX_SUBBINS_SHIFT) + sub;
 }
 
+HOT size_t index_exact_bin(size_t size)
+{
+	return size / 8 - 1;
+}
+
 HOT size_t index_bin_of(size_t size)
 {
-	return size <= INDEX_EXACT_MAX ? size / 8 - 1 : index_bin_above(size);
+	return size <= INDEX_EXACT_MAX ? index_exact_bin(size) : index_bin_above(size);
 }
 
 /* A block was taken out of bin. */
@@ -82,35 +89,36 @@ HOT size_t index_next_occupied(const struct index *ix, size_t bin)
 }
 
 /* index.c: the bins that are treaps. */
-void index_insert_sized(struct index *ix, size_t bin, struct block_meta *b);
-bool index_remove_sized(struct index *ix, size_t bin, struct block_meta *b);
+void index_insert_sized(struct index *ix, struct block_meta *b);
+bool index_remove_sized(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_sized(struct index *ix, size_t bin, size_t size);
 
 /* Insert b, free and not pending. */
 HOT void index_insert(struct index *ix, struct block_meta *b)
 {
-	size_t bin = index_bin_of(b->size);
+	size_t bin;
 
 	*links_padding(b) = 0;
-	if (index_is_pairing(bin))
-		pairing_insert(&ix->bin[bin], b);
-	else
-		index_insert_sized(ix, bin, b);
+	if (!index_is_pairing(b->size)) {
+		index_insert_sized(ix, b);
+		return;
+	}
+	bin = index_exact_bin(b->size);
+	pairing_insert(&ix->bin[bin], b);
 	ix->occupied[bin / 64] |= UINT64_C(1) << (bin % 64);
 }
 
 /* Take b out; false: it is not in the bin of its size. */
 HOT bool index_remove(struct index *ix, struct block_meta *b)
 {
-	size_t bin = index_bin_of(b->size);
-	bool is_there = true;
+	size_t bin;
 
-	if (index_is_pairing(bin))
-		pairing_remove(&ix->bin[bin], b);
-	else
-		is_there = index_remove_sized(ix, bin, b);
+	if (!index_is_pairing(b->size))
+		return index_remove_sized(ix, b);
+	bin = index_exact_bin(b->size);
+	pairing_remove(&ix->bin[bin], b);
 	index_mark(ix, bin);
-	return is_there;
+	return true;
 }
 
 /*
@@ -127,7 +135,7 @@ HOT struct block_meta *index_take(struct index *ix, size_t size)
 	if (b)
 		return b;
 	bin = index_next_occupied(ix, bin);
-	if (!index_is_pairing(bin))
+	if (bin - INDEX_FIRST_PAIRING >= INDEX_FIRST_SIZED - INDEX_FIRST_PAIRING)
 		return bin < INDEX_BINS ? index_take_sized(ix, bin, size) : NULL;
 	b = ix->bin[bin];
 	children = pairing_follow(b, &pairing_links(b)->child);

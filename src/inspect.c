@@ -23,49 +23,40 @@ _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 
 /* The copy. */
 
-/* Behind the first n. */
-static struct osmem_item *behind(struct osmem_item *items, size_t n, size_t room)
+static void list_all(struct item_list *list)
 {
-	return items && n < room ? items + n : NULL;
+	list->count = 0;
+	block_list(list);
+	mapping_list(list);
+	slab_list(list);
 }
 
-static size_t list_all(struct osmem_item *items, size_t room)
+bool inspect_copy_all(struct item_list *copy)
 {
-	size_t n = block_list(items, room);
-
-	n += mapping_list(behind(items, n, room), n < room ? room - n : 0);
-	return n + slab_list(behind(items, n, room), n < room ? room - n : 0);
-}
-
-bool inspect_copy_all(struct inspect_copy *copy)
-{
-	size_t need = list_all(NULL, 0);
-
+	*copy = (struct item_list){0};
+	list_all(copy);
 	for (;;) {
-		size_t room = need + need / 8 + HEADROOM;
-
-		copy->room = room * sizeof(*copy->items);
-		copy->items = sys_map(copy->room);
+		copy->room = copy->count + copy->count / 8 + HEADROOM;
+		copy->items = sys_map(copy->room * sizeof(*copy->items));
 		if (!copy->items)
 			return false;
-		need = list_all(copy->items, room);
-		copy->count = need;
-		if (need <= room)
+		list_all(copy);
+		if (copy->count <= copy->room)
 			return true;
 		inspect_drop(copy); /* others have made more meanwhile */
 	}
 }
 
-void inspect_drop(struct inspect_copy *copy)
+void inspect_drop(struct item_list *copy)
 {
-	sys_release(copy->items, copy->room);
+	sys_release(copy->items, copy->room * sizeof(*copy->items));
 }
 
 /* What is public. */
 
 EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 {
-	struct inspect_copy copy;
+	struct item_list copy;
 	int result = 0;
 
 	if (!inspect_copy_all(&copy))
@@ -74,33 +65,6 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 		result = visit(&copy.items[i], arg);
 	inspect_drop(&copy);
 	return result;
-}
-
-static void get_course_stats(struct osmem_heap_stats *stats)
-{
-	struct block_stats s;
-
-	block_get_stats(&s);
-	*stats = (struct osmem_heap_stats){
-		.allocs = s.allocs,
-		.frees = s.frees,
-		.reallocs = s.reallocs,
-		.searches = s.searches,
-		.splits = s.splits,
-		.coalesces = s.coalesces,
-		.brk_calls = s.brk_calls,
-		.mmap_calls = s.map_calls,
-		.munmap_calls = s.unmap_calls,
-		.regions = s.regions,
-		.region_bytes = s.region_bytes,
-		.ahead_bytes = s.reserve_bytes,
-		.blocks = s.blocks,
-		.live_blocks = s.live_blocks,
-		.live_bytes = s.live_bytes,
-		.mapped_blocks = s.mapped_blocks,
-		.mapped_bytes = s.mapped_bytes,
-		.peak_bytes = s.peak_bytes,
-	};
 }
 
 /* Two figures of two moments: while other threads run, their difference is approximate. */
@@ -119,28 +83,15 @@ static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_
 
 static void get_cell_stats(struct osmem_cell_stats *stats, const struct tcache_stats *cached)
 {
-	struct slab_stats store;
-
-	slab_get_stats(&store);
-	*stats = (struct osmem_cell_stats){
-		.segments = store.segments,
-		.slabs = store.slabs,
-		.live = difference(store.out_cells, cached->cached_cells),
-		.live_bytes = difference(store.out_bytes, cached->cached_bytes),
-		.cached = cached->cached_cells,
-		.cached_bytes = cached->cached_bytes,
-		.free = store.free_cells,
-		.free_bytes = store.free_bytes,
-		.own_bytes = store.own_bytes,
-		.dirty_bytes = store.dirty_bytes,
-		.mmap_calls = store.map_calls,
-		.munmap_calls = store.unmap_calls,
-		.madvise_calls = store.advise_calls,
-		.threads = cached->caches,
-		.allocs = cached->allocs,
-		.frees = cached->frees,
-		.reallocs = cached->reallocs,
-	};
+	slab_get_stats(stats);
+	stats->live = difference(stats->live, cached->cached_cells);
+	stats->live_bytes = difference(stats->live_bytes, cached->cached_bytes);
+	stats->cached = cached->cached_cells;
+	stats->cached_bytes = cached->cached_bytes;
+	stats->threads = cached->caches;
+	stats->allocs = cached->allocs;
+	stats->frees = cached->frees;
+	stats->reallocs = cached->reallocs;
 }
 
 static size_t held_by(const struct osmem_heap_stats *h)
@@ -153,7 +104,7 @@ void inspect_get_stats(struct osmem_stats *s)
 	struct tcache_stats cached;
 
 	tcache_get_stats(&cached);
-	get_course_stats(&s->course);
+	block_get_stats(&s->course);
 	get_large_stats(&s->libc, &cached);
 	get_cell_stats(&s->cells, &cached);
 	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +
@@ -206,7 +157,7 @@ static void put(struct sink *sink, enum trace_kind kind, unsigned int what, uint
 	if (sink->records)
 		sink->records[sink->count] = record;
 	else
-		trace_put(&record, true);
+		trace_put(&record);
 	sink->count++;
 }
 
@@ -277,8 +228,7 @@ static void put_cached(struct sink *sink)
 	}
 }
 
-static void put_snapshot(struct sink *sink, const struct inspect_copy *copy,
-			 enum trace_reason reason)
+static void put_snapshot(struct sink *sink, const struct item_list *copy, enum trace_reason reason)
 {
 	uint64_t first;
 
@@ -292,7 +242,7 @@ static void put_snapshot(struct sink *sink, const struct inspect_copy *copy,
 
 void inspect_trace_snapshot(enum trace_reason reason)
 {
-	struct inspect_copy copy;
+	struct item_list copy;
 	struct sink sink = {0};
 	int saved_errno = errno;
 
@@ -304,7 +254,7 @@ void inspect_trace_snapshot(enum trace_reason reason)
 }
 
 /* A map of copy, in memory that is large enough; its number of bytes. */
-static size_t make_map(const struct inspect_copy *copy, char *map)
+static size_t make_map(const struct item_list *copy, char *map)
 {
 	struct trace_header *header = (struct trace_header *)(void *)map;
 	struct sink sink = {.records = (struct trace_record *)(void *)(map + TRACE_HEADER_SIZE)};
@@ -318,7 +268,7 @@ static size_t make_map(const struct inspect_copy *copy, char *map)
 
 bool inspect_write_map(struct sys_file *f)
 {
-	struct inspect_copy copy;
+	struct item_list copy;
 	bool is_written = false;
 	size_t room;
 	char *map;
@@ -339,18 +289,14 @@ bool inspect_write_map(struct sys_file *f)
 EXPORT int osmem_write_map(const char *file)
 {
 	struct sys_file *f = sys_map(sizeof(*f)); /* a path is too long for a stack */
-	bool is_written;
-	int saved_errno;
+	int status = -1;
 
 	if (!f)
 		return -1;
-	is_written = sys_file_open(f, file);
-	if (is_written) {
-		is_written = inspect_write_map(f);
-		saved_errno = errno;
+	if (sys_file_open(f, file)) {
+		status = inspect_write_map(f) ? 0 : -1;
 		sys_file_close(f);
-		errno = saved_errno;
 	}
 	sys_release(f, sizeof(*f));
-	return is_written ? 0 : -1;
+	return status;
 }

@@ -5,19 +5,12 @@
 #pragma once
 
 #include "helpers.h"
-#include "osmem_inspect.h"
+#include "item_list.h"
 #include "trace_format.h"
 
-/* A copy of everything there is. */
-struct inspect_copy {
-	struct osmem_item *items;
-	size_t count;
-	size_t room; /* bytes mapped for them */
-};
-
-/* Make it; false with errno ENOMEM. What was made must be dropped. */
-bool inspect_copy_all(struct inspect_copy *copy);
-void inspect_drop(struct inspect_copy *copy);
+/* Make a copy of everything there is; false with errno ENOMEM. What was made must be dropped. */
+bool inspect_copy_all(struct item_list *copy);
+void inspect_drop(struct item_list *copy);
 
 /* The figures; size is left alone. */
 void inspect_get_stats(struct osmem_stats *stats);

@@ -28,28 +28,17 @@
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
 
-static bool is_power_of_two(size_t n)
-{
-	return n && !(n & (n - 1));
-}
-
 static void *no_memory(void)
 {
 	errno = ENOMEM;
 	return NULL;
 }
 
-static __attribute__((noinline, cold)) void *malloc_noted(size_t size)
-{
-	void *p = tcache_alloc_slow(size);
-
-	note_alloc(TRACE_MALLOC, 0, size, p);
-	return p;
-}
-
 static __attribute__((noinline)) void *malloc_slow(size_t size)
 {
-	return calls_are_noted ? malloc_noted(size) : tcache_alloc_slow(size);
+	if (calls_are_noted)
+		return note_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
+	return tcache_alloc_slow(size);
 }
 
 static __attribute__((noinline)) void *malloc_wide(size_t size)
@@ -74,10 +63,7 @@ static void *alloc_array(size_t nmemb, size_t size)
 
 static __attribute__((noinline, cold)) void *calloc_noted(size_t nmemb, size_t size)
 {
-	void *p = alloc_array(nmemb, size);
-
-	note_alloc(TRACE_CALLOC, nmemb, size, p);
-	return p;
+	return note_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
@@ -140,25 +126,32 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 	return no_memory();
 }
 
+static __attribute__((noinline, cold)) void free_noted(const char *call, enum trace_name name,
+						       void *p, size_t size, size_t align)
+{
+	note_free(call, name, p, size, align);
+	tcache_free_slow(call, p);
+}
+
 /* The rest of every call that frees. */
-static inline __attribute__((always_inline)) void free_noted(const char *call, enum trace_name name,
-							     void *p, size_t size, size_t align)
+static inline __attribute__((always_inline)) void free_rest(const char *call, enum trace_name name,
+							    void *p, size_t size, size_t align)
 {
 	if (calls_are_noted)
-		note_free(call, name, p, size, align);
-	tcache_free_slow(call, p);
+		free_noted(call, name, p, size, align);
+	else
+		tcache_free_slow(call, p);
 }
 
 static __attribute__((noinline)) void free_slow(void *p)
 {
-	if (!tcache_put_wide(tcache_thread.fast, p))
-		free_noted("free", TRACE_FREE, p, 0, 0);
+	free_rest("free", TRACE_FREE, p, 0, 0);
 }
 
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		free_slow(p);
 }
 
@@ -166,14 +159,14 @@ static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 {
 	if (p)
 		tcache_check_size("free_sized", p, size, true);
-	free_noted("free_sized", TRACE_FREE_SIZED, p, size, 0);
+	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
 /* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
 EXPORT void free_sized(void *p, size_t size)
 {
 	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_sized_slow(p, size);
 }
 
@@ -181,24 +174,21 @@ static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t al
 {
 	if (p)
 		tcache_check_aligned("free_aligned_sized", p, size, align);
-	free_noted("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
+	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
 /* C23 7.24.3.5. A size or an alignment that p cannot have been allocated with is reported. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	if (__builtin_expect(!tcache_has_aligned(p, size, align), 0) ||
-	    __builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	    __builtin_expect(!tcache_put(p), 0))
 		free_aligned_sized_slow(p, align, size);
 }
 
 static __attribute__((noinline, cold)) void *aligned_noted(enum trace_name name, size_t size,
 							   size_t align)
 {
-	void *p = tcache_alloc_aligned(size, align);
-
-	note_alloc(name, align, size, p);
-	return p;
+	return note_alloc(name, align, size, tcache_alloc_aligned(size, align));
 }
 
 /* What the names below have in common once their arguments are in order. */

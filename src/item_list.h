@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* A copy of a list of what is there, for those who look in: walk.c and slab_walk.c write it. */
+/* A copy of what is there: block_walk.c, mapping.c and slab_walk.c append to it. */
 
 #pragma once
 

@@ -8,14 +8,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "vdso.h"
+#include "elf_symbol.h"
 
 #define ERRNO_MAX 4095 /* the kernel returns errors as -1 to -ERRNO_MAX */
 
 typedef int clock_function(clockid_t clock, struct timespec *now);
 
 #ifdef __x86_64__
-static long enter(long number, long a, long b, long c, long d, long e, long f)
+long kernel_raw(long number, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	long result;
@@ -27,17 +27,20 @@ static long enter(long number, long a, long b, long c, long d, long e, long f)
 	return result;
 }
 #else
-static long enter(long number, long a, long b, long c, long d, long e, long f)
+long kernel_raw(long number, long a, long b, long c, long d, long e, long f)
 {
+	int saved_errno = errno;
 	long result = syscall(number, a, b, c, d, e, f);
 
-	return result == -1 ? -errno : result;
+	result = result == -1 ? -errno : result;
+	errno = saved_errno;
+	return result;
 }
 #endif
 
 long kernel_call(long number, long a, long b, long c, long d, long e, long f)
 {
-	long result = enter(number, a, b, c, d, e, f);
+	long result = kernel_raw(number, a, b, c, d, e, f);
 
 	if ((unsigned long)result < (unsigned long)-ERRNO_MAX)
 		return result;
@@ -52,11 +55,10 @@ static int ask_clock(clockid_t clock, struct timespec *now)
 
 static clock_function *find_clock(void)
 {
-	static const char *const names[] = {"__vdso_clock_gettime", "__kernel_clock_gettime"};
-	void *found = NULL;
+	void *found = elf_vdso_symbol("__vdso_clock_gettime");
 
-	for (unsigned int i = 0; !found && i < sizeof(names) / sizeof(*names); i++)
-		found = vdso_find(names[i]);
+	if (!found)
+		found = elf_vdso_symbol("__kernel_clock_gettime");
 	return found ? (clock_function *)(uintptr_t)found : ask_clock;
 }
 

@@ -11,7 +11,10 @@
 
 #include <time.h>
 
-/* System call number with these arguments: what the kernel returns, or -1 with errno. */
+/* System call number with these arguments: what the kernel returns, errors as -errno. */
+long kernel_raw(long number, long a, long b, long c, long d, long e, long f);
+
+/* The same, but -1 with errno. */
 long kernel_call(long number, long a, long b, long c, long d, long e, long f);
 
 /* As libc's clock_gettime: mostly without a system call. */

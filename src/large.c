@@ -116,6 +116,11 @@ static void *resize_mapping(const char *call, void *p, size_t size)
 	return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);
 }
 
+bool large_stays(const void *p, size_t size)
+{
+	return mapping_stays(p, size);
+}
+
 void *large_resize(const char *call, void *p, size_t size)
 {
 	size_t old;

@@ -26,6 +26,9 @@ void *large_alloc(size_t size, size_t align, bool zero);
 /* Free p, which is not NULL and no cell. errno is preserved. */
 void large_free(const char *call, void *p);
 
+/* Whether it is known at once that p, which is no cell, stays as it is with size bytes. */
+bool large_stays(const void *p, size_t size);
+
 /*
  * Resize p, which is not NULL and no cell, to size bytes (not 0) where it is, or move it without a
  * copy. NULL: it is as it was, and has to be copied.

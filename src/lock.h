@@ -45,12 +45,17 @@ void lock_wake(struct lock *l) LOCK_HIDDEN;
 /* In a fork's child. */
 void lock_fork_child(void) LOCK_HIDDEN;
 
+/* Whether the caller is the thread that came first, and nobody has ended its being alone. */
+static inline bool lock_is_first(void)
+{
+	return atomic_load_explicit(&lock_alone.thread, memory_order_relaxed) ==
+	       (uintptr_t)&lock_self;
+}
+
 /* Whether others may run. */
 static inline bool lock_is_needed(void)
 {
-	return !__libc_single_threaded ||
-	       atomic_load_explicit(&lock_alone.thread, memory_order_relaxed) !=
-		       (uintptr_t)&lock_self;
+	return !__libc_single_threaded || !lock_is_first();
 }
 
 /* Whether there is, or was, a second thread although libc knew of one only. */
@@ -70,13 +75,13 @@ static inline void lock_count_inside(unsigned int n)
 /* True: the caller is alone, and is noted as inside before it has made sure of that. */
 static inline bool lock_pass(void)
 {
-	if (!__libc_single_threaded)
+	if (__builtin_expect(!__libc_single_threaded, 0))
 		return false;
-	if (lock_is_needed())
+	if (__builtin_expect(!lock_is_first(), 0))
 		return lock_meet();
 	lock_count_inside(1);
 	atomic_signal_fence(memory_order_seq_cst);
-	if (__builtin_expect(!lock_is_needed(), 1))
+	if (__builtin_expect(lock_is_first(), 1))
 		return true;
 	lock_count_inside(-1U);
 	return false;
@@ -97,7 +102,7 @@ static inline void lock_acquire(struct lock *l)
 /* Nobody else holds a lock while the thread that is alone is inside: what is held is its own. */
 static inline void lock_release(struct lock *l)
 {
-	if (!atomic_load_explicit(&l->state, memory_order_relaxed)) {
+	if (__builtin_expect(!atomic_load_explicit(&l->state, memory_order_relaxed), 1)) {
 		if (atomic_load_explicit(&lock_alone.inside, memory_order_relaxed))
 			lock_count_inside(-1U);
 		return;

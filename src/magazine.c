@@ -6,6 +6,7 @@
 
 _Atomic(size_t) magazine_depot_size = DEPOT_BYTES;
 
+const uint64_t magazine_end;
 struct depot_shard magazine_shards[SLAB_SHARDS];
 struct depot_size magazine_sizes[SLAB_SHARDS];
 
@@ -49,7 +50,7 @@ struct magazine *magazine_new(unsigned int class)
 	errno = saved_errno;
 	if (!m)
 		return NULL;
-	m->cells[magazine_capacity(class)] = NULL;
+	m->cells[magazine_capacity(class)] = MAGAZINE_END;
 	m->count = 0;
 	return m;
 }

@@ -4,16 +4,17 @@
  * Magazines: batches of cells of one class, and the depots where they wait between two threads.
  *
  *	cells[0]          …    cells[capacity - 1]   cells[capacity]
- *	| room, or a cell | … | a cell             | NULL           | … | next | count |
+ *	| room, or a cell | … | a cell             | MAGAZINE_END   | … | next | count |
  *
  * A magazine is aligned to its size. It fills downwards: the cells are at [top, capacity), so that
- * top is at the NULL when it is empty, and at an address that is a multiple of MAGAZINE_SIZE when
+ * top is at the end when it is empty, and at an address that is a multiple of MAGAZINE_SIZE when
  * it is full. Neither test needs to know the capacity.
  *
  * Invariants, checked by magazine_check:
- *	M1 cells[capacity] is NULL
+ *	M1 cells[capacity] is MAGAZINE_END
  *	M2 a magazine in a depot's full list has cells from 0 on, count of them: the capacity
  *	M3 cells in magazines are out of the store, and no cell is in two places
+ *	M4 cells in magazines have CELL_FREED in their first words, but when hardened
  */
 
 #pragma once
@@ -24,6 +25,10 @@
 
 #define DEPOT_BYTES MIB /* of cells in a depot, at most, unless it is set to something else */
 #define SHARD_BYTES (4 * MIB) /* and in all depots of a shard */
+
+/* Behind the cells of a magazine: an address that may be read, and CELL_FREED is not there. */
+extern const uint64_t magazine_end SLAB_HIDDEN;
+#define MAGAZINE_END ((void *)(uintptr_t)&magazine_end)
 
 struct magazine {
 	void *cells[MAGAZINE_CELLS_MAX + 1];

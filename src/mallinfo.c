@@ -31,46 +31,38 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+static size_t free_blocks(const struct osmem_heap_stats *s)
+{
+	return s->blocks - s->live_blocks;
+}
+
 static size_t free_bytes(const struct osmem_heap_stats *s)
 {
 	return s->region_bytes - s->live_bytes;
 }
 
-static void add_heap_info(struct mallinfo2 *info, const struct osmem_heap_stats *s)
-{
-	info->arena += s->region_bytes + s->ahead_bytes;
-	info->ordblks += s->blocks - s->live_blocks;
-	info->hblks += s->mapped_blocks;
-	info->hblkhd += s->mapped_bytes;
-	info->uordblks += s->live_bytes;
-	info->fordblks += free_bytes(s) + s->ahead_bytes;
-	info->keepcost += s->ahead_bytes;
-}
-
-static void add_cell_info(struct mallinfo2 *info, const struct osmem_cell_stats *s)
-{
-	size_t free = s->cached_bytes + s->free_bytes + s->dirty_bytes;
-
-	info->arena += s->live_bytes + free;
-	info->uordblks += s->live_bytes;
-	info->fordblks += free;
-	info->ordblks += s->free;
-	info->smblks += s->cached;
-	info->fsmblks += s->cached_bytes;
-	info->keepcost += s->dirty_bytes;
-}
-
 /* malloc_info(3), mallinfo(3). Sizes are in bytes; any thread may call it. */
 EXPORT struct mallinfo2 mallinfo2(void)
 {
-	struct mallinfo2 info = {0};
+	size_t live, free, kept;
 	struct osmem_stats s;
 
 	inspect_get_stats(&s);
-	add_heap_info(&info, &s.course);
-	add_heap_info(&info, &s.libc);
-	add_cell_info(&info, &s.cells);
-	return info;
+	live = s.course.live_bytes + s.libc.live_bytes + s.cells.live_bytes;
+	kept = s.course.ahead_bytes + s.libc.ahead_bytes + s.cells.dirty_bytes;
+	free = free_bytes(&s.course) + free_bytes(&s.libc) + s.cells.free_bytes +
+	       s.cells.cached_bytes + kept;
+	return (struct mallinfo2){
+		.arena = live + free,
+		.ordblks = free_blocks(&s.course) + free_blocks(&s.libc) + s.cells.free,
+		.smblks = s.cells.cached,
+		.fsmblks = s.cells.cached_bytes,
+		.hblks = s.course.mapped_blocks + s.libc.mapped_blocks,
+		.hblkhd = s.course.mapped_bytes + s.libc.mapped_bytes,
+		.uordblks = live,
+		.fordblks = free,
+		.keepcost = kept,
+	};
 }
 
 static int clamp(size_t n)
@@ -104,20 +96,18 @@ EXPORT void malloc_stats(void)
 
 static void add_total(struct text *t, const char *type, size_t count, size_t size)
 {
-	text_add(t, "<total type=\"%s\" count=\"%lu\" size=\"%lu\"/>\n", type, (unsigned long)count,
-		 (unsigned long)size);
+	text_add(t, "<total type=\"%s\" count=\"%zu\" size=\"%zu\"/>\n", type, count, size);
 }
 
 static void add_heap(struct text *t, int nr, const char *name, const struct osmem_heap_stats *s)
 {
 	text_add(t, "<heap nr=\"%d\" name=\"%s\">\n", nr, name);
-	add_total(t, "rest", s->blocks - s->live_blocks, free_bytes(s));
+	add_total(t, "rest", free_blocks(s), free_bytes(s));
 	add_total(t, "live", s->live_blocks, s->live_bytes);
 	add_total(t, "mmap", s->mapped_blocks, s->mapped_bytes);
-	text_add(t, "<system type=\"current\" size=\"%lu\"/>\n",
-		 (unsigned long)(s->region_bytes + s->ahead_bytes + s->mapped_bytes));
-	text_add(t, "<system type=\"max\" size=\"%lu\"/>\n", (unsigned long)s->peak_bytes);
-	text_add(t, "</heap>\n");
+	text_add(t, "<system type=\"current\" size=\"%zu\"/>\n",
+		 s->region_bytes + s->ahead_bytes + s->mapped_bytes);
+	text_add(t, "<system type=\"max\" size=\"%zu\"/>\n</heap>\n", s->peak_bytes);
 }
 
 static void add_cells(struct text *t, int nr, const struct osmem_cell_stats *s)
@@ -126,10 +116,8 @@ static void add_cells(struct text *t, int nr, const struct osmem_cell_stats *s)
 	add_total(t, "fast", s->cached, s->cached_bytes);
 	add_total(t, "rest", s->free, s->free_bytes);
 	add_total(t, "live", s->live, s->live_bytes);
-	text_add(t, "<system type=\"current\" size=\"%lu\"/>\n",
-		 (unsigned long)(s->live_bytes + s->cached_bytes + s->free_bytes + s->own_bytes +
-				 s->dirty_bytes));
-	text_add(t, "</heap>\n");
+	text_add(t, "<system type=\"current\" size=\"%zu\"/>\n</heap>\n",
+		 s->live_bytes + s->cached_bytes + s->free_bytes + s->own_bytes + s->dirty_bytes);
 }
 
 /* malloc_info(3): XML on stream. -1 with errno EINVAL for options other than 0, or when writing

@@ -22,7 +22,6 @@
 #include <errno.h>
 
 #include "block.h"
-#include "item_list.h"
 #include "mapping_core.h"
 #include "span.h"
 #include "zero.h"
@@ -32,6 +31,8 @@
 #define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
 
 struct mappings mapping_all;
+_Thread_local struct mapping_recent mapping_recent;
+_Atomic(size_t) mapping_changes;
 
 /* Bad pointers. */
 
@@ -106,6 +107,7 @@ static struct mapping take_out(const char *call, void *p)
 	struct mapping m = {0}, *entry = live(call, p);
 
 	mapping_copy(&m, entry);
+	atomic_fetch_add_explicit(&mapping_changes, 1, memory_order_relaxed);
 	mapping_table_remove(&mapping_all.table, entry);
 	return m;
 }
@@ -238,7 +240,7 @@ static void unreserve(void)
 
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
-	struct doomed doomed = {.count = 0};
+	struct doomed doomed;
 	bool is_mapped = false;
 	struct mapping m;
 
@@ -252,6 +254,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 		unreserve();
 		return NULL;
 	}
+	doomed.count = 0;
 	mapping_lock();
 	mapping_all.guarded += m.is_guarded;
 	mapping_all.stats.allocs++;
@@ -265,22 +268,22 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 
 void mapping_free(const char *call, void *p)
 {
-	struct doomed doomed = {.count = 0};
-	bool is_kept = false;
+	struct doomed doomed;
+	bool is_sealed = true, is_kept;
 	struct mapping m;
 
+	doomed.count = 0;
 	mapping_lock();
 	m = take_out(call, p);
 	mapping_all.guarded -= m.is_guarded;
 	mapping_all.stats.frees++;
-	mapping_unlock();
-	guard_require_intact(call, &m);
-	if (!mapping_all.is_hardened || guard_seal_off(&m)) {
-		mapping_lock();
-		is_kept = kept_put(&m, &doomed);
+	if (mapping_all.is_hardened) {
 		mapping_unlock();
+		guard_require_intact(call, &m);
+		is_sealed = guard_seal_off(&m);
+		mapping_lock();
 	}
-	mapping_lock();
+	is_kept = is_sealed && kept_put(&m, &doomed);
 	mapping_all.table.used--;
 	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m.is_span);
 	mapping_unlock();
@@ -323,6 +326,8 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
 	if (is_kept)
 		m->asked = size;
+	if (is_kept && m->size - size <= large_slack(size))
+		mapping_recent = (struct mapping_recent){p, size, m->size - size, mapping_changes};
 	mapping_unlock();
 	return is_kept;
 }
@@ -361,7 +366,7 @@ static void *resize_in_place(const char *call, void *p, size_t size)
 void *mapping_resize(const char *call, void *p, size_t size)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
-	struct doomed doomed = {.count = 0};
+	struct doomed doomed;
 	struct mapping m;
 	bool is_done;
 
@@ -382,6 +387,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 		is_done = remap(&m, bytes);
 	mapping_lock();
 	m.asked = is_done ? size : m.asked;
+	doomed.count = 0;
 	kept_put_in(&m, &doomed);
 	mapping_unlock();
 	kept_release_doomed(&doomed);
@@ -427,9 +433,8 @@ void mapping_get_stats(struct mapping_stats *stats)
 	mapping_unlock();
 }
 
-size_t mapping_list(struct osmem_item *items, size_t room)
+void mapping_list(struct item_list *list)
 {
-	struct item_list list = {.items = items, .room = room};
 	const struct mapping *m;
 	size_t i = 0;
 
@@ -437,16 +442,15 @@ size_t mapping_list(struct osmem_item *items, size_t room)
 	while ((m = mapping_table_next(&mapping_all.table, &i))) {
 		if (m->is_span)
 			continue;
-		item_list_add(&list, &(struct osmem_item){.kind = OSMEM_MAPPED,
-							  .heap = OSMEM_LIBC,
-							  .start = mapping_payload(m),
-							  .size = m->size,
-							  .status = 2,
-							  .payload = m->size,
-							  .mapping = m->bytes});
+		item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+							 .heap = OSMEM_LIBC,
+							 .start = mapping_payload(m),
+							 .size = m->size,
+							 .status = 2,
+							 .payload = m->size,
+							 .mapping = m->bytes});
 	}
 	mapping_unlock();
-	return list.count;
 }
 
 const char *mapping_check(void)

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "osmem_inspect.h"
+#include "item_list.h"
 
 /*
  * What a large object of size bytes may have more than that, after realloc: memory follows to 1.28
@@ -40,6 +40,27 @@ void mapping_free(const char *call, void *p);
  * grown and never used the rest, not much more.
  */
 bool mapping_keeps(const char *call, void *p, size_t size);
+
+/*
+ * What mapping_keeps last said yes to, in this thread: p may stay as it is with least bytes and up
+ * to more than that, while no mapping has been freed or resized since.
+ */
+struct mapping_recent {
+	const void *p;
+	size_t least, more;
+	size_t changes;
+};
+
+extern _Thread_local struct mapping_recent mapping_recent __attribute__((visibility("hidden")));
+extern _Atomic(size_t) mapping_changes __attribute__((visibility("hidden")));
+
+/* Whether it is known, without a look at the table, that mapping_keeps says yes. */
+static inline bool mapping_stays(const void *p, size_t size)
+{
+	return p == mapping_recent.p && size - mapping_recent.least <= mapping_recent.more &&
+	       mapping_recent.changes ==
+		       atomic_load_explicit(&mapping_changes, memory_order_relaxed);
+}
 
 /*
  * p, with room for size bytes, wherever that is, moved without a copy; it may have more room. NULL:
@@ -83,8 +104,8 @@ struct mapping_stats {
 
 void mapping_get_stats(struct mapping_stats *stats);
 
-/* Copy the live ones, but for spans, into items, room of them at most; how many there are. */
-size_t mapping_list(struct osmem_item *items, size_t room);
+/* Copy the live ones, but for spans. */
+void mapping_list(struct item_list *list);
 
 /*
  * Check the table and what is kept: NULL, or the text of what does not hold.

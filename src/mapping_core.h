@@ -24,7 +24,7 @@ struct kept {
 	size_t size;
 	bool is_span;
 	bool is_refused; /* the kernel would not take it: not bounded by L3 */
-	uint64_t freed_ms;
+	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
 };
 
@@ -65,7 +65,7 @@ static inline char *mapping_payload(const struct mapping *m)
 
 /* mapping_kept.c. */
 
-/* What goes when the lock is free again. */
+/* What goes when the lock is free again. Large: only count is set at first. */
 struct doomed {
 	struct mapping all[KEPT_COUNT];
 	unsigned int count;

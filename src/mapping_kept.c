@@ -91,11 +91,16 @@ void kept_release_doomed(const struct doomed *doomed)
 
 static struct kept *oldest_kept(void)
 {
+	unsigned int left = mapping_all.kept_count;
 	struct kept *oldest = NULL;
 
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		if (k->start && (!oldest || k->turn < oldest->turn))
+	for (struct kept *k = mapping_all.kept; left; k++) {
+		if (!k->start)
+			continue;
+		left--;
+		if (!oldest || k->turn < oldest->turn)
 			oldest = k;
+	}
 	return oldest;
 }
 
@@ -113,7 +118,7 @@ static size_t misfit(const struct kept *k, size_t bytes, bool is_span, bool grow
 {
 	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
 
-	if (!k->start || k->is_span != is_span)
+	if (k->is_span != is_span)
 		return SIZE_MAX;
 	if (kept_is_fit(k->bytes, bytes))
 		return mapping_all.is_hardened && k->turn + LATE_REUSE > mapping_all.turn
@@ -127,15 +132,19 @@ static size_t misfit(const struct kept *k, size_t bytes, bool is_span, bool grow
 /* A kept one, of about m->bytes. False: none is near that. */
 bool kept_take(struct mapping *m, bool grows)
 {
-	size_t least = SIZE_MAX;
+	size_t least = SIZE_MAX, far;
 	struct kept *best = NULL;
+	unsigned int left;
 
 	if (!mapping_kept_bytes())
 		return false;
 	mapping_lock();
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		size_t far = misfit(k, m->bytes, m->is_span, grows);
-
+	left = mapping_all.kept_count;
+	for (struct kept *k = mapping_all.kept; left; k++) {
+		if (!k->start)
+			continue;
+		left--;
+		far = misfit(k, m->bytes, m->is_span, grows);
 		if (far < least) {
 			least = far;
 			best = k;
@@ -194,6 +203,11 @@ bool kept_put(const struct mapping *m, struct doomed *doomed)
 	return true;
 }
 
+static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
+{
+	return k->start && now - k->freed_ms >= older_ms;
+}
+
 /* One after the other: what a thread has in its hands is lost in the child of a fork. */
 static bool give_back(uint64_t older_ms)
 {
@@ -201,10 +215,13 @@ static bool give_back(uint64_t older_ms)
 	bool is_any = false;
 
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		struct doomed doomed = {.count = 0};
+		struct doomed doomed;
 
+		if (!is_due(k, now, older_ms))
+			continue;
+		doomed.count = 0;
 		mapping_lock();
-		if (k->start && now - k->freed_ms >= older_ms)
+		if (is_due(k, now, older_ms))
 			kept_doom(&doomed, k);
 		mapping_all.stats.unmap_calls += doomed.count;
 		mapping_unlock();

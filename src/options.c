@@ -33,187 +33,119 @@
 #include "tcache.h"
 #include "trace.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of what is wrong */
-#define TRACE_SIZE_DEFAULT (256 * MIB)
+#define OFF SIZE_MAX
 
-/* A word of the environment, which nobody copies. */
+/* A word of the environment, which is not copied. */
 struct word {
 	const char *at;
 	size_t len;
-};
-
-struct option {
-	const char *name;
-	/* Take the value, which is empty if there is none; false if it makes no sense. */
-	bool (*set)(struct word value);
 };
 
 /* What was asked for, and concerns more than one moment. */
 static struct {
 	struct word trace, map; /* names of files; empty: none */
 	size_t trace_size;
-	size_t check_looks; /* visits of the clock between two checks; 0: only at exit */
-	bool check;
-	bool stats;
+	size_t check; /* OFF, or visits of the clock between two checks; 0: only at exit */
+	size_t stats; /* OFF, or 0 */
 	struct sys_file map_file;
 	bool has_map_file;
-} options = {.trace_size = TRACE_SIZE_DEFAULT};
+} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF};
 
-/* Values. */
-
-static bool read_number(struct word value, size_t *number, size_t *used)
+static void set_perturb(size_t byte)
 {
-	size_t n = 0, i = 0;
-
-	for (; i < value.len && value.at[i] >= '0' && value.at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(n, 10, &n) ||
-		    __builtin_add_overflow(n, (size_t)(value.at[i] - '0'), &n))
-			return false;
-	*number = n;
-	*used = i;
-	return i > 0;
-}
-
-static bool read_plain(struct word value, size_t max, size_t *number)
-{
-	size_t used;
-
-	return read_number(value, number, &used) && used == value.len && *number <= max;
-}
-
-/* Rule 3. */
-static bool read_size(struct word value, size_t *size)
-{
-	static const char units[] = "kMG";
-	const char *unit;
-	size_t used;
-
-	if (!read_number(value, size, &used))
-		return false;
-	if (used == value.len)
-		return true;
-	unit = used + 1 == value.len ? strchr(units, value.at[used]) : NULL;
-	if (!unit || !*unit)
-		return false;
-	return !__builtin_mul_overflow(*size, (size_t)1 << 10 * (unit - units + 1), size);
-}
-
-static bool read_name(struct word value, struct word *name)
-{
-	*name = value;
-	return value.len > 0;
-}
-
-/* The options themselves. */
-
-static bool set_stats(struct word value)
-{
-	options.stats |= !value.at;
-	return !value.at;
-}
-
-static bool set_trace(struct word value)
-{
-	return read_name(value, &options.trace);
-}
-
-static bool set_trace_size(struct word value)
-{
-	return read_size(value, &options.trace_size);
-}
-
-static bool set_map(struct word value)
-{
-	return read_name(value, &options.map);
-}
-
-static bool set_size(struct word value, void (*set)(size_t size))
-{
-	size_t size;
-
-	if (!read_size(value, &size))
-		return false;
-	set(size);
-	return true;
-}
-
-/* It was seen before anything was allocated: hardened.c. */
-static bool set_hardened(struct word value)
-{
-	return !value.at;
-}
-
-static bool set_mmap_threshold(struct word value)
-{
-	return set_size(value, large_set_threshold);
-}
-
-/* "never" is what -1 means to mallopt. */
-static bool set_trim_threshold(struct word value)
-{
-	if (value.len == strlen("never") && memcmp(value.at, "never", value.len) == 0) {
-		tcache_set_trim_threshold(SIZE_MAX);
-		return true;
-	}
-	return set_size(value, tcache_set_trim_threshold);
-}
-
-static bool set_perturb(struct word value)
-{
-	size_t byte;
-
-	if (!read_plain(value, 255, &byte))
-		return false;
 	tcache_set_perturb((unsigned char)byte);
-	return true;
 }
 
-static bool set_purge_delay(struct word value)
+static void set_purge_delay(size_t ms)
 {
-	size_t ms;
-
-	if (!read_plain(value, 24 * 3600 * 1000, &ms))
-		return false;
 	large_set_sweep_period(ms);
 	slab_set_sweep_period(ms);
-	return true;
 }
 
-static bool set_depot_size(struct word value)
-{
-	size_t size;
+/* What a value may be, if it is not the name of a file. */
+enum value {
+	NOTHING = 1, /* read as 0 */
+	NUMBER = 2,
+	SIZE = 4, /* rule 3 */
+	NEVER = 8, /* that word, read as SIZE_MAX */
+};
 
-	if (!read_size(value, &size))
-		return false;
-	magazine_set_depot_size(size);
-	return true;
-}
-
-static bool set_check(struct word value)
-{
-	options.check = true;
-	options.check_looks = 0;
-	return !value.at || read_plain(value, 1 << 30, &options.check_looks);
-}
-
-/* In the order of the README's table. */
-static const struct option known[] = {
-	{"stats", set_stats},
-	{"trace", set_trace},
-	{"trace_size", set_trace_size},
-	{"map", set_map},
-	{"check", set_check},
-	{"hardened", set_hardened},
-	{"mmap_threshold", set_mmap_threshold},
-	{"trim_threshold", set_trim_threshold},
-	{"purge_delay", set_purge_delay},
-	{"depot_size", set_depot_size},
-	{"perturb", set_perturb},
+/* In the order of the README's table. The value goes to what is not NULL. */
+static const struct option {
+	const char *name;
+	unsigned int values; /* enum value */
+	size_t max;
+	size_t *number;
+	struct word *file;
+	void (*set)(size_t number);
+} known[] = {
+	{"stats", NOTHING, 0, .number = &options.stats},
+	{"trace", 0, 0, .file = &options.trace},
+	{"trace_size", SIZE, SIZE_MAX, .number = &options.trace_size},
+	{"map", 0, 0, .file = &options.map},
+	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
+	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c has read it before */
+	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
+	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .set = tcache_set_trim_threshold},
+	{"purge_delay", NUMBER, 24 * 3600 * 1000, .set = set_purge_delay},
+	{"depot_size", SIZE, SIZE_MAX, .set = magazine_set_depot_size},
+	{"perturb", NUMBER, 255, .set = set_perturb},
 };
 
 /* Reading. */
+
+static bool is_text(struct word word, const char *text)
+{
+	return word.len == strlen(text) && memcmp(word.at, text, word.len) == 0;
+}
+
+static bool read_number(struct word value, bool has_unit, size_t *number)
+{
+	static const char units[] = "kMG";
+	const char *unit;
+	size_t i = 0;
+
+	for (*number = 0; i < value.len && value.at[i] >= '0' && value.at[i] <= '9'; i++)
+		if (__builtin_mul_overflow(*number, 10, number) ||
+		    __builtin_add_overflow(*number, (size_t)(value.at[i] - '0'), number))
+			return false;
+	if (i == 0 || i == value.len)
+		return i > 0;
+	unit = has_unit && i + 1 == value.len ? strchr(units, value.at[i]) : NULL;
+	return unit &&
+	       !__builtin_mul_overflow(*number, (size_t)1 << 10 * (unit - units + 1), number);
+}
+
+static bool read_value(const struct option *o, struct word value, size_t *number)
+{
+	*number = o->values & NEVER ? SIZE_MAX : 0;
+	if (!value.at)
+		return o->values & NOTHING;
+	if (o->values & NEVER && is_text(value, "never"))
+		return true;
+	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
+	       *number <= o->max;
+}
+
+/* value.at is NULL if there is none. False: it makes no sense. */
+static bool set_option(const struct option *o, struct word value)
+{
+	size_t number;
+
+	if (o->file) {
+		*o->file = value;
+		return value.len > 0;
+	}
+	if (!read_value(o, value, &number))
+		return false;
+	if (o->number)
+		*o->number = number;
+	if (o->set)
+		o->set(number);
+	return true;
+}
 
 /* One line: what is wrong with word, and the names of all options: rule 2. */
 static void complain(const char *what, struct word word)
@@ -233,19 +165,19 @@ static void complain(const char *what, struct word word)
 static void read_option(struct word word)
 {
 	const char *equals = memchr(word.at, '=', word.len);
-	size_t len = equals ? (size_t)(equals - word.at) : word.len;
-	struct word value = {0};
+	struct word name = word, value = {0};
+	size_t i = 0;
 
-	if (equals)
-		value = (struct word){.at = equals + 1, .len = word.len - len - 1};
-	for (size_t i = 0; i < COUNT_OF(known); i++) {
-		if (len != strlen(known[i].name) || memcmp(known[i].name, word.at, len) != 0)
-			continue;
-		if (!known[i].set(value))
-			complain("no sense in", word);
-		return;
+	if (equals) {
+		name.len = (size_t)(equals - word.at);
+		value = (struct word){.at = equals + 1, .len = word.len - name.len - 1};
 	}
-	complain("no option", word);
+	while (i < COUNT_OF(known) && !is_text(name, known[i].name))
+		i++;
+	if (i == COUNT_OF(known))
+		complain("no option", word);
+	else if (!set_option(&known[i], value))
+		complain("no sense in", word);
 }
 
 /* The first word of a text, and what is behind it and its comma. */
@@ -266,12 +198,12 @@ static void read_all(const char *text)
 			read_option(word);
 }
 
-/* Names of files: rule 5. */
+/* Names of files. */
 
 #define VARIABLE "OSMEM_OPTIONS="
 
 /* How much of word is in front of a name that is not absolute; 0: it has none. */
-static size_t before_relative(struct word word)
+static int before_relative(struct word word)
 {
 	static const char *const with_files[] = {"trace=", "map="};
 
@@ -279,81 +211,62 @@ static size_t before_relative(struct word word)
 		size_t len = strlen(with_files[i]);
 
 		if (word.len > len && memcmp(word.at, with_files[i], len) == 0)
-			return word.at[len] == '/' ? 0 : len;
+			return word.at[len] == '/' ? 0 : (int)len;
 	}
 	return 0;
 }
 
-static size_t count_relative(const char *text)
+/* The variable, with folder in front of relative names, in size bytes at to; its length. */
+static size_t make_absolute(char *to, size_t size, const char *text, const char *folder)
 {
-	size_t n = 0;
+	size_t n = (size_t)snprintf_(to, size, "%s", VARIABLE);
 
-	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word)))
-		n += !!before_relative(word);
+	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word))) {
+		int before = before_relative(word), len = (int)(next_word(word) - word.at);
+
+		n += (size_t)snprintf_(size ? to + n : NULL, size ? size - n : 0, "%.*s%s%s%.*s",
+				       before, word.at, before ? folder : "", before ? "/" : "",
+				       len - before, word.at + before);
+	}
 	return n;
 }
 
-static char *add(char *to, const char *from, size_t len)
-{
-	memcpy(to, from, len);
-	return to + len;
-}
-
-/* The text with folder in front of relative names, at to. */
-static void make_absolute(char *to, const char *text, const char *folder)
-{
-	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word))) {
-		size_t before = before_relative(word);
-
-		to = add(to, word.at, before);
-		if (before) {
-			to = add(to, folder, strlen(folder));
-			*to++ = '/';
-		}
-		to = add(to, word.at + before, (size_t)(next_word(word) - word.at) - before);
-	}
-	*to = '\0';
-}
-
-/* The text, which is in the environment, with absolute names; it is replaced there. */
+/* Rule 5: the text, which is in the environment, with absolute names; it is replaced there. */
 static const char *resolve_names(const char *text)
 {
-	char *entry = (char *)(uintptr_t)text - strlen(VARIABLE), *room = NULL;
-	size_t n = count_relative(text);
+	char *entry = (char *)(uintptr_t)text - strlen(VARIABLE), *room;
+	bool is_absolute = make_absolute(NULL, 0, text, "") == strlen(entry);
 	char folder[PATH_MAX];
+	size_t size;
 
-	if (!n || !sys_folder(folder) || strchr(folder, ',') || strstr(folder, "%p"))
+	if (is_absolute || !sys_folder(folder) || strchr(folder, ',') || strstr(folder, "%p"))
 		return text;
-	room = sys_map(strlen(VARIABLE) + strlen(text) + n * (strlen(folder) + 1) + 1);
+	size = make_absolute(NULL, 0, text, folder) + 1;
+	room = sys_map(size);
 	if (!room)
 		return text;
-	make_absolute(add(room, VARIABLE, strlen(VARIABLE)), text, folder);
+	make_absolute(room, size, text, folder);
 	for (char **at = environ; *at; at++)
 		if (*at == entry)
 			*at = room;
 	return room + strlen(VARIABLE);
 }
 
-/* Files. */
-
-/* Rule 4: name with %p replaced, in path (PATH_MAX bytes). False: too long. */
+/* Rule 4: name with %p replaced, in path (PATH_MAX bytes). False with errno: too long. */
 static bool expand_name(char *path, struct word name)
 {
+	const char *at = name.at, *end = name.at + name.len, *p;
 	size_t n = 0;
 
-	for (size_t i = 0; i < name.len; i++) {
-		if (n + 12 > PATH_MAX)
-			return false;
-		if (i + 1 < name.len && name.at[i] == '%' && name.at[i + 1] == 'p') {
-			n += (size_t)snprintf_(path + n, PATH_MAX - n, "%u",
-					       (unsigned int)sys_process());
-			i++;
-		} else {
-			path[n++] = name.at[i];
-		}
+	while (n < PATH_MAX && (p = memmem(at, (size_t)(end - at), "%p", 2))) {
+		n += (size_t)snprintf_(path + n, PATH_MAX - n, "%.*s%u", (int)(p - at), at,
+				       (unsigned int)sys_process());
+		at = p + 2;
 	}
-	path[n] = '\0';
-	return true;
+	if (n < PATH_MAX)
+		n += (size_t)snprintf_(path + n, PATH_MAX - n, "%.*s", (int)(end - at), at);
+	errno = ENAMETOOLONG;
+	return n < PATH_MAX;
 }
 
 static bool is_for_each_process(struct word name)
@@ -392,7 +305,6 @@ static void start_trace(unsigned int parent)
 {
 	char path[PATH_MAX];
 
-	errno = ENAMETOOLONG;
 	if (!expand_name(path, options.trace) || !trace_start(path, options.trace_size, parent)) {
 		complain_of_file("trace", path);
 		return;
@@ -406,7 +318,6 @@ static void open_map(void)
 {
 	char path[PATH_MAX];
 
-	errno = ENAMETOOLONG;
 	options.has_map_file =
 		expand_name(path, options.map) && sys_file_open(&options.map_file, path);
 	if (!options.has_map_file)
@@ -428,7 +339,7 @@ static void check_now_and_then(void)
 {
 	static _Atomic(size_t) looks;
 
-	if (atomic_fetch_add(&looks, 1) % options.check_looks == 0)
+	if (atomic_fetch_add(&looks, 1) % options.check == 0)
 		check("check");
 }
 
@@ -477,11 +388,11 @@ static void start_counting(void)
 
 static void begin(void)
 {
-	if (options.stats)
+	if (options.stats != OFF)
 		start_counting();
-	if (options.stats || options.map.len)
+	if (options.stats != OFF || options.map.len)
 		sys_keep_stderr();
-	if (options.check_looks)
+	if (options.check != OFF && options.check > 0)
 		tcache_on_look = check_now_and_then;
 	if (options.trace.len)
 		start_trace(0);
@@ -513,7 +424,7 @@ static bool write_map(void)
 
 __attribute__((destructor)) static void finish(void)
 {
-	if (options.check)
+	if (options.check != OFF)
 		check("exit");
 	if (trace_is_on) {
 		inspect_trace_figures();
@@ -523,6 +434,6 @@ __attribute__((destructor)) static void finish(void)
 	}
 	if (options.has_map_file && !write_map())
 		complain_of_file("map", options.map_file.path);
-	if (options.stats)
+	if (options.stats != OFF)
 		stats_print();
 }

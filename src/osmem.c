@@ -3,19 +3,26 @@
 /*
  * os_malloc, os_calloc, os_realloc and os_free: a heap at the program break, and mappings.
  *
- * The heap is one list of blocks in address order, each a header (block_meta.h) and its payload.
- * The list is the truth. A call never walks it, for two things beside it know the free blocks:
+ * The heap is a list of blocks in address order. Each is a header (block_meta.h) and its payload.
+ * The list is the truth, but no call walks it: two structures beside it hold the free blocks.
  *
- *	the index     those that a search has seen, by size and address (index.h)
- *	the pending   those that were freed or split off since (pending.h)
+ *	index     those that a search has seen, by size and address (index.h)
+ *	pending   those that were freed or split off since (pending.h)
  *
- * A search takes up what is pending: it is coalesced with its neighbours and indexed. Then it takes
- * the best fit, the lowest among equals, and splits it; or the heap grows.
+ * A search first coalesces the pending blocks with their neighbours and moves them to the index.
+ * Then it takes the best fit from the index, or the heap grows.
  *
- * Search O(log n) in the number of free blocks; everything else, coalescing included, amortised
- * O(1). Overhead: 32 bytes a block. Smallest payload: 8 bytes.
+ * A search costs O(log n) for n free blocks; everything else is O(1), amortised. A block costs 32
+ * bytes for its header; the smallest payload has 8 bytes.
  *
- * The numbers of rules in this file are those of the course's specification of placement.
+ * The numbers of rules are those of the course's specification of placement:
+ *
+ *	1 to 4     the list; block_core.h has the layout, block_regions.c moves the break
+ *	7          mapped blocks
+ *	9 to 13    placement in the heap: each rule has a function, place() calls them
+ *	5, 6, 8    os_malloc and os_calloc
+ *	14         os_free
+ *	15 to 18   os_realloc
  */
 
 #include "osmem.h"
@@ -30,9 +37,9 @@
 
 #define FIRST_RAISE (128 * KIB)
 
-/* ---- The list: rules 1 to 3 ---- */
+/* ---- Rules 1 to 3: the list ---- */
 
-/* Put b, between the end of a and what follows, into the list behind a. */
+/* Insert b behind a. It lies between the end of a and the block that follows. */
 HOT void link_behind(struct block_meta *a, struct block_meta *b)
 {
 	b->prev = a;
@@ -45,7 +52,7 @@ HOT void link_behind(struct block_meta *a, struct block_meta *b)
 	course.stats.blocks++;
 }
 
-/* The block behind b, if it is free and touches b. */
+/* The next block, if it is free and touches b. */
 HOT struct block_meta *free_next(const struct block_meta *b)
 {
 	struct block_meta *next = b->next;
@@ -61,8 +68,8 @@ HOT struct block_meta *free_prev(const struct block_meta *b)
 											 : NULL;
 }
 
-/* Forget free block b, pending or indexed, which is about to be used or absorbed. */
-static __attribute__((noinline)) void forget(struct block_meta *b)
+/* Remove free block b, which will be used or absorbed, from the pending blocks or the index. */
+HOT void forget(struct block_meta *b)
 {
 	if ((const char *)b->next != block_end(b))
 		block_require_region_end(b);
@@ -75,7 +82,7 @@ static __attribute__((noinline)) void forget(struct block_meta *b)
 	}
 }
 
-/* a absorbs the block next behind it. */
+/* Make next, the block behind a, part of a. */
 HOT void absorb(struct block_meta *a, struct block_meta *next, unsigned int rule)
 {
 	if (next->prev != a)
@@ -92,39 +99,65 @@ HOT void absorb(struct block_meta *a, struct block_meta *next, unsigned int rule
 	block_note(TRACE_STEP_COALESCE, rule, a, (uintptr_t)next, a->size);
 }
 
-/* Rule 12: cut b down to size bytes. The rest, free, neither pending nor indexed; or NULL. */
-HOT struct block_meta *split(struct block_meta *b, size_t size, unsigned int rule)
-{
-	struct block_meta *rest = block_at((char *)(b + 1) + size);
+/* ---- Rule 7: mapped blocks ---- */
 
-	if (b->size - size < META + GRAIN)
+static struct block_meta *map(size_t size)
+{
+	struct block_meta *b = size <= PTRDIFF_MAX ? sys_map(META + size) : NULL;
+
+	if (!b) {
+		errno = ENOMEM;
 		return NULL;
-	rest->size = b->size - size - META;
-	rest->status = STATUS_FREE;
-	link_behind(b, rest);
+	}
+	block_enter();
+	block_make_secret();
 	b->size = size;
-	course.stats.splits++;
-	block_note(TRACE_STEP_SPLIT, rule, b, size, rest->size);
-	return rest;
+	b->status = STATUS_MAPPED;
+	block_set_checksum(b);
+	block_register_mapped(b);
+	course.stats.mmap_calls++;
+	course.stats.allocs++;
+	block_note(TRACE_STEP_MAPPED, 7, b, size, 0);
+	block_leave();
+	return b;
 }
 
-/* ---- Placement in the heap: rules 9 to 14 ---- */
+/* Unlocks the heap. */
+static void unmap(struct block_meta *b)
+{
+	block_unregister_mapped(b);
+	course.stats.munmap_calls++;
+	block_note(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
+	block_leave();
+	sys_release(b, META + b->size);
+}
 
-/* b is about to be coalesced: whatever ran over its edges is met here. */
+/* ---- Rules 9 to 13: placement in the heap ---- */
+
+/* Rule 9: the first use. */
+static __attribute__((noinline)) bool begin(void)
+{
+	unsigned int tries = 0;
+
+	block_make_secret();
+	return block_raise(0, FIRST_RAISE, &tries) == RAISED;
+}
+
+/* Report a buffer overflow, or another stray write, into b or the headers beside it. */
 HOT void check_neighbours(struct block_meta *b)
 {
 	const struct block_meta *prev = b->prev;
 	struct block_meta *next = b->next;
 
 	if (b->status != STATUS_FREE || (char *)next != block_end(b) || next->prev != b ||
-	    (links_mask(next->status != STATUS_FREE) &
-	     block_checksum_difference(next)) || /* a toss-up */
+	    (links_mask(next->status != STATUS_FREE) & /* a branch would be mispredicted */
+	     block_checksum_difference(next)) ||
 	    !block_is_in(&block_regions[course.recent], prev) ||
 	    block_end(prev) != (char *)b || prev->next != b)
 		block_check_neighbours(b);
 }
 
-/* Rule 10 for b, not pending any more. The block that it has become part of. */
+/* Rule 10 for b, which is neither pending nor in the index. Returns the block that contains it. */
 HOT struct block_meta *coalesce(struct block_meta *b)
 {
 	struct block_meta *next, *prev;
@@ -143,28 +176,57 @@ HOT struct block_meta *coalesce(struct block_meta *b)
 	return b;
 }
 
-/* Rule 10: only what became free since the last search can have free neighbours. */
-HOT void coalesce_pending(void)
+/* Make b, coalesced, known to searches. size is that of the search that is under way. */
+HOT void add_candidate(struct block_meta *b, size_t size)
+{
+	if (b->size >= INDEX_PAIRING_MIN || size < INDEX_PAIRING_MIN ||
+	    !pending_defer(&course.pending, b))
+		index_insert(&course.index, b);
+}
+
+/* Rule 10: only blocks that became free since the last search can have free neighbours. */
+HOT void coalesce_pending(size_t size)
 {
 	struct block_meta *b;
 
+	if (size < INDEX_PAIRING_MIN)
+		pending_end_deferral(&course.pending);
 	while ((b = pending_pop(&course.pending)))
-		index_insert(&course.index, coalesce(b));
+		add_candidate(coalesce(b), size);
 }
 
-/* Rule 11, once more after the break was raised. The block is no longer indexed. */
-HOT struct block_meta *search(size_t size, bool is_again)
+/* Rule 11. The block is no longer in the index. */
+HOT struct block_meta *search(size_t size, bool is_first)
 {
 	struct block_meta *b = index_take(&course.index, size);
 
-	if (trace_is_on && (b || !is_again))
+	if (trace_is_on && (b || is_first))
 		trace_step(TRACE_STEP_SEARCH, 11, size, (uintptr_t)b, b ? b->size : 0);
 	if (b && (b->status != STATUS_FREE || (const char *)b->next != block_end(b)))
 		block_require_region_end(b);
 	return b;
 }
 
-/* Rule 13: bytes by which the end of the heap has to move for size. */
+/*
+ * Rule 12: cut b down to size bytes. Returns the remainder, which is free, but neither pending nor
+ * in the index; or NULL if b is given whole.
+ */
+HOT struct block_meta *split(struct block_meta *b, size_t size, unsigned int rule)
+{
+	struct block_meta *rest = block_at((char *)(b + 1) + size);
+
+	if (b->size - size < META + GRAIN)
+		return NULL;
+	rest->size = b->size - size - META;
+	rest->status = STATUS_FREE;
+	link_behind(b, rest);
+	b->size = size;
+	course.stats.splits++;
+	block_note(TRACE_STEP_SPLIT, rule, b, size, rest->size);
+	return rest;
+}
+
+/* Rule 13: how far the end of the heap has to move. */
 static size_t missing(size_t size)
 {
 	const struct block_meta *last = course.last;
@@ -172,117 +234,59 @@ static size_t missing(size_t size)
 	return last->status == STATUS_FREE ? size - last->size : META + size;
 }
 
-/* Rule 13 in the room that there is: the last block expanded, or another behind it; or NULL. */
+/* Rules 13 and 17b: the last block grows to size bytes, for which there is room. */
+static void expand(struct block_meta *last, size_t size, unsigned int rule)
+{
+	block_extend(size - last->size);
+	block_note(TRACE_STEP_EXPAND, rule, last, last->size, size);
+	last->size = size;
+}
+
+/* Rule 13: expand the last block, or append one; NULL if the break has to be raised first. */
 static __attribute__((noinline)) struct block_meta *grow(size_t size)
 {
 	struct block_meta *last = course.last, *b;
-	size_t more = missing(size);
 
-	block_require_heap_end(last);
-	if (more > block_room())
+	block_require_region_end(last);
+	if (missing(size) > block_room())
 		return NULL;
 	if (last->status == STATUS_FREE) {
 		forget(last);
-		block_extend(more);
-		block_note(TRACE_STEP_EXPAND, 13, last, last->size, size);
-		last->size = size;
+		expand(last, size, 13);
 		return last;
 	}
 	b = block_at(block_end(last));
-	block_extend(more);
+	block_extend(META + size);
 	b->size = size;
 	link_behind(last, b);
 	block_note(TRACE_STEP_APPEND, 13, b, size, 0);
 	return b;
 }
 
-/* Rule 9. */
-static __attribute__((noinline)) bool begin(void)
-{
-	unsigned int tries = 0;
-
-	block_make_secret();
-	return block_raise(0, FIRST_RAISE, &tries) == RAISED;
-}
-
-/* Rules 9 to 13: a block of size bytes, or NULL. The heap is left while the break is raised. */
+/* Rules 9 to 13: a block of size bytes, or NULL. block_raise unlocks the heap for a while. */
 HOT struct block_meta *place(size_t size)
 {
 	struct block_meta *b, *rest;
 	unsigned int tries = 0;
-	bool is_again = false;
 
 	if (!course.last && !begin())
 		return NULL;
 	course.stats.searches++;
 	do {
-		coalesce_pending();
-		b = search(size, is_again);
-		if (!b) {
-			b = grow(size);
-			is_again = true;
-			continue;
+		coalesce_pending(size);
+		b = search(size, tries == 0);
+		if (b) {
+			rest = split(b, size, 12);
+			if (rest) /* it has no free neighbour: b had none */
+				add_candidate(rest, size);
+			return b;
 		}
-		rest = split(b, size, 12);
-		if (rest) /* nothing is pending, so it has no free neighbour */
-			index_insert(&course.index, rest);
+		b = grow(size);
 	} while (!b && block_raise(missing(size), META + size, &tries) == RAISED);
 	return b;
 }
 
-HOT void make_live(struct block_meta *b)
-{
-	b->status = STATUS_ALLOC;
-	block_set_checksum(b);
-	course.stats.live_blocks++;
-	course.stats.live_bytes += META + b->size;
-	block_note_peak();
-}
-
-/* Rule 14. */
-HOT void make_free(struct block_meta *b)
-{
-	course.stats.live_blocks--;
-	course.stats.live_bytes -= META + b->size;
-	b->status = STATUS_FREE;
-	pending_add(&course.pending, b);
-	block_note(TRACE_STEP_FREE, 14, b, b->size, 0);
-}
-
-/* ---- Mapped blocks: rule 7 ---- */
-
-static struct block_meta *map(size_t size)
-{
-	struct block_meta *b = size <= PTRDIFF_MAX ? sys_map(META + size) : NULL;
-
-	if (!b) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	block_enter();
-	block_make_secret();
-	b->size = size;
-	b->status = STATUS_MAPPED;
-	block_set_checksum(b);
-	block_register_mapped(b);
-	course.stats.map_calls++;
-	course.stats.allocs++;
-	block_note(TRACE_STEP_MAPPED, 7, b, size, 0);
-	block_leave();
-	return b;
-}
-
-/* Leaves the heap. */
-static void unmap(struct block_meta *b)
-{
-	block_unregister_mapped(b);
-	course.stats.unmap_calls++;
-	block_note(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
-	block_leave();
-	sys_release(b, META + b->size);
-}
-
-/* ---- The calls: rules 5, 6, 8 and 15 to 18 ---- */
+/* ---- Rules 5, 6 and 8: os_malloc and os_calloc ---- */
 
 /* Rule 6. size is not 0. */
 HOT void *allocate(size_t size, size_t threshold)
@@ -297,8 +301,11 @@ HOT void *allocate(size_t size, size_t threshold)
 	block_enter();
 	b = place(capacity);
 	if (b) {
-		make_live(b);
+		b->status = STATUS_ALLOC;
+		block_set_checksum(b);
 		course.stats.allocs++;
+		course.stats.live_bytes += META + b->size;
+		block_note_peak();
 		block_note(TRACE_STEP_USE, 0, b, b->size, 0);
 	}
 	block_leave();
@@ -325,7 +332,9 @@ static void *allocate_zeroed(size_t nmemb, size_t size)
 	return p;
 }
 
-/* Rule 14, and 7. */
+/* ---- Rule 14: os_free ---- */
+
+/* p is not NULL; call is the function that a report names. */
 HOT void release(const char *call, void *p)
 {
 	struct block_meta *b;
@@ -333,60 +342,61 @@ HOT void release(const char *call, void *p)
 	block_enter();
 	b = block_of(call, p, false);
 	course.stats.frees++;
-	if (b->status == STATUS_MAPPED) {
+	if (b->status == STATUS_MAPPED) { /* rule 7 */
 		unmap(b);
 		return;
 	}
-	make_free(b);
+	course.stats.live_bytes -= META + b->size;
+	b->status = STATUS_FREE;
+	pending_add(&course.pending, b);
+	block_note(TRACE_STEP_FREE, 14, b, b->size, 0);
 	block_leave();
 }
 
-/* Rules 17b: the last block grows. MOVED: it does not. */
+/* ---- Rules 15 to 18: os_realloc ---- */
+
+/* Rule 17b, if b is the last block and the break has not been moved; otherwise MOVED. */
 static enum raise expand_last(struct block_meta *b, size_t size)
 {
 	enum raise raised = RAISED;
 	unsigned int tries = 0;
 
 	while (raised == RAISED && b == course.last) {
-		size_t more = size - b->size;
-
-		if (more <= block_room()) {
-			block_extend(more);
-			block_note(TRACE_STEP_EXPAND, 17, b, b->size, size);
-			b->size = size;
+		if (size - b->size <= block_room()) {
+			expand(b, size, 17);
 			return RAISED;
 		}
-		raised = block_raise(more, 0, &tries);
+		raised = block_raise(size - b->size, 0, &tries);
 	}
 	return raised == RAISED ? MOVED : raised;
 }
 
-/* Rule 17. RAISED: b has size bytes; MOVED: it must move. */
+/* Rule 17: RAISED if b has size bytes now, MOVED if it has to move. */
 static enum raise resize(struct block_meta *b, size_t size)
 {
 	size_t old = b->size;
-	enum raise result = size > old ? expand_last(b, size) : RAISED;
+	enum raise result = size > old ? expand_last(b, size) : RAISED; /* 17b */
 	struct block_meta *next, *rest;
 
 	if (result == REFUSED)
 		return result;
-	while (b->size < size && (next = free_next(b))) { /* c */
+	while (b->size < size && (next = free_next(b))) { /* 17c */
 		forget(next);
 		absorb(b, next, 17);
 	}
-	if (b->size >= size) { /* a, c */
+	if (b->size >= size) { /* 17a, 17c */
 		result = RAISED;
 		rest = split(b, size, 17);
 		if (rest)
 			pending_add(&course.pending, rest);
-	}
+	} /* else 17d */
 	block_set_checksum(b);
 	course.stats.live_bytes += b->size - old;
 	block_note_peak();
 	return result;
 }
 
-/* Rule 18: place anew while the old block is still there. */
+/* Rule 18. */
 static void *move(void *p, size_t old, size_t size)
 {
 	void *q = allocate(size, MMAP_THRESHOLD);
@@ -406,7 +416,7 @@ static void *reallocate(void *p, size_t size)
 	struct block_meta *b;
 	size_t old;
 
-	if (!p)
+	if (!p) /* rule 15 */
 		return size ? allocate(size, MMAP_THRESHOLD) : NULL;
 	block_enter();
 	b = block_of("os_realloc", p, true);
@@ -419,7 +429,7 @@ static void *reallocate(void *p, size_t size)
 	if (size && b->status == STATUS_ALLOC && size < MMAP_THRESHOLD - META - (GRAIN - 1))
 		result = resize(b, round_up(size, GRAIN));
 	block_leave();
-	if (!size) {
+	if (!size) { /* rule 15 */
 		release("os_realloc", p);
 		return NULL;
 	}
@@ -427,6 +437,8 @@ static void *reallocate(void *p, size_t size)
 		return move(p, old, size);
 	return result == RAISED ? p : NULL;
 }
+
+/* ---- The four functions ---- */
 
 EXPORT void *os_malloc(size_t size)
 {

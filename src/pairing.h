@@ -109,20 +109,21 @@ HOT void pairing_insert(struct block_meta **root, struct block_meta *b)
 	pairing_set_root(root, parent);
 }
 
+/* Take b out: its children, as one heap, take its place. */
 HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 {
 	struct pairing_links *links = pairing_links(b);
-	struct block_meta **back = links->back, *children = pairing_follow(b, &links->child);
+	struct block_meta **back = links->back, *heir = pairing_follow(b, &links->sibling);
+	struct block_meta *children = pairing_follow(b, &links->child);
 
-	if (b == *root) {
-		*root = NULL;
-		if (children)
-			pairing_set_root(root, pairing_meld_siblings(children));
-		return;
-	}
-	if (__builtin_expect(!links_are_in_heap(back, sizeof(uint64_t)) || *back != b, 0))
+	if (__builtin_expect((back != root && !links_are_in_heap(back, sizeof(*back))) ||
+				     *back != b,
+			     0))
 		links_damaged(b);
-	pairing_attach(back, pairing_follow(b, &links->sibling));
-	if (children)
-		pairing_set_root(root, pairing_meld(*root, pairing_meld_siblings(children)));
+	if (children) {
+		children = pairing_meld_siblings(children);
+		pairing_attach(&pairing_links(children)->sibling, heir);
+		heir = children;
+	}
+	pairing_attach(back, heir);
 }

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The free blocks that the index does not know yet: those freed or split off since the last search.
- * Not a byte of their payloads may change before it, so they are in a table of the library's own
- * memory, which costs the pages that are touched and no system call. The padding of a block's
- * header has its place there, so that any can be removed at once.
+ * The free blocks that the index does not hold. Two kinds share one table:
  *
- * When the table is full, blocks are only marked, and between which addresses they are is kept:
- * whoever takes them walks the list of blocks from the lowest to the highest. There are 2^18 calls
- * for each such walk.
+ *	[0, deferred)      coalesced, but too small for a pairing heap: a search takes them into the
+ *	                   index only if it may want one, which is rare. Most are remains of a split
+ *	                   that go again when a neighbour is freed.
+ *	[deferred, count)  freed or split off since the last search. Their payloads must not change
+ *	                   before the next one (rule 14), so nothing can be stored there.
+ *
+ * The table is in bss: it costs the pages that are touched, and no system call. The padding of a
+ * block's header holds its place in the table, so that any block can be removed in O(1).
+ *
+ * When the table is full, freed blocks are only marked as spilled. A search finds them by walking
+ * the list of blocks from the lowest to the highest of them, once for 2^17 calls or more.
  *
  * Invariant:
- *	Q1 the padding of every pending block has LINKS_PENDING set, and leads to the place of the
- *	   table that leads back; or it has no place, and the block is one of spilled ones between
- *	   low and high. No other free block has LINKS_PENDING set.
+ *	Q1 the padding of every pending block has LINKS_PENDING set. Below it is the block's place in
+ *	   the table; or PENDING_ROOM, and then the block is one of the spilled ones, which are
+ *	   between low and high. No other free block has LINKS_PENDING set.
  */
 
 #pragma once
@@ -25,25 +30,30 @@
 
 struct pending {
 	size_t count; /* in the table */
-	size_t room; /* of the table: PENDING_ROOM, but in tests */
-	size_t spilled; /* not in the table, from low to high */
-	struct block_meta *low, *high;
+	size_t room; /* of the table: PENDING_ROOM, except in tests */
+	size_t deferred; /* at most half of the room */
+	size_t spilled; /* not in the table */
+	struct block_meta *low, *high; /* of the spilled ones */
 };
 
-/* Guarded by the lock of the heap, as all here. */
-extern struct block_meta *pending_table[PENDING_ROOM];
+extern struct block_meta *pending_table[PENDING_ROOM]; /* guarded by the lock of the heap */
 
 HOT bool pending_has(struct block_meta *b)
 {
 	return *links_padding(b) & LINKS_PENDING;
 }
 
-/* Add b, free and unknown to the index. */
+HOT void pending_put(size_t place, struct block_meta *b)
+{
+	pending_table[place] = b;
+	*links_padding(b) = LINKS_PENDING | (uint32_t)place;
+}
+
+/* Add b, which is free and not in the index. */
 HOT void pending_add(struct pending *p, struct block_meta *b)
 {
 	if (__builtin_expect(p->count < p->room, 1)) {
-		*links_padding(b) = LINKS_PENDING | (uint32_t)p->count;
-		pending_table[p->count++] = b;
+		pending_put(p->count++, b);
 		return;
 	}
 	*links_padding(b) = PENDING_SPILLED;
@@ -63,20 +73,22 @@ HOT bool pending_is_sound(const struct pending *p, struct block_meta *b)
 	return place < p->count && pending_table[place] == b;
 }
 
-/* Remove b, which is sound. */
+/* Remove b, which is sound. The last block of either kind moves into the gap. */
 HOT void pending_remove(struct pending *p, struct block_meta *b)
 {
-	uint32_t place = *links_padding(b) & ~LINKS_PENDING;
-	struct block_meta *last;
+	size_t gap = *links_padding(b) & ~LINKS_PENDING;
 
-	if (__builtin_expect(place == PENDING_ROOM, 0)) {
+	if (__builtin_expect(gap == PENDING_ROOM, 0)) {
 		*links_padding(b) = 0;
 		p->spilled--;
 		return;
 	}
-	last = pending_table[--p->count];
-	pending_table[place] = last;
-	*links_padding(last) = LINKS_PENDING | place;
+	if (gap < p->deferred) {
+		pending_put(gap, pending_table[--p->deferred]);
+		gap = p->deferred;
+	}
+	if (gap < --p->count)
+		pending_put(gap, pending_table[p->count]);
 }
 
 static __attribute__((noinline, cold, unused)) struct block_meta *
@@ -96,12 +108,12 @@ pending_pop_spilled(struct pending *p)
 	return b;
 }
 
-/* Take any one out; NULL if none is pending. */
+/* Take out a block that is not deferred; NULL if there is none. */
 HOT struct block_meta *pending_pop(struct pending *p)
 {
 	struct block_meta *b;
 
-	if (__builtin_expect(!p->count, 0))
+	if (__builtin_expect(p->count == p->deferred, 0))
 		return p->spilled ? pending_pop_spilled(p) : NULL;
 	b = pending_table[--p->count];
 	if (__builtin_expect(*links_padding(b) != (LINKS_PENDING | (uint32_t)p->count), 0))
@@ -109,7 +121,25 @@ HOT struct block_meta *pending_pop(struct pending *p)
 	return b;
 }
 
-/* gone has become part of b, the block before it. */
+/* Add b, coalesced, as deferred; false if there are too many of these already. */
+HOT bool pending_defer(struct pending *p, struct block_meta *b)
+{
+	if (p->deferred >= p->room / 2)
+		return false;
+	if (p->count > p->deferred)
+		pending_put(p->count, pending_table[p->deferred]);
+	p->count++;
+	pending_put(p->deferred++, b);
+	return true;
+}
+
+/* All deferred blocks wait for the next search again. */
+HOT void pending_end_deferral(struct pending *p)
+{
+	p->deferred = 0;
+}
+
+/* The block before gone, b, has absorbed it. */
 HOT void pending_note_absorbed(struct pending *p, const struct block_meta *gone,
 			       struct block_meta *b)
 {

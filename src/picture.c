@@ -4,12 +4,12 @@
  * The picture of the heap at exit.
  *
  * 1. The regions of os_malloc are drawn in rows, to one scale: a block is as long as it is, header
- *    and payload. What would be thinner than MIN_WIDTH goes into one bar for all such neighbours.
+ *    and payload. Neighbours that would be thinner than MIN_WIDTH share one bar.
  * 2. Slabs are summed by class: how much of their room is out, free, and not yet carved.
  * 3. Segments are drawn slot by slot, with the spans in them to scale; mappings as bars, the
  *    largest as wide as a row.
- * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles say
- *    the figures to who points at something, or has it read out.
+ * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles give
+ *    the figures to pointers and screen readers.
  *
  * It is drawn twice: first to nowhere, to know how high it will be.
  */
@@ -22,121 +22,128 @@
 #include "inspect.h"
 #include "printf.h"
 #include "slab.h"
+#include "text.h"
 
 #define WIDTH 1000.0
 #define LEFT 20.0
+#define ROW_WIDTH (WIDTH - 2 * LEFT)
 #define ROWS_MAX 32 /* of a heap's regions */
 #define ROW_MIN (8 * KIB) /* bytes in a row, at least */
 #define ROW_HEIGHT 16.0
 #define ROW_STEP 20.0
-#define LINE 18.0 /* of text */
+#define LINE 18.0 /* of text, with a gap above it */
+#define LINE_GAP 6.0
+#define BASELINE 12.0 /* of text, from the top of its row */
 #define MIN_WIDTH 0.5
 #define LABEL_MIN 46.0 /* a block this wide has its size written into it */
+#define SLOTS 64 /* of a segment */
+#define SLOTS_LEFT 140.0
 #define SLOT_WIDTH 13.0
 #define SEGMENTS_MAX 128
 #define MAPPED_MAX 64
 #define BAR_LEFT 170.0
 #define BAR_WIDTH 420.0
 
-struct drawing {
-	struct sys_file *file; /* NULL: nowhere */
+/* The picture under way: only the end of the process draws. */
+static struct {
+	struct text text;
+	struct sys_file *file; /* NULL while the height is measured */
 	bool is_whole; /* everything could be written */
-	double y; /* where the next thing is drawn */
-	size_t len;
-	char text[8 * KIB];
-};
+	double y; /* the top of what is drawn next */
+	const struct osmem_item *items, *end;
+} picture;
 
-static void flush(struct drawing *d)
+static void flush(struct text *t)
 {
-	if (d->file && !sys_file_append(d->file, d->text, d->len))
-		d->is_whole = false;
-	d->len = 0;
+	picture.is_whole &= sys_file_append(picture.file, t->at, t->len);
+	t->len = 0;
 }
 
-static void put(struct drawing *d, const char *format, ...)
-	__attribute__((format(__printf__, 2, 3)));
-
-static void put(struct drawing *d, const char *format, ...)
+__attribute__((format(__printf__, 1, 2))) static void put(const char *format, ...)
 {
 	va_list args;
-	int n;
 
-	if (!d->file)
+	if (!picture.file)
 		return;
-	if (d->len > sizeof(d->text) - KIB)
-		flush(d);
 	va_start(args, format);
-	n = vsnprintf_(d->text + d->len, sizeof(d->text) - d->len, format, args);
+	text_vadd(&picture.text, format, args);
 	va_end(args);
-	if (n > 0)
-		d->len += (size_t)n;
 }
 
-/* Text of somebody else, cut to what is left of a line. */
-static void put_escaped(struct drawing *d, const char *text)
+/* A short text, in one of a few places that take turns. */
+__attribute__((format(__printf__, 1, 2))) static const char *say(const char *format, ...)
 {
-	for (int i = 0; i < 200 && text[i]; i++) {
-		if (strchr("<>&\"'", text[i]))
-			put(d, "&#%d;", text[i]);
-		else if (text[i] >= ' ' && text[i] < 0x7f)
-			put(d, "%c", text[i]);
-		else
-			put(d, "?");
-	}
-}
-
-/* 12345678 as 11.8 MiB, in one of a few places that take turns. */
-static const char *readable(size_t bytes)
-{
-	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-	static char texts[4][24];
+	static char texts[8][160];
 	static unsigned int next;
-	char *text = texts[next++ % 4];
-	size_t unit = 0, whole = bytes, tenths = 0;
+	char *text = texts[next++ % COUNT_OF(texts)];
+	va_list args;
 
-	for (; whole >= KIB && unit < 4; unit++) {
-		tenths = whole % KIB * 10 / KIB;
-		whole /= KIB;
-	}
-	if (unit)
-		snprintf_(text, sizeof(texts[0]), "%zu.%zu %s", whole, tenths, units[unit]);
-	else
-		snprintf_(text, sizeof(texts[0]), "%zu bytes", bytes);
+	if (!picture.file)
+		return "";
+	va_start(args, format);
+	vsnprintf_(text, sizeof(texts[0]), format, args);
+	va_end(args);
 	return text;
 }
 
-static void put_bar(struct drawing *d, const char *class, double x, double width, const char *title)
+/* 12345678 as 11.7 MiB. */
+static const char *readable(size_t bytes)
 {
-	put(d,
-	    "<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" "
-	    "height=\"%.0f\"><title>%s</title></rect>\n",
-	    class, x, d->y, width, ROW_HEIGHT, title);
+	static const char units[] = "KMGT";
+	const char *unit = units;
+
+	if (bytes < KIB)
+		return say("%zu bytes", bytes);
+	for (; bytes >= MIB && unit[1]; unit++)
+		bytes /= KIB;
+	return say("%zu.%zu %ciB", bytes / KIB, bytes % KIB * 10 / KIB, *unit);
 }
 
-static void put_line(struct drawing *d, const char *class, const char *text)
+static void put_bar(const char *class, double x, double width, const char *title)
 {
-	d->y += LINE;
-	put(d, "<text class=\"%s\" x=\"%.0f\" y=\"%.1f\">%s</text>\n", class, LEFT, d->y, text);
-	d->y += 6;
+	put("<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.0f\">"
+	    "<title>%s</title></rect>\n",
+	    class, x, picture.y, width, ROW_HEIGHT, title);
+}
+
+static void put_text(const char *class, double x, const char *text)
+{
+	put("<text class=\"%s\" x=\"%.2f\" y=\"%.1f\">%s</text>\n", class, x, picture.y + BASELINE,
+	    text);
+}
+
+/* A line of its own. */
+static void put_line(const char *class, const char *text)
+{
+	picture.y += LINE_GAP;
+	put_text(class, LEFT, text);
+	picture.y += LINE;
+}
+
+static unsigned long address(const struct osmem_item *i)
+{
+	return (unsigned long)(uintptr_t)i->start;
+}
+
+/* The first item of the kind from i on, or NULL. */
+static const struct osmem_item *find_item(const struct osmem_item *i, enum osmem_kind kind)
+{
+	while (i < picture.end && i->kind != kind)
+		i++;
+	return i < picture.end ? i : NULL;
 }
 
 /* Blocks of os_malloc: rule 1. */
 
 struct rows {
-	struct drawing *d;
 	size_t bytes; /* in a row */
 	size_t at; /* bytes of the region that are drawn */
 	size_t small, small_free; /* bytes of thin blocks behind that, which wait for their bar */
 };
 
-static double x_of(const struct rows *r, size_t at)
-{
-	return LEFT + (WIDTH - 2 * LEFT) * (double)(at % r->bytes) / (double)r->bytes;
-}
-
 static double width_of(const struct rows *r, size_t bytes)
 {
-	return (WIDTH - 2 * LEFT) * (double)bytes / (double)r->bytes;
+	return ROW_WIDTH * (double)bytes / (double)r->bytes;
 }
 
 /* A bar from at on, over as many rows as it takes; the last of them stays the current one. */
@@ -144,39 +151,37 @@ static void put_bytes(struct rows *r, const char *class, size_t size, const char
 		      const char *label)
 {
 	while (size) {
-		size_t room = r->bytes - r->at % r->bytes, part = size < room ? size : room;
+		size_t column = r->at % r->bytes, room = r->bytes - column;
+		size_t part = size < room ? size : room;
+		double x = LEFT + width_of(r, column), width = width_of(r, part);
 
-		put_bar(r->d, class, x_of(r, r->at), width_of(r, part), title);
-		if (label && width_of(r, part) >= LABEL_MIN) {
-			put(r->d, "<text class=\"in\" x=\"%.2f\" y=\"%.1f\">%s</text>\n",
-			    x_of(r, r->at) + 4, r->d->y + 12, label);
+		put_bar(class, x, width, title);
+		if (label && width >= LABEL_MIN) {
+			put_text("in", x + 4, label);
 			label = NULL;
 		}
 		r->at += part;
 		size -= part;
 		if (part == room)
-			r->d->y += ROW_STEP;
+			picture.y += ROW_STEP;
 	}
 }
 
 static void put_small(struct rows *r)
 {
-	char title[128];
-	size_t size = r->small;
+	const char *class = r->small_free * 2 > r->small ? "small free" : "small used";
 
-	if (!size)
-		return;
-	snprintf_(title, sizeof(title), "small blocks, %s, of which %s free", readable(size),
-		  readable(r->small_free));
-	r->small = 0;
-	put_bytes(r, r->small_free * 2 > size ? "small free" : "small used", size, title, NULL);
-	r->small_free = 0;
+	if (r->small)
+		put_bytes(r, class, r->small,
+			  say("small blocks, %s, of which %s free", readable(r->small),
+			      readable(r->small_free)),
+			  NULL);
+	r->small = r->small_free = 0;
 }
 
 static void put_block(struct rows *r, const struct osmem_item *b)
 {
-	char title[128], label[24];
-	size_t header = b->size - b->payload;
+	const char *class = b->status ? "used" : "free", *title;
 
 	if (width_of(r, b->size) < MIN_WIDTH) {
 		r->small += b->size;
@@ -184,111 +189,75 @@ static void put_block(struct rows *r, const struct osmem_item *b)
 		return;
 	}
 	put_small(r);
-	snprintf_(title, sizeof(title), "%s block at 0x%lx, payload %zu bytes",
-		  b->status ? "used" : "free", (unsigned long)(uintptr_t)b->start, b->payload);
-	snprintf_(label, sizeof(label), "%zu", b->payload);
-	put_bytes(r, "header", header, title, NULL);
-	put_bytes(r, b->status ? "used" : "free", b->payload, title, label);
+	title = say("%s block at 0x%lx, payload %zu bytes", class, address(b), b->payload);
+	put_bytes(r, "header", b->size - b->payload, title, NULL);
+	put_bytes(r, class, b->payload, title, say("%zu", b->payload));
 }
 
-/* What is ahead of need, to the end of the row: the region's line says how much it is. */
-static void put_ahead(struct rows *r, size_t ahead)
+/* What is ahead of need is drawn to the end of the row only. */
+static void put_region(const struct osmem_item *region, size_t row_bytes)
 {
-	size_t room = r->bytes - r->at % r->bytes;
+	struct rows r = {.bytes = row_bytes};
+	size_t room;
 
-	put_bytes(r, "ahead", ahead < room ? ahead : room, "ahead of need", NULL);
-}
-
-/* Draw the region at items[i], with the blocks behind it; the item behind them. */
-static size_t put_region(struct drawing *d, const struct inspect_copy *copy, size_t i, size_t bytes)
-{
-	const struct osmem_item *region = &copy->items[i++];
-	struct rows r = {.d = d, .bytes = bytes};
-	char text[128];
-
-	snprintf_(text, sizeof(text), "region at 0x%lx: %s, and %s ahead of need",
-		  (unsigned long)(uintptr_t)region->start, readable(region->size),
-		  readable(region->ahead));
-	put_line(d, "note", text);
-	for (; i < copy->count && copy->items[i].kind == OSMEM_BLOCK; i++)
-		put_block(&r, &copy->items[i]);
+	put_line("note", say("region at 0x%lx: %s, and %s ahead of need", address(region),
+			     readable(region->size), readable(region->ahead)));
+	for (const struct osmem_item *b = region + 1; b < picture.end && b->kind == OSMEM_BLOCK;
+	     b++)
+		put_block(&r, b);
 	put_small(&r);
-	put_ahead(&r, region->ahead);
-	if (r.at % bytes)
-		d->y += ROW_STEP;
-	return i;
+	room = row_bytes - r.at % row_bytes;
+	put_bytes(&r, "ahead", region->ahead < room ? region->ahead : room, "ahead of need", NULL);
+	if (r.at % row_bytes)
+		picture.y += ROW_STEP;
 }
 
-/* A power of two that draws total bytes in ROWS_MAX rows. */
-static size_t bytes_in_row(size_t total)
+static void put_regions(void)
 {
-	size_t bytes = ROW_MIN;
+	const struct osmem_item *const first = find_item(picture.items, OSMEM_REGION);
+	size_t total = 0, row_bytes = ROW_MIN;
 
-	while (total / bytes >= ROWS_MAX)
-		bytes *= 2;
-	return bytes;
-}
-
-static void put_regions(struct drawing *d, const struct inspect_copy *copy)
-{
-	size_t total = 0, bytes;
-	char text[128];
-
-	for (size_t i = 0; i < copy->count; i++)
-		if (copy->items[i].kind == OSMEM_REGION)
-			total += copy->items[i].size;
+	for (const struct osmem_item *i = first; i; i = find_item(i + 1, OSMEM_REGION))
+		total += i->size;
 	if (!total)
 		return;
-	bytes = bytes_in_row(total);
-	snprintf_(text, sizeof(text), "os_malloc: blocks in regions, a row is %s", readable(bytes));
-	put_line(d, "head", text);
-	for (size_t i = 0; i < copy->count;) {
-		if (copy->items[i].kind == OSMEM_REGION)
-			i = put_region(d, copy, i, bytes);
-		else
-			i++;
-	}
+	while (total / row_bytes >= ROWS_MAX)
+		row_bytes *= 2;
+	put_line("head", say("os_malloc: blocks in regions, a row is %s", readable(row_bytes)));
+	for (const struct osmem_item *i = first; i; i = find_item(i + 1, OSMEM_REGION))
+		put_region(i, row_bytes);
 }
 
 /* Mappings: rule 3. */
 
-static void put_mapped_block(struct drawing *d, const struct osmem_item *m, size_t largest)
+static void put_mapped_block(const struct osmem_item *m, size_t largest)
 {
-	char title[128];
-	double width = (WIDTH - 2 * LEFT) * (double)m->mapping / (double)largest;
+	double width = ROW_WIDTH * (double)m->mapping / (double)largest;
 
-	snprintf_(title, sizeof(title), "%s: mapped block at 0x%lx, payload %zu bytes, mapping %s",
-		  m->heap == OSMEM_COURSE ? "os_malloc" : "malloc",
-		  (unsigned long)(uintptr_t)m->start, m->payload, readable(m->mapping));
-	put_bar(d, "mapped", LEFT, width < 2 ? 2 : width, title);
-	put(d, "<text class=\"in\" x=\"%.0f\" y=\"%.1f\">%zu</text>\n", LEFT + 6, d->y + 12,
-	    m->payload);
-	d->y += ROW_STEP;
+	put_bar("mapped", LEFT, width < 2 ? 2 : width,
+		say("%s: mapped block at 0x%lx, payload %zu bytes, mapping %s",
+		    m->heap == OSMEM_COURSE ? "os_malloc" : "malloc", address(m), m->payload,
+		    readable(m->mapping)));
+	put_text("in", LEFT + 6, say("%zu", m->payload));
+	picture.y += ROW_STEP;
 }
 
-static void put_mapped(struct drawing *d, const struct inspect_copy *copy)
+static void put_mapped(void)
 {
-	size_t count = 0, largest = 0, shown = 0;
-	char text[128];
+	const struct osmem_item *const first = find_item(picture.items, OSMEM_MAPPED), *i;
+	size_t count = 0, largest = 0;
 
-	for (size_t i = 0; i < copy->count; i++) {
-		if (copy->items[i].kind != OSMEM_MAPPED)
-			continue;
+	for (i = first; i; i = find_item(i + 1, OSMEM_MAPPED)) {
 		count++;
-		if (copy->items[i].mapping > largest)
-			largest = copy->items[i].mapping;
+		largest = i->mapping > largest ? i->mapping : largest;
 	}
 	if (!count)
 		return;
-	snprintf_(text, sizeof(text), "mappings: %zu%s, by length", count,
-		  count > MAPPED_MAX ? ", the first of them drawn" : "");
-	put_line(d, "head", text);
-	for (size_t i = 0; i < copy->count && shown < MAPPED_MAX; i++) {
-		if (copy->items[i].kind != OSMEM_MAPPED)
-			continue;
-		put_mapped_block(d, &copy->items[i], largest);
-		shown++;
-	}
+	put_line("head", say("mappings: %zu%s, by length", count,
+			     count > MAPPED_MAX ? ", the first of them drawn" : ""));
+	count = 0;
+	for (i = first; i && count < MAPPED_MAX; i = find_item(i + 1, OSMEM_MAPPED), count++)
+		put_mapped_block(i, largest);
 }
 
 /* Slabs: rule 2. */
@@ -297,34 +266,30 @@ struct class_sum {
 	size_t slabs, cells, carved, out;
 };
 
-static void put_class(struct drawing *d, size_t cell, const struct class_sum *sum)
+static void put_class(size_t cell, const struct class_sum *sum)
 {
 	double out = BAR_WIDTH * (double)sum->out / (double)sum->cells;
 	double free = BAR_WIDTH * (double)(sum->carved - sum->out) / (double)sum->cells;
-	char title[128];
+	const char *title = say("%zu of %zu cells out, %zu free, %zu never used", sum->out,
+				sum->cells, sum->carved - sum->out, sum->cells - sum->carved);
 
-	snprintf_(title, sizeof(title), "%zu of %zu cells out, %zu free, %zu never used", sum->out,
-		  sum->cells, sum->carved - sum->out, sum->cells - sum->carved);
-	put(d, "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">%zu bytes</text>\n", LEFT, d->y + 12,
-	    cell);
-	put_bar(d, "used", BAR_LEFT, out, title);
-	put_bar(d, "free", BAR_LEFT + out, free, title);
-	put_bar(d, "ahead", BAR_LEFT + out + free, BAR_WIDTH - out - free, title);
-	put(d,
-	    "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">%zu of %zu cells in %zu slab%s</text>\n",
-	    BAR_LEFT + BAR_WIDTH + 12, d->y + 12, sum->out, sum->cells, sum->slabs,
-	    sum->slabs == 1 ? "" : "s");
-	d->y += ROW_STEP;
+	put_text("label", LEFT, say("%zu bytes", cell));
+	put_bar("used", BAR_LEFT, out, title);
+	put_bar("free", BAR_LEFT + out, free, title);
+	put_bar("ahead", BAR_LEFT + out + free, BAR_WIDTH - out - free, title);
+	put_text("label", BAR_LEFT + BAR_WIDTH + 12,
+		 say("%zu of %zu cells in %zu slab%s", sum->out, sum->cells, sum->slabs,
+		     sum->slabs == 1 ? "" : "s"));
+	picture.y += ROW_STEP;
 }
 
-static void put_slabs(struct drawing *d, const struct inspect_copy *copy)
+static void put_slabs(void)
 {
 	static struct class_sum sums[CLASS_COUNT];
 	bool is_any = false;
 
 	memset(sums, 0, sizeof(sums));
-	for (size_t i = 0; i < copy->count; i++) {
-		const struct osmem_item *s = &copy->items[i];
+	for (const struct osmem_item *s = picture.items; s < picture.end; s++) {
 		struct class_sum *sum;
 
 		if (s->kind != OSMEM_SLAB || s->is_own)
@@ -336,120 +301,90 @@ static void put_slabs(struct drawing *d, const struct inspect_copy *copy)
 		sum->carved += s->carved;
 		sum->out += s->out;
 	}
-	if (!is_any)
-		return;
-	put_line(d, "head", "malloc: cells in slabs, by size (out: with the program, or cached)");
+	if (is_any)
+		put_line("head",
+			 "malloc: cells in slabs, by size (out: with the program, or cached)");
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (sums[class].slabs)
-			put_class(d, slab_classes[class].size, &sums[class]);
+			put_class(slab_classes[class].size, &sums[class]);
 }
 
 /* Segments: rule 3. */
 
-/* Where a segment has the byte at p. */
-static double segment_x(const struct osmem_item *segment, const void *p)
+static size_t offset_in(const struct osmem_item *segment, const struct osmem_item *i)
 {
-	size_t at = (uintptr_t)p - (uintptr_t)segment->start;
-
-	return BAR_LEFT - 30 + (double)at / (double)SLAB_SIZE * SLOT_WIDTH;
+	return (uintptr_t)i->start - (uintptr_t)segment->start;
 }
 
-/* Draw the span on top of its slots. */
-static void put_span(struct drawing *d, const struct osmem_item *segment,
-		     const struct osmem_item *span)
+/* How wide so many bytes of a segment are. */
+static double slots_width(size_t bytes)
 {
-	double width = (double)span->size / (double)SLAB_SIZE * SLOT_WIDTH;
-	char title[128];
-
-	snprintf_(title, sizeof(title), "%s at 0x%lx, %s",
-		  span->status ? "span" : "free span that is kept",
-		  (unsigned long)(uintptr_t)span->start, readable(span->size));
-	put_bar(d, span->status ? "span" : "kept", segment_x(segment, span->start), width, title);
+	return SLOT_WIDTH * (double)bytes / (double)SLAB_SIZE;
 }
 
-/* The slots of the slabs behind the segment at items[i]. */
-static uint64_t slab_slots(const struct inspect_copy *copy, size_t i)
+static void put_slot(unsigned int slot, bool is_slab, bool is_dirty)
 {
-	const struct osmem_item *segment = &copy->items[i++], *s;
-	uint64_t slots = 0;
+	static const struct {
+		const char *class, *title;
+	} kinds[] = {
+		{"header", "records"},
+		{"used", "slab"},
+		{"free", "free, its pages still here"},
+		{"ahead", "not touched, or given back"},
+	};
+	unsigned int kind = slot == 0 ? 0 : is_slab ? 1 : is_dirty ? 2 : 3;
 
-	for (; i < copy->count && copy->items[i].kind == OSMEM_SLAB; i++) {
-		s = &copy->items[i];
-		for (size_t at = 0; at < s->size; at += SLAB_SIZE)
-			slots |= (uint64_t)1
-				 << ((uintptr_t)s->start + at - (uintptr_t)segment->start) /
-					    SLAB_SIZE;
+	put_bar(kinds[kind].class, SLOTS_LEFT + slots_width(slot * SLAB_SIZE), SLOT_WIDTH - 2,
+		say("slot %u: %s", slot, kinds[kind].title));
+}
+
+static void put_span(const struct osmem_item *span, size_t offset)
+{
+	put_bar(span->status ? "span" : "kept", SLOTS_LEFT + slots_width(offset),
+		slots_width(span->size),
+		say("%s at 0x%lx, %s", span->status ? "span" : "free span that is kept",
+		    address(span), readable(span->size)));
+}
+
+/* The spans of a segment, which are behind its slabs, are drawn on top of its slots. */
+static void put_segment(const struct osmem_item *segment)
+{
+	const struct osmem_item *i = segment + 1;
+	uint64_t slabs = 0;
+
+	for (; i < picture.end && i->kind == OSMEM_SLAB; i++)
+		for (size_t at = 0; at < i->size; at += SLAB_SIZE)
+			slabs |= (uint64_t)1 << (offset_in(segment, i) + at) / SLAB_SIZE;
+	put_text("label", LEFT, say("0x%lx", address(segment)));
+	for (unsigned int slot = 0; slot < SLOTS; slot++)
+		put_slot(slot, slabs >> slot & 1, segment->dirty >> slot & 1);
+	for (; i < picture.end && i->kind == OSMEM_SPAN; i++)
+		put_span(i, offset_in(segment, i));
+	picture.y += ROW_STEP;
+}
+
+static void put_segments(void)
+{
+	const struct osmem_item *i = find_item(picture.items, OSMEM_SPAN);
+	size_t count[2] = {0}, bytes[2] = {0}; /* of spans: kept, live */
+
+	for (; i; i = find_item(i + 1, OSMEM_SPAN)) {
+		count[!!i->status]++;
+		bytes[!!i->status] += i->size;
 	}
-	return slots;
-}
-
-static const char *slot_kind(const struct osmem_item *segment, uint64_t slabs, unsigned int slot)
-{
-	if (slot == 0)
-		return "header";
-	if (slabs >> slot & 1)
-		return "used";
-	return segment->dirty >> slot & 1 ? "free" : "ahead";
-}
-
-/* Draw the segment at items[i], with the slabs and spans behind it. */
-static void put_segment(struct drawing *d, const struct inspect_copy *copy, size_t i)
-{
-	const struct osmem_item *segment = &copy->items[i];
-	uint64_t slabs = slab_slots(copy, i);
-	char title[128];
-
-	put(d, "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">0x%lx</text>\n", LEFT, d->y + 12,
-	    (unsigned long)(uintptr_t)segment->start);
-	for (unsigned int slot = 0; slot < 64; slot++) {
-		const char *kind = slot_kind(segment, slabs, slot);
-
-		snprintf_(title, sizeof(title), "slot %u: %s", slot,
-			  slot == 0	 ? "records"
-			  : *kind == 'u' ? "slab"
-			  : *kind == 'f' ? "free, its pages still here"
-					 : "not touched, or given back");
-		put_bar(d, kind, BAR_LEFT - 30 + slot * SLOT_WIDTH, SLOT_WIDTH - 2, title);
-	}
-	while (++i < copy->count && copy->items[i].kind != OSMEM_SEGMENT)
-		if (copy->items[i].kind == OSMEM_SPAN)
-			put_span(d, segment, &copy->items[i]);
-	d->y += ROW_STEP;
-}
-
-static void put_segments_head(struct drawing *d, const struct inspect_copy *copy)
-{
-	size_t live = 0, live_bytes = 0, kept = 0, kept_bytes = 0;
-	char text[200];
-
-	for (size_t i = 0; i < copy->count; i++) {
-		if (copy->items[i].kind != OSMEM_SPAN)
-			continue;
-		*(copy->items[i].status ? &live : &kept) += 1;
-		*(copy->items[i].status ? &live_bytes : &kept_bytes) += copy->items[i].size;
-	}
-	snprintf_(text, sizeof(text),
-		  "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)", live,
-		  readable(live_bytes), kept, readable(kept_bytes));
-	put_line(d, "head", text);
-}
-
-static void put_segments(struct drawing *d, const struct inspect_copy *copy)
-{
-	size_t shown = 0;
-
-	for (size_t i = 0; i < copy->count && shown < SEGMENTS_MAX; i++) {
-		if (copy->items[i].kind != OSMEM_SEGMENT)
-			continue;
-		if (!shown++)
-			put_segments_head(d, copy);
-		put_segment(d, copy, i);
-	}
+	i = find_item(picture.items, OSMEM_SEGMENT);
+	if (!i)
+		return;
+	put_line("head",
+		 say("segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)",
+		     count[1], readable(bytes[1]), count[0], readable(bytes[0])));
+	for (size_t n = 0; i && n < SEGMENTS_MAX; i = find_item(i + 1, OSMEM_SEGMENT), n++)
+		put_segment(i);
 }
 
 /* The whole. */
 
-static void put_legend(struct drawing *d)
+static void put_legend(void)
 {
 	static const struct {
 		double place; /* 0 begins a row */
@@ -466,41 +401,48 @@ static void put_legend(struct drawing *d)
 		{350, "mapped", "mapped"},
 	};
 
-	d->y += 12 - ROW_STEP;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		double x = LEFT + kinds[i].place;
 
-		d->y += kinds[i].place > 0 ? 0 : ROW_STEP;
-		put_bar(d, kinds[i].class, x, 20, kinds[i].text);
-		put(d, "<text class=\"label\" x=\"%.0f\" y=\"%.1f\">%s</text>\n", x + 25, d->y + 12,
-		    kinds[i].text);
+		picture.y += i > 0 && kinds[i].place == 0 ? ROW_STEP : 0;
+		put_bar(kinds[i].class, x, 20, kinds[i].text);
+		put_text("label", x + 25, kinds[i].text);
 	}
-	d->y += ROW_STEP;
+	picture.y += ROW_STEP;
 }
 
-static void put_title(struct drawing *d)
+/* Text of somebody else. */
+static void put_escaped(const char *text)
+{
+	for (; *text; text++)
+		put(strchr("<>&\"'", *text) ? "&#%d;" : "%c",
+		    *text >= ' ' && *text < 0x7f ? *text : '?');
+}
+
+static void put_title(void)
 {
 	struct osmem_stats stats = {0};
-	char program[256];
+	char program[201];
 
 	inspect_get_stats(&stats);
 	sys_program(program, sizeof(program));
-	d->y = 8 + LINE;
-	put(d, "<text class=\"title\" x=\"%.0f\" y=\"%.1f\">", LEFT, d->y);
-	put_escaped(d, program);
-	put(d, ", process %u: %s live, %s held</text>\n", (unsigned int)sys_process(),
+	put("<text class=\"title\" x=\"%.0f\" y=\"%.1f\">", LEFT, picture.y + BASELINE);
+	put_escaped(program);
+	put(", process %u: %s live, %s held</text>\n", (unsigned int)sys_process(),
 	    readable(stats.live_bytes), readable(stats.held_bytes));
+	picture.y += LINE + LINE_GAP;
 }
 
-static void draw(struct drawing *d, const struct inspect_copy *copy)
+static void draw(struct sys_file *f)
 {
-	put_title(d);
-	put_legend(d);
-	put_regions(d, copy);
-	put_mapped(d, copy);
-	put_slabs(d, copy);
-	put_segments(d, copy);
-	d->y += 12;
+	picture.file = f;
+	picture.y = 14;
+	put_title();
+	put_legend();
+	put_regions();
+	put_mapped();
+	put_slabs();
+	put_segments();
 }
 
 /* Shades that differ in print, and patterns: rule 4. */
@@ -508,67 +450,54 @@ static const char style[] =
 	"<style>\n"
 	"text{font:12px sans-serif;fill:#222}.title{font-size:16px;font-weight:bold}"
 	".head{font-size:14px;font-weight:bold}.in{font-size:10px}"
-	"rect{stroke:#333;stroke-width:.4}.header{fill:#222}.used{fill:#5b9bd5}"
-	".free{fill:url(#free)}.ahead{fill:url(#ahead)}.mapped{fill:url(#mapped)}"
+	"rect{stroke:#333;stroke-width:.4}pattern rect{stroke:none}.header{fill:#222}"
+	".used{fill:#5b9bd5}.free{fill:url(#free)}.ahead{fill:url(#ahead)}.mapped{fill:url(#mapped)"
+	"}"
 	".small.used{fill:url(#busy)}.small.free{fill:url(#idle)}"
 	".span{fill:url(#span)}.kept{fill:url(#kept)}\n"
 	"</style>\n"
 	"<defs>\n"
-	"<pattern id=\"free\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"6\" height=\"6\" style=\"fill:#fff;stroke:none\"/>"
-	"<path d=\"M0 6L6 0\" stroke=\"#999\"/></pattern>\n"
-	"<pattern id=\"ahead\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"6\" height=\"6\" style=\"fill:#fff;stroke:none\"/>"
-	"<circle cx=\"3\" cy=\"3\" r=\".7\" fill=\"#888\"/></pattern>\n"
-	"<pattern id=\"mapped\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"6\" height=\"6\" style=\"fill:#f4b183;stroke:none\"/>"
-	"<path d=\"M0 3H6\" stroke=\"#a50\"/></pattern>\n"
-	"<pattern id=\"span\" width=\"6\" height=\"4\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"6\" height=\"4\" style=\"fill:#6fbf9f;stroke:none\"/>"
-	"<path d=\"M0 2H6\" stroke=\"#063\" stroke-width=\".6\"/></pattern>\n"
-	"<pattern id=\"kept\" width=\"4\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"4\" height=\"6\" style=\"fill:#fff;stroke:none\"/>"
-	"<path d=\"M2 0V6\" stroke=\"#063\"/></pattern>\n"
-	"<pattern id=\"busy\" width=\"3\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"3\" height=\"6\" style=\"fill:#5b9bd5;stroke:none\"/>"
-	"<path d=\"M1 0V6\" stroke=\"#246\"/></pattern>\n"
-	"<pattern id=\"idle\" width=\"3\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
-	"<rect width=\"3\" height=\"6\" style=\"fill:#fff;stroke:none\"/>"
-	"<path d=\"M1 0V6\" stroke=\"#999\"/></pattern>\n"
+	"<pattern id='free' width='6' height='6' patternUnits='userSpaceOnUse'>"
+	"<rect width='6' height='6' fill='#fff'/><path d='M0 6L6 0' stroke='#999'/></pattern>\n"
+	"<pattern id='ahead' width='6' height='6' patternUnits='userSpaceOnUse'>"
+	"<rect width='6' height='6' fill='#fff'/><circle cx='3' cy='3' r='.7' "
+	"fill='#888'/></pattern>\n"
+	"<pattern id='mapped' width='6' height='6' patternUnits='userSpaceOnUse'>"
+	"<rect width='6' height='6' fill='#f4b183'/><path d='M0 3H6' stroke='#a50'/></pattern>\n"
+	"<pattern id='span' width='6' height='4' patternUnits='userSpaceOnUse'>"
+	"<rect width='6' height='4' fill='#6fbf9f'/>"
+	"<path d='M0 2H6' stroke='#063' stroke-width='.6'/></pattern>\n"
+	"<pattern id='kept' width='4' height='6' patternUnits='userSpaceOnUse'>"
+	"<rect width='4' height='6' fill='#fff'/><path d='M2 0V6' stroke='#063'/></pattern>\n"
+	"<pattern id='busy' width='3' height='6' patternUnits='userSpaceOnUse'>"
+	"<rect width='3' height='6' fill='#5b9bd5'/><path d='M1 0V6' stroke='#246'/></pattern>\n"
+	"<pattern id='idle' width='3' height='6' patternUnits='userSpaceOnUse'>"
+	"<rect width='3' height='6' fill='#fff'/><path d='M1 0V6' stroke='#999'/></pattern>\n"
 	"</defs>\n";
-
-static bool write_picture(struct drawing *d, struct sys_file *f, const struct inspect_copy *copy)
-{
-	double height;
-
-	draw(d, copy);
-	height = d->y;
-	*d = (struct drawing){.file = f, .is_whole = true};
-	put(d,
-	    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
-	    "height=\"%.0f\" role=\"img\">\n",
-	    WIDTH, height, WIDTH, height);
-	put(d, "<title>The heap at exit</title>\n");
-	flush(d);
-	d->is_whole &= sys_file_append(f, style, sizeof(style) - 1);
-	put(d, "<rect width=\"%.0f\" height=\"%.0f\" style=\"fill:#fff;stroke:none\"/>\n", WIDTH,
-	    height);
-	draw(d, copy);
-	put(d, "</svg>\n");
-	flush(d);
-	return d->is_whole;
-}
 
 bool picture_write(struct sys_file *f)
 {
-	static struct drawing drawing; /* only the end of the process draws */
-	struct inspect_copy copy;
-	bool is_whole;
+	struct item_list copy;
+	double height;
 
 	if (!inspect_copy_all(&copy))
 		return false;
-	drawing = (struct drawing){0};
-	is_whole = write_picture(&drawing, f, &copy);
+	picture.text.flush = flush;
+	picture.is_whole = true;
+	picture.items = copy.items;
+	picture.end = copy.items + copy.count;
+	draw(NULL);
+	height = picture.y + BASELINE;
+	picture.file = f;
+	put("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
+	    "height=\"%.0f\" role=\"img\">\n<title>The heap at exit</title>\n",
+	    WIDTH, height, WIDTH, height);
+	put("%s", style);
+	put("<rect width=\"%.0f\" height=\"%.0f\" style=\"fill:#fff;stroke:none\"/>\n", WIDTH,
+	    height);
+	draw(f);
+	put("</svg>\n");
+	flush(&picture.text);
 	inspect_drop(&copy);
-	return is_whole;
+	return picture.is_whole;
 }

@@ -111,11 +111,10 @@ static bool is_young(const struct segment *g, bool all)
 /* Give back what is due of segments of one kind; how many pages, purged and unmapped. */
 static size_t give_back_of(enum segment_set with_dirty, bool all)
 {
-	size_t pages = 0, i;
+	struct segment *g = NULL;
+	size_t pages = 0;
 
-	for (i = segment_set_next(with_dirty, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(with_dirty, i + 1)) {
-		struct segment *g = segment_at(i);
+	while ((g = segment_next(with_dirty, g))) {
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
 		segment_require_sealed(g);
@@ -189,20 +188,17 @@ static void try_stuck_again(struct segment *g)
 
 bool slab_trim(void)
 {
+	struct segment *g = NULL;
 	bool is_any = false;
 
 	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		is_any |= slab_trim_pages(class);
 	store_lock();
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		if (map_next(segment_at(i)->maps.stuck, 0, MAP_ONES) < MAP_PAGES)
-			try_stuck_again(segment_at(i));
+	while ((g = segment_next(SET_LIVE, g)))
+		if (map_next(g->maps.stuck, 0, MAP_ONES) < MAP_PAGES)
+			try_stuck_again(g);
 	is_any |= give_back(true);
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1)) {
-		struct segment *g = segment_at(i);
-
+	while ((g = segment_next(SET_LIVE, g))) {
 		/* Perhaps the kernel would not take it before. */
 		if (g->used == g->fixed && slab_store.segments > 1 && segment_unmap(g))
 			is_any = true;

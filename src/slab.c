@@ -236,10 +236,13 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 
 /* Taking. */
 
-/* What a free cell has in its first word: CELL_FREED, but when hardened zero. */
+/*
+ * What a free cell has in its first word: CELL_FREED, but when hardened zero. What was written to a
+ * purged one is seen when it is handed out.
+ */
 static void mark_cell(void *cell)
 {
-	if (!slab_store.is_hardened)
+	if (!slab_store.is_hardened && !*cell_word(cell))
 		*cell_word(cell) = CELL_FREED;
 }
 
@@ -254,8 +257,8 @@ static void mark_rest(const struct slab *s)
 }
 
 /*
- * s, whose free cells are not marked, gives n of them to a cache, where a second free is seen by
- * the mark. When few are left, these are marked, too, and the short way is open again. It is still
+ * s, some of whose free cells are zero, gives n of them to a cache, where each has its mark. When few
+ * are left, these are marked, too, and the short way is open again. It is still
  * purged: their pages go once a cell has come back, lest trims and users take turns.
  */
 static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
@@ -502,15 +505,15 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 
 struct cell_ref slab_find(const void *p)
 {
-	size_t offset = (uintptr_t)p - slab_window, i;
+	size_t i;
 	struct cell_ref ref = {.state = CELL_NONE};
 	struct slab *s;
 
-	if (offset >= WINDOW_SIZE || !segment_set_has(SET_LIVE, offset / SEGMENT_SIZE))
+	if (!segment_is_in(p, SET_LIVE))
 		return ref;
 	s = slab_of(p);
-	if (!(segment_of(p)->cells >> (offset / SLAB_SIZE % SEGMENT_SLOTS) & 1) || !s->class ||
-	    s->class >= CLASS_COUNT)
+	if (!(segment_of(p)->cells >> ((uintptr_t)p >> SLAB_SHIFT) % SEGMENT_SLOTS & 1) ||
+	    !s->class || s->class >= CLASS_COUNT)
 		return ref;
 	i = cell_index(s, p);
 	ref.class = s->class;
@@ -526,7 +529,7 @@ struct cell_ref slab_find(const void *p)
 
 /* Figures. */
 
-static void add_class(struct slab_stats *stats, unsigned int class)
+static void add_class(struct osmem_cell_stats *stats, unsigned int class)
 {
 	struct slab_class *c = &slab_class_states[class];
 	const struct class_info *info = &slab_classes[class];
@@ -534,9 +537,9 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 	slab_enter(class);
 	stats->slabs += c->slabs;
 	if (class < CLASS_COUNT) {
-		stats->out_cells += c->out;
-		stats->out_bytes += c->out * info->size;
-		stats->free_cells += c->slabs * info->capacity - c->out;
+		stats->live += c->out;
+		stats->live_bytes += c->out * info->size;
+		stats->free += c->slabs * info->capacity - c->out;
 		stats->free_bytes += c->slabs * info->slots * SLAB_SIZE - c->out * info->size;
 	} else {
 		stats->own_bytes += c->slabs * SLAB_SIZE;
@@ -544,17 +547,17 @@ static void add_class(struct slab_stats *stats, unsigned int class)
 	slab_leave(class);
 }
 
-void slab_get_stats(struct slab_stats *stats)
+void slab_get_stats(struct osmem_cell_stats *stats)
 {
-	*stats = (struct slab_stats){0};
+	*stats = (struct osmem_cell_stats){0};
 	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		add_class(stats, class);
 	store_lock();
 	stats->segments = slab_store.segments;
 	stats->own_bytes += slab_store.segments * SLAB_SIZE;
 	stats->dirty_bytes = slab_store.dirty_pages * PAGE_BYTES;
-	stats->map_calls = slab_store.map_calls;
-	stats->unmap_calls = slab_store.unmap_calls;
-	stats->advise_calls = slab_store.advise_calls;
+	stats->mmap_calls = slab_store.map_calls;
+	stats->munmap_calls = slab_store.unmap_calls;
+	stats->madvise_calls = slab_store.advise_calls;
 	store_unlock();
 }

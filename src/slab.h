@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "helpers.h"
-#include "osmem_inspect.h"
+#include "item_list.h"
 #include "sizeclass.h"
 
 /* The library's own objects: they have cells as users' have, but free() knows none of them. */
@@ -56,7 +56,7 @@ enum {
 /* What the arithmetic of a class needs. */
 struct class_info {
 	uint32_t size; /* of a cell */
-	uint32_t magic; /* 2^32 / size, rounded up: n % size is 0 if n * magic < magic, n < 2^16 */
+	uint32_t magic; /* 2^32 / size, rounded up: see slab_is_multiple */
 	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size by product, n < 2^18 */
 	uint16_t capacity; /* cells in a slab */
 	uint16_t slots; /* of 64 KiB, in a slab */
@@ -69,12 +69,12 @@ extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;
 extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 /*
- * All segments lie in one window of the address space, and this is its start. Which bin of a thread
- * cache a cell belongs to is in the table slab_bins, by the cell's place in the window: one load
- * answers whose pointer it is. An entry is SLAB_BIN_SIZE * class, or 0 where there is no slab of
- * users' cells. Cells above SLAB_CELL_MAX, which the short way is not taken for, have entries of
- * their own, CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Pages of the table exist where there are
- * segments.
+ * Segments lie in windows of the address space (window.h), and slab_window is the start of the
+ * first. Which bin of a thread cache a cell belongs to is in a page map, by the cell's place in its
+ * window. That of the first window is slab_bins: one load answers whose pointer it is. An entry is
+ * SLAB_BIN_SIZE * class, or 0 where there is no slab of users' cells. Cells above SLAB_CELL_MAX,
+ * which the short way is not taken for, have entries of their own, CLASS_WIDE_COUNT * SLAB_BIN_SIZE
+ * higher. Pages of the maps exist where there are segments.
  */
 #define SLAB_BIN_SIZE 16
 #define CLASS_WIDE_COUNT 16 /* classes above SLAB_CELL_MAX */
@@ -83,21 +83,60 @@ extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 extern uintptr_t slab_window SLAB_HIDDEN;
 extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
 
+/* The maps of the other windows by their places, or NULL; the first one's is in the middle. */
+#define WINDOWS ((size_t)1 << (49 - WINDOW_SHIFT))
+extern _Atomic(uint16_t *) slab_far_bins[WINDOWS] SLAB_HIDDEN;
+
+_Static_assert(2 * SYS_MAP_MAX <= WINDOWS * WINDOW_SIZE, "every address has a place of its own");
+
+/* WINDOWS or more for what is no address of the process. */
+static inline size_t window_place(const void *p)
+{
+	return ((uintptr_t)p - slab_window + WINDOWS / 2 * WINDOW_SIZE) >> WINDOW_SHIFT;
+}
+
+/* The map of p's window, which is not the first; or NULL. */
+static inline __attribute__((always_inline)) uint16_t *slab_far_bins_of(const void *p)
+{
+	size_t place = window_place(p);
+
+	return place < WINDOWS ? atomic_load_explicit(&slab_far_bins[place], memory_order_acquire)
+			       : NULL;
+}
+
+/* The entry for p, wherever it is. */
+static inline __attribute__((always_inline)) uint16_t slab_bin(const void *p)
+{
+	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+	const uint16_t *bins;
+
+	if (__builtin_expect(slab < WINDOW_SLABS, 1))
+		return slab_bins[slab];
+	bins = slab_far_bins_of(p);
+	return bins ? bins[slab % WINDOW_SLABS] : 0;
+}
+
+/*
+ * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Be they n = q
+ * * size + r, and size * magic = 2^32 + e: then n * magic is q * e + r * magic, modulo 2^32. q * e
+ * is below 2^16, for e is below size; r * magic is 0, or at least magic, which is 2^19 or more.
+ */
+static inline bool slab_is_multiple(const void *p, uint32_t magic)
+{
+	return (uint32_t)(uint16_t)(uintptr_t)p * magic < 1 << 16;
+}
+
 /*
  * The class of p, if it is the start of a cell by its address, or 0. It may be free, or never have
  * been handed out.
  */
 static inline unsigned int slab_class_of(const void *p)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-	unsigned int class = slab < WINDOW_SLABS ? slab_bins[slab] / SLAB_BIN_SIZE : 0;
+	unsigned int class = slab_bin(p) / SLAB_BIN_SIZE;
 	uint64_t offset, i;
 
-	if (class < CLASS_COUNT) {
-		uint32_t magic = slab_classes[class].magic;
-
-		return (uint32_t)(uint16_t)(uintptr_t)p * magic < magic ? class : 0;
-	}
+	if (class < CLASS_COUNT)
+		return slab_is_multiple(p, slab_classes[class].magic) ? class : 0;
 	class -= CLASS_WIDE_COUNT;
 	if (class == CLASS_COUNT) /* a span */
 		return 0;
@@ -206,17 +245,12 @@ void slab_fork_child(void);
 /* Whether some thread was inside shard's lock when the process was copied; it is free then. */
 bool slab_fork_was_locked(unsigned int shard);
 
-struct slab_stats {
-	size_t segments;
-	size_t slabs;
-	size_t out_cells, out_bytes; /* users' cells that are out of the store */
-	size_t free_cells, free_bytes; /* in users' slabs; also what is not carved yet */
-	size_t own_bytes; /* segment headers, and slabs of the library's own objects */
-	size_t dirty_bytes;
-	size_t map_calls, unmap_calls, advise_calls;
-};
-
-void slab_get_stats(struct slab_stats *stats);
+/*
+ * Fill in what the store knows; live cells are all that are out of the store, cached ones too. Free
+ * ones are in users' slabs, also what is not carved yet. The library's own are segment headers and
+ * slabs of its own objects.
+ */
+void slab_get_stats(struct osmem_cell_stats *stats);
 
 /* Of one class, at one moment. */
 struct slab_class_stats {
@@ -228,11 +262,8 @@ struct slab_class_stats {
 
 void slab_get_class(unsigned int class, struct slab_class_stats *stats);
 
-/*
- * Copy segments and slabs into items, room of them at most; how many there are, which may be more.
- * At one moment; the locks of all classes are held meanwhile.
- */
-size_t slab_list(struct osmem_item *items, size_t room);
+/* Copy segments, slabs and spans, at one moment; the locks of all classes are held meanwhile. */
+void slab_list(struct item_list *list);
 
 /* How long free slots stay with the process at least; 0: until the next sweep. */
 void slab_set_sweep_period(uint64_t ms);

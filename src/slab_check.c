@@ -10,6 +10,7 @@ struct totals {
 	size_t segments, dirty_pages, span_pages, sparse_slots, idle_slots;
 	size_t slabs[CLASS_END], with_free[CLASS_END];
 	size_t out[CLASS_END];
+	unsigned int run_segments[RUN_KINDS][RUN_CLASSES];
 };
 
 static const char *check_bits(const struct slab *s)
@@ -32,7 +33,7 @@ static const char *check_bits(const struct slab *s)
 static const char *check_slab(const struct slab *s, struct totals *t)
 {
 	const struct class_info *info = &slab_classes[s->class];
-	size_t place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
+	const uint16_t *bins = segment_bins(segment_of(s)) + s->slot;
 	const char *fault;
 
 	if (!s->class || s->class >= CLASS_END || s->carved > info->capacity)
@@ -47,7 +48,7 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 	if (s->carved == info->capacity && s->is_next_marked)
 		return "S4: a slab that is all carved has a mark behind its cells";
 	for (unsigned int i = 0; i < info->slots; i++)
-		if (slab_bins[place + i] != (s->is_unmarked ? 0 : slab_bin_of(s->class)))
+		if (bins[i] != (s->is_unmarked ? 0 : slab_bin_of(s->class)))
 			return "S6: the table of bins has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;
@@ -57,14 +58,14 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 
 static const char *check_slots(const struct segment *g, struct totals *t)
 {
+	const uint16_t *bins = segment_bins(g);
 	const char *fault;
 
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++) {
 		const struct slab *s = &g->slabs[i];
-		uint16_t bin = slab_bins[(((uintptr_t)g - slab_window) >> SLAB_SHIFT) + i];
 
 		if (!(g->cells >> i & 1)) {
-			if (bin != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
+			if (bins[i] != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
 				return "S6: the table of bins has a slot wrong that is no slab's";
 			continue;
 		}
@@ -109,9 +110,9 @@ static const char *check_pages(const struct segment *g, struct totals *t)
 	return NULL;
 }
 
-static bool has(const struct segment *g, enum segment_set kind, size_t i)
+static bool has(const struct segment *g, enum segment_set kind)
 {
-	return segment_set_has(segment_set_of(g->is_own, kind), i);
+	return segment_is_in(g, segment_set_of(g->is_own, kind));
 }
 
 static uint64_t slots_of(const uint64_t *map)
@@ -137,24 +138,19 @@ static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 	return classes;
 }
 
-/* Whether the sets have segment i for the runs of g, and no others. */
-static bool has_runs(const struct segment *g, size_t i, enum run_kind kind, uint64_t runs)
+/* Whether the sets have g for its runs, and no others. */
+static bool has_runs(const struct segment *g, enum run_kind kind, struct totals *t)
 {
-	if (g->is_own)
-		return !g->runs[kind];
-	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
-		uint64_t word = slab_store.run_groups[i / 64].segments[kind][class];
-		uint64_t groups = slab_store.runs[kind].groups[class][i / 64 / 64];
-		bool is_in = runs >> class & 1;
+	uint64_t runs = g->is_own ? 0 : classes_of(g, kind), sets = 0;
 
-		if ((word >> i % 64 & 1) != is_in || (is_in && !(groups >> i / 64 % 64 & 1)) ||
-		    (is_in && !(slab_store.runs[kind].classes >> class & 1)))
-			return false;
+	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
+		sets |= (uint64_t)segment_is_in(g, segment_run_set(kind, class)) << class;
+		t->run_segments[kind][class] += runs >> class & 1;
 	}
-	return g->runs[kind] == runs;
+	return g->runs[kind] == runs && sets == runs;
 }
 
-static const char *check_segment(const struct segment *g, size_t i, struct totals *t)
+static const char *check_segment(const struct segment *g, struct totals *t)
 {
 	uint64_t pairs = ~g->used & ~g->used >> 1;
 	const char *fault;
@@ -163,12 +159,11 @@ static const char *check_segment(const struct segment *g, size_t i, struct total
 	if (!(g->fixed & 1) || g->fixed & g->cells || g->used != slots_of(g->maps.taken) ||
 	    g->dirty != slots_of(g->maps.dirty))
 		return "S5: a segment's slots do not agree with its pages";
-	if (has(g, SET_ROOMY, i) != !!~g->used ||
-	    has(g, SET_WITH_QUAD, i) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
-	    has(g, SET_WITH_READY, i) != !!(g->dirty & ~g->used) ||
-	    has(g, SET_WITH_DIRTY, i) != !!g->dirty ||
-	    !has_runs(g, i, RUN_FREE, classes_of(g, RUN_FREE)) ||
-	    !has_runs(g, i, RUN_DIRTY, classes_of(g, RUN_DIRTY)))
+	if (has(g, SET_ROOMY) != !!~g->used ||
+	    has(g, SET_WITH_QUAD) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
+	    has(g, SET_WITH_READY) != !!(g->dirty & ~g->used) ||
+	    has(g, SET_WITH_DIRTY) != !!g->dirty || !has_runs(g, RUN_FREE, t) ||
+	    !has_runs(g, RUN_DIRTY, t))
 		return "S7: the sets of segments are not exact";
 	fault = check_pages(g, t);
 	return fault ? fault : check_slots(g, t);
@@ -228,61 +223,39 @@ static const char *check_class(unsigned int class, struct totals *t)
 	return NULL;
 }
 
-static bool is_summary_right(enum segment_set set)
+/* Whether the summaries lead to the sets of 64 segments, and what is in any of these is live. */
+static bool is_group_right(const struct window *w, size_t group)
 {
-	for (size_t i = 0; i < WINDOW_SEGMENTS / 64; i++)
-		if (!slab_store.bits[i].words[set] !=
-		    !(slab_store.summaries[set][i / 64] >> i % 64 & 1))
-			return false;
-	return true;
-}
-
-/* Whether all that is in a set is live, and the sets of runs lead to just what they have. */
-static bool are_sets_of_live(size_t group)
-{
-	const uint64_t *words = slab_store.bits[group].words;
-	const uint64_t *runs = slab_store.run_groups[group].segments[0];
+	const uint64_t *words = w->bits[group].words;
 	uint64_t any = 0;
 
-	for (enum segment_set set = SET_ROOMY; set < SET_COUNT; set++)
+	for (unsigned int set = 0; set < SET_COUNT; set++) {
 		any |= words[set];
-	for (unsigned int i = 0; i < RUN_KINDS * RUN_CLASSES; i++) {
-		const struct run_sets *sets = &slab_store.runs[i / RUN_CLASSES];
-		const uint64_t *groups = sets->groups[i % RUN_CLASSES];
-
-		any |= runs[i];
-		if (!runs[i] != !(groups[group / 64] >> group % 64 & 1))
+		if (!words[set] != !(w->summaries[set][group / 64] >> group % 64 & 1))
 			return false;
 	}
-	return !(any & ~words[SET_LIVE]);
-}
-
-static bool are_run_classes_right(enum run_kind kind)
-{
-	const struct run_sets *sets = &slab_store.runs[kind];
-
-	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
-		uint64_t any = 0;
-
-		for (size_t i = 0; i < GROUPS / 64; i++)
-			any |= sets->groups[class][i];
-		if (!any != !(sets->classes >> class & 1))
-			return false;
-	}
-	return true;
+	return any == words[SET_LIVE];
 }
 
 static const char *check_sets(void)
 {
-	bool is_right = are_run_classes_right(RUN_FREE) && are_run_classes_right(RUN_DIRTY);
+	for (const struct window *w = &slab_first_window; w; w = w->next)
+		for (size_t group = 0; group < WINDOW_GROUPS; group++)
+			if (!is_group_right(w, group))
+				return "S7: a summary is wrong, or a set has what is no segment";
+	return NULL;
+}
 
-	for (enum segment_set set = SET_LIVE; set < SET_COUNT; set++)
-		is_right &= is_summary_right(set);
-	if (!is_right)
-		return "S7: a set's summary does not agree with its words";
-	for (size_t group = 0; group < GROUPS; group++)
-		if (!are_sets_of_live(group))
-			return "S7: a set has what is no segment, or does not lead to it";
+static const char *check_run_figures(const struct totals *t)
+{
+	for (unsigned int i = 0; i < RUN_KINDS * RUN_CLASSES; i++) {
+		unsigned int kind = i / RUN_CLASSES, class = i % RUN_CLASSES;
+		unsigned int n = slab_store.run_segments[kind][class];
+
+		if (n != t->run_segments[kind][class] ||
+		    !n != !(slab_store.run_classes[kind] >> class & 1))
+			return "S7: the figures of segments with runs are wrong";
+	}
 	return NULL;
 }
 
@@ -290,12 +263,13 @@ static const char *check_store(void)
 {
 	static struct totals t; /* guarded by the store's lock */
 	const char *fault = check_sets();
+	const struct segment *g = NULL;
 
 	t = (struct totals){0};
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		fault = check_segment((const struct segment *)(slab_window + i * SEGMENT_SIZE), i,
-				      &t);
+	while (!fault && (g = segment_next(SET_LIVE, g)))
+		fault = check_segment(g, &t);
+	if (!fault)
+		fault = check_run_figures(&t);
 	for (unsigned int class = 1; class < CLASS_END && !fault; class += 1)
 		fault = check_class(class, &t);
 	if (!fault &&
@@ -303,9 +277,9 @@ static const char *check_store(void)
 	     t.span_pages != slab_store.span_pages || t.sparse_slots != slab_store.sparse_slots ||
 	     t.idle_slots != slab_store.idle_slots))
 		fault = "S8: the store's figures are wrong";
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS && !fault;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		fault = check_seals((const struct segment *)(slab_window + i * SEGMENT_SIZE));
+	g = NULL;
+	while (!fault && (g = segment_next(SET_LIVE, g)))
+		fault = check_seals(g);
 	return fault;
 }
 

@@ -2,8 +2,8 @@
 
 /*
  * The inside of the store of cells and of the page heap below it, shared by their files: slab.c
- * (slabs and their cells), segment.c (the page heap), span.c, purge.c, slab_pages.c, slab_fork.c,
- * slab_walk.c and slab_check.c. Nobody else includes this.
+ * (slabs and their cells), segment.c (the page heap), window.c, span.c, purge.c, slab_pages.c,
+ * slab_fork.c, slab_walk.c and slab_check.c. Nobody else includes this.
  *
  *	segment, 4 MiB, aligned to its size
  *	| header | slab | slab | slab, four slots          | span, pages | free | … |
@@ -24,10 +24,10 @@
  *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the
  *	   segment's slabs by its first slot; what is dirty is not used, what is locked is
  *	   dirty
- *	S6 slab_bins has what slab_bin_of says for every slot of a slab, but 0 if cells are
- *	   unmarked, and 0 elsewhere
- *	S7 the sets of segments with free slots, with free quads and with dirty slots are exact, and
- *	   every set's summary says which of its words are not zero
+ *	S6 the page map has what slab_bin_of says for every slot of a slab, but 0 if cells are
+ *	   unmarked; SLAB_BIN_SPAN for every slot that only spans reach into; and 0 elsewhere
+ *	S7 the sets of segments are exact, and every set's summary says which of its words are not
+ *	   zero; run_segments and run_classes have what is in those of segments with runs
  *	S8 the figures agree with what is there
  *	S9 slabs and segments are sealed
  *
@@ -48,6 +48,7 @@
 #include "page_map.h"
 #include "slab.h"
 #include "span.h"
+#include "window.h"
 
 #define SEGMENT_SLOTS (SEGMENT_SIZE / SLAB_SIZE)
 #define SLOT_PAGES (SLAB_SIZE / PAGE_BYTES)
@@ -73,13 +74,6 @@ enum slab_bucket {
 _Static_assert(SEGMENT_SLOTS == 64, "one word has a bit for each slot");
 _Static_assert(SEGMENT_SIZE / PAGE_BYTES == MAP_PAGES, "a map has a bit for each page");
 _Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bits");
-
-/* Runs that spans are made of: any free pages, or dirty ones only. */
-enum run_kind {
-	RUN_FREE,
-	RUN_DIRTY,
-	RUN_KINDS
-};
 
 /* Guarded by the lock of its class. */
 struct slab {
@@ -154,41 +148,6 @@ struct slab_lock {
 
 extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
 
-/* Sets of segments, by what these have: S7. The library's own segments have three sets apart. */
-enum segment_set {
-	SET_LIVE,
-	SET_ROOMY, /* with a free slot */
-	SET_WITH_QUAD, /* with a free quad */
-	SET_WITH_READY, /* with a free slot that is dirty */
-	SET_WITH_DIRTY, /* with a dirty page */
-	SET_OWN_ROOMY,
-	SET_OWN_WITH_QUAD,
-	SET_OWN_WITH_READY,
-	SET_OWN_WITH_DIRTY,
-	SET_COUNT
-};
-
-/* Bits of 64 segments that are neighbors in the window: all that is known of one is in one line. */
-struct segment_bits {
-	uint64_t words[SET_COUNT];
-} __attribute__((aligned(64)));
-
-/*
- * Which segments have free runs of a class: sets of groups of 64 segments, and of segments in each
- * group. What a small heap touches of this is small.
- */
-#define GROUPS (WINDOW_SEGMENTS / 64)
-
-struct run_sets {
-	uint64_t classes; /* that any segment has */
-	uint64_t groups[RUN_CLASSES][GROUPS / 64];
-};
-
-struct run_group {
-	uint64_t segments[RUN_KINDS][RUN_CLASSES];
-};
-
-/* What everybody reads all the time is apart from what is written often. */
 struct store {
 	uint64_t secret; /* of the seals; set with the first segment */
 	unsigned int skips; /* attempts at a new segment that are not made: see back_off */
@@ -209,10 +168,8 @@ struct store {
 	size_t span_pages, span_pages_peak; /* with those that caches of threads keep */
 	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
 	_Atomic(size_t) idle_slots; /* those of the idle */
-	uint64_t summaries[SET_COUNT][WINDOW_SEGMENTS / 64 / 64]; /* S7 */
-	struct run_sets runs[RUN_KINDS]; /* S7 */
-	struct run_group run_groups[GROUPS];
-	struct segment_bits bits[WINDOW_SEGMENTS / 64];
+	uint64_t run_classes[RUN_KINDS]; /* S7: that any segment has runs of */
+	unsigned int run_segments[RUN_KINDS][RUN_CLASSES]; /* how many have some */
 };
 
 extern struct store slab_store;
@@ -273,7 +230,7 @@ static inline bool segment_is_sealed(const struct segment *g)
 	return g->seal == segment_seal_of(g);
 }
 
-/* What slab_bins has for slabs of class. */
+/* What the page map has for slabs of class. */
 static inline uint16_t slab_bin_of(unsigned int class)
 {
 	if (class >= CLASS_COUNT)
@@ -281,21 +238,6 @@ static inline uint16_t slab_bin_of(unsigned int class)
 	if (slab_classes[class].slots == QUAD)
 		class += CLASS_WIDE_COUNT;
 	return (uint16_t)(class * SLAB_BIN_SIZE);
-}
-
-/* The set of kind that segments are in which are the library's own, or not. */
-static inline enum segment_set segment_set_of(bool is_own, enum segment_set kind)
-{
-	return is_own ? kind + (SET_OWN_ROOMY - SET_ROOMY) : kind;
-}
-
-static inline bool segment_set_has(enum segment_set set, size_t i)
-{
-	const uint64_t *word = &slab_store.bits[i / 64].words[set];
-
-	return atomic_load_explicit((const _Atomic(uint64_t) *)word, memory_order_relaxed) >>
-		       i % 64 &
-	       1;
 }
 
 /* slab_check.c: lock all classes and the store. */
@@ -322,22 +264,9 @@ void slab_sweep_pages(uint32_t epoch);
 
 /* segment.c. */
 
-/* The lowest element of set that is from or above, or WINDOW_SEGMENTS. */
-size_t segment_set_next(enum segment_set set, size_t from);
-
 /* Lock the store; only under a class's lock, or none. */
 void store_lock(void);
 void store_unlock(void);
-
-static inline struct segment *segment_at(size_t i)
-{
-	return (struct segment *)(slab_window + i * SEGMENT_SIZE);
-}
-
-static inline size_t segment_index(const struct segment *g)
-{
-	return ((uintptr_t)g - slab_window) / SEGMENT_SIZE;
-}
 
 /* The pages of n slots from slot on. */
 static inline struct page_run slot_pages(unsigned int slot, unsigned int n)
@@ -348,7 +277,7 @@ static inline struct page_run slot_pages(unsigned int slot, unsigned int n)
 /* A new slab for class, nothing carved; NULL with errno ENOMEM. */
 struct slab *segment_take(unsigned int class);
 
-/* Set the entries of s in slab_bins. */
+/* Set the entries of s in the page map. */
 void segment_set_bins(const struct slab *s, uint16_t bin);
 
 /* s, whose cells are all free, becomes free slots. */

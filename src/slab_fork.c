@@ -15,7 +15,7 @@
 
 static void take_slots(struct segment *g, uint64_t *taken, uint64_t slots)
 {
-	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT;
+	uint16_t *bins = segment_bins(g);
 
 	for (; slots; slots &= slots - 1) {
 		unsigned int slot = (unsigned int)__builtin_ctzll(slots);
@@ -23,22 +23,23 @@ static void take_slots(struct segment *g, uint64_t *taken, uint64_t slots)
 
 		map_set(taken, slot_pages(slot, 1));
 		if (g->cells >> slot & 1)
-			slab_bins[first + slot] = s->is_unmarked ? 0 : slab_bin_of(s->class);
+			bins[slot] = s->is_unmarked ? 0 : slab_bin_of(s->class);
 	}
 }
 
 static void take_spans(struct segment *g, uint64_t *taken)
 {
-	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT, pages;
+	uint16_t *bins = segment_bins(g);
 
 	for (size_t page = 0; page < MAP_PAGES; page++) {
-		pages = g->spans[page] & SPAN_PAGES;
+		size_t pages = g->spans[page] & SPAN_PAGES;
+
 		if (!pages)
 			continue;
 		map_set(taken, (struct page_run){page, page + pages});
 		slab_store.span_pages += pages;
 		for (size_t slot = page / SLOT_PAGES; slot * SLOT_PAGES < page + pages; slot++)
-			slab_bins[first + slot] = SLAB_BIN_SPAN;
+			bins[slot] = SLAB_BIN_SPAN;
 	}
 }
 
@@ -51,7 +52,7 @@ static void rebuild_segment(struct segment *g)
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
 		if (!(g->cells >> slot & 1)) {
 			memset(g->bits[slot], 0, sizeof(g->bits[slot]));
-			slab_bins[(((uintptr_t)g - slab_window) >> SLAB_SHIFT) + slot] = 0;
+			segment_bins(g)[slot] = 0;
 		}
 	take_slots(g, taken, g->fixed | g->cells);
 	take_spans(g, taken);
@@ -65,19 +66,17 @@ static void rebuild_segment(struct segment *g)
 }
 
 /* The sets are made anew: what is not written stays as it is, untouched. */
-static void clear_sets(void)
+static void clear_sets(struct window *w)
 {
-	for (size_t i = 0; i < GROUPS; i++) {
-		uint64_t live = slab_store.bits[i].words[SET_LIVE];
+	memset(w->summaries, 0, sizeof(w->summaries));
+	for (size_t i = 0; i < WINDOW_GROUPS; i++) {
+		uint64_t live = w->bits[i].words[SET_LIVE];
 
 		if (!live)
 			continue;
-		slab_store.bits[i] = (struct segment_bits){.words[SET_LIVE] = live};
-		slab_store.run_groups[i] = (struct run_group){0};
+		w->bits[i] = (struct segment_bits){.words[SET_LIVE] = live};
+		w->summaries[SET_LIVE][i / 64] |= (uint64_t)1 << i % 64;
 	}
-	memset(&slab_store.summaries[SET_ROOMY], 0,
-	       sizeof(slab_store.summaries) - sizeof(slab_store.summaries[SET_LIVE]));
-	memset(slab_store.runs, 0, sizeof(slab_store.runs));
 }
 
 /* A segment that is being made is in no set, and lost; one that is unmapped is gone from all. */
@@ -86,15 +85,11 @@ static void rebuild_store(void)
 	slab_store.segments = 0;
 	slab_store.dirty_pages = 0;
 	slab_store.span_pages = 0;
-	memset(slab_store.summaries[SET_LIVE], 0, sizeof(slab_store.summaries[SET_LIVE]));
-	for (size_t i = 0; i < GROUPS; i++)
-		if (slab_store.bits[i].words[SET_LIVE])
-			slab_store.summaries[SET_LIVE][i / 64] |= (uint64_t)1 << i % 64;
-	clear_sets();
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1)) {
-		struct segment *g = segment_at(i);
-
+	memset(slab_store.run_classes, 0, sizeof(slab_store.run_classes));
+	memset(slab_store.run_segments, 0, sizeof(slab_store.run_segments));
+	for (struct window *w = &slab_first_window; w; w = w->next)
+		clear_sets(w);
+	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
 		slab_store.segments++;
 		rebuild_segment(g);
 		segment_update(g);
@@ -133,10 +128,13 @@ static bool set_carving(struct slab_class *c, struct slab *s)
 /* The cells of s that are not carved are free ones. */
 static void carve_all(struct slab *s)
 {
-	unsigned int capacity = slab_classes[s->class].capacity;
+	size_t capacity = slab_classes[s->class].capacity, size = slab_classes[s->class].size;
 
-	for (; s->carved < capacity; s->carved++)
+	for (; s->carved < capacity; s->carved++) {
 		slab_bits(s)[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
+		if (!slab_store.is_hardened)
+			*cell_word(slab_start(s) + s->carved * size) = CELL_FREED;
+	}
 	s->is_fresh = false;
 	count_bits(s);
 }
@@ -162,14 +160,10 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 
 static void for_each_slab(void (*visit)(struct slab *))
 {
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1)) {
-		struct segment *g = segment_at(i);
-
+	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
 		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
 			if (g->cells >> slot & 1 && g->first[slot] == slot)
 				visit(&g->slabs[slot]);
-	}
 }
 
 static bool is_broken[CLASS_END + SLAB_SHARDS]; /* the locks that were held */

@@ -3,7 +3,6 @@
 /* Copying the list of segments and slabs, for those who look into the store. */
 
 #include "block_meta.h"
-#include "item_list.h"
 #include "slab_core.h"
 #include "span.h"
 
@@ -52,16 +51,12 @@ static void add_segment(struct item_list *list, const struct segment *g)
 			add_span(list, g, page);
 }
 
-size_t slab_list(struct osmem_item *items, size_t room)
+void slab_list(struct item_list *list)
 {
-	struct item_list list = {.items = items, .room = room};
-
 	slab_lock_all();
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1))
-		add_segment(&list, (const struct segment *)(slab_window + i * SEGMENT_SIZE));
+	for (const struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
+		add_segment(list, g);
 	slab_unlock_all();
-	return list.count;
 }
 
 void slab_get_class(unsigned int class, struct slab_class_stats *stats)

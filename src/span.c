@@ -21,13 +21,13 @@ static char *page_at(const struct segment *g, size_t page)
 /* Pages of run have become a span's, or free: tell the page map of slots that no slab has. */
 static void map_slots_of(const struct segment *g, struct page_run run)
 {
-	size_t first = ((uintptr_t)g - slab_window) >> SLAB_SHIFT;
+	uint16_t *bins = segment_bins(g);
 
 	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++) {
 		uint16_t bin = g->used >> slot & 1 ? SLAB_BIN_SPAN : 0;
 
-		if (slab_bins[first + slot] != bin) /* others read it, for their spans near */
-			slab_bins[first + slot] = bin;
+		if (bins[slot] != bin) /* others read it, for their spans near */
+			bins[slot] = bin;
 	}
 }
 
@@ -174,13 +174,11 @@ struct span_ref span_find(const void *p)
 
 bool span_is_freed(const void *p)
 {
-	size_t offset = (uintptr_t)p - slab_window, page = offset % SEGMENT_SIZE >> PAGE_SHIFT;
+	size_t page = (uintptr_t)p % SEGMENT_SIZE >> PAGE_SHIFT;
 	bool is_freed;
 
-	if (offset >= WINDOW_SIZE)
-		return false;
 	store_lock();
-	is_freed = segment_set_has(SET_LIVE, offset / SEGMENT_SIZE) &&
+	is_freed = segment_is_in(p, SET_LIVE) &&
 		   map_count(segment_of(p)->maps.dirty, (struct page_run){page, page + 1});
 	store_unlock();
 	return is_freed;

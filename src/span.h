@@ -10,7 +10,7 @@
  *
  * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache
  * (span_cache.h): what is freed twice is seen by it; hardened, one that mapping.c keeps. The
- * page map, slab_bins, has SLAB_BIN_SPAN for every slot that a span reaches into, so free()
+ * page map has SLAB_BIN_SPAN for every slot that a span reaches into, so free()
  * knows with the load that it makes anyway.
  *
  * Any thread may call; the store's lock is taken inside.
@@ -26,9 +26,20 @@
 #define SPAN_GUARDED_ALIGN ((size_t)1 << 16)
 #define SPAN_ALIGN_MAX ((size_t)1 << 20) /* what is aligned to more is, too */
 
-/* Sizes are an eighth of a doubling apart: those of threads' caches are whole classes. */
-#define SPAN_CLASS_FIRST 8 /* of runs of 9 pages: less is for alignment only, and not cached */
+/* Sizes above CELL_MAX go on as those of cells do: an eighth of a doubling apart. */
 #define SPAN_CLASSES 48
+
+/* The class of spans for size bytes, above CELL_MAX and up to SPAN_MAX. */
+static inline unsigned int span_class_of(size_t size)
+{
+	return class_of_size(size) - CLASS_COUNT;
+}
+
+/* The bytes of a span of class. */
+static inline size_t span_class_size(unsigned int class)
+{
+	return class_size(class + CLASS_COUNT);
+}
 
 #define SPAN_KEPT ((uint16_t)0x8000)
 #define SPAN_WHOLE ((uint16_t)0x4000)
@@ -37,20 +48,15 @@
 /* Whether there is a span in the 64 KiB that p is in. One load. */
 static inline __attribute__((always_inline)) bool span_is_near(const void *p)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-
-	return slab < WINDOW_SLABS && slab_bins[slab] == SLAB_BIN_SPAN;
+	return slab_bin(p) == SLAB_BIN_SPAN;
 }
 
 /* The pages of a span for size bytes, 1 to SPAN_MAX. */
 static inline size_t span_pages_for(size_t size)
 {
-	size_t pages = (size + PAGE_BYTES - 1) >> PAGE_SHIFT, step;
-
-	if (pages <= 16)
-		return pages;
-	step = (size_t)1 << ((63 ^ __builtin_clzll(pages - 1)) - 3);
-	return (pages + step - 1) & ~(step - 1);
+	if (size > CELL_MAX)
+		size = span_class_size(span_class_of(size));
+	return (size + PAGE_BYTES - 1) >> PAGE_SHIFT;
 }
 
 /*

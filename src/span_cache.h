@@ -18,48 +18,85 @@
 #define SPAN_CACHE_DEPTH 4 /* spans of a class */
 
 struct span_cache {
-	size_t bytes;
-	uint64_t used; /* classes that were, since the last sweep: bit i for class i */
+	size_t bytes, limit; /* of what is kept, and the most of that */
 	unsigned int victim; /* the class that gives way next */
 	bool has_freed; /* spans, to the page heap, since its owner has looked */
+	bool used[SPAN_CLASSES]; /* whether any was put, since the last sweep */
 	uint8_t count[SPAN_CLASSES];
 	void *kept[SPAN_CLASSES][SPAN_CACHE_DEPTH];
 };
 
 _Static_assert(sizeof(struct span_cache) <= SPAN_CACHE_SIZE, "a cache has a cell to itself");
 
-/* The class of spans for size bytes, above CELL_MAX and up to SPAN_MAX. */
-static inline unsigned int span_class_of(size_t size)
+/* Empty and full at once: of threads that have no other, and where the short way is closed. */
+extern struct span_cache span_cache_none SLAB_HIDDEN;
+
+/* The words of live spans that may be kept. */
+#define SPAN_KEEPS_FIRST (SPAN_WHOLE | (CELL_MAX / PAGE_BYTES + 1))
+#define SPAN_KEEPS_LAST (SPAN_WHOLE | SPAN_CACHE_BYTES / PAGE_BYTES)
+
+static inline bool span_may_be_kept(size_t word)
 {
-	return run_class(span_pages_for(size)) - SPAN_CLASS_FIRST;
+	return word - SPAN_KEEPS_FIRST <= SPAN_KEEPS_LAST - SPAN_KEEPS_FIRST;
 }
 
-/* A kept span for size bytes, above CELL_MAX and up to SPAN_MAX; NULL: there is none. */
-static inline void *span_cache_take(struct span_cache *c, size_t size)
+/* Two threads have freed p, which is kept no longer, in the same moment. */
+void span_cache_freed_twice(void *p) __attribute__((noreturn, cold));
+
+/* A kept span of class; NULL: there is none. */
+static inline void *span_cache_take(struct span_cache *c, unsigned int class)
 {
-	size_t pages = span_pages_for(size);
-	unsigned int class = run_class(pages) - SPAN_CLASS_FIRST;
+	unsigned int n = c->count[class];
 	_Atomic(uint16_t) *word;
+	size_t live;
 	void *p;
 
-	if (!c->count[class])
+	if (!n)
 		return NULL;
-	p = c->kept[class][c->count[class] - 1];
+	p = c->kept[class][n - 1];
 	/* For a fork, between any two stores: first it is nobody's, then the caller's. */
 	atomic_signal_fence(memory_order_release);
-	c->count[class]--;
-	c->bytes -= pages * PAGE_BYTES;
-	c->used |= (uint64_t)1 << class;
+	c->count[class] = (uint8_t)(n - 1);
 	word = span_word(p);
-	atomic_store_explicit(word, *word & (uint16_t)~SPAN_KEPT, memory_order_relaxed);
+	live = atomic_load_explicit(word, memory_order_relaxed) ^ SPAN_KEPT;
+	if (__builtin_expect(live & SPAN_KEPT, 0))
+		span_cache_freed_twice(p);
+	atomic_store_explicit(word, (uint16_t)live, memory_order_relaxed);
+	c->bytes -= (live & SPAN_PAGES) * PAGE_BYTES;
 	return p;
 }
 
-/*
- * Free the span at p, which is near one: keep it, perhaps for others. False: p is no live span's
- * start.
- */
-bool span_cache_put(struct span_cache *c, void *p);
+/* Keep the span at p, whose word was that; there is room. */
+static inline void span_cache_keep(struct span_cache *c, void *p, size_t word)
+{
+	size_t bytes = (word - SPAN_WHOLE) * PAGE_BYTES;
+	unsigned int class = span_class_of(bytes), n = c->count[class];
+
+	c->kept[class][n] = p;
+	atomic_signal_fence(memory_order_release);
+	c->count[class] = (uint8_t)(n + 1);
+	c->bytes += bytes;
+	c->used[class] = true;
+	/* Two threads may do all this at once, and both keep p: see span_cache_take. */
+	atomic_store_explicit(span_word(p), (uint16_t)(word | SPAN_KEPT), memory_order_relaxed);
+}
+
+/* Keep the span at p, which is near one. False: there is no room, or p may not be kept. */
+static inline bool span_cache_put(struct span_cache *c, void *p)
+{
+	size_t word = atomic_load_explicit(span_word(p), memory_order_relaxed), bytes;
+
+	if (__builtin_expect((uintptr_t)p % PAGE_BYTES || !span_may_be_kept(word), 0))
+		return false;
+	bytes = (word - SPAN_WHOLE) * PAGE_BYTES;
+	if (c->count[span_class_of(bytes)] == SPAN_CACHE_DEPTH || c->bytes + bytes > c->limit)
+		return false;
+	span_cache_keep(c, p, word);
+	return true;
+}
+
+/* The same, or free it, or others to make room. False: p is no live span's start. */
+bool span_cache_put_slow(struct span_cache *c, void *p);
 
 /* Free what was not used since the last call, or all. */
 void span_cache_shrink(struct span_cache *c, bool all);

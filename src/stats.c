@@ -2,7 +2,8 @@
 
 #include "stats.h"
 
-#include <string.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "calls.h"
 #include "helpers.h"
@@ -11,138 +12,103 @@
 #include "tcache.h"
 #include "text.h"
 
-#define LINE_ROOM 128
 #define SHOWN_THREADS 32
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Who has a figure. */
-enum column {
-	BOTH,
-	COURSE_ONLY,
-	MALLOC_ONLY,
+/* What the rows of the first table are from. */
+struct figures {
+	struct osmem_stats s;
+	size_t kept_spans, kept_bytes; /* of malloc: spans that are not live */
 };
 
 struct row {
 	const char *name;
-	size_t offset; /* of the figure in struct osmem_heap_stats, or osmem_cell_stats */
-	enum column column;
+	size_t course, malloc; /* offsets of their figures; NONE: it has no such figure */
 };
 
-#define ROW(text, field, who)                                                                      \
-	{                                                                                          \
-		.name = text, .offset = offsetof(struct osmem_heap_stats, field), .column = who    \
-	}
-
-#define CELL_ROW(text, field)                                                                      \
-	{                                                                                          \
-		.name = text, .offset = offsetof(struct osmem_cell_stats, field),                  \
-		.column = MALLOC_ONLY                                                              \
-	}
+#define NONE SIZE_MAX
+#define COURSE(field) offsetof(struct figures, s.course.field)
+#define LARGE(field) offsetof(struct figures, s.libc.field)
+#define CELLS(field) offsetof(struct figures, s.cells.field)
+#define BOTH(field) COURSE(field), LARGE(field)
 
 static const struct row rows[] = {
-	ROW("blocks allocated", allocs, BOTH),
-	ROW("blocks freed", frees, BOTH),
-	ROW("blocks resized", reallocs, BOTH),
-	ROW("searches", searches, COURSE_ONLY),
-	ROW("splits", splits, COURSE_ONLY),
-	ROW("coalesces", coalesces, COURSE_ONLY),
-	ROW("brk calls", brk_calls, COURSE_ONLY),
-	ROW("mmap calls", mmap_calls, BOTH),
-	ROW("munmap calls", munmap_calls, BOTH),
-	ROW("mremap calls", mremap_calls, MALLOC_ONLY),
-	ROW("regions", regions, COURSE_ONLY),
-	ROW("region bytes", region_bytes, COURSE_ONLY),
-	ROW("bytes ahead of need", ahead_bytes, COURSE_ONLY),
-	ROW("blocks in regions", blocks, COURSE_ONLY),
-	ROW("live blocks", live_blocks, BOTH),
-	ROW("live bytes, headers too", live_bytes, BOTH),
-	ROW("mapped blocks", mapped_blocks, BOTH),
-	ROW("mapped bytes", mapped_bytes, BOTH),
-	ROW("peak bytes", peak_bytes, BOTH),
-	ROW("spans", blocks, MALLOC_ONLY),
-	ROW("bytes in spans", region_bytes, MALLOC_ONLY),
-	ROW("bytes of kept mappings", ahead_bytes, MALLOC_ONLY),
+	{"blocks allocated", BOTH(allocs)},
+	{"blocks freed", BOTH(frees)},
+	{"blocks resized", BOTH(reallocs)},
+	{"searches", COURSE(searches), NONE},
+	{"splits", COURSE(splits), NONE},
+	{"coalesces", COURSE(coalesces), NONE},
+	{"brk calls", COURSE(brk_calls), NONE},
+	{"mmap calls", BOTH(mmap_calls)},
+	{"munmap calls", BOTH(munmap_calls)},
+	{"mremap calls", NONE, LARGE(mremap_calls)},
+	{"regions", COURSE(regions), NONE},
+	{"region bytes", COURSE(region_bytes), NONE},
+	{"bytes ahead of need", COURSE(ahead_bytes), NONE},
+	{"blocks in regions", COURSE(blocks), NONE},
+	{"live blocks", BOTH(live_blocks)},
+	{"live bytes, headers too", BOTH(live_bytes)},
+	{"mapped blocks", BOTH(mapped_blocks)},
+	{"mapped bytes", BOTH(mapped_bytes)},
+	{"peak bytes", BOTH(peak_bytes)},
+	{"spans", NONE, LARGE(blocks)},
+	{"bytes in spans", NONE, LARGE(region_bytes)},
+	{"bytes of kept mappings", NONE, LARGE(ahead_bytes)},
+	{"spans kept by threads", NONE, offsetof(struct figures, kept_spans)},
+	{"bytes of kept spans", NONE, offsetof(struct figures, kept_bytes)},
 };
 
 /* Counted only while somebody asks: see TCACHE_COUNTS. */
 static const struct row counted_rows[] = {
-	CELL_ROW("cells allocated", allocs),
-	CELL_ROW("cells freed", frees),
-	CELL_ROW("cells resized", reallocs),
+	{"cells allocated", NONE, CELLS(allocs)},
+	{"cells freed", NONE, CELLS(frees)},
+	{"cells resized", NONE, CELLS(reallocs)},
 };
 
 static const struct row cell_rows[] = {
-	CELL_ROW("live cells", live),
-	CELL_ROW("live bytes in cells", live_bytes),
-	CELL_ROW("cached cells", cached),
-	CELL_ROW("cached bytes in cells", cached_bytes),
-	CELL_ROW("thread caches", threads),
-	CELL_ROW("slabs", slabs),
-	CELL_ROW("segments", segments),
-	CELL_ROW("dirty bytes in segments", dirty_bytes),
-	CELL_ROW("mmap calls, segments", mmap_calls),
-	CELL_ROW("munmap calls, segments", munmap_calls),
-	CELL_ROW("madvise calls, segments", madvise_calls),
+	{"live cells", NONE, CELLS(live)},
+	{"live bytes in cells", NONE, CELLS(live_bytes)},
+	{"cached cells", NONE, CELLS(cached)},
+	{"cached bytes in cells", NONE, CELLS(cached_bytes)},
+	{"thread caches", NONE, CELLS(threads)},
+	{"slabs", NONE, CELLS(slabs)},
+	{"segments", NONE, CELLS(segments)},
+	{"dirty bytes in segments", NONE, CELLS(dirty_bytes)},
+	{"mmap calls, segments", NONE, CELLS(mmap_calls)},
+	{"munmap calls, segments", NONE, CELLS(munmap_calls)},
+	{"madvise calls, segments", NONE, CELLS(madvise_calls)},
 };
 
-static unsigned long figure(const void *stats, const struct row *row)
+static void add_column(struct text *t, const struct figures *f, size_t offset)
 {
-	size_t value;
-
-	memcpy(&value, (const char *)stats + row->offset, sizeof(value));
-	return value;
-}
-
-static void add_figure(struct text *t, const void *stats, const struct row *row, bool is_there)
-{
-	if (is_there)
-		text_add(t, " %14lu", figure(stats, row));
-	else
+	if (offset == NONE)
 		text_add(t, " %14s", "-");
+	else
+		text_add(t, " %14zu", *(const size_t *)(const void *)((const char *)f + offset));
 }
 
-/* Rows of os_malloc and malloc; of cells, the latter's. */
-static void add_rows(struct text *t, const void *course, const void *malloc, const struct row *row,
-		     size_t n)
+static void add_rows(struct text *t, const struct figures *f, const struct row *row, size_t n)
 {
 	for (; n > 0; n--, row++) {
 		text_add(t, "osmem:   %-24s", row->name);
-		add_figure(t, course, row, row->column != MALLOC_ONLY);
-		add_figure(t, malloc, row, row->column != COURSE_ONLY);
+		add_column(t, f, row->course);
+		add_column(t, f, row->malloc);
 		text_add(t, "\n");
 	}
 }
 
-/* What threads keep: of spans, that is what is not live. */
-static void add_kept_rows(struct text *t, const struct osmem_heap_stats *libc)
+static void add_heaps(struct text *t, const struct osmem_stats *s)
 {
-	text_add(t, "osmem:   %-24s %14s %14lu\n", "spans kept by threads", "-",
-		 (unsigned long)(libc->blocks - libc->live_blocks));
-	text_add(t, "osmem:   %-24s %14s %14lu\n", "bytes of kept spans", "-",
-		 (unsigned long)(libc->region_bytes - libc->live_bytes));
-}
+	struct figures f = {.s = *s,
+			    .kept_spans = s->libc.blocks - s->libc.live_blocks,
+			    .kept_bytes = s->libc.region_bytes - s->libc.live_bytes};
 
-static void print(struct text *t)
-{
-	sys_print(t->at, t->len);
-	t->len = 0;
-}
-
-static unsigned long percent(size_t part, size_t whole)
-{
-	return whole ? (unsigned long)((double)part * 100 / (double)whole + 0.5) : 0;
-}
-
-static void print_heaps(struct text *t, const struct osmem_stats *s)
-{
 	text_add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc",
 		 "malloc");
-	add_rows(t, &s->course, &s->libc, rows, COUNT_OF(rows));
-	add_kept_rows(t, &s->libc);
+	add_rows(t, &f, rows, COUNT_OF(rows));
 	if (calls_modes & CALLS_COUNTED)
-		add_rows(t, NULL, &s->cells, counted_rows, COUNT_OF(counted_rows));
-	add_rows(t, NULL, &s->cells, cell_rows, COUNT_OF(cell_rows));
-	print(t);
+		add_rows(t, &f, counted_rows, COUNT_OF(counted_rows));
+	add_rows(t, &f, cell_rows, COUNT_OF(cell_rows));
 }
 
 static const char *const call_names[TRACE_NAME_END] = {
@@ -167,53 +133,51 @@ static const char *const call_names[TRACE_NAME_END] = {
 	[TRACE_MALLOC_TRIM] = "malloc_trim",
 };
 
-static void add_calls(struct text *t, const char *name, const struct call_stats *calls)
+static void add_call(struct text *t, const char *name, enum trace_name call)
 {
-	text_add(t, "osmem:   %-24s %14zu %14zu %14zu\n", name, calls->calls, calls->bytes,
-		 calls->failed);
+	struct call_stats n;
+
+	calls_get(call, &n);
+	if (n.calls || call == TRACE_NAME_END)
+		text_add(t, "osmem:   %-24s %14zu %14zu %14zu\n", name, n.calls, n.bytes, n.failed);
 }
 
 /* Only those that there were. */
-static void print_calls(struct text *t)
+static void add_calls(struct text *t)
 {
-	struct call_stats calls;
-
 	text_add(t, "osmem: calls %34s %14s %14s\n", "calls", "bytes wanted", "failed");
-	for (size_t i = 0; i < TRACE_NAME_END; i++) {
-		calls_get((enum trace_name)i, &calls);
-		if (calls.calls)
-			add_calls(t, call_names[i], &calls);
-	}
-	calls_get(TRACE_NAME_END, &calls);
-	add_calls(t, "all calls", &calls);
-	print(t);
+	for (unsigned int i = 0; i < TRACE_NAME_END; i++)
+		add_call(t, call_names[i], (enum trace_name)i);
+	add_call(t, "all calls", TRACE_NAME_END);
 }
 
-static void print_classes(struct text *t)
+static unsigned long percent(size_t part, size_t whole)
+{
+	return whole ? (unsigned long)((double)part * 100 / (double)whole + 0.5) : 0;
+}
+
+static void add_classes(struct text *t)
 {
 	struct slab_class_stats slabs;
-	struct tcache_class_stats cached;
-	size_t live;
+	struct tcache_class_stats n;
 
 	text_add(t, "osmem: cells of bytes %10s %12s %12s %12s %6s\n", "slabs", "room", "live",
 		 "cached", "live");
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		size_t cached, live;
+
 		slab_get_class(class, &slabs);
 		if (!slabs.slabs)
 			continue;
-		tcache_get_class(class, &cached);
-		live = cached.with_threads + cached.in_depots;
-		live = slabs.out > live ? slabs.out - live : 0; /* of two moments */
+		tcache_get_class(class, &n);
+		cached = n.with_threads + n.in_depots;
+		live = slabs.out > cached ? slabs.out - cached : 0; /* of two moments */
 		text_add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", slabs.cell,
-			 slabs.slabs, slabs.cells, live, cached.with_threads + cached.in_depots,
-			 percent(live, slabs.cells));
-		if (t->len > TEXT_SIZE - LINE_ROOM)
-			print(t);
+			 slabs.slabs, slabs.cells, live, cached, percent(live, slabs.cells));
 	}
-	print(t);
 }
 
-static void print_threads(struct text *t)
+static void add_threads(struct text *t)
 {
 	struct tcache_thread_stats threads[SHOWN_THREADS];
 	size_t n = tcache_list(threads, SHOWN_THREADS);
@@ -224,22 +188,14 @@ static void print_threads(struct text *t)
 			 threads[i].bytes);
 	if (n > SHOWN_THREADS)
 		text_add(t, "osmem:   and %zu more\n", n - SHOWN_THREADS);
-	print(t);
 }
 
-static void add_system_calls(struct text *t)
+static void add_figure(struct text *t, const char *name, size_t n)
 {
-	static const char *const names[SYS_EVENTS] = {
-		[SYS_BRK] = "all brk calls",	     [SYS_MMAP] = "all mmap calls",
-		[SYS_MUNMAP] = "all munmap calls",   [SYS_MREMAP] = "all mremap calls",
-		[SYS_MADVISE] = "all madvise calls",
-	};
-
-	for (size_t i = 0; i < SYS_EVENTS; i++)
-		text_add(t, "osmem:   %-24s %14zu\n", names[i], sys_count((enum sys_event)i));
+	text_add(t, "osmem:   %-24s %14zu\n", name, n);
 }
 
-static void print_process(struct text *t, const struct osmem_stats *s)
+static void add_process(struct text *t, const struct osmem_stats *s)
 {
 	struct sys_memory memory;
 	struct sys_usage usage;
@@ -247,30 +203,40 @@ static void print_process(struct text *t, const struct osmem_stats *s)
 	sys_get_memory(&memory);
 	sys_get_usage(&usage);
 	text_add(t, "osmem: in all\n");
-	text_add(t, "osmem:   %-24s %14zu\n", "live bytes", s->live_bytes);
+	add_figure(t, "live bytes", s->live_bytes);
 	if (calls_modes & CALLS_COUNTED)
-		text_add(t, "osmem:   %-24s %14zu\n", "peak of malloc's", calls_peak_bytes());
-	text_add(t, "osmem:   %-24s %14zu\n", "held bytes", s->held_bytes);
+		add_figure(t, "peak of malloc's", calls_peak_bytes());
+	add_figure(t, "held bytes", s->held_bytes);
 	text_add(t, "osmem:   %-24s %13lu%%\n", "fragmentation",
 		 100 - percent(s->live_bytes, s->held_bytes));
-	text_add(t, "osmem:   %-24s %14zu\n", "resident bytes", memory.resident);
-	text_add(t, "osmem:   %-24s %14zu\n", "peak resident bytes", usage.peak_resident);
-	text_add(t, "osmem:   %-24s %14zu\n", "page faults", usage.minor_faults);
-	text_add(t, "osmem:   %-24s %14zu\n", "page faults from disk", usage.major_faults);
-	add_system_calls(t);
-	print(t);
+	add_figure(t, "resident bytes", memory.resident);
+	add_figure(t, "peak resident bytes", usage.peak_resident);
+	add_figure(t, "page faults", usage.minor_faults);
+	add_figure(t, "page faults from disk", usage.major_faults);
+	add_figure(t, "all brk calls", sys_count(SYS_BRK));
+	add_figure(t, "all mmap calls", sys_count(SYS_MMAP));
+	add_figure(t, "all munmap calls", sys_count(SYS_MUNMAP));
+	add_figure(t, "all mremap calls", sys_count(SYS_MREMAP));
+	add_figure(t, "all madvise calls", sys_count(SYS_MADVISE));
+}
+
+static void flush(struct text *t)
+{
+	sys_print(t->at, t->len);
+	t->len = 0;
 }
 
 void stats_print(void)
 {
+	struct text t = {.flush = flush};
 	struct osmem_stats s;
-	struct text t = {.len = 0};
 
 	inspect_get_stats(&s);
-	print_heaps(&t, &s);
+	add_heaps(&t, &s);
 	if (calls_modes & CALLS_COUNTED)
-		print_calls(&t);
-	print_classes(&t);
-	print_threads(&t);
-	print_process(&t, &s);
+		add_calls(&t);
+	add_classes(&t);
+	add_threads(&t);
+	add_process(&t, &s);
+	flush(&t);
 }

@@ -27,10 +27,13 @@
 #define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
-void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE)));
+void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE))) = {
+	MAGAZINE_END,
+};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.spans = &span_cache_none,
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
@@ -63,8 +66,9 @@ static void *pop(struct bin *bin)
 {
 	void *cell = *bin->top;
 
-	if (cell)
-		bin->top++;
+	if (cell == MAGAZINE_END)
+		return NULL;
+	bin->top++;
 	return cell;
 }
 
@@ -381,6 +385,14 @@ __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, 
 	return cell.class;
 }
 
+/* cell, which has just left a cache or the store, for a user. */
+static inline void *hand_out(unsigned int class, void *cell)
+{
+	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
+		tcache_bad_cell(class, cell);
+	return cell_unmark(cell);
+}
+
 /*
  * A cell of class, whose cells are aligned to align; in case of need, a block. Where there is no
  * memory for that, everything free has gone to the store, and there may be a slab for class.
@@ -398,7 +410,7 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 		if (p || !(cell = tcache_take_cell(class, NULL)))
 			return p;
 	}
-	*cell_word(cell) = 0;
+	hand_out(class, cell);
 	if (tcache_all.perturb)
 		memset(cell, (unsigned char)~tcache_all.perturb, slab_classes[class].size);
 	return cell;
@@ -425,8 +437,7 @@ static __attribute__((noinline)) void *alloc_cell_watched(unsigned int class, si
 	cell = pop(&first_cache()->bins[class]);
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
-	*cell_word(cell) = 0;
-	return cell;
+	return hand_out(class, cell);
 }
 
 /* As alloc_cell, first without a look to the left or right. */
@@ -436,21 +447,24 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell_watched(class, size, align);
-	*cell_word(cell) = 0;
-	return cell;
+	return hand_out(class, cell);
 }
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
-	if (tcache_is_hardened())
-		return hardened_alloc(size, CELL_ALIGN);
-	if (size > CELL_MAX)
-		return tcache_alloc_large(size, CELL_ALIGN, false);
+	void *span = NULL;
+
+	if (size > CELL_MAX) {
+		if (size <= SPAN_MAX)
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
+		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
+	}
 	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)
 {
+	unsigned int class;
 	bool fresh = false;
 	void *cell, *p;
 
@@ -463,16 +477,15 @@ void *tcache_alloc_zeroed(size_t size)
 	tcache_own();
 	if (tcache_is_hardened())
 		return hardened_alloc(size, CELL_ALIGN);
-	cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh);
+	class = class_of_size(size);
+	cell = tcache_take_cell(class, &fresh);
 	if (!cell) {
 		p = tcache_alloc_large(size, CELL_ALIGN, true);
-		if (p || !(cell = tcache_take_cell(class_of_size(size ? size : 1), &fresh)))
+		if (p || !(cell = tcache_take_cell(class, &fresh)))
 			return p;
 	}
-	if (!fresh)
-		return memset(cell, 0, size);
-	*cell_word(cell) = 0;
-	return cell;
+	hand_out(class, cell);
+	return fresh ? cell : memset(cell, 0, size);
 }
 
 /*
@@ -507,15 +520,25 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
+	struct tcache *tc;
 	unsigned int class;
 
-	if (tcache_put(first_cache(), p))
+	if (!p)
 		return;
-	class = tcache_live_class(call, p);
+	if (tcache_is_hardened()) {
+		hardened_free(call, p);
+		return;
+	}
+	tc = first_cache();
+	class = slab_class_of(p);
+	if (!class || *tc->bins[class].top == p || tcache_all.modes)
+		class = tcache_live_class(call, p);
 	if (!class) {
 		tcache_free_mapping(call, p);
 		return;
 	}
+	if (tcache_push(&tc->bins[class], p))
+		return;
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, slab_classes[class].size);
 	*cell_word(p) = CELL_FREED;
@@ -524,13 +547,9 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	if (!p)
-		return;
-	if (tcache_is_hardened())
-		hardened_free(call, p);
-	else if (span_is_near(p))
+	if (span_is_near(p))
 		tcache_free_span(call, p);
-	else
+	else if (!tcache_put_wide(p))
 		free_slow(call, p);
 }
 

@@ -9,11 +9,13 @@
  * The short way of malloc and free is here. A thread's cache has a bin for every class with a
  * magazine of cells (magazine.h), and both ways end in a tail call to the slow path if anything is
  * out of the ordinary: no cell, no room, no cache yet, a large size, a pointer that is not a cell's
- * start, a cell that may be free already.
+ * start, a cell that was freed twice.
  *
- * A freed cell has CELL_FREED in its first word until it is handed out again. So a cell that is
- * freed twice is seen before it can get into two places. A program may have that number in a cell
- * of its own: then the slow path looks whether the cell really is in a magazine, or in the store.
+ * free marks a cell: CELL_FREED in its first word. malloc takes only marked cells, and takes the
+ * mark off. So a cell that was freed twice is handed out once at most: where its second entry
+ * comes up, there is no mark. free itself does not read the cell, which would wait for memory; it
+ * only compares its address with the cell freed last. A program may have that number in a live
+ * cell; the slow paths that find it look whether the cell really is in a magazine, or in the store.
  */
 
 #pragma once
@@ -24,7 +26,7 @@
 
 struct bin {
 	void **top; /* in its magazine, or in tcache_no_cells; see magazine.h */
-	uint32_t magic; /* of the class; 0 in a bin that no cell belongs to */
+	uint32_t magic; /* of the class */
 	uint32_t taken; /* cells from the store */
 };
 
@@ -81,17 +83,27 @@ static inline __attribute__((always_inline)) void bin_push(struct bin *bin, void
 	bin->top--;
 }
 
-/* A cell of bin's magazine for a user; slow(size) if there is none. */
+/*
+ * The mark of a cell that leaves its magazine for a user. A fork may copy this thread before: the
+ * cell is lost then, but none in a magazine is without its mark.
+ */
+static inline __attribute__((always_inline)) void *cell_unmark(void *cell)
+{
+	atomic_signal_fence(memory_order_release);
+	*cell_word(cell) = 0;
+	return cell;
+}
+
+/* A cell of bin's magazine for a user; slow(size) if there is none, or it has lost its mark. */
 static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin, size_t size,
 								void *(*slow)(size_t size))
 {
 	void *cell = *bin->top;
 
-	if (__builtin_expect(!cell, 0))
+	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
 	bin->top++;
-	*cell_word(cell) = 0;
-	return cell;
+	return cell_unmark(cell);
 }
 
 /*
@@ -100,11 +112,10 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 								   void *(*slow)(size_t size))
 {
-	size_t offset = size + CELL_ALIGN - 1; /* a size that wraps ends in bin 0, as 0 does */
+	size_t offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* of bin 0, for size 0 */
 
-	if (__builtin_expect(offset >= CELL_FINE_MAX + CELL_ALIGN, 0))
+	if (__builtin_expect(size > CELL_FINE_MAX, 0))
 		return slow(size);
-	offset &= ~(CELL_ALIGN - 1);
 	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
 }
 
@@ -165,33 +176,36 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 /* Put p, the start of a cell of bin's class, into its magazine; false: p is free, or no room. */
 static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, void *p)
 {
-	if (__builtin_expect(*cell_word(p) == CELL_FREED, 0))
+	if (__builtin_expect(*bin->top == p, 0))
 		return false;
 	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0))
 		return false;
+	bin->top[-1] = p;
 	*cell_word(p) = CELL_FREED;
-	bin_push(bin, p);
+	atomic_signal_fence(memory_order_release);
+	bin->top--;
 	return true;
 }
 
-/* Put p into a magazine of tc, if it is a cell and there is nothing else to be done. */
-static inline __attribute__((always_inline)) bool tcache_put(struct tcache *tc, void *p)
+/* Put p into a magazine of the thread, if it is a cell and there is nothing else to be done. */
+static inline __attribute__((always_inline)) bool tcache_put(void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 	struct bin *bin;
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	bin = tcache_bin_at(tc, slab_bins[slab]);
-	/* p is the start of a cell, or no cell and magic is 0; only then may it be read. */
-	if (__builtin_expect((uint32_t)(uint16_t)(uintptr_t)p * bin->magic >= bin->magic, 0))
+	bin = tcache_bin_at(tcache_thread.fast, slab_bins[slab]);
+	/* p may be written to if it is the start of a cell. A bin that no cell belongs to is full. */
+	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;
 	return tcache_push(bin, p);
 }
 
 /* The same where most are cells above SLAB_CELL_MAX, which tcache_put does not know. */
-static inline __attribute__((always_inline)) bool tcache_put_wide(struct tcache *tc, void *p)
+static inline __attribute__((always_inline)) bool tcache_put_wide(void *p)
 {
+	struct tcache *tc = tcache_thread.fast;
 	unsigned int class;
 
 	if (tc == &tcache_none) /* hardened, this is half of what a free costs else */
@@ -202,7 +216,7 @@ static inline __attribute__((always_inline)) bool tcache_put_wide(struct tcache 
 
 static inline __attribute__((always_inline)) void tcache_free(const char *call, void *p)
 {
-	if (__builtin_expect(!tcache_put(tcache_thread.fast, p), 0))
+	if (__builtin_expect(!tcache_put(p), 0))
 		tcache_free_slow(call, p);
 }
 

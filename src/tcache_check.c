@@ -11,7 +11,7 @@
 
 static bool has_cell(void *const *top, const void *cell)
 {
-	for (; *top; top++)
+	for (; *top != MAGAZINE_END; top++)
 		if (*top == cell)
 			return true;
 	return false;
@@ -55,7 +55,7 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 
 /* Looks at what is cached. */
 
-static void audit_cell(unsigned int class, void *p)
+void tcache_bad_cell(unsigned int class, void *p)
 {
 	struct cell_ref cell = slab_find(p);
 
@@ -64,7 +64,7 @@ static void audit_cell(unsigned int class, void *p)
 	if (cell.state != CELL_LIVE || cell.class != class)
 		sys_fatal("free", p, "not a block");
 	if (*cell_word(p) != CELL_FREED)
-		sys_fatal("malloc", p, "this free block was written to");
+		sys_fatal("malloc", p, "this free block was written to, or freed twice");
 }
 
 void tcache_audit(const struct tcache *tc, unsigned int most)
@@ -75,9 +75,9 @@ void tcache_audit(const struct tcache *tc, unsigned int most)
 		void *const *top = tc->bins[class].top;
 
 		/* The first one may have come by a free of what is no cell. */
-		for (unsigned int i = 0; i < most && top[i]; i++)
+		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
 			if (!i || *cell_word(top[i]) != CELL_FREED)
-				audit_cell(class, top[i]);
+				tcache_bad_cell(class, top[i]);
 	}
 }
 
@@ -89,12 +89,14 @@ void tcache_audit(const struct tcache *tc, unsigned int most)
  */
 static const char *check_cells(void *const *top, unsigned int class, bool is_second)
 {
-	for (void *const *at = top; *at; at++) {
+	for (void *const *at = top; *at != MAGAZINE_END; at++) {
 		struct cell_ref cell = slab_find(*at);
 		const void **mark = (const void **)*at + 1;
 
 		if (cell.state != CELL_LIVE || cell.class != class)
 			return "M3: a cell in a magazine is not one, or in the store";
+		if (!tcache_is_hardened() && *cell_word(*at) != CELL_FREED)
+			return "M4: a cell in a magazine is not marked";
 		if (!is_second)
 			*mark = at;
 		else if (*mark != at)
@@ -109,12 +111,12 @@ static const char *check_full(const struct magazine *m, unsigned int class, bool
 {
 	unsigned int capacity = magazine_capacity(class);
 
-	if (m->cells[capacity])
-		return "M1: a magazine has no NULL behind its cells";
+	if (m->cells[capacity] != MAGAZINE_END)
+		return "M1: a magazine has no end behind its cells";
 	if (m->count != capacity)
 		return "M2: a magazine that should be full is not";
 	for (unsigned int i = 0; i < capacity; i++)
-		if (!m->cells[i])
+		if (m->cells[i] == MAGAZINE_END)
 			return "M2: a magazine that should be full is not";
 	return check_cells(m->cells, class, is_second);
 }
@@ -163,8 +165,8 @@ static const char *check_bin(const struct tcache *tc, unsigned int class, bool i
 	if (bin_has_magazine(bin)) {
 		if (bin->top > &loaded->cells[magazine_capacity(class)])
 			return "C1: a bin's top is outside its magazine";
-		if (loaded->cells[magazine_capacity(class)])
-			return "M1: a magazine has no NULL behind its cells";
+		if (loaded->cells[magazine_capacity(class)] != MAGAZINE_END)
+			return "M1: a magazine has no end behind its cells";
 		fault = check_cells(bin->top, class, is_second);
 	}
 	if (fault || !spare)
@@ -204,7 +206,8 @@ const char *tcache_check(void)
 	if (!fault)
 		fault = check_all(true);
 	for (const struct tcache *tc = tcache_all.first; tc && !fault; tc = tc->next)
-		fault = tc->spans ? span_cache_check(tc->spans) : hardened_check(tc);
+		if (!(fault = span_cache_check(tc->spans)))
+			fault = hardened_check(tc);
 	lock_release(&tcache_all.lock);
 	return fault ? fault : mapping_check();
 }

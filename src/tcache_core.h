@@ -7,7 +7,7 @@
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
- *	   the NULL is cells of the class
+ *	   the end is cells of the class
  *	C2 a spare is empty or full, and its count says which
  *	C3 every cache is in the list of caches, and prev undoes next
  */
@@ -45,7 +45,7 @@ struct tcache {
 	size_t filled; /* bytes of magazines that have been filled since a look at the limit */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
-	struct span_cache *spans; /* C4; NULL before the first span is freed */
+	struct span_cache *spans; /* C4; span_cache_none before the first span is freed */
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
@@ -170,6 +170,9 @@ void *tcache_take_cell(unsigned int class, bool *fresh);
 
 /* Put cell, which is not to be marked as free, into a magazine or the store. */
 void tcache_put_cell(unsigned int class, void *cell);
+
+/* Report cell, which waited in a cache for a user: it has lost its mark, or should not be there. */
+void tcache_bad_cell(unsigned int class, void *cell) __attribute__((cold));
 
 /* Report p, which is no live cell's start by what slab_find says of it. */
 void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)

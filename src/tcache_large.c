@@ -39,20 +39,6 @@ static inline void watch_span(struct tcache *tc)
 		tcache_serve(tc);
 }
 
-/* A span that the caller's thread keeps, or NULL. */
-static void *take_span(size_t size)
-{
-	struct tcache *tc = tcache_thread.own;
-	void *p;
-
-	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->spans || size > SPAN_MAX)
-		return NULL;
-	p = span_cache_take(tc->spans, size);
-	if (p)
-		watch_span(tc);
-	return p;
-}
-
 /* Fill what M_PERTURB wants to be filled. */
 static void *perturb(void *p, size_t size)
 {
@@ -61,78 +47,95 @@ static void *perturb(void *p, size_t size)
 	return p;
 }
 
-/* Not what a thread keeps. Where there is no memory, what is free goes to the kernel first. */
-static __attribute__((noinline)) void *alloc_large_slow(size_t size, size_t align, bool zero)
+/* A kept one that is an eighth larger is better than a visit of the page heap. */
+static void *take_span(struct span_cache *c, unsigned int class)
 {
-	struct tcache *tc = tcache_own();
-	void *p;
+	void *p = span_cache_take(c, class);
 
-	if (tcache_is_hardened())
-		return hardened_alloc(size, align);
-	p = large_alloc(size, align, zero);
+	return p ? p : span_cache_take(c, class + 1);
+}
+
+/* Where there is no memory, what is free goes to the kernel first. */
+static void *alloc_other(struct tcache *tc, size_t size, size_t align, bool zero)
+{
+	void *p = large_alloc(size, align, zero);
+
 	tick(tc);
 	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
 		p = large_alloc(size, align, zero);
-	return zero ? p : perturb(p, size);
+	return p;
 }
 
-void *tcache_alloc_large(size_t size, size_t align, bool zero)
+__attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bool zero)
 {
-	void *p = size > CELL_MAX && align <= PAGE_BYTES ? take_span(size) : NULL;
+	struct tcache *tc = tcache_own();
+	void *p = NULL;
 
-	if (!p)
-		return alloc_large_slow(size, align, zero);
-	return zero ? memset(p, 0, size) : perturb(p, size);
+	if (tcache_is_hardened())
+		return hardened_alloc(size, align);
+	if (tc && size > CELL_MAX && size <= SPAN_CACHE_BYTES && align <= PAGE_BYTES)
+		p = take_span(tc->spans, span_class_of(size));
+	if (p) {
+		watch_span(tc);
+		p = zero ? memset(p, 0, size) : p;
+	} else {
+		p = alloc_other(tc, size, align, zero);
+	}
+	return zero ? p : perturb(p, size);
 }
 
 static struct span_cache *new_span_cache(void)
 {
+	struct span_cache *c;
 	void *cell = NULL;
 
 	slab_enter(CLASS_SPANS);
 	slab_take_locked(CLASS_SPANS, 0, &cell, 1, NULL);
 	slab_leave(CLASS_SPANS);
-	return cell ? memset(cell, 0, SPAN_CACHE_SIZE) : NULL;
+	if (!cell)
+		return &span_cache_none;
+	c = memset(cell, 0, SPAN_CACHE_SIZE);
+	c->limit = SPAN_CACHE_BYTES;
+	return c;
 }
 
 /* The caller's cache, that has one for spans; NULL: there is none. */
-static __attribute__((noinline)) struct tcache *span_cache_for_free(void)
+static struct tcache *span_cache_for_free(void)
 {
 	struct tcache *tc = tcache_for_free();
 	int saved_errno = errno;
 
-	if (tc && !tc->spans)
+	if (tc && tc->spans == &span_cache_none)
 		tc->spans = new_span_cache();
 	errno = saved_errno;
-	return tc && tc->spans ? tc : NULL;
+	return tc && tc->spans != &span_cache_none ? tc : NULL;
 }
 
 static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
 {
-	struct tcache *tc = span_cache_for_free();
+	struct tcache *tc;
 
-	if (tcache_all.perturb)
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
-	if (!tc) {
-		large_free(call, p);
+	if (tcache_is_hardened()) {
+		hardened_free(call, p);
 		return;
 	}
-	if (__builtin_expect(!span_cache_put(tc->spans, p), 0))
-		large_free(call, p); /* which reports it */
-	watch_span(tc);
+	tc = span_cache_for_free();
+	if (tcache_all.perturb)
+		memset(p, tcache_all.perturb, large_usable_size(call, p));
+	if (!tc || !span_cache_put_slow(tc->spans, p))
+		large_free(call, p); /* which reports it, if there was a cache */
+	if (tc)
+		watch_span(tc);
 }
 
 void tcache_free_span(const char *call, void *p)
 {
-	struct tcache *tc = tcache_thread.own;
+	struct tcache *tc = tcache_thread.fast;
 
-	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->spans || tcache_all.perturb) {
+	if (!span_cache_put(tc->spans, p))
 		free_span_slow(call, p);
-		return;
-	}
-	if (__builtin_expect(!span_cache_put(tc->spans, p), 0))
-		large_free(call, p); /* which reports it */
-	watch_span(tc);
+	else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0))
+		tcache_look(tc);
 }
 
 void tcache_free_mapping(const char *call, void *p)

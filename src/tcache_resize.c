@@ -194,6 +194,8 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 {
 	unsigned int class = slab_class_of(p);
 
+	if (!class && large_stays(p, size))
+		return p;
 	if (!class || tcache_all.modes || *cell_word(p) == CELL_FREED)
 		return realloc_slow(call, p, size);
 	return resize_cell(call, p, size, class);

@@ -89,8 +89,7 @@ static void flush_bins(struct tcache *tc)
 
 void tcache_flush(struct tcache *tc)
 {
-	if (tc->spans)
-		span_cache_shrink(tc->spans, true);
+	span_cache_shrink(tc->spans, true);
 	for (unsigned int class = 1; tc->quarantine && class < CLASS_COUNT; class += 1)
 		hardened_flush(tc, class);
 	flush_bins(tc);
@@ -121,7 +120,7 @@ static size_t dirty_bytes(void)
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
 	return over_threshold(
-		slab_dirty_bytes() + large_dirty_bytes() + (tc->spans ? tc->spans->bytes : 0) +
+		slab_dirty_bytes() + large_dirty_bytes() + tc->spans->bytes +
 		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
 }
 
@@ -208,8 +207,7 @@ static void shrink_depots(bool all)
 /* Flush the bins of tc that were not used since the last time, and all spares. */
 static void shrink_cache(struct tcache *tc)
 {
-	if (tc->spans)
-		span_cache_shrink(tc->spans, false);
+	span_cache_shrink(tc->spans, false);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		bool is_idle = tc->bins[class].top == tc->seen[class];
 
@@ -407,7 +405,7 @@ bool tcache_trim(void)
 
 static bool has_any(const struct tcache *tc)
 {
-	if (tc->spans && tc->spans->bytes)
+	if (tc->spans->bytes)
 		return true;
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (!is_bin_empty(tc, class) || hardened_quarantined(tc, class))

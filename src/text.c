@@ -2,18 +2,26 @@
 
 #include "text.h"
 
-#include <stdarg.h>
-
 #include "printf.h"
+
+void text_vadd(struct text *t, const char *format, va_list args)
+{
+	size_t room;
+	int n;
+
+	if (t->flush && t->len > TEXT_SIZE - TEXT_PIECE)
+		t->flush(t);
+	room = TEXT_SIZE - t->len;
+	n = vsnprintf_(t->at + t->len, room, format, args);
+	if (n > 0)
+		t->len += (size_t)n < room ? (size_t)n : room - 1;
+}
 
 void text_add(struct text *t, const char *format, ...)
 {
 	va_list args;
-	int n;
 
 	va_start(args, format);
-	n = vsnprintf_(t->at + t->len, TEXT_SIZE - t->len, format, args);
+	text_vadd(t, format, args);
 	va_end(args);
-	if (n > 0)
-		t->len += (size_t)n < TEXT_SIZE - t->len ? (size_t)n : TEXT_SIZE - t->len - 1;
 }

@@ -178,7 +178,7 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
 	hardened_drop_quarantine(tc->quarantine);
-	if (tc->spans)
+	if (tc->spans != &span_cache_none)
 		give_own(CLASS_SPANS, tc->spans);
 	give_own(CLASS_CACHE, tc);
 }
@@ -289,10 +289,8 @@ void tcache_get_stats(struct tcache_stats *stats)
 		stats->allocs += tc->allocs;
 		stats->frees += tc->frees;
 		stats->reallocs += tc->reallocs;
-		if (tc->spans) {
-			stats->spans += span_cache_count(tc->spans);
-			stats->span_bytes += tc->spans->bytes;
-		}
+		stats->spans += span_cache_count(tc->spans);
+		stats->span_bytes += tc->spans->bytes;
 	}
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		struct tcache_class_stats n = count_class(class);

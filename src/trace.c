@@ -96,86 +96,62 @@ static struct trace_record *take_place(bool full)
 
 /* Records. */
 
-/* Everything of a record behind its time and before a, in one word: written last, and at once. */
-union record_mark {
-	struct {
-		uint32_t thread;
-		uint8_t kind, what, rule, flags;
-	} part;
-	uint64_t word;
-};
+/* From thread to flags is one word, which is written last, and at once. */
+#define MARK_AT offsetof(struct trace_record, thread)
 
-void trace_put(const struct trace_record *record, bool full)
+_Static_assert(MARK_AT == 8 && offsetof(struct trace_record, a) == 16, "the mark is one word");
+
+/* Some thread that has made a call is the one to take the figures. */
+static void take_figures(uint64_t now)
 {
-	struct trace_record *place = take_place(full);
-	union record_mark mark;
-
-	if (!place)
-		return;
-	if (!thread_id)
-		thread_id = sys_thread();
-	mark.part.thread = thread_id;
-	mark.part.kind = record->kind;
-	mark.part.what = record->what;
-	mark.part.rule = record->rule;
-	mark.part.flags = record->flags;
-	place->time = record->time ? record->time : sys_now_ns() - trace.start;
-	place->a = record->a;
-	place->b = record->b;
-	place->c = record->c;
-	atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark.word,
-			      memory_order_release);
-}
-
-_Static_assert(sizeof(union record_mark) == 8 && offsetof(struct trace_record, thread) == 8 &&
-		       offsetof(struct trace_record, a) == 16,
-	       "the mark is the record's second word");
-
-void trace_enter(enum trace_name name, uint64_t a, uint64_t b)
-{
-	trace_put(&(struct trace_record){.kind = TRACE_ENTER, .what = name, .a = a, .b = b}, false);
-}
-
-void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
-{
-	struct trace_record record = {.time = sys_now_ns() - trace.start,
-				      .kind = TRACE_CALL,
-				      .what = name,
-				      .flags = failed ? TRACE_FAILED : 0,
-				      .a = a,
-				      .b = b,
-				      .c = c};
 	uint64_t due = atomic_load_explicit(&trace.next_figures, memory_order_relaxed);
 
-	trace_put(&record, false);
-	if (record.time >= due && trace_on_time &&
-	    atomic_compare_exchange_strong(&trace.next_figures, &due,
-					   record.time + FIGURES_PERIOD_NS))
+	if (now >= due && trace_on_time &&
+	    atomic_compare_exchange_strong(&trace.next_figures, &due, now + FIGURES_PERIOD_NS))
 		trace_on_time();
+}
+
+void trace_put(const struct trace_record *record)
+{
+	uint64_t now = sys_now_ns() - trace.start, mark;
+	struct trace_record *place = take_place(record->kind >= TRACE_FIGURES), r = *record;
+
+	if (place) {
+		if (!thread_id)
+			thread_id = sys_thread();
+		r.thread = thread_id;
+		memcpy(&mark, (const char *)&r + MARK_AT, sizeof(mark));
+		place->time = now;
+		place->a = r.a;
+		place->b = r.b;
+		place->c = r.c;
+		atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark,
+				      memory_order_release);
+	}
+	if (r.kind == TRACE_CALL)
+		take_figures(now);
+}
+
+static void put_step(unsigned int step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c,
+		     bool failed)
+{
+	trace_put(&(struct trace_record){.kind = TRACE_STEP,
+					 .what = (uint8_t)step,
+					 .rule = (uint8_t)rule,
+					 .flags = failed ? TRACE_FAILED : 0,
+					 .a = a,
+					 .b = b,
+					 .c = c});
 }
 
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c)
 {
-	if (!trace_is_on_now) /* calls are noted only to be counted */
-		return;
-	trace_put(&(struct trace_record){.kind = TRACE_STEP,
-					 .what = step,
-					 .rule = (uint8_t)rule,
-					 .a = a,
-					 .b = b,
-					 .c = c},
-		  false);
+	put_step(step, rule, a, b, c, false);
 }
 
 static void on_system_call(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed)
 {
-	trace_put(&(struct trace_record){.kind = TRACE_STEP,
-					 .what = TRACE_STEP_BRK + event,
-					 .flags = failed ? TRACE_FAILED : 0,
-					 .a = a,
-					 .b = b,
-					 .c = c},
-		  false);
+	put_step(TRACE_STEP_BRK + event, 0, a, b, c, failed);
 }
 
 _Static_assert(TRACE_STEP_BRK + SYS_MMAP == TRACE_STEP_MMAP &&

@@ -19,19 +19,21 @@
 #include "trace_format.h"
 
 /*
- * Whether records are wanted: the functions below but trace_step may be called only then. Not
- * atomic, so that a test is one instruction: who sees a change late writes a record less, or one
- * into a file that is still mapped.
+ * Whether records are wanted: the next functions may be called only then. Not atomic, so that a
+ * test is one instruction: a thread that sees a change late writes a record less, or one into a
+ * file that is still mapped.
  */
 extern bool trace_is_on_now __attribute__((visibility("hidden")));
 
 #define trace_is_on __builtin_expect(trace_is_on_now, 0)
 
-/* Write a record; full ones may be written to the room that is kept for snapshots. */
-void trace_put(const struct trace_record *record, bool full);
+/*
+ * Write a record of this kind, what, flags, a, b and c. Figures and snapshots may be written to the
+ * room that is kept for them. A call may take the figures: see trace_on_time.
+ */
+void trace_put(const struct trace_record *record);
 
-void trace_enter(enum trace_name name, uint64_t a, uint64_t b);
-void trace_call(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed);
+/* Write a TRACE_STEP. */
 void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c);
 
 /*

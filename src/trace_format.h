@@ -101,28 +101,38 @@ enum trace_kind {
 	 */
 	TRACE_SNAP_BEGIN = 16,
 	TRACE_SNAP_END = 17, /* a the number of records between that belong to it */
-	TRACE_SNAP_REGION =
-		18, /* a start; b end of its last block; c end of what the kernel gave */
-	TRACE_SNAP_BLOCK = 19, /* a header; b payload bytes; c status: 0 free, 1 allocated. In order
-				* of address, after the region that they are in */
-	TRACE_SNAP_MAPPED =
-		20, /* a start; b payload bytes; c bytes of the whole mapping. Of os_malloc
-				 * the start is that of the header, and the mapping ends where the
-				 * payload ends. Of malloc it is that of the payload; hardened, the
-				 * mapping has guards around it */
-	TRACE_SNAP_SEGMENT = 21, /* 4 MiB of 64 slots of 64 KiB, slot 0 their metadata: a start; b
-				  * bit i: some of slot i is used; c bit i: some of it is free and
-				  * dirty */
-	TRACE_SNAP_SLAB = 22, /* of the segment before: a start; b bytes of a cell, from bit 32 on
-			       * slots; c cells that it has room for, from bit 16 on those carved so
-			       * far, from bit 32 on those out of the store, that is live or
-			       * cached; from bit 48 on 1 if they are the library's own objects */
-	TRACE_SNAP_CACHED = 23, /* cells that wait in caches of threads and between threads, by
-				 * class: a bytes of a cell; b cells with threads; c in depots */
-	TRACE_SNAP_SPAN = 24, /* of the segment before, behind its slabs: a start; b bytes; c
-			       * status: 1 allocated, 0 freed, and kept for the next object of
-			       * this size. Older traces have none, but regions and blocks of
-			       * TRACE_HEAP_LIBC */
+	/* a start; b end of its last block; c end of what the kernel gave. */
+	TRACE_SNAP_REGION = 18,
+	/*
+	 * In order of address, after their region: a header; b payload bytes; c status: 0 free, 1
+	 * allocated.
+	 */
+	TRACE_SNAP_BLOCK = 19,
+	/*
+	 * a start; b payload bytes; c bytes of the whole mapping. Of os_malloc the start is that of
+	 * the header, and the mapping ends where the payload ends. Of malloc it is that of the
+	 * payload; hardened, the mapping has guards around it.
+	 */
+	TRACE_SNAP_MAPPED = 20,
+	/*
+	 * 4 MiB of 64 slots of 64 KiB, slot 0 their metadata: a start; b bit i: some of slot i is
+	 * used; c bit i: some of it is free and dirty.
+	 */
+	TRACE_SNAP_SEGMENT = 21,
+	/*
+	 * Of the segment before: a start; b bytes of a cell, from bit 32 on slots; c cells that it
+	 * has room for, from bit 16 on those carved so far, from bit 32 on those that are live or
+	 * cached, from bit 48 on 1 if they are the library's own objects.
+	 */
+	TRACE_SNAP_SLAB = 22,
+	/* Cells that wait, by class: a bytes of a cell; b cells with threads; c in depots. */
+	TRACE_SNAP_CACHED = 23,
+	/*
+	 * Of the segment before, behind its slabs: a start; b bytes; c status: 1 allocated, 0
+	 * freed, and kept for the next object of this size. Older traces have regions and blocks of
+	 * TRACE_HEAP_LIBC instead.
+	 */
+	TRACE_SNAP_SPAN = 24,
 	TRACE_SNAP_KIND_END, /* one more than the highest */
 };
 
@@ -182,9 +192,7 @@ enum trace_step {
 
 	/* A region begins, empty: a start; b end of what the kernel gave, which may move later. */
 	TRACE_STEP_REGION = 2,
-	/*
-	 * A free block behind the last one of its region (rules 9, 13): a block; b payload bytes.
-	 */
+	/* Rules 9 and 13, a free block behind the last one of its region: a block; b payload bytes. */
 	TRACE_STEP_APPEND = 3,
 	/*
 	 * Rule 12, and 17a, 17c: a block, cut down; b its payload bytes now; c those of the rest, a
@@ -210,8 +218,7 @@ enum trace_step {
 	TRACE_STEP_COPY = 11,
 
 	/* System calls, of any name; TRACE_FAILED: refused. */
-	TRACE_STEP_BRK = 32, /* a the break before, b after. Rule 9's first one raises it from where
-			      * it is found by 131072: preallocation */
+	TRACE_STEP_BRK = 32, /* a the break before, b after; of rule 9, 131072 from where it was */
 	TRACE_STEP_MMAP = 33, /* a address, b bytes */
 	TRACE_STEP_MUNMAP = 34, /* a address, b bytes */
 	TRACE_STEP_MREMAP = 35, /* a old address, b new address, c new bytes */

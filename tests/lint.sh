@@ -168,22 +168,23 @@ matrix() {
 		block_pointer.c: block_core.h
 		block_lock.c: block_core.h
 		block_check.c: block_core.h
-		block_walk.c: block_core.h item_list.h
+		block_walk.c: block_core.h
 		helpers.c: helpers.h kernel.h printf.h
-		kernel.c: kernel.h vdso.h
+		kernel.c: elf_symbol.h kernel.h
 		lock.c: helpers.h lock.h
-		vdso.c: vdso.h
+		elf_symbol.c: elf_symbol.h
 		segment.c: fork.h slab_core.h
+		window.c: slab_core.h window.h
 		purge.c: slab_core.h
 		slab.c: fork.h slab.h slab_core.h
 		slab_pages.c: slab_core.h
 		slab_check.c: slab_core.h span.h
-		slab_walk.c: block_meta.h item_list.h slab_core.h span.h
+		slab_walk.c: block_meta.h slab_core.h span.h
 		slab_fork.c: slab_core.h span.h
 		span.c: slab_core.h span.h
 		span_cache.c: span_cache.h
 		mapping_table.c: helpers.h mapping_table.h
-		mapping.c: block.h item_list.h mapping.h mapping_core.h span.h zero.h
+		mapping.c: block.h mapping.h mapping_core.h span.h zero.h
 		mapping_kept.c: mapping_core.h span.h
 		mapping_guard.c: mapping_core.h zero.h
 		mapping_core.h: fork.h helpers.h lock.h mapping.h mapping_table.h
@@ -198,14 +199,14 @@ matrix() {
 		trace.c: helpers.h lock.h trace.h
 		calls.c: calls.h trace.h
 		interpose.c: helpers.h large.h noted.h tcache.h
-		new.c: helpers.h noted.h tcache.h
+		new.c: elf_symbol.h helpers.h noted.h tcache.h
 		inspect.c: block.h inspect.h large.h lock.h mapping.h slab.h tcache.h trace.h
-		picture.c: inspect.h picture.h printf.h slab.h
+		picture.c: inspect.h picture.h printf.h slab.h text.h
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
 		mallinfo.c: inspect.h stats.h text.h
 		options.c: calls.h helpers.h inspect.h large.h picture.h printf.h stats.h tcache.h trace.h
-		block.h: osmem_inspect.h
+		block.h: item_list.h
 		block_core.h: block.h block_meta.h helpers.h index.h lock.h pending.h trace.h
 		index.h: pairing.h treap.h
 		treap.h: links.h
@@ -216,15 +217,16 @@ matrix() {
 		pairing.h: links.h
 		pending.h: links.h
 		kernel.h:
-		vdso.h:
+		elf_symbol.h:
 		sizeclass.h:
 		page_map.h:
-		slab.h: helpers.h osmem_inspect.h sizeclass.h
-		slab_core.h: lock.h page_map.h slab.h span.h
+		slab.h: helpers.h item_list.h sizeclass.h
+		slab_core.h: lock.h page_map.h slab.h span.h window.h
 		span.h: page_map.h slab.h
+		window.h: page_map.h slab.h
 		span_cache.h: span.h
 		mapping_table.h:
-		mapping.h: osmem_inspect.h
+		mapping.h: item_list.h
 		large.h: helpers.h osmem_inspect.h
 		magazine.h: slab.h
 		tcache.h: magazine.h
@@ -235,7 +237,7 @@ matrix() {
 		trace_format.h:
 		calls.h: trace_format.h
 		noted.h: calls.h tcache.h
-		inspect.h: helpers.h osmem_inspect.h trace_format.h
+		inspect.h: helpers.h item_list.h trace_format.h
 		item_list.h: osmem_inspect.h
 		osmem_inspect.h:
 		picture.h: helpers.h

@@ -125,7 +125,7 @@ static long do_mmap(struct call *c)
 {
 	long p = -1;
 
-	if (!is_refused(REFUSE_MMAP)) {
+	if ((size_t)c->b < kernel.least || !is_refused(REFUSE_MMAP)) {
 		errno = EEXIST;
 		if (!is_taken(&c->a, &c->d))
 			p = pass(c);
@@ -196,9 +196,9 @@ static struct {
 	size_t course_blocks, spans, mappings, cells, caches, segments;
 } live;
 
-static struct block_stats course_stats(void)
+static struct osmem_heap_stats course_stats(void)
 {
-	struct block_stats stats;
+	struct osmem_heap_stats stats;
 
 	block_get_stats(&stats);
 	return stats;
@@ -214,10 +214,10 @@ static struct tcache_stats caches(void)
 
 static size_t live_cells(void)
 {
-	struct slab_stats cells;
+	struct osmem_cell_stats cells;
 
 	slab_get_stats(&cells);
-	return cells.out_cells - caches().cached_cells;
+	return cells.live - caches().cached_cells;
 }
 
 static struct mapping_stats mappings(void)
@@ -234,12 +234,15 @@ static size_t live_spans(void)
 	return slab_store.span_allocs - slab_store.span_frees - caches().spans;
 }
 
-/* Bytes mapped for segments, for objects, and for the table of these. */
+/* Bytes mapped for segments, their windows, for objects, and for the table of these. */
 static size_t bytes_in_use(void)
 {
 	struct mapping_stats stats = mappings();
+	size_t windows = 0;
 
-	return slab_store.segments * SEGMENT_SIZE + stats.bytes + mapping_kept_bytes() +
+	for (const struct window *w = slab_first_window.next; w; w = w->next)
+		windows += pages(sizeof(*w) + sizeof(slab_bins));
+	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + mapping_kept_bytes() +
 	       pages(stats.table_bytes);
 }
 
@@ -256,7 +259,7 @@ void note_live(void)
 
 void check_nothing_lost(void)
 {
-	struct block_stats course;
+	struct osmem_heap_stats course;
 
 	malloc_trim(0);
 	check_all();
@@ -274,7 +277,7 @@ void check_nothing_lost(void)
 		  slab_store.segments);
 	CHECK_MSG(kernel.mapped == bytes_in_use(), "%zu bytes mapped, %zu in use", kernel.mapped,
 		  bytes_in_use());
-	CHECK_MSG(kernel.raised <= course.region_bytes + course.reserve_bytes + 16,
+	CHECK_MSG(kernel.raised <= course.region_bytes + course.ahead_bytes + 16,
 		  "break raised by %zu, %zu in use", kernel.raised,
-		  course.region_bytes + course.reserve_bytes);
+		  course.region_bytes + course.ahead_bytes);
 }

@@ -38,6 +38,7 @@ struct kernel {
 	size_t first, last; /* calls of these numbers fail, from 1 on */
 	size_t per_mille; /* and as many of all others, at random */
 	unsigned int kinds; /* only calls of these kinds count */
+	size_t least; /* and no mappings of fewer bytes */
 	_Atomic(uint64_t) random;
 	_Atomic(size_t) calls, failures; /* since the plan was made */
 	_Atomic(size_t) mapped; /* bytes, whole pages */

@@ -1,7 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Compare libosmem with glibc's malloc, and with every other allocator that is installed.
+# Compare libosmem with glibc's malloc, with every other allocator that is installed, and with those
+# that PEERS names: "NAME=/path/of/a/library.so …". A peer that cannot be used ends the run before
+# anything is measured.
 #
 #	bench.sh [-q] [NAME]…
 #
@@ -10,9 +12,10 @@
 #	course        os_free and os_malloc beside glibc's free and malloc, by number of live blocks
 #	brk           brk calls of a heap that grows to 1 GiB in blocks of 100 bytes
 #	instructions  of a pair of malloc and free, as callgrind counts: exact where times are noise
-#	memory        of a trivial program, after a rush, of a sparse table, of buffers that shrink, and
-#	              beside the live bytes of a long run
-#	extremes      a size that is refused, and memory while threads fork all the time
+#	memory        of a trivial program, after a rush, of a sparse table, of buffers that shrink, of
+#	              a forked child, for each of many threads, and beside the live bytes of a long run
+#	extremes      a size that is refused, time while malloc_trim is called all the time, and memory
+#	              while threads fork all the time
 #	fragmentation memory over live bytes, at the peak and in the end, of load/fragment.h's traces
 #	load          the suite: the programs of load/ under LD_PRELOAD, as the file workloads has them
 #	real          the suite: the programs of real/ under LD_PRELOAD
@@ -23,14 +26,14 @@
 #
 # ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets
 # all alike. -q, quick: two rounds of a twentieth of the work, and no peers' instructions. Writes
-# bench.csv, bench.md and bench.svg to tests/out/. Exit status 1 if libosmem failed to run
+# bench.csv, bench.md and bench.svg to BENCH_OUT (tests/out/). Exit status 1 if libosmem failed to run
 # something; marks that are missed are only reported, for times depend on what else the machine
 # does.
 
 cd "${0%/*}" || exit 1
 here=$PWD
 bin=$here/../bin/bench
-out=$here/../out
+out=${BENCH_OUT:-$here/../out}
 is_quick=
 if [ "${1-}" = -q ]; then
 	shift
@@ -49,10 +52,18 @@ trap 'exit 1' HUP INT TERM
 # A copy, so that a build that begins meanwhile is not measured.
 library=$scratch/libosmem.so
 cp "${SRC_PATH:-../../src}/libosmem.so" "$library"
-if [ -n "$(LD_PRELOAD=$library env true 2>&1)" ]; then
-	echo "bench.sh: libosmem.so cannot be preloaded" >&2
-	exit 1
-fi
+
+die() {
+	echo "bench.sh: $1" >&2
+	exit "${2-1}"
+}
+
+# can_preload FILE
+can_preload() {
+	[ -z "$(LD_PRELOAD=$1 env true 2>&1)" ]
+}
+
+can_preload "$library" || die "libosmem.so cannot be preloaded"
 
 # is_wanted BENCH WORKLOAD
 is_wanted() {
@@ -78,8 +89,32 @@ library_file() {
 			find "$folder" -maxdepth 1 -name "lib$1.so*" 2>/dev/null
 		done
 	} | while read -r file; do
-		[ -z "$(LD_PRELOAD=$file env true 2>&1)" ] && echo "$file" && break
+		can_preload "$file" && echo "$file" && break
 	done
+}
+
+# add_peer NAME=FILE: to $variants. The loader takes no path with a colon, the runner none with a +.
+add_peer() {
+	name=${1%%=*} file=${1#*=}
+	case $1 in
+	*=*) ;;
+	*) die "PEERS: $1 is not NAME=FILE" 2 ;;
+	esac
+	case $name in
+	'' | *[!A-Za-z0-9._-]*) die "PEERS: $1: a name has letters, digits, '.', '_' and '-'" 2 ;;
+	glibc | osmem | hardened) die "PEERS: $1: the name $name is reserved" 2 ;;
+	esac
+	case " $variants" in
+	*" $name="*) die "PEERS: $1: there is a $name already" 2 ;;
+	esac
+	case $file in
+	*[:+]*) die "PEERS: $1: the path has a ':' or a '+'" 2 ;;
+	/*) ;;
+	*) die "PEERS: $1: the path does not begin with a /" 2 ;;
+	esac
+	[ -f "$file" ] || die "PEERS: $1: there is no such file" 2
+	can_preload "$file" || die "PEERS: $1: not a library that can be preloaded" 2
+	variants="$variants $1"
 }
 
 # VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second, and once
@@ -93,6 +128,9 @@ find_allocators() {
 		else
 			skip "${name%_minimal}" "not installed"
 		fi
+	done
+	for peer in ${PEERS-}; do
+		add_peer "$peer"
 	done
 	counted=$variants
 	variants="$variants hardened=$library+hardened"
@@ -164,14 +202,14 @@ count_instructions() {
 }
 
 # instructions_of LIBRARY COMMAND: of one pair of malloc and free, calls and loop included: what
-# twice as many pairs cost more. COMMAND has {} in place of their number.
+# twice as many pairs cost more. COMMAND has {} in place of their number. Some peers do not run there.
 instructions_of() {
 	pairs=50000
 	# shellcheck disable=SC2046 # the command is words
 	few=$(count_instructions "$1" $(echo "$2" | sed "s/{}/$pairs/"))
 	# shellcheck disable=SC2046
 	many=$(count_instructions "$1" $(echo "$2" | sed "s/{}/$((2 * pairs))/"))
-	[ -n "$few" ] && [ -n "$many" ] && awk "BEGIN { printf \"%.1f\", ($many - $few) / $pairs }"
+	[ "${many:-0}" -gt "${few:-0}" ] && awk "BEGIN { printf \"%.1f\", ($many - $few) / $pairs }"
 }
 
 # instructions NAME MARK COMMAND
@@ -254,7 +292,13 @@ list() {
 		memory waves-low 1 % none waves $(scaled 400000) 1 low
 		memory sparse 1 MiB <=3 sparse
 		memory shrink 1 % <=130 shrink $(scaled 200)
+		memory forked-child 1 MiB none copied $(scaled 200)
+		memory threads-hold 1 KiB none threads $(scaled 1000) hold 20
+		memory threads-burst 1 KiB none threads $(scaled 1000) burst
+		memory threads-active 1 KiB none threads $(scaled 1000) burst 0 5
+		memory threads-once 1 KiB none threads $(scaled 4000) once 30
 		extremes refused $rounds µs <=1 refused
+		extremes trim $rounds % none trim $(scaled 1000)
 		extremes forks-overlap 1 MiB <=64 forks
 	EOT
 	for trace in lives sawtooth drift survivors pages cache generations; do
@@ -292,10 +336,7 @@ run_one() {
 
 run_all() {
 	total=$(wanted_list | wc -l)
-	if [ "$total" -eq 0 ]; then
-		echo "bench.sh: there is no benchmark or workload called $wanted" >&2
-		exit 2
-	fi
+	[ "$total" -gt 0 ] || die "there is no benchmark or workload called $wanted" 2
 	number=0
 	while read -r line <&3; do
 		number=$((number + 1))
@@ -319,8 +360,8 @@ write_report() {
 }
 
 : >"$skipped"
-"$bin/runner" --columns >"$csv"
 find_allocators
+"$bin/runner" --columns >"$csv"
 run_all
 write_report >"$out/bench.md"
 status=$?

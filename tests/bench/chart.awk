@@ -29,6 +29,7 @@ function dot_of(panel, y, variant, r,   shown) {
 	dot(x_of(panel, shown), y, color[variant], variant == "osmem" ? 5 : 3.5, shown != r)
 }
 
+# One line of it, or two.
 function legend(y,   i, x) {
 	x = label_width
 	for (i = 1; i <= variant_count; i++) {
@@ -37,6 +38,10 @@ function legend(y,   i, x) {
 		dot(x, y - 4, color[variant_list[i]], variant_list[i] == "osmem" ? 5 : 3.5)
 		text(x + 10, y, "", variant_list[i])
 		x += 90
+		if (x + 120 > width) {
+			x = label_width
+			y += 16
+		}
 	}
 	text(x, y, "", "hollow: beyond the scale")
 }
@@ -47,6 +52,14 @@ function axis(panel, title, top, bottom,   r) {
 		line(x_of(panel, r), top - 4, x_of(panel, r), bottom, r == 1 ? "#444" : "#ddd")
 		text(x_of(panel, r), top - 8, "text-anchor=\"middle\"", r == 1 ? "glibc" : r < 1 ? "1/" 1 / r : r)
 	}
+}
+
+# Those that have no color of their own take these in turn.
+function color_others(list,   colors, count, i, next_one) {
+	count = split(list, colors, " ")
+	for (i = 1; i <= variant_count; i++)
+		if (!(variant_list[i] in color))
+			color[variant_list[i]] = colors[next_one++ % count + 1]
 }
 
 # The dots of osmem are drawn last, on top.
@@ -76,6 +89,7 @@ END {
 	color["jemalloc"] = "#1f77b4"
 	color["mimalloc"] = "#2ca02c"
 	color["tcmalloc"] = "#ff7f0e"
+	color_others("#9467bd #17becf #e377c2 #bcbd22 #7f7f7f #000080 #808000 #008080")
 	width = label_width + 2 * panel_width + gap + 20
 	height = top + (workload_count + 2) * row_height
 	printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\"", width, height

@@ -13,7 +13,7 @@
 
 static size_t brk_calls(void)
 {
-	struct block_stats stats;
+	struct osmem_heap_stats stats;
 
 	block_get_stats(&stats);
 	return stats.brk_calls;

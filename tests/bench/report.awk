@@ -14,7 +14,7 @@ function number(n) {
 
 # Those that keep what is freed for good are quicker where it is large.
 function returns_memory(variant) {
-	return variant == "jemalloc" || variant == "mimalloc"
+	return variant ~ /^(jemalloc|mimalloc)/
 }
 
 # The lowest ratio that a peer has; with is_returning, a peer that returns memory to the kernel.

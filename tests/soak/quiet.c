@@ -177,14 +177,14 @@ static size_t check_resident(const char *when, bool is_light)
 
 static void check_course_size(void)
 {
-	struct block_stats s;
+	struct osmem_heap_stats s;
 
 	block_get_stats(&s);
 	if (s.peak_bytes > peak_course)
 		peak_course = s.peak_bytes;
-	if (s.region_bytes + s.reserve_bytes > 3 * peak_course + COURSE_ALLOWED)
+	if (s.region_bytes + s.ahead_bytes > 3 * peak_course + COURSE_ALLOWED)
 		finding("the course's heap has %zu KiB, and never had more than %zu live",
-			(s.region_bytes + s.reserve_bytes) / KIB, peak_course / KIB);
+			(s.region_bytes + s.ahead_bytes) / KIB, peak_course / KIB);
 }
 
 /* How many objects there are, and how many the library thinks there are. */
@@ -207,7 +207,7 @@ static void count_object(const struct object *o, void *arg)
 
 static size_t course_blocks(void)
 {
-	struct block_stats s;
+	struct osmem_heap_stats s;
 
 	block_get_stats(&s);
 	return s.live_blocks + s.mapped_blocks;
@@ -215,7 +215,7 @@ static size_t course_blocks(void)
 
 static size_t libc_blocks(void)
 {
-	struct slab_stats store;
+	struct osmem_cell_stats store;
 	struct tcache_stats cached;
 	struct mapping_stats mappings;
 	struct span_stats spans;
@@ -224,7 +224,7 @@ static size_t libc_blocks(void)
 	tcache_get_stats(&cached);
 	mapping_get_stats(&mappings);
 	span_get_stats(&spans);
-	return spans.spans - cached.spans + mappings.count + store.out_cells - cached.cached_cells;
+	return spans.spans - cached.spans + mappings.count + store.live - cached.cached_cells;
 }
 
 /* The C library has some of its own: streams, thread-specific data. */

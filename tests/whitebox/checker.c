@@ -217,21 +217,26 @@ TEST(s6_bins_of_spans)
 	BREAK_BY(slab_check, slab_bins[slab + 20], SLAB_BIN_SPAN, "S6");
 }
 
-static void break_runs(enum run_kind kind, size_t i)
+static void break_runs(enum run_kind kind)
 {
-	struct run_sets *sets = &slab_store.runs[kind];
-	uint64_t *segments = slab_store.run_groups[i / 64].segments[kind];
+	struct window *w = window_of(g);
+	size_t i = ((uintptr_t)g - w->start) / SEGMENT_SIZE;
+	uint64_t *classes = &slab_store.run_classes[kind];
+	unsigned int *counts = slab_store.run_segments[kind];
 	uint64_t bit = (uint64_t)1 << i % 64, group = (uint64_t)1 << i / 64 % 64;
 
 	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
-		uint64_t *groups = &sets->groups[class][i / 64 / 64];
+		enum segment_set set = segment_run_set(kind, class);
+		uint64_t *groups = &w->summaries[set][i / 64 / 64];
+		uint64_t *segments = &w->bits[i / 64].words[set];
 
 		BREAK_BY(slab_check, g->runs[kind], g->runs[kind] ^ (uint64_t)1 << class, "S7");
-		BREAK_BY(slab_check, segments[class], segments[class] ^ bit, "S7");
-		BREAK_BY(slab_check, segments[class], segments[class] ^ bit << 1, "S7");
+		BREAK_BY(slab_check, *segments, *segments ^ bit, "S7");
+		BREAK_BY(slab_check, *segments, *segments ^ bit << 1, "S7");
 		BREAK_BY(slab_check, *groups, *groups ^ group, "S7");
 		BREAK_BY(slab_check, *groups, *groups ^ group << 1, "S7");
-		BREAK_BY(slab_check, sets->classes, sets->classes ^ (uint64_t)1 << class, "S7");
+		BREAK_BY(slab_check, *classes, *classes ^ (uint64_t)1 << class, "S7");
+		BREAK_BY(slab_check, counts[class], counts[class] + 1, "S7");
 	}
 }
 
@@ -239,20 +244,23 @@ TEST(s7_runs)
 {
 	set_up();
 	CHECK(g->runs[RUN_FREE] && g->runs[RUN_DIRTY]);
-	break_runs(RUN_FREE, segment_index(g));
-	break_runs(RUN_DIRTY, segment_index(g));
+	break_runs(RUN_FREE);
+	break_runs(RUN_DIRTY);
 }
 
 /* What is in a set and no segment. */
 TEST(s7_sets_of_what_is_gone)
 {
+	struct window *w;
 	uint64_t *words;
+	size_t group;
 
 	set_up();
-	words = slab_store.bits[segment_index(g) / 64 + 1].words;
+	w = window_of(g);
+	group = ((uintptr_t)g - w->start) / SEGMENT_SIZE / 64 + 1;
+	words = w->bits[group].words;
 	for (enum segment_set set = SET_LIVE + 1; set < SET_COUNT; set++) {
-		size_t group = segment_index(g) / 64 + 1;
-		uint64_t *summary = &slab_store.summaries[set][group / 64];
+		uint64_t *summary = &w->summaries[set][group / 64];
 
 		BREAK_BY(slab_check, words[set], 4, "S7");
 		words[set] = 4;

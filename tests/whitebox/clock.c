@@ -5,20 +5,20 @@
 #include <sys/auxv.h>
 #include <time.h>
 
+#include "elf_symbol.h"
 #include "harness.h"
 #include "helpers.h"
-#include "vdso.h"
 
 static bool is_hidden;
 static int searches;
 
-void *__real_vdso_find(const char *name);
-void *__wrap_vdso_find(const char *name);
+void *__real_elf_vdso_symbol(const char *name);
+void *__wrap_elf_vdso_symbol(const char *name);
 
-void *__wrap_vdso_find(const char *name)
+void *__wrap_elf_vdso_symbol(const char *name)
 {
 	searches++;
-	return is_hidden ? NULL : __real_vdso_find(name);
+	return is_hidden ? NULL : __real_elf_vdso_symbol(name);
 }
 
 static uint64_t libc_now(clockid_t clock)
@@ -45,9 +45,9 @@ TEST(clock_of_the_vdso)
 {
 	if (!getauxval(AT_SYSINFO_EHDR))
 		test_skip("no vDSO here");
-	CHECK(__real_vdso_find("__vdso_clock_gettime") ||
-	      __real_vdso_find("__kernel_clock_gettime"));
-	CHECK(!__real_vdso_find("") && !__real_vdso_find("__vdso_clock"));
+	CHECK(__real_elf_vdso_symbol("__vdso_clock_gettime") ||
+	      __real_elf_vdso_symbol("__kernel_clock_gettime"));
+	CHECK(!__real_elf_vdso_symbol("") && !__real_elf_vdso_symbol("__vdso_clock"));
 	check_clocks();
 	CHECK(searches > 0);
 }

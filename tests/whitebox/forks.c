@@ -34,6 +34,7 @@
 #include "harness.h"
 #include "large.h"
 #include "mapping.h"
+#include "places.h"
 #include "slab_core.h"
 #include "tcache_core.h"
 
@@ -174,7 +175,7 @@ static void allocate_all(void)
 static void check_lost(size_t threads)
 {
 	struct mapping_stats mappings;
-	struct slab_stats cells;
+	struct osmem_cell_stats cells;
 	struct span_stats spans;
 	struct tcache_stats caches;
 
@@ -183,12 +184,12 @@ static void check_lost(size_t threads)
 	span_get_stats(&spans);
 	mapping_get_stats(&mappings);
 	tcache_get_stats(&caches);
-	CHECK_MSG(cells.out_cells - caches.cached_cells <=
+	CHECK_MSG(cells.live - caches.cached_cells <=
 				  LIBC_CELLS + threads * (MAGAZINE_CELLS_MAX + 1) &&
 			  spans.spans <= 2 * threads && mappings.count <= threads &&
 			  mapping_kept_bytes() == 0,
 		  "%s: %zu cells, %zu spans, %zu mappings are lost, and %zu bytes kept", where,
-		  cells.out_cells - caches.cached_cells, spans.spans, mappings.count,
+		  cells.live - caches.cached_cells, spans.spans, mappings.count,
 		  mapping_kept_bytes());
 }
 
@@ -512,6 +513,26 @@ TEST(between_instructions_of_a_thread)
 	expect_children(20);
 }
 
+/* A window is made. */
+static void call_for_window(uint64_t *state)
+{
+	static size_t nr;
+
+	(void)state;
+	steps_end();
+	take_last_window();
+	steps_begin();
+	publish(&objects[1][nr++], malloc(SPAN_MAX), SPAN_MAX);
+}
+
+TEST(between_instructions_of_windows)
+{
+	start_stepping(1000);
+	step_through("windows", call_for_window, 20);
+	CHECK(slab_first_window.next->next->next);
+	expect_children(20);
+}
+
 #endif
 
 /* 2. One lock held, and whatever is derived from what it guards is not to be believed. */
@@ -524,6 +545,21 @@ static void set_up(void)
 	for (size_t i = 0; i < 3000; i++)
 		step(objects[0], &state);
 	check_all("at first");
+}
+
+/* The same, where two windows are full. */
+static void set_up_far(void)
+{
+	struct object *o = objects[1];
+
+	free(malloc(1));
+	for (int i = 0; i < 2; i++) {
+		const struct window *last = last_window();
+
+		for (take_last_window(); last == last_window(); o++)
+			publish(o, malloc(SPAN_MAX), SPAN_MAX);
+	}
+	set_up();
 }
 
 static uint64_t noise = 99;
@@ -540,15 +576,11 @@ static void scramble(void *at, size_t size)
 
 static void for_each_slab(unsigned int class, void (*visit)(struct slab *s))
 {
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1)) {
-		struct segment *g = segment_at(i);
-
+	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
 		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
 			if (g->cells >> slot & 1 && g->first[slot] == slot &&
 			    g->slabs[slot].class == class)
 				visit(&g->slabs[slot]);
-	}
 }
 
 static void scramble_slab(struct slab *s)
@@ -594,33 +626,32 @@ TEST(each_class_is_rebuilt)
 
 static void scramble_segment(struct segment *g)
 {
-	size_t slab = ((uintptr_t)g - slab_window) >> SLAB_SHIFT;
+	struct window *w = window_of(g);
+	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->start) / SEGMENT_SIZE / 64];
+	uint64_t live = bits->words[SET_LIVE];
 
 	SCRAMBLE(g->seal);
 	SCRAMBLE(g->used);
 	SCRAMBLE(g->dirty);
 	SCRAMBLE(g->runs);
-	scramble(&slab_bins[slab], SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	scramble(segment_bins(g), SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	SCRAMBLE(*bits);
+	bits->words[SET_LIVE] = live;
 }
 
 static void scramble_store(unsigned int nr)
 {
 	(void)nr;
 	store_lock();
-	for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-	     i = segment_set_next(SET_LIVE, i + 1)) {
-		uint64_t live = slab_store.bits[i / 64].words[SET_LIVE];
-
-		scramble_segment(segment_at(i));
-		SCRAMBLE(slab_store.bits[i / 64]);
-		SCRAMBLE(slab_store.run_groups[i / 64]);
-		slab_store.bits[i / 64].words[SET_LIVE] = live;
-	}
+	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
+		scramble_segment(g);
 	SCRAMBLE(slab_store.segments);
 	SCRAMBLE(slab_store.dirty_pages);
 	SCRAMBLE(slab_store.span_pages);
-	SCRAMBLE(slab_store.summaries);
-	SCRAMBLE(slab_store.runs);
+	for (struct window *w = &slab_first_window; w; w = w->next)
+		SCRAMBLE(w->summaries);
+	SCRAMBLE(slab_store.run_classes);
+	SCRAMBLE(slab_store.run_segments);
 }
 
 static void scramble_everything(unsigned int nr)
@@ -652,6 +683,17 @@ static void scramble_depots(unsigned int shard)
 		SCRAMBLE(d->low);
 	}
 	SCRAMBLE(magazine_sizes[shard].bytes);
+}
+
+TEST(far_windows_are_rebuilt)
+{
+	set_up_far();
+	where = "class in a far window";
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		if (slab_class_states[class].slabs)
+			expect_repair(scramble_class, class);
+	where = "everything in far windows";
+	expect_repair(scramble_everything, 0);
 }
 
 TEST(depots_are_counted)

@@ -269,7 +269,7 @@ static void move_break(size_t i)
 
 TEST(random_os_while_the_break_moves)
 {
-	struct block_stats stats;
+	struct osmem_heap_stats stats;
 
 	run(&os, &medium, move_break);
 	run(&os, &small, move_break);

@@ -141,6 +141,64 @@ TEST(the_ends_of_what_is_spilled_are_absorbed)
 	expect_sound();
 }
 
+/* Three holes of 8 bytes, with live blocks between them. p[0], p[2] and p[4] are in front of them. */
+static void leave_small_holes(char **p)
+{
+	for (size_t i = 0; i < 6; i += 2) {
+		CHECK((p[i] = os_malloc(64)));
+		CHECK((p[i + 1] = os_malloc(24)));
+	}
+	for (size_t i = 0; i < 6; i += 2)
+		CHECK(os_realloc(p[i], 24) == p[i]);
+	CHECK(os_malloc(1000));
+	expect_sound();
+}
+
+/* Holes that a pairing heap cannot hold wait until a request may want one. */
+TEST(small_holes_are_deferred)
+{
+	char *p[6];
+
+	leave_small_holes(p);
+	CHECK(course.pending.deferred == 3 && course.pending.count == 3);
+	CHECK(os_malloc(24) && course.pending.deferred == 3);
+	CHECK(os_malloc(8) == p[0] + 24 + META);
+	CHECK(course.pending.count == 0);
+	expect_sound();
+	CHECK(os_malloc(1) == p[2] + 24 + META);
+	expect_sound();
+}
+
+/* A deferred hole leaves the table with its neighbour, whichever place it has there. */
+TEST(small_holes_are_absorbed)
+{
+	char *p[6];
+
+	leave_small_holes(p);
+	os_free(p[2]);
+	CHECK(course.pending.deferred == 3 && course.pending.count == 4);
+	CHECK(os_malloc(64) == p[2]);
+	CHECK(course.pending.deferred == 2 && course.pending.count == 2);
+	expect_sound();
+	CHECK(os_realloc(p[4], 64) == p[4]);
+	CHECK(course.pending.deferred == 1);
+	expect_sound();
+	CHECK(os_malloc(8) == p[0] + 24 + META);
+}
+
+TEST(half_of_the_table_is_for_small_holes)
+{
+	char *p[6];
+
+	course.pending.room = 4;
+	leave_small_holes(p);
+	CHECK(course.pending.deferred == 2 && course.pending.count == 2);
+	CHECK(os_malloc(8) == p[0] + 24 + META);
+	CHECK(os_malloc(8) == p[2] + 24 + META);
+	CHECK(os_malloc(8) == p[4] + 24 + META);
+	expect_sound();
+}
+
 /* What is spilled is overwritten: the walk for it ends at the header that is damaged. */
 
 static char *spilled[4];

@@ -797,7 +797,7 @@ TEST(child_of_a_whole_store)
 {
 	pthread_t thread;
 	unsigned int n = 5;
-	struct slab_stats before, after;
+	struct osmem_cell_stats before, after;
 
 	CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
 	CHECK(pthread_join(thread, NULL) == 0);
@@ -975,7 +975,7 @@ TEST(s7_sets_of_segments)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
-	words = slab_store.bits[i / 64].words;
+	words = slab_first_window.bits[i / 64].words;
 	bit = (uint64_t)1 << i % 64;
 	BREAK(words[SET_ROOMY], words[SET_ROOMY] ^ bit, "S7");
 	BREAK(words[SET_WITH_QUAD], words[SET_WITH_QUAD] ^ bit, "S7");
@@ -989,9 +989,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_store.summaries[SET_ROOMY][i / 64], 0, "S7");
-	BREAK(slab_store.summaries[SET_LIVE][i / 64], 0, "S7");
-	BREAK(slab_store.summaries[SET_WITH_DIRTY][0], 1, "S7");
+	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)

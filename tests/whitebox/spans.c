@@ -622,9 +622,7 @@ static char *naive_place(size_t n)
 	for (int kind = RUN_DIRTY; kind >= RUN_FREE; kind--) {
 		struct place best = {.class = SIZE_MAX}, place;
 
-		for (size_t i = segment_set_next(SET_LIVE, 0); i < WINDOW_SEGMENTS;
-		     i = segment_set_next(SET_LIVE, i + 1)) {
-			place.g = segment_at(i);
+		for (place.g = NULL; (place.g = segment_next(SET_LIVE, place.g));) {
 			if (place.g->is_own ||
 			    smallest_run(place.g, (enum run_kind)kind, n, &place) == SIZE_MAX)
 				continue;

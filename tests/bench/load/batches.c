@@ -56,6 +56,8 @@ int main(int argc, char **argv)
 
 	size = load_argument(argc, argv, 4, 32);
 	batch = load_argument(argc, argv, 5, 1000);
+	if (batch > blocks / threads)
+		batch = blocks / threads;
 	batches = blocks / threads / batch;
 	set_order(argc > 3 ? argv[3] : "fifo");
 	load_threads(threads, work);

@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 /*
- * KiB of this process that are in memory now; 0 if the kernel does not tell. smaps_rollup counts
- * page by page, where the counters behind ru_maxrss are some dozens of pages late.
+ * The KiB of this process that smaps_rollup has in the line of that name; 0 if the kernel does not
+ * tell. It counts page by page, where the counters behind ru_maxrss are some dozens of pages late.
  */
-static inline size_t resident_kib(void)
+static inline size_t smaps_kib(const char *name)
 {
 	char text[1024] = "";
 	const char *line;
@@ -25,8 +25,20 @@ static inline size_t resident_kib(void)
 		return 0;
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
-	line = n > 0 ? strstr(text, "\nRss:") : NULL;
-	return line ? strtoul(line + strlen("\nRss:"), NULL, 10) : 0;
+	line = n > 0 ? strstr(text, name) : NULL;
+	return line ? strtoul(line + strlen(name), NULL, 10) : 0;
+}
+
+/* Those that are in memory now. */
+static inline size_t resident_kib(void)
+{
+	return smaps_kib("\nRss:");
+}
+
+/* Those of them that no other process shares and that were written to. */
+static inline size_t private_kib(void)
+{
+	return smaps_kib("\nPrivate_Dirty:");
 }
 
 /* The most KiB of it that ever were, about. */

@@ -5,9 +5,13 @@
  * ones of the lane's objects for a while, starts the next thread upon them, and ends. So most
  * blocks are freed by another thread than allocated them, and often by one that came later.
  *
- *	server [PAIRS [LANES [LIVE]]]
+ *	server [PAIRS [LANES [LIVE [sized]]]]
+ *
+ * sized: they are C++ objects, whose size operator delete is told, where the allocator or a library
+ * has these operators.
  */
 
+#include <dlfcn.h>
 #include <semaphore.h>
 
 #include "load.h"
@@ -16,14 +20,48 @@
 #define SMALLEST 8
 #define LARGEST 1000
 
+struct object {
+	size_t size;
+};
+
 struct lane {
-	void **objects;
+	struct object **objects;
 	uint64_t seed;
 	size_t pairs; /* still to do */
 };
 
 static size_t live;
 static sem_t done;
+static void *(*operator_new)(size_t size) = malloc;
+static void (*operator_delete)(void *object, size_t size); /* or NULL: free */
+
+static void use_operators(void)
+{
+	void *new_of_size = dlsym(RTLD_DEFAULT, "_Znwm");
+	void *delete_of_size = dlsym(RTLD_DEFAULT, "_ZdlPvm");
+
+	if (new_of_size && delete_of_size) {
+		memcpy(&operator_new, &new_of_size, sizeof(operator_new));
+		memcpy(&operator_delete, &delete_of_size, sizeof(operator_delete));
+	}
+}
+
+static struct object *object_new(uint64_t *seed)
+{
+	size_t size = load_between(seed, SMALLEST, LARGEST);
+	struct object *object = load_touch(operator_new(size), size);
+
+	object->size = size;
+	return object;
+}
+
+static void object_delete(struct object *object)
+{
+	if (operator_delete)
+		operator_delete(object, object->size);
+	else
+		free(object);
+}
 
 static void *serve(void *arg);
 
@@ -42,10 +80,10 @@ static void *serve(void *arg)
 	size_t pairs = lane->pairs < PAIRS_OF_A_THREAD ? lane->pairs : PAIRS_OF_A_THREAD;
 
 	for (size_t i = 0; i < pairs; i++) {
-		void **object = &lane->objects[load_below(&lane->seed, live)];
+		struct object **object = &lane->objects[load_below(&lane->seed, live)];
 
-		free(*object);
-		*object = load_block(load_between(&lane->seed, SMALLEST, LARGEST));
+		object_delete(*object);
+		*object = object_new(&lane->seed);
 	}
 	lane->pairs -= pairs;
 	if (lane->pairs)
@@ -61,7 +99,7 @@ static void open_lane(struct lane *lane, unsigned int index, size_t pairs)
 	lane->pairs = pairs;
 	lane->objects = load_block(live * sizeof(*lane->objects));
 	for (size_t i = 0; i < live; i++)
-		lane->objects[i] = load_block(load_between(&lane->seed, SMALLEST, LARGEST));
+		lane->objects[i] = object_new(&lane->seed);
 	start(lane);
 }
 
@@ -72,6 +110,8 @@ int main(int argc, char **argv)
 	size_t count = load_argument(argc, argv, 2, 2);
 
 	live = load_argument(argc, argv, 3, 5000);
+	if (argc > 4 && strcmp(argv[4], "sized") == 0)
+		use_operators();
 	if (count > LOAD_MAX_THREADS || sem_init(&done, 0, 0) != 0)
 		return 2;
 	for (unsigned int i = 0; i < count; i++)

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "elf_symbol.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+
+/* What is needed of an object; all NULL where it has no such table. */
+struct tables {
+	const ElfW(Sym) * symbols;
+	const char *strings;
+	const uint32_t *hash; /* buckets, symbols, and the table itself */
+	/* Buckets, first symbol, words of the filter, shift; filter, buckets, chains. */
+	const uint32_t *gnu_hash;
+};
+
+static struct tables read_dynamic(const ElfW(Dyn) * dynamic, uintptr_t bias)
+{
+	struct tables tables = {0};
+
+	for (; dynamic->d_tag != DT_NULL; dynamic++) {
+		const void *p = (const void *)(bias + dynamic->d_un.d_ptr);
+
+		if (dynamic->d_tag == DT_SYMTAB)
+			tables.symbols = p;
+		else if (dynamic->d_tag == DT_STRTAB)
+			tables.strings = p;
+		else if (dynamic->d_tag == DT_HASH)
+			tables.hash = p;
+		else if (dynamic->d_tag == DT_GNU_HASH)
+			tables.gnu_hash = p;
+	}
+	return tables;
+}
+
+/* The symbol with the highest number is in the last chain, whose end has the lowest bit set. */
+static uint32_t count_hashed(const uint32_t *table)
+{
+	const uint32_t first = table[1], *bucket = table + 4 + table[2] * (sizeof(ElfW(Addr)) / 4);
+	const uint32_t *chain = bucket + table[0];
+	uint32_t last = 0;
+
+	for (; bucket < chain; bucket++)
+		last = *bucket > last ? *bucket : last;
+	if (last < first)
+		return 0;
+	while (!(chain[last - first] & 1))
+		last++;
+	return last + 1;
+}
+
+static uint32_t count_symbols(const struct tables *tables)
+{
+	if (!tables->symbols || !tables->strings)
+		return 0;
+	if (tables->hash)
+		return tables->hash[1];
+	return tables->gnu_hash ? count_hashed(tables->gnu_hash) : 0;
+}
+
+void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool is_relocated,
+		 const char *name)
+{
+	struct tables tables = {0};
+
+	for (size_t i = 0; i < count; i++)
+		if (headers[i].p_type == PT_DYNAMIC)
+			tables = read_dynamic((const void *)(bias + headers[i].p_vaddr),
+					      is_relocated ? 0 : bias);
+	for (uint32_t i = 0, n = count_symbols(&tables); i < n; i++) {
+		const ElfW(Sym) *symbol = &tables.symbols[i];
+
+		if (symbol->st_shndx != SHN_UNDEF &&
+		    !strcmp(tables.strings + symbol->st_name, name))
+			return (void *)(bias + symbol->st_value);
+	}
+	return NULL;
+}
+
+void *elf_vdso_symbol(const char *name)
+{
+	uintptr_t start = getauxval(AT_SYSINFO_EHDR), bias = 0;
+	const ElfW(Ehdr) *header = (const void *)start;
+	const ElfW(Phdr) * segments;
+
+	if (!start)
+		return NULL;
+	segments = (const void *)(start + header->e_phoff);
+	for (int i = 0; i < header->e_phnum; i++)
+		if (segments[i].p_type == PT_LOAD)
+			bias = start + segments[i].p_offset - segments[i].p_vaddr;
+	return elf_symbol(segments, header->e_phnum, bias, false, name);
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Windows, sets of segments, and where segments are mapped:
+ *
+ * 1. Below the last one, where the kernel would map, too; where that is taken, above it. Only in
+ *    windows that there are, and not where the main stack may grow to.
+ * 2. Where both is taken, the kernel chooses. From there on the next ones are tried.
+ * 3. A window that cannot be made for want of memory is a segment that cannot be mapped.
+ */
+
+#include "window.h"
+
+#include <errno.h>
+
+#include "slab_core.h"
+
+#define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the first is below */
+#define HINT_TRIES 16
+
+uintptr_t slab_window;
+uint16_t slab_bins[WINDOW_SLABS];
+struct window slab_first_window;
+_Atomic(uint16_t *) slab_far_bins[WINDOWS];
+
+/* Sets: S7. */
+
+static size_t index_in(const struct window *w, const void *p)
+{
+	return ((uintptr_t)p - w->start) / SEGMENT_SIZE;
+}
+
+bool segment_is_in(const void *p, enum segment_set set)
+{
+	const struct window *w = window_of(p);
+	size_t i = w ? index_in(w, p) : 0;
+	const uint64_t *word;
+
+	if (!w)
+		return false;
+	word = &w->bits[i / 64].words[set];
+	return atomic_load_explicit((const _Atomic(uint64_t) *)word, memory_order_relaxed) >>
+		       i % 64 &
+	       1;
+}
+
+void segment_put(const struct segment *g, enum segment_set set, bool is_in)
+{
+	struct window *w = window_of(g);
+	size_t i = index_in(w, g);
+	uint64_t *at = &w->bits[i / 64].words[set], *summary = &w->summaries[set][i / 64 / 64];
+	uint64_t bit = (uint64_t)1 << i % 64, word = is_in ? *at | bit : *at & ~bit;
+
+	if (word == *at)
+		return;
+	atomic_store_explicit((_Atomic(uint64_t) *)at, word, memory_order_relaxed);
+	bit = (uint64_t)1 << i / 64 % 64;
+	*summary = word ? *summary | bit : *summary & ~bit;
+}
+
+/* The lowest element of set in w that is from or above; WINDOW_SEGMENTS: there is none. */
+static size_t next_in(const struct window *w, enum segment_set set, size_t from)
+{
+	size_t group = from / 64;
+	uint64_t bits;
+
+	if (from % 64) {
+		bits = w->bits[group].words[set] & ~(uint64_t)0 << from % 64;
+		if (bits)
+			return group * 64 + (size_t)__builtin_ctzll(bits);
+		group++;
+	}
+	for (; group < WINDOW_GROUPS; group = (group / 64 + 1) * 64) {
+		bits = w->summaries[set][group / 64] & ~(uint64_t)0 << group % 64;
+		if (!bits)
+			continue;
+		group = group / 64 * 64 + (size_t)__builtin_ctzll(bits);
+		return group * 64 + (size_t)__builtin_ctzll(w->bits[group].words[set]);
+	}
+	return WINDOW_SEGMENTS;
+}
+
+struct segment *segment_next(enum segment_set set, const struct segment *after)
+{
+	const struct window *w = after ? window_of(after) : &slab_first_window;
+	size_t i = after ? index_in(w, after) + 1 : 0;
+
+	for (; w; w = w->next, i = 0) {
+		i = next_in(w, set, i);
+		if (i < WINDOW_SEGMENTS)
+			return (struct segment *)(w->start + i * SEGMENT_SIZE);
+	}
+	return NULL;
+}
+
+/* Windows. */
+
+/* The first segment is at p. A fork may copy this: what has a page map is whole. */
+static void choose_window(const char *p)
+{
+	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
+
+	slab_store.secret = sys_secret() * 0xd6e8feb86659fd93u;
+	slab_store.stack = sys_stack_room();
+	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
+	slab_first_window.start = slab_window;
+	atomic_thread_fence(memory_order_release);
+	slab_first_window.bins = slab_bins;
+}
+
+/* One more, for p; false: no memory. */
+static bool add_window(const char *p)
+{
+	size_t offset = (uintptr_t)p - slab_window;
+	struct window *w = sys_map(sizeof(*w) + sizeof(slab_bins)), *last = &slab_first_window;
+
+	if (!w)
+		return false;
+	w->start = slab_window + (offset & ~(WINDOW_SIZE - 1));
+	w->bins = (uint16_t *)(w + 1); /* where window_of wants it */
+	while (last->next)
+		last = last->next;
+	/* A fork may copy this: what is found is in the list, and what is in the list is whole. */
+	atomic_thread_fence(memory_order_release);
+	last->next = w;
+	atomic_store_explicit(&slab_far_bins[window_place(p)], w->bins, memory_order_release);
+	return true;
+}
+
+/* Mapping. */
+
+static void release_part(char *from, char *to)
+{
+	if (from < to)
+		sys_release(from, (size_t)(to - from));
+}
+
+/* An aligned segment somewhere, out of a mapping that is larger. */
+static char *map_anywhere(void)
+{
+	char *p = sys_map(2 * SEGMENT_SIZE), *start;
+
+	if (!p)
+		return NULL;
+	start = (char *)(((uintptr_t)p + SEGMENT_SIZE - 1) & ~(SEGMENT_SIZE - 1));
+	release_part(p, start);
+	release_part(start + SEGMENT_SIZE, p + 2 * SEGMENT_SIZE);
+	return start;
+}
+
+/* Whether a segment at p would be in a window, and not where the main stack may grow to. */
+static bool is_place(uintptr_t p)
+{
+	return window_of((char *)p) &&
+	       (p + SEGMENT_SIZE <= slab_store.stack.start || p >= slab_store.stack.end);
+}
+
+/* Rule 1: at *hint, or some steps from there; *hint moves on. NULL with errno ENOMEM, or EEXIST. */
+static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
+{
+	char *p = NULL;
+
+	errno = EEXIST;
+	for (int i = 0; i < HINT_TRIES && !p && errno == EEXIST && is_place(*hint); i++) {
+		p = sys_map_at((char *)*hint, SEGMENT_SIZE);
+		if (p || errno == EEXIST)
+			*hint += (uintptr_t)step;
+	}
+	return p;
+}
+
+void *window_map_segment(void)
+{
+	const ptrdiff_t step = SEGMENT_SIZE;
+	char *p = NULL;
+
+	slab_store.map_calls++;
+	if (slab_first_window.bins) {
+		p = map_at_hint(&slab_store.below, -step);
+		if (!p && errno == EEXIST)
+			p = map_at_hint(&slab_store.above, step);
+		if (p)
+			return p;
+	}
+	p = map_anywhere();
+	if (!p)
+		return NULL;
+	if (!slab_first_window.bins)
+		choose_window(p);
+	if (!window_of(p) && !add_window(p)) {
+		sys_release(p, SEGMENT_SIZE);
+		return NULL;
+	}
+	slab_store.below = (uintptr_t)p - SEGMENT_SIZE;
+	slab_store.above = (uintptr_t)p + SEGMENT_SIZE;
+	return p;
+}
