@@ -17,7 +17,6 @@
 
 #include <errno.h>
 
-#include "fork.h"
 #include "hardened.h"
 #include "large.h"
 #include "tcache_core.h"

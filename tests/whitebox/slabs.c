@@ -493,8 +493,11 @@ static void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
 	use_class(size);
 	for (unsigned int i = 0; i < slabs * info->capacity; i++)
 		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
-	for (unsigned int i = 0; i < slabs * info->capacity; i++)
+	for (unsigned int i = 0; i < slabs * info->capacity; i++) {
 		memset(cells[i], 0xa5, size);
+		if (i % info->capacity >= kept && !slab_store.is_hardened)
+			*cell_word(cells[i]) = CELL_FREED; /* as free does */
+	}
 	for (unsigned int i = 0; i < slabs; i++)
 		slab_give_locked(class, cells + i * info->capacity + kept, info->capacity - kept);
 	check_store();
