@@ -257,9 +257,9 @@ static void mark_rest(const struct slab *s)
 }
 
 /*
- * s, some of whose free cells are zero, gives n of them to a cache, where each has its mark. When few
- * are left, these are marked, too, and the short way is open again. It is still
- * purged: their pages go once a cell has come back, lest trims and users take turns.
+ * s, some of whose free cells are zero, gives n of them to a cache, where each has its mark. When
+ * few are left, these are marked, too, and the short way is open again. It is still purged: their
+ * pages go once a cell has come back, lest trims and users take turns.
  */
 static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
 {
