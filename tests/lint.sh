@@ -194,6 +194,7 @@ matrix() {
 		hardened.c: hardened.h large.h tcache_core.h zero.h
 		tcache_check.c: hardened.h mapping.h tcache_core.h
 		threads.c: block.h fork.h hardened.h large.h tcache_core.h
+		tcache_sweep.c: hardened.h large.h tcache_core.h
 		fork.c: fork.h mapping.h tcache_core.h
 		trace.c: helpers.h lock.h trace.h
 		calls.c: calls.h trace.h
