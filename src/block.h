@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What the layers above may ask of the course allocator (osmem.c). It shares nothing with malloc
- * but the helpers: its heap grows through brk and follows the placement rules to the address,
- * whatever else the program allocates. Sizes are in bytes. Every function may be called from any
- * thread.
+ * What the rest of the library may call of the course allocator (osmem.c): figures, lists and
+ * checks. Any thread may call these functions.
  */
 
 #pragma once
@@ -17,17 +15,14 @@
 /* The figures of the heap at one moment. */
 void block_get_stats(struct osmem_heap_stats *stats);
 
-/* Copy the regions and blocks, at one moment; the heap is locked meanwhile. */
+/* Append the regions and blocks of one moment. */
 void block_list(struct item_list *list);
 
-/* Set by the layers above: whether p is a live block of malloc, for the report of a bad pointer. */
+/* Whether p is a live block of malloc; the layers above set this for reports of bad pointers. */
 extern bool (*block_is_others)(const void *p);
 
-/* Whether p is a live block of os_malloc; for the report of a bad pointer, with no lock held. */
+/* Whether p is a live block of os_malloc, for reports of bad pointers. The caller has no lock. */
 bool block_is_ours(void *p);
 
-/*
- * Check every invariant. Returns NULL, or the text of the first invariant that does not hold. O(n);
- * it takes the lock and changes nothing.
- */
+/* Check every invariant in O(n). Returns NULL, or a text about the first that does not hold. */
 const char *block_check(void);

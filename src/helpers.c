@@ -286,20 +286,17 @@ uint64_t sys_secret(void)
 	return (secret[0] ^ secret[1] << 1) * 0x9e3779b97f4a7c15u + 1;
 }
 
-uint64_t sys_now_ms(void)
-{
-	struct timespec now;
-
-	kernel_clock(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec now;
 
 	kernel_clock(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t sys_now_ms(void)
+{
+	return read_clock(CLOCK_MONOTONIC_COARSE) / 1000000;
 }
 
 uint64_t sys_now_ns(void)

@@ -14,7 +14,7 @@ void index_insert_sized(struct index *ix, struct block_meta *b)
 		treap_insert(&ix->bin[bin], b, TREAP_NARROW);
 	else
 		treap_insert(&ix->bin[bin], b, TREAP_SIZED);
-	ix->occupied[bin / 64] |= UINT64_C(1) << (bin % 64);
+	index_set_bit(ix, bin);
 }
 
 bool index_remove_sized(struct index *ix, struct block_meta *b)
@@ -26,22 +26,24 @@ bool index_remove_sized(struct index *ix, struct block_meta *b)
 		is_there = treap_remove(&ix->bin[bin], b, TREAP_NARROW);
 	else
 		is_there = treap_remove(&ix->bin[bin], b, TREAP_SIZED);
-	index_mark(ix, bin);
+	if (!ix->bin[bin])
+		index_clear_bit(ix, bin);
 	return is_there;
 }
 
-/* The first of at least size bytes of one bin, or NULL. */
+/* The first block of at least size bytes in a bin, which may be INDEX_BINS; or NULL. */
 struct block_meta *index_take_sized(struct index *ix, size_t bin, size_t size)
 {
 	struct block_meta *root = bin < INDEX_BINS ? ix->bin[bin] : NULL, *b;
 
-	if (!root || index_bin_of(root->size) != bin)
+	if (!root || index_bin_of(root->size) != bin) /* overwritten */
 		return root;
 	if (bin == 0)
 		b = treap_take(&ix->bin[bin], size, TREAP_NARROW);
 	else
 		b = treap_take(&ix->bin[bin], size, TREAP_SIZED);
-	index_mark(ix, bin);
+	if (!ix->bin[bin])
+		index_clear_bit(ix, bin);
 	return b;
 }
 

@@ -22,8 +22,6 @@
 #include "noted.h"
 #include "tcache.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 /* C23, not yet in glibc's headers. */
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
@@ -34,14 +32,14 @@ static void *no_memory(void)
 	return NULL;
 }
 
-static __attribute__((noinline)) void *malloc_slow(size_t size)
+static NOINLINE void *malloc_slow(size_t size)
 {
 	if (calls_are_noted)
 		return note_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
 	return tcache_alloc_slow(size);
 }
 
-static __attribute__((noinline)) void *malloc_wide(size_t size)
+static NOINLINE void *malloc_wide(size_t size)
 {
 	return tcache_alloc_wide_or(size, malloc_slow);
 }
@@ -61,7 +59,7 @@ static void *alloc_array(size_t nmemb, size_t size)
 	return tcache_alloc_zeroed(total);
 }
 
-static __attribute__((noinline, cold)) void *calloc_noted(size_t nmemb, size_t size)
+static COLD void *calloc_noted(size_t nmemb, size_t size)
 {
 	return note_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
 }
@@ -72,7 +70,7 @@ EXPORT void *calloc(size_t nmemb, size_t size)
 	return calls_are_noted ? calloc_noted(nmemb, size) : alloc_array(nmemb, size);
 }
 
-static __attribute__((noinline)) void *resize(void *p, size_t size)
+static NOINLINE void *resize(void *p, size_t size)
 {
 	if (!p)
 		return tcache_alloc(size);
@@ -82,7 +80,7 @@ static __attribute__((noinline)) void *resize(void *p, size_t size)
 	return NULL;
 }
 
-static __attribute__((noinline, cold)) void *realloc_noted(void *p, size_t size)
+static COLD void *realloc_noted(void *p, size_t size)
 {
 	intptr_t old = noted_bytes("realloc", p);
 	bool failed;
@@ -98,7 +96,7 @@ static __attribute__((noinline, cold)) void *realloc_noted(void *p, size_t size)
 }
 
 /* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
-EXPORT __attribute__((noinline)) void *realloc(void *p, size_t size)
+EXPORT NOINLINE void *realloc(void *p, size_t size)
 {
 	return calls_are_noted ? realloc_noted(p, size) : resize(p, size);
 }
@@ -126,24 +124,7 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 	return no_memory();
 }
 
-static __attribute__((noinline, cold)) void free_noted(const char *call, enum trace_name name,
-						       void *p, size_t size, size_t align)
-{
-	note_free(call, name, p, size, align);
-	tcache_free_slow(call, p);
-}
-
-/* The rest of every call that frees. */
-static inline __attribute__((always_inline)) void free_rest(const char *call, enum trace_name name,
-							    void *p, size_t size, size_t align)
-{
-	if (calls_are_noted)
-		free_noted(call, name, p, size, align);
-	else
-		tcache_free_slow(call, p);
-}
-
-static __attribute__((noinline)) void free_slow(void *p)
+static NOINLINE void free_slow(void *p)
 {
 	free_rest("free", TRACE_FREE, p, 0, 0);
 }
@@ -151,11 +132,11 @@ static __attribute__((noinline)) void free_slow(void *p)
 /* malloc(3), POSIX.1-2024: errno is preserved. */
 EXPORT void free(void *p)
 {
-	if (__builtin_expect(!tcache_put(p), 0))
+	if (unlikely(!tcache_put(p)))
 		free_slow(p);
 }
 
-static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
+static NOINLINE void free_sized_slow(void *p, size_t size)
 {
 	if (p)
 		tcache_check_size("free_sized", p, size, true);
@@ -165,12 +146,11 @@ static __attribute__((noinline)) void free_sized_slow(void *p, size_t size)
 /* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
 EXPORT void free_sized(void *p, size_t size)
 {
-	if (__builtin_expect(!tcache_has_size(p, size), 0) ||
-	    __builtin_expect(!tcache_put(p), 0))
+	if (unlikely(!tcache_has_size(p, size)) || unlikely(!tcache_put(p)))
 		free_sized_slow(p, size);
 }
 
-static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t align, size_t size)
+static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 {
 	if (p)
 		tcache_check_aligned("free_aligned_sized", p, size, align);
@@ -180,22 +160,8 @@ static __attribute__((noinline)) void free_aligned_sized_slow(void *p, size_t al
 /* C23 7.24.3.5. A size or an alignment that p cannot have been allocated with is reported. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
-	if (__builtin_expect(!tcache_has_aligned(p, size, align), 0) ||
-	    __builtin_expect(!tcache_put(p), 0))
+	if (unlikely(!tcache_has_aligned(p, size, align)) || unlikely(!tcache_put(p)))
 		free_aligned_sized_slow(p, align, size);
-}
-
-static __attribute__((noinline, cold)) void *aligned_noted(enum trace_name name, size_t size,
-							   size_t align)
-{
-	return note_alloc(name, align, size, tcache_alloc_aligned(size, align));
-}
-
-/* What the names below have in common once their arguments are in order. */
-static inline void *alloc_aligned(enum trace_name name, size_t size, size_t align)
-{
-	return calls_are_noted ? aligned_noted(name, size, align)
-			       : tcache_alloc_aligned(size, align);
 }
 
 /* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */

@@ -8,7 +8,7 @@
 
 #include "osmem_inspect.h"
 
-/* Where the next item goes; what has no room is only counted. */
+/* Items that do not fit are only counted. */
 struct item_list {
 	struct osmem_item *items;
 	size_t room, count;

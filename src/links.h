@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Links between blocks, inside the blocks: in payloads of free ones, in the header's padding, and
- * in headers of mapped ones. A program may write there by mistake, so no link is followed before it
- * was looked at; one that is not sound is reported.
+ * Links that the index and the treap of mapped blocks keep inside the blocks. Stray writes of the
+ * program may hit them, so each is validated before it is followed.
  *
  *	           size    status  padding              prev    next    payload
  *	header     64      32      32                   64      64      ...
@@ -16,10 +15,11 @@
  *	  to 1024
  *	mapped                     checksum 32          left    right
  *
- * left and right have the address in their upper 48 bits and in the lower 16 a hash of it, of the
- * place it stands in and of a secret. In a payload of 8 bytes they are addresses in units of 8 and
- * have 5 bits of a hash together; what they lead to must be in the heap and of 8 bytes, free.
- * child, sibling and back are plain: what one leads to must be in the heap and lead back.
+ * left and right hold an address in their upper 48 bits. The lower 16 are a hash of the address, of
+ * the link's own place and of a secret. In a payload of 8 bytes, addresses are in units of 8 and
+ * both links share 5 bits of a hash; in addition, they must lead to free blocks of 8 bytes in the
+ * heap. child, sibling and back are plain: child and sibling must lead into the heap, and the block
+ * there must lead back.
  */
 
 #pragma once
@@ -44,13 +44,10 @@ _Static_assert(offsetof(struct block_meta, prev) - offsetof(struct block_meta, s
 _Static_assert(offsetof(struct block_meta, next) == offsetof(struct block_meta, prev) + 8,
 	       "left and right of a mapped block");
 
-/*
- * The common path of os_malloc and of os_free is one function each: inlined, it takes half the
- * time.
- */
+/* On the common path of os_malloc or os_free, which takes half the time if all of it is inlined. */
 #define HOT static inline __attribute__((always_inline))
 
-/* Where free blocks are, and the secret of the hashes; set before the first block comes. */
+/* The addresses of the heap, and the secret of all hashes. */
 struct links_heap {
 	uintptr_t start;
 	size_t size;
@@ -59,7 +56,7 @@ struct links_heap {
 
 extern struct links_heap links_heap;
 
-/* A link of b is overwritten: report it and abort. The owner of the blocks defines it. */
+/* Report that a link of b is overwritten, and abort. In block_pointer.c. */
 void links_damaged(const struct block_meta *b) __attribute__((noreturn, cold));
 
 HOT uint32_t *links_padding(struct block_meta *b)
@@ -70,18 +67,6 @@ HOT uint32_t *links_padding(struct block_meta *b)
 HOT uint64_t *links_payload(struct block_meta *b)
 {
 	return (uint64_t *)(void *)(b + 1);
-}
-
-/*
- * All ones or 0, to choose with. The compiler is not to know that it is one of these, or it
- * branches.
- */
-HOT uintptr_t links_mask(bool is)
-{
-	uintptr_t mask = -(uintptr_t)is;
-
-	__asm__("" : "+r"(mask));
-	return mask;
 }
 
 /* Whether size bytes at p are in the heap. */
@@ -96,7 +81,7 @@ HOT uint64_t links_hash(uint64_t h)
 	return (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
 }
 
-/* A link of 64 bits, with a hash. */
+/* ---- Links of 64 bits ---- */
 
 HOT uint64_t links_encode(uint64_t address, const uint64_t *word)
 {
@@ -113,7 +98,7 @@ HOT void links_store(uint64_t *word, const struct block_meta *to)
 	*word = links_encode((uintptr_t)to, word);
 }
 
-/* What word, a link of b, leads to. */
+/* The block that word, a link of b, leads to, or NULL. */
 HOT struct block_meta *links_load(const struct block_meta *b, const uint64_t *word)
 {
 	if (__builtin_expect(!links_is_sound(word), 0))
@@ -121,7 +106,7 @@ HOT struct block_meta *links_load(const struct block_meta *b, const uint64_t *wo
 	return (struct block_meta *)(uintptr_t)(*word >> 16);
 }
 
-/* Two links in the payload and padding of a block of 8 bytes. */
+/* ---- Two links in the payload and padding of a block of 8 bytes ---- */
 
 struct narrow_links {
 	struct block_meta *left, *right;
@@ -133,7 +118,7 @@ HOT uint32_t links_check(const struct block_meta *b, uint64_t word, uint32_t hig
 	       << LINKS_HIGH_BITS;
 }
 
-/* What the links of b say; before one is followed, links_narrow_to looks at where it leads. */
+/* The links of b. Before one is followed, links_narrow_to validates where it leads. */
 HOT struct narrow_links links_narrow(struct block_meta *b)
 {
 	uint64_t word = *links_payload(b);
@@ -148,7 +133,6 @@ HOT struct narrow_links links_narrow(struct block_meta *b)
 	};
 }
 
-/* to, or a report that b is damaged. */
 HOT struct block_meta *links_narrow_to(const struct block_meta *b, struct block_meta *to)
 {
 	if (to && __builtin_expect(!links_are_in_heap(to, sizeof(*to) + 8) ||

@@ -26,7 +26,6 @@
 #include <stdio.h>
 
 #include "inspect.h"
-#include "stats.h"
 #include "text.h"
 
 #define EXPORT __attribute__((visibility("default")))

@@ -91,16 +91,11 @@ void kept_release_doomed(const struct doomed *doomed)
 
 static struct kept *oldest_kept(void)
 {
-	unsigned int left = mapping_all.kept_count;
 	struct kept *oldest = NULL;
 
-	for (struct kept *k = mapping_all.kept; left; k++) {
-		if (!k->start)
-			continue;
-		left--;
-		if (!oldest || k->turn < oldest->turn)
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+		if (k->start && (!oldest || k->turn < oldest->turn))
 			oldest = k;
-	}
 	return oldest;
 }
 

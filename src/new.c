@@ -42,7 +42,7 @@
  * never inlined: it may be replaced.
  */
 #define FORM(symbol, result, name, ...)                                                            \
-	__attribute__((visibility("default"), noinline)) result name(__VA_ARGS__) __asm__(symbol); \
+	EXPORT NOINLINE result name(__VA_ARGS__) __asm__(symbol);                                  \
 	result name(__VA_ARGS__)
 
 /* std::get_new_handler() and std::__throw_bad_alloc() of libstdc++, or NULL. */
@@ -59,46 +59,36 @@ typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
 /* Memory. */
 
-static __attribute__((noinline)) void *alloc_slow(size_t size)
+static NOINLINE void *alloc_slow(size_t size)
 {
 	if (calls_are_noted)
 		return note_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
 	return tcache_alloc_slow(size);
 }
 
-static __attribute__((noinline)) void *alloc_wide(size_t size)
+static NOINLINE void *alloc_wide(size_t size)
 {
 	return tcache_alloc_wide_or(size, alloc_slow);
 }
 
-static inline __attribute__((always_inline)) void *alloc(size_t size)
+static INLINE void *alloc(size_t size)
 {
 	return tcache_alloc_or(size, alloc_wide);
 }
 
-static __attribute__((noinline, cold)) void *alloc_aligned_noted(size_t size, size_t align)
+static void *alloc_at(size_t size, size_t align)
 {
-	return note_alloc(TRACE_NEW, align, size, tcache_alloc_aligned(size, align));
+	return is_power_of_two(align) ? alloc_aligned(TRACE_NEW, size, align) : NULL;
 }
 
-static void *alloc_aligned(size_t size, size_t align)
+static NOINLINE void release_slow(void *p)
 {
-	if (!is_power_of_two(align))
-		return NULL;
-	return calls_are_noted ? alloc_aligned_noted(size, align)
-			       : tcache_alloc_aligned(size, align);
+	free_rest("operator delete", TRACE_DELETE, p, 0, 0);
 }
 
-static __attribute__((noinline)) void release_slow(void *p)
+static INLINE void release(void *p)
 {
-	if (calls_are_noted)
-		note_free("operator delete", TRACE_DELETE, p, 0, 0);
-	tcache_free_slow("operator delete", p);
-}
-
-static inline __attribute__((always_inline)) void release(void *p)
-{
-	if (__builtin_expect(!tcache_put(p), 0))
+	if (unlikely(!tcache_put(p)))
 		release_slow(p);
 }
 
@@ -133,7 +123,7 @@ static int find_in_object(struct dl_phdr_info *info, size_t size, void *arg)
  * The loaded C++ runtime's own definition of a form, or NULL. Not dlsym: that may allocate, and it
  * does not see what was loaded with RTLD_LOCAL. dl_iterate_phdr does neither.
  */
-__attribute__((cold, noinline)) static void *runtime_form(const char *symbol)
+static COLD void *runtime_form(const char *symbol)
 {
 	struct lookup lookup = {.symbol = symbol};
 
@@ -156,7 +146,7 @@ static void *retry_with_handler(size_t size, size_t align)
 		if (!handler)
 			throw_bad_alloc();
 		handler();
-		p = alloc_aligned(size, align);
+		p = alloc_at(size, align);
 		if (p)
 			return p;
 	}
@@ -172,14 +162,14 @@ static void *runtime_form_or_die(const char *symbol, size_t size)
 	return form;
 }
 
-__attribute__((cold, noinline)) static void *new_slow(size_t size)
+static COLD void *new_slow(size_t size)
 {
 	if (get_new_handler && throw_bad_alloc)
 		return retry_with_handler(size, CELL_ALIGN);
 	return ((new_form *)runtime_form_or_die("_Znwm", size))(size);
 }
 
-__attribute__((cold, noinline)) static void *new_aligned_slow(size_t size, size_t align)
+static COLD void *new_aligned_slow(size_t size, size_t align)
 {
 	if (get_new_handler && throw_bad_alloc)
 		return retry_with_handler(size, align);
@@ -195,7 +185,7 @@ FORM("_Znwm", void *, operator_new, size_t size)
 
 FORM("_ZnwmSt11align_val_t", void *, operator_new_aligned, size_t size, size_t align)
 {
-	void *p = alloc_aligned(size, align);
+	void *p = alloc_at(size, align);
 
 	return p ? p : new_aligned_slow(size, align);
 }
@@ -234,8 +224,8 @@ static bool may_have_handler(void)
  * base is the form that forwards here, and is_ours says whose it is. Without a runtime there is no
  * handler and no exception of the library's, so what is left is the program's own form.
  */
-static inline __attribute__((always_inline)) void *
-new_nothrow(const char *symbol, new_form *base, bool is_ours, size_t size, const void *tag)
+static INLINE void *new_nothrow(const char *symbol, new_form *base, bool is_ours, size_t size,
+				const void *tag)
 {
 	void *p = is_ours ? alloc(size) : NULL;
 	nothrow_form *form;
@@ -251,7 +241,7 @@ new_nothrow(const char *symbol, new_form *base, bool is_ours, size_t size, const
 static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is_ours, size_t size,
 				 size_t align, const void *tag)
 {
-	void *p = is_ours ? alloc_aligned(size, align) : NULL;
+	void *p = is_ours ? alloc_at(size, align) : NULL;
 	aligned_nothrow_form *form;
 
 	if (is_ours && (p || !is_power_of_two(align) || !may_have_handler()))
@@ -269,7 +259,7 @@ static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is
  * that it may come from are the program's own. A mismatch is reported.
  */
 
-static __attribute__((noinline)) void release_checked(void *p, size_t size)
+static NOINLINE void release_checked(void *p, size_t size)
 {
 	if (p && IS_OURS(operator_new) && IS_OURS(operator_new_array))
 		tcache_check_size("operator delete", p, size, false);
@@ -281,14 +271,14 @@ static bool makes_aligned(void)
 	return IS_OURS(operator_new_aligned) && IS_OURS(operator_new_array_aligned);
 }
 
-static __attribute__((noinline)) void release_checked_aligned(void *p, size_t size, size_t align)
+static NOINLINE void release_checked_aligned(void *p, size_t size, size_t align)
 {
 	if (p && makes_aligned())
 		tcache_check_aligned("operator delete", p, size, align);
 	release_slow(p);
 }
 
-static __attribute__((noinline)) void release_checked_align(void *p, size_t align)
+static NOINLINE void release_checked_align(void *p, size_t align)
 {
 	if (p && makes_aligned())
 		tcache_check_align("operator delete", p, align);
@@ -302,7 +292,7 @@ FORM("_ZdlPv", void, operator_delete, void *p)
 
 FORM("_ZdlPvSt11align_val_t", void, operator_delete_aligned, void *p, size_t align)
 {
-	if (__builtin_expect(tcache_has_align(p, align), 1))
+	if (likely(tcache_has_align(p, align)))
 		release(p);
 	else
 		release_checked_align(p, align);
@@ -320,24 +310,22 @@ FORM("_ZdaPvSt11align_val_t", void, operator_delete_array_aligned, void *p, size
 
 /* base is the form that these forward to, and is_ours says whose it is. */
 
-static inline __attribute__((always_inline)) void delete_sized(void (*base)(void *p), bool is_ours,
-							       void *p, size_t size)
+static INLINE void delete_sized(void (*base)(void *p), bool is_ours, void *p, size_t size)
 {
-	if (__builtin_expect(!is_ours, 0))
+	if (unlikely(!is_ours))
 		base(p);
-	else if (__builtin_expect(tcache_has_size(p, size), 1))
+	else if (likely(tcache_has_size(p, size)))
 		release(p);
 	else
 		release_checked(p, size);
 }
 
-static inline __attribute__((always_inline)) void
-delete_sized_aligned(void (*base)(void *p, size_t align), bool is_ours, void *p, size_t size,
-		     size_t align)
+static INLINE void delete_sized_aligned(void (*base)(void *p, size_t align), bool is_ours, void *p,
+					size_t size, size_t align)
 {
-	if (__builtin_expect(!is_ours, 0))
+	if (unlikely(!is_ours))
 		base(p, align);
-	else if (__builtin_expect(tcache_has_aligned(p, size, align), 1))
+	else if (likely(tcache_has_aligned(p, size, align)))
 		release(p);
 	else
 		release_checked_aligned(p, size, align);

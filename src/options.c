@@ -27,9 +27,7 @@
 #include "helpers.h"
 #include "inspect.h"
 #include "large.h"
-#include "picture.h"
 #include "printf.h"
-#include "stats.h"
 #include "tcache.h"
 #include "trace.h"
 
@@ -129,7 +127,7 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	       *number <= o->max;
 }
 
-/* value.at is NULL if there is none. False: it makes no sense. */
+/* False: the value makes no sense. */
 static bool set_option(const struct option *o, struct word value)
 {
 	size_t number;
@@ -162,21 +160,31 @@ static void complain(const char *what, struct word word)
 	sys_print(line, (size_t)n + 1);
 }
 
-static void read_option(struct word word)
+/* The option that word is about, or NULL; value.at is NULL if there is no "=". */
+static const struct option *find_option(struct word word, struct word *value)
 {
 	const char *equals = memchr(word.at, '=', word.len);
-	struct word name = word, value = {0};
-	size_t i = 0;
+	struct word name = word;
 
+	*value = (struct word){0};
 	if (equals) {
 		name.len = (size_t)(equals - word.at);
-		value = (struct word){.at = equals + 1, .len = word.len - name.len - 1};
+		*value = (struct word){.at = equals + 1, .len = word.len - name.len - 1};
 	}
-	while (i < COUNT_OF(known) && !is_text(name, known[i].name))
-		i++;
-	if (i == COUNT_OF(known))
+	for (size_t i = 0; i < COUNT_OF(known); i++)
+		if (is_text(name, known[i].name))
+			return &known[i];
+	return NULL;
+}
+
+static void read_option(struct word word)
+{
+	struct word value;
+	const struct option *o = find_option(word, &value);
+
+	if (!o)
 		complain("no option", word);
-	else if (!set_option(&known[i], value))
+	else if (!set_option(o, value))
 		complain("no sense in", word);
 }
 
@@ -205,15 +213,10 @@ static void read_all(const char *text)
 /* How much of word is in front of a name that is not absolute; 0: it has none. */
 static int before_relative(struct word word)
 {
-	static const char *const with_files[] = {"trace=", "map="};
+	struct word value;
+	const struct option *o = find_option(word, &value);
 
-	for (size_t i = 0; i < COUNT_OF(with_files); i++) {
-		size_t len = strlen(with_files[i]);
-
-		if (word.len > len && memcmp(word.at, with_files[i], len) == 0)
-			return word.at[len] == '/' ? 0 : (int)len;
-	}
-	return 0;
+	return o && o->file && value.len && *value.at != '/' ? (int)(value.at - word.at) : 0;
 }
 
 /* The variable, with folder in front of relative names, in size bytes at to; its length. */

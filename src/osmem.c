@@ -114,9 +114,11 @@ static struct block_meta *map(size_t size)
 	b->size = size;
 	b->status = STATUS_MAPPED;
 	block_set_checksum(b);
-	block_register_mapped(b);
+	treap_insert(&course.mapped, b, TREAP_MAPPED);
 	course.stats.mmap_calls++;
 	course.stats.allocs++;
+	course.stats.mapped_bytes += META + size;
+	block_note_peak();
 	block_note(TRACE_STEP_MAPPED, 7, b, size, 0);
 	block_leave();
 	return b;
@@ -125,8 +127,9 @@ static struct block_meta *map(size_t size)
 /* Unlocks the heap. */
 static void unmap(struct block_meta *b)
 {
-	block_unregister_mapped(b);
+	treap_remove(&course.mapped, b, TREAP_MAPPED);
 	course.stats.munmap_calls++;
+	course.stats.mapped_bytes -= META + b->size;
 	block_note(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
 	block_leave();
 	sys_release(b, META + b->size);
@@ -150,10 +153,9 @@ HOT void check_neighbours(struct block_meta *b)
 	struct block_meta *next = b->next;
 
 	if (b->status != STATUS_FREE || (char *)next != block_end(b) || next->prev != b ||
-	    (links_mask(next->status != STATUS_FREE) & /* a branch would be mispredicted */
-	     block_checksum_difference(next)) ||
-	    !block_is_in(&block_regions[course.recent], prev) ||
-	    block_end(prev) != (char *)b || prev->next != b)
+	    (next->status != STATUS_FREE && !block_has_checksum(next)) ||
+	    !block_is_in(&block_regions[course.recent], prev) || block_end(prev) != (char *)b ||
+	    prev->next != b)
 		block_check_neighbours(b);
 }
 
@@ -195,29 +197,31 @@ HOT void coalesce_pending(size_t size)
 		add_candidate(coalesce(b), size);
 }
 
-/* Rule 11. The block is no longer in the index. */
-HOT struct block_meta *search(size_t size, bool is_first)
+/* Rule 11. The block, of *capacity bytes, is no longer in the index. */
+HOT struct block_meta *search(size_t size, size_t *capacity, bool is_first)
 {
-	struct block_meta *b = index_take(&course.index, size);
+	struct block_meta *b = index_take(&course.index, size, capacity);
 
 	if (trace_is_on && (b || is_first))
-		trace_step(TRACE_STEP_SEARCH, 11, size, (uintptr_t)b, b ? b->size : 0);
+		trace_step(TRACE_STEP_SEARCH, 11, size, (uintptr_t)b, *capacity);
+	if (b && b->size != *capacity)
+		block_corrupted(b);
 	if (b && (b->status != STATUS_FREE || (const char *)b->next != block_end(b)))
 		block_require_region_end(b);
 	return b;
 }
 
 /*
- * Rule 12: cut b down to size bytes. Returns the remainder, which is free, but neither pending nor
- * in the index; or NULL if b is given whole.
+ * Rule 12: cut b, of capacity bytes, down to size. Returns the remainder, which is free, but
+ * neither pending nor in the index; or NULL if b is given whole.
  */
-HOT struct block_meta *split(struct block_meta *b, size_t size, unsigned int rule)
+HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size, unsigned int rule)
 {
 	struct block_meta *rest = block_at((char *)(b + 1) + size);
 
-	if (b->size - size < META + GRAIN)
+	if (capacity - size < META + GRAIN)
 		return NULL;
-	rest->size = b->size - size - META;
+	rest->size = capacity - size - META;
 	rest->status = STATUS_FREE;
 	link_behind(b, rest);
 	b->size = size;
@@ -268,15 +272,16 @@ HOT struct block_meta *place(size_t size)
 {
 	struct block_meta *b, *rest;
 	unsigned int tries = 0;
+	size_t capacity;
 
 	if (!course.last && !begin())
 		return NULL;
 	course.stats.searches++;
 	do {
 		coalesce_pending(size);
-		b = search(size, tries == 0);
+		b = search(size, &capacity, tries == 0);
 		if (b) {
-			rest = split(b, size, 12);
+			rest = split(b, capacity, size, 12);
 			if (rest) /* it has no free neighbour: b had none */
 				add_candidate(rest, size);
 			return b;
@@ -386,7 +391,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 	}
 	if (b->size >= size) { /* 17a, 17c */
 		result = RAISED;
-		rest = split(b, size, 17);
+		rest = split(b, b->size, size, 17);
 		if (rest)
 			pending_add(&course.pending, rest);
 	} /* else 17d */

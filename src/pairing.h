@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * A pairing heap of free blocks by address: its root is the lowest. Insertion, and removal of a
- * block without children, by far the commonest cases, touch a constant number of blocks; the rest
- * is O(log n) amortised. No recursion, no memory of its own: three links in the payload (links.h).
+ * A pairing heap of free blocks by address: the root is the lowest block. It needs no memory of its
+ * own; three links are in each payload. Insertion, and removal of a block that has no children,
+ * touch a constant number of blocks; other operations are O(log n), amortised.
  *
- * A block's children are a list, from child through sibling. back is the place of the one link that
- * leads to the block: the root's, the parent's child or the sibling before. So a block is taken out
- * of its list without a question where it stands.
+ * The children of a block are a list: child is the first one, sibling the next. back is the address
+ * of the one link that leads to the block, which is the root's, its parent's child or a sibling. So
+ * removal is the same wherever a block is.
  *
  * Invariants, for every block b in a heap:
  *	P1 the address of a child is higher than its parent's
@@ -19,8 +19,7 @@
 #include "links.h"
 
 struct pairing_links {
-	struct block_meta *child; /* the first one */
-	struct block_meta *sibling; /* the next one */
+	struct block_meta *child, *sibling;
 	struct block_meta **back;
 };
 
@@ -29,7 +28,7 @@ HOT struct pairing_links *pairing_links(struct block_meta *b)
 	return (struct pairing_links *)(void *)(b + 1);
 }
 
-/* What link, which is in b, leads to: NULL, or a block that leads back. */
+/* The block that a link of b leads to, validated, or NULL. */
 HOT struct block_meta *pairing_follow(const struct block_meta *b, struct block_meta **link)
 {
 	struct block_meta *to = *link;
@@ -49,7 +48,7 @@ HOT void pairing_attach(struct block_meta **link, struct block_meta *b)
 		pairing_links(b)->back = link;
 }
 
-/* Make the higher of two roots the first child of the lower, which is returned. */
+/* Make the higher of two roots the first child of the lower one, and return that. */
 HOT struct block_meta *pairing_meld(struct block_meta *a, struct block_meta *b)
 {
 	struct block_meta *parent = a < b ? a : b, *child = a < b ? b : a;
@@ -60,7 +59,7 @@ HOT struct block_meta *pairing_meld(struct block_meta *a, struct block_meta *b)
 	return parent;
 }
 
-/* Meld a list of siblings into one heap: in pairs from the left, then all from the right. */
+/* Meld a list of siblings into one heap: first in pairs, then all pairs, the last one first. */
 static __attribute__((noinline)) struct block_meta *pairing_meld_siblings(struct block_meta *first)
 {
 	struct block_meta *pairs = NULL, *root = NULL, *second, *next;
@@ -88,11 +87,23 @@ HOT void pairing_set_root(struct block_meta **root, struct block_meta *b)
 	pairing_attach(root, b);
 }
 
-/* Has no branch on whether there is a root, and which is lower: both are toss-ups. */
+/* All ones or 0, in a way that keeps the compiler from making a branch of it. */
+HOT uintptr_t pairing_mask(bool is)
+{
+	uintptr_t mask = -(uintptr_t)is;
+
+	__asm__("" : "+r"(mask));
+	return mask;
+}
+
+/*
+ * Meld without branches on whether there is a root and whether b is lower, which are mispredicted
+ * half the time.
+ */
 HOT void pairing_insert(struct block_meta **root, struct block_meta *b)
 {
 	static struct pairing_links none; /* written only */
-	uintptr_t is_lower = links_mask((uintptr_t)b - 1 < (uintptr_t)*root - 1);
+	uintptr_t is_lower = pairing_mask((uintptr_t)b - 1 < (uintptr_t)*root - 1);
 	uintptr_t difference = ((uintptr_t)*root ^ (uintptr_t)b) & is_lower;
 	struct block_meta *parent = (struct block_meta *)((uintptr_t)*root ^ difference);
 	struct block_meta *child = (struct block_meta *)((uintptr_t)b ^ difference);
@@ -116,9 +127,8 @@ HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 	struct block_meta **back = links->back, *heir = pairing_follow(b, &links->sibling);
 	struct block_meta *children = pairing_follow(b, &links->child);
 
-	if (__builtin_expect((back != root && !links_are_in_heap(back, sizeof(*back))) ||
-				     *back != b,
-			     0))
+	if (__builtin_expect(
+		    (back != root && !links_are_in_heap(back, sizeof(*back))) || *back != b, 0))
 		links_damaged(b);
 	if (children) {
 		children = pairing_meld_siblings(children);

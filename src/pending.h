@@ -16,9 +16,9 @@
  * the list of blocks from the lowest to the highest of them, once for 2^17 calls or more.
  *
  * Invariant:
- *	Q1 the padding of every pending block has LINKS_PENDING set. Below it is the block's place in
- *	   the table; or PENDING_ROOM, and then the block is one of the spilled ones, which are
- *	   between low and high. No other free block has LINKS_PENDING set.
+ *	Q1 the padding of every pending block has LINKS_PENDING set. Below it is the place of the
+ *	   block in the table; or PENDING_ROOM, and then the block is one of the spilled ones,
+ *	   which are between low and high. No other free block has LINKS_PENDING set.
  */
 
 #pragma once

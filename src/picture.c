@@ -14,8 +14,6 @@
  * It is drawn twice: first to nowhere, to know how high it will be.
  */
 
-#include "picture.h"
-
 #include <stdarg.h>
 #include <string.h>
 

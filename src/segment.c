@@ -8,7 +8,7 @@
  * 2. A span is made in the run of pages that fits best, among the dirty ones first, in the lowest
  *    segment among equals. Runs are classed by length; S7 says which segments have some of a class.
  * 3. Freed pages are dirty until a sweep gives them back: purge.c.
- * 4. window.c decides where segments are. Where the kernel has no memory for one, the caller makes
+ * 4. Where segments are is window.c's. If the kernel has no memory for one, the caller makes
  *    mappings (mapping.c).
  */
 
@@ -116,14 +116,13 @@ static void change_runs(struct segment *g, enum run_kind kind, struct page_run r
 /* The pages of run, some of them dirty, are to be taken. */
 static void take_runs(struct segment *g, struct page_run run)
 {
-	struct page_run dirty = {.end = run.start}, part;
+	struct page_run dirty = {.end = run.start};
 
 	change_runs(g, RUN_FREE, run, -1);
 	while (map_next_run_up_to(g->maps.dirty, MAP_ONES, &dirty, run.end - 1)) {
-		part = dirty;
-		if (part.end > run.end)
-			part.end = run.end;
-		change_runs(g, RUN_DIRTY, part, -1);
+		if (dirty.end > run.end)
+			dirty.end = run.end;
+		change_runs(g, RUN_DIRTY, dirty, -1);
 	}
 }
 
@@ -165,9 +164,8 @@ void segment_update(struct segment *g)
 	memset(g->run_counts, 0, sizeof(g->run_counts));
 	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
 		count_all_runs(g, kind);
-	g->used = map_slots(g->maps.taken, g->used, all);
-	g->dirty = map_slots(g->maps.dirty, g->dirty, all);
-	put_sets(g);
+	g->used = 0; /* the header's slot is used: so the sets are made anew */
+	put_slots(g, all);
 }
 
 void slab_harden(void)

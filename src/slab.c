@@ -233,19 +233,32 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 
 /* Taking. */
 
-/*
- * s, some of whose free cells are zero, gives n of them to a cache, where each has its mark:
- * CELL_FREED, but when hardened zero. With the last free cell the short way is open again.
- */
-static __attribute__((noinline, cold)) void mark_free(struct slab *s, void **cells, unsigned int n)
+static void mark_rest(struct slab *s)
 {
+	size_t size = slab_classes[s->class].size;
+
+	for (size_t i = 0; i < s->carved; i++)
+		if (slab_bits(s)[i / 64] >> i % 64 & 1)
+			*cell_word(slab_start(s) + i * size) = CELL_FREED;
+}
+
+/*
+ * Closed slab s gives n of its free cells to a cache, where each needs its mark: CELL_FREED, or zero
+ * when hardened. Purged cells are zero; what was written to them since is seen when they are handed
+ * out. In a fork's child, free cells may contain anything. The slab opens with its last free cell.
+ * In the child it opens at once, and each cell gets its mark, unless that would fill purged pages.
+ */
+static __attribute__((noinline, cold)) void open_slab(struct slab *s, void **cells, unsigned int n)
+{
+	bool is_child = slab_store.is_child;
+
 	for (unsigned int i = 0; i < n && !slab_store.is_hardened; i++)
-		if (!*cell_word(
-			    cells[i])) /* what was written since is seen when it is handed out */
+		if (is_child || !*cell_word(cells[i]))
 			*cell_word(cells[i]) = CELL_FREED;
-	if (s->free)
+	if (is_child && !s->is_purged)
+		mark_rest(s);
+	else if (s->free)
 		return;
-	s->is_unmarked = false;
 	segment_set_bins(s, slab_bin_of(s->class));
 }
 
@@ -273,8 +286,8 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	if (taken > s->free || !s->summary != (taken == s->free))
 		damaged(c, s);
 	s->free = (uint16_t)(s->free - taken);
-	if (s->is_unmarked)
-		mark_free(s, cells, taken);
+	if (slab_is_closed(s) && s->class < CLASS_COUNT)
+		open_slab(s, cells, taken);
 	if (!s->free)
 		unlink_slab(c, s);
 	else if (s->bucket != bucket_of(s))
@@ -476,6 +489,20 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 		last = s;
 	}
 	c->out -= n;
+}
+
+bool slab_give_unwritten(unsigned int class, void *cell)
+{
+	bool is_closed;
+
+	if (!slab_store.is_child || slab_bin(cell))
+		return false;
+	slab_enter(class);
+	is_closed = !slab_bin(cell);
+	if (is_closed)
+		slab_give_locked(class, &cell, 1);
+	slab_leave(class);
+	return is_closed;
 }
 
 /* Whose pointer is it? */

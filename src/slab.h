@@ -117,19 +117,16 @@ static inline __attribute__((always_inline)) uint16_t slab_bin(const void *p)
 }
 
 /*
- * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Be they n =
- * q * size + r, and size * magic = 2^32 + e: then n * magic is q * e + r * magic, modulo 2^32. q *
- * e is below 2^16, for e is below size; r * magic is 0, or at least magic, which is 2^19 or more.
+ * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Let them be
+ * n = q * size + r, and size * magic = 2^32 + e. Then n * magic is q * e + r * magic, modulo 2^32.
+ * q * e is below 2^16, for e is below size; r * magic is 0, or at least magic, which is above 2^18.
  */
 static inline bool slab_is_multiple(const void *p, uint32_t magic)
 {
 	return (uint32_t)(uint16_t)(uintptr_t)p * magic < 1 << 16;
 }
 
-/*
- * The class of p, of which the page map says bin, if it is the start of a cell by its address; or
- * 0. It may be free, or never have been handed out.
- */
+/* What slab_class_of says, if bin is the entry for p. */
 static inline unsigned int slab_class_in(const void *p, uint16_t bin)
 {
 	unsigned int class = bin / SLAB_BIN_SIZE;
@@ -145,7 +142,10 @@ static inline unsigned int slab_class_in(const void *p, uint16_t bin)
 	return i * slab_classes[class].size == offset ? class : 0;
 }
 
-/* The same, where the page map's entry has not been looked up. */
+/*
+ * The class of p, if it is the start of a cell by its address, or 0. It may be free, or never have
+ * been handed out.
+ */
 static inline unsigned int slab_class_of(const void *p)
 {
 	return slab_class_in(p, slab_bin(p));
@@ -213,6 +213,12 @@ struct cell_ref {
 
 /* What is p? No lock; the answer holds while p, if it is a cell, is not given back. */
 struct cell_ref slab_find(const void *p);
+
+/*
+ * In a fork's child, put cell, a live one of class, into the store without writing to it, if its
+ * slab is closed. False: it is not, and cell has to be marked. Nothing entered.
+ */
+bool slab_give_unwritten(unsigned int class, void *cell);
 
 /*
  * The word before p, a multiple of SLAB_SIZE in a segment, if it is in a slab or a free page; else

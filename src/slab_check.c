@@ -48,7 +48,7 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 	if (s->carved == info->capacity && s->is_next_marked)
 		return "S4: a slab that is all carved has a mark behind its cells";
 	for (unsigned int i = 0; i < info->slots; i++)
-		if (bins[i] != (s->is_unmarked ? 0 : slab_bin_of(s->class)))
+		if (bins[i] != bins[0] || (bins[i] && bins[i] != slab_bin_of(s->class)))
 			return "S6: the table of bins has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;

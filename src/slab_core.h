@@ -24,8 +24,9 @@
  *	S5 a used slot is fixed (the header, a guard) or belongs to one slab, which is in the
  *	   segment's slabs by its first slot; what is dirty is not used, what is locked is
  *	   dirty
- *	S6 the page map has what slab_bin_of says for every slot of a slab, but 0 if cells are
- *	   unmarked; SLAB_BIN_SPAN for every slot that only spans reach into; and 0 elsewhere
+ *	S6 the page map has what slab_bin_of says for every slot of a slab, or 0 for all of them:
+ *	   the slab is closed to the short way, and free cells in it may be without CELL_FREED;
+ *	   SLAB_BIN_SPAN for every slot that only spans reach into; and 0 elsewhere
  *	S7 the sets of segments are exact, and every set's summary says which of its words are not
  *	   zero; run_segments and run_classes have what is in those of segments with runs
  *	S8 the figures agree with what is there
@@ -87,7 +88,6 @@ struct slab {
 	uint32_t seal; /* S9: a keyed hash of all before it */
 	uint16_t free; /* S1 */
 	bool is_purged; /* its free pages were given back, but locked ones; no cell was since */
-	bool is_unmarked : 1; /* free cells have lost CELL_FREED so: the short way is closed, S6 */
 	bool is_locked : 1; /* the kernel took none of its pages lately: not counted as sparse */
 	bool is_next_marked : 1; /* the cell to be carved next has CELL_FREED, until it is: S4 */
 	uint8_t purges : 5; /* by sweeps, up to PURGES_MAX */
@@ -158,6 +158,7 @@ struct store {
 	size_t map_calls, unmap_calls;
 	_Atomic(size_t) advise_calls;
 	struct lock lock; /* guards everything here that is not atomic */
+	bool is_child; /* of a fork: see slab_fork.c */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */
@@ -238,6 +239,12 @@ static inline uint16_t slab_bin_of(unsigned int class)
 	if (slab_classes[class].slots == QUAD)
 		class += CLASS_WIDE_COUNT;
 	return (uint16_t)(class * SLAB_BIN_SIZE);
+}
+
+/* Whether s is closed to the short way: S6. One of the library's own objects always is. */
+static inline bool slab_is_closed(const struct slab *s)
+{
+	return !segment_bins(segment_of(s))[s->slot];
 }
 
 /* slab_check.c: lock all classes and the store. */

@@ -6,6 +6,11 @@
  * store that it has made: which slots are slabs, the bits of their cells, the words of spans,
  * and for each page whether it may be dirty. All else is derived from that anew, for the locks
  * that were held. What a thread held in its hands, a few cells, is lost in the child.
+ *
+ * The child shares its pages with its parent until one of them writes. A mark in each cell that the
+ * child frees would copy page after page. So all slabs are closed at the fork, and what is freed in
+ * a closed slab goes to the store unwritten. A slab opens when the child takes cells from it: these
+ * will be written to anyway. Hardened, freed cells are cleared, so nothing is gained.
  */
 
 #include "slab_core.h"
@@ -23,7 +28,7 @@ static void take_slots(struct segment *g, uint64_t *taken, uint64_t slots)
 
 		map_set(taken, slot_pages(slot, 1));
 		if (g->cells >> slot & 1)
-			bins[slot] = s->is_unmarked ? 0 : slab_bin_of(s->class);
+			bins[slot] = slab_bin_of(s->class);
 	}
 }
 
@@ -149,7 +154,7 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 	}
 	if (s->carved < slab_classes[s->class].capacity && !set_carving(c, s))
 		carve_all(s);
-	segment_set_bins(s, s->is_unmarked ? 0 : slab_bin_of(s->class));
+	segment_set_bins(s, slab_bin_of(s->class));
 	c->slabs++;
 	c->out += (size_t)(s->carved - s->free);
 	if (s->free)
@@ -211,6 +216,17 @@ static void rebuild_classes(void)
 	count_sparse();
 }
 
+static void close_slabs(void)
+{
+	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
+		uint16_t *bins = segment_bins(g);
+
+		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
+			if (bins[slot] != SLAB_BIN_SPAN)
+				bins[slot] = 0;
+	}
+}
+
 bool slab_fork_was_locked(unsigned int shard)
 {
 	return is_broken[SHARD_LOCK(shard)];
@@ -231,4 +247,8 @@ void slab_fork_child(void)
 		rebuild_store();
 	if (is_any)
 		rebuild_classes();
+	if (slab_store.is_hardened)
+		return;
+	slab_store.is_child = true;
+	close_slabs();
 }

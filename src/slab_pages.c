@@ -42,12 +42,6 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
-static void set_unmarked(struct slab *s, bool is_unmarked)
-{
-	s->is_unmarked = is_unmarked;
-	segment_set_bins(s, is_unmarked ? 0 : slab_bin_of(s->class));
-}
-
 /*
  * Purge the whole pages of s that are free, run by run; whether there were some that went. What is
  * locked stays, and counts as purged until the slab is used again. *is_locked: nothing went.
@@ -55,12 +49,12 @@ static void set_unmarked(struct slab *s, bool is_unmarked)
 static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 {
 	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
-	bool is_any = false, is_refused = false, was_unmarked = s->is_unmarked;
+	bool is_any = false, is_refused = false, was_closed = slab_is_closed(s);
 
 	/* Before the marks are gone, for a fork. */
 	s->is_next_marked = false;
 	if (s->free)
-		set_unmarked(s, true);
+		segment_set_bins(s, 0);
 	for (size_t from = 0; from < bytes; from = end + page) {
 		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
 			;
@@ -72,8 +66,8 @@ static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 			is_refused = true;
 	}
 	s->is_purged = true;
-	if (!is_any && !is_refused) /* refused, part of a run may have gone */
-		set_unmarked(s, was_unmarked);
+	if (!is_any && !is_refused && !was_closed) /* refused, part of a run may have gone */
+		segment_set_bins(s, slab_bin_of(s->class));
 	*is_locked = is_refused && !is_any;
 	return is_any;
 }

@@ -43,8 +43,8 @@ static inline bool span_may_be_kept(size_t word)
 /* Two threads have freed p, which is kept no longer, in the same moment. */
 void span_cache_freed_twice(void *p) __attribute__((noreturn, cold));
 
-/* A kept span of class; NULL: there is none. */
-static inline void *span_cache_take(struct span_cache *c, unsigned int class)
+/* The span of class that was kept last, if it is aligned to align; or NULL. */
+static inline void *span_cache_take(struct span_cache *c, unsigned int class, size_t align)
 {
 	unsigned int n = c->count[class];
 	_Atomic(uint16_t) *word;
@@ -54,6 +54,8 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class)
 	if (!n)
 		return NULL;
 	p = c->kept[class][n - 1];
+	if ((uintptr_t)p & (align - 1))
+		return NULL;
 	/* For a fork, between any two stores: first it is nobody's, then the caller's. */
 	atomic_signal_fence(memory_order_release);
 	c->count[class] = (uint8_t)(n - 1);

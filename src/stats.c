@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-#include "stats.h"
-
 #include <stddef.h>
 #include <stdint.h>
 

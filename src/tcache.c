@@ -27,9 +27,7 @@
 #define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
-void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] __attribute__((aligned(MAGAZINE_SIZE))) = {
-	MAGAZINE_END,
-};
+void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
@@ -336,6 +334,8 @@ void tcache_put_cell(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_for_free();
 
+	if (tc && tc->watch)
+		tcache_watch(tc);
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
 		return;
@@ -401,37 +401,13 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 	return cell;
 }
 
-/* The cache to try first: the thread's own, if its calls are only watched. */
-static inline struct tcache *first_cache(void)
-{
-	struct tcache *tc = tcache_thread.own;
-
-	if ((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->watch || tcache_all.modes)
-		return tcache_thread.fast;
-	tcache_watch(tc);
-	return tc;
-}
-
-static __attribute__((noinline)) void *alloc_cell_watched(unsigned int class, size_t size,
-							  size_t align)
-{
-	void *cell;
-
-	if (tcache_is_hardened())
-		return hardened_alloc(size, align);
-	cell = pop(&first_cache()->bins[class]);
-	if (__builtin_expect(!cell, 0))
-		return alloc_cell(class, size, align);
-	return hand_out(class, cell);
-}
-
 /* As alloc_cell, first without a look to the left or right. */
 static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
 {
 	void *cell = pop(&tcache_thread.fast->bins[class]);
 
 	if (__builtin_expect(!cell, 0))
-		return alloc_cell_watched(class, size, align);
+		return alloc_cell(class, size, align);
 	return hand_out(class, cell);
 }
 
@@ -441,10 +417,10 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 
 	if (size > CELL_MAX) {
 		if (size <= SPAN_MAX)
-			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size));
+			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size), 1);
 		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
 	}
-	return alloc_cell_watched(class_of_size(size ? size : 1), size, CELL_ALIGN);
+	return alloc_cell(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
 void *tcache_alloc_zeroed(size_t size)
@@ -503,9 +479,31 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 	return alloc_cell_quickly(class, size, align);
 }
 
-static __attribute__((noinline)) void free_slow(const char *call, void *p)
+/* In a fork's child, p goes to the store if its slab is closed. False: p has to be marked. */
+static bool give_unwritten(unsigned int class, void *p)
 {
 	struct tcache *tc;
+
+	if (tcache_all.perturb || !slab_give_unwritten(class, p))
+		return false;
+	tc = tcache_for_free();
+	if (tc) {
+		tc->frees++;
+		tcache_tick(tc);
+	}
+	return true;
+}
+
+/* Whether p, of class, is the cell that would be handed out next. */
+static inline bool is_next(unsigned int class, const void *p)
+{
+	const struct tcache *tc = tcache_thread.own;
+
+	return (uintptr_t)tc > (uintptr_t)TCACHE_ENDED && *tc->bins[class].top == p;
+}
+
+static __attribute__((noinline)) void free_slow(const char *call, void *p)
+{
 	unsigned int class;
 
 	if (!p)
@@ -514,15 +512,14 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 		hardened_free(call, p);
 		return;
 	}
-	tc = first_cache();
 	class = slab_class_of(p);
-	if (!class || *tc->bins[class].top == p || tcache_all.modes)
+	if (!class || tcache_all.modes || is_next(class, p)) /* it is worth the wait for the cell */
 		class = tcache_live_class(call, p);
 	if (!class) {
 		tcache_free_mapping(call, p);
 		return;
 	}
-	if (tcache_push(&tc->bins[class], p))
+	if (give_unwritten(class, p))
 		return;
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, slab_classes[class].size);
@@ -532,11 +529,18 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
+	struct tcache *tc = tcache_thread.fast;
 	uint16_t bin = slab_bin(p);
+	unsigned int class = 0;
 
-	if (bin == SLAB_BIN_SPAN)
+	if (bin == SLAB_BIN_SPAN) {
 		tcache_free_span(call, p);
-	else if (!tcache_put_wide(p, bin))
+		return;
+	}
+	/* Most are cells that tcache_put does not know, unless the short way is closed. */
+	if (tc != &tcache_none)
+		class = slab_class_in(p, bin);
+	if (!class || !tcache_push(&tc->bins[class], p))
 		free_slow(call, p);
 }
 

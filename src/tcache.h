@@ -102,6 +102,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
+	__builtin_prefetch(bin->top[1], 1); /* the next one, for it is read, too */
 	bin->top++;
 	return cell_unmark(cell);
 }
@@ -196,25 +197,10 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
 	bin = tcache_bin_at(tcache_thread.fast, slab_bins[slab]);
-	/* p may be written to if it is the start of a cell. A bin that no cell belongs to is full. */
+	/* Only the start of a cell may be written to. A bin that no cell belongs to is full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;
 	return tcache_push(bin, p);
-}
-
-/*
- * The same for cells that tcache_put does not know: above SLAB_CELL_MAX, or not in the first
- * window. The page map says bin of p.
- */
-static inline __attribute__((always_inline)) bool tcache_put_wide(void *p, uint16_t bin)
-{
-	struct tcache *tc = tcache_thread.fast;
-	unsigned int class;
-
-	if (tc == &tcache_none) /* hardened, this is half of what a free costs else */
-		return false;
-	class = slab_class_in(p, bin);
-	return class && tcache_push(tcache_bin_at(tc, class * SLAB_BIN_SIZE), p);
 }
 
 static inline __attribute__((always_inline)) void tcache_free(const char *call, void *p)

@@ -45,7 +45,8 @@ _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itsel
 #define TCACHE_ENDED ((struct tcache *)1)
 
 /* A magazine that is empty, full, and never written. */
-extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)];
+extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)]
+	__attribute__((aligned(MAGAZINE_SIZE)));
 
 /* All caches. */
 struct caches {

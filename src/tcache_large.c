@@ -48,11 +48,11 @@ static void *perturb(void *p, size_t size)
 }
 
 /* A kept one that is an eighth larger is better than a visit of the page heap. */
-static void *take_span(struct span_cache *c, unsigned int class)
+static void *take_span(struct span_cache *c, unsigned int class, size_t align)
 {
-	void *p = span_cache_take(c, class);
+	void *p = span_cache_take(c, class, align);
 
-	return p ? p : span_cache_take(c, class + 1);
+	return p ? p : span_cache_take(c, class + 1, align);
 }
 
 /* Where there is no memory, what is free goes to the kernel first. */
@@ -73,8 +73,8 @@ __attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bo
 
 	if (tcache_is_hardened())
 		return hardened_alloc(size, align);
-	if (tc && size > CELL_MAX && size <= SPAN_CACHE_BYTES && align <= PAGE_BYTES)
-		p = take_span(tc->spans, span_class_of(size));
+	if (tc && size > CELL_MAX && size <= SPAN_CACHE_BYTES)
+		p = take_span(tc->spans, span_class_of(size), align);
 	if (p) {
 		watch_span(tc);
 		p = zero ? memset(p, 0, size) : p;

@@ -34,8 +34,6 @@ static struct {
 bool trace_is_on_now;
 void (*trace_on_time)(void);
 
-static _Thread_local uint32_t thread_id; /* 0: not asked for yet */
-
 static _Atomic(uint64_t) *shared(uint64_t *word)
 {
 	return (_Atomic(uint64_t) *)word;
@@ -117,9 +115,7 @@ void trace_put(const struct trace_record *record)
 	struct trace_record *place = take_place(record->kind >= TRACE_FIGURES), r = *record;
 
 	if (place) {
-		if (!thread_id)
-			thread_id = sys_thread();
-		r.thread = thread_id;
+		r.thread = sys_thread();
 		memcpy(&mark, (const char *)&r + MARK_AT, sizeof(mark));
 		place->time = now;
 		place->a = r.a;
@@ -208,7 +204,6 @@ bool trace_start(const char *file, uint64_t size, unsigned int parent)
 		sys_file_close(&trace.file);
 		return false;
 	}
-	thread_id = 0;
 	trace.next_figures = 0;
 	trace.is_stuck = false;
 	sys_watch = on_system_call;

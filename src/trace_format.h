@@ -63,75 +63,65 @@ _Static_assert(sizeof(struct trace_record) == 40, "the format is what it says");
 
 #define TRACE_FAILED 1 /* a call returned NULL or an error; a system call was refused */
 
+/*
+ * Kinds, and what their records have.
+ *
+ * TRACE_ENTER: a call begins; what is an enum trace_name, a and b are as for TRACE_CALL. Only for
+ * os_*, realloc and reallocarray, and always followed by a TRACE_CALL of the same thread and name,
+ * unless the process ends. Steps in between, of the same thread, are the call's.
+ *
+ * TRACE_CALL: a call with its arguments and result: see enum trace_name.
+ *
+ * TRACE_STEP: something that happened in the course of a call: see enum trace_step. All but the
+ * system calls are of the heap of os_malloc; those of other calls precede the TRACE_CALL of their
+ * thread.
+ *
+ * TRACE_FIGURES: some 100 times a second and at the end, in two records one after another, of one
+ * moment and thread:
+ *	what 0	a live bytes, rounded up as the allocator rounds, blocks' headers included, of
+ *		  everything (but not what caches hold)
+ *		b bytes held: regions with what is ahead of need, used and dirty pages of segments,
+ *		  mappings, live or kept
+ *		c dirty bytes: free memory that the kernel could have back
+ *	what 1	a resident bytes of the process, as /proc/self/statm has it
+ *		b those of them that are shared or of files, this trace's own among them
+ *		c bytes of address space
+ *
+ * A snapshot is everything there is, between a TRACE_SNAP_BEGIN and a TRACE_SNAP_END of one thread;
+ * other threads' records may be between. In a process with several threads the parts are of
+ * slightly different moments, each heap's blocks of one. One is written when tracing begins in a
+ * process that has blocks (so after a fork), and at exit. what of BEGIN is an enum trace_reason, of
+ * the others an enum trace_heap.
+ *	END	a the number of records between that belong to it
+ *	REGION	a start; b end of its last block; c end of what the kernel gave
+ *	BLOCK	in order of address, after the region that they are in: a header; b payload bytes;
+ *		c status: 0 free, 1 allocated
+ *	MAPPED	a start; b payload bytes; c bytes of the whole mapping. Of os_malloc the start is
+ *		that of the header, and the mapping ends where the payload ends. Of malloc it is
+ *		that of the payload; hardened, the mapping has guards around it
+ *	SEGMENT	4 MiB of 64 slots of 64 KiB, slot 0 their metadata: a start; b bit i: some of slot i
+ *		is used; c bit i: some of it is free and dirty
+ *	SLAB	of the segment before: a start; b bytes of a cell, from bit 32 on slots; c cells
+ *		that it has room for, from bit 16 on those carved so far, from bit 32 on those that
+ *		are live or cached, from bit 48 on 1 if they are the library's own objects
+ *	CACHED	cells that wait, by class: a bytes of a cell; b cells with threads; c in depots
+ *	SPAN	of the segment before, behind its slabs: a start; b bytes; c status: 1 allocated, 0
+ *		freed, and kept for the next object of this size. Older traces have regions and
+ *		blocks of TRACE_HEAP_LIBC instead
+ */
 enum trace_kind {
-	/*
-	 * A call begins; what is an enum trace_name, a and b are as for TRACE_CALL, c is 0. Only
-	 * for os_*, realloc and reallocarray, and always followed by a TRACE_CALL of the same
-	 * thread and name, unless the process ends. Steps in between, of the same thread, are the
-	 * call's.
-	 */
 	TRACE_ENTER = 1,
-	/* A call with its arguments and result: enum trace_name says what a, b and c are. */
 	TRACE_CALL = 2,
-	/*
-	 * Something that happened in the course of a call: enum trace_step. All but the system
-	 * calls are of the heap of os_malloc; those of other calls precede the TRACE_CALL of their
-	 * thread.
-	 */
 	TRACE_STEP = 3,
-	/*
-	 * Figures, some 100 times a second and at the end, in two records one after another, of one
-	 * moment and thread:
-	 *	what 0	a live bytes, rounded up as the allocator rounds, blocks' headers included,
-	 *		  of everything (but not what caches hold)
-	 *		b bytes held: regions with what is ahead of need, used and dirty pages of
-	 *		  segments, mappings, live or kept
-	 *		c dirty bytes: free memory that the kernel could have back
-	 *	what 1	a resident bytes of the process, as /proc/self/statm has it
-	 *		b those of them that are shared or of files, this trace's own among them
-	 *		c bytes of address space
-	 */
 	TRACE_FIGURES = 4,
-	/*
-	 * A snapshot: everything there is, between a BEGIN and an END of one thread; other threads'
-	 * records may be between. In a process with several threads the parts are of slightly
-	 * different moments, each heap's blocks of one. One is written when tracing begins in a
-	 * process that has blocks (so after a fork), and at exit. what of TRACE_SNAP_BEGIN: enum
-	 * trace_reason. what of the others: enum trace_heap.
-	 */
 	TRACE_SNAP_BEGIN = 16,
-	TRACE_SNAP_END = 17, /* a the number of records between that belong to it */
-	/* a start; b end of its last block; c end of what the kernel gave. */
+	TRACE_SNAP_END = 17,
 	TRACE_SNAP_REGION = 18,
-	/*
-	 * In order of address, after their region: a header; b payload bytes; c status: 0 free, 1
-	 * allocated.
-	 */
 	TRACE_SNAP_BLOCK = 19,
-	/*
-	 * a start; b payload bytes; c bytes of the whole mapping. Of os_malloc the start is that of
-	 * the header, and the mapping ends where the payload ends. Of malloc it is that of the
-	 * payload; hardened, the mapping has guards around it.
-	 */
 	TRACE_SNAP_MAPPED = 20,
-	/*
-	 * 4 MiB of 64 slots of 64 KiB, slot 0 their metadata: a start; b bit i: some of slot i is
-	 * used; c bit i: some of it is free and dirty.
-	 */
 	TRACE_SNAP_SEGMENT = 21,
-	/*
-	 * Of the segment before: a start; b bytes of a cell, from bit 32 on slots; c cells that it
-	 * has room for, from bit 16 on those carved so far, from bit 32 on those that are live or
-	 * cached, from bit 48 on 1 if they are the library's own objects.
-	 */
 	TRACE_SNAP_SLAB = 22,
-	/* Cells that wait, by class: a bytes of a cell; b cells with threads; c in depots. */
 	TRACE_SNAP_CACHED = 23,
-	/*
-	 * Of the segment before, behind its slabs: a start; b bytes; c status: 1 allocated, 0
-	 * freed, and kept for the next object of this size. Older traces have regions and blocks of
-	 * TRACE_HEAP_LIBC instead.
-	 */
 	TRACE_SNAP_SPAN = 24,
 	TRACE_SNAP_KIND_END, /* one more than the highest */
 };
@@ -177,50 +167,48 @@ enum trace_name {
 };
 
 /*
- * Steps. A block is given by the address of its header; its payload begins meta_size bytes behind.
- * Starting from a snapshot, or from nothing, the steps from TRACE_STEP_REGION to
- * TRACE_STEP_UNMAPPED change a list of (header, payload bytes, status) into what the heap's list is
+ * Steps, with the rules that they follow. A block is given by the address of its header; its
+ * payload begins meta_size bytes behind. Starting from a snapshot, or from nothing, the steps from
+ * REGION to UNMAPPED change a list of (header, payload bytes, status) into what the heap's list is
  * after each of them.
+ *	SEARCH	 11		a payload bytes wanted, rounded up; b the best fit, 0 if nothing
+ *				fits; c its payload bytes. The candidates are the free blocks of the
+ *				list as it is now, coalesced by rule 10 in the steps before
+ *	REGION			an empty one begins: a start; b end of what the kernel gave, which
+ *				may move later
+ *	APPEND	 9, 13		a free block behind the last one of its region; b payload bytes
+ *	SPLIT	 12, 17a, 17c	a block, cut down; b its payload bytes now; c those of the rest, a
+ *				free block that begins where a now ends
+ *	COALESCE 10, 17c	a block; b the free block behind it, which is no block any more; c
+ *				payload bytes of a now
+ *	EXPAND	 13, 17b	a the last block, which grows; b payload bytes before; c and now
+ *	USE			a block that is handed out; b payload bytes
+ *	FREE	 14		a block that is free; b payload bytes
+ *	MAPPED	 7		a block with a mapping of its own that comes; b payload bytes
+ *	UNMAPPED 7		the same, but it goes
+ *	COPY	 18, calloc	a from (0: zeroes); b to, both payloads; c bytes
+ * System calls, of any name; TRACE_FAILED: refused.
+ *	BRK			a the break before; b after. Rule 9's first one raises it from where
+ *				it is found by 131072: preallocation
+ *	MMAP, MUNMAP		a address; b bytes
+ *	MREMAP			a old address; b new address; c new bytes
+ *	MADVISE			a address; b bytes: pages given back, addresses kept
  */
 enum trace_step {
-	/*
-	 * Rule 11. a payload bytes wanted, rounded up; b the best fit, 0 if nothing fits; c its
-	 * payload bytes. The candidates are the free blocks of the list as it is now: all that is
-	 * due to be coalesced by rule 10 was, in the steps before.
-	 */
 	TRACE_STEP_SEARCH = 1,
-
-	/* A region begins, empty: a start; b end of what the kernel gave, which may move later. */
 	TRACE_STEP_REGION = 2,
-	/* Rules 9 and 13, a free block behind the last one of its region: a block; b payload bytes. */
 	TRACE_STEP_APPEND = 3,
-	/*
-	 * Rule 12, and 17a, 17c: a block, cut down; b its payload bytes now; c those of the rest, a
-	 * free block that begins where a now ends.
-	 */
 	TRACE_STEP_SPLIT = 4,
-	/*
-	 * Rule 10, and 17c when a call of os_realloc takes its neighbour in: a block; b the free
-	 * block behind it, which is no block any more; c payload bytes of a now.
-	 */
 	TRACE_STEP_COALESCE = 5,
-	/* Rules 13 and 17b, the last block grows: a block; b payload bytes before; c and now. */
 	TRACE_STEP_EXPAND = 6,
-	/* The block is handed out: a block; b payload bytes. */
 	TRACE_STEP_USE = 7,
-	/* Rule 14, the block is free: a block; b payload bytes. */
 	TRACE_STEP_FREE = 8,
-	/* Rule 7. A block of its own mapping comes, or goes: a block; b payload bytes. */
 	TRACE_STEP_MAPPED = 9,
 	TRACE_STEP_UNMAPPED = 10,
-
-	/* Rule 18, and calloc: a from (0: zeroes); b to, both payloads; c bytes. */
 	TRACE_STEP_COPY = 11,
-
-	/* System calls, of any name; TRACE_FAILED: refused. */
-	TRACE_STEP_BRK = 32, /* a the break before, b after; of rule 9, 131072 from where it was */
-	TRACE_STEP_MMAP = 33, /* a address, b bytes */
-	TRACE_STEP_MUNMAP = 34, /* a address, b bytes */
-	TRACE_STEP_MREMAP = 35, /* a old address, b new address, c new bytes */
-	TRACE_STEP_MADVISE = 36, /* a address, b bytes: pages given back, addresses kept */
+	TRACE_STEP_BRK = 32,
+	TRACE_STEP_MMAP = 33,
+	TRACE_STEP_MUNMAP = 34,
+	TRACE_STEP_MREMAP = 35,
+	TRACE_STEP_MADVISE = 36,
 };

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * A treap of blocks: a binary search tree in the order of its keys that is at the same time a heap
- * in the order of its nodes' priorities. A priority is a hash of the block's address, so it costs
- * no space and the expected depth is O(log n) whatever the order of insertion. No parent links, no
- * recursion, no memory of its own: two links inside the block (links.h). Callers pass the kind as a
- * constant, and the compiler makes a copy of each function for it.
+ * A treap of blocks: a binary search tree by key that is also a heap by priority. The priority is a
+ * hash of the block's address, so it needs no space, and the expected depth is O(log n). There are
+ * no parent links and no recursion. The two links are inside the blocks (links.h):
  *
  *	TREAP_SIZED   free blocks by size, then address: two words of the payload
  *	TREAP_NARROW  free blocks of 8 bytes by address: the payload and the header's padding
  *	TREAP_MAPPED  mapped blocks by address: prev and next of the header
+ *
+ * Callers pass the kind as a constant, so the compiler makes a copy of each function for it.
  *
  * Invariants, for every block b in a tree:
  *	T1 every block left of b is before b, every block right of b is after b
@@ -30,8 +30,6 @@ enum treap_side {
 	TREAP_LEFT,
 	TREAP_RIGHT,
 };
-
-/* Links. */
 
 static inline uint64_t *treap_word(struct block_meta *b, enum treap_side side, enum treap_kind kind)
 {
@@ -72,15 +70,13 @@ static inline void treap_set(struct block_meta *b, enum treap_side side, struct 
 
 static inline void treap_clear(struct block_meta *b, enum treap_kind kind)
 {
-	if (kind == TREAP_NARROW) {
+	if (kind == TREAP_NARROW) /* both at once: they share a checksum, which is not valid yet */
 		links_set_narrow(b, (struct narrow_links){NULL, NULL});
-		return;
-	}
-	links_store(treap_word(b, TREAP_LEFT, kind), NULL);
-	links_store(treap_word(b, TREAP_RIGHT, kind), NULL);
+	treap_set(b, TREAP_LEFT, NULL, kind);
+	treap_set(b, TREAP_RIGHT, NULL, kind);
 }
 
-/* A place in a tree: a side of of, or the root where of is NULL. */
+/* A link in a tree: a side of a block, or the root if of is NULL. */
 struct treap_place {
 	struct block_meta *of;
 	enum treap_side side;
@@ -101,8 +97,6 @@ static inline void treap_put(struct block_meta **root, struct treap_place place,
 		*root = b;
 }
 
-/* Order. */
-
 static inline uint64_t treap_priority(const struct block_meta *b)
 {
 	uint64_t h = (uint64_t)(uintptr_t)b * LINKS_HASH;
@@ -118,16 +112,14 @@ static inline bool treap_before(const struct block_meta *a, const struct block_m
 	return a < b;
 }
 
-/* The side of t on which b is. */
+/* The link of t that leads towards b. */
 static inline struct treap_place treap_towards(struct block_meta *t, const struct block_meta *b,
 					       enum treap_kind kind)
 {
 	return (struct treap_place){t, treap_before(b, t, kind) ? TREAP_LEFT : TREAP_RIGHT};
 }
 
-/* Operations. */
-
-/* Insert b: descend to the place its priority gives it, then split what was there around it. */
+/* Insert b: descend to the place for its priority, then split the tree that was there at b. */
 static inline void treap_insert(struct block_meta **root, struct block_meta *b,
 				enum treap_kind kind)
 {
@@ -140,12 +132,7 @@ static inline void treap_insert(struct block_meta **root, struct block_meta *b,
 		t = treap_at(root, at, kind);
 	}
 	treap_put(root, at, b, kind);
-	if (!t) {
-		treap_clear(b, kind);
-		return;
-	}
-	if (kind == TREAP_NARROW)
-		treap_clear(b, kind);
+	treap_clear(b, kind);
 	while (t) {
 		if (treap_before(t, b, kind)) {
 			treap_put(root, less, t, kind);
@@ -161,7 +148,7 @@ static inline void treap_insert(struct block_meta **root, struct block_meta *b,
 	treap_put(root, more, NULL, kind);
 }
 
-/* Remove b, which is at at, merging its subtrees in its place. */
+/* Remove b, which is at this place, and merge its subtrees there. */
 static inline void treap_remove_at(struct block_meta **root, struct treap_place at,
 				   struct block_meta *b, enum treap_kind kind)
 {
@@ -182,7 +169,7 @@ static inline void treap_remove_at(struct block_meta **root, struct treap_place 
 	treap_put(root, at, left ? left : right, kind);
 }
 
-/* Remove b; false if it is not in the tree. */
+/* Remove b. Returns false if it is not in the tree. */
 static inline bool treap_remove(struct block_meta **root, struct block_meta *b,
 				enum treap_kind kind)
 {
@@ -196,7 +183,7 @@ static inline bool treap_remove(struct block_meta **root, struct block_meta *b,
 	return t;
 }
 
-/* Remove the first block, in order, of at least size bytes, or return NULL. Not for mapped ones. */
+/* Remove the first block of at least size bytes, or return NULL. Not for mapped blocks. */
 static inline struct block_meta *treap_take(struct block_meta **root, size_t size,
 					    enum treap_kind kind)
 {
@@ -215,7 +202,7 @@ static inline struct block_meta *treap_take(struct block_meta **root, size_t siz
 	return best;
 }
 
-/* Whether b is in a tree of mapped blocks; b itself is not read. */
+/* Whether b is in a tree of mapped blocks. b itself is not read. */
 static inline bool treap_has(struct block_meta *const *root, const struct block_meta *b)
 {
 	struct block_meta *t = *root;

@@ -166,8 +166,6 @@ matrix() {
 		index.c: index.h
 		block_regions.c: block_core.h
 		block_pointer.c: block_core.h
-		block_lock.c: block_core.h
-		block_check.c: block_core.h
 		block_walk.c: block_core.h
 		helpers.c: helpers.h kernel.h printf.h
 		kernel.c: elf_symbol.h kernel.h
@@ -191,6 +189,8 @@ matrix() {
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h large.h tcache_core.h
+		tcache_large.c: hardened.h large.h tcache_core.h
+		tcache_resize.c: hardened.h large.h tcache_core.h
 		hardened.c: hardened.h large.h tcache_core.h zero.h
 		tcache_check.c: hardened.h mapping.h tcache_core.h
 		threads.c: block.h fork.h hardened.h large.h tcache_core.h
@@ -200,11 +200,11 @@ matrix() {
 		interpose.c: helpers.h large.h noted.h tcache.h
 		new.c: elf_symbol.h helpers.h noted.h tcache.h
 		inspect.c: block.h inspect.h large.h lock.h mapping.h slab.h tcache.h trace.h
-		picture.c: inspect.h picture.h printf.h slab.h text.h
+		picture.c: inspect.h printf.h slab.h text.h
 		text.c: printf.h text.h
-		stats.c: calls.h helpers.h inspect.h slab.h stats.h tcache.h text.h
-		mallinfo.c: inspect.h stats.h text.h
-		options.c: calls.h helpers.h inspect.h large.h picture.h printf.h stats.h tcache.h trace.h
+		stats.c: calls.h helpers.h inspect.h slab.h tcache.h text.h
+		mallinfo.c: inspect.h text.h
+		options.c: calls.h helpers.h inspect.h large.h printf.h tcache.h trace.h
 		block.h: item_list.h
 		block_core.h: block.h block_meta.h helpers.h index.h lock.h pending.h trace.h
 		index.h: pairing.h treap.h
@@ -239,9 +239,7 @@ matrix() {
 		inspect.h: helpers.h item_list.h trace_format.h
 		item_list.h: osmem_inspect.h
 		osmem_inspect.h:
-		picture.h: helpers.h
 		text.h:
-		stats.h:
 	EOT
 }
 

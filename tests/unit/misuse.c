@@ -1313,12 +1313,16 @@ TEST(indexed_block_written_to_os)
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		size_t size = sizes[i];
 		size_t words = 4 + (size < 24 ? 1 : size > 1024 ? 2 : 3);
-		char *p[INDEXED], *searched;
+		char *first = os_malloc(size), *guard = os_malloc(size), *p[INDEXED], *searched;
 
+		CHECK(first && guard);
 		for (size_t k = 0; k < INDEXED; k++)
 			CHECK((p[k] = os_malloc(size)));
 		for (size_t k = 0; k < INDEXED; k += 2)
 			os_free(p[k]);
+		/* Only a search for as little puts the smallest into the index. */
+		os_free(first);
+		CHECK(os_malloc(size) == first);
 		CHECK((searched = os_malloc(SEARCHED)));
 		/* Four blocks, the lowest among them; each word of each; every value. */
 		for (size_t k = 0; k < COUNT_OF(values) * words * 4; k++) {
@@ -1333,6 +1337,8 @@ TEST(indexed_block_written_to_os)
 		}
 		for (size_t k = 1; k < INDEXED; k += 2)
 			os_free(p[k]);
+		os_free(first);
+		os_free(guard);
 		os_free(searched);
 	}
 }

@@ -167,7 +167,7 @@ TEST(h7_figures)
 	break_size(&s->region_bytes, s->region_bytes + 8, "H7");
 	break_size(&s->ahead_bytes, s->ahead_bytes + 8, "H7");
 	break_size(&s->regions, s->regions + 1, "H7");
-	break_size(&s->mapped_blocks, s->mapped_blocks + 1, "H7");
+	break_size(&s->mmap_calls, s->mmap_calls + 1, "H7");
 }
 
 /* The four free blocks of the row are the first four of the table. */
@@ -280,7 +280,7 @@ static void break_treap(struct block_meta **root, enum treap_kind kind)
 	expect_sound(block_check);
 }
 
-/* Three free blocks of this size in one bin; the search for the fourth puts even small ones there. */
+/* Three free blocks of this size in one bin: the search for the fourth puts small ones there, too. */
 static void free_three(size_t size)
 {
 	char *p[8];

@@ -387,7 +387,7 @@ static void call_sweep(uint64_t *state)
 
 TEST(between_instructions_of_calls)
 {
-	start_stepping(1500);
+	start_stepping(1200);
 	step_through("calls", call_anything, 40);
 	expect_children(20);
 }
@@ -592,7 +592,7 @@ static void scramble_slab(struct slab *s)
 	SCRAMBLE(s->seal);
 	SCRAMBLE(s->free);
 	SCRAMBLE(s->summary);
-	s->is_unmarked = random_below(&noise, 2);
+	segment_set_bins(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
 }
 
 static void scramble_class(unsigned int class)

@@ -548,6 +548,38 @@ TEST(growing_in_small_steps_is_seldom)
 	free(p);
 }
 
+/* What a thread remembers of the mapping that it resized last is of that one, as it is now. */
+TEST(staying_is_known_while_nothing_changes)
+{
+	size_t size = 8 * MIB, room = 9 * MIB;
+	char *p = resize(take(size), size + 1), *q;
+
+	CHECK(mapping_usable_size("test", p) >= room && !mapping_stays(p, size + 2));
+	CHECK(mapping_keeps("test", p, size + 2) && mapping_stays(p, size + 2));
+	CHECK(mapping_stays(p, room) && !mapping_stays(p, mapping_usable_size("test", p) + 1));
+	CHECK(!mapping_stays(p, size + 1) && !mapping_stays(p + 16, size + 2));
+	CHECK(realloc(p, room) == p);
+	p = resize(p, 20 * MIB);
+	CHECK(!mapping_stays(p, room)); /* it may have moved */
+	CHECK(mapping_keeps("test", p, 20 * MIB) && mapping_stays(p, 20 * MIB));
+	give(p);
+	q = take(18 * MIB); /* in the same place, and smaller */
+	CHECK(!mapping_stays(p, 20 * MIB) && !mapping_stays(q, 20 * MIB));
+	give(q);
+}
+
+/* Memory follows what shrinks a little, however that is known, and then much. */
+TEST(shrinking_is_seen_after_growing_in_place)
+{
+	char *p = take(10 * MIB);
+
+	for (size_t size = 8 * MIB; size <= 10 * MIB; size += 4096)
+		CHECK(realloc(p, size) == p);
+	CHECK(p = realloc(p, 7 * MIB));
+	CHECK(stats().bytes <= 7 * MIB / 100 * 129);
+	give(p);
+}
+
 TEST(shrinking_gives_back)
 {
 	char *p = take(20 * MIB);

@@ -141,7 +141,7 @@ TEST(the_ends_of_what_is_spilled_are_absorbed)
 	expect_sound();
 }
 
-/* Three holes of 8 bytes, with live blocks between them. p[0], p[2] and p[4] are in front of them. */
+/* Three holes of 8 bytes between live blocks. p[0], p[2] and p[4] are in front of them. */
 static void leave_small_holes(char **p)
 {
 	for (size_t i = 0; i < 6; i += 2) {

@@ -493,8 +493,11 @@ static void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
 	use_class(size);
 	for (unsigned int i = 0; i < slabs * info->capacity; i++)
 		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
-	for (unsigned int i = 0; i < slabs * info->capacity; i++)
+	for (unsigned int i = 0; i < slabs * info->capacity; i++) {
 		memset(cells[i], 0xa5, size);
+		if (!slab_store.is_hardened && i % info->capacity >= kept)
+			*cell_word(cells[i]) = CELL_FREED; /* as free does */
+	}
 	for (unsigned int i = 0; i < slabs; i++)
 		slab_give_locked(class, cells + i * info->capacity + kept, info->capacity - kept);
 	check_store();
@@ -610,12 +613,12 @@ TEST(cells_of_purged_slabs_are_marked_when_they_leave)
 	place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
 	sweep();
 	sweep();
-	CHECK(s->is_unmarked && !slab_bins[place]);
+	CHECK(slab_is_closed(s) && !slab_bins[place]);
 	n = info->capacity - 1u;
 	take_all(cells + 1, n / 2);
-	CHECK(s->is_unmarked && !slab_bins[place]);
+	CHECK(slab_is_closed(s) && !slab_bins[place]);
 	take_all(cells + 1 + n / 2, n - n / 2);
-	CHECK(!s->is_unmarked && slab_bins[place] == slab_bin_of(class));
+	CHECK(!slab_is_closed(s) && slab_bins[place] == slab_bin_of(class));
 	for (unsigned int i = 1; i <= n; i++)
 		CHECK(*cell_word(cells[i]) == CELL_FREED);
 }
@@ -938,7 +941,7 @@ TEST(s6_bins)
 
 	set_up();
 	place = ((uintptr_t)slab_start(full) - slab_window) >> SLAB_SHIFT;
-	BREAK(slab_bins[place], 0, "S6");
+	BREAK(slab_bins[place], SLAB_BIN_SPAN, "S6");
 	BREAK(slab_bins[place], SLAB_BIN_SIZE, "S6");
 	BREAK(slab_bins[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
 }

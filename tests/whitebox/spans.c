@@ -464,6 +464,27 @@ TEST(freed_twice)
 
 /* Kept spans. */
 
+static void allocate_100k(void *arg)
+{
+	(void)arg;
+	free(malloc(100 * KIB));
+}
+
+/*
+ * Two threads that free p at once may both keep it, for its mark is written with a plain store.
+ * Whoever takes it second finds it live.
+ */
+TEST(freed_twice_in_the_same_moment)
+{
+	void *p = malloc(100 * KIB);
+	char want[100];
+
+	free(p);
+	span_set_kept(p, false); /* as if the other one had taken it */
+	snprintf(want, sizeof(want), "osmem: free(%p): this block is already free", p);
+	EXPECT_ABORT(allocate_100k, NULL, want);
+}
+
 static struct span_cache *own(void)
 {
 	struct tcache *tc = tcache_thread.own;
@@ -497,6 +518,52 @@ TEST(a_kept_span_is_the_next_of_its_size)
 	check_kept();
 	free(q);
 	free(p);
+}
+
+/* One that is an eighth larger is taken, before the page heap is asked. */
+TEST(a_kept_span_serves_the_class_below)
+{
+	char *p = malloc(112 * KIB), *q, *r;
+	size_t allocs;
+
+	CHECK(p && span_class_of(112 * KIB) == span_class_of(100 * KIB) + 1);
+	free(p);
+	allocs = slab_store.span_allocs;
+	CHECK(q = malloc(96 * KIB)); /* two classes below */
+	CHECK(q != p && slab_store.span_allocs == allocs + 1);
+	CHECK((r = malloc(100 * KIB)) == p && malloc_usable_size(r) == 112 * KIB);
+	CHECK(slab_store.span_allocs == allocs + 1 && span_cache_count(own()) == 0);
+	free(r);
+	CHECK(span_cache_count(own()) == 1 && own()->count[span_class_of(112 * KIB)] == 1);
+	check_kept();
+	free(q);
+}
+
+TEST(a_kept_span_serves_the_alignment_that_it_has)
+{
+	char *p = aligned_alloc(128 * KIB, 128 * KIB), *q = malloc(128 * KIB), *low, *high;
+
+	CHECK(p && q);
+	while ((uintptr_t)q % (128 * KIB) == 0)
+		CHECK(q = malloc(128 * KIB));
+	free(p);
+	CHECK(aligned_alloc(128 * KIB, 128 * KIB) == p && span_cache_count(own()) == 0);
+	free(q);
+	CHECK(low = aligned_alloc(128 * KIB, 128 * KIB));
+	CHECK((uintptr_t)low % (128 * KIB) == 0 && span_cache_count(own()) == 1);
+	CHECK((high = aligned_alloc(4096, 128 * KIB)) == q);
+	check_kept();
+}
+
+/* A thread that frees no span needs no memory for keeping them. */
+TEST(no_cache_before_a_span_is_freed)
+{
+	char *p = malloc(100 * KIB);
+
+	CHECK(p && own() == &span_cache_none);
+	free(p);
+	CHECK(own() != &span_cache_none && span_cache_count(&span_cache_none) == 0);
+	CHECK(span_cache_count(own()) == 1);
 }
 
 TEST(kept_spans_are_bounded)
