@@ -506,6 +506,11 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	c->out -= n;
 }
 
+bool slab_is_child(void)
+{
+	return slab_store.is_child;
+}
+
 bool slab_give_unwritten(unsigned int class, void *cell)
 {
 	bool is_closed;

@@ -144,11 +144,15 @@ void tcache_tick_free(void);
 /* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
 void tcache_look(struct tcache *tc);
 
-/* What another thread wants of tc, the caller's, which it may not touch. */
+/* What tc's thread is to do with its next call. Nobody else may touch its cache. */
 enum {
 	ASKED_TO_SHRINK = 1,
+	ASKED_TO_FLUSH,
 	ASKED_TO_TRIM,
 };
+
+/* tc's thread is the only one, or the list of caches is entered. */
+void tcache_ask(struct tcache *tc, unsigned char what);
 
 void tcache_serve(struct tcache *tc);
 

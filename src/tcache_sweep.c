@@ -172,8 +172,7 @@ static void watch_caches(void)
 	caches_leave();
 }
 
-/* tc's thread, another, does it with its next call. The list of caches is entered. */
-static void ask(struct tcache *tc, unsigned char what)
+void tcache_ask(struct tcache *tc, unsigned char what)
 {
 	if (tc->asked < what)
 		tc->asked = what;
@@ -255,7 +254,7 @@ static bool ask_idle(const struct tcache *own)
 		if (tc == own || tc->idle_sweeps == ASK_SWEEPS)
 			continue;
 		tc->idle_sweeps++;
-		ask(tc, ASKED_TO_SHRINK);
+		tcache_ask(tc, ASKED_TO_SHRINK);
 		is_any = true;
 	}
 	caches_leave();
@@ -357,15 +356,15 @@ void tcache_tick_full(struct tcache *tc, unsigned int class)
 void tcache_serve(struct tcache *tc)
 {
 	int saved_errno = errno;
-	bool is_trim = tc->asked == ASKED_TO_TRIM;
+	unsigned char asked = tc->asked;
 
 	tc->asked = 0;
-	if (is_trim) {
-		tcache_flush(tc);
-		slab_trim();
-	} else {
+	if (asked == ASKED_TO_SHRINK)
 		shrink_cache(tc);
-	}
+	else
+		tcache_flush(tc);
+	if (asked == ASKED_TO_TRIM)
+		slab_trim();
 	if (tc->watch == ASK_WATCH)
 		set_watch(tc, 0);
 	errno = saved_errno;
@@ -384,7 +383,7 @@ static void ask_others(const struct tcache *own)
 		if (tc == own || now - tc->trim_asked_ms < ASK_PERIOD_MS)
 			continue;
 		tc->trim_asked_ms = now;
-		ask(tc, ASKED_TO_TRIM);
+		tcache_ask(tc, ASKED_TO_TRIM);
 	}
 	caches_leave();
 }
