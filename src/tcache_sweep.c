@@ -129,7 +129,7 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 
 	if (!was_on)
 		tc->watched_from = tcache_all.sweeps;
-	tc->watch = visits;
+	atomic_store_explicit(&tc->watch, visits, memory_order_release);
 	if (was_on != !!visits)
 		tcache_set_fast(tc);
 }
