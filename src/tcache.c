@@ -558,13 +558,14 @@ static __attribute__((noinline)) void free_watched(const char *call, void *p, ui
 	free_slow(call, p);
 }
 
-/* free of p, of class or no cell, where the caller's cache may have no room. */
+/* free of p, of class or no cell, for which the caller's cache may have no room. */
 static __attribute__((noinline)) void free_full(const char *call, void *p, unsigned int class)
 {
 	struct tcache *tc = tcache_thread.fast;
+	struct bin *bin = &tc->bins[class];
 
 	__builtin_prefetch(p, 1); /* it is written to at last */
-	if (!class || !make_room(tc, class) || !tcache_push(&tc->bins[class], p))
+	if (!class || *bin->top == p || !make_room(tc, class) || !tcache_push(bin, p))
 		free_slow(call, p);
 }
 
