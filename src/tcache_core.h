@@ -35,7 +35,7 @@ struct tcache {
 	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
-	unsigned int watched_from; /* the sweep that was last when the watch began */
+	_Atomic(unsigned int) watched_from; /* the sweep that was last when the watch began */
 	unsigned int ticks_seen, idle_sweeps; /* of the last sweeps; guarded by caches.lock */
 	uint64_t trim_asked_ms; /* guarded by caches.lock */
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
