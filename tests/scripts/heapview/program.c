@@ -5,11 +5,13 @@
  * of heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and
  * one of os_malloc and os_free. With FORKS in the environment a child does the rest, from its
  * parent's blocks on; with SPREADS there are large blocks, too. With SPANS there are live and freed
- * objects of malloc, and the list is of the spans: address, bytes, live or kept.
+ * objects of malloc, and the list is of the spans: address, bytes, live or kept. SPANS=all lists
+ * mappings, too.
  */
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,8 +31,10 @@ static int print_block(const struct osmem_item *item, void *arg)
 
 static int print_span(const struct osmem_item *item, void *arg)
 {
+	int is_mapping = item->kind == OSMEM_MAPPED && item->heap == OSMEM_LIBC;
+
 	(void)arg;
-	if (item->kind == OSMEM_SPAN)
+	if (item->kind == OSMEM_SPAN || (is_mapping && !strcmp(getenv("SPANS"), "all")))
 		printf("%#lx %lu %s\n", (unsigned long)item->start, (unsigned long)item->size,
 		       item->status ? "live" : "kept");
 	return 0;
