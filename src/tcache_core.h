@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c
- * (caches come and go), tcache_sweep.c (what is cached goes back), fork.c and tcache_check.c.
- * Nobody else includes this.
+ * The inside of the thread caches, shared by tcache.c, tcache_large.c and tcache_resize.c (the slow
+ * paths), hardened.c, threads.c (caches come and go), tcache_sweep.c (what is cached goes back),
+ * fork.c and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
