@@ -33,8 +33,7 @@ static int print_span(const struct osmem_item *item, void *arg)
 {
 	int is_mapping = item->kind == OSMEM_MAPPED && item->heap == OSMEM_LIBC;
 
-	(void)arg;
-	if (item->kind == OSMEM_SPAN || (is_mapping && !strcmp(getenv("SPANS"), "all")))
+	if (item->kind == OSMEM_SPAN || (is_mapping && !strcmp(arg, "all")))
 		printf("%#lx %lu %s\n", (unsigned long)item->start, (unsigned long)item->size,
 		       item->status ? "live" : "kept");
 	return 0;
@@ -51,7 +50,7 @@ static int show_spans(const char *map)
 	p[0] = realloc(p[0], (size_t)5 << 20);
 	for (size_t i = 1; i < 12; i += 3)
 		free(p[i]);
-	return osmem_write_map(map) != 0 || osmem_walk(print_span, NULL) != 0;
+	return osmem_write_map(map) != 0 || osmem_walk(print_span, getenv("SPANS")) != 0;
 }
 
 int main(int argc, char **argv)
