@@ -25,7 +25,7 @@ struct kept {
 	uintptr_t payload; /* what it was, for the report of a double free; hardened, its body */
 	size_t size;
 	bool is_span; /* hardened, a refused one */
-	bool is_refused; /* the kernel would not take it, and nobody can use it: not bounded by L3 */
+	bool is_refused; /* by the kernel, and nobody can use it: not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
 };
