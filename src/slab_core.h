@@ -94,7 +94,7 @@ struct slab {
 	uint8_t purges : 5; /* by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
 	uint64_t bits[SLAB_WORDS]; /* of cells; here, where few of them share the line above */
-} __attribute__((aligned(64)));
+};
 
 _Static_assert(offsetof(struct slab, seal) == 3 * sizeof(uint64_t), "the seal is of three words");
 

@@ -93,7 +93,7 @@ bool span_is_freed(const void *p);
 
 /* Where a segment has the words of its pages. */
 #define SPAN_WORDS_ALIGN 4096
-#define SPAN_WORDS 45056
+#define SPAN_WORDS 40960
 
 /* The word of the span that starts at p, a multiple of the page size in a segment. */
 static inline _Atomic(uint16_t) *span_word(const void *p)
