@@ -367,13 +367,11 @@ static void shrink_cache(struct tcache *tc)
 	}
 }
 
+/* Another thread may have begun a watch of tc in between: so fast is set in any case. */
 static void set_watch(struct tcache *tc, unsigned int visits)
 {
-	bool was_on = tc->watch;
-
 	tc->watch = visits;
-	if (was_on != !!visits)
-		tcache_set_fast(tc);
+	tcache_set_fast(tc);
 }
 
 void (*tcache_on_look)(void);
