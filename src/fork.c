@@ -93,6 +93,8 @@ static void make_whole(void)
 		next = tc->next;
 		if (tc != tcache_thread.own)
 			take_apart(tc);
+		else if (slab_is_child()) /* its cells are of closed slabs: slab_fork.c */
+			tcache_ask(tc, ASKED_TO_FLUSH);
 	}
 }
 

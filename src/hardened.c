@@ -8,14 +8,9 @@
 
 #include "large.h"
 #include "tcache_core.h"
+#include "trailer.h"
 #include "zero.h"
 
-#define TRAILER sizeof(uint64_t)
-#define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
-#define SLACK_BITS 24
-#define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
-
-#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
 #define QUARANTINE_BYTES (16 * KIB) /* of a class: it is to stay in a core's first cache */
@@ -31,7 +26,7 @@ struct quarantine {
 	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
 };
 
-static uint64_t secret, factor; /* of trailers; factor is odd */
+struct trailer_key trailer_key;
 static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
 
 /* Quarantines of threads that are gone, empty. Guarded by the list of caches. */
@@ -75,8 +70,8 @@ __attribute__((cold)) bool hardened_start(void)
 {
 	if (!is_asked_for())
 		return false;
-	secret = sys_secret() * 0xd6e8feb86659fd93u;
-	factor = scramble(secret) | 1;
+	trailer_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
+	trailer_key.factor = scramble(trailer_key.secret) | 1;
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
@@ -108,117 +103,7 @@ void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
 	}
 }
 
-/* Trailers. */
-
-static inline size_t room_for(size_t size)
-{
-	return (size < USER_MIN ? USER_MIN : size) + TRAILER;
-}
-
-static _Atomic(uint64_t) *trailer_of(void *p, size_t room)
-{
-	return (_Atomic(uint64_t) *)(void *)((char *)p + room - TRAILER);
-}
-
-/*
- * Whoever has seen some cannot tell what another one is: the upper half of the product is in it.
- * Its first byte (of little-endian machines) is not zero and of no text, so that no text that is
- * too long ends with it.
- */
-static uint64_t make_trailer(const void *at, size_t slack)
-{
-	uint64_t top = (uint64_t)slack << (64 - SLACK_BITS), x = secret ^ (uintptr_t)at ^ top;
-	unsigned __int128 product = (unsigned __int128)x * factor;
-	uint64_t hash = (uint64_t)(product >> 64) ^ (uint64_t)product;
-
-	return top | hash >> SLACK_BITS | 0x80;
-}
-
-static size_t slack_of(uint64_t trailer)
-{
-	return trailer >> (64 - SLACK_BITS);
-}
-
-static bool is_trailer(const void *at, uint64_t trailer)
-{
-	return trailer == make_trailer(at, slack_of(trailer));
-}
-
-/* Of patterns, wherever they are. */
-typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
-
-static inline lane pattern_of(uint64_t trailer)
-{
-	uint64_t pattern = (trailer & 0xff) * 0x0101010101010101u;
-
-	return (lane){pattern, pattern};
-}
-
-/*
- * The last slack of the 16 bytes before a trailer, as bits; more is all of them. Sizes are mixed,
- * so no branch asks how many there are: there is one for what cells above 1 KiB have only.
- */
-static inline lane slack_bits(size_t slack)
-{
-	static const unsigned char bits[32] = {[16 ... 31] = 0xff};
-
-	return *(const lane *)(const void *)&bits[slack];
-}
-
-static inline bool is_all_zero(lane w)
-{
-	return !(w[0] | w[1]);
-}
-
-static inline lane *lane_at(const void *p)
-{
-	return (lane *)(uintptr_t)p;
-}
-
-/* Where the pattern is in more than 16 bytes at p, n of them: these four cover it. */
-static inline void pattern_places(const char *p, size_t slack, lane *places[4])
-{
-	size_t n = slack < PATTERN_MAX ? slack : PATTERN_MAX, last = n - sizeof(lane);
-
-	places[0] = lane_at(p);
-	places[1] = lane_at(p + (last < 16 ? last : 16));
-	places[2] = lane_at(p + (last < 32 ? last : 32));
-	places[3] = lane_at(p + last);
-}
-
-/* The room bytes at p are size bytes of the user's now. */
-static inline void *seal(void *p, size_t room, size_t size)
-{
-	size_t slack = room - TRAILER - size;
-	_Atomic(uint64_t) *at = trailer_of(p, room);
-	uint64_t trailer = make_trailer(at, slack);
-	lane pattern = pattern_of(trailer), *last = lane_at(at) - 1, *places[4];
-
-	if (slack <= sizeof(lane)) {
-		*last ^= (*last ^ pattern) & slack_bits(slack);
-	} else {
-		pattern_places((char *)p + size, slack, places);
-		*places[0] = *places[1] = *places[2] = *places[3] = pattern;
-	}
-	atomic_store_explicit(at, trailer, memory_order_relaxed);
-	return p;
-}
-
-/* Whether nothing was written behind what is the user's of the room bytes at p. */
-static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
-{
-	size_t slack = slack_of(trailer);
-	lane pattern = pattern_of(trailer), *places[4];
-	const char *end = p + room - TRAILER;
-
-	if (!is_trailer(end, trailer) || slack > room - TRAILER)
-		return false;
-	if (slack <= sizeof(lane))
-		return is_all_zero((lane_at(end)[-1] ^ pattern) & slack_bits(slack));
-	pattern_places(end - slack, slack, places);
-	return is_all_zero((*places[0] ^ pattern) | (*places[1] ^ pattern) |
-			   (*places[2] ^ pattern) | (*places[3] ^ pattern));
-}
+/* Reports of what is around a cell. */
 
 static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
 						    uint64_t trailer)
@@ -239,20 +124,23 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 	return room - TRAILER - slack_of(trailer);
 }
 
-/* What is before a cell is the trailer of another one, or zero. */
-static inline void check_before(const char *call, const char *p)
+/* Before the first cell of a slab may be a guard, or a large object. */
+static inline bool is_intact_before(const char *p, bool is_first)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
-	uint64_t trailer;
 
-	/* Before the first cell of a slab may be a guard, or a large object. */
-	if (__builtin_expect((uintptr_t)p % SLAB_SIZE == 0, 0))
-		trailer = slab_word_before(p);
-	else
-		trailer = atomic_load_explicit(at, memory_order_relaxed);
-	/* Which of the two it is cannot be foreseen: a branch less. */
-	if (__builtin_expect(trailer & -(uint64_t)!is_trailer(at, trailer), 0))
-		sys_fatal(call, p, "memory before this block is overwritten");
+	return is_free_or_trailer(at, is_first ? slab_word_before(p)
+					       : atomic_load_explicit(at, memory_order_relaxed));
+}
+
+static inline bool is_first_of_slab(const void *p)
+{
+	return (uintptr_t)p % SLAB_SIZE == 0;
+}
+
+static __attribute__((noreturn, cold)) void bad_start(const char *call, void *p)
+{
+	sys_fatal(call, p, "memory before this block is overwritten");
 }
 
 /* malloc(0). */
@@ -319,7 +207,7 @@ struct quarantine *hardened_new_quarantine(void)
 	q = sys_map(sizeof(*q));
 	errno = saved_errno;
 	if (q)
-		q->random = scramble(secret ^ (uintptr_t)q);
+		q->random = scramble(trailer_key.secret ^ (uintptr_t)q);
 	return q;
 }
 
@@ -342,52 +230,59 @@ static void count(struct quarantine *q, unsigned int class, int n)
 			      memory_order_relaxed);
 }
 
-/* tcache_take_cell and tcache_put_cell, where nothing else is to be done. */
+/* As tcache_take_cell, but NULL where more is to be done. */
 static inline void *take(unsigned int class)
 {
 	struct tcache *tc = tcache_thread.own;
-	void *cell = MAGAZINE_END;
+	struct bin *bin = &tc->bins[class];
+	void *cell;
 
-	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tc->watch)
-		cell = *tc->bins[class].top;
+	if (__builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
+		return NULL;
+	cell = *bin->top;
 	if (__builtin_expect(cell == MAGAZINE_END, 0))
-		return tcache_take_cell(class, NULL);
-	tc->bins[class].top++;
+		return NULL;
+	bin->top++;
 	tc->allocs++;
-	__builtin_prefetch(*tc->bins[class].top, 1); /* the next one is read whole, too */
+	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
 	return cell;
 }
 
-static inline void give(struct tcache *tc, unsigned int class, void *cell)
-{
-	struct bin *bin = &tc->bins[class];
-
-	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0)) {
-		tcache_put_cell(class, cell);
-		return;
-	}
-	bin_push(bin, cell);
-	tc->frees++;
-}
+static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
 
 /* cell, which is zero, goes into quarantine, and what leaves it for that is free. */
 static inline void put(unsigned int class, void *cell)
 {
-	struct tcache *tc = tcache_own();
+	struct tcache *tc = tcache_thread.own;
+	struct bin *bin = &tc->bins[class];
 	void **place, *leaves;
 
-	if (__builtin_expect(!tc || !tc->quarantine, 0)) {
-		tcache_put_cell(class, cell);
+	if (__builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->quarantine, 0)) {
+		put_without_cache(class, cell);
 		return;
 	}
 	place = &tc->quarantine
 			 ->cells[class][random_below(tc->quarantine, quarantine_sizes[class])];
 	leaves = *place;
 	*place = cell;
-	if (__builtin_expect(!leaves, 0))
+	if (__builtin_expect(!leaves, 0)) {
 		count(tc->quarantine, class, 1);
+	} else if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0)) {
+		tcache_put_cell(class, leaves);
+	} else {
+		bin_push(bin, leaves);
+		tc->frees++;
+	}
+}
+
+static void put_without_cache(unsigned int class, void *cell)
+{
+	struct tcache *tc = tcache_own();
+
+	if (tc && tc->quarantine)
+		put(class, cell);
 	else
-		give(tc, class, leaves);
+		tcache_put_cell(class, cell);
 }
 
 void hardened_flush(struct tcache *tc, unsigned int class)
@@ -451,15 +346,21 @@ const char *hardened_check(const struct tcache *tc)
 
 /* Cells. */
 
-static inline void *alloc_cell(unsigned int class, size_t size)
+/* size bytes in cell, which has waited and was not written to. */
+static inline void *open_cell(unsigned int class, void *cell, size_t size)
 {
-	char *cell = take(class);
+	size_t room = slab_classes[class].size;
 
-	if (__builtin_expect(!cell, 0))
-		return NULL;
-	if (__builtin_expect(!is_zero(cell, slab_classes[class].size), 0))
+	if (__builtin_expect(!is_zero(cell, room), 0))
 		sys_fatal("malloc", cell, "this free block was written to");
-	return seal(cell, slab_classes[class].size, size);
+	return seal(cell, room, size);
+}
+
+static void *alloc_cell(unsigned int class, size_t size)
+{
+	void *cell = tcache_take_cell(class, NULL);
+
+	return cell ? open_cell(class, cell, size) : NULL;
 }
 
 static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *call, void *p)
@@ -489,18 +390,18 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 	size_t room = slab_classes[class].size;
 	uint64_t trailer = atomic_load_explicit(trailer_of(p, room), memory_order_relaxed);
 
-	check_before(call, p);
+	if (__builtin_expect(!is_intact_before(p, is_first_of_slab(p)), 0))
+		bad_start(call, p);
 	return checked_size(call, p, room, trailer);
 }
 
-static inline void free_cell(const char *call, void *p, unsigned int class)
+static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
 {
 	size_t room = slab_classes[class].size;
-	_Atomic(uint64_t) *at = trailer_of(p, room);
 
 	cell_size(call, p, class);
 	/* The last word decides, where two threads free a cell at once, and neighbors read it. */
-	if (lock_is_needed() && !atomic_exchange(at, 0))
+	if (lock_is_needed() && !atomic_exchange(trailer_of(p, room), 0))
 		live_class_slow(call, p);
 	memset(p, 0, room);
 	put(class, p);
@@ -535,28 +436,59 @@ static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align)
 
 void *hardened_alloc(size_t size, size_t align)
 {
-	void *p = NULL;
+	unsigned int class;
+	void *cell;
 
-	if (__builtin_expect(size - 1 < CELL_MAX - TRAILER && align <= CELL_ALIGN, 1))
-		p = alloc_cell(class_of_size(room_for(size)), size);
-	return p ? p : alloc_slow(size, align);
+	if (__builtin_expect(size - 1 >= CELL_MAX - TRAILER || align > CELL_ALIGN, 0))
+		return alloc_slow(size, align);
+	class = class_of_size(room_for(size));
+	cell = take(class);
+	return __builtin_expect(cell != NULL, 1) ? open_cell(class, cell, size)
+						 : alloc_slow(size, align);
 }
 
-void hardened_free(const char *call, void *p)
+static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (__builtin_expect(is_nothing(p), 0)) {
+	if (is_nothing(p)) {
 		free_nothing(call, p);
 		return;
 	}
-	class = live_class(call, p);
+	class = live_class_slow(call, p);
 	if (class) {
 		free_cell(call, p, class);
 		return;
 	}
 	large_free(call, p);
 	tcache_tick_free();
+}
+
+/* Small cells are freed here, without a call to return from. */
+void hardened_free(const char *call, void *p)
+{
+	unsigned int class = slab_class_of(p);
+	size_t room = slab_classes[class].size;
+	_Atomic(uint64_t) *at = trailer_of(p, room);
+	uint64_t trailer = class ? atomic_load_explicit(at, memory_order_relaxed) : 0;
+
+	if (__builtin_expect(!trailer, 0)) {
+		free_slow(call, p);
+		return;
+	}
+	if (room > ZERO_FEW || is_first_of_slab(p)) {
+		free_cell(call, p, class);
+		return;
+	}
+	if (__builtin_expect(!is_intact_before(p, false), 0))
+		bad_start(call, p);
+	checked_size(call, p, room, trailer);
+	if (__builtin_expect(lock_is_needed() && !atomic_exchange(at, 0), 0)) {
+		free_slow(call, p);
+		return;
+	}
+	zero_few(p, room);
+	put(class, p);
 }
 
 size_t hardened_usable_size(const char *call, void *p)

@@ -205,9 +205,23 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 	return NULL;
 }
 
+int sys_move(void *p, size_t old_size, void *to, size_t new_size)
+{
+	int how = MREMAP_MAYMOVE | MREMAP_FIXED | (old_size == new_size ? MREMAP_DONTUNMAP : 0);
+	int saved_errno = errno;
+	bool failed = CALL(mremap, p, old_size, new_size, how, to) < 0;
+
+	errno = saved_errno;
+	tell(SYS_MREMAP, p, failed ? 0 : (uintptr_t)to, new_size, failed);
+	return failed ? -1 : 0;
+}
+
 static int set_access(void *p, size_t size, int access)
 {
-	return RAW(mprotect, p, size, access) < 0 ? -1 : 0;
+	int saved_errno = errno, status = (int)CALL(mprotect, p, size, access);
+
+	errno = saved_errno;
+	return status;
 }
 
 int sys_protect(void *p, size_t size)
@@ -227,6 +241,15 @@ void *sys_reserve(void *at, size_t size)
 
 	errno = saved_errno;
 	return p;
+}
+
+int sys_bury(void *p, size_t size)
+{
+	int saved_errno = errno;
+	void *q = map_private(p, size, PROT_NONE, MAP_NORESERVE | MAP_FIXED);
+
+	errno = saved_errno;
+	return q ? 0 : -1;
 }
 
 int sys_purge(void *p, size_t size)

@@ -64,6 +64,13 @@ bool sys_release_rest(void);
 /* Resize a mapping, moving it if it must; the new place, or NULL with the old one intact. */
 void *sys_remap(void *p, size_t old_size, size_t new_size);
 
+/*
+ * Move pages to addresses that are the caller's, where new_size bytes replace whatever is mapped;
+ * -1 with all as it was. If the size stays, nothing but empty pages is left behind: kernels before
+ * 5.7 cannot do that. If not, nothing is mapped there any more.
+ */
+int sys_move(void *p, size_t old_size, void *to, size_t new_size);
+
 /* Nothing can be read or written there from now on; -1 if the kernel has no room to note it. */
 int sys_protect(void *p, size_t size);
 
@@ -75,6 +82,12 @@ int sys_unprotect(void *p, size_t size);
  * where nothing may be mapped; kernels before 4.17 may give others instead.
  */
 void *sys_reserve(void *at, size_t size);
+
+/*
+ * Give back pages, whatever holds them, and keep the addresses, at which nothing can be read or
+ * written from then on; -1 if the kernel has no room to note it.
+ */
+int sys_bury(void *p, size_t size);
 
 /* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
 int sys_purge(void *p, size_t size);

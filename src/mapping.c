@@ -10,11 +10,7 @@
  * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
  *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process
  *    has 65,530.
- * 3. Hardened, an object ends at an inaccessible page, as near as its alignment lets it, and the
- *    bytes around it in its first and last page are looked at when it is freed. Up to
- *    SPAN_GUARDED_MAX its pages are a span's, for fewer page faults. What is freed becomes
- *    inaccessible, and is used again late. The number of guards is bounded, for each costs two of
- *    the process's mappings.
+ * 3. Hardened, objects have guards, and what is freed becomes inaccessible: mapping_guard.c.
  */
 
 #include "mapping.h"
@@ -24,11 +20,9 @@
 #include "block.h"
 #include "mapping_core.h"
 #include "span.h"
-#include "zero.h"
 
 #define GROWTH_SHIFT 3
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */
-#define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
 
 struct mappings mapping_all;
 _Thread_local struct mapping_recent mapping_recent;
@@ -46,15 +40,18 @@ struct found {
 /* The table is locked. */
 static struct found find_around(const void *p)
 {
-	struct mapping *m;
+	struct mapping *m, grave;
 	size_t i = 0;
 
 	while ((m = mapping_table_next(&mapping_all.table, &i)))
-		if ((uintptr_t)p - (uintptr_t)m->start < m->bytes)
+		if ((uintptr_t)p - (uintptr_t)m->start < m->bytes ||
+		    (uintptr_t)p - (uintptr_t)m->place < m->place_bytes)
 			return (struct found){true, false, m->payload, m->size};
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
 		if (k->start && (uintptr_t)p - (uintptr_t)k->start < k->bytes)
 			return (struct found){true, true, k->payload, k->size};
+	if (guard_has(p, &grave))
+		return (struct found){true, true, grave.payload, grave.size};
 	return (struct found){.is_any = false};
 }
 
@@ -120,8 +117,7 @@ static void release_edge(char *from, char *to)
 		sys_release(from, (size_t)(to - from));
 }
 
-/* Pages that begin where align says; NULL with errno ENOMEM. */
-static char *map_aligned(size_t bytes, size_t align)
+char *mapping_map(size_t bytes, size_t align)
 {
 	size_t total;
 	char *p, *start;
@@ -139,25 +135,6 @@ static char *map_aligned(size_t bytes, size_t align)
 	release_edge(p, start);
 	release_edge(start + bytes, p + total);
 	return start;
-}
-
-/* Pages for m->bytes that read as zero: hardened, all of the page heap do. False: none. */
-static bool get_pages(struct mapping *m, size_t align)
-{
-	bool fresh;
-
-	m->start = m->is_span ? span_alloc(m->bytes, align, &fresh) : NULL;
-	if (m->start) {
-		m->bytes = span_size(m->start);
-		if (!fresh && !is_zero(m->start, m->bytes))
-			sys_fatal("malloc", m->start, "this free block was written to");
-		return true;
-	}
-	m->bytes -= guard_bytes(m);
-	m->is_span = false;
-	m->bytes += guard_bytes(m);
-	m->start = map_aligned(m->bytes, align);
-	return m->start;
 }
 
 /*
@@ -180,45 +157,22 @@ static bool fit(struct mapping *m, size_t bytes, bool grows)
 	return true;
 }
 
-/* Pages for m->bytes of what is kept, which hardened is inaccessible. */
-static bool get_kept(struct mapping *m, bool grows)
-{
-	size_t bytes = m->bytes;
-
-	if (!kept_take(m, grows))
-		return false;
-	if (!mapping_all.is_hardened)
-		return fit(m, bytes, grows);
-	if (sys_unprotect(m->start, m->bytes) == 0)
-		return true;
-	kept_refused(m);
-	return false;
-}
-
 /* m for size bytes of room; false with errno ENOMEM. *is_mapped: the kernel has given it now. */
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
 		 bool *is_mapped)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
-	bool is_plain = align <= page;
+	bool grows = room > size;
 
-	*m = (struct mapping){.is_guarded = mapping_all.is_hardened && is_plain &&
-					    mapping_all.guarded < GUARDED_MAX,
-			      .is_span = mapping_all.is_hardened && bytes <= SPAN_GUARDED_MAX &&
-					 align <= SPAN_GUARDED_ALIGN};
-	if (m->is_span && !(mapping_round_up(room, align) %
-			    page)) /* something of its own is before the payload */
-		bytes += page;
-	m->bytes = bytes + guard_bytes(m);
-	if (!is_plain || (zero && !mapping_all.is_hardened) || !get_kept(m, room > size)) {
-		m->bytes = bytes + guard_bytes(m);
-		if (!get_pages(m, align))
-			return false;
-		*is_mapped = !m->is_span;
+	*m = (struct mapping){.bytes = bytes, .asked = size};
+	if (align > page || zero || !kept_take(m, bytes, grows) || !fit(m, bytes, grows)) {
+		m->bytes = bytes;
+		m->start = mapping_map(bytes, align);
+		*is_mapped = m->start;
 	}
-	guard_place(m, size, room, align);
-	m->asked = size;
-	return true;
+	m->size = m->bytes;
+	m->payload = (uintptr_t)m->start;
+	return m->start;
 }
 
 static bool reserve(void)
@@ -241,7 +195,7 @@ static void unreserve(void)
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
 	struct doomed doomed;
-	bool is_mapped = false;
+	bool is_made, is_mapped = false;
 	struct mapping m;
 
 	if (room > PTRDIFF_MAX - 4 * sys_page_size()) {
@@ -250,13 +204,17 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	}
 	if (!reserve())
 		return NULL;
-	if (!make(&m, size, room, align, zero, &is_mapped)) {
+	if (mapping_all.is_hardened)
+		is_made = guard_make(&m, size, room, align, &is_mapped);
+	else
+		is_made = make(&m, size, room, align, zero, &is_mapped);
+	if (!is_made) {
 		unreserve();
 		return NULL;
 	}
 	doomed.count = 0;
 	mapping_lock();
-	mapping_all.guarded += m.is_guarded;
+	mapping_all.guarded += mapping_is_guarded(&m);
 	mapping_all.stats.allocs++;
 	mapping_all.stats.map_calls += is_mapped;
 	kept_put_in(&m, &doomed);
@@ -268,28 +226,20 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 
 void mapping_free(const char *call, void *p)
 {
-	struct doomed doomed;
-	bool is_sealed = true, is_kept;
 	struct mapping m;
 
-	doomed.count = 0;
 	mapping_lock();
 	m = take_out(call, p);
-	mapping_all.guarded -= m.is_guarded;
+	mapping_all.guarded -= mapping_is_guarded(&m);
 	mapping_all.stats.frees++;
-	if (mapping_all.is_hardened) {
-		mapping_unlock();
-		guard_require_intact(call, &m);
-		is_sealed = guard_seal_off(&m);
-		mapping_lock();
-	}
-	is_kept = is_sealed && kept_put(&m, &doomed);
-	mapping_all.table.used--;
-	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m.is_span);
 	mapping_unlock();
-	kept_release_doomed(&doomed);
-	if (!is_kept)
-		kept_release(&m);
+	if (mapping_all.is_hardened)
+		guard_free(call, &m);
+	else
+		kept_keep(&m);
+	mapping_lock();
+	mapping_all.table.used--;
+	mapping_unlock();
 }
 
 size_t mapping_usable_size(const char *call, void *p)
@@ -344,36 +294,27 @@ static bool remap(struct mapping *m, size_t bytes)
 	return true;
 }
 
-/* Hardened, an object stays where it has room and is not much too large for that. */
-static void *resize_in_place(const char *call, void *p, size_t size)
+static bool resize(struct mapping *m, size_t size)
 {
-	struct mapping m = {0};
-	bool stays;
+	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
+	size_t roomy = mapping_round_up(size + (size >> GROWTH_SHIFT), page);
 
-	mapping_lock();
-	mapping_copy(&m, live(call, p));
-	mapping_unlock();
-	guard_require_intact(call, &m);
-	stays = size <= (size_t)(guard_end(&m) - mapping_payload(&m)) && size >= m.size / 2;
-	if (!stays)
-		return NULL;
-	mapping_lock();
-	guard_set_size(live(call, p), size);
-	mapping_unlock();
-	return p;
+	if (!(bytes > m->bytes && remap(m, roomy)) && !remap(m, bytes))
+		return false;
+	m->asked = size;
+	return true;
 }
 
 void *mapping_resize(const char *call, void *p, size_t size)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
+	size_t bytes = mapping_round_up(size, sys_page_size());
 	struct doomed doomed;
 	struct mapping m;
 	bool is_done;
 
-	if (mapping_all.is_hardened)
-		return resize_in_place(call, p, size);
 	mapping_lock();
-	if (bytes <= SPAN_MAX && bytes < live(call, p)->bytes && mapping_all.table.count > CROWD) {
+	if (!mapping_all.is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
+	    mapping_all.table.count > CROWD) {
 		mapping_unlock();
 		return NULL;
 	}
@@ -381,12 +322,8 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_all.stats.resizes++;
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
-	is_done =
-		bytes > m.bytes && remap(&m, mapping_round_up(size + (size >> GROWTH_SHIFT), page));
-	if (!is_done)
-		is_done = remap(&m, bytes);
+	is_done = mapping_all.is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
 	mapping_lock();
-	m.asked = is_done ? size : m.asked;
 	doomed.count = 0;
 	kept_put_in(&m, &doomed);
 	mapping_unlock();
@@ -420,7 +357,7 @@ void mapping_fork_child(void)
 	mapping_all.table.used = mapping_all.table.count;
 	mapping_all.guarded = 0;
 	while (mapping_all.is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
-		mapping_all.guarded += m->is_guarded;
+		mapping_all.guarded += mapping_is_guarded(m);
 }
 
 /* Figures. */
@@ -450,7 +387,8 @@ void mapping_list(struct item_list *list)
 							 .size = m->size,
 							 .status = 2,
 							 .payload = m->size,
-							 .mapping = m->bytes});
+							 .mapping = m->place_bytes ? m->place_bytes
+										   : m->bytes});
 	}
 	mapping_unlock();
 }

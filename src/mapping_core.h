@@ -14,16 +14,18 @@
 #include "mapping_table.h"
 
 #define KEPT_COUNT 64
-#define PURGED_MIN (8 * MIB) /* hardened, such a one has no memory while it is kept */
+#define ROOMY_MAX ((size_t)1 << 19) /* hardened, a larger object begins at a guard, too */
 
 /* A freed one. */
 struct kept {
 	char *_Atomic start; /* NULL: none; written last */
 	size_t bytes;
-	uintptr_t payload; /* what it was, for the report of a double free */
+	char *place; /* hardened */
+	size_t place_bytes;
+	uintptr_t payload; /* what it was, for the report of a double free; hardened, its body */
 	size_t size;
-	bool is_span;
-	bool is_refused; /* the kernel would not take it: not bounded by L3 */
+	bool is_span; /* hardened, a refused one */
+	bool is_refused; /* by the kernel, and nobody can use it: not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
 };
@@ -58,10 +60,20 @@ static inline size_t mapping_round_up(size_t n, size_t to)
 	return (n + to - 1) & ~(to - 1);
 }
 
+static inline bool mapping_is_guarded(const struct mapping *m)
+{
+	return m->place_bytes > m->bytes;
+}
+
 static inline char *mapping_payload(const struct mapping *m)
 {
 	return (char *)m->payload;
 }
+
+/* mapping.c. */
+
+/* Pages that begin where align says; NULL with errno ENOMEM. */
+char *mapping_map(size_t bytes, size_t align);
 
 /* mapping_kept.c. */
 
@@ -74,14 +86,17 @@ struct doomed {
 /* Whether a mapping of has bytes may be used for bytes as it is. */
 bool kept_is_fit(size_t has, size_t bytes);
 
-/* A kept one, of about m->bytes, for what grows perhaps more. False: none is near that. */
-bool kept_take(struct mapping *m, bool grows);
+/* A kept one of about that many bytes, for what grows perhaps more. False: none is near that. */
+bool kept_take(struct mapping *m, size_t bytes, bool grows);
+
+/* Whether one has that many bytes. */
+bool kept_has(size_t bytes);
 
 /* m, for which an entry is reserved, is live. The lock is held. */
 void kept_put_in(const struct mapping *m, struct doomed *doomed);
 
-/* Keep m, perhaps at the cost of older ones; whether it is kept. The lock is held. */
-bool kept_put(const struct mapping *m, struct doomed *doomed);
+/* Keep m, perhaps at the cost of older ones, or give it back. No lock is held. */
+void kept_keep(const struct mapping *m);
 
 /* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
 void kept_refused(const struct mapping *m);
@@ -98,24 +113,20 @@ const char *kept_check(void);
 
 /* mapping_guard.c. */
 
-/* Bytes of the guards of m. */
-size_t guard_bytes(const struct mapping *m);
-
-/* The start and the end of what is accessible of m. */
-char *guard_start(const struct mapping *m);
-char *guard_end(const struct mapping *m);
-
-/* Hardened, m has size bytes: what is behind them is not the user's. */
-void guard_set_size(struct mapping *m, size_t size);
-
-/* m is for size bytes, of room: put these at its end, and guards around. */
-void guard_place(struct mapping *m, size_t size, size_t room, size_t align);
-
-/* Report what was written around m's payload. */
-void guard_require_intact(const char *call, const struct mapping *m);
-
 /*
- * Hardened, what is freed is zero and inaccessible before anybody sees it again. False: the kernel
- * has no room to note it.
+ * Hardened, m for size bytes of room, which read as zero; false with errno ENOMEM. *is_mapped: the
+ * kernel has given it now.
  */
-bool guard_seal_off(const struct mapping *m);
+bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool *is_mapped);
+
+/* m, which is out of the table, is freed. Both report what was written around its payload. */
+void guard_free(const char *call, const struct mapping *m);
+
+/* m, which is out of the table, has size bytes, and may be elsewhere; false: it is as it was. */
+bool guard_resize(const char *call, struct mapping *m, size_t size);
+
+/* Whether p is in what was freed, and what that was. The lock is held. */
+bool guard_has(const void *p, struct mapping *found);
+
+/* What was freed goes back to the kernel, addresses and all; whether there was anything. */
+bool guard_trim(void);

@@ -1,108 +1,443 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Hardened large objects: rule 3 of mapping.c. */
+/*
+ * Hardened large objects.
+ *
+ *	place   | guard | body, accessible | guard |
+ *
+ * 1. An object ends where its body does, as near as its alignment lets it. The bytes around it in
+ *    its first and last page are looked at when it is freed or resized.
+ * 2. When it is freed its body is zeroed, and moves to another place, where it is kept for the next
+ *    object as mapping_kept.c has it. So pages are used again at once, but addresses are not: what
+ *    stays is a grave, inaccessible, whose place is used again when LATE others have been freed.
+ *    To move pages costs a tenth of changing what may be done with them.
+ * 3. One that grows moves in the same way, to a body with half as much again.
+ * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
+ *    Others, and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
+ */
 
+#include <errno.h>
 #include <string.h>
 
 #include "mapping_core.h"
+#include "span.h"
 #include "zero.h"
 
-#define PATTERN 0xa5 /* behind an object, to its guard */
+#define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
+#define GRAVES 64 /* a power of two */
+#define LATE 16
+#define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
+#define LOOK ((size_t)64)
+#define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
+#define PATTERN 0xa5 /* behind an object, to the end of its body */
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
+
+/* What was freed last, by number. Guarded by the lock of mappings. */
+static struct grave {
+	char *_Atomic place; /* NULL where it was used again; written last */
+	size_t place_bytes;
+	uintptr_t payload;
+	size_t size;
+	bool is_span;
+} graves[GRAVES];
+
+static uint64_t buried; /* how many there were */
 
 void mapping_harden(void)
 {
 	mapping_all.is_hardened = true;
 }
 
-size_t guard_bytes(const struct mapping *m)
+static char *end_of(const struct mapping *m)
 {
-	if (!m->is_guarded)
-		return 0;
-	return m->is_span ? sys_page_size() : 2 * sys_page_size();
+	return m->start + m->bytes;
 }
 
-char *guard_end(const struct mapping *m)
+/* Addresses at which nothing is accessible. */
+static struct mapping closed(char *place, size_t bytes)
 {
-	return m->start + m->bytes - (m->is_guarded ? sys_page_size() : 0);
+	return (struct mapping){
+		.start = place, .bytes = bytes, .place = place, .place_bytes = bytes};
 }
 
-char *guard_start(const struct mapping *m)
+static void release_closed(char *place, size_t bytes)
 {
-	return m->start + (m->is_guarded && !m->is_span ? sys_page_size() : 0);
+	struct mapping m = closed(place, bytes);
+
+	kept_release(&m);
 }
 
-void guard_set_size(struct mapping *m, size_t size)
+/* Graves. */
+
+static struct mapping open_grave(struct grave *g)
 {
-	size_t behind = (size_t)(guard_end(m) - mapping_payload(m)) - size;
+	struct mapping m = closed(g->place, g->place_bytes);
+
+	m.is_span = g->is_span;
+	if (m.is_span)
+		span_set_kept(m.start, false);
+	atomic_store_explicit(&g->place, NULL, memory_order_release);
+	return m;
+}
+
+static bool release_grave(struct grave *g)
+{
+	struct mapping m = {.start = NULL};
+
+	mapping_lock();
+	if (g->place)
+		m = open_grave(g);
+	mapping_unlock();
+	if (m.start)
+		kept_release(&m);
+	return m.start;
+}
+
+/* m is inaccessible. */
+static void bury(const struct mapping *m)
+{
+	struct mapping oldest = {.start = NULL};
+	struct grave *g;
+
+	mapping_lock();
+	g = &graves[buried++ % GRAVES];
+	if (g->place)
+		oldest = open_grave(g);
+	g->place_bytes = m->place_bytes;
+	g->payload = m->payload;
+	g->size = m->size;
+	g->is_span = m->is_span;
+	if (m->is_span)
+		span_set_kept(m->start, true);
+	atomic_store_explicit(&g->place, m->place, memory_order_release);
+	mapping_unlock();
+	if (oldest.start)
+		kept_release(&oldest);
+}
+
+bool guard_has(const void *p, struct mapping *found)
+{
+	for (struct grave *g = graves; g < graves + GRAVES; g++) {
+		if (!g->place || (uintptr_t)p - (uintptr_t)g->place >= g->place_bytes)
+			continue;
+		found->payload = g->payload;
+		found->size = g->size;
+		return true;
+	}
+	return false;
+}
+
+bool guard_trim(void)
+{
+	bool is_any = false;
+
+	for (struct grave *g = graves; g < graves + GRAVES; g++)
+		is_any |= release_grave(g);
+	return is_any;
+}
+
+/* Places. */
+
+/* The grave whose place is the smallest that has bytes, and not many more; or NULL. */
+static struct grave *find_grave(size_t bytes)
+{
+	struct grave *best = NULL;
+
+	for (uint64_t i = buried - GRAVES; i + LATE != buried; i++) {
+		struct grave *g = &graves[i % GRAVES];
+
+		if (g->place && !g->is_span && g->place_bytes >= bytes &&
+		    g->place_bytes <= 2 * bytes && (!best || g->place_bytes < best->place_bytes))
+			best = g;
+	}
+	return best;
+}
+
+/* A place for a body of bytes aligned to align; nothing is accessible there yet. */
+static bool find_place(struct mapping *m, size_t bytes, size_t align)
+{
+	size_t page = sys_page_size(), most = bytes + (align > page ? align : 0) + 2 * page;
+	struct grave *g;
+
+	*m = closed(NULL, most);
+	mapping_lock();
+	g = find_grave(most);
+	if (g)
+		*m = open_grave(g);
+	mapping_unlock();
+	if (!g)
+		m->place = sys_reserve(NULL, most);
+	if (!m->place)
+		return false;
+	m->bytes = bytes;
+	m->align = align;
+	m->start = m->place + m->place_bytes - page - bytes;
+	m->start -= (uintptr_t)m->start % align;
+	return true;
+}
+
+/*
+ * The body of from moves to a place for that many bytes. If it has as many, it is there still, but
+ * empty; if not, nothing is mapped there any more.
+ */
+static bool move_body(const struct mapping *from, struct mapping *to, size_t bytes, size_t align)
+{
+	if (!find_place(to, bytes, align))
+		return false;
+	if (sys_move(from->start, from->bytes, to->start, bytes) == 0)
+		return true;
+	release_closed(to->place, to->place_bytes);
+	return false;
+}
+
+/*
+ * Nothing is mapped where the body of m was. Should another thread have mapped something there
+ * meanwhile, only what is around it is ours.
+ */
+static void bury_hole(const struct mapping *m)
+{
+	char *p = sys_reserve(m->start, m->bytes), *end = end_of(m);
+
+	if (p == m->start) {
+		bury(m);
+		return;
+	}
+	if (p)
+		release_closed(p, m->bytes);
+	release_closed(m->place, (size_t)(m->start - m->place));
+	release_closed(end, (size_t)(m->place + m->place_bytes - end));
+}
+
+/* Making one. */
+
+/* The pages of a body for room bytes: up to ROOMY_MAX of few sizes, for more to fit. */
+static size_t body_for(size_t room)
+{
+	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+
+	if (bytes <= ROOMY_MAX)
+		bytes = mapping_round_up(span_pages_for(bytes) * PAGE_BYTES, page);
+	return bytes;
+}
+
+/*
+ * The first bytes of a kept body become one of their own: m. The rest stays kept; the end of what
+ * has grown may never have been written to.
+ */
+static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t align)
+{
+	struct mapping head = *kept;
+
+	head.bytes = bytes;
+	if (!move_body(&head, m, bytes, align))
+		return false;
+	kept->start += bytes;
+	kept->payload = (uintptr_t)kept->start;
+	kept->size = kept->bytes -= bytes;
+	if (sys_protect(head.start, bytes) == 0)
+		kept_keep(kept);
+	else
+		kept_release(kept);
+	return true;
+}
+
+/* What is kept of another size is made to fit, with the pages that it has. */
+static bool take_kept(struct mapping *m, size_t bytes, size_t align)
+{
+	struct mapping kept = {.is_span = false};
+
+	if (!kept_take(&kept, bytes, false))
+		return false;
+	if (kept.bytes == bytes || (align <= sys_page_size() && kept_is_fit(kept.bytes, bytes))) {
+		*m = kept;
+		m->align = align;
+		if ((uintptr_t)m->start % align == 0)
+			return true;
+	}
+	if (kept.bytes > bytes && split(&kept, m, bytes, align))
+		return true;
+	if (kept.bytes != bytes && move_body(&kept, m, bytes, align)) {
+		bury_hole(&kept);
+		return true;
+	}
+	kept_release(&kept);
+	return false;
+}
+
+static bool get_guarded(struct mapping *m, size_t room, size_t align, bool *is_mapped)
+{
+	size_t bytes = body_for(room);
+
+	if (take_kept(m, bytes, align))
+		return true;
+	if (!find_place(m, bytes, align))
+		return false;
+	*is_mapped = sys_unprotect(m->start, bytes) == 0;
+	if (!*is_mapped)
+		release_closed(m->place, m->place_bytes);
+	return *is_mapped;
+}
+
+/* All pages of the page heap read as zero. */
+static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapped)
+{
+	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+	bool is_full = !(mapping_round_up(room, align) % page), fresh;
+	size_t more = bytes + is_full * page; /* something of its own is before the payload */
+	char *p = NULL;
+
+	if (more <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
+		p = span_alloc(more, align, &fresh);
+	if (p) {
+		*m = closed(p, span_size(p));
+		m->is_span = true;
+		if (!fresh && !is_zero(p, m->bytes))
+			sys_fatal("malloc", p, "this free block was written to");
+		return true;
+	}
+	p = mapping_map(bytes, align);
+	*m = closed(p, bytes);
+	*is_mapped = p;
+	return p;
+}
+
+/* m has size bytes: what is behind them is not the user's. */
+static void set_size(struct mapping *m, size_t size)
+{
+	size_t behind = (size_t)(end_of(m) - mapping_payload(m)) - size;
 
 	m->size = size;
 	memset(mapping_payload(m) + size, PATTERN, behind < PATTERN_MAX ? behind : PATTERN_MAX);
 }
 
-void guard_place(struct mapping *m, size_t size, size_t room, size_t align)
+bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool *is_mapped)
 {
-	size_t page = sys_page_size();
+	size_t page = sys_page_size(), body_align = align > page ? align : page;
 
-	m->size = m->bytes;
+	if (mapping_all.guarded >= GUARDED_MAX || align > ALIGN_MAX ||
+	    !get_guarded(m, room, body_align, is_mapped))
+		if (!get_bare(m, room, body_align, is_mapped))
+			return false;
 	m->payload = (uintptr_t)m->start;
-	if (!mapping_all.is_hardened)
-		return;
-	if (m->is_guarded) {
-		sys_protect(guard_end(m), page);
-		if (!m->is_span)
-			sys_protect(m->start, page);
-	}
 	if (align <= page)
-		m->payload = ((uintptr_t)guard_end(m) - room) & ~(uintptr_t)(align - 1);
-	guard_set_size(m, size);
+		m->payload = ((uintptr_t)end_of(m) - room) & ~(uintptr_t)(align - 1);
+	m->asked = size;
+	set_size(m, size);
+	return true;
 }
 
-static bool is_filled(const char *from, const char *to, unsigned char with)
+/* Looking at one: rule 1. */
+
+static bool is_filled(const char *from, const char *to)
 {
 	while (from < to)
-		if ((unsigned char)*from++ != with)
+		if ((unsigned char)*from++ != PATTERN)
 			return false;
 	return true;
 }
 
 /* Of what is before the payload, its own page is looked at. */
-void guard_require_intact(const char *call, const struct mapping *m)
+static void require_intact(const char *call, const struct mapping *m)
 {
-	const char *start = guard_start(m), *end = mapping_payload(m) + m->size, *to = guard_end(m);
+	const char *p = mapping_payload(m), *start = m->start;
+	const char *end = p + m->size, *to = end_of(m);
 	size_t page = sys_page_size();
 
-	if (!mapping_all.is_hardened)
-		return;
 	if ((size_t)(to - end) > PATTERN_MAX)
 		to = end + PATTERN_MAX;
-	if ((size_t)(mapping_payload(m) - start) > page)
-		start = mapping_payload(m) - page;
-	if (!is_filled(start, mapping_payload(m), 0))
-		sys_fatal(call, mapping_payload(m), "memory before this block is overwritten");
-	if (!is_filled(end, to, PATTERN))
-		sys_fatal(call, mapping_payload(m),
-			  "memory behind this block of %lu bytes is overwritten",
+	if ((size_t)(p - start) > page)
+		start = p - page;
+	if (!is_zero(start, (size_t)(p - start)))
+		sys_fatal(call, p, "memory before this block is overwritten");
+	if (!is_filled(end, to))
+		sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
 			  (unsigned long)m->size);
 }
 
-/* What was never written to gets no memory by it. */
-static void clear(char *p, size_t bytes)
-{
-	size_t page = sys_page_size();
+/* Freeing one: rule 2. */
 
-	for (size_t at = 0; at < bytes; at += page)
-		if (!is_zero(p + at, page))
-			memset(p + at, 0, page);
+/*
+ * What was never written to gets no memory by it. Much is written at multiples of a page from the
+ * payload: of most pages a look there is enough, and memory is slow.
+ */
+static void clear_body(const struct mapping *m)
+{
+	size_t page = sys_page_size(), likely = m->payload % page & ~(LOOK - 1);
+
+	for (char *p = m->start; p < end_of(m); p += page)
+		if (!is_zero(p + likely, LOOK) || !is_zero(p, page))
+			memset(p, 0, page);
 }
 
-/* A large one is purged: that is quicker than zeroing. */
-bool guard_seal_off(const struct mapping *m)
+/* The body of m, zeroed, moves to another place: to. False: it has to go back to the kernel. */
+static bool rescue_body(const struct mapping *m, struct mapping *to)
 {
-	char *start = guard_start(m);
-	size_t bytes = (size_t)(guard_end(m) - start);
+	if (!mapping_is_guarded(m) || m->bytes > BURIED_MIN)
+		return false;
+	clear_body(m);
+	if (!move_body(m, to, m->bytes, m->align))
+		return false;
+	to->payload = (uintptr_t)to->start;
+	to->size = to->bytes;
+	return true;
+}
 
-	if (bytes < PURGED_MIN || m->is_span || sys_purge(start, bytes) < 0)
-		clear(start, bytes);
+static bool seal_off_span(const struct mapping *m)
+{
+	if (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0)
+		clear_body(m);
 	return sys_protect(m->start, m->bytes) == 0;
+}
+
+/* Nothing of m can be touched from now on. False: the kernel has no room to note it. */
+static bool seal_off(const struct mapping *m, bool is_empty)
+{
+	if (m->is_span)
+		return seal_off_span(m);
+	if (is_empty && sys_protect(m->start, m->bytes) == 0)
+		return true;
+	return sys_bury(m->place, m->place_bytes) == 0;
+}
+
+void guard_free(const char *call, const struct mapping *m)
+{
+	struct mapping to;
+	bool is_moved;
+
+	require_intact(call, m);
+	is_moved = rescue_body(m, &to);
+	if (seal_off(m, is_moved))
+		bury(m);
+	else
+		kept_release(m);
+	if (is_moved)
+		kept_keep(&to);
+}
+
+/* Resizing one: rule 3. */
+
+/* Pages that are kept are worth a copy: what is new costs a page fault for each. */
+static bool grow(struct mapping *m, size_t size)
+{
+	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();
+	size_t bytes = (offset + size + size / 2) & ~(page - 1);
+	struct mapping to;
+
+	if (!mapping_is_guarded(m) || kept_has(bytes) || !move_body(m, &to, bytes, page))
+		return false;
+	to.payload = (uintptr_t)to.start + offset;
+	bury_hole(m);
+	*m = to;
+	return true;
+}
+
+bool guard_resize(const char *call, struct mapping *m, size_t size)
+{
+	size_t room = (size_t)(end_of(m) - mapping_payload(m));
+
+	require_intact(call, m);
+	if (size < m->size / 2 || (size > room && !grow(m, size)))
+		return false;
+	set_size(m, size);
+	return true;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Mappings, and hardened spans, that were freed: rule 1 of mapping.c. */
+/* Mappings that were freed: rule 1 of mapping.c. */
 
 #include <errno.h>
 
@@ -8,15 +8,11 @@
 #include "span.h"
 
 #define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
-#define LATE_REUSE 16 /* hardened, as many younger ones are not used again */
-#define SEALED_MAX (64 * MIB) /* hardened, the memory of what is kept */
 
 _Atomic(size_t) mapping_kept_total; /* L3 */
 
 static void drop_kept(struct kept *k)
 {
-	if (k->is_span)
-		span_set_kept(k->start, false);
 	mapping_kept_total -= k->bytes;
 	mapping_all.kept_count--;
 	atomic_store_explicit(&k->start, NULL, memory_order_release);
@@ -28,6 +24,8 @@ static void kept_doom(struct doomed *doomed, struct kept *k)
 							.size = k->size,
 							.start = k->start,
 							.bytes = k->bytes,
+							.place = k->place,
+							.place_bytes = k->place_bytes,
 							.is_span = k->is_span};
 	drop_kept(k);
 }
@@ -40,14 +38,14 @@ static void kept_add(const struct mapping *m, bool is_refused)
 	while (k->start)
 		k++;
 	k->bytes = m->bytes;
+	k->place = m->place;
+	k->place_bytes = m->place_bytes;
 	k->payload = m->payload;
 	k->size = m->size;
 	k->is_span = m->is_span;
 	k->is_refused = is_refused;
 	k->freed_ms = sys_now_ms();
 	k->turn = mapping_all.turn++;
-	if (m->is_span)
-		span_set_kept(m->start, true);
 	atomic_store_explicit(&k->start, m->start, memory_order_release);
 	mapping_all.kept_count++;
 	mapping_kept_total += m->bytes;
@@ -67,7 +65,7 @@ static void release_guarded(const struct mapping *m)
 {
 	int saved_errno = errno;
 
-	if ((m->is_span ? sys_unprotect : sys_unmap)(m->start, m->bytes) < 0)
+	if (m->is_span ? sys_unprotect(m->start, m->bytes) : sys_unmap(m->place, m->place_bytes))
 		kept_refused(m);
 	else if (m->is_span)
 		span_free(m->start);
@@ -99,33 +97,34 @@ static struct kept *oldest_kept(void)
 	return oldest;
 }
 
-/* Whether a mapping of has bytes may be used for bytes as it is. */
+/* Hardened, there is a guard right before what is larger than ROOMY_MAX. */
 bool kept_is_fit(size_t has, size_t bytes)
 {
+	if (mapping_all.is_hardened && bytes > ROOMY_MAX)
+		return has == bytes;
 	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
 }
 
 /*
  * How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last.
- * What grows may have four times as much, for it will need more.
+ * What grows may have four times as much, for it will need more. Hardened, any larger one is split.
  */
-static size_t misfit(const struct kept *k, size_t bytes, bool is_span, bool grows)
+static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 {
 	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
 
-	if (k->is_span != is_span)
+	if (k->is_refused)
 		return SIZE_MAX;
 	if (kept_is_fit(k->bytes, bytes))
-		return mapping_all.is_hardened && k->turn + LATE_REUSE > mapping_all.turn
-			       ? SIZE_MAX
-			       : difference;
-	if (mapping_all.is_hardened || k->bytes < bytes / 2 || k->bytes > (grows ? 4 : 2) * bytes)
+		return difference;
+	if (mapping_all.is_hardened && k->bytes > bytes)
+		return difference + bytes;
+	if (k->bytes < bytes / 2 || k->bytes > (grows ? 4 : 2) * bytes)
 		return SIZE_MAX;
-	return difference + bytes;
+	return difference + (mapping_all.is_hardened ? PTRDIFF_MAX : bytes);
 }
 
-/* A kept one, of about m->bytes. False: none is near that. */
-bool kept_take(struct mapping *m, bool grows)
+bool kept_take(struct mapping *m, size_t bytes, bool grows)
 {
 	size_t least = SIZE_MAX, far;
 	struct kept *best = NULL;
@@ -139,7 +138,7 @@ bool kept_take(struct mapping *m, bool grows)
 		if (!k->start)
 			continue;
 		left--;
-		far = misfit(k, m->bytes, m->is_span, grows);
+		far = misfit(k, bytes, grows);
 		if (far < least) {
 			least = far;
 			best = k;
@@ -148,7 +147,9 @@ bool kept_take(struct mapping *m, bool grows)
 	if (best) {
 		m->start = best->start;
 		m->bytes = best->bytes;
-		m->payload = best->payload; /* should it be kept again */
+		m->place = best->place;
+		m->place_bytes = best->place_bytes;
+		m->payload = best->payload;
 		m->size = best->size;
 		drop_kept(best);
 	}
@@ -156,24 +157,33 @@ bool kept_take(struct mapping *m, bool grows)
 	return best;
 }
 
-/* Hardened, the memory of kept ones may be much more than what is live. */
-static bool is_too_much(void)
+bool kept_has(size_t bytes)
 {
-	size_t bytes = 0;
+	bool has = false;
 
-	for (const struct kept *k = mapping_all.kept;
-	     k < mapping_all.kept + KEPT_COUNT && mapping_all.is_hardened; k++)
-		if (k->start && k->bytes < PURGED_MIN)
-			bytes += k->bytes;
-	return bytes > SEALED_MAX;
+	mapping_lock();
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+		has |= k->start && !k->is_refused && k->bytes >= bytes;
+	mapping_unlock();
+	return has;
+}
+
+/*
+ * What live and kept ones together may have. Hardened, an eighth more: what is freed is used again
+ * at once, so there is seldom anything kept when something of another size is wanted.
+ */
+static size_t most_bytes(void)
+{
+	size_t peak = mapping_all.stats.peak_bytes;
+
+	return peak + (mapping_all.is_hardened ? peak / 8 : 0);
 }
 
 /* Rule 1, with bytes more to be live or kept. The table is locked. */
 static void make_room(size_t bytes, struct doomed *doomed)
 {
-	while (mapping_all.kept_count && (mapping_all.table.bytes + mapping_kept_bytes() + bytes >
-						  mapping_all.stats.peak_bytes ||
-					  is_too_much()))
+	while (mapping_all.kept_count &&
+	       mapping_all.table.bytes + mapping_kept_bytes() + bytes > most_bytes())
 		kept_doom(doomed, oldest_kept());
 }
 
@@ -186,16 +196,31 @@ void kept_put_in(const struct mapping *m, struct doomed *doomed)
 	make_room(0, doomed);
 }
 
-/* Keep m, perhaps at the cost of older ones; whether it is kept. The table is locked. */
-bool kept_put(const struct mapping *m, struct doomed *doomed)
+/* The table is locked. */
+static bool put(const struct mapping *m, struct doomed *doomed)
 {
-	if (m->bytes + mapping_all.table.bytes > mapping_all.stats.peak_bytes)
+	if (m->bytes + mapping_all.table.bytes > most_bytes())
 		return false;
 	make_room(m->bytes, doomed);
 	if (mapping_all.kept_count == KEPT_COUNT)
 		kept_doom(doomed, oldest_kept());
 	kept_add(m, false);
 	return true;
+}
+
+void kept_keep(const struct mapping *m)
+{
+	struct doomed doomed;
+	bool is_kept;
+
+	doomed.count = 0;
+	mapping_lock();
+	is_kept = put(m, &doomed);
+	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m->is_span);
+	mapping_unlock();
+	kept_release_doomed(&doomed);
+	if (!is_kept)
+		kept_release(m);
 }
 
 static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
@@ -233,7 +258,9 @@ bool mapping_sweep(uint64_t period_ms)
 
 bool mapping_trim(void)
 {
-	return mapping_kept_bytes() && give_back(0);
+	bool is_any = guard_trim();
+
+	return (mapping_kept_bytes() && give_back(0)) || is_any;
 }
 
 void kept_repair(void)
@@ -258,7 +285,7 @@ const char *kept_check(void)
 		refused += k->is_refused ? k->bytes : 0;
 	}
 	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
-	    mapping_all.table.bytes + kept > mapping_all.stats.peak_bytes + refused)
+	    mapping_all.table.bytes + kept > most_bytes() + refused)
 		return "L3: the figures of what is kept are wrong, or it is too much";
 	return NULL;
 }

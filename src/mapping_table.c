@@ -19,8 +19,10 @@ void mapping_copy(struct mapping *to, const struct mapping *from)
 	to->asked = from->asked;
 	to->start = from->start;
 	to->bytes = from->bytes;
+	to->place = from->place;
+	to->place_bytes = from->place_bytes;
+	to->align = from->align;
 	to->is_span = from->is_span;
-	to->is_guarded = from->is_guarded;
 	atomic_store_explicit(&to->payload, from->payload, memory_order_release);
 }
 

@@ -19,15 +19,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the kernel or the page heap gave is start to start + bytes, guards and all. */
+/* What is accessible, its body, is start to start + bytes. */
 struct mapping {
 	_Atomic(uintptr_t) payload; /* 0: no entry */
 	size_t size; /* of the payload; hardened, what was asked for */
 	size_t asked; /* by the last call: less than that is shrinking */
 	char *start;
 	size_t bytes;
-	bool is_span; /* not a mapping, but a span of a segment: hardened */
-	bool is_guarded; /* its last page is inaccessible, and of a mapping its first */
+	/* Hardened: */
+	char *place; /* the body and what is inaccessible around it */
+	size_t place_bytes;
+	size_t align; /* of the body */
+	bool is_span; /* not a mapping, but a span of a segment */
 };
 
 /* Guarded by the lock of mapping.c, as all of this. */

@@ -128,7 +128,7 @@ HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 	struct block_meta *children = pairing_follow(b, &links->child);
 
 	if (__builtin_expect(
-		    (back != root && !links_are_in_heap(back, sizeof(*back))) || *back != b, 0))
+		    (back != root && !links_are_in_heap(back, sizeof(uint64_t))) || *back != b, 0))
 		links_damaged(b);
 	if (children) {
 		children = pairing_meld_siblings(children);

@@ -22,6 +22,9 @@
 /* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
 #define SURPLUS_BYTES (4 * MIB)
 
+/* Of the cells of a slab that was purged: when no more are free, its pages are in use again. */
+#define MARKED_SHARE 4
+
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
@@ -233,32 +236,44 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 
 /* Taking. */
 
-static void mark_rest(struct slab *s)
+/*
+ * What a free cell has in its first word: CELL_FREED, but when hardened zero. Purged cells are
+ * zero; what was written to one since is seen when it is handed out. In a fork's child, cells that
+ * were freed may contain anything.
+ */
+static void mark_cell(void *cell)
 {
+	if (slab_store.is_hardened)
+		return;
+	if (slab_store.is_child || !*cell_word(cell))
+		*cell_word(cell) = CELL_FREED;
+}
+
+static void mark_rest(const struct slab *s)
+{
+	const uint64_t *bits = slab_bits(s);
 	size_t size = slab_classes[s->class].size;
 
 	for (size_t i = 0; i < s->carved; i++)
-		if (slab_bits(s)[i / 64] >> i % 64 & 1)
-			*cell_word(slab_start(s) + i * size) = CELL_FREED;
+		if (bits[i / 64] >> i % 64 & 1)
+			mark_cell(slab_start(s) + i * size);
 }
 
 /*
- * Closed slab s gives n of its free cells to a cache, where each needs its mark: CELL_FREED, or zero
- * when hardened. Purged cells are zero; what was written to them since is seen when they are handed
- * out. In a fork's child, free cells may contain anything. The slab opens with its last free cell.
- * In the child it opens at once, and each cell gets its mark, unless that would fill purged pages.
+ * Closed slab s gives n of its free cells to a cache, where each needs its mark. When few are left,
+ * these are marked, too, and the short way is open again. It is still purged: their pages go once a
+ * cell has come back, lest trims and users take turns. In a fork's child the short way opens at
+ * once, unless that would fill purged pages.
  */
 static __attribute__((noinline, cold)) void open_slab(struct slab *s, void **cells, unsigned int n)
 {
-	bool is_child = slab_store.is_child;
+	bool has_few = s->free <= slab_classes[s->class].capacity / MARKED_SHARE;
 
-	for (unsigned int i = 0; i < n && !slab_store.is_hardened; i++)
-		if (is_child || !*cell_word(cells[i]))
-			*cell_word(cells[i]) = CELL_FREED;
-	if (is_child && !s->is_purged)
-		mark_rest(s);
-	else if (s->free)
+	for (unsigned int i = 0; i < n; i++)
+		mark_cell(cells[i]);
+	if (!has_few && (s->is_purged || !slab_store.is_child))
 		return;
+	mark_rest(s);
 	segment_set_bins(s, slab_bin_of(s->class));
 }
 
@@ -489,6 +504,11 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 		last = s;
 	}
 	c->out -= n;
+}
+
+bool slab_is_child(void)
+{
+	return slab_store.is_child;
 }
 
 bool slab_give_unwritten(unsigned int class, void *cell)

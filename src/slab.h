@@ -214,8 +214,11 @@ struct cell_ref {
 /* What is p? No lock; the answer holds while p, if it is a cell, is not given back. */
 struct cell_ref slab_find(const void *p);
 
+/* Whether this is a fork's child whose slabs were closed at the fork. */
+bool slab_is_child(void);
+
 /*
- * In a fork's child, put cell, a live one of class, into the store without writing to it, if its
+ * In such a child, put cell, a live one of class, into the store without writing to it, if its
  * slab is closed. False: it is not, and cell has to be marked. Nothing entered.
  */
 bool slab_give_unwritten(unsigned int class, void *cell);

@@ -158,7 +158,7 @@ struct store {
 	size_t map_calls, unmap_calls;
 	_Atomic(size_t) advise_calls;
 	struct lock lock; /* guards everything here that is not atomic */
-	bool is_child; /* of a fork: see slab_fork.c */
+	bool is_child; /* of a fork, and shares much with its parent: see slab_fork.c */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
 	uint32_t epoch; /* of the sweep to come */

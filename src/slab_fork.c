@@ -8,13 +8,16 @@
  * that were held. What a thread held in its hands, a few cells, is lost in the child.
  *
  * The child shares its pages with its parent until one of them writes. A mark in each cell that the
- * child frees would copy page after page. So all slabs are closed at the fork, and what is freed in
- * a closed slab goes to the store unwritten. A slab opens when the child takes cells from it: these
- * will be written to anyway. Hardened, freed cells are cleared, so nothing is gained.
+ * child frees would copy page after page. So in a large heap all slabs are closed at the fork, and
+ * what is freed in a closed slab goes to the store unwritten. A slab opens when the child takes
+ * cells from it: these will be written to anyway. A write to what was freed so is not seen.
+ * Hardened, freed cells are cleared, so nothing would be gained.
  */
 
 #include "slab_core.h"
 #include "span.h"
+
+#define SHARED_MIN 8 /* segments: less is not worth a longer way for each free in the child */
 
 /* The store. */
 
@@ -247,7 +250,7 @@ void slab_fork_child(void)
 		rebuild_store();
 	if (is_any)
 		rebuild_classes();
-	if (slab_store.is_hardened)
+	if (slab_store.is_hardened || slab_store.segments < SHARED_MIN)
 		return;
 	slab_store.is_child = true;
 	close_slabs();

@@ -40,13 +40,13 @@ _Thread_local struct tcache_thread tcache_thread = {
 
 /* Cells, one by one: rule 2. */
 
-static void *take_one(unsigned int class, bool *fresh)
+static void *take_one(unsigned int class, unsigned int shard, bool *fresh)
 {
 	void *cell;
 	unsigned int n;
 
 	slab_enter(class);
-	n = slab_take_locked(class, 0, &cell, 1, fresh);
+	n = slab_take_locked(class, shard, &cell, 1, fresh);
 	slab_leave(class);
 	return n ? cell : NULL;
 }
@@ -189,11 +189,21 @@ static bool has_magazine(struct tcache *tc, unsigned int class)
 
 	if (bin_has_magazine(&tc->bins[class]))
 		return true;
+	tcache_open_bin(tc, class);
 	m = magazine_new(class);
 	if (!m)
 		return false;
 	tc->bins[class].top = empty_top(m, class);
 	return true;
+}
+
+/*
+ * The first cell of a class comes without a magazine: many classes have one object and no more.
+ * Not hardened, where chance decides which cell it is.
+ */
+static bool is_first(const struct bin *bin)
+{
+	return !bin->taken && !bin_has_magazine(bin) && !tcache_is_hardened();
 }
 
 static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
@@ -202,13 +212,18 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 	unsigned int n = 1;
 
 	tcache_tick(tc);
+	if (is_first(bin)) {
+		tcache_audit(tc, AUDITED_CELLS);
+		bin->taken = 1;
+		return take_one(class, tc->shard, fresh);
+	}
 	if (load_spare_full(tc, class))
 		return pop(bin);
 	if (!has_magazine(tc, class))
-		return take_one(class, fresh);
+		return take_one(class, tc->shard, fresh);
 	if (load_depot_full(tc, class, tc->shard))
 		return pop(bin);
-	if (!bin->taken) /* a class is new, which is seldom */
+	if (!bin->taken)
 		tcache_audit(tc, AUDITED_CELLS);
 	if (!fresh || slab_classes[class].size < ZEROED_MIN)
 		n = next_refill(bin, class);
@@ -224,7 +239,7 @@ void *tcache_take_cell(unsigned int class, bool *fresh)
 	void *cell;
 
 	if (!tc)
-		return take_one(class, fresh);
+		return take_one(class, 0, fresh);
 	if (tc->watch)
 		tcache_watch(tc);
 	tc->allocs++;
@@ -303,7 +318,7 @@ static bool make_room(struct tcache *tc, unsigned int class)
 
 	if ((uintptr_t)bin->top % MAGAZINE_SIZE)
 		return true;
-	tcache_tick(tc);
+	tcache_tick_full(tc, class);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
 	if (!bin->taken && !tc->spares[class] && hand_over(tc, class))
@@ -379,8 +394,8 @@ static inline void *hand_out(unsigned int class, void *cell)
 }
 
 /*
- * A cell of class, whose cells are aligned to align; in case of need, a block. Where there is no
- * memory for that, everything free has gone to the store, and there may be a slab for class.
+ * A cell of class, whose cells are aligned to align; if there is none, a large object. Where there
+ * is no memory for that, everything free has gone to the store, and there may be a slab for class.
  */
 static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t size, size_t align)
 {
@@ -450,8 +465,8 @@ void *tcache_alloc_zeroed(size_t size)
 }
 
 /*
- * The class for size bytes aligned to align, CLASS_COUNT if a block has to do. Cells whose size is
- * a multiple of the alignment have it: slabs are aligned to more.
+ * The class for size bytes aligned to align, CLASS_COUNT if only a large object fits. Cells whose
+ * size is a multiple of the alignment have it: slabs are aligned to more.
  */
 unsigned int tcache_class_of(size_t size, size_t align)
 {

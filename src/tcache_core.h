@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c
- * (caches come and go, sweeps), fork.c and tcache_check.c. Nobody else includes this.
+ * The inside of the thread caches, shared by tcache.c, tcache_large.c and tcache_resize.c (the slow
+ * paths), hardened.c, threads.c (caches come and go), tcache_sweep.c (what is cached goes back),
+ * fork.c and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
@@ -27,14 +28,21 @@ struct tcache {
 	struct bin bins[SLAB_BIN_COUNT];
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last sweep */
+	bool was_flushed[CLASS_COUNT]; /* the bin had a magazine before */
 	struct tcache *next, *prev; /* C3; guarded by caches.lock */
 	struct tcache_thread *thread; /* whose cache it is; NULL when that is gone */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
+	_Atomic(unsigned int) watched_from; /* the sweep that was last when the watch began */
+	unsigned int ticks_seen, idle_sweeps; /* of the last sweeps; guarded by caches.lock */
+	uint64_t trim_asked_ms; /* guarded by caches.lock */
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
-	_Atomic(bool) is_trim_asked; /* by another thread: served by tcache_watch */
+	_Atomic(unsigned char) asked; /* by another thread: served by tcache_watch */
+	size_t opened; /* bytes of cells in bins that have got a magazine lately */
+	unsigned int reopened; /* bins that had been flushed too soon, up to OPEN_SHIFT_MAX */
+	size_t filled; /* bytes of magazines that have been filled since a look at the limit */
 	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
 	struct span_cache *spans; /* C4; span_cache_none before the first span is freed */
@@ -52,7 +60,9 @@ extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)]
 struct caches {
 	struct lock lock; /* guards what is not atomic here; above the store's locks */
 	struct tcache *first;
-	size_t count;
+	_Atomic(size_t) count;
+	_Atomic(unsigned int) sweeps;
+	_Atomic(unsigned int) watched_at; /* behind which what caches hold was watched */
 	_Atomic(size_t) dirty_seen; /* when all caches were last told to watch */
 	size_t allocs, frees, reallocs; /* of caches that are gone */
 	_Atomic(unsigned int) modes;
@@ -65,6 +75,18 @@ extern struct caches tcache_all;
 static inline bool bin_has_magazine(const struct bin *bin)
 {
 	return bin->top != (void **)(uintptr_t)tcache_no_cells;
+}
+
+/* Cells in the magazines that tc has of class. */
+static inline size_t tcache_magazine_cells(const struct tcache *tc, unsigned int class)
+{
+	void **top = tc->bins[class].top; /* which may change now, if it is another thread's */
+	const struct magazine *spare = tc->spares[class];
+	size_t n = spare ? spare->count : 0;
+
+	if (top == (void **)(uintptr_t)tcache_no_cells)
+		return n;
+	return n + (size_t)(&magazine_of(top)->cells[magazine_capacity(class)] - top);
 }
 
 /* Make the calling thread's cache; NULL without memory. */
@@ -94,11 +116,27 @@ void tcache_set_fast(struct tcache *tc);
 /* threads.c: give everything in tc back, and tc. Its thread no longer uses it. */
 void tcache_retire(struct tcache *tc);
 
+/* Lock the list of caches. */
+void caches_enter(void);
+void caches_leave(void);
+
+/* tcache_sweep.c: everything in tc goes to the store, or the page heap. */
+void tcache_flush(struct tcache *tc);
+
+/* Somebody leaves memory that could go to the kernel: whoever allocates next looks after it. */
+void tcache_watch_dirt_locked(void);
+
 /*
  * A bin of tc is empty or full, the store is near: sweep if it is time, and watch tc's calls or no
  * longer. Bins may be flushed.
  */
 void tcache_tick(struct tcache *tc);
+
+/* The same where the bin of class is full: a cache that has too much is flushed. */
+void tcache_tick_full(struct tcache *tc, unsigned int class);
+
+/* A bin of class gets a magazine. Bins that have one may be flushed. */
+void tcache_open_bin(struct tcache *tc, unsigned int class);
 
 /* The same for the caller's, made now if it is to have one, after something large was freed. */
 void tcache_tick_free(void);
@@ -106,17 +144,26 @@ void tcache_tick_free(void);
 /* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
 void tcache_look(struct tcache *tc);
 
-/* Another thread has trimmed and could not touch tc, the caller's: give back what it has. */
-void tcache_serve_trim(struct tcache *tc);
+/* What tc's thread is to do with its next call. Nobody else may touch its cache. */
+enum {
+	ASKED_TO_SHRINK = 1,
+	ASKED_TO_FLUSH,
+	ASKED_TO_TRIM,
+};
+
+/* tc's thread is the only one, or the list of caches is entered. */
+void tcache_ask(struct tcache *tc, unsigned char what);
+
+void tcache_serve(struct tcache *tc);
 
 #define WATCH_TICKS 32 /* watched calls between two looks at the clock */
 
 /* A call while tc->watch is not 0. */
 static inline void tcache_watch(struct tcache *tc)
 {
-	if (__builtin_expect(tc->is_trim_asked, 0))
-		tcache_serve_trim(tc);
-	if (++tc->ticks % WATCH_TICKS == 0)
+	if (__builtin_expect(tc->asked, 0))
+		tcache_serve(tc);
+	else if (++tc->ticks % WATCH_TICKS == 0)
 		tcache_look(tc);
 }
 

@@ -35,8 +35,8 @@ static inline void watch_span(struct tcache *tc)
 	} else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0)) {
 		tcache_look(tc);
 	}
-	if (__builtin_expect(tc->is_trim_asked, 0))
-		tcache_serve_trim(tc);
+	if (__builtin_expect(tc->asked, 0))
+		tcache_serve(tc);
 }
 
 /* Fill what M_PERTURB wants to be filled. */

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Thread caches come and go: creation, the end of a thread, and what idle caches hold.
+ * Thread caches: creation, the end of a thread, modes, figures.
  *
- * 1. A thread gets its cache with its first visit of the slow path, and gives everything back in a
- *    destructor of thread-specific data. Destructors that run later allocate without a cache, and
- *    so do threads that libc does not know.
- * 2. Now and then the store is swept. What waits in depots, in spares and in bins that were not
- *    used since the last sweep is taken apart first: one cell would keep a whole slab.
- * 3. A thread that only takes the short way would never sweep. So when what could go to the kernel
- *    has grown, all its calls take the slow path and look at the clock, until everything has gone
- *    or the store is visited so often that the visits will do (tcache_tick).
+ * A thread gets its cache with its first visit of the slow path, and gives everything back in a
+ * destructor of thread-specific data. Destructors that run later allocate without a cache, and so
+ * do threads that libc does not know.
  */
 
 #include <errno.h>
@@ -23,12 +18,6 @@
 #include "large.h"
 #include "tcache_core.h"
 
-#define AUDITED_CELLS 16 /* of each bin, by a sweep */
-#define TICKS 16 /* visits of the store between two looks at the clock */
-#define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
-#define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
-#define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
-
 struct caches tcache_all;
 
 static pthread_key_t end_key;
@@ -36,67 +25,15 @@ static bool has_end_key; /* guarded by tcache_all.lock */
 
 /* Locking. */
 
-static void caches_enter(void)
+void caches_enter(void)
 {
 	fork_check();
 	lock_acquire(&tcache_all.lock);
 }
 
-static void caches_leave(void)
+void caches_leave(void)
 {
 	lock_release(&tcache_all.lock);
-}
-
-/* Flushing. */
-
-/* The cells that m, in a bin of class or a spare, has from top on go to the store, and m too. */
-static void flush_magazine_locked(unsigned int class, void **top)
-{
-	struct magazine *m = magazine_of(top);
-
-	slab_give_locked(class, top, (unsigned int)(&m->cells[magazine_capacity(class)] - top));
-	magazine_free(m);
-}
-
-static void flush_spare_locked(struct tcache *tc, unsigned int class)
-{
-	struct magazine *spare = tc->spares[class];
-
-	if (!spare)
-		return;
-	tc->spares[class] = NULL;
-	flush_magazine_locked(class, spare->count ? spare->cells
-						  : &spare->cells[magazine_capacity(class)]);
-}
-
-static void flush_bin_locked(struct tcache *tc, unsigned int class)
-{
-	void **top = tc->bins[class].top;
-
-	flush_spare_locked(tc, class);
-	if (!bin_has_magazine(&tc->bins[class]))
-		return;
-	tc->bins[class].top = tcache_none.bins[class].top;
-	flush_magazine_locked(class, top);
-}
-
-static bool is_bin_empty(const struct tcache *tc, unsigned int class)
-{
-	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
-}
-
-/* Everything in tc goes to the store. */
-static void flush(struct tcache *tc)
-{
-	span_cache_shrink(tc->spans, true);
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		hardened_flush(tc, class);
-		if (is_bin_empty(tc, class))
-			continue;
-		slab_enter(class);
-		flush_bin_locked(tc, class);
-		slab_leave(class);
-	}
 }
 
 /* Creation. */
@@ -211,9 +148,9 @@ void tcache_set_fast(struct tcache *tc)
 		return;
 	}
 	tc->thread->fast = tc;
-	/* A mode is set first, then everybody's fast. */
+	/* A mode, or a watch, is set first, then fast. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (tcache_all.modes)
+	if (tcache_all.modes || tc->watch)
 		tc->thread->fast = none;
 }
 
@@ -246,53 +183,12 @@ static void unmake_cache(struct tcache *tc)
 	give_own(CLASS_CACHE, tc);
 }
 
-/* Where no more than this could go to the kernel, nothing does by itself. */
-static _Atomic(size_t) trim_threshold;
-
-void tcache_set_trim_threshold(size_t size)
-{
-	trim_threshold = size;
-}
-
-static size_t over_threshold(size_t dirty)
-{
-	return dirty > trim_threshold ? dirty : 0;
-}
-
-/* What the kernel could get back, or will sometime. */
-static size_t dirty_bytes(void)
-{
-	return over_threshold(slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes());
-}
-
-/* The same without the other shards, which their threads look after: quickly known. */
-static size_t near_dirty_bytes(const struct tcache *tc)
-{
-	return over_threshold(
-		slab_dirty_bytes() + large_dirty_bytes() + tc->spans->bytes +
-		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
-}
-
-/* The list of caches is entered. Whoever allocates next looks after what this thread leaves. */
-static void watch_all(void)
-{
-	size_t dirty = dirty_bytes();
-
-	if (dirty <= tcache_all.dirty_seen || dirty < WATCH_MIN)
-		return;
-	tcache_all.dirty_seen = dirty;
-	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		tc->watch = WATCH_VISITS;
-		tcache_set_fast(tc);
-	}
-}
-
 void tcache_retire(struct tcache *tc)
 {
-	flush(tc);
+	tcache_flush(tc);
 	caches_enter();
 	unmake_cache(tc);
-	watch_all();
+	tcache_watch_dirt_locked();
 	caches_leave();
 }
 
@@ -325,166 +221,6 @@ __attribute__((constructor(101))) static void start(void)
 	fork_guard();
 }
 
-/* Sweeps: rules 2 and 3. */
-
-static void shrink_shard(unsigned int shard, bool all)
-{
-	struct depot_shard *s = &magazine_shards[shard];
-
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		if (!depot_full_count(class, shard) && !s->depots[class].empty)
-			continue;
-		depot_enter(shard);
-		depot_shrink_locked(class, shard, all);
-		depot_leave(shard);
-	}
-}
-
-static void shrink_depots(bool all)
-{
-	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		shrink_shard(shard, all);
-}
-
-/* Flush the bins of tc that were not used since the last time, and all spares. */
-static void shrink_cache(struct tcache *tc)
-{
-	span_cache_shrink(tc->spans, false);
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		bool is_idle = tc->bins[class].top == tc->seen[class];
-
-		tc->seen[class] = tc->bins[class].top;
-		if (is_idle)
-			hardened_flush(tc, class);
-		if (is_bin_empty(tc, class) || (!is_idle && !tc->spares[class]))
-			continue;
-		slab_enter(class);
-		if (is_idle)
-			flush_bin_locked(tc, class);
-		else
-			flush_spare_locked(tc, class);
-		slab_leave(class);
-	}
-}
-
-/* Another thread may have begun a watch of tc in between: so fast is set in any case. */
-static void set_watch(struct tcache *tc, unsigned int visits)
-{
-	tc->watch = visits;
-	tcache_set_fast(tc);
-}
-
-void (*tcache_on_look)(void);
-
-void tcache_look(struct tcache *tc)
-{
-	size_t dirty;
-
-	if (tcache_on_look)
-		tcache_on_look();
-	if (trim_threshold && !dirty_bytes())
-		return;
-	large_sweep();
-	if (!slab_begin_sweep())
-		return;
-	tcache_audit(tc, AUDITED_CELLS);
-	shrink_cache(tc);
-	shrink_depots(false);
-	slab_end_sweep();
-	tcache_all.dirty_seen = 0;
-	dirty = dirty_bytes();
-	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
-	if (dirty > WATCH_MIN)
-		set_watch(tc, WATCH_VISITS);
-	else if (dirty <= WATCH_LEFT)
-		set_watch(tc, 0);
-}
-
-/* Growth from the least that was seen begins a watch, any growth prolongs it. */
-static void note_dirt(struct tcache *tc)
-{
-	size_t dirty = near_dirty_bytes(tc);
-
-	if (dirty < tc->dirty_low)
-		tc->dirty_low = dirty;
-	if (tc->watch ? dirty > tc->dirty_seen : dirty > tc->dirty_low + WATCH_MIN) {
-		tc->dirty_seen = dirty;
-		set_watch(tc, WATCH_VISITS);
-	} else if (tc->watch) {
-		tc->dirty_low = dirty;
-		set_watch(tc, tc->watch - 1);
-	}
-}
-
-void tcache_tick(struct tcache *tc)
-{
-	note_dirt(tc);
-	if (++tc->ticks % TICKS == 0)
-		tcache_look(tc);
-}
-
-void tcache_serve_trim(struct tcache *tc)
-{
-	int saved_errno = errno;
-
-	tc->is_trim_asked = false;
-	flush(tc);
-	slab_trim();
-	errno = saved_errno;
-}
-
-/* What other threads have cached is theirs: each gives it back with its next call. */
-static void ask_others(const struct tcache *own)
-{
-	caches_enter();
-	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		if (tc == own)
-			continue;
-		tc->is_trim_asked = true;
-		tc->watch = WATCH_VISITS;
-		tcache_set_fast(tc);
-	}
-	caches_leave();
-}
-
-bool tcache_trim(void)
-{
-	struct tcache *tc = tcache_thread.own;
-	bool had_mappings;
-
-	ask_others(tc);
-	if (tc && tc != TCACHE_ENDED)
-		flush(tc);
-	shrink_depots(true);
-	had_mappings = large_trim();
-	return slab_trim() || had_mappings;
-}
-
-static bool has_any(const struct tcache *tc)
-{
-	if (tc->spans->bytes)
-		return true;
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		if (!is_bin_empty(tc, class) || hardened_quarantined(tc, class))
-			return true;
-	return false;
-}
-
-/* Whoever is refused again and again, and frees nothing, does not search everything each time. */
-bool tcache_reclaim(void)
-{
-	static _Atomic(size_t) frees_seen = SIZE_MAX;
-	const struct tcache *tc = tcache_thread.own;
-	bool is_any;
-
-	if (large_frees() + slab_frees() == frees_seen && !magazine_depot_bytes() &&
-	    (!tc || tc == TCACHE_ENDED || !has_any(tc)))
-		return false;
-	is_any = tcache_trim();
-	frees_seen = large_frees() + slab_frees();
-	return is_any;
-}
-
 /* Modes. */
 
 static void set_modes(unsigned int set, unsigned int clear)
@@ -510,21 +246,9 @@ void tcache_set_perturb(unsigned char value)
 
 /* Figures. */
 
-static size_t count_cells(void *const *top)
-{
-	size_t n = 0;
-
-	while (*top++ != MAGAZINE_END)
-		n++;
-	return n;
-}
-
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 {
-	const struct magazine *spare = tc->spares[class];
-
-	return count_cells(tc->bins[class].top) + (spare ? spare->count : 0) +
-	       hardened_quarantined(tc, class);
+	return tcache_magazine_cells(tc, class) + hardened_quarantined(tc, class);
 }
 
 /* With all shards locked, so that no magazine goes away. */

@@ -148,7 +148,7 @@ static long do_mremap(const struct call *c)
 {
 	long q = pass_unless_refused(REFUSE_MREMAP, c);
 
-	if (q != -1)
+	if (q != -1 && !(c->d & MREMAP_DONTUNMAP))
 		kernel.mapped +=
 			(c->d & MREMAP_FIXED ? 0 : pages((size_t)c->c)) - pages((size_t)c->b);
 	return q;

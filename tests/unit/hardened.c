@@ -134,12 +134,10 @@ static bool can_be_read(const void *p)
 	return written == 1;
 }
 
-/* A mapping of whole pages begins where its guard ends, and so do some slabs. */
+/* What fills its pages begins where a guard ends, and so do some slabs. */
 static bool begins_at_guard(const struct misuse *m)
 {
-	if (m->size > SPAN_MAX)
-		return (uintptr_t)m->p % 4096 == 0;
-	return (uintptr_t)m->p % 65536 == 0 && !can_be_read(m->p - 1);
+	return (uintptr_t)m->p % 4096 == 0 && !can_be_read(m->p - 1);
 }
 
 TEST(option_is_known)
@@ -486,6 +484,11 @@ TEST(blocks_that_grow_move_seldom)
 		CHECK(malloc_usable_size(p) == m.size);
 		if (m.size % (64 * 4096) >= 4096)
 			continue;
+		m.at = (ptrdiff_t)m.size;
+		if (!can_be_read(p + m.size)) {
+			expect_fault(touch_it, &m);
+			continue;
+		}
 		p[m.size] ^= 1;
 		expect_death(free_it, &m, "overwritten");
 		expect_death(resize_it, &m, "overwritten");

@@ -280,7 +280,7 @@ static void break_treap(struct block_meta **root, enum treap_kind kind)
 	expect_sound(block_check);
 }
 
-/* Three free blocks of this size in one bin: the search for the fourth puts small ones there, too. */
+/* Three free blocks of this size in one bin: the search for a fourth puts small ones there, too. */
 static void free_three(size_t size)
 {
 	char *p[8];

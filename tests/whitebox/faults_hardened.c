@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -368,10 +369,12 @@ TEST(large_objects_end_at_guards)
 				at += (guard - at) / 7;
 			}
 			before = p - 1;
-			if ((uintptr_t)p % 4096 || size <= SPAN_MAX - 8192) {
+			if ((uintptr_t)p % 4096) {
 				*before ^= 1;
 				expect_abort(free_it, p, "memory before this block is");
 				*before ^= 1;
+			} else if (size > MIB / 2) {
+				expect_segv(read_from, before);
 			}
 			free(p);
 			check_all();
@@ -427,7 +430,60 @@ TEST(large_objects_are_used_again_late)
 	}
 }
 
-/* A span that has gone back to the page heap, where anybody may write to it. */
+static size_t page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (size_t)usage.ru_minflt;
+}
+
+static char *filled(size_t size)
+{
+	char *p = malloc(size);
+
+	CHECK(p);
+	return memset(p, 1, size);
+}
+
+/* Addresses are used again late, pages at once: of equal objects, smaller ones, growing ones. */
+TEST(pages_are_used_again_at_once)
+{
+	size_t before;
+	char *p;
+
+	large_set_sweep_period(3600000);
+	free(filled(4 * MIB));
+	before = page_faults();
+	for (size_t i = 1; i <= 100; i++) {
+		free(filled(4 * MIB));
+		free(filled(4 * MIB - i * 4096));
+		free(filled(100000 + i * 1000));
+		p = realloc(filled(100000), 200000);
+		CHECK(p);
+		free(memset(p, 1, 200000));
+	}
+	CHECK_MSG(page_faults() - before < 25000, "%zu page faults", page_faults() - before);
+	check_all();
+}
+
+/* After that time, too, until something else is mapped there. */
+static void trim_and_write(void *p)
+{
+	mapping_trim();
+	write_into((char *)p + 5000);
+}
+
+TEST(writes_to_pages_that_went_back)
+{
+	char *p = malloc(100000);
+
+	CHECK(p && malloc(100000));
+	free(p);
+	expect_segv(trim_and_write, p);
+}
+
+/* Beyond the last guard, a freed block's pages may be anybody's when it has waited. */
 static void write_and_allocate(void *p)
 {
 	mapping_trim();
@@ -438,10 +494,14 @@ static void write_and_allocate(void *p)
 
 TEST(writes_to_free_pages)
 {
-	char *p = malloc(100000);
+	char *p;
 
+	for (int i = 0; i < 5000; i++)
+		CHECK(malloc(33000));
+	p = malloc(100000);
 	CHECK(p && malloc(100000));
 	free(p);
+	expect_segv(read_from, p);
 	expect_abort(write_and_allocate, p, "this free block was written to");
 }
 

@@ -623,6 +623,31 @@ TEST(cells_of_purged_slabs_are_marked_when_they_leave)
 		CHECK(*cell_word(cells[i]) == CELL_FREED);
 }
 
+/* What is left then is marked in the store: frees into a slab in use take the short way. */
+TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
+{
+	unsigned int left;
+	struct slab *s;
+
+	make_sparse(160, 1, 1);
+	s = slab_with(cells[0]);
+	sweep();
+	sweep();
+	CHECK(slab_is_closed(s));
+	left = info->capacity / 4u;
+	take_all(cells + 1, info->capacity - 1u - left);
+	CHECK(!slab_is_closed(s) && s->free == left);
+	CHECK(slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] ==
+	      slab_bin_of(class));
+	for (size_t i = 0; i < info->capacity; i++) {
+		void *cell = slab_start(s) + i * info->size;
+
+		CHECK(cell == cells[0] || *cell_word(cell) == CELL_FREED);
+	}
+	take_all(cells + info->capacity - left, left);
+	CHECK(!s->free);
+}
+
 TEST(hardened_cells_of_purged_slabs_stay_zero)
 {
 	slab_harden();

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * What is behind the user's bytes of a hardened cell, and whether it is as it was written:
+ * hardened.h. room is what a cell has in all; slack is what of it is neither the user's nor the
+ * trailer's.
+ */
+
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRAILER sizeof(uint64_t)
+#define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
+#define SLACK_BITS 24
+#define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
+
+#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
+
+/* Of this process; factor is odd. */
+extern struct trailer_key {
+	uint64_t secret, factor;
+} trailer_key __attribute__((visibility("hidden")));
+
+static inline size_t room_for(size_t size)
+{
+	return (size < USER_MIN ? USER_MIN : size) + TRAILER;
+}
+
+static inline _Atomic(uint64_t) *trailer_of(void *p, size_t room)
+{
+	return (_Atomic(uint64_t) *)(void *)((char *)p + room - TRAILER);
+}
+
+/*
+ * Whoever has seen some cannot tell what another one is: the upper half of the product is in it.
+ * Its first byte (of little-endian machines) is not zero and of no text, so that no text that is
+ * too long ends with it.
+ */
+static inline uint64_t make_trailer(const void *at, size_t slack)
+{
+	uint64_t top = (uint64_t)slack << (64 - SLACK_BITS),
+		 x = trailer_key.secret ^ (uintptr_t)at ^ top;
+	unsigned __int128 product = (unsigned __int128)x * trailer_key.factor;
+
+	return top | (uint64_t)(product ^ product >> 64) >> SLACK_BITS | 0x80;
+}
+
+static inline size_t slack_of(uint64_t trailer)
+{
+	return trailer >> (64 - SLACK_BITS);
+}
+
+static inline bool is_trailer(const void *at, uint64_t trailer)
+{
+	return trailer == make_trailer(at, slack_of(trailer));
+}
+
+/* Of patterns, wherever they are. */
+typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
+
+static inline lane pattern_of(uint64_t trailer)
+{
+	uint64_t pattern = (trailer & 0xff) * 0x0101010101010101u;
+
+	return (lane){pattern, pattern};
+}
+
+/*
+ * The last slack of the 16 bytes before a trailer, as bits; more is all of them. Sizes are mixed,
+ * so no branch asks how many there are: there is one for what cells above 1 KiB have only.
+ */
+static inline lane slack_bits(size_t slack)
+{
+	static const unsigned char bits[32] = {[16 ... 31] = 0xff};
+
+	return *(const lane *)(const void *)&bits[slack];
+}
+
+static inline bool is_all_zero(lane w)
+{
+	return !(w[0] | w[1]);
+}
+
+static inline lane *lane_at(const void *p)
+{
+	return (lane *)(uintptr_t)p;
+}
+
+/* Where the pattern is in more than 16 bytes at p, n of them: these four cover it. */
+static inline void pattern_places(const char *p, size_t slack, lane *places[4])
+{
+	size_t n = slack < PATTERN_MAX ? slack : PATTERN_MAX, last = n - sizeof(lane);
+
+	places[0] = lane_at(p);
+	places[1] = lane_at(p + (last < 16 ? last : 16));
+	places[2] = lane_at(p + (last < 32 ? last : 32));
+	places[3] = lane_at(p + last);
+}
+
+/* The room bytes at p are size bytes of the user's now. */
+static inline void *seal(void *p, size_t room, size_t size)
+{
+	size_t slack = room - TRAILER - size;
+	_Atomic(uint64_t) *at = trailer_of(p, room);
+	uint64_t trailer = make_trailer(at, slack);
+	lane pattern = pattern_of(trailer), *last = lane_at(at) - 1, *places[4];
+
+	if (slack <= sizeof(lane)) {
+		*last ^= (*last ^ pattern) & slack_bits(slack);
+	} else {
+		pattern_places((char *)p + size, slack, places);
+		*places[0] = *places[1] = *places[2] = *places[3] = pattern;
+	}
+	atomic_store_explicit(at, trailer, memory_order_relaxed);
+	return p;
+}
+
+/* Whether nothing was written behind what is the user's of the room bytes at p. */
+static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
+{
+	size_t slack = slack_of(trailer);
+	lane pattern = pattern_of(trailer), *places[4];
+	const char *end = p + room - TRAILER;
+
+	if (!is_trailer(end, trailer) || slack > room - TRAILER)
+		return false;
+	if (slack <= sizeof(lane))
+		return is_all_zero((lane_at(end)[-1] ^ pattern) & slack_bits(slack));
+	pattern_places(end - slack, slack, places);
+	return is_all_zero((*places[0] ^ pattern) | (*places[1] ^ pattern) |
+			   (*places[2] ^ pattern) | (*places[3] ^ pattern));
+}
+
+/*
+ * What is before a cell, at, is the trailer of another one, or zero: which of the two it is cannot
+ * be foreseen, so there is a branch less.
+ */
+static inline bool is_free_or_trailer(const void *at, uint64_t trailer)
+{
+	return !(trailer & -(uint64_t)!is_trailer(at, trailer));
+}
