@@ -542,7 +542,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	tcache_put_cell(class, p);
 }
 
-/* free where all calls take the slow path, which mostly are only watched; bin is the entry for p. */
+/* free where all calls take the slow path, and mostly are only watched; bin is p's entry. */
 static __attribute__((noinline)) void free_watched(const char *call, void *p, uint16_t bin)
 {
 	struct tcache *tc = tcache_thread.own;
