@@ -413,9 +413,8 @@ void segment_give(struct slab *s)
 	slab_store.slab_frees++;
 	g->cells &= ~slab_mask(s);
 	atomic_thread_fence(memory_order_release);
-	memset(slab_bits(s), 0, n * sizeof(g->bits[0]));
-	s->class = 0;
-	slab_seal(s); /* for cells that come once more */
+	memset(s->bits, 0, sizeof(s->bits));
+	s->class = 0; /* for cells that come once more */
 	g->seal = segment_seal_of(g);
 	segment_give_pages(g, slot_pages(s->slot, n));
 	store_unlock();

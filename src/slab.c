@@ -251,11 +251,10 @@ static void mark_cell(void *cell)
 
 static void mark_rest(const struct slab *s)
 {
-	const uint64_t *bits = slab_bits(s);
 	size_t size = slab_classes[s->class].size;
 
 	for (size_t i = 0; i < s->carved; i++)
-		if (bits[i / 64] >> i % 64 & 1)
+		if (s->bits[i / 64] >> i % 64 & 1)
 			mark_cell(slab_start(s) + i * size);
 }
 
@@ -281,20 +280,19 @@ static __attribute__((noinline, cold)) void open_slab(struct slab *s, void **cel
 static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
 {
 	size_t size = slab_classes[s->class].size;
-	uint64_t *bits = slab_bits(s);
 	char *start = slab_start(s);
 	unsigned int taken = 0;
 
 	slab_require_sealed(c, s);
 	while (taken < n && s->summary) {
 		size_t word = (size_t)__builtin_ctzll(s->summary);
-		uint64_t left = bits[word];
+		uint64_t left = s->bits[word];
 
 		if (!left || word * 64 + 63 - (size_t)__builtin_clzll(left) >= s->carved)
 			damaged(c, s);
 		for (; left && taken < n; left &= left - 1)
 			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
-		bits[word] = left;
+		s->bits[word] = left;
 		if (!left)
 			s->summary &= s->summary - 1;
 	}
@@ -447,13 +445,12 @@ unsigned int slab_shard_of(const void *cell)
 /* Whether the bits of s are of all cells that were carved. */
 static bool has_all_bits(const struct slab *s)
 {
-	const uint64_t *bits = slab_bits(s);
 	size_t i, words = s->carved / 64, rest = s->carved % 64;
 
 	for (i = 0; i < words; i++)
-		if (~bits[i])
+		if (~s->bits[i])
 			return false;
-	return !rest || bits[i] == ((uint64_t)1 << rest) - 1;
+	return !rest || s->bits[i] == ((uint64_t)1 << rest) - 1;
 }
 
 static void give_up(struct slab_class *c, struct slab *s)
@@ -467,23 +464,48 @@ static void give_up(struct slab_class *c, struct slab *s)
 	segment_give(s);
 }
 
-/* Put cell into its slab, s. */
-static void give(struct slab_class *c, unsigned int class, struct slab *s, void *cell)
-{
-	size_t i = cell_index(s, cell);
-	uint64_t bit = (uint64_t)1 << i % 64, *word = &slab_bits(s)[i / 64];
+/* Where a cell is, by its class and address: it is, or is in, the i-th one of slab. */
+struct cell_place {
+	struct slab *slab;
+	size_t i;
+	bool is_start;
+};
 
-	if (s->class != class || i >= s->carved ||
-	    slab_start(s) + i * slab_classes[class].size != cell)
-		bad_cell(class, cell, s->class != class);
-	if (*word & bit)
-		bad_cell(class, cell, true);
-	if (s->free >= s->carved)
+static inline struct cell_place place_of(const struct class_info *info, const void *cell)
+{
+	size_t slots = info->slots, offset = (uintptr_t)cell & (slots * SLAB_SIZE - 1);
+	size_t slot = ((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS & -slots;
+	size_t i = offset * info->reciprocal >> RECIPROCAL_SHIFT;
+
+	return (struct cell_place){
+		.slab = &segment_of(cell)->slabs[slot],
+		.i = i,
+		.is_start = i * info->size == offset,
+	};
+}
+
+/* cell cannot be put into slab s of class c. */
+static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, const struct slab *s,
+						   void *cell)
+{
+	unsigned int class = (unsigned int)(c - slab_class_states);
+	struct cell_place place = place_of(&slab_classes[class], cell);
+	const struct segment *g = segment_of(s);
+
+	if (g->cells >> (s - g->slabs) & 1)
+		slab_require_sealed(c, s);
+	if (s->class == class && (!place.is_start || place.i >= s->carved))
+		bad_cell(class, cell, false);
+	bad_cell(class, cell, true);
+}
+
+/* s has got a cell, and is to be filed anew, or given up. */
+static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *s)
+{
+	slab_require_sealed(c, s);
+	if (s->free > s->carved || segment_of(s)->first[s->slot] != s->slot)
 		damaged(c, s);
-	*word |= bit;
-	s->is_purged = false;
-	s->summary |= (uint64_t)1 << i / 64;
-	if (!s->free++)
+	if (s->free == 1)
 		slab_link(c, s);
 	else if (s->bucket != bucket_of(s))
 		slab_move(c, s, bucket_of(s));
@@ -491,18 +513,42 @@ static void give(struct slab_class *c, unsigned int class, struct slab *s, void 
 		give_up(c, s);
 }
 
+/*
+ * Put cell into its slab, which is of class c. The seal is looked at only where the header leads
+ * further: what else is read here has to agree with the cell and the bits.
+ */
+static inline void give(struct slab_class *c, const struct class_info *info, void *cell)
+{
+	struct cell_place place = place_of(info, cell);
+	struct slab *s = place.slab;
+	uint64_t bit = (uint64_t)1 << place.i % 64, *word = &s->bits[place.i / 64];
+
+	if (s->class != (uint16_t)(c - slab_class_states) || !place.is_start ||
+	    place.i >= s->carved || *word & bit)
+		refuse(c, s, cell);
+	*word |= bit;
+	s->summary |= (uint64_t)1 << place.i / 64;
+	s->is_purged = false;
+	s->free++;
+	if (s->free == 1 || s->free >= s->carved || s->bucket > BUCKET_TOUCHED ||
+	    s->free * QUARTERS > (s->bucket + 1u) * info->capacity)
+		refile(c, s);
+}
+
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 {
 	struct slab_class *c = &slab_class_states[class];
-	struct slab *s, *last = NULL;
+	const struct class_info *info = &slab_classes[class];
 
+	/* Cells of many slabs: the waits for their headers are one. */
 	for (unsigned int i = 0; i < n; i++) {
-		s = slab_of(cells[i]);
-		if (!last || s != last)
-			slab_require_sealed(c, s);
-		give(c, class, s, cells[i]);
-		last = s;
+		struct cell_place place = place_of(info, cells[i]);
+
+		__builtin_prefetch(&place.slab->bits[place.i / 64], 1);
+		__builtin_prefetch(place.slab, 1);
 	}
+	for (unsigned int i = 0; i < n; i++)
+		give(c, info, cells[i]);
 	c->out -= n;
 }
 
@@ -544,7 +590,7 @@ struct cell_ref slab_find(const void *p)
 	ref.start = slab_start(s) + i * slab_classes[s->class].size;
 	if (i >= s->carved)
 		return ref;
-	if (slab_bits(s)[i / 64] >> i % 64 & 1)
+	if (s->bits[i / 64] >> i % 64 & 1)
 		ref.state = CELL_FREE;
 	else
 		ref.state = ref.start == p ? CELL_LIVE : CELL_INSIDE;

@@ -15,7 +15,7 @@ struct totals {
 
 static const char *check_bits(const struct slab *s)
 {
-	const uint64_t *bits = slab_bits(s);
+	const uint64_t *bits = s->bits;
 	size_t free = 0;
 
 	for (size_t i = 0; i < SLAB_WORDS; i++) {

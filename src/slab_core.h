@@ -33,7 +33,8 @@
  *	S9 slabs and segments are sealed
  *
  * The header is where a write far from its aim may hit. So whoever takes up a slab or a segment
- * looks at its seal first: what is overwritten is reported, not followed. What changes with every
+ * looks at its seal first: what is overwritten is reported, not followed. Cells that come back are
+ * only compared with it, until the slab is to be filed anew. What changes with every
  * cell is not sealed, but has to agree with the bits. A write past the last cell of one segment
  * meets the margin of the next.
  */
@@ -92,6 +93,7 @@ struct slab {
 	bool is_next_marked : 1; /* the cell to be carved next has CELL_FREED, until it is: S4 */
 	uint8_t purges : 5; /* by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
+	uint64_t bits[SLAB_WORDS]; /* of cells; here, where few of them share the line above */
 };
 
 _Static_assert(offsetof(struct slab, seal) == 3 * sizeof(uint64_t), "the seal is of three words");
@@ -121,7 +123,6 @@ struct segment {
 	uint32_t epoch[SEGMENT_SLOTS]; /* of dirty slots: before which sweep they were freed */
 	uint8_t first[SEGMENT_SLOTS]; /* of slots with cells: the slab's first */
 	struct slab slabs[SEGMENT_SLOTS];
-	uint64_t bits[SEGMENT_SLOTS][SLAB_WORDS];
 	/* See span.h: of a span's first page; 0 elsewhere. */
 	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(SPAN_WORDS_ALIGN)));
 };
@@ -183,11 +184,6 @@ static inline struct segment *segment_of(const void *p)
 static inline char *slab_start(const struct slab *s)
 {
 	return (char *)segment_of(s) + s->slot * SLAB_SIZE;
-}
-
-static inline uint64_t *slab_bits(const struct slab *s)
-{
-	return segment_of(s)->bits[s->slot];
 }
 
 /* The slots of s as bits. */

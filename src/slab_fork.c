@@ -59,7 +59,7 @@ static void rebuild_segment(struct segment *g)
 
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
 		if (!(g->cells >> slot & 1)) {
-			memset(g->bits[slot], 0, sizeof(g->bits[slot]));
+			memset(g->slabs[slot].bits, 0, sizeof(g->slabs[slot].bits));
 			segment_bins(g)[slot] = 0;
 		}
 	take_slots(g, taken, g->fixed | g->cells);
@@ -108,13 +108,11 @@ static void rebuild_store(void)
 
 static void count_bits(struct slab *s)
 {
-	const uint64_t *bits = slab_bits(s);
-
 	s->free = 0;
 	s->summary = 0;
 	for (size_t i = 0; i < SLAB_WORDS; i++) {
-		s->free = (uint16_t)(s->free + __builtin_popcountll(bits[i]));
-		s->summary |= (uint64_t)(bits[i] != 0) << i;
+		s->free = (uint16_t)(s->free + __builtin_popcountll(s->bits[i]));
+		s->summary |= (uint64_t)(s->bits[i] != 0) << i;
 	}
 }
 
@@ -139,7 +137,7 @@ static void carve_all(struct slab *s)
 	size_t capacity = slab_classes[s->class].capacity, size = slab_classes[s->class].size;
 
 	for (; s->carved < capacity; s->carved++) {
-		slab_bits(s)[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
+		s->bits[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
 		if (!slab_store.is_hardened)
 			*cell_word(slab_start(s) + s->carved * size) = CELL_FREED;
 	}

@@ -34,10 +34,9 @@ struct sweep {
 static bool is_range_free(const struct slab *s, size_t from, size_t to)
 {
 	size_t size = slab_classes[s->class].size;
-	const uint64_t *bits = slab_bits(s);
 
 	for (size_t i = from / size; i < s->carved && i * size < to; i++)
-		if (!(bits[i / 64] >> i % 64 & 1))
+		if (!(s->bits[i / 64] >> i % 64 & 1))
 			return false;
 	return true;
 }

@@ -542,21 +542,51 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	tcache_put_cell(class, p);
 }
 
+/* free where all calls take the slow path, and mostly are only watched; bin is p's entry. */
+static __attribute__((noinline)) void free_watched(const char *call, void *p, uint16_t bin)
+{
+	struct tcache *tc = tcache_thread.own;
+	unsigned int class;
+
+	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_all.modes) {
+		if (tc->watch)
+			tcache_watch(tc);
+		class = slab_class_in(p, bin);
+		if (class && tcache_push(&tc->bins[class], p))
+			return;
+	}
+	free_slow(call, p);
+}
+
+/* free of p, of class or no cell, for which the caller's cache may have no room. */
+static __attribute__((noinline)) void free_full(const char *call, void *p, unsigned int class)
+{
+	struct tcache *tc = tcache_thread.fast;
+	struct bin *bin = &tc->bins[class];
+
+	__builtin_prefetch(p, 1); /* it is written to at last */
+	if (!class || *bin->top == p || !make_room(tc, class) || !tcache_push(bin, p))
+		free_slow(call, p);
+}
+
+/* Most are cells that tcache_put does not know, or for which there is no room. */
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
 	struct tcache *tc = tcache_thread.fast;
 	uint16_t bin = slab_bin(p);
-	unsigned int class = 0;
+	unsigned int class;
 
 	if (bin == SLAB_BIN_SPAN) {
 		tcache_free_span(call, p);
 		return;
 	}
-	/* Most are cells that tcache_put does not know, unless the short way is closed. */
-	if (tc != &tcache_none)
-		class = slab_class_in(p, bin);
+	if (tc == &tcache_none) {
+		free_watched(call, p, bin);
+		return;
+	}
+	class = slab_class_in(p, bin);
 	if (!class || !tcache_push(&tc->bins[class], p))
-		free_slow(call, p);
+		free_full(call, p, class);
 }
 
 size_t tcache_usable_size(const char *call, void *p)

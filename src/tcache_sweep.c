@@ -128,7 +128,8 @@ static void set_watch(struct tcache *tc, unsigned int visits)
 {
 	if (!tc->watch)
 		tc->watched_from = tcache_all.sweeps;
-	tc->watch = visits;
+	/* Not an exchange, which would wait for the stores to all cells that were freed lately. */
+	atomic_store_explicit(&tc->watch, visits, memory_order_release);
 	tcache_set_fast(tc);
 }
 

@@ -52,6 +52,6 @@ check glibc_takes_more glibc_takes_more
 check pair_32 is_at_most 50 32 1
 check pair_1000 is_at_most 50 1000 1
 check pair_16k is_at_most 110 16384 1
-check batch_32 is_at_most 70 32 1000
+check batch_32 is_at_most 68 32 1000
 check batch_1000 is_at_most 80 1000 1000
 finish

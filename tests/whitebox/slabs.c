@@ -875,6 +875,22 @@ TEST(store_refuses_what_it_has)
 	expect_refused(cells[2], "this block is already free"); /* of another class by now */
 }
 
+/* Of slabs that are no more, whose headers the kernel has got back. */
+TEST(store_refuses_what_is_gone)
+{
+	unsigned int slabs = 24;
+
+	use_class(640);
+	take_all(cells, slabs * info->capacity);
+	slab_give_locked(class, cells + info->capacity, (slabs - 1) * info->capacity);
+	for (unsigned int i = 1; i < slabs; i++)
+		expect_refused(cells[i * info->capacity], "this block is already free");
+	slab_trim();
+	for (unsigned int i = 1; i < slabs; i++)
+		expect_refused(cells[i * info->capacity], "this block is already free");
+	check_store();
+}
+
 /* The checker. */
 
 #define BREAK(lvalue, wrong, number) BREAK_BY(slab_check, lvalue, wrong, number)
@@ -903,9 +919,9 @@ TEST(s1_bits)
 	BREAK(holed->free, 1, "S1");
 	BREAK(holed->summary, 0, "S1");
 	BREAK(full->summary, 2, "S1");
-	BREAK(slab_bits(full)[0], 1, "S1");
-	BREAK(slab_bits(carving)[0], 1 | 1 << 5, "S1"); /* was never carved */
-	BREAK(slab_bits(carving)[60], 1, "S1");
+	BREAK(full->bits[0], 1, "S1");
+	BREAK(carving->bits[0], 1 | 1 << 5, "S1"); /* was never carved */
+	BREAK(carving->bits[60], 1, "S1");
 }
 
 TEST(s2_lists)
@@ -1044,6 +1060,13 @@ static void give_all(void)
 	slab_give_locked(class, cells + info->capacity + 2, info->capacity - 2);
 }
 
+/* One that does not move its slab, which is followed only then. */
+static void give_one_and_take(void)
+{
+	slab_give_locked(class, cells + info->capacity + 2, 1);
+	take_more();
+}
+
 static void trim(void)
 {
 	slab_trim();
@@ -1078,6 +1101,7 @@ TEST(overwritten_headers_are_reported)
 	for (char *at = (char *)holed; at < (char *)&holed->free; at++) {
 		expect_report(at, take_more, of_slab);
 		expect_report(at, give_all, of_slab);
+		expect_report(at, give_one_and_take, of_slab);
 		expect_report(at, trim, of_slab);
 	}
 	for (char *at = (char *)&g->used; at < (char *)&g->fixed; at++)
@@ -1086,7 +1110,7 @@ TEST(overwritten_headers_are_reported)
 		expect_report((char *)&holed->summary + i, take_more, of_slab);
 	expect_report((char *)&holed->free, take_more, of_slab);
 	expect_report((char *)&holed->free + 1, give_all, of_slab);
-	expect_report((char *)&slab_bits(holed)[0], take_more, of_slab); /* not what free says */
+	expect_report((char *)&holed->bits[0], take_more, of_slab); /* not what free says */
 	expect_report((char *)&g->first[holed->slot], give_all, "");
 }
 
