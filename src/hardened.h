@@ -37,7 +37,9 @@ bool hardened_start(void);
 
 /* As malloc(3) and its relatives, in interpose.c; what is allocated is zero. */
 void *hardened_alloc(size_t size, size_t align);
+void *hardened_malloc(size_t size);
 void hardened_free(const char *call, void *p);
+void hardened_free_in(const char *call, void *p, uint16_t bin); /* of p: slab_bin */
 void *hardened_realloc(const char *call, void *p, size_t size);
 size_t hardened_usable_size(const char *call, void *p);
 

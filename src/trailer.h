@@ -20,9 +20,13 @@
 
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
-/* Of this process; factor is odd. */
+/* Of patterns, wherever they are. */
+typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* Of this process; factor is odd, and all bytes of pattern are one. */
 extern struct trailer_key {
 	uint64_t secret, factor;
+	lane pattern;
 } trailer_key __attribute__((visibility("hidden")));
 
 static inline size_t room_for(size_t size)
@@ -33,6 +37,11 @@ static inline size_t room_for(size_t size)
 static inline _Atomic(uint64_t) *trailer_of(void *p, size_t room)
 {
 	return (_Atomic(uint64_t) *)(void *)((char *)p + room - TRAILER);
+}
+
+static inline uint64_t load_trailer(void *p, size_t room)
+{
+	return atomic_load_explicit(trailer_of(p, room), memory_order_relaxed);
 }
 
 /*
@@ -46,7 +55,7 @@ static inline uint64_t make_trailer(const void *at, size_t slack)
 		 x = trailer_key.secret ^ (uintptr_t)at ^ top;
 	unsigned __int128 product = (unsigned __int128)x * trailer_key.factor;
 
-	return top | (uint64_t)(product ^ product >> 64) >> SLACK_BITS | 0x80;
+	return top | ((uint64_t)product ^ (uint64_t)(product >> 64)) >> SLACK_BITS | 0x80;
 }
 
 static inline size_t slack_of(uint64_t trailer)
@@ -59,12 +68,9 @@ static inline bool is_trailer(const void *at, uint64_t trailer)
 	return trailer == make_trailer(at, slack_of(trailer));
 }
 
-/* Of patterns, wherever they are. */
-typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
-
-static inline lane pattern_of(uint64_t trailer)
+static inline lane pattern_of(uint64_t random)
 {
-	uint64_t pattern = (trailer & 0xff) * 0x0101010101010101u;
+	uint64_t pattern = (random & 0xff) * 0x0101010101010101u;
 
 	return (lane){pattern, pattern};
 }
@@ -107,7 +113,7 @@ static inline void *seal(void *p, size_t room, size_t size)
 	size_t slack = room - TRAILER - size;
 	_Atomic(uint64_t) *at = trailer_of(p, room);
 	uint64_t trailer = make_trailer(at, slack);
-	lane pattern = pattern_of(trailer), *last = lane_at(at) - 1, *places[4];
+	lane pattern = trailer_key.pattern, *last = lane_at(at) - 1, *places[4];
 
 	if (slack <= sizeof(lane)) {
 		*last ^= (*last ^ pattern) & slack_bits(slack);
@@ -123,13 +129,15 @@ static inline void *seal(void *p, size_t room, size_t size)
 static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
 	size_t slack = slack_of(trailer);
-	lane pattern = pattern_of(trailer), *places[4];
+	lane pattern = trailer_key.pattern, *places[4];
 	const char *end = p + room - TRAILER;
 
-	if (!is_trailer(end, trailer) || slack > room - TRAILER)
+	if (!is_trailer(end, trailer))
 		return false;
 	if (slack <= sizeof(lane))
 		return is_all_zero((lane_at(end)[-1] ^ pattern) & slack_bits(slack));
+	if (slack > room - TRAILER)
+		return false;
 	pattern_places(end - slack, slack, places);
 	return is_all_zero((*places[0] ^ pattern) | (*places[1] ^ pattern) |
 			   (*places[2] ^ pattern) | (*places[3] ^ pattern));
