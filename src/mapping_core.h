@@ -14,17 +14,12 @@
 #include "mapping_table.h"
 
 #define KEPT_COUNT 64
+#define GRAVES 64 /* a power of two */
 #define ROOMY_MAX ((size_t)1 << 19) /* hardened, a larger object begins at a guard, too */
 
 /* A freed one. */
 struct kept {
-	char *_Atomic start; /* NULL: none; written last */
-	size_t bytes;
-	char *place; /* hardened */
-	size_t place_bytes;
-	uintptr_t payload; /* what it was, for the report of a double free; hardened, its body */
-	size_t size;
-	bool is_span; /* hardened, a refused one */
+	struct mapping m; /* as it was, for the report of a double free; hardened, its body */
 	bool is_refused; /* the kernel would not take it, and nobody can use it: not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
@@ -40,6 +35,7 @@ struct mappings {
 	uint64_t turn;
 	unsigned int kept_count;
 	struct kept kept[KEPT_COUNT];
+	struct mapping graves[GRAVES]; /* hardened: places of what was freed last, by number */
 };
 
 extern struct mappings mapping_all __attribute__((visibility("hidden")));
@@ -62,7 +58,18 @@ static inline size_t mapping_round_up(size_t n, size_t to)
 
 static inline bool mapping_is_guarded(const struct mapping *m)
 {
-	return m->place_bytes > m->bytes;
+	return m->behind;
+}
+
+/* The place of m: its body, and what is inaccessible around it. */
+static inline char *mapping_place(const struct mapping *m)
+{
+	return m->place ? m->place : m->start;
+}
+
+static inline size_t mapping_place_bytes(const struct mapping *m)
+{
+	return (size_t)(m->start + m->bytes - mapping_place(m)) + m->behind * sys_page_size();
 }
 
 static inline char *mapping_payload(const struct mapping *m)
@@ -124,9 +131,6 @@ void guard_free(const char *call, const struct mapping *m);
 
 /* m, which is out of the table, has size bytes, and may be elsewhere; false: it is as it was. */
 bool guard_resize(const char *call, struct mapping *m, size_t size);
-
-/* Whether p is in what was freed, and what that was. The lock is held. */
-bool guard_has(const void *p, struct mapping *found);
 
 /* What was freed goes back to the kernel, addresses and all; whether there was anything. */
 bool guard_trim(void);

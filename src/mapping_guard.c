@@ -24,7 +24,6 @@
 #include "zero.h"
 
 #define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
-#define GRAVES 64 /* a power of two */
 #define LATE 16
 #define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
 #define LOOK ((size_t)64)
@@ -32,16 +31,7 @@
 #define PATTERN 0xa5 /* behind an object, to the end of its body */
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
-/* What was freed last, by number. Guarded by the lock of mappings. */
-static struct grave {
-	char *_Atomic place; /* NULL where it was used again; written last */
-	size_t place_bytes;
-	uintptr_t payload;
-	size_t size;
-	bool is_span;
-} graves[GRAVES];
-
-static uint64_t buried; /* how many there were */
+static uint64_t buried; /* how many graves there were */
 
 void mapping_harden(void)
 {
@@ -53,11 +43,10 @@ static char *end_of(const struct mapping *m)
 	return m->start + m->bytes;
 }
 
-/* Addresses at which nothing is accessible. */
+/* bytes of addresses at which nothing is accessible. */
 static struct mapping closed(char *place, size_t bytes)
 {
-	return (struct mapping){
-		.start = place, .bytes = bytes, .place = place, .place_bytes = bytes};
+	return (struct mapping){.payload = (uintptr_t)place, .start = place, .bytes = bytes};
 }
 
 static void release_closed(char *place, size_t bytes)
@@ -69,86 +58,72 @@ static void release_closed(char *place, size_t bytes)
 
 /* Graves. */
 
-static struct mapping open_grave(struct grave *g)
+static struct mapping open_grave(struct mapping *grave)
 {
-	struct mapping m = closed(g->place, g->place_bytes);
+	struct mapping m = {0};
 
-	m.is_span = g->is_span;
+	mapping_copy(&m, grave);
 	if (m.is_span)
 		span_set_kept(m.start, false);
-	atomic_store_explicit(&g->place, NULL, memory_order_release);
+	atomic_store_explicit(&grave->payload, 0, memory_order_release);
 	return m;
 }
 
-static bool release_grave(struct grave *g)
+static bool release_grave(struct mapping *grave)
 {
-	struct mapping m = {.start = NULL};
+	struct mapping m = {0};
 
 	mapping_lock();
-	if (g->place)
-		m = open_grave(g);
+	if (grave->payload)
+		m = open_grave(grave);
 	mapping_unlock();
-	if (m.start)
+	if (m.payload)
 		kept_release(&m);
-	return m.start;
+	return m.payload;
 }
 
 /* m is inaccessible. */
 static void bury(const struct mapping *m)
 {
-	struct mapping oldest = {.start = NULL};
-	struct grave *g;
+	struct mapping oldest = {0}, *grave;
 
 	mapping_lock();
-	g = &graves[buried++ % GRAVES];
-	if (g->place)
-		oldest = open_grave(g);
-	g->place_bytes = m->place_bytes;
-	g->payload = m->payload;
-	g->size = m->size;
-	g->is_span = m->is_span;
+	grave = &mapping_all.graves[buried++ % GRAVES];
+	if (grave->payload)
+		oldest = open_grave(grave);
 	if (m->is_span)
 		span_set_kept(m->start, true);
-	atomic_store_explicit(&g->place, m->place, memory_order_release);
+	mapping_copy(grave, m);
 	mapping_unlock();
-	if (oldest.start)
+	if (oldest.payload)
 		kept_release(&oldest);
-}
-
-bool guard_has(const void *p, struct mapping *found)
-{
-	for (struct grave *g = graves; g < graves + GRAVES; g++) {
-		if (!g->place || (uintptr_t)p - (uintptr_t)g->place >= g->place_bytes)
-			continue;
-		found->payload = g->payload;
-		found->size = g->size;
-		return true;
-	}
-	return false;
 }
 
 bool guard_trim(void)
 {
 	bool is_any = false;
 
-	for (struct grave *g = graves; g < graves + GRAVES; g++)
-		is_any |= release_grave(g);
+	for (unsigned int i = 0; i < GRAVES; i++)
+		is_any |= release_grave(&mapping_all.graves[i]);
 	return is_any;
 }
 
 /* Places. */
 
 /* The grave whose place is the smallest that has bytes, and not many more; or NULL. */
-static struct grave *find_grave(size_t bytes)
+static struct mapping *find_grave(size_t bytes)
 {
-	struct grave *best = NULL;
+	struct mapping *best = NULL;
+	size_t least = 2 * bytes + 1;
 
-	for (uint64_t i = buried - GRAVES; i + LATE != buried; i++) {
-		struct grave *g = &graves[i % GRAVES];
+	for (uint64_t i = buried - GRAVES; i + LATE != buried && least != bytes; i++) {
+		struct mapping *grave = &mapping_all.graves[i % GRAVES];
+		size_t has = mapping_place_bytes(grave);
 
-		if (g->place && !g->is_span && g->place_bytes >= bytes &&
-		    g->place_bytes <= 2 * bytes && (!best || g->place_bytes < best->place_bytes))
-			best = g;
+		if (has >= bytes && has < least && grave->payload && !grave->is_span) {
+			best = grave;
+			least = has;
+		}
 	}
 	return best;
 }
@@ -157,22 +132,28 @@ static struct grave *find_grave(size_t bytes)
 static bool find_place(struct mapping *m, size_t bytes, size_t align)
 {
 	size_t page = sys_page_size(), most = bytes + (align > page ? align : 0) + 2 * page;
-	struct grave *g;
+	struct mapping place = {.bytes = most}, *grave;
+	char *start, *end;
 
-	*m = closed(NULL, most);
 	mapping_lock();
-	g = find_grave(most);
-	if (g)
-		*m = open_grave(g);
+	grave = find_grave(most);
+	if (grave)
+		place = open_grave(grave);
 	mapping_unlock();
-	if (!g)
-		m->place = sys_reserve(NULL, most);
-	if (!m->place)
+	if (!grave)
+		place.start = sys_reserve(NULL, most);
+	if (!place.start)
 		return false;
-	m->bytes = bytes;
-	m->align = align;
-	m->start = m->place + m->place_bytes - page - bytes;
-	m->start -= (uintptr_t)m->start % align;
+	end = mapping_place(&place) + mapping_place_bytes(&place);
+	start = end - page - bytes;
+	start -= (uintptr_t)start % align;
+	*m = (struct mapping){.payload = (uintptr_t)start,
+			      .size = bytes,
+			      .start = start,
+			      .bytes = bytes,
+			      .place = mapping_place(&place),
+			      .behind = (uint32_t)((size_t)(end - start - bytes) / page),
+			      .align_shift = (uint8_t)__builtin_ctzll(align)};
 	return true;
 }
 
@@ -186,7 +167,7 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
 		return false;
 	if (sys_move(from->start, from->bytes, to->start, bytes) == 0)
 		return true;
-	release_closed(to->place, to->place_bytes);
+	kept_release(to);
 	return false;
 }
 
@@ -196,7 +177,7 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
  */
 static void bury_hole(const struct mapping *m)
 {
-	char *p = sys_reserve(m->start, m->bytes), *end = end_of(m);
+	char *p = sys_reserve(m->start, m->bytes);
 
 	if (p == m->start) {
 		bury(m);
@@ -205,7 +186,7 @@ static void bury_hole(const struct mapping *m)
 	if (p)
 		release_closed(p, m->bytes);
 	release_closed(m->place, (size_t)(m->start - m->place));
-	release_closed(end, (size_t)(m->place + m->place_bytes - end));
+	release_closed(end_of(m), m->behind * sys_page_size());
 }
 
 /* Making one. */
@@ -250,7 +231,7 @@ static bool take_kept(struct mapping *m, size_t bytes, size_t align)
 		return false;
 	if (kept.bytes == bytes || (align <= sys_page_size() && kept_is_fit(kept.bytes, bytes))) {
 		*m = kept;
-		m->align = align;
+		m->align_shift = (uint8_t)__builtin_ctzll(align);
 		if ((uintptr_t)m->start % align == 0)
 			return true;
 	}
@@ -274,7 +255,7 @@ static bool get_guarded(struct mapping *m, size_t room, size_t align, bool *is_m
 		return false;
 	*is_mapped = sys_unprotect(m->start, bytes) == 0;
 	if (!*is_mapped)
-		release_closed(m->place, m->place_bytes);
+		kept_release(m);
 	return *is_mapped;
 }
 
@@ -363,10 +344,18 @@ static void require_intact(const char *call, const struct mapping *m)
 static void clear_body(const struct mapping *m)
 {
 	size_t page = sys_page_size(), likely = m->payload % page & ~(LOOK - 1);
+	char *from = m->start, *p = from; /* what is between has been written to */
 
-	for (char *p = m->start; p < end_of(m); p += page)
-		if (!is_zero(p + likely, LOOK) || !is_zero(p, page))
+	for (; p < end_of(m); p += page) {
+		if (!is_zero(p + likely, LOOK))
+			continue;
+		if (from < p)
+			memset(from, 0, (size_t)(p - from));
+		if (!is_zero(p, page))
 			memset(p, 0, page);
+		from = p + page;
+	}
+	memset(from, 0, (size_t)(p - from));
 }
 
 /* The body of m, zeroed, moves to another place: to. False: it has to go back to the kernel. */
@@ -375,11 +364,7 @@ static bool rescue_body(const struct mapping *m, struct mapping *to)
 	if (!mapping_is_guarded(m) || m->bytes > BURIED_MIN)
 		return false;
 	clear_body(m);
-	if (!move_body(m, to, m->bytes, m->align))
-		return false;
-	to->payload = (uintptr_t)to->start;
-	to->size = to->bytes;
-	return true;
+	return move_body(m, to, m->bytes, (size_t)1 << m->align_shift);
 }
 
 static bool seal_off_span(const struct mapping *m)
@@ -396,7 +381,7 @@ static bool seal_off(const struct mapping *m, bool is_empty)
 		return seal_off_span(m);
 	if (is_empty && sys_protect(m->start, m->bytes) == 0)
 		return true;
-	return sys_bury(m->place, m->place_bytes) == 0;
+	return sys_bury(mapping_place(m), mapping_place_bytes(m)) == 0;
 }
 
 void guard_free(const char *call, const struct mapping *m)

@@ -13,20 +13,14 @@ _Atomic(size_t) mapping_kept_total; /* L3 */
 
 static void drop_kept(struct kept *k)
 {
-	mapping_kept_total -= k->bytes;
+	mapping_kept_total -= k->m.bytes;
 	mapping_all.kept_count--;
-	atomic_store_explicit(&k->start, NULL, memory_order_release);
+	atomic_store_explicit(&k->m.payload, 0, memory_order_release);
 }
 
 static void kept_doom(struct doomed *doomed, struct kept *k)
 {
-	doomed->all[doomed->count++] = (struct mapping){.payload = k->payload,
-							.size = k->size,
-							.start = k->start,
-							.bytes = k->bytes,
-							.place = k->place,
-							.place_bytes = k->place_bytes,
-							.is_span = k->is_span};
+	mapping_copy(&doomed->all[doomed->count++], &k->m);
 	drop_kept(k);
 }
 
@@ -35,18 +29,12 @@ static void kept_add(const struct mapping *m, bool is_refused)
 {
 	struct kept *k = mapping_all.kept;
 
-	while (k->start)
+	while (k->m.payload)
 		k++;
-	k->bytes = m->bytes;
-	k->place = m->place;
-	k->place_bytes = m->place_bytes;
-	k->payload = m->payload;
-	k->size = m->size;
-	k->is_span = m->is_span;
 	k->is_refused = is_refused;
 	k->freed_ms = sys_now_ms();
 	k->turn = mapping_all.turn++;
-	atomic_store_explicit(&k->start, m->start, memory_order_release);
+	mapping_copy(&k->m, m);
 	mapping_all.kept_count++;
 	mapping_kept_total += m->bytes;
 }
@@ -65,7 +53,7 @@ static void release_guarded(const struct mapping *m)
 {
 	int saved_errno = errno;
 
-	if (m->is_span ? sys_unprotect(m->start, m->bytes) : sys_unmap(m->place, m->place_bytes))
+	if (m->is_span ? sys_unprotect(m->start, m->bytes) : sys_unmap(mapping_place(m), mapping_place_bytes(m)))
 		kept_refused(m);
 	else if (m->is_span)
 		span_free(m->start);
@@ -92,7 +80,7 @@ static struct kept *oldest_kept(void)
 	struct kept *oldest = NULL;
 
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		if (k->start && (!oldest || k->turn < oldest->turn))
+		if (k->m.payload && (!oldest || k->turn < oldest->turn))
 			oldest = k;
 	return oldest;
 }
@@ -111,15 +99,15 @@ bool kept_is_fit(size_t has, size_t bytes)
  */
 static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 {
-	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
+	size_t difference = k->m.bytes > bytes ? k->m.bytes - bytes : bytes - k->m.bytes;
 
 	if (k->is_refused)
 		return SIZE_MAX;
-	if (kept_is_fit(k->bytes, bytes))
+	if (kept_is_fit(k->m.bytes, bytes))
 		return difference;
-	if (mapping_all.is_hardened && k->bytes > bytes)
+	if (mapping_all.is_hardened && k->m.bytes > bytes)
 		return difference + bytes;
-	if (k->bytes < bytes / 2 || k->bytes > (grows ? 4 : 2) * bytes)
+	if (k->m.bytes < bytes / 2 || k->m.bytes > (grows ? 4 : 2) * bytes)
 		return SIZE_MAX;
 	return difference + (mapping_all.is_hardened ? PTRDIFF_MAX : bytes);
 }
@@ -135,7 +123,7 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows)
 	mapping_lock();
 	left = mapping_all.kept_count;
 	for (struct kept *k = mapping_all.kept; left; k++) {
-		if (!k->start)
+		if (!k->m.payload)
 			continue;
 		left--;
 		far = misfit(k, bytes, grows);
@@ -145,12 +133,7 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows)
 		}
 	}
 	if (best) {
-		m->start = best->start;
-		m->bytes = best->bytes;
-		m->place = best->place;
-		m->place_bytes = best->place_bytes;
-		m->payload = best->payload;
-		m->size = best->size;
+		mapping_copy(m, &best->m);
 		drop_kept(best);
 	}
 	mapping_unlock();
@@ -163,7 +146,7 @@ bool kept_has(size_t bytes)
 
 	mapping_lock();
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		has |= k->start && !k->is_refused && k->bytes >= bytes;
+		has |= k->m.payload && !k->is_refused && k->m.bytes >= bytes;
 	mapping_unlock();
 	return has;
 }
@@ -225,7 +208,7 @@ void kept_keep(const struct mapping *m)
 
 static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
 {
-	return k->start && now - k->freed_ms >= older_ms;
+	return k->m.payload && now - k->freed_ms >= older_ms;
 }
 
 /* One after the other: what a thread has in its hands is lost in the child of a fork. */
@@ -268,8 +251,8 @@ void kept_repair(void)
 	mapping_all.kept_count = 0;
 	mapping_kept_total = 0;
 	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
-		mapping_all.kept_count += mapping_all.kept[i].start != NULL;
-		mapping_kept_total += mapping_all.kept[i].start ? mapping_all.kept[i].bytes : 0;
+		mapping_all.kept_count += mapping_all.kept[i].m.payload != 0;
+		mapping_kept_total += mapping_all.kept[i].m.payload ? mapping_all.kept[i].m.bytes : 0;
 	}
 }
 
@@ -278,11 +261,11 @@ const char *kept_check(void)
 	size_t kept = 0, refused = 0, count = 0;
 
 	for (const struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		if (!k->start)
+		if (!k->m.payload)
 			continue;
 		count++;
-		kept += k->bytes;
-		refused += k->is_refused ? k->bytes : 0;
+		kept += k->m.bytes;
+		refused += k->is_refused ? k->m.bytes : 0;
 	}
 	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
 	    mapping_all.table.bytes + kept > most_bytes() + refused)
