@@ -72,7 +72,7 @@ __attribute__((cold)) bool hardened_start(void)
 		return false;
 	trailer_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
 	trailer_key.factor = scramble(trailer_key.secret) | 1;
-	trailer_key.pattern = pattern_of(scramble(trailer_key.factor) | 0x80);
+	memset(trailer_key.pattern, (int)(scramble(trailer_key.factor) | 0x80), PATTERN_MAX);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
@@ -378,15 +378,6 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 	return checked_size(call, p, room, trailer);
 }
 
-static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
-{
-	size_t room = slab_classes[class].size;
-
-	cell_size(call, p, class);
-	memset(p, 0, room);
-	put(class, p);
-}
-
 /* Large objects: their sizes are exact, and what is around them is looked at below. */
 
 static void *alloc_large(size_t size, size_t align)
@@ -435,6 +426,20 @@ void *hardened_malloc(size_t size)
 	return open_cell(class, cell, size);
 }
 
+/* p is a live cell of class, or damaged. */
+static inline __attribute__((always_inline)) void free_cell(const char *call, void *p,
+							    unsigned int class)
+{
+	size_t room = slab_classes[class].size;
+
+	cell_size(call, p, class);
+	if (room <= ZERO_FEW)
+		zero_few(p, room);
+	else
+		memset(p, 0, room);
+	put(class, p);
+}
+
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
 	unsigned int class;
@@ -454,26 +459,14 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	tcache_tick_free();
 }
 
-/* Small cells are freed here, without a call to return from. */
 void hardened_free_in(const char *call, void *p, uint16_t bin)
 {
 	unsigned int class = slab_class_in(p, bin);
-	size_t room = slab_classes[class].size;
-	uint64_t trailer = class ? load_trailer(p, room) : 0;
 
-	if (__builtin_expect(!trailer, 0)) {
-		free_slow(call, p);
-		return;
-	}
-	if (room > ZERO_FEW || is_first_of_slab(p)) {
+	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
 		free_cell(call, p, class);
-		return;
-	}
-	if (__builtin_expect(!is_intact_before(p, false), 0))
-		bad_start(call, p);
-	checked_size(call, p, room, trailer);
-	zero_few(p, room);
-	put(class, p);
+	else
+		free_slow(call, p);
 }
 
 void hardened_free(const char *call, void *p)

@@ -21,6 +21,7 @@
 
 #include "mapping_core.h"
 #include "span.h"
+#include "trailer.h"
 #include "zero.h"
 
 #define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
@@ -28,10 +29,8 @@
 #define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
-#define PATTERN 0xa5 /* behind an object, to the end of its body */
-#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
-static uint64_t buried; /* how many graves there were */
+static _Atomic(uint64_t) buried; /* how many graves there were */
 
 void mapping_harden(void)
 {
@@ -69,34 +68,27 @@ static struct mapping open_grave(struct mapping *grave)
 	return m;
 }
 
-static bool release_grave(struct mapping *grave)
+/* m, which is inaccessible, or nothing, takes the place of what is in grave; whether that was any. */
+static bool replace_grave(struct mapping *grave, const struct mapping *m)
 {
-	struct mapping m = {0};
+	struct mapping old = {0};
 
 	mapping_lock();
 	if (grave->payload)
-		m = open_grave(grave);
+		old = open_grave(grave);
+	if (m && m->is_span)
+		span_set_kept(m->start, true);
+	if (m)
+		mapping_copy(grave, m);
 	mapping_unlock();
-	if (m.payload)
-		kept_release(&m);
-	return m.payload;
+	if (old.payload)
+		kept_release(&old);
+	return old.payload;
 }
 
-/* m is inaccessible. */
 static void bury(const struct mapping *m)
 {
-	struct mapping oldest = {0}, *grave;
-
-	mapping_lock();
-	grave = &mapping_all.graves[buried++ % GRAVES];
-	if (grave->payload)
-		oldest = open_grave(grave);
-	if (m->is_span)
-		span_set_kept(m->start, true);
-	mapping_copy(grave, m);
-	mapping_unlock();
-	if (oldest.payload)
-		kept_release(&oldest);
+	replace_grave(&mapping_all.graves[buried++ % GRAVES], m);
 }
 
 bool guard_trim(void)
@@ -104,7 +96,7 @@ bool guard_trim(void)
 	bool is_any = false;
 
 	for (unsigned int i = 0; i < GRAVES; i++)
-		is_any |= release_grave(&mapping_all.graves[i]);
+		is_any |= replace_grave(&mapping_all.graves[i], NULL);
 	return is_any;
 }
 
@@ -116,11 +108,11 @@ static struct mapping *find_grave(size_t bytes)
 	struct mapping *best = NULL;
 	size_t least = 2 * bytes + 1;
 
-	for (uint64_t i = buried - GRAVES; i + LATE != buried && least != bytes; i++) {
-		struct mapping *grave = &mapping_all.graves[i % GRAVES];
-		size_t has = mapping_place_bytes(grave);
+	for (uint64_t age = LATE + 1; age <= GRAVES && least > bytes; age++) {
+		struct mapping *grave = &mapping_all.graves[(buried - age) % GRAVES];
+		size_t has = grave->payload ? mapping_place_bytes(grave) : 0;
 
-		if (has >= bytes && has < least && grave->payload && !grave->is_span) {
+		if (has >= bytes && has < least && !grave->is_span) {
 			best = grave;
 			least = has;
 		}
@@ -285,10 +277,10 @@ static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapp
 /* m has size bytes: what is behind them is not the user's. */
 static void set_size(struct mapping *m, size_t size)
 {
-	size_t behind = (size_t)(end_of(m) - mapping_payload(m)) - size;
+	char *end = mapping_payload(m) + size;
 
 	m->size = size;
-	memset(mapping_payload(m) + size, PATTERN, behind < PATTERN_MAX ? behind : PATTERN_MAX);
+	put_pattern(end, (size_t)(end_of(m) - end));
 }
 
 bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool *is_mapped)
@@ -309,28 +301,18 @@ bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool 
 
 /* Looking at one: rule 1. */
 
-static bool is_filled(const char *from, const char *to)
-{
-	while (from < to)
-		if ((unsigned char)*from++ != PATTERN)
-			return false;
-	return true;
-}
-
 /* Of what is before the payload, its own page is looked at. */
 static void require_intact(const char *call, const struct mapping *m)
 {
 	const char *p = mapping_payload(m), *start = m->start;
-	const char *end = p + m->size, *to = end_of(m);
+	const char *end = p + m->size;
 	size_t page = sys_page_size();
 
-	if ((size_t)(to - end) > PATTERN_MAX)
-		to = end + PATTERN_MAX;
 	if ((size_t)(p - start) > page)
 		start = p - page;
 	if (!is_zero(start, (size_t)(p - start)))
 		sys_fatal(call, p, "memory before this block is overwritten");
-	if (!is_filled(end, to))
+	if (!has_pattern(end, (size_t)(end_of(m) - end)))
 		sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
 			  (unsigned long)m->size);
 }
