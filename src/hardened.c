@@ -13,7 +13,7 @@
 
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
-#define QUARANTINE_BYTES (16 * KIB) /* of a class: it is to stay in a core's first cache */
+#define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
 #define SPARES_MAX 16
 #define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
 #define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
@@ -378,17 +378,6 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 	return checked_size(call, p, room, trailer);
 }
 
-/* Large objects: their sizes are exact, and what is around them is looked at below. */
-
-static void *alloc_large(size_t size, size_t align)
-{
-	void *p = large_alloc(size, align, true);
-
-	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
-		p = large_alloc(size, align, true);
-	return p;
-}
-
 /* What goes with what the names promise. */
 
 __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
@@ -399,7 +388,7 @@ __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 	if (!p && class < CLASS_COUNT)
 		p = alloc_cell(class, size);
 	if (!p)
-		p = alloc_large(size, align);
+		p = tcache_alloc_other(tcache_own(), size, align, true);
 	if (!p && class < CLASS_COUNT) /* everything free has gone to the store meanwhile */
 		p = alloc_cell(class, size);
 	return p;
@@ -500,7 +489,9 @@ static void *alloc_roomy(size_t old, size_t size)
 	size_t roomy = old + old / 4;
 	void *p = NULL;
 
-	if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
+	if (size > old && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
+		p = large_alloc_growing(size);
+	else if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
 		p = alloc_cell(class_of_size(room_for(roomy)), size);
 	return p ? p : hardened_malloc(size);
 }
@@ -521,15 +512,7 @@ static void *realloc_large(const char *call, void *p, size_t size)
 	size_t old = large_usable_size(call, p);
 	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
 
-	if (q)
-		return q;
-	if (size > old && size <= SYS_MAP_MAX)
-		q = large_alloc_growing(size);
-	if (!q)
-		return move(call, p, old, size);
-	memcpy(q, p, old);
-	hardened_free(call, p);
-	return q;
+	return q ? q : move(call, p, old, size);
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)

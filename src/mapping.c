@@ -59,8 +59,8 @@ static struct found find_around(const void *p)
 	return (struct found){.m = NULL};
 }
 
-static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p,
-						       struct mapping m, bool is_free)
+static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p, struct mapping m,
+						       bool is_free)
 {
 	size_t offset = (uintptr_t)p - m.payload;
 	const char *where = "inside";
@@ -201,7 +201,6 @@ static void unreserve(void)
 
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
-	struct doomed doomed;
 	bool is_made, is_mapped = false;
 	struct mapping m;
 
@@ -219,15 +218,12 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 		unreserve();
 		return NULL;
 	}
-	doomed.count = 0;
 	mapping_lock();
 	mapping_all.guarded += mapping_is_guarded(&m);
 	mapping_all.stats.allocs++;
 	mapping_all.stats.map_calls += is_mapped;
-	kept_put_in(&m, &doomed);
-	mapping_all.stats.unmap_calls += doomed.count;
 	mapping_unlock();
-	kept_release_doomed(&doomed);
+	kept_put_in(&m);
 	return mapping_payload(&m);
 }
 
@@ -315,7 +311,6 @@ static bool resize(struct mapping *m, size_t size)
 void *mapping_resize(const char *call, void *p, size_t size)
 {
 	size_t bytes = mapping_round_up(size, sys_page_size());
-	struct doomed doomed;
 	struct mapping m;
 	bool is_done;
 
@@ -330,11 +325,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
 	is_done = mapping_all.is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
-	mapping_lock();
-	doomed.count = 0;
-	kept_put_in(&m, &doomed);
-	mapping_unlock();
-	kept_release_doomed(&doomed);
+	kept_put_in(&m);
 	return is_done ? mapping_payload(&m) : NULL;
 }
 

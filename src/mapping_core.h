@@ -84,12 +84,6 @@ char *mapping_map(size_t bytes, size_t align);
 
 /* mapping_kept.c. */
 
-/* What goes when the lock is free again. Large: only count is set at first. */
-struct doomed {
-	struct mapping all[KEPT_COUNT];
-	unsigned int count;
-};
-
 /* Whether a mapping of has bytes may be used for bytes as it is. */
 bool kept_is_fit(size_t has, size_t bytes);
 
@@ -99,8 +93,8 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows);
 /* Whether one has that many bytes. */
 bool kept_has(size_t bytes);
 
-/* m, for which an entry is reserved, is live. The lock is held. */
-void kept_put_in(const struct mapping *m, struct doomed *doomed);
+/* m, for which an entry is reserved, is live; kept ones may go for it. No lock is held. */
+void kept_put_in(const struct mapping *m);
 
 /* Keep m, perhaps at the cost of older ones, or give it back. No lock is held. */
 void kept_keep(const struct mapping *m);
@@ -108,9 +102,8 @@ void kept_keep(const struct mapping *m);
 /* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
 void kept_refused(const struct mapping *m);
 
-/* The pages of m, or of all that are doomed, go back to where they came from. No lock is held. */
+/* The pages of m go back to where they came from. No lock is held. */
 void kept_release(const struct mapping *m);
-void kept_release_doomed(const struct doomed *doomed);
 
 /* In a fork's child: count what is kept anew. */
 void kept_repair(void);

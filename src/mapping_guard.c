@@ -349,21 +349,14 @@ static bool rescue_body(const struct mapping *m, struct mapping *to)
 	return move_body(m, to, m->bytes, (size_t)1 << m->align_shift);
 }
 
-static bool seal_off_span(const struct mapping *m)
-{
-	if (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0)
-		clear_body(m);
-	return sys_protect(m->start, m->bytes) == 0;
-}
-
 /* Nothing of m can be touched from now on. False: the kernel has no room to note it. */
 static bool seal_off(const struct mapping *m, bool is_empty)
 {
-	if (m->is_span)
-		return seal_off_span(m);
-	if (is_empty && sys_protect(m->start, m->bytes) == 0)
+	if (m->is_span && (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0))
+		clear_body(m);
+	if ((m->is_span || is_empty) && sys_protect(m->start, m->bytes) == 0)
 		return true;
-	return sys_bury(mapping_place(m), mapping_place_bytes(m)) == 0;
+	return !m->is_span && sys_bury(mapping_place(m), mapping_place_bytes(m)) == 0;
 }
 
 void guard_free(const char *call, const struct mapping *m)

@@ -11,6 +11,12 @@
 
 _Atomic(size_t) mapping_kept_total; /* L3 */
 
+/* What goes when the lock is free again. Large: only count is set at first. */
+struct doomed {
+	struct mapping all[KEPT_COUNT];
+	unsigned int count;
+};
+
 static void drop_kept(struct kept *k)
 {
 	mapping_kept_total -= k->m.bytes;
@@ -18,7 +24,7 @@ static void drop_kept(struct kept *k)
 	atomic_store_explicit(&k->m.payload, 0, memory_order_release);
 }
 
-static void kept_doom(struct doomed *doomed, struct kept *k)
+static void doom(struct doomed *doomed, struct kept *k)
 {
 	mapping_copy(&doomed->all[doomed->count++], &k->m);
 	drop_kept(k);
@@ -53,7 +59,8 @@ static void release_guarded(const struct mapping *m)
 {
 	int saved_errno = errno;
 
-	if (m->is_span ? sys_unprotect(m->start, m->bytes) : sys_unmap(mapping_place(m), mapping_place_bytes(m)))
+	if (m->is_span ? sys_unprotect(m->start, m->bytes)
+		       : sys_unmap(mapping_place(m), mapping_place_bytes(m)))
 		kept_refused(m);
 	else if (m->is_span)
 		span_free(m->start);
@@ -69,7 +76,7 @@ void kept_release(const struct mapping *m)
 		sys_release(m->start, m->bytes);
 }
 
-void kept_release_doomed(const struct doomed *doomed)
+static void release_doomed(const struct doomed *doomed)
 {
 	for (unsigned int i = 0; i < doomed->count; i++)
 		kept_release(&doomed->all[i]);
@@ -167,16 +174,22 @@ static void make_room(size_t bytes, struct doomed *doomed)
 {
 	while (mapping_all.kept_count &&
 	       mapping_all.table.bytes + mapping_kept_bytes() + bytes > most_bytes())
-		kept_doom(doomed, oldest_kept());
+		doom(doomed, oldest_kept());
 }
 
-/* m, for which an entry is reserved, is live. The table is locked. */
-void kept_put_in(const struct mapping *m, struct doomed *doomed)
+void kept_put_in(const struct mapping *m)
 {
+	struct doomed doomed;
+
+	doomed.count = 0;
+	mapping_lock();
 	mapping_table_insert(&mapping_all.table, m);
 	if (mapping_all.table.bytes > mapping_all.stats.peak_bytes)
 		mapping_all.stats.peak_bytes = mapping_all.table.bytes;
-	make_room(0, doomed);
+	make_room(0, &doomed);
+	mapping_all.stats.unmap_calls += doomed.count;
+	mapping_unlock();
+	release_doomed(&doomed);
 }
 
 /* The table is locked. */
@@ -186,7 +199,7 @@ static bool put(const struct mapping *m, struct doomed *doomed)
 		return false;
 	make_room(m->bytes, doomed);
 	if (mapping_all.kept_count == KEPT_COUNT)
-		kept_doom(doomed, oldest_kept());
+		doom(doomed, oldest_kept());
 	kept_add(m, false);
 	return true;
 }
@@ -201,7 +214,7 @@ void kept_keep(const struct mapping *m)
 	is_kept = put(m, &doomed);
 	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m->is_span);
 	mapping_unlock();
-	kept_release_doomed(&doomed);
+	release_doomed(&doomed);
 	if (!is_kept)
 		kept_release(m);
 }
@@ -225,10 +238,10 @@ static bool give_back(uint64_t older_ms)
 		doomed.count = 0;
 		mapping_lock();
 		if (is_due(k, now, older_ms))
-			kept_doom(&doomed, k);
+			doom(&doomed, k);
 		mapping_all.stats.unmap_calls += doomed.count;
 		mapping_unlock();
-		kept_release_doomed(&doomed);
+		release_doomed(&doomed);
 		is_any |= doomed.count;
 	}
 	return is_any;
@@ -252,7 +265,8 @@ void kept_repair(void)
 	mapping_kept_total = 0;
 	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
 		mapping_all.kept_count += mapping_all.kept[i].m.payload != 0;
-		mapping_kept_total += mapping_all.kept[i].m.payload ? mapping_all.kept[i].m.bytes : 0;
+		mapping_kept_total +=
+			mapping_all.kept[i].m.payload ? mapping_all.kept[i].m.bytes : 0;
 	}
 }
 
