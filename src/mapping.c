@@ -25,6 +25,7 @@
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */
 
 struct mappings mapping_all;
+bool mapping_is_hardened;
 _Thread_local struct mapping_recent mapping_recent;
 _Atomic(size_t) mapping_changes;
 
@@ -210,7 +211,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	}
 	if (!reserve())
 		return NULL;
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		is_made = guard_make(&m, size, room, align, &is_mapped);
 	else
 		is_made = make(&m, size, room, align, zero, &is_mapped);
@@ -236,7 +237,7 @@ void mapping_free(const char *call, void *p)
 	mapping_all.guarded -= mapping_is_guarded(&m);
 	mapping_all.stats.frees++;
 	mapping_unlock();
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		guard_free(call, &m);
 	else
 		kept_keep(&m);
@@ -272,7 +273,7 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	struct mapping *m;
 	bool is_kept;
 
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		return false;
 	mapping_lock();
 	m = live(call, p);
@@ -315,7 +316,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	bool is_done;
 
 	mapping_lock();
-	if (!mapping_all.is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
+	if (!mapping_is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
 	    mapping_all.table.count > CROWD) {
 		mapping_unlock();
 		return NULL;
@@ -324,7 +325,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_all.stats.resizes++;
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
-	is_done = mapping_all.is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
+	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
 	kept_put_in(&m);
 	return is_done ? mapping_payload(&m) : NULL;
 }
@@ -352,7 +353,7 @@ void mapping_fork_child(void)
 	/* What other threads were about to insert is not. */
 	mapping_all.table.used = mapping_all.table.count;
 	mapping_all.guarded = 0;
-	while (mapping_all.is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
+	while (mapping_is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
 		mapping_all.guarded += mapping_is_guarded(m);
 }
 

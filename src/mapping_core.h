@@ -28,7 +28,6 @@ struct kept {
 /* All that mappings have. */
 struct mappings {
 	struct lock lock; /* guards everything here */
-	bool is_hardened;
 	struct mapping_table table;
 	struct mapping_stats stats;
 	size_t guarded;

@@ -32,11 +32,6 @@
 
 static _Atomic(uint64_t) buried; /* how many graves there were */
 
-void mapping_harden(void)
-{
-	mapping_all.is_hardened = true;
-}
-
 static char *end_of(const struct mapping *m)
 {
 	return m->start + m->bytes;

@@ -70,7 +70,7 @@ static void release_guarded(const struct mapping *m)
 /* The pages of m go back to where they came from. */
 void kept_release(const struct mapping *m)
 {
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		release_guarded(m);
 	else
 		sys_release(m->start, m->bytes);
@@ -95,7 +95,7 @@ static struct kept *oldest_kept(void)
 /* Hardened, there is a guard right before what is larger than ROOMY_MAX. */
 bool kept_is_fit(size_t has, size_t bytes)
 {
-	if (mapping_all.is_hardened && bytes > ROOMY_MAX)
+	if (mapping_is_hardened && bytes > ROOMY_MAX)
 		return has == bytes;
 	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
 }
@@ -112,11 +112,11 @@ static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 		return SIZE_MAX;
 	if (kept_is_fit(k->m.bytes, bytes))
 		return difference;
-	if (mapping_all.is_hardened && k->m.bytes > bytes)
+	if (mapping_is_hardened && k->m.bytes > bytes)
 		return difference + bytes;
 	if (k->m.bytes < bytes / 2 || k->m.bytes > (grows ? 4 : 2) * bytes)
 		return SIZE_MAX;
-	return difference + (mapping_all.is_hardened ? PTRDIFF_MAX : bytes);
+	return difference + (mapping_is_hardened ? PTRDIFF_MAX : bytes);
 }
 
 bool kept_take(struct mapping *m, size_t bytes, bool grows)
@@ -166,7 +166,7 @@ static size_t most_bytes(void)
 {
 	size_t peak = mapping_all.stats.peak_bytes;
 
-	return peak + (mapping_all.is_hardened ? peak / 8 : 0);
+	return peak + (mapping_is_hardened ? peak / 8 : 0);
 }
 
 /* Rule 1, with bytes more to be live or kept. The table is locked. */

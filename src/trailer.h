@@ -80,11 +80,6 @@ static inline lane slack_bits(size_t slack)
 	return *(const lane *)(const void *)&bits[slack];
 }
 
-static inline bool is_all_zero(lane w)
-{
-	return !(w[0] | w[1]);
-}
-
 static inline lane *lane_at(const void *p)
 {
 	return (lane *)(uintptr_t)p;
@@ -121,11 +116,14 @@ static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
 	size_t slack = slack_of(trailer);
 	const char *end = p + room - TRAILER;
+	lane last;
 
 	if (!is_trailer(end, trailer))
 		return false;
-	if (slack <= sizeof(lane))
-		return is_all_zero((lane_at(end)[-1] ^ trailer_key.pattern[0]) & slack_bits(slack));
+	if (slack <= sizeof(lane)) {
+		last = (lane_at(end)[-1] ^ trailer_key.pattern[0]) & slack_bits(slack);
+		return !(last[0] | last[1]);
+	}
 	return slack <= room - TRAILER && has_pattern(end - slack, slack);
 }
 
