@@ -17,10 +17,10 @@
  *    resized.
  * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is
  *    handed out again. Larger objects are made inaccessible when they are freed, and are used again
- *    late: mapping.c.
+ *    late: mapping_guard.c.
  * 3. Cells of a fresh batch are in random order.
- * 4. Objects above CELL_MAX are between inaccessible pages, segments have some behind their header and
- *    at their end; the library's own objects have segments of their own (slab_harden).
+ * 4. Objects above CELL_MAX are between inaccessible pages, segments have some behind their header
+ *    and at their end; the library's own objects have segments of their own (slab_harden).
  * 5. malloc(0) returns addresses where nothing is.
  *
  * Sizes and alignments are in bytes; alignments are powers of two. What does not get memory or

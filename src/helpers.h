@@ -65,9 +65,9 @@ bool sys_release_rest(void);
 void *sys_remap(void *p, size_t old_size, size_t new_size);
 
 /*
- * Move pages to addresses that are the caller's, where new_size bytes replace whatever is mapped; -1
- * with all as it was. If the size stays, nothing but empty pages is left behind: kernels before 5.7
- * cannot do that. If not, nothing is mapped there any more.
+ * Move pages to addresses that are the caller's, where new_size bytes replace whatever is mapped;
+ * -1 with all as it was. If the size stays, nothing but empty pages is left behind: kernels before
+ * 5.7 cannot do that. If not, nothing is mapped there any more.
  */
 int sys_move(void *p, size_t old_size, void *to, size_t new_size);
 

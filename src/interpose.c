@@ -5,8 +5,9 @@
  * policy. Sizes and alignments are in bytes. What is returned belongs to the caller until it is
  * freed, is aligned to 16 at least, and is unlike every other live pointer even for size 0. Without
  * memory, or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from
- * any thread and before main, none from a signal handler. A pointer that did not come from here, or
- * was freed before, is reported in one line on standard error; then abort().
+ * any thread and before main, none from a signal handler. A pointer that did not come from here is
+ * reported in one line on standard error, then abort(); one that was freed before, too, at once or
+ * before its memory is handed out twice.
  *
  * While calls are counted or a trace is being made, every call takes the slow path (TCACHE_COUNTS,
  * TCACHE_TRACES) and is noted there: when it has its result, but before it frees.

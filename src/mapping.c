@@ -350,6 +350,8 @@ void mapping_fork_child(void)
 	lock_reset(&mapping_all.lock);
 	if (is_broken)
 		repair();
+	if (!lock_is_needed()) /* the only thread goes on with what it was about to insert */
+		return;
 	/* What other threads were about to insert is not. */
 	mapping_all.table.used = mapping_all.table.count;
 	mapping_all.guarded = 0;

@@ -20,7 +20,7 @@
 /* A freed one. */
 struct kept {
 	struct mapping m; /* as it was, for the report of a double free; hardened, its body */
-	bool is_refused; /* the kernel would not take it, and nobody can use it: not bounded by L3 */
+	bool is_refused; /* by the kernel, and nobody can use it: not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
 };

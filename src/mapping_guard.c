@@ -12,8 +12,8 @@
  *    stays is a grave, inaccessible, whose place is used again when LATE others have been freed.
  *    To move pages costs a tenth of changing what may be done with them.
  * 3. One that grows moves in the same way, to a body with half as much again.
- * 4. The number of guarded objects is bounded, for each costs two of the process's mappings. Others,
- *    and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
+ * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
+ *    Others, and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
  */
 
 #include <errno.h>

@@ -17,7 +17,7 @@
 
 #define CELL_ALIGN ((size_t)16)
 #define CELL_FINE_MAX ((size_t)1024) /* up to here a class every CELL_ALIGN */
-#define CELL_MAX ((size_t)32768) /* larger objects are blocks */
+#define CELL_MAX ((size_t)32768) /* larger objects have no cells */
 
 #define CLASS_FINE_COUNT 64
 #define CLASS_STEPS_SHIFT 3 /* classes in a doubling, as a power of two */

@@ -237,9 +237,9 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 /* Taking. */
 
 /*
- * What a free cell has in its first word: CELL_FREED, but when hardened zero. Purged cells are zero;
- * what was written to one since is seen when it is handed out. In a fork's child, cells that were
- * freed may contain anything.
+ * What a free cell has in its first word: CELL_FREED, but when hardened zero. Purged cells are
+ * zero; what was written to one since is seen when it is handed out. In a fork's child, cells that
+ * were freed may contain anything.
  */
 static void mark_cell(void *cell)
 {

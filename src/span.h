@@ -9,9 +9,9 @@
  *	       kept   whole   0         pages
  *
  * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache
- * (span_cache.h): what is freed twice is seen by it; hardened, one that mapping.c keeps. The
- * page map has SLAB_BIN_SPAN for every slot that a span reaches into, so free()
- * knows with the load that it makes anyway.
+ * (span_cache.h), or hardened, in a grave (mapping_guard.c): so a double free is seen. The page map
+ * has SLAB_BIN_SPAN for every slot that a span reaches into, so free() knows with the load that it
+ * makes anyway.
  *
  * Any thread may call; the store's lock is taken inside.
  */

@@ -394,8 +394,8 @@ static inline void *hand_out(unsigned int class, void *cell)
 }
 
 /*
- * A cell of class, whose cells are aligned to align; in case of need, a block. Where there is no
- * memory for that, everything free has gone to the store, and there may be a slab for class.
+ * A cell of class, whose cells are aligned to align; if there is none, a large object. Where there
+ * is no memory for that, everything free has gone to the store, and there may be a slab for class.
  */
 static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t size, size_t align)
 {
@@ -467,8 +467,8 @@ void *tcache_alloc_zeroed(size_t size)
 }
 
 /*
- * The class for size bytes aligned to align, CLASS_COUNT if a block has to do. Cells whose size is
- * a multiple of the alignment have it: slabs are aligned to more.
+ * The class for size bytes aligned to align, CLASS_COUNT if only a large object fits. Cells whose
+ * size is a multiple of the alignment have it: slabs are aligned to more.
  */
 unsigned int tcache_class_of(size_t size, size_t align)
 {

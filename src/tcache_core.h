@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the thread caches, shared by tcache.c (the slow paths), hardened.c, threads.c
- * (caches come and go), tcache_sweep.c (what is cached goes back), fork.c and tcache_check.c.
- * Nobody else includes this.
+ * The inside of the thread caches, shared by tcache.c, tcache_large.c and tcache_resize.c (the slow
+ * paths), hardened.c, threads.c (caches come and go), tcache_sweep.c (what is cached goes back),
+ * fork.c and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
@@ -35,7 +35,7 @@ struct tcache {
 	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
-	unsigned int watched_from; /* the sweep that was last when the watch began */
+	_Atomic(unsigned int) watched_from; /* the sweep that was last when the watch began */
 	unsigned int ticks_seen, idle_sweeps; /* of the last sweeps; guarded by caches.lock */
 	uint64_t trim_asked_ms; /* guarded by caches.lock */
 	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */

@@ -123,15 +123,13 @@ static size_t near_dirty_bytes(const struct tcache *tc)
 		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
 }
 
+/* Another thread may have begun a watch of tc in between: so fast is set in any case. */
 static void set_watch(struct tcache *tc, unsigned int visits)
 {
-	bool was_on = tc->watch;
-
-	if (!was_on)
+	if (!tc->watch)
 		tc->watched_from = tcache_all.sweeps;
 	tc->watch = visits;
-	if (was_on != !!visits)
-		tcache_set_fast(tc);
+	tcache_set_fast(tc);
 }
 
 /* The list of caches is entered. */

@@ -182,16 +182,16 @@ matrix() {
 		span.c: slab_core.h span.h
 		span_cache.c: span_cache.h
 		mapping_table.c: helpers.h mapping_table.h
-		mapping.c: block.h mapping.h mapping_core.h span.h zero.h
+		mapping.c: block.h mapping.h mapping_core.h span.h
 		mapping_kept.c: mapping_core.h span.h
-		mapping_guard.c: mapping_core.h zero.h
+		mapping_guard.c: mapping_core.h span.h zero.h
 		mapping_core.h: fork.h helpers.h lock.h mapping.h mapping_table.h
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
 		tcache.c: hardened.h large.h tcache_core.h
 		tcache_large.c: hardened.h large.h tcache_core.h
 		tcache_resize.c: hardened.h large.h tcache_core.h
-		hardened.c: hardened.h large.h tcache_core.h zero.h
+		hardened.c: hardened.h large.h tcache_core.h trailer.h zero.h
 		tcache_check.c: hardened.h mapping.h tcache_core.h
 		threads.c: block.h fork.h hardened.h large.h tcache_core.h
 		tcache_sweep.c: hardened.h large.h tcache_core.h
@@ -232,6 +232,7 @@ matrix() {
 		tcache.h: magazine.h
 		tcache_core.h: lock.h span_cache.h tcache.h
 		hardened.h: tcache.h
+		trailer.h:
 		zero.h:
 		trace.h: trace_format.h
 		trace_format.h:

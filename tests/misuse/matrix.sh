@@ -23,7 +23,7 @@ for name in jemalloc mimalloc mimalloc-secure tcmalloc_minimal hardened_malloc; 
 done
 
 table() {
-	heading="| misuse |" line="| --- |"
+	heading="| misuse, of $(echo "$misuse_sizes" | sed 's/ /, /g') bytes |" line="| --- |"
 	for column in $columns; do
 		heading="$heading ${column%%:*} |" line="$line --- |"
 	done
@@ -41,8 +41,7 @@ table() {
 
 mkdir -p "$(dirname "$output")" || exit 1
 {
-	echo "R reported, F fault, X suffered, - not noticed, n no such function, T without an end;"
-	echo "for sizes $misuse_sizes."
+	echo "R reported, F fault, X suffered, - not noticed, n no such function, T without an end."
 	echo
 	table
 } | tee "$output"

@@ -187,15 +187,15 @@ TEST(span_freed_twice_after_reuse_by_others)
 /* Cells are where it was. */
 TEST(span_freed_twice_after_reuse_by_cells)
 {
-	char *p[8], *cell = NULL;
+	char *p[8];
 
 	new_row(p, COUNT_OF(p), SLOT);
 	free(p[3]);
 	free(p[4]);
 	malloc_trim(0);
-	for (int i = 0; i < 4000 && cell < p[4]; i++)
-		cell = malloc(112);
-	CHECK(cell >= p[4] && cell < p[5]);
+	CHECK(malloc(112) == p[3]);
+	for (size_t i = 1; i < SLOT / 112; i++)
+		CHECK(malloc(112));
 	expect_inside(&libc, p[3] + 16, "one", p[3], 112);
 	expect_inside(&libc, p[3] + PAGE, "one", p[3] + PAGE / 112 * 112, 112);
 }

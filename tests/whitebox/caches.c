@@ -1269,6 +1269,18 @@ TEST(watch_ends_where_memory_is_locked)
 	CHECK(!tc->watch);
 }
 
+/* Another thread begins a watch of this one, which ends one in the same moment: see set_watch. */
+TEST(a_sweep_opens_the_short_way)
+{
+	struct tcache *tc = own_cache();
+
+	slab_set_sweep_period(0);
+	malloc_trim(0);
+	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
+	tcache_look(tc);
+	CHECK(!tc->watch && tcache_thread.fast == tc);
+}
+
 /* The checker. */
 
 #define BREAK(lvalue, wrong, number) BREAK_BY(tcache_check, lvalue, wrong, number)

@@ -446,7 +446,7 @@ static char *filled(size_t size)
 	return memset(p, 1, size);
 }
 
-/* Addresses are used again late, but pages at once: of equal objects, smaller ones, growing ones. */
+/* Addresses are used again late, pages at once: of equal objects, smaller ones, growing ones. */
 TEST(pages_are_used_again_at_once)
 {
 	size_t before;

@@ -6,7 +6,8 @@
  *
  * 1. A thread is single-stepped through calls of every kind. Now and then it is copied between two
  *    instructions, and the child takes itself for another thread: all that the stepped one has was
- *    a stranger's.
+ *    a stranger's. Or a signal handler forks there, in the only thread, and the child goes on with
+ *    what that was doing.
  * 2. What is derived is overwritten with anything, one lock held at a time.
  * 3. Threads allocate and free at full speed while others fork.
  *
@@ -251,6 +252,8 @@ static size_t steps_to_a_child = 400;
 static uint64_t step_state = 1;
 static size_t children, instructions;
 static _Thread_local bool is_stepped;
+static bool is_alone; /* children are of the handler's, and go on */
+static bool is_child;
 
 /* In a child of fork's kind it is another thread that goes on, and has no cache yet. */
 static void __attribute__((noreturn)) be_the_child(void)
@@ -262,24 +265,33 @@ static void __attribute__((noreturn)) be_the_child(void)
 	look_and_end(1);
 }
 
-static void on_step(int nr, siginfo_t *info, void *context)
+static void copy_the_process(void)
 {
 	pid_t pid;
 
-	const ucontext_t *stepped = context;
+	children++;
+	pid = is_alone ? fork() : (pid_t)syscall(SYS_fork); /* as if another thread did it */
+	if (pid == 0 && !is_alone)
+		be_the_child();
+	if (pid == 0)
+		is_child = true;
+	else
+		expect_good_end(pid);
+}
+
+static void on_step(int nr, siginfo_t *info, void *context)
+{
+	ucontext_t *stepped = context;
 	uintptr_t at = (uintptr_t)stepped->uc_mcontext.gregs[REG_RIP];
 
 	(void)nr, (void)info;
 	if (at - (uintptr_t)&__executable_start >= (uintptr_t)(&etext - &__executable_start))
 		return; /* in libc */
 	instructions++;
-	if (random_below(&step_state, steps_to_a_child))
-		return;
-	children++;
-	pid = (pid_t)syscall(SYS_fork); /* as if another thread did it */
-	if (pid == 0)
-		be_the_child();
-	expect_good_end(pid);
+	if (!is_child && !random_below(&step_state, steps_to_a_child))
+		copy_the_process();
+	if (is_child)
+		stepped->uc_mcontext.gregs[REG_EFL] &= ~0x100;
 }
 
 static inline void steps_end(void)
@@ -333,7 +345,8 @@ static void start_stepping(size_t usual)
 
 	steps_to_a_child = given ? (size_t)atol(given) : usual;
 	test_timeout(given ? 3600 : 120);
-	have_had_a_thread();
+	if (!is_alone)
+		have_had_a_thread();
 	free(malloc(1));
 	CHECK(sigaction(SIGTRAP, &action, NULL) == 0);
 }
@@ -360,6 +373,8 @@ static void step_through(const char *what, void (*call)(uint64_t *state), size_t
 		steps_begin();
 		call(&state);
 		steps_end();
+		if (is_child)
+			look_and_end(0);
 	}
 	check_all("in the parent");
 	drop_all();
@@ -465,6 +480,23 @@ TEST(between_instructions_of_mappings)
 {
 	start_stepping(1000);
 	step_through("mappings", call_mapping, 40);
+	expect_children(20);
+}
+
+/* In the only thread nothing is locked, and nothing may be lost. */
+static void call_alone(uint64_t *state)
+{
+	if (random_below(state, 2))
+		call_mapping(state);
+	else
+		call_anything(state);
+}
+
+TEST(between_instructions_of_the_only_thread)
+{
+	is_alone = true;
+	start_stepping(300);
+	step_through("alone", call_alone, 30);
 	expect_children(20);
 }
 

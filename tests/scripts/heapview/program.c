@@ -5,11 +5,13 @@
  * of heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and
  * one of os_malloc and os_free. With FORKS in the environment a child does the rest, from its
  * parent's blocks on; with SPREADS there are large blocks, too. With SPANS there are live and freed
- * objects of malloc, and the list is of the spans: address, bytes, live or kept.
+ * objects of malloc, and the list is of the spans: address, bytes, live or kept. SPANS=all lists
+ * mappings, too.
  */
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,8 +31,9 @@ static int print_block(const struct osmem_item *item, void *arg)
 
 static int print_span(const struct osmem_item *item, void *arg)
 {
-	(void)arg;
-	if (item->kind == OSMEM_SPAN)
+	int is_mapping = item->kind == OSMEM_MAPPED && item->heap == OSMEM_LIBC;
+
+	if (item->kind == OSMEM_SPAN || (is_mapping && !strcmp(arg, "all")))
 		printf("%#lx %lu %s\n", (unsigned long)item->start, (unsigned long)item->size,
 		       item->status ? "live" : "kept");
 	return 0;
@@ -47,7 +50,7 @@ static int show_spans(const char *map)
 	p[0] = realloc(p[0], (size_t)5 << 20);
 	for (size_t i = 1; i < 12; i += 3)
 		free(p[i]);
-	return osmem_write_map(map) != 0 || osmem_walk(print_span, NULL) != 0;
+	return osmem_write_map(map) != 0 || osmem_walk(print_span, getenv("SPANS")) != 0;
 }
 
 int main(int argc, char **argv)
