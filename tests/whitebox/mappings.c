@@ -55,8 +55,7 @@ static bool has(const struct mapping_table *t, uintptr_t payload)
 	if (!m)
 		return false;
 	CHECK(m->payload == payload && m->size == want.size && m->start == want.start &&
-	      m->bytes == want.bytes && m->is_span == want.is_span &&
-	      m->behind == want.behind);
+	      m->bytes == want.bytes && m->is_span == want.is_span && m->behind == want.behind);
 	return true;
 }
 
