@@ -63,7 +63,7 @@ static struct mapping open_grave(struct mapping *grave)
 	return m;
 }
 
-/* m, which is inaccessible, or nothing, takes the place of what is in grave; whether that was any. */
+/* m, which is inaccessible, or NULL, replaces what is in grave; whether that was anything. */
 static bool replace_grave(struct mapping *grave, const struct mapping *m)
 {
 	struct mapping old = {0};
