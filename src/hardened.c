@@ -13,14 +13,14 @@
 
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
-#define QUARANTINE_BYTES (16 * KIB) /* of a class: it is to stay in a core's first cache */
+#define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
 #define SPARES_MAX 16
 #define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
 #define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
 
 /* Written by its thread only; rows of classes that it has not freed are never touched. */
 struct quarantine {
-	uint64_t random;
+	uint64_t random; /* odd */
 	struct quarantine *next; /* of spares */
 	_Atomic(uint8_t) count[CLASS_COUNT]; /* Q2 */
 	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
@@ -72,6 +72,7 @@ __attribute__((cold)) bool hardened_start(void)
 		return false;
 	trailer_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
 	trailer_key.factor = scramble(trailer_key.secret) | 1;
+	memset(trailer_key.pattern, (int)(scramble(trailer_key.factor) | 0x80), PATTERN_MAX);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
@@ -88,7 +89,7 @@ __attribute__((cold)) bool hardened_start(void)
 /* A number below n, which is below 2^32. */
 static size_t random_below(struct quarantine *q, size_t n)
 {
-	q->random = q->random * 6364136223846793005u + 1442695040888963407u;
+	q->random *= 6364136223846793005u;
 	return (size_t)((q->random >> 32) * n >> 32);
 }
 
@@ -207,7 +208,7 @@ struct quarantine *hardened_new_quarantine(void)
 	q = sys_map(sizeof(*q));
 	errno = saved_errno;
 	if (q)
-		q->random = scramble(trailer_key.secret ^ (uintptr_t)q);
+		q->random = scramble(trailer_key.secret ^ (uintptr_t)q) | 1;
 	return q;
 }
 
@@ -228,24 +229,6 @@ static void count(struct quarantine *q, unsigned int class, int n)
 {
 	atomic_store_explicit(&q->count[class], (uint8_t)(q->count[class] + n),
 			      memory_order_relaxed);
-}
-
-/* As tcache_take_cell, but NULL where more is to be done. */
-static inline void *take(unsigned int class)
-{
-	struct tcache *tc = tcache_thread.own;
-	struct bin *bin = &tc->bins[class];
-	void *cell;
-
-	if (__builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
-		return NULL;
-	cell = *bin->top;
-	if (__builtin_expect(cell == MAGAZINE_END, 0))
-		return NULL;
-	bin->top++;
-	tc->allocs++;
-	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
-	return cell;
 }
 
 static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
@@ -369,7 +352,7 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 
 	if (cell.state == CELL_NONE)
 		return 0;
-	if (cell.state != CELL_LIVE || !*trailer_of(p, slab_classes[cell.class].size))
+	if (cell.state != CELL_LIVE || !load_trailer(p, slab_classes[cell.class].size))
 		tcache_bad_pointer(call, p, &cell);
 	return cell.class;
 }
@@ -379,7 +362,7 @@ static inline unsigned int live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);
 
-	if (__builtin_expect(class && *trailer_of(p, slab_classes[class].size), 1))
+	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
 		return class;
 	return live_class_slow(call, p);
 }
@@ -388,39 +371,16 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 							      unsigned int class)
 {
 	size_t room = slab_classes[class].size;
-	uint64_t trailer = atomic_load_explicit(trailer_of(p, room), memory_order_relaxed);
+	uint64_t trailer = load_trailer(p, room);
 
 	if (__builtin_expect(!is_intact_before(p, is_first_of_slab(p)), 0))
 		bad_start(call, p);
 	return checked_size(call, p, room, trailer);
 }
 
-static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
-{
-	size_t room = slab_classes[class].size;
-
-	cell_size(call, p, class);
-	/* The last word decides, where two threads free a cell at once, and neighbors read it. */
-	if (lock_is_needed() && !atomic_exchange(trailer_of(p, room), 0))
-		live_class_slow(call, p);
-	memset(p, 0, room);
-	put(class, p);
-}
-
-/* Large objects: their sizes are exact, and what is around them is looked at below. */
-
-static void *alloc_large(size_t size, size_t align)
-{
-	void *p = large_alloc(size, align, true);
-
-	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
-		p = large_alloc(size, align, true);
-	return p;
-}
-
 /* What goes with what the names promise. */
 
-static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align)
+__attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 {
 	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
 	void *p = size || align > CELL_ALIGN ? NULL : alloc_nothing();
@@ -428,29 +388,53 @@ static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align)
 	if (!p && class < CLASS_COUNT)
 		p = alloc_cell(class, size);
 	if (!p)
-		p = alloc_large(size, align);
+		p = tcache_alloc_other(tcache_own(), size, align, true);
 	if (!p && class < CLASS_COUNT) /* everything free has gone to the store meanwhile */
 		p = alloc_cell(class, size);
 	return p;
 }
 
-void *hardened_alloc(size_t size, size_t align)
+void *hardened_malloc(size_t size)
 {
+	struct tcache *tc = tcache_thread.own;
+	struct bin *bin;
 	unsigned int class;
 	void *cell;
 
-	if (__builtin_expect(size - 1 >= CELL_MAX - TRAILER || align > CELL_ALIGN, 0))
-		return alloc_slow(size, align);
+	if (__builtin_expect(size - 1 >= CELL_MAX - TRAILER, 0) ||
+	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
+		return hardened_alloc(size, CELL_ALIGN);
 	class = class_of_size(room_for(size));
-	cell = take(class);
-	return __builtin_expect(cell != NULL, 1) ? open_cell(class, cell, size)
-						 : alloc_slow(size, align);
+	bin = &tc->bins[class];
+	cell = *bin->top;
+	if (__builtin_expect(cell == MAGAZINE_END, 0))
+		return hardened_alloc(size, CELL_ALIGN);
+	bin->top++;
+	tc->allocs++;
+	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
+	return open_cell(class, cell, size);
+}
+
+/* p is a live cell of class, or damaged. */
+static inline __attribute__((always_inline)) void free_cell(const char *call, void *p,
+							    unsigned int class)
+{
+	size_t room = slab_classes[class].size;
+
+	cell_size(call, p, class);
+	if (room <= ZERO_FEW)
+		zero_few(p, room);
+	else
+		memset(p, 0, room);
+	put(class, p);
 }
 
 static __attribute__((noinline)) void free_slow(const char *call, void *p)
 {
 	unsigned int class;
 
+	if (!p)
+		return;
 	if (is_nothing(p)) {
 		free_nothing(call, p);
 		return;
@@ -464,31 +448,19 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	tcache_tick_free();
 }
 
-/* Small cells are freed here, without a call to return from. */
+void hardened_free_in(const char *call, void *p, uint16_t bin)
+{
+	unsigned int class = slab_class_in(p, bin);
+
+	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
+		free_cell(call, p, class);
+	else
+		free_slow(call, p);
+}
+
 void hardened_free(const char *call, void *p)
 {
-	unsigned int class = slab_class_of(p);
-	size_t room = slab_classes[class].size;
-	_Atomic(uint64_t) *at = trailer_of(p, room);
-	uint64_t trailer = class ? atomic_load_explicit(at, memory_order_relaxed) : 0;
-
-	if (__builtin_expect(!trailer, 0)) {
-		free_slow(call, p);
-		return;
-	}
-	if (room > ZERO_FEW || is_first_of_slab(p)) {
-		free_cell(call, p, class);
-		return;
-	}
-	if (__builtin_expect(!is_intact_before(p, false), 0))
-		bad_start(call, p);
-	checked_size(call, p, room, trailer);
-	if (__builtin_expect(lock_is_needed() && !atomic_exchange(at, 0), 0)) {
-		free_slow(call, p);
-		return;
-	}
-	zero_few(p, room);
-	put(class, p);
+	hardened_free_in(call, p, slab_bin(p));
 }
 
 size_t hardened_usable_size(const char *call, void *p)
@@ -517,9 +489,11 @@ static void *alloc_roomy(size_t old, size_t size)
 	size_t roomy = old + old / 4;
 	void *p = NULL;
 
-	if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
+	if (size > old && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
+		p = large_alloc_growing(size);
+	else if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
 		p = alloc_cell(class_of_size(room_for(roomy)), size);
-	return p ? p : hardened_alloc(size, CELL_ALIGN);
+	return p ? p : hardened_malloc(size);
 }
 
 static void *move(const char *call, void *p, size_t old, size_t size)
@@ -538,15 +512,7 @@ static void *realloc_large(const char *call, void *p, size_t size)
 	size_t old = large_usable_size(call, p);
 	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
 
-	if (q)
-		return q;
-	if (size > old && size <= SYS_MAP_MAX)
-		q = large_alloc_growing(size);
-	if (!q)
-		return move(call, p, old, size);
-	memcpy(q, p, old);
-	hardened_free(call, p);
-	return q;
+	return q ? q : move(call, p, old, size);
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)

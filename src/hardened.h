@@ -9,8 +9,9 @@
  *	| size bytes of the user | pattern … | trailer, 8 bytes |
  *
  * The trailer is a keyed hash of its own address and of how many bytes are between it and the
- * user's, which it also has; the pattern is its first byte, whose top bit is set, in the first 64
- * of these. A freed cell is all zero, its trailer too.
+ * user's, which it also has; the pattern is a byte of the process, whose top bit is set, in the
+ * first 64 of these. A freed cell is all zero, its trailer too. Should two threads free one in the
+ * same moment, both have it in quarantine: whoever hands it out second reports that.
  *
  * 1. One byte past the end, and the byte before the start, are seen when an object is freed or
  *    resized.
@@ -35,9 +36,11 @@ struct quarantine;
 /* Whether the environment asks for it. If so, the layers below are told. */
 bool hardened_start(void);
 
-/* As malloc(3) and its relatives, in interpose.c; what is allocated is zero. */
+/* As malloc(3) and its relatives, in interpose.c; what is allocated is zero; bin is slab_bin(p). */
 void *hardened_alloc(size_t size, size_t align);
+void *hardened_malloc(size_t size);
 void hardened_free(const char *call, void *p);
+void hardened_free_in(const char *call, void *p, uint16_t bin);
 void *hardened_realloc(const char *call, void *p, size_t size);
 size_t hardened_usable_size(const char *call, void *p);
 

@@ -31,7 +31,7 @@
 extern const char sys_options_are_linked;
 
 /* The page size; 4096 where the kernel does not say. */
-size_t sys_page_size(void);
+size_t sys_page_size(void) __attribute__((pure));
 
 /* The current program break, as libc knows it, or NULL. */
 char *sys_break(void);

@@ -21,13 +21,11 @@
 
 static _Atomic(size_t) threshold = SPAN_MAX + 1;
 static _Atomic(uint64_t) sweep_period_ms = 150;
-static bool is_hardened;
 static _Atomic(size_t) resizes;
 
 void large_harden(void)
 {
-	is_hardened = true;
-	mapping_harden();
+	mapping_is_hardened = true;
 }
 
 void *large_alloc(size_t size, size_t align, bool zero)
@@ -39,7 +37,7 @@ void *large_alloc(size_t size, size_t align, bool zero)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (!is_hardened && size < threshold && size <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
+	if (!mapping_is_hardened && size < threshold && size <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
 		p = span_alloc(size ? size : 1, align, &fresh);
 	if (!p)
 		return mapping_alloc(size, size, align, zero);
@@ -50,7 +48,7 @@ void *large_alloc_growing(size_t size)
 {
 	size_t room = size + (size >> GROWTH_SHIFT);
 
-	if (is_hardened)
+	if (mapping_is_hardened)
 		return mapping_alloc(size, size + size / 2, CELL_ALIGN, false);
 	if (room > SPAN_MAX)
 		return mapping_alloc(size, room, CELL_ALIGN, false);
@@ -76,7 +74,7 @@ static bool is_span(const char *call, void *p)
 {
 	struct span_ref span;
 
-	if (is_hardened || !span_is_near(p))
+	if (mapping_is_hardened || !span_is_near(p))
 		return false;
 	span = span_find(p);
 	if (span.state == SPAN_NONE)
@@ -88,7 +86,7 @@ static bool is_span(const char *call, void *p)
 
 bool large_has(const void *p)
 {
-	return (!is_hardened && span_find(p).state != SPAN_NONE) || mapping_has(p);
+	return (!mapping_is_hardened && span_find(p).state != SPAN_NONE) || mapping_has(p);
 }
 
 void large_free(const char *call, void *p)
@@ -186,7 +184,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 	struct span_stats spans = {0};
 
 	mapping_get_stats(&mappings);
-	if (!is_hardened) /* mapping.c has counted them */
+	if (!mapping_is_hardened) /* mapping.c has counted them */
 		span_get_stats(&spans);
 	*stats = (struct osmem_heap_stats){
 		.allocs = mappings.allocs + spans.allocs,

@@ -25,6 +25,7 @@
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */
 
 struct mappings mapping_all;
+bool mapping_is_hardened;
 _Thread_local struct mapping_recent mapping_recent;
 _Atomic(size_t) mapping_changes;
 
@@ -32,53 +33,59 @@ _Atomic(size_t) mapping_changes;
 
 /* What p is in, perhaps not in its payload. */
 struct found {
-	bool is_any, is_free;
-	uintptr_t payload;
-	size_t size;
+	const struct mapping *m; /* NULL: nothing */
+	bool is_free;
 };
+
+static bool has_place(const struct mapping *m, const void *p)
+{
+	return m->payload && (uintptr_t)p - (uintptr_t)mapping_place(m) < mapping_place_bytes(m);
+}
 
 /* The table is locked. */
 static struct found find_around(const void *p)
 {
-	struct mapping *m, grave;
+	const struct mapping *m;
 	size_t i = 0;
 
 	while ((m = mapping_table_next(&mapping_all.table, &i)))
-		if ((uintptr_t)p - (uintptr_t)m->start < m->bytes ||
-		    (uintptr_t)p - (uintptr_t)m->place < m->place_bytes)
-			return (struct found){true, false, m->payload, m->size};
+		if (has_place(m, p))
+			return (struct found){m, false};
+	for (m = mapping_all.graves; m < mapping_all.graves + GRAVES; m++)
+		if (has_place(m, p))
+			return (struct found){m, true};
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		if (k->start && (uintptr_t)p - (uintptr_t)k->start < k->bytes)
-			return (struct found){true, true, k->payload, k->size};
-	if (guard_has(p, &grave))
-		return (struct found){true, true, grave.payload, grave.size};
-	return (struct found){.is_any = false};
+		if (has_place(&k->m, p))
+			return (struct found){&k->m, true};
+	return (struct found){.m = NULL};
 }
 
-static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p,
-						       const struct found *f)
+static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p, struct mapping m,
+						       bool is_free)
 {
-	size_t offset = (uintptr_t)p - f->payload;
+	size_t offset = (uintptr_t)p - m.payload;
 	const char *where = "inside";
 
-	if (f->is_free && !offset)
+	if (is_free && !offset)
 		sys_fatal(call, p, "this block is already free");
-	if ((uintptr_t)p < f->payload)
+	if ((uintptr_t)p < m.payload)
 		where = "before";
-	else if (offset >= f->size)
+	else if (offset >= m.size)
 		where = "behind";
 	sys_fatal(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx", where,
-		  f->is_free ? "a free one" : "one", (unsigned long)f->size,
-		  (unsigned long)f->payload);
+		  is_free ? "a free one" : "one", (unsigned long)m.size, (unsigned long)m.payload);
 }
 
 static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
 {
 	struct found found = find_around(p);
+	struct mapping m = {0};
 
+	if (found.m)
+		mapping_copy(&m, found.m);
 	mapping_unlock();
-	if (found.is_any)
-		bad_beside(call, p, &found);
+	if (found.m)
+		bad_beside(call, p, m, found.is_free);
 	if (block_is_ours(p))
 		sys_fatal(call, p, "a block of os_malloc, not of malloc");
 	if (span_is_freed(p))
@@ -164,13 +171,14 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
 	bool grows = room > size;
 
-	*m = (struct mapping){.bytes = bytes, .asked = size};
+	*m = (struct mapping){.bytes = bytes};
 	if (align > page || zero || !kept_take(m, bytes, grows) || !fit(m, bytes, grows)) {
 		m->bytes = bytes;
 		m->start = mapping_map(bytes, align);
 		*is_mapped = m->start;
 	}
 	m->size = m->bytes;
+	m->asked = size;
 	m->payload = (uintptr_t)m->start;
 	return m->start;
 }
@@ -194,7 +202,6 @@ static void unreserve(void)
 
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 {
-	struct doomed doomed;
 	bool is_made, is_mapped = false;
 	struct mapping m;
 
@@ -204,7 +211,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	}
 	if (!reserve())
 		return NULL;
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		is_made = guard_make(&m, size, room, align, &is_mapped);
 	else
 		is_made = make(&m, size, room, align, zero, &is_mapped);
@@ -212,15 +219,12 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 		unreserve();
 		return NULL;
 	}
-	doomed.count = 0;
 	mapping_lock();
 	mapping_all.guarded += mapping_is_guarded(&m);
 	mapping_all.stats.allocs++;
 	mapping_all.stats.map_calls += is_mapped;
-	kept_put_in(&m, &doomed);
-	mapping_all.stats.unmap_calls += doomed.count;
 	mapping_unlock();
-	kept_release_doomed(&doomed);
+	kept_put_in(&m);
 	return mapping_payload(&m);
 }
 
@@ -233,7 +237,7 @@ void mapping_free(const char *call, void *p)
 	mapping_all.guarded -= mapping_is_guarded(&m);
 	mapping_all.stats.frees++;
 	mapping_unlock();
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		guard_free(call, &m);
 	else
 		kept_keep(&m);
@@ -257,7 +261,7 @@ bool mapping_has(const void *p)
 	bool is_any;
 
 	mapping_lock();
-	is_any = find_around(p).is_any;
+	is_any = find_around(p).m;
 	mapping_unlock();
 	return is_any;
 }
@@ -269,7 +273,7 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	struct mapping *m;
 	bool is_kept;
 
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		return false;
 	mapping_lock();
 	m = live(call, p);
@@ -308,12 +312,11 @@ static bool resize(struct mapping *m, size_t size)
 void *mapping_resize(const char *call, void *p, size_t size)
 {
 	size_t bytes = mapping_round_up(size, sys_page_size());
-	struct doomed doomed;
 	struct mapping m;
 	bool is_done;
 
 	mapping_lock();
-	if (!mapping_all.is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
+	if (!mapping_is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
 	    mapping_all.table.count > CROWD) {
 		mapping_unlock();
 		return NULL;
@@ -322,12 +325,8 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_all.stats.resizes++;
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
-	is_done = mapping_all.is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
-	mapping_lock();
-	doomed.count = 0;
-	kept_put_in(&m, &doomed);
-	mapping_unlock();
-	kept_release_doomed(&doomed);
+	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
+	kept_put_in(&m);
 	return is_done ? mapping_payload(&m) : NULL;
 }
 
@@ -356,7 +355,7 @@ void mapping_fork_child(void)
 	/* What other threads were about to insert is not. */
 	mapping_all.table.used = mapping_all.table.count;
 	mapping_all.guarded = 0;
-	while (mapping_all.is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
+	while (mapping_is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
 		mapping_all.guarded += mapping_is_guarded(m);
 }
 
@@ -387,8 +386,7 @@ void mapping_list(struct item_list *list)
 							 .size = m->size,
 							 .status = 2,
 							 .payload = m->size,
-							 .mapping = m->place_bytes ? m->place_bytes
-										   : m->bytes});
+							 .mapping = mapping_place_bytes(m)});
 	}
 	mapping_unlock();
 }

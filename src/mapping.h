@@ -86,11 +86,8 @@ static inline size_t mapping_kept_bytes(void)
 bool mapping_sweep(uint64_t period_ms);
 bool mapping_trim(void);
 
-/*
- * From now on there are guards, and what is freed is inaccessible: hardened.h. Before the first
- * one.
- */
-void mapping_harden(void);
+/* There are guards, and what is freed is inaccessible: hardened.h. Set before the first one. */
+extern bool mapping_is_hardened __attribute__((visibility("hidden")));
 
 /* In a fork's child: mend what other threads have left half done. */
 void mapping_fork_child(void);

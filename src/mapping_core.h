@@ -14,17 +14,12 @@
 #include "mapping_table.h"
 
 #define KEPT_COUNT 64
+#define GRAVES 64 /* a power of two */
 #define ROOMY_MAX ((size_t)1 << 19) /* hardened, a larger object begins at a guard, too */
 
 /* A freed one. */
 struct kept {
-	char *_Atomic start; /* NULL: none; written last */
-	size_t bytes;
-	char *place; /* hardened */
-	size_t place_bytes;
-	uintptr_t payload; /* what it was, for the report of a double free; hardened, its body */
-	size_t size;
-	bool is_span; /* hardened, a refused one */
+	struct mapping m; /* as it was, for the report of a double free; hardened, its body */
 	bool is_refused; /* by the kernel, and nobody can use it: not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
 	uint64_t turn; /* the order of their freeing */
@@ -33,13 +28,13 @@ struct kept {
 /* All that mappings have. */
 struct mappings {
 	struct lock lock; /* guards everything here */
-	bool is_hardened;
 	struct mapping_table table;
 	struct mapping_stats stats;
 	size_t guarded;
 	uint64_t turn;
 	unsigned int kept_count;
 	struct kept kept[KEPT_COUNT];
+	struct mapping graves[GRAVES]; /* hardened: places of what was freed last, by number */
 };
 
 extern struct mappings mapping_all __attribute__((visibility("hidden")));
@@ -62,7 +57,18 @@ static inline size_t mapping_round_up(size_t n, size_t to)
 
 static inline bool mapping_is_guarded(const struct mapping *m)
 {
-	return m->place_bytes > m->bytes;
+	return m->behind;
+}
+
+/* The place of m: its body, and what is inaccessible around it. */
+static inline char *mapping_place(const struct mapping *m)
+{
+	return m->place ? m->place : m->start;
+}
+
+static inline size_t mapping_place_bytes(const struct mapping *m)
+{
+	return (size_t)(m->start + m->bytes - mapping_place(m)) + m->behind * sys_page_size();
 }
 
 static inline char *mapping_payload(const struct mapping *m)
@@ -77,12 +83,6 @@ char *mapping_map(size_t bytes, size_t align);
 
 /* mapping_kept.c. */
 
-/* What goes when the lock is free again. Large: only count is set at first. */
-struct doomed {
-	struct mapping all[KEPT_COUNT];
-	unsigned int count;
-};
-
 /* Whether a mapping of has bytes may be used for bytes as it is. */
 bool kept_is_fit(size_t has, size_t bytes);
 
@@ -92,8 +92,8 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows);
 /* Whether one has that many bytes. */
 bool kept_has(size_t bytes);
 
-/* m, for which an entry is reserved, is live. The lock is held. */
-void kept_put_in(const struct mapping *m, struct doomed *doomed);
+/* m, for which an entry is reserved, is live; kept ones may go for it. No lock is held. */
+void kept_put_in(const struct mapping *m);
 
 /* Keep m, perhaps at the cost of older ones, or give it back. No lock is held. */
 void kept_keep(const struct mapping *m);
@@ -101,9 +101,8 @@ void kept_keep(const struct mapping *m);
 /* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
 void kept_refused(const struct mapping *m);
 
-/* The pages of m, or of all that are doomed, go back to where they came from. No lock is held. */
+/* The pages of m go back to where they came from. No lock is held. */
 void kept_release(const struct mapping *m);
-void kept_release_doomed(const struct doomed *doomed);
 
 /* In a fork's child: count what is kept anew. */
 void kept_repair(void);
@@ -124,9 +123,6 @@ void guard_free(const char *call, const struct mapping *m);
 
 /* m, which is out of the table, has size bytes, and may be elsewhere; false: it is as it was. */
 bool guard_resize(const char *call, struct mapping *m, size_t size);
-
-/* Whether p is in what was freed, and what that was. The lock is held. */
-bool guard_has(const void *p, struct mapping *found);
 
 /* What was freed goes back to the kernel, addresses and all; whether there was anything. */
 bool guard_trim(void);

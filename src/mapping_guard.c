@@ -21,43 +21,26 @@
 
 #include "mapping_core.h"
 #include "span.h"
+#include "trailer.h"
 #include "zero.h"
 
 #define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
-#define GRAVES 64 /* a power of two */
 #define LATE 16
 #define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
-#define PATTERN 0xa5 /* behind an object, to the end of its body */
-#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
-/* What was freed last, by number. Guarded by the lock of mappings. */
-static struct grave {
-	char *_Atomic place; /* NULL where it was used again; written last */
-	size_t place_bytes;
-	uintptr_t payload;
-	size_t size;
-	bool is_span;
-} graves[GRAVES];
-
-static uint64_t buried; /* how many there were */
-
-void mapping_harden(void)
-{
-	mapping_all.is_hardened = true;
-}
+static _Atomic(uint64_t) buried; /* how many graves there were */
 
 static char *end_of(const struct mapping *m)
 {
 	return m->start + m->bytes;
 }
 
-/* Addresses at which nothing is accessible. */
+/* bytes of addresses at which nothing is accessible. */
 static struct mapping closed(char *place, size_t bytes)
 {
-	return (struct mapping){
-		.start = place, .bytes = bytes, .place = place, .place_bytes = bytes};
+	return (struct mapping){.payload = (uintptr_t)place, .start = place, .bytes = bytes};
 }
 
 static void release_closed(char *place, size_t bytes)
@@ -69,86 +52,65 @@ static void release_closed(char *place, size_t bytes)
 
 /* Graves. */
 
-static struct mapping open_grave(struct grave *g)
+static struct mapping open_grave(struct mapping *grave)
 {
-	struct mapping m = closed(g->place, g->place_bytes);
+	struct mapping m = {0};
 
-	m.is_span = g->is_span;
+	mapping_copy(&m, grave);
 	if (m.is_span)
 		span_set_kept(m.start, false);
-	atomic_store_explicit(&g->place, NULL, memory_order_release);
+	atomic_store_explicit(&grave->payload, 0, memory_order_release);
 	return m;
 }
 
-static bool release_grave(struct grave *g)
+/* m, which is inaccessible, or NULL, replaces what is in grave; whether that was anything. */
+static bool replace_grave(struct mapping *grave, const struct mapping *m)
 {
-	struct mapping m = {.start = NULL};
+	struct mapping old = {0};
 
 	mapping_lock();
-	if (g->place)
-		m = open_grave(g);
+	if (grave->payload)
+		old = open_grave(grave);
+	if (m && m->is_span)
+		span_set_kept(m->start, true);
+	if (m)
+		mapping_copy(grave, m);
 	mapping_unlock();
-	if (m.start)
-		kept_release(&m);
-	return m.start;
+	if (old.payload)
+		kept_release(&old);
+	return old.payload;
 }
 
-/* m is inaccessible. */
 static void bury(const struct mapping *m)
 {
-	struct mapping oldest = {.start = NULL};
-	struct grave *g;
-
-	mapping_lock();
-	g = &graves[buried++ % GRAVES];
-	if (g->place)
-		oldest = open_grave(g);
-	g->place_bytes = m->place_bytes;
-	g->payload = m->payload;
-	g->size = m->size;
-	g->is_span = m->is_span;
-	if (m->is_span)
-		span_set_kept(m->start, true);
-	atomic_store_explicit(&g->place, m->place, memory_order_release);
-	mapping_unlock();
-	if (oldest.start)
-		kept_release(&oldest);
-}
-
-bool guard_has(const void *p, struct mapping *found)
-{
-	for (struct grave *g = graves; g < graves + GRAVES; g++) {
-		if (!g->place || (uintptr_t)p - (uintptr_t)g->place >= g->place_bytes)
-			continue;
-		found->payload = g->payload;
-		found->size = g->size;
-		return true;
-	}
-	return false;
+	replace_grave(&mapping_all.graves[buried++ % GRAVES], m);
 }
 
 bool guard_trim(void)
 {
 	bool is_any = false;
 
-	for (struct grave *g = graves; g < graves + GRAVES; g++)
-		is_any |= release_grave(g);
+	for (unsigned int i = 0; i < GRAVES; i++)
+		is_any |= replace_grave(&mapping_all.graves[i], NULL);
 	return is_any;
 }
 
 /* Places. */
 
 /* The grave whose place is the smallest that has bytes, and not many more; or NULL. */
-static struct grave *find_grave(size_t bytes)
+static struct mapping *find_grave(size_t bytes)
 {
-	struct grave *best = NULL;
+	struct mapping *best = NULL;
+	size_t least = 2 * bytes + 1;
 
-	for (uint64_t i = buried - GRAVES; i + LATE != buried; i++) {
-		struct grave *g = &graves[i % GRAVES];
+	for (uint64_t age = LATE + 1; age <= GRAVES && least > bytes; age++) {
+		struct mapping *grave = &mapping_all.graves[(buried - age) % GRAVES];
+		size_t has = grave->payload ? mapping_place_bytes(grave) : 0;
 
-		if (g->place && !g->is_span && g->place_bytes >= bytes &&
-		    g->place_bytes <= 2 * bytes && (!best || g->place_bytes < best->place_bytes))
-			best = g;
+		if (has >= bytes && has < least && !grave->is_span) {
+			best = grave;
+			least = has;
+		}
 	}
 	return best;
 }
@@ -157,22 +119,28 @@ static struct grave *find_grave(size_t bytes)
 static bool find_place(struct mapping *m, size_t bytes, size_t align)
 {
 	size_t page = sys_page_size(), most = bytes + (align > page ? align : 0) + 2 * page;
-	struct grave *g;
+	struct mapping place = {.bytes = most}, *grave;
+	char *start, *end;
 
-	*m = closed(NULL, most);
 	mapping_lock();
-	g = find_grave(most);
-	if (g)
-		*m = open_grave(g);
+	grave = find_grave(most);
+	if (grave)
+		place = open_grave(grave);
 	mapping_unlock();
-	if (!g)
-		m->place = sys_reserve(NULL, most);
-	if (!m->place)
+	if (!grave)
+		place.start = sys_reserve(NULL, most);
+	if (!place.start)
 		return false;
-	m->bytes = bytes;
-	m->align = align;
-	m->start = m->place + m->place_bytes - page - bytes;
-	m->start -= (uintptr_t)m->start % align;
+	end = mapping_place(&place) + mapping_place_bytes(&place);
+	start = end - page - bytes;
+	start -= (uintptr_t)start % align;
+	*m = (struct mapping){.payload = (uintptr_t)start,
+			      .size = bytes,
+			      .start = start,
+			      .bytes = bytes,
+			      .place = mapping_place(&place),
+			      .behind = (uint32_t)((size_t)(end - start - bytes) / page),
+			      .align_shift = (uint8_t)__builtin_ctzll(align)};
 	return true;
 }
 
@@ -186,7 +154,7 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
 		return false;
 	if (sys_move(from->start, from->bytes, to->start, bytes) == 0)
 		return true;
-	release_closed(to->place, to->place_bytes);
+	kept_release(to);
 	return false;
 }
 
@@ -196,7 +164,7 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
  */
 static void bury_hole(const struct mapping *m)
 {
-	char *p = sys_reserve(m->start, m->bytes), *end = end_of(m);
+	char *p = sys_reserve(m->start, m->bytes);
 
 	if (p == m->start) {
 		bury(m);
@@ -205,7 +173,7 @@ static void bury_hole(const struct mapping *m)
 	if (p)
 		release_closed(p, m->bytes);
 	release_closed(m->place, (size_t)(m->start - m->place));
-	release_closed(end, (size_t)(m->place + m->place_bytes - end));
+	release_closed(end_of(m), m->behind * sys_page_size());
 }
 
 /* Making one. */
@@ -250,7 +218,7 @@ static bool take_kept(struct mapping *m, size_t bytes, size_t align)
 		return false;
 	if (kept.bytes == bytes || (align <= sys_page_size() && kept_is_fit(kept.bytes, bytes))) {
 		*m = kept;
-		m->align = align;
+		m->align_shift = (uint8_t)__builtin_ctzll(align);
 		if ((uintptr_t)m->start % align == 0)
 			return true;
 	}
@@ -274,7 +242,7 @@ static bool get_guarded(struct mapping *m, size_t room, size_t align, bool *is_m
 		return false;
 	*is_mapped = sys_unprotect(m->start, bytes) == 0;
 	if (!*is_mapped)
-		release_closed(m->place, m->place_bytes);
+		kept_release(m);
 	return *is_mapped;
 }
 
@@ -304,10 +272,10 @@ static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapp
 /* m has size bytes: what is behind them is not the user's. */
 static void set_size(struct mapping *m, size_t size)
 {
-	size_t behind = (size_t)(end_of(m) - mapping_payload(m)) - size;
+	char *end = mapping_payload(m) + size;
 
 	m->size = size;
-	memset(mapping_payload(m) + size, PATTERN, behind < PATTERN_MAX ? behind : PATTERN_MAX);
+	put_pattern(end, (size_t)(end_of(m) - end));
 }
 
 bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool *is_mapped)
@@ -328,28 +296,18 @@ bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool 
 
 /* Looking at one: rule 1. */
 
-static bool is_filled(const char *from, const char *to)
-{
-	while (from < to)
-		if ((unsigned char)*from++ != PATTERN)
-			return false;
-	return true;
-}
-
 /* Of what is before the payload, its own page is looked at. */
 static void require_intact(const char *call, const struct mapping *m)
 {
 	const char *p = mapping_payload(m), *start = m->start;
-	const char *end = p + m->size, *to = end_of(m);
+	const char *end = p + m->size;
 	size_t page = sys_page_size();
 
-	if ((size_t)(to - end) > PATTERN_MAX)
-		to = end + PATTERN_MAX;
 	if ((size_t)(p - start) > page)
 		start = p - page;
 	if (!is_zero(start, (size_t)(p - start)))
 		sys_fatal(call, p, "memory before this block is overwritten");
-	if (!is_filled(end, to))
+	if (!has_pattern(end, (size_t)(end_of(m) - end)))
 		sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
 			  (unsigned long)m->size);
 }
@@ -363,10 +321,18 @@ static void require_intact(const char *call, const struct mapping *m)
 static void clear_body(const struct mapping *m)
 {
 	size_t page = sys_page_size(), likely = m->payload % page & ~(LOOK - 1);
+	char *from = m->start, *p = from; /* what is between has been written to */
 
-	for (char *p = m->start; p < end_of(m); p += page)
-		if (!is_zero(p + likely, LOOK) || !is_zero(p, page))
+	for (; p < end_of(m); p += page) {
+		if (!is_zero(p + likely, LOOK))
+			continue;
+		if (from < p)
+			memset(from, 0, (size_t)(p - from));
+		if (!is_zero(p, page))
 			memset(p, 0, page);
+		from = p + page;
+	}
+	memset(from, 0, (size_t)(p - from));
 }
 
 /* The body of m, zeroed, moves to another place: to. False: it has to go back to the kernel. */
@@ -375,28 +341,17 @@ static bool rescue_body(const struct mapping *m, struct mapping *to)
 	if (!mapping_is_guarded(m) || m->bytes > BURIED_MIN)
 		return false;
 	clear_body(m);
-	if (!move_body(m, to, m->bytes, m->align))
-		return false;
-	to->payload = (uintptr_t)to->start;
-	to->size = to->bytes;
-	return true;
-}
-
-static bool seal_off_span(const struct mapping *m)
-{
-	if (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0)
-		clear_body(m);
-	return sys_protect(m->start, m->bytes) == 0;
+	return move_body(m, to, m->bytes, (size_t)1 << m->align_shift);
 }
 
 /* Nothing of m can be touched from now on. False: the kernel has no room to note it. */
 static bool seal_off(const struct mapping *m, bool is_empty)
 {
-	if (m->is_span)
-		return seal_off_span(m);
-	if (is_empty && sys_protect(m->start, m->bytes) == 0)
+	if (m->is_span && (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0))
+		clear_body(m);
+	if ((m->is_span || is_empty) && sys_protect(m->start, m->bytes) == 0)
 		return true;
-	return sys_bury(m->place, m->place_bytes) == 0;
+	return !m->is_span && sys_bury(mapping_place(m), mapping_place_bytes(m)) == 0;
 }
 
 void guard_free(const char *call, const struct mapping *m)

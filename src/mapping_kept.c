@@ -11,22 +11,22 @@
 
 _Atomic(size_t) mapping_kept_total; /* L3 */
 
+/* What goes when the lock is free again. Large: only count is set at first. */
+struct doomed {
+	struct mapping all[KEPT_COUNT];
+	unsigned int count;
+};
+
 static void drop_kept(struct kept *k)
 {
-	mapping_kept_total -= k->bytes;
+	mapping_kept_total -= k->m.bytes;
 	mapping_all.kept_count--;
-	atomic_store_explicit(&k->start, NULL, memory_order_release);
+	atomic_store_explicit(&k->m.payload, 0, memory_order_release);
 }
 
-static void kept_doom(struct doomed *doomed, struct kept *k)
+static void doom(struct doomed *doomed, struct kept *k)
 {
-	doomed->all[doomed->count++] = (struct mapping){.payload = k->payload,
-							.size = k->size,
-							.start = k->start,
-							.bytes = k->bytes,
-							.place = k->place,
-							.place_bytes = k->place_bytes,
-							.is_span = k->is_span};
+	mapping_copy(&doomed->all[doomed->count++], &k->m);
 	drop_kept(k);
 }
 
@@ -35,18 +35,12 @@ static void kept_add(const struct mapping *m, bool is_refused)
 {
 	struct kept *k = mapping_all.kept;
 
-	while (k->start)
+	while (k->m.payload)
 		k++;
-	k->bytes = m->bytes;
-	k->place = m->place;
-	k->place_bytes = m->place_bytes;
-	k->payload = m->payload;
-	k->size = m->size;
-	k->is_span = m->is_span;
 	k->is_refused = is_refused;
 	k->freed_ms = sys_now_ms();
 	k->turn = mapping_all.turn++;
-	atomic_store_explicit(&k->start, m->start, memory_order_release);
+	mapping_copy(&k->m, m);
 	mapping_all.kept_count++;
 	mapping_kept_total += m->bytes;
 }
@@ -65,7 +59,8 @@ static void release_guarded(const struct mapping *m)
 {
 	int saved_errno = errno;
 
-	if (m->is_span ? sys_unprotect(m->start, m->bytes) : sys_unmap(m->place, m->place_bytes))
+	if (m->is_span ? sys_unprotect(m->start, m->bytes)
+		       : sys_unmap(mapping_place(m), mapping_place_bytes(m)))
 		kept_refused(m);
 	else if (m->is_span)
 		span_free(m->start);
@@ -75,13 +70,13 @@ static void release_guarded(const struct mapping *m)
 /* The pages of m go back to where they came from. */
 void kept_release(const struct mapping *m)
 {
-	if (mapping_all.is_hardened)
+	if (mapping_is_hardened)
 		release_guarded(m);
 	else
 		sys_release(m->start, m->bytes);
 }
 
-void kept_release_doomed(const struct doomed *doomed)
+static void release_doomed(const struct doomed *doomed)
 {
 	for (unsigned int i = 0; i < doomed->count; i++)
 		kept_release(&doomed->all[i]);
@@ -92,7 +87,7 @@ static struct kept *oldest_kept(void)
 	struct kept *oldest = NULL;
 
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		if (k->start && (!oldest || k->turn < oldest->turn))
+		if (k->m.payload && (!oldest || k->turn < oldest->turn))
 			oldest = k;
 	return oldest;
 }
@@ -100,7 +95,7 @@ static struct kept *oldest_kept(void)
 /* Hardened, there is a guard right before what is larger than ROOMY_MAX. */
 bool kept_is_fit(size_t has, size_t bytes)
 {
-	if (mapping_all.is_hardened && bytes > ROOMY_MAX)
+	if (mapping_is_hardened && bytes > ROOMY_MAX)
 		return has == bytes;
 	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
 }
@@ -111,17 +106,17 @@ bool kept_is_fit(size_t has, size_t bytes)
  */
 static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 {
-	size_t difference = k->bytes > bytes ? k->bytes - bytes : bytes - k->bytes;
+	size_t difference = k->m.bytes > bytes ? k->m.bytes - bytes : bytes - k->m.bytes;
 
 	if (k->is_refused)
 		return SIZE_MAX;
-	if (kept_is_fit(k->bytes, bytes))
+	if (kept_is_fit(k->m.bytes, bytes))
 		return difference;
-	if (mapping_all.is_hardened && k->bytes > bytes)
+	if (mapping_is_hardened && k->m.bytes > bytes)
 		return difference + bytes;
-	if (k->bytes < bytes / 2 || k->bytes > (grows ? 4 : 2) * bytes)
+	if (k->m.bytes < bytes / 2 || k->m.bytes > (grows ? 4 : 2) * bytes)
 		return SIZE_MAX;
-	return difference + (mapping_all.is_hardened ? PTRDIFF_MAX : bytes);
+	return difference + (mapping_is_hardened ? PTRDIFF_MAX : bytes);
 }
 
 bool kept_take(struct mapping *m, size_t bytes, bool grows)
@@ -135,7 +130,7 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows)
 	mapping_lock();
 	left = mapping_all.kept_count;
 	for (struct kept *k = mapping_all.kept; left; k++) {
-		if (!k->start)
+		if (!k->m.payload)
 			continue;
 		left--;
 		far = misfit(k, bytes, grows);
@@ -145,12 +140,7 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows)
 		}
 	}
 	if (best) {
-		m->start = best->start;
-		m->bytes = best->bytes;
-		m->place = best->place;
-		m->place_bytes = best->place_bytes;
-		m->payload = best->payload;
-		m->size = best->size;
+		mapping_copy(m, &best->m);
 		drop_kept(best);
 	}
 	mapping_unlock();
@@ -163,7 +153,7 @@ bool kept_has(size_t bytes)
 
 	mapping_lock();
 	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
-		has |= k->start && !k->is_refused && k->bytes >= bytes;
+		has |= k->m.payload && !k->is_refused && k->m.bytes >= bytes;
 	mapping_unlock();
 	return has;
 }
@@ -176,7 +166,7 @@ static size_t most_bytes(void)
 {
 	size_t peak = mapping_all.stats.peak_bytes;
 
-	return peak + (mapping_all.is_hardened ? peak / 8 : 0);
+	return peak + (mapping_is_hardened ? peak / 8 : 0);
 }
 
 /* Rule 1, with bytes more to be live or kept. The table is locked. */
@@ -184,16 +174,22 @@ static void make_room(size_t bytes, struct doomed *doomed)
 {
 	while (mapping_all.kept_count &&
 	       mapping_all.table.bytes + mapping_kept_bytes() + bytes > most_bytes())
-		kept_doom(doomed, oldest_kept());
+		doom(doomed, oldest_kept());
 }
 
-/* m, for which an entry is reserved, is live. The table is locked. */
-void kept_put_in(const struct mapping *m, struct doomed *doomed)
+void kept_put_in(const struct mapping *m)
 {
+	struct doomed doomed;
+
+	doomed.count = 0;
+	mapping_lock();
 	mapping_table_insert(&mapping_all.table, m);
 	if (mapping_all.table.bytes > mapping_all.stats.peak_bytes)
 		mapping_all.stats.peak_bytes = mapping_all.table.bytes;
-	make_room(0, doomed);
+	make_room(0, &doomed);
+	mapping_all.stats.unmap_calls += doomed.count;
+	mapping_unlock();
+	release_doomed(&doomed);
 }
 
 /* The table is locked. */
@@ -203,7 +199,7 @@ static bool put(const struct mapping *m, struct doomed *doomed)
 		return false;
 	make_room(m->bytes, doomed);
 	if (mapping_all.kept_count == KEPT_COUNT)
-		kept_doom(doomed, oldest_kept());
+		doom(doomed, oldest_kept());
 	kept_add(m, false);
 	return true;
 }
@@ -218,14 +214,14 @@ void kept_keep(const struct mapping *m)
 	is_kept = put(m, &doomed);
 	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m->is_span);
 	mapping_unlock();
-	kept_release_doomed(&doomed);
+	release_doomed(&doomed);
 	if (!is_kept)
 		kept_release(m);
 }
 
 static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
 {
-	return k->start && now - k->freed_ms >= older_ms;
+	return k->m.payload && now - k->freed_ms >= older_ms;
 }
 
 /* One after the other: what a thread has in its hands is lost in the child of a fork. */
@@ -242,10 +238,10 @@ static bool give_back(uint64_t older_ms)
 		doomed.count = 0;
 		mapping_lock();
 		if (is_due(k, now, older_ms))
-			kept_doom(&doomed, k);
+			doom(&doomed, k);
 		mapping_all.stats.unmap_calls += doomed.count;
 		mapping_unlock();
-		kept_release_doomed(&doomed);
+		release_doomed(&doomed);
 		is_any |= doomed.count;
 	}
 	return is_any;
@@ -268,8 +264,9 @@ void kept_repair(void)
 	mapping_all.kept_count = 0;
 	mapping_kept_total = 0;
 	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
-		mapping_all.kept_count += mapping_all.kept[i].start != NULL;
-		mapping_kept_total += mapping_all.kept[i].start ? mapping_all.kept[i].bytes : 0;
+		mapping_all.kept_count += mapping_all.kept[i].m.payload != 0;
+		mapping_kept_total +=
+			mapping_all.kept[i].m.payload ? mapping_all.kept[i].m.bytes : 0;
 	}
 }
 
@@ -278,11 +275,11 @@ const char *kept_check(void)
 	size_t kept = 0, refused = 0, count = 0;
 
 	for (const struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		if (!k->start)
+		if (!k->m.payload)
 			continue;
 		count++;
-		kept += k->bytes;
-		refused += k->is_refused ? k->bytes : 0;
+		kept += k->m.bytes;
+		refused += k->is_refused ? k->m.bytes : 0;
 	}
 	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
 	    mapping_all.table.bytes + kept > most_bytes() + refused)

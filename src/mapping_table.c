@@ -2,6 +2,8 @@
 
 #include "mapping_table.h"
 
+#include <string.h>
+
 #include "helpers.h"
 
 #define FIRST_ROOM (8 * KIB) /* bytes, of the first places */
@@ -15,14 +17,7 @@ void mapping_copy(struct mapping *to, const struct mapping *from)
 {
 	atomic_store_explicit(&to->payload, 0, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
-	to->size = from->size;
-	to->asked = from->asked;
-	to->start = from->start;
-	to->bytes = from->bytes;
-	to->place = from->place;
-	to->place_bytes = from->place_bytes;
-	to->align = from->align;
-	to->is_span = from->is_span;
+	memcpy(&to->size, &from->size, sizeof(*to) - offsetof(struct mapping, size));
 	atomic_store_explicit(&to->payload, from->payload, memory_order_release);
 }
 

@@ -27,9 +27,9 @@ struct mapping {
 	char *start;
 	size_t bytes;
 	/* Hardened: */
-	char *place; /* the body and what is inaccessible around it */
-	size_t place_bytes;
-	size_t align; /* of the body */
+	char *place; /* what is inaccessible before the body begins here; or NULL */
+	uint32_t behind; /* pages that are inaccessible behind the body */
+	uint8_t align_shift; /* of the body */
 	bool is_span; /* not a mapping, but a span of a segment */
 };
 

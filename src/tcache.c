@@ -435,6 +435,8 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size), 1);
 		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
 	}
+	if (tcache_is_hardened())
+		return hardened_malloc(size);
 	return alloc_cell(class_of_size(size ? size : 1), size, CELL_ALIGN);
 }
 
@@ -523,10 +525,6 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 	if (!p)
 		return;
-	if (tcache_is_hardened()) {
-		hardened_free(call, p);
-		return;
-	}
 	class = slab_class_of(p);
 	if (!class || tcache_all.modes || is_next(class, p)) /* it is worth the wait for the cell */
 		class = tcache_live_class(call, p);
@@ -581,7 +579,10 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		return;
 	}
 	if (tc == &tcache_none) {
-		free_watched(call, p, bin);
+		if (tcache_is_hardened())
+			hardened_free_in(call, p, bin);
+		else
+			free_watched(call, p, bin);
 		return;
 	}
 	class = slab_class_in(p, bin);

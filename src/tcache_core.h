@@ -195,6 +195,8 @@ static inline unsigned int tcache_live_class(const char *call, void *p)
 
 /* tcache_large.c: large objects, or what has to do where there is no cell. */
 void *tcache_alloc_large(size_t size, size_t align, bool zero);
+/* What tc, which may be NULL, has not kept: where there is no memory, what is free goes first. */
+void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero);
 void tcache_free_span(const char *call, void *p); /* span_is_near(p) */
 void tcache_free_mapping(const char *call, void *p);
 

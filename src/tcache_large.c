@@ -55,8 +55,7 @@ static void *take_span(struct span_cache *c, unsigned int class, size_t align)
 	return p ? p : span_cache_take(c, class + 1, align);
 }
 
-/* Where there is no memory, what is free goes to the kernel first. */
-static void *alloc_other(struct tcache *tc, size_t size, size_t align, bool zero)
+void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero)
 {
 	void *p = large_alloc(size, align, zero);
 
@@ -79,7 +78,7 @@ __attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bo
 		watch_span(tc);
 		p = zero ? memset(p, 0, size) : p;
 	} else {
-		p = alloc_other(tc, size, align, zero);
+		p = tcache_alloc_other(tc, size, align, zero);
 	}
 	return zero ? p : perturb(p, size);
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define TRAILER sizeof(uint64_t)
 #define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
@@ -20,9 +21,13 @@
 
 #define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
 
-/* Of this process; factor is odd. */
+/* Of patterns, wherever they are. */
+typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* Of this process; factor is odd, and all bytes of pattern are one, above 127. */
 extern struct trailer_key {
 	uint64_t secret, factor;
+	lane pattern[PATTERN_MAX / sizeof(lane)];
 } trailer_key __attribute__((visibility("hidden")));
 
 static inline size_t room_for(size_t size)
@@ -33,6 +38,11 @@ static inline size_t room_for(size_t size)
 static inline _Atomic(uint64_t) *trailer_of(void *p, size_t room)
 {
 	return (_Atomic(uint64_t) *)(void *)((char *)p + room - TRAILER);
+}
+
+static inline uint64_t load_trailer(void *p, size_t room)
+{
+	return atomic_load_explicit(trailer_of(p, room), memory_order_relaxed);
 }
 
 /*
@@ -46,7 +56,7 @@ static inline uint64_t make_trailer(const void *at, size_t slack)
 		 x = trailer_key.secret ^ (uintptr_t)at ^ top;
 	unsigned __int128 product = (unsigned __int128)x * trailer_key.factor;
 
-	return top | (uint64_t)(product ^ product >> 64) >> SLACK_BITS | 0x80;
+	return top | ((uint64_t)product ^ (uint64_t)(product >> 64)) >> SLACK_BITS | 0x80;
 }
 
 static inline size_t slack_of(uint64_t trailer)
@@ -57,16 +67,6 @@ static inline size_t slack_of(uint64_t trailer)
 static inline bool is_trailer(const void *at, uint64_t trailer)
 {
 	return trailer == make_trailer(at, slack_of(trailer));
-}
-
-/* Of patterns, wherever they are. */
-typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
-
-static inline lane pattern_of(uint64_t trailer)
-{
-	uint64_t pattern = (trailer & 0xff) * 0x0101010101010101u;
-
-	return (lane){pattern, pattern};
 }
 
 /*
@@ -80,25 +80,19 @@ static inline lane slack_bits(size_t slack)
 	return *(const lane *)(const void *)&bits[slack];
 }
 
-static inline bool is_all_zero(lane w)
-{
-	return !(w[0] | w[1]);
-}
-
 static inline lane *lane_at(const void *p)
 {
 	return (lane *)(uintptr_t)p;
 }
 
-/* Where the pattern is in more than 16 bytes at p, n of them: these four cover it. */
-static inline void pattern_places(const char *p, size_t slack, lane *places[4])
+static inline void put_pattern(char *p, size_t slack)
 {
-	size_t n = slack < PATTERN_MAX ? slack : PATTERN_MAX, last = n - sizeof(lane);
+	memcpy(p, &trailer_key.pattern, slack < PATTERN_MAX ? slack : PATTERN_MAX);
+}
 
-	places[0] = lane_at(p);
-	places[1] = lane_at(p + (last < 16 ? last : 16));
-	places[2] = lane_at(p + (last < 32 ? last : 32));
-	places[3] = lane_at(p + last);
+static inline bool has_pattern(const char *p, size_t slack)
+{
+	return !memcmp(p, &trailer_key.pattern, slack < PATTERN_MAX ? slack : PATTERN_MAX);
 }
 
 /* The room bytes at p are size bytes of the user's now. */
@@ -107,15 +101,13 @@ static inline void *seal(void *p, size_t room, size_t size)
 	size_t slack = room - TRAILER - size;
 	_Atomic(uint64_t) *at = trailer_of(p, room);
 	uint64_t trailer = make_trailer(at, slack);
-	lane pattern = pattern_of(trailer), *last = lane_at(at) - 1, *places[4];
+	lane *last = lane_at(at) - 1;
 
-	if (slack <= sizeof(lane)) {
-		*last ^= (*last ^ pattern) & slack_bits(slack);
-	} else {
-		pattern_places((char *)p + size, slack, places);
-		*places[0] = *places[1] = *places[2] = *places[3] = pattern;
-	}
 	atomic_store_explicit(at, trailer, memory_order_relaxed);
+	if (slack <= sizeof(lane))
+		*last ^= (*last ^ trailer_key.pattern[0]) & slack_bits(slack);
+	else
+		put_pattern((char *)p + size, slack);
 	return p;
 }
 
@@ -123,16 +115,16 @@ static inline void *seal(void *p, size_t room, size_t size)
 static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
 	size_t slack = slack_of(trailer);
-	lane pattern = pattern_of(trailer), *places[4];
 	const char *end = p + room - TRAILER;
+	lane last;
 
-	if (!is_trailer(end, trailer) || slack > room - TRAILER)
+	if (!is_trailer(end, trailer))
 		return false;
-	if (slack <= sizeof(lane))
-		return is_all_zero((lane_at(end)[-1] ^ pattern) & slack_bits(slack));
-	pattern_places(end - slack, slack, places);
-	return is_all_zero((*places[0] ^ pattern) | (*places[1] ^ pattern) |
-			   (*places[2] ^ pattern) | (*places[3] ^ pattern));
+	if (slack <= sizeof(lane)) {
+		last = (lane_at(end)[-1] ^ trailer_key.pattern[0]) & slack_bits(slack);
+		return !(last[0] | last[1]);
+	}
+	return slack <= room - TRAILER && has_pattern(end - slack, slack);
 }
 
 /*

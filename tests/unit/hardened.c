@@ -254,6 +254,31 @@ TEST(double_frees)
 	}
 }
 
+/* The second thread has read the trailer before the first frees the cell, whose room is full. */
+static void free_twice_in_one_moment(void *arg)
+{
+	struct misuse *m = arg;
+	unsigned char seen[2048];
+
+	memcpy(seen, m->p, m->size + 8);
+	free(m->p);
+	memcpy(m->p, seen, m->size + 8);
+	free(m->p);
+	for (size_t i = 0; i < 10000; i++) {
+		CHECK(malloc(m->size));
+		free(malloc(m->size));
+	}
+}
+
+TEST(double_frees_in_one_moment)
+{
+	for (size_t size = 24; size <= 1000; size += 976) {
+		struct misuse m = allocated(size);
+
+		expect_death(free_twice_in_one_moment, &m, "written to");
+	}
+}
+
 /* Until the memory is handed out again, which happens at some time. */
 static void write_after_free(void *arg)
 {

@@ -44,7 +44,7 @@ static struct mapping entry_of(uintptr_t payload)
 				.start = (char *)payload - 4096,
 				.bytes = payload % 1000 * 4096,
 				.is_span = payload / 4096 % 2,
-				.place_bytes = payload / 4096 % 3 * 4096};
+				.behind = payload / 4096 % 3};
 }
 
 static bool has(const struct mapping_table *t, uintptr_t payload)
@@ -55,8 +55,7 @@ static bool has(const struct mapping_table *t, uintptr_t payload)
 	if (!m)
 		return false;
 	CHECK(m->payload == payload && m->size == want.size && m->start == want.start &&
-	      m->bytes == want.bytes && m->is_span == want.is_span &&
-	      m->place_bytes == want.place_bytes);
+	      m->bytes == want.bytes && m->is_span == want.is_span && m->behind == want.behind);
 	return true;
 }
 

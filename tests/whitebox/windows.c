@@ -447,7 +447,7 @@ TEST(segments_are_always_refused)
 	slab_get_stats(&before);
 	kernel.least = 2 * SEGMENT_SIZE;
 	refuse(1, SIZE_MAX);
-	for (int i = 0; i < 32000; i++)
+	for (int i = 0; i < 40000; i++)
 		CHECK(malloc(64));
 	slab_get_stats(&after);
 	CHECK(kernel.failures);
