@@ -596,38 +596,3 @@ struct cell_ref slab_find(const void *p)
 		ref.state = ref.start == p ? CELL_LIVE : CELL_INSIDE;
 	return ref;
 }
-
-/* Figures. */
-
-static void add_class(struct osmem_cell_stats *stats, unsigned int class)
-{
-	struct slab_class *c = &slab_class_states[class];
-	const struct class_info *info = &slab_classes[class];
-
-	slab_enter(class);
-	stats->slabs += c->slabs;
-	if (class < CLASS_COUNT) {
-		stats->live += c->out;
-		stats->live_bytes += c->out * info->size;
-		stats->free += c->slabs * info->capacity - c->out;
-		stats->free_bytes += c->slabs * info->slots * SLAB_SIZE - c->out * info->size;
-	} else {
-		stats->own_bytes += c->slabs * SLAB_SIZE;
-	}
-	slab_leave(class);
-}
-
-void slab_get_stats(struct osmem_cell_stats *stats)
-{
-	*stats = (struct osmem_cell_stats){0};
-	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		add_class(stats, class);
-	store_lock();
-	stats->segments = slab_store.segments;
-	stats->own_bytes += slab_store.segments * SLAB_SIZE;
-	stats->dirty_bytes = slab_store.dirty_pages * PAGE_BYTES;
-	stats->mmap_calls = slab_store.map_calls;
-	stats->munmap_calls = slab_store.unmap_calls;
-	stats->madvise_calls = slab_store.advise_calls;
-	store_unlock();
-}

@@ -589,13 +589,3 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 	if (!class || !tcache_push(&tc->bins[class], p))
 		free_full(call, p, class);
 }
-
-size_t tcache_usable_size(const char *call, void *p)
-{
-	unsigned int class;
-
-	if (tcache_is_hardened())
-		return hardened_usable_size(call, p);
-	class = tcache_live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
-	return class ? slab_classes[class].size : large_usable_size(call, p);
-}

@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* What a caller says of the size of an object is checked here, and objects are resized. */
+/* How large objects are, whether what callers say of that can be right, and resizing. */
 
 #include <string.h>
 
 #include "hardened.h"
 #include "large.h"
 #include "tcache_core.h"
+
+size_t tcache_usable_size(const char *call, void *p)
+{
+	unsigned int class;
+
+	if (tcache_is_hardened())
+		return hardened_usable_size(call, p);
+	class = tcache_live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
+	return class ? slab_classes[class].size : large_usable_size(call, p);
+}
 
 /* What a caller says of a block. A size that is provably wrong is reported, and no other. */
 
