@@ -559,11 +559,12 @@ static __attribute__((noinline)) void free_watched(const char *call, void *p, ui
 /* free of p, of class or no cell, for which the caller's cache may have no room. */
 static __attribute__((noinline)) void free_full(const char *call, void *p, unsigned int class)
 {
-	struct tcache *tc = tcache_thread.fast;
-	struct bin *bin = &tc->bins[class];
+	struct tcache *tc = tcache_thread.own; /* another thread may have changed fast by now */
+	bool is_cell = class && (uintptr_t)tc > (uintptr_t)TCACHE_ENDED;
 
 	__builtin_prefetch(p, 1); /* it is written to at last */
-	if (!class || *bin->top == p || !make_room(tc, class) || !tcache_push(bin, p))
+	if (!is_cell || *tc->bins[class].top == p || !make_room(tc, class) ||
+	    !tcache_push(&tc->bins[class], p))
 		free_slow(call, p);
 }
 
