@@ -26,7 +26,6 @@ struct quarantine {
 	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
 };
 
-struct trailer_key trailer_key;
 static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
 
 /* Quarantines of threads that are gone, empty. Guarded by the list of caches. */

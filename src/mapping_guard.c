@@ -30,6 +30,7 @@
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
 
+struct trailer_key trailer_key; /* hardened.c writes it: this is the lowest layer that reads it */
 static _Atomic(uint64_t) buried; /* how many graves there were */
 
 static char *end_of(const struct mapping *m)

@@ -184,7 +184,7 @@ matrix() {
 		mapping_table.c: helpers.h mapping_table.h
 		mapping.c: block.h mapping.h mapping_core.h span.h
 		mapping_kept.c: mapping_core.h span.h
-		mapping_guard.c: mapping_core.h span.h zero.h
+		mapping_guard.c: mapping_core.h span.h trailer.h zero.h
 		mapping_core.h: fork.h helpers.h lock.h mapping.h mapping_table.h
 		large.c: large.h mapping.h span.h
 		magazine.c: magazine.h
