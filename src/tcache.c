@@ -15,7 +15,6 @@
  */
 
 #include "hardened.h"
-#include "large.h"
 #include "tcache_core.h"
 
 #include <errno.h>
