@@ -143,7 +143,8 @@ void tcache_set_fast(struct tcache *tc)
 
 	if (!tc->thread)
 		return;
-	if (tc->watch) {
+	/* Another thread may call this: hardened, nothing may take the short way, not for a moment. */
+	if (tc->watch || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;
 	}
