@@ -143,7 +143,8 @@ void tcache_set_fast(struct tcache *tc)
 
 	if (!tc->thread)
 		return;
-	if (tc->watch) {
+	/* Not for a moment either: tc's thread may run, and a hardened cell is to be cleared. */
+	if (tc->watch || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;
 	}
