@@ -95,6 +95,8 @@ static void make_whole(void)
 			take_apart(tc);
 		else if (slab_is_child()) /* its cells are of closed slabs: slab_fork.c */
 			tcache_ask(tc, ASKED_TO_FLUSH);
+		else /* another thread may have been about to */
+			tcache_set_fast(tc);
 	}
 }
 

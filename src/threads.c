@@ -143,7 +143,7 @@ void tcache_set_fast(struct tcache *tc)
 
 	if (!tc->thread)
 		return;
-	/* Another thread may call this: hardened, nothing may take the short way, not for a moment. */
+	/* Not for a moment either: tc's thread may run, and a hardened cell is to be cleared. */
 	if (tc->watch || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;

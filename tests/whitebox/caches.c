@@ -1281,6 +1281,33 @@ TEST(a_sweep_opens_the_short_way)
 	CHECK(!tc->watch && tcache_thread.fast == tc);
 }
 
+/* What says that all calls take the slow path holds at every moment: hardened, it is relied on. */
+
+static atomic_bool are_modes_over;
+
+static void *switch_a_mode(void *arg)
+{
+	for (int i = 0; i < 3000000; i++)
+		tcache_set_mode(TCACHE_PERTURBS, i % 2);
+	are_modes_over = true;
+	return arg;
+}
+
+TEST(one_mode_is_on_while_another_is_switched)
+{
+	struct tcache *_Atomic *fast = (void *)&tcache_thread.fast;
+	pthread_t thread;
+
+	own_cache();
+	tcache_set_mode(TCACHE_COUNTS, true);
+	CHECK(pthread_create(&thread, NULL, switch_a_mode, NULL) == 0);
+	while (!are_modes_over)
+		CHECK(*fast == &tcache_none);
+	CHECK(pthread_join(thread, NULL) == 0);
+	tcache_set_mode(TCACHE_PERTURBS | TCACHE_COUNTS, false);
+	CHECK(*fast == tcache_thread.own);
+}
+
 /* The checker. */
 
 #define BREAK(lvalue, wrong, number) BREAK_BY(tcache_check, lvalue, wrong, number)

@@ -483,6 +483,27 @@ TEST(between_instructions_of_mappings)
 	expect_children(20);
 }
 
+/* Calls once more, in a process that is hardened from its first call on. */
+
+static void run_hardened(void *arg)
+{
+	char *arguments[] = {"forks", arg, NULL};
+	char *environment[] = {"OSMEM_OPTIONS=hardened", NULL};
+
+	dup2(STDERR_FILENO, STDOUT_FILENO);
+	execve("/proc/self/exe", arguments, environment);
+	_exit(127);
+}
+
+TEST(hardened_between_instructions)
+{
+	char said[1024];
+	int status = test_in_child(run_hardened, "between_instructions_of_calls", said,
+				   sizeof(said));
+
+	CHECK_MSG(status == 0 && strstr(said, "1 passed, 0 failed"), "%s", said);
+}
+
 /* In the only thread nothing is locked, and nothing may be lost. */
 static void call_alone(uint64_t *state)
 {
@@ -770,6 +791,24 @@ TEST(caches_are_counted)
 	pthread_barrier_wait(&barrier);
 	for (size_t i = 0; i < COUNT_OF(threads); i++)
 		CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+/* Another thread has switched a mode on, and was about to tell this one. */
+TEST(modes_are_told)
+{
+	pid_t pid;
+
+	where = "modes";
+	free(malloc(1));
+	CHECK(tcache_thread.fast == tcache_thread.own);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		tcache_all.modes |= TCACHE_COUNTS;
+		become_child();
+		CHECK(tcache_thread.fast == &tcache_none);
+		look_and_end(0);
+	}
+	expect_good_end(pid);
 }
 
 /* What threads kept is not lost with them. */
