@@ -38,7 +38,7 @@ function legend(y,   i, x) {
 		dot(x, y - 4, color[variant_list[i]], variant_list[i] == "osmem" ? 5 : 3.5)
 		text(x + 10, y, "", variant_list[i])
 		x += 90
-		if (x + 120 > width) {
+		if (x + 160 > width) {
 			x = label_width
 			y += 16
 		}

@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -832,5 +833,36 @@ TEST(contents_stay_through_forks)
 
 	CHECK(pthread_create(&thread, NULL, fork_often, NULL) == 0);
 	change_in_threads(NULL);
+	pthread_join(thread, NULL);
+}
+
+/* Options that others set never let a call past the checks, not for a moment. */
+
+static _Atomic(bool) is_setting;
+
+static void *set_options(void *arg)
+{
+	for (int i = 0; i < 300000; i++)
+		mallopt(M_PERTURB, i & 1);
+	is_setting = false;
+	return arg;
+}
+
+TEST(options_are_set_by_another_thread)
+{
+	pthread_t thread;
+	char *p[32];
+
+	is_setting = true;
+	CHECK(pthread_create(&thread, NULL, set_options, NULL) == 0);
+	while (is_setting) {
+		for (size_t i = 0; i < COUNT_OF(p); i++) {
+			p[i] = malloc(100);
+			CHECK(p[i]);
+			memset(p[i], 'a', 100);
+		}
+		for (size_t i = 0; i < COUNT_OF(p); i++)
+			free(p[i]);
+	}
 	pthread_join(thread, NULL);
 }

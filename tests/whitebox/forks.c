@@ -486,8 +486,7 @@ TEST(between_instructions_of_mappings)
 	expect_children(20);
 }
 
-/* Cells alone, and once more in a process that is hardened from its first call on. */
-
+/* Cells alone, of all sizes: clearing large objects takes too many steps. */
 TEST(between_instructions_of_cells)
 {
 	size_count = SIZES_OF_CELLS;
@@ -495,6 +494,8 @@ TEST(between_instructions_of_cells)
 	step_through("cells", call_anything, 60);
 	expect_children(20);
 }
+
+/* Once more, in a process that is hardened from its first call on. */
 
 static void run_hardened(void *arg)
 {
