@@ -224,10 +224,9 @@ void hardened_drop_quarantine(struct quarantine *q)
 	spare_count++;
 }
 
-static void count(struct quarantine *q, unsigned int class, int n)
+static void set_count(struct quarantine *q, unsigned int class, unsigned int n)
 {
-	atomic_store_explicit(&q->count[class], (uint8_t)(q->count[class] + n),
-			      memory_order_relaxed);
+	atomic_store_explicit(&q->count[class], (uint8_t)n, memory_order_relaxed);
 }
 
 static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
@@ -246,10 +245,14 @@ static inline void put(unsigned int class, void *cell)
 	place = &tc->quarantine
 			 ->cells[class][random_below(tc->quarantine, quarantine_sizes[class])];
 	leaves = *place;
+	if (__builtin_expect(!leaves, 0))
+		set_count(tc->quarantine, class, tc->quarantine->count[class] + 1u);
+	/* For a fork: what is in quarantine is zero, and counted. */
+	atomic_signal_fence(memory_order_release);
 	*place = cell;
-	if (__builtin_expect(!leaves, 0)) {
-		count(tc->quarantine, class, 1);
-	} else if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0)) {
+	if (__builtin_expect(!leaves, 0))
+		return;
+	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0)) {
 		tcache_put_cell(class, leaves);
 	} else {
 		bin_push(bin, leaves);
@@ -280,9 +283,9 @@ void hardened_flush(struct tcache *tc, unsigned int class)
 		if (!cell)
 			continue;
 		q->cells[class][i] = NULL;
-		count(q, class, -1);
 		slab_give_locked(class, &cell, 1);
 	}
+	set_count(q, class, 0);
 	slab_leave(class);
 }
 
@@ -335,6 +338,7 @@ static inline void *open_cell(unsigned int class, void *cell, size_t size)
 
 	if (__builtin_expect(!is_zero(cell, room), 0))
 		sys_fatal("malloc", cell, "this free block was written to");
+	atomic_signal_fence(memory_order_release); /* for a fork: it is out of its magazine */
 	return seal(cell, room, size);
 }
 

@@ -21,18 +21,10 @@
 
 /* The store. */
 
-static void take_slots(struct segment *g, uint64_t *taken, uint64_t slots)
+static void take_slots(struct segment *g, uint64_t *taken)
 {
-	uint16_t *bins = segment_bins(g);
-
-	for (; slots; slots &= slots - 1) {
-		unsigned int slot = (unsigned int)__builtin_ctzll(slots);
-		const struct slab *s = &g->slabs[g->first[slot]];
-
-		map_set(taken, slot_pages(slot, 1));
-		if (g->cells >> slot & 1)
-			bins[slot] = slab_bin_of(s->class);
-	}
+	for (uint64_t slots = g->fixed | g->cells; slots; slots &= slots - 1)
+		map_set(taken, slot_pages((unsigned int)__builtin_ctzll(slots), 1));
 }
 
 static void take_spans(struct segment *g, uint64_t *taken)
@@ -51,18 +43,20 @@ static void take_spans(struct segment *g, uint64_t *taken)
 	}
 }
 
-/* A page that was being taken or given is free, and dirty. */
+/*
+ * A page that was being taken or given is free, and dirty. Slabs are closed: which of them have
+ * cells without CELL_FREED, for their pages were purged, is known of none.
+ */
 static void rebuild_segment(struct segment *g)
 {
 	uint64_t taken[MAP_WORDS] = {0};
 	struct segment_maps *maps = &g->maps;
 
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
-		if (!(g->cells >> slot & 1)) {
+		if (!(g->cells >> slot & 1))
 			memset(g->slabs[slot].bits, 0, sizeof(g->slabs[slot].bits));
-			segment_bins(g)[slot] = 0;
-		}
-	take_slots(g, taken, g->fixed | g->cells);
+	memset(segment_bins(g), 0, SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	take_slots(g, taken);
 	take_spans(g, taken);
 	for (size_t i = 0; i < MAP_WORDS; i++) {
 		maps->dirty[i] = (maps->dirty[i] | maps->taken[i]) & ~taken[i];
@@ -155,7 +149,7 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 	}
 	if (s->carved < slab_classes[s->class].capacity && !set_carving(c, s))
 		carve_all(s);
-	segment_set_bins(s, slab_bin_of(s->class));
+	segment_set_bins(s, 0); /* as above */
 	c->slabs++;
 	c->out += (size_t)(s->carved - s->free);
 	if (s->free)

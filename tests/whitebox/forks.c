@@ -65,6 +65,9 @@ static struct object objects[WORKERS][OBJECTS];
 /* Large cells soon fill and empty magazines, depots and slabs; then there are spans, mappings. */
 static const size_t sizes[] = {16,    100,   1000,	8000,	   20000,    20000,   32000,  32000,
 			       40000, 40000, 100 * KIB, 300 * KIB, SPAN_MAX, 3 * MIB, 5 * MIB};
+#define SIZES_OF_CELLS 8 /* of these */
+
+static size_t size_count = COUNT_OF(sizes);
 
 static unsigned char mark_of(const struct object *o)
 {
@@ -103,7 +106,7 @@ static unsigned char *zeroed(size_t size)
 
 static void make(struct object *o, uint64_t *state)
 {
-	size_t size = sizes[random_below(state, COUNT_OF(sizes))];
+	size_t size = sizes[random_below(state, size_count)];
 
 	size -= random_below(state, size / 8);
 	switch (random_below(state, 8)) {
@@ -483,22 +486,12 @@ TEST(between_instructions_of_mappings)
 	expect_children(20);
 }
 
-/* Cells alone: clearing large objects takes too many steps. */
-static void call_cell(uint64_t *state)
-{
-	struct object *o = &objects[0][random_below(state, OBJECTS)];
-	size_t size = 16 + random_below(state, 2000);
-
-	if (!o->p)
-		publish(o, malloc(size), size);
-	else if (o->size <= 8000)
-		free(take_back(o));
-}
-
+/* Cells alone, of all sizes: clearing large objects takes too many steps. */
 TEST(between_instructions_of_cells)
 {
-	start_stepping(200);
-	step_through("cells", call_cell, 100);
+	size_count = SIZES_OF_CELLS;
+	start_stepping(300);
+	step_through("cells", call_anything, 60);
 	expect_children(20);
 }
 
@@ -514,7 +507,7 @@ static void run_hardened(void *arg)
 	_exit(127);
 }
 
-TEST(hardened_between_instructions)
+TEST(between_instructions_hardened)
 {
 	char said[1024];
 	int status =
