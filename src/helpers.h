@@ -65,9 +65,9 @@ bool sys_release_rest(void);
 void *sys_remap(void *p, size_t old_size, size_t new_size);
 
 /*
- * Move pages to addresses that are the caller's, where new_size bytes replace whatever is mapped;
- * -1 with all as it was. If the size stays, nothing but empty pages is left behind: kernels before
- * 5.7 cannot do that. If not, nothing is mapped there any more.
+ * Move pages to addresses that are the caller's. There, new_size bytes replace what is mapped; -1
+ * leaves all as it was. If the size stays the same, empty pages are left behind: kernels before 5.7
+ * cannot do that. Otherwise nothing is mapped there any more.
  */
 int sys_move(void *p, size_t old_size, void *to, size_t new_size);
 
@@ -84,8 +84,8 @@ int sys_unprotect(void *p, size_t size);
 void *sys_reserve(void *at, size_t size);
 
 /*
- * Give back pages, whatever holds them, and keep the addresses, at which nothing can be read or
- * written from then on; -1 if the kernel has no room to note it.
+ * Give back pages and keep their addresses, at which nothing can be read or written from then on;
+ * -1 if the kernel has no room to note it.
  */
 int sys_bury(void *p, size_t size);
 
@@ -164,7 +164,7 @@ enum sys_event {
 /* How many there were, from the beginning; refused ones too. */
 size_t sys_count(enum sys_event event);
 
-/* If not NULL, called after each of these, whatever locks are held. It must preserve errno. */
+/* If not NULL, called after each of these; any locks may be held. It must preserve errno. */
 extern void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*

@@ -123,7 +123,7 @@ void caches_leave(void);
 /* tcache_sweep.c: everything in tc goes to the store, or the page heap. */
 void tcache_flush(struct tcache *tc);
 
-/* Somebody leaves memory that could go to the kernel: whoever allocates next looks after it. */
+/* A thread leaves memory that could go to the kernel: the next to allocate looks after it. */
 void tcache_watch_dirt_locked(void);
 
 /*
@@ -132,14 +132,14 @@ void tcache_watch_dirt_locked(void);
  */
 void tcache_tick(struct tcache *tc);
 
-/* The same where the bin of class is full: a cache that has too much is flushed. */
+/* The same for the caller's cache, made now if it is to have one, after a large free. */
+void tcache_tick_free(void);
+
+/* tcache_tick where the bin of class is full: a cache that has too much is flushed. */
 void tcache_tick_full(struct tcache *tc, unsigned int class);
 
 /* A bin of class gets a magazine. Bins that have one may be flushed. */
 void tcache_open_bin(struct tcache *tc, unsigned int class);
-
-/* The same for the caller's, made now if it is to have one, after something large was freed. */
-void tcache_tick_free(void);
 
 /* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
 void tcache_look(struct tcache *tc);
