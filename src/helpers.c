@@ -29,8 +29,6 @@
 
 void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
-__attribute__((used)) static const char *const needed = &sys_options_are_linked;
-
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
 

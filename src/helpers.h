@@ -24,12 +24,6 @@
 #define SYS_MAP_MAX ((size_t)1 << 48)
 #endif
 
-/*
- * Defined by options.c, which nobody calls. helpers.c refers to it, and everything else to
- * helpers.c, so programs that link the archive have options, too.
- */
-extern const char sys_options_are_linked;
-
 /* The page size; 4096 where the kernel does not say. */
 size_t sys_page_size(void) __attribute__((pure));
 

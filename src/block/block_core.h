@@ -34,7 +34,7 @@
 #include "index.h"
 #include "lock.h"
 #include "pending.h"
-#include "trace.h"
+#include "trace/trace.h"
 
 #define META sizeof(struct block_meta)
 #define GRAIN ((size_t)8) /* sizes are multiples of it, and the smallest payload */

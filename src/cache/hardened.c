@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "large.h"
+#include "large/large.h"
+#include "large/trailer.h"
+#include "large/zero.h"
 #include "tcache_core.h"
-#include "trailer.h"
-#include "zero.h"
 
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4

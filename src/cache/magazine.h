@@ -21,7 +21,7 @@
 
 #include <stdatomic.h>
 
-#include "slab.h"
+#include "slab/slab.h"
 
 #define DEPOT_BYTES MIB /* of cells in a depot, at most, unless it is set to something else */
 #define SHARD_BYTES (4 * MIB) /* and in all depots of a shard */

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#include "span.h"
+#include "slab/span.h"
 
 #define SPAN_CACHE_BYTES ((size_t)1 << 20)
 #define SPAN_CACHE_DEPTH 4 /* spans of a class */

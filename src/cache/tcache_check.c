@@ -6,7 +6,7 @@
  */
 
 #include "hardened.h"
-#include "mapping.h"
+#include "large/mapping.h"
 #include "tcache_core.h"
 
 static bool has_cell(void *const *top, const void *cell)

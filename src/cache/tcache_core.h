@@ -3,7 +3,7 @@
 /*
  * The inside of the thread caches, shared by tcache.c, tcache_large.c and tcache_resize.c (the slow
  * paths), hardened.c, threads.c (caches come and go), tcache_sweep.c (what is cached goes back),
- * fork.c and tcache_check.c. Nobody else includes this.
+ * tcache_fork.c and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
  *	C1 top is in a magazine of the bin's class, or in tcache_no_cells; what is between top and
@@ -119,6 +119,9 @@ void tcache_retire(struct tcache *tc);
 /* Lock the list of caches. */
 void caches_enter(void);
 void caches_leave(void);
+
+/* tcache_fork.c: make this process, a fork's child, whole. Its caller has nothing locked. */
+void tcache_fork_child(void);
 
 /* tcache_sweep.c: everything in tc goes to the store, or the page heap. */
 void tcache_flush(struct tcache *tc);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "hardened.h"
-#include "large.h"
+#include "large/large.h"
 #include "tcache_core.h"
 
 static void tick(struct tcache *tc)

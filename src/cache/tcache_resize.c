@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "hardened.h"
-#include "large.h"
+#include "large/large.h"
 #include "tcache_core.h"
 
 size_t tcache_usable_size(const char *call, void *p)

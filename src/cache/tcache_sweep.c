@@ -18,7 +18,7 @@
 #include <errno.h>
 
 #include "hardened.h"
-#include "large.h"
+#include "large/large.h"
 #include "tcache_core.h"
 
 #define AUDITED_CELLS 16 /* of each bin, by a sweep */

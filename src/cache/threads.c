@@ -12,10 +12,10 @@
 #include <resolv.h>
 #include <string.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "fork.h"
 #include "hardened.h"
-#include "large.h"
+#include "large/large.h"
 #include "tcache_core.h"
 
 struct caches tcache_all;
@@ -116,7 +116,7 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	struct tcache *tc;
 
 	slab_init();
-	fork_guard();
+	fork_guard(tcache_fork_child);
 	caches_enter();
 	tc = make_cache();
 	caches_leave();
@@ -219,7 +219,7 @@ __attribute__((constructor(101))) static void start(void)
 {
 	first_resolver = __res_state();
 	block_is_others = is_mallocs;
-	fork_guard();
+	fork_guard(tcache_fork_child);
 }
 
 /* Modes. */

@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "block.h"
-#include "large.h"
+#include "block/block.h"
+#include "cache/tcache.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "lock.h"
-#include "mapping.h"
-#include "slab.h"
-#include "tcache.h"
-#include "trace.h"
+#include "slab/slab.h"
+#include "trace/trace.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define HEADROOM 64 /* items that may have come since they were counted */

@@ -6,7 +6,7 @@
 
 #include "helpers.h"
 #include "item_list.h"
-#include "trace_format.h"
+#include "trace/trace_format.h"
 
 /* Make a copy of everything there is; false with errno ENOMEM. What was made must be dropped. */
 bool inspect_copy_all(struct item_list *copy);

@@ -23,13 +23,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "calls.h"
+#include "cache/tcache.h"
 #include "helpers.h"
 #include "inspect.h"
-#include "large.h"
+#include "large/large.h"
 #include "printf.h"
-#include "tcache.h"
-#include "trace.h"
+#include "trace/calls.h"
+#include "trace/trace.h"
 
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of what is wrong */
@@ -404,9 +404,6 @@ static void begin(void)
 	if (options.trace.len || options.map.len)
 		pthread_atfork(fork_prepare, NULL, fork_child);
 }
-
-/* For programs that link the archive: helpers.c needs it. */
-const char sys_options_are_linked;
 
 /* Early, so that nothing is missing; but behind the heaps' own, their fork handlers above all. */
 __attribute__((constructor(102))) static void read_options(void)

@@ -19,7 +19,7 @@
 
 #include "inspect.h"
 #include "printf.h"
-#include "slab.h"
+#include "slab/slab.h"
 #include "text.h"
 
 #define WIDTH 1000.0

@@ -3,12 +3,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "calls.h"
+#include "cache/tcache.h"
 #include "helpers.h"
 #include "inspect.h"
-#include "slab.h"
-#include "tcache.h"
+#include "slab/slab.h"
 #include "text.h"
+#include "trace/calls.h"
 
 #define SHOWN_THREADS 32
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "mapping.h"
-#include "span.h"
+#include "slab/span.h"
 
 #define GROWTH_SHIFT 3 /* what has grown and had to move has an eighth more */
 

@@ -17,9 +17,9 @@
 
 #include <errno.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "mapping_core.h"
-#include "span.h"
+#include "slab/span.h"
 
 #define GROWTH_SHIFT 3
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "mapping_core.h"
-#include "span.h"
+#include "slab/span.h"
 #include "trailer.h"
 #include "zero.h"
 

@@ -5,7 +5,7 @@
 #include <errno.h>
 
 #include "mapping_core.h"
-#include "span.h"
+#include "slab/span.h"
 
 #define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
 

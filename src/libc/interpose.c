@@ -18,10 +18,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "cache/tcache.h"
 #include "helpers.h"
-#include "large.h"
+#include "large/large.h"
 #include "noted.h"
-#include "tcache.h"
 
 /* C23, not yet in glibc's headers. */
 void free_sized(void *p, size_t size);

@@ -25,8 +25,8 @@
 #include <malloc.h>
 #include <stdio.h>
 
-#include "inspect.h"
-#include "text.h"
+#include "inspect/inspect.h"
+#include "inspect/text.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -32,10 +32,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "cache/tcache.h"
 #include "elf_symbol.h"
 #include "helpers.h"
 #include "noted.h"
-#include "tcache.h"
 
 /*
  * Begin the definition of a form: SYMBOL is its mangled name. Others here forward to it, so it is

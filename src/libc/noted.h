@@ -4,8 +4,8 @@
 
 #pragma once
 
-#include "calls.h"
-#include "tcache.h"
+#include "cache/tcache.h"
+#include "trace/calls.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define NOINLINE __attribute__((noinline))

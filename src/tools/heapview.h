@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "trace_format.h"
+#include "trace/trace_format.h"
 
 /* A trace or a map, mapped read-only. */
 struct trace {

@@ -13,14 +13,8 @@
  * The caches of the threads that are gone are given back.
  */
 
-#include "fork.h"
-
-#include "mapping.h"
+#include "large/mapping.h"
 #include "tcache_core.h"
-
-_Thread_local uint32_t fork_parent;
-
-static uint32_t whole; /* the last process that was made whole */
 
 /* Caches may be on their way into the list, or out of it: the way by next is whole. */
 static void count_caches(void)
@@ -70,13 +64,11 @@ static void take_apart(struct tcache *tc)
 	tcache_retire(tc);
 }
 
-/* Make this process, a child, whole. Its caller has nothing locked. */
-static void make_whole(void)
+void tcache_fork_child(void)
 {
 	bool is_list_broken = lock_is_held(&tcache_all.lock);
 	struct tcache *tc, *next;
 
-	whole = sys_process();
 	lock_fork_child();
 	lock_reset(&tcache_all.lock);
 	slab_fork_child();
@@ -98,43 +90,4 @@ static void make_whole(void)
 		else /* another thread may have been about to */
 			tcache_set_fast(tc);
 	}
-}
-
-/* Other handlers run between these and the fork. */
-
-void fork_check_slow(void)
-{
-	if (sys_process() == fork_parent)
-		return;
-	fork_parent = 0;
-	make_whole();
-}
-
-static void prepare(void)
-{
-	fork_parent = sys_process();
-}
-
-static void parent(void)
-{
-	fork_parent = 0;
-}
-
-/* Parent and child may both be process 1, of two namespaces: so the number alone does not tell. */
-static void child(void)
-{
-	bool is_whole = !fork_parent && whole == sys_process();
-
-	fork_parent = 0;
-	if (!is_whole)
-		make_whole();
-}
-
-/* pthread_atfork may allocate: it finds this done. */
-void fork_guard(void)
-{
-	static atomic_flag is_done = ATOMIC_FLAG_INIT;
-
-	if (!atomic_flag_test_and_set(&is_done))
-		pthread_atfork(prepare, parent, child);
 }
