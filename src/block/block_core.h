@@ -2,8 +2,8 @@
 
 /*
  * The inside of the course allocator. Its files alone include this: osmem.c (the rules),
- * block_regions.c (memory from the kernel, and fork), block_pointer.c (validation and reports) and
- * block_walk.c (copies for block.h, and the checker of the invariants).
+ * block_heap.c (the state), block_regions.c (memory from the kernel, and fork), block_pointer.c
+ * (validation and reports) and block_walk.c (copies for block.h, and the checker).
  *
  * The heap is a table of regions in address order. There is one region, unless somebody else moves
  * the break.
@@ -134,7 +134,7 @@ HOT bool block_is_in(const struct region *r, const void *p)
 	return (uintptr_t)p - (uintptr_t)r->start < (uintptr_t)(r->end - r->start);
 }
 
-struct region *block_find_region_slow(const void *p);
+struct region *block_find_region_slow(const void *p); /* block_heap.c */
 
 /* The region that p is in, or NULL. */
 HOT struct region *block_find_region(const void *p)
@@ -184,7 +184,7 @@ void block_check_neighbours(struct block_meta *b) __attribute__((cold));
 /* Validate b, which does not touch the next block: it has to be the last of its region. */
 void block_require_region_end(struct block_meta *b) __attribute__((cold));
 
-/* Report that b is overwritten. */
+/* block_heap.c: report that b is overwritten. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 
 /* ---- block_regions.c ---- */

@@ -11,24 +11,6 @@ bool (*block_is_others)(const void *p);
 
 /* ---- Which memory is ours ---- */
 
-struct region *block_find_region_slow(const void *p)
-{
-	size_t low = 0, high = course.region_count;
-
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if ((const char *)p >= block_regions[mid].end)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == course.region_count || !block_is_in(&block_regions[low], p))
-		return NULL;
-	course.recent = low;
-	return &block_regions[low];
-}
-
 static bool is_mapped(const struct block_meta *b)
 {
 	return treap_has(&course.mapped, b);
@@ -104,20 +86,6 @@ void block_check_neighbours(struct block_meta *b)
 }
 
 /* ---- Reports ---- */
-
-void block_corrupted(const struct block_meta *b)
-{
-	block_leave();
-	sys_fatal("heap", b + 1, "the header of this block, or free memory in it, is overwritten");
-}
-
-void links_damaged(const struct block_meta *b)
-{
-	if (block_find_region(b))
-		block_corrupted(b);
-	block_leave();
-	sys_fatal("heap", b + 1, "a link in the header of a mapped block is overwritten");
-}
 
 /*
  * Walk r to the block that has p in its header or payload. *is_damaged: the walk ended at an

@@ -26,14 +26,6 @@
 #define WAITS 100 /* for raise_lock */
 #define WAIT_NS 10000000
 
-struct block_heap course = {.pending = {.room = PENDING_ROOM}};
-
-/* Only the pages that are used are ever touched. */
-struct region block_regions[REGIONS_MAX];
-struct block_meta *pending_table[PENDING_ROOM];
-
-struct links_heap links_heap;
-
 /* ---- The lock of sbrk ---- */
 
 static pthread_mutex_t raise_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
@@ -274,7 +266,7 @@ static void fork_child(void)
  * As early as possible: the handlers that were registered before run after ours when a fork is
  * prepared, and may allocate.
  */
-__attribute__((constructor(101))) static void guard_forks(void)
+__attribute__((constructor(SYS_BEGIN_BLOCK))) static void guard_forks(void)
 {
 	pthread_atfork(prepare_fork, fork_parent, fork_child);
 }

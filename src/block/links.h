@@ -56,7 +56,7 @@ struct links_heap {
 
 extern struct links_heap links_heap;
 
-/* Report that a link of b is overwritten, and abort. In block_pointer.c. */
+/* Report that a link of b is overwritten, and abort. In block_heap.c. */
 void links_damaged(const struct block_meta *b) __attribute__((noreturn, cold));
 
 HOT uint32_t *links_padding(struct block_meta *b)
