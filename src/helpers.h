@@ -24,6 +24,11 @@
 #define SYS_MAP_MAX ((size_t)1 << 48)
 #endif
 
+/* Priorities of constructors, from the bottom wing up. Fork handlers run in this order, too. */
+#define SYS_BEGIN_BLOCK 101
+#define SYS_BEGIN_CACHE 102
+#define SYS_BEGIN_OPTIONS 103
+
 /* The page size; 4096 where the kernel does not say. */
 size_t sys_page_size(void) __attribute__((pure));
 

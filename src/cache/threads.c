@@ -215,8 +215,9 @@ static bool is_mallocs(const void *p)
 	return slab_find(p).state != CELL_NONE || large_has(p);
 }
 
-__attribute__((constructor(101))) static void start(void)
+__attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 {
+	slab_init();
 	first_resolver = __res_state();
 	block_is_others = is_mallocs;
 	fork_guard(tcache_fork_child);

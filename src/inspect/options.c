@@ -361,7 +361,7 @@ static void fork_prepare(void)
 	parent_process = sys_process();
 }
 
-/* Rule 4. Behind the heaps' own handlers: their locks are open. */
+/* Rule 4. The heaps' own handlers have run, so their locks are open. */
 static void fork_child(void)
 {
 	if (trace_is_on) {
@@ -405,8 +405,8 @@ static void begin(void)
 		pthread_atfork(fork_prepare, NULL, fork_child);
 }
 
-/* Early, so that nothing is missing; but behind the heaps' own, their fork handlers above all. */
-__attribute__((constructor(102))) static void read_options(void)
+/* Early, so that nothing is missing. */
+__attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 {
 	const char *text = secure_getenv("OSMEM_OPTIONS");
 

@@ -48,8 +48,7 @@ static size_t magazine_cells(size_t size)
 	return n < 2 ? 2 : n > MAGAZINE_CELLS_MAX ? MAGAZINE_CELLS_MAX : n;
 }
 
-/* Before anything else in the process is likely to run; and again by who comes even earlier. */
-__attribute__((constructor(101))) void slab_init(void)
+void slab_init(void)
 {
 	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class += 1) {
 		size_t size = size_of(class), slots = size > SLAB_CELL_MAX ? QUAD : 1;

@@ -159,7 +159,7 @@ static inline uint64_t *cell_word(void *cell)
 	return cell;
 }
 
-/* Compute slab_classes; before anything else. Again does no harm. */
+/* Compute slab_classes, before anything else. Idempotent. */
 void slab_init(void);
 
 /*
