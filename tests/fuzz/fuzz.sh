@@ -43,7 +43,8 @@ compile() {
 build_library() {
 	grep -v '^os_' "$tests/exports.txt" | sed 's/.*/& fuzzed_&/' >"$out/names"
 	rm -f "$out"/*.o "$out/library.a"
-	for file in "$src"/*.c "$utils/printf.c" "$tests/objects.c" "$tests/compare.c" \
+	for file in "$src"/*.c "$src"/[!t]*/*.c "$src"/trace/*.c "$utils/printf.c" \
+		"$tests/objects.c" "$tests/compare.c" \
 		"$tests/naive.c" "$tests/refusals.c"; do
 		base=${file##*/}
 		compile "$out/${base%.c}.o" "$file" || return 1
