@@ -219,6 +219,7 @@ includes() {
 
 # code: FILE:LINE: TEXT without comments, of the files that standard input lists.
 code() {
+	# shellcheck disable=SC2016 # the dollars are awk's
 	xargs -r awk '
 		FNR == 1 { in_comment = 0 }
 		{
