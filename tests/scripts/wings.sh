@@ -28,9 +28,9 @@ below() {
 # objects WING: the course's file is the top of its list
 objects() {
 	case $1 in
-	base) find "$src" -maxdepth 1 -name '*.o' ! -name libosmem.o ! -name osmem.o ;;
-	block) find "$src/block" "$src/osmem.o" -name '*.o' ;;
-	*) find "$src/$1" -name '*.o' ;;
+	base) grep -v -e / -e '^osmem\.o$' "$scratch/all" ;;
+	block) grep -e '^block/' -e '^osmem\.o$' "$scratch/all" ;;
+	*) grep "^$1/" "$scratch/all" ;;
 	esac
 }
 
@@ -41,12 +41,8 @@ links() {
 	for part in "$wing" $(below "$wing"); do
 		objects "$part"
 	done >"$scratch/objects"
-	[ -s "$scratch/objects" ] && (
-		while read -r object; do
-			set -- "$@" "$object"
-		done <"$scratch/objects"
-		"$cc" -shared -Wl,-z,defs -Wl,-soname,libosmem.so -o "$output" "$@"
-	)
+	(cd "$src" && xargs "$cc" -shared -Wl,-z,defs,-soname,libosmem.so -o "$output" "$@") \
+		<"$scratch/objects"
 }
 
 # What calls up, or a wing without what is below it, does not link.
@@ -63,7 +59,7 @@ wings_are_complete() {
 	for wing in $wings; do
 		objects "$wing"
 	done | sort >"$scratch/listed"
-	find "$src" -name '*.o' ! -name libosmem.o | sort | diff - "$scratch/listed"
+	sort "$scratch/all" | diff - "$scratch/listed"
 }
 
 course_exports_its_four_functions() {
@@ -78,10 +74,12 @@ course_alone() {
 		MALLOC_MMAP_THRESHOLD_=0 LD_PRELOAD=$scratch/libosmem.so "$tests/bin/$1"
 }
 
-if ! has "$cc" || ! [ -f "$src/osmem.o" ]; then
-	skip all "no $cc or no objects in $src"
+if ! has "$cc" make; then
+	skip all "no $cc or no make"
 	finish
 fi
+unset MAKEFLAGS MFLAGS MAKELEVEL
+make -s -C "$src" objects | tr ' ' '\n' >"$scratch/all"
 wings=$(sed -n 's/:.*//p' "$tests/wings" | grep -vx tools)
 expect wings_are_complete wings_are_complete
 for wing in $wings; do
