@@ -13,7 +13,7 @@ src=${library%/*}
 view=$scratch/heapview
 
 it_builds() {
-	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -o "$view" "$src"/tools/heapview*.c &&
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/heapview*.c &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
 			"$tests/scripts/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$tests/scripts/heapview/older.c" &&

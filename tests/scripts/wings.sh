@@ -71,7 +71,7 @@ course_exports_its_four_functions() {
 # course_alone TEST: with no other allocator in the process but the C library's
 course_alone() {
 	links "$scratch/libosmem.so" block &&
-		MALLOC_MMAP_THRESHOLD_=0 LD_PRELOAD=$scratch/libosmem.so "$tests/bin/$1"
+		LD_PRELOAD=$scratch/libosmem.so "$tests/bin/$1"
 }
 
 if ! has "$cc" make; then
