@@ -11,6 +11,8 @@
  * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles give
  *    the figures to pointers and screen readers. The picture has a background of its own, light or
  *    dark as the reader prefers.
+ *
+ * A damaged file has a picture too: blocks that reach beyond their region are left out.
  */
 
 #include <stdlib.h>
@@ -110,6 +112,7 @@ static const struct trace_record *find(const struct picture *p, const struct tra
 
 struct rows {
 	size_t bytes; /* in a row */
+	size_t left; /* bytes of the region that no block has had yet */
 	size_t at; /* bytes of the region that are drawn */
 	size_t small, small_free; /* bytes of thin blocks behind that, which wait for their bar */
 };
@@ -119,6 +122,11 @@ static const struct trace_record *find_region(const struct picture *p, const str
 	while ((r = find(p, r, TRACE_SNAP_REGION)) && r->what != TRACE_HEAP_COURSE)
 		r++;
 	return r;
+}
+
+static size_t difference(size_t a, size_t b)
+{
+	return a > b ? a - b : 0;
 }
 
 static double width_of(const struct rows *r, size_t bytes)
@@ -162,10 +170,14 @@ static void put_block(struct picture *p, struct rows *r, const struct trace_reco
 {
 	const char *class = b->c ? "used" : "free";
 	char title[TITLE_SIZE], label[32];
+	size_t size;
 
-	if (width_of(r, p->meta + b->b) < MIN_WIDTH) {
-		r->small += p->meta + b->b;
-		r->small_free += b->c ? 0 : p->meta + b->b;
+	if (__builtin_add_overflow(p->meta, b->b, &size) || size > r->left)
+		return;
+	r->left -= size;
+	if (width_of(r, size) < MIN_WIDTH) {
+		r->small += size;
+		r->small_free += b->c ? 0 : size;
 		return;
 	}
 	put_small(p, r);
@@ -179,12 +191,12 @@ static void put_block(struct picture *p, struct rows *r, const struct trace_reco
 /* What is ahead of need is drawn to the end of the row only. */
 static void put_region(struct picture *p, const struct trace_record *region, size_t row_bytes)
 {
-	size_t ahead = region->c - region->b, room;
-	struct rows r = {.bytes = row_bytes};
+	struct rows r = {.bytes = row_bytes, .left = difference(region->b, region->a)};
+	size_t ahead = difference(region->c, region->b), room;
 	char text[TITLE_SIZE];
 
 	snprintf(text, sizeof(text), "region at 0x%zx: %s, and %s ahead of need", (size_t)region->a,
-		 readable(region->b - region->a).text, readable(ahead).text);
+		 readable(r.left).text, readable(ahead).text);
 	put_line(p, "note", text);
 	for (const struct trace_record *b = region + 1; b < p->end && b->kind == TRACE_SNAP_BLOCK;
 	     b++)
@@ -203,7 +215,8 @@ static void put_regions(struct picture *p)
 	char text[TITLE_SIZE];
 
 	for (i = first; i; i = find_region(p, i + 1))
-		total += i->b - i->a;
+		if (__builtin_add_overflow(total, difference(i->b, i->a), &total))
+			total = SIZE_MAX;
 	if (!total)
 		return;
 	while (total / row_bytes >= ROWS_MAX)
@@ -372,7 +385,7 @@ static void put_segment(struct picture *p, const struct trace_record *segment)
 	char label[32];
 
 	for (; i < p->end && i->kind == TRACE_SNAP_SLAB; i++)
-		for (uint64_t at = 0; at < i->b >> 32; at++)
+		for (uint64_t at = 0; at < i->b >> 32 && at < SLOTS; at++)
 			slabs |= (uint64_t)1 << ((i->a - segment->a) / SLOT_SIZE + at) % SLOTS;
 	snprintf(label, sizeof(label), "0x%zx", (size_t)segment->a);
 	put_text(p, "label", LEFT, label);

@@ -194,6 +194,17 @@ truncated_goes_as_far_as_it_goes() {
 		[ -z "$(list "$scratch/cut" 2>"$scratch/err")" ] && grep -q truncated "$scratch/err"
 }
 
+# The first block says that it has 2^63 bytes: the others are drawn.
+damaged_maps_have_pictures() {
+	first=$(od -An -v -t u1 -j 4096 -w40 "$scratch/map" | awk '$13 == 19 { print NR - 1; exit }') &&
+		cp "$scratch/map" "$scratch/damaged" &&
+		printf '\200' | dd of="$scratch/damaged" bs=1 seek=$((4096 + 40 * first + 31)) conv=notrunc \
+			2>"$scratch/err" &&
+		timeout 60 "$view" --svg "$scratch/damaged" >"$scratch/out" && grep -v mapped "$scratch/walk" |
+		sed 1d >"$scratch/rest" && [ -s "$scratch/rest" ] && lists "$scratch/damaged.svg" "$scratch/rest" &&
+		! lists "$scratch/damaged.svg" "$scratch/walk"
+}
+
 # page NAME FILE: nothing in it is fetched from anywhere.
 page() {
 	"$view" "$2" -o "$scratch/$1.html" >/dev/null &&
@@ -360,7 +371,7 @@ expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	map_is_as_the_walk_says programs_have_pictures names_are_escaped picture_is_as_the_walk_says picture_of_a_child_is_its_own \
 	picture_shows_spans hardened_objects_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
-	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
+	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done
 
