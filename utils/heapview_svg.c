@@ -400,18 +400,22 @@ static void put_segments(struct picture *p)
 {
 	const struct trace_record *i = find(p, p->records, TRACE_SNAP_SPAN);
 	size_t count[2] = {0}, bytes[2] = {0}; /* of spans: kept, live */
+	size_t segments = 0;
 	char text[TITLE_SIZE];
 
 	for (; i; i = find(p, i + 1, TRACE_SNAP_SPAN)) {
 		count[!!i->c]++;
 		bytes[!!i->c] += i->b;
 	}
-	i = find(p, p->records, TRACE_SNAP_SEGMENT);
-	if (!i)
+	for (i = p->records; (i = find(p, i, TRACE_SNAP_SEGMENT)); i++)
+		segments++;
+	if (!segments)
 		return;
+	i = find(p, p->records, TRACE_SNAP_SEGMENT);
 	snprintf(text, sizeof(text),
-		 "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)",
-		 count[1], readable(bytes[1]).text, count[0], readable(bytes[0]).text);
+		 "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)%s",
+		 count[1], readable(bytes[1]).text, count[0], readable(bytes[0]).text,
+		 segments > SEGMENTS_MAX ? "; the first of them drawn" : "");
 	put_line(p, "head", text);
 	for (size_t n = 0; i && n < SEGMENTS_MAX; i = find(p, i + 1, TRACE_SNAP_SEGMENT), n++)
 		put_segment(p, i);

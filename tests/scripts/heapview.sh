@@ -194,11 +194,41 @@ truncated_goes_as_far_as_it_goes() {
 		[ -z "$(list "$scratch/cut" 2>"$scratch/err")" ] && grep -q truncated "$scratch/err"
 }
 
+# first KIND FILE: where the map's first record of that kind begins.
+first() {
+	od -An -v -t u1 -j 4096 -w40 "$2" | awk -v kind="$1" '$13 == kind { print 4096 + 40 * (NR - 1); exit }'
+}
+
+# words N: N as two words of eight bytes; it is below 65536.
+words() {
+	for _ in 1 2; do
+		# shellcheck disable=SC2059 # the format is made of numbers
+		printf "$(printf '\\%03o\\%03o' $(($1 & 255)) $(($1 >> 8)))\\0\\0\\0\\0\\0\\0"
+	done
+}
+
+# A segment 199 times more, and what the header says of its records: not all are drawn.
+pictures_say_what_they_leave_out() {
+	map=$scratch/odd
+	LD_PRELOAD=$library OSMEM_OPTIONS=map=$map ls / >"$scratch/out" && draw "$map" &&
+		! grep 'first of them' "$map.svg" && segment=$(first 21 "$map") && [ "$segment" ] || return 1
+	{
+		head -c 56 "$map"
+		words $((($(wc -c <"$map") - 4096) / 40 + 199))
+		head -c "$segment" "$map" | tail -c +73
+		for _ in $(seq 199); do
+			tail -c +$((segment + 1)) "$map" | head -c 40
+		done
+		tail -c +$((segment + 1)) "$map"
+	} >"$scratch/many"
+	draw "$scratch/many" && grep -q 'segments of .*; the first of them drawn<' "$scratch/many.svg" &&
+		[ "$(grep -c '>slot 0: records<' "$scratch/many.svg")" -eq 128 ]
+}
+
 # The first block says that it has 2^63 bytes: the others are drawn.
 damaged_maps_have_pictures() {
-	first=$(od -An -v -t u1 -j 4096 -w40 "$scratch/map" | awk '$13 == 19 { print NR - 1; exit }') &&
-		cp "$scratch/map" "$scratch/damaged" &&
-		printf '\200' | dd of="$scratch/damaged" bs=1 seek=$((4096 + 40 * first + 31)) conv=notrunc \
+	cp "$scratch/map" "$scratch/damaged" &&
+		printf '\200' | dd of="$scratch/damaged" bs=1 seek=$(($(first 19 "$scratch/map") + 31)) conv=notrunc \
 			2>"$scratch/err" &&
 		timeout 60 "$view" --svg "$scratch/damaged" >"$scratch/out" && grep -v mapped "$scratch/walk" |
 		sed 1d >"$scratch/rest" && [ -s "$scratch/rest" ] && lists "$scratch/damaged.svg" "$scratch/rest" &&
@@ -371,7 +401,8 @@ expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	map_is_as_the_walk_says programs_have_pictures names_are_escaped picture_is_as_the_walk_says picture_of_a_child_is_its_own \
 	picture_shows_spans hardened_objects_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
-	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures pages_are_alone long_traces_make_small_pages; do
+	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures \
+	pictures_say_what_they_leave_out pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done
 
