@@ -15,6 +15,7 @@
 
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
+#define EXPORT __attribute__((visibility("default")))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The kernel maps nothing above this of its own accord, with five levels of page tables neither. */
