@@ -57,7 +57,7 @@ static uint8_t quarantine_size(size_t cell)
 
 __attribute__((cold)) static bool is_asked_for(void)
 {
-	const char *at = secure_getenv("OSMEM_OPTIONS"), *name = "hardened";
+	const char *at = sys_options(), *name = "hardened";
 
 	for (; at && *at; at += strcspn(at, ","), at += *at == ',')
 		if (strncmp(at, name, strlen(name)) == 0 && strcspn(at, ",") == strlen(name))

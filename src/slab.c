@@ -28,9 +28,9 @@
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
-struct slab_class slab_class_states[CLASS_END];
+struct slab_class slab_class_states[CLASS_END] APART;
 
-struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
+struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
 
 static size_t size_of(unsigned int class)
 {

@@ -8,8 +8,8 @@
  * do threads that libc does not know.
  */
 
+#include <ctype.h>
 #include <errno.h>
-#include <resolv.h>
 #include <string.h>
 
 #include "block.h"
@@ -59,16 +59,14 @@ static unsigned int least_shard(void)
 	return least;
 }
 
-static const void *first_resolver;
-
 /*
  * Another copy of libc has made this thread, and knows nothing of our destructor: nobody would give
  * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
- * thread that it makes a state of the resolver, and all others have the first thread's.
+ * thread that it makes a table of the kinds of characters, and others have none.
  */
 static bool is_stranger(void)
 {
-	return lock_has_strangers() && __res_state() == first_resolver;
+	return lock_has_strangers() && !*__ctype_b_loc();
 }
 
 /* With the list of caches entered. */
@@ -217,7 +215,6 @@ static bool is_mallocs(const void *p)
 
 __attribute__((constructor(101))) static void start(void)
 {
-	first_resolver = __res_state();
 	block_is_others = is_mallocs;
 	fork_guard();
 }
