@@ -213,8 +213,6 @@ struct quarantine *hardened_new_quarantine(void)
 
 void hardened_drop_quarantine(struct quarantine *q)
 {
-	if (!q)
-		return;
 	if (spare_count == SPARES_MAX) {
 		sys_release(q, sizeof(*q));
 		return;

@@ -195,7 +195,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
-	static const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
+	const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
 	struct slab *s;
 
 	for (unsigned int nr = 0; c->partial_count && nr < BUCKETS; nr++) {

@@ -176,7 +176,8 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.allocs += tc->allocs;
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
-	hardened_drop_quarantine(tc->quarantine);
+	if (tc->quarantine)
+		hardened_drop_quarantine(tc->quarantine);
 	if (tc->spans != &span_cache_none)
 		give_own(CLASS_SPANS, tc->spans);
 	give_own(CLASS_CACHE, tc);
