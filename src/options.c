@@ -322,8 +322,7 @@ static void open_map(void)
 {
 	char path[PATH_MAX];
 
-	options.has_map_file =
-		expand_name(path, options.map) && sys_file_open(&map_file, path);
+	options.has_map_file = expand_name(path, options.map) && sys_file_open(&map_file, path);
 	if (!options.has_map_file)
 		complain_of_file("map", path);
 }
