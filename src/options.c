@@ -47,9 +47,10 @@ static struct {
 	size_t trace_size;
 	size_t check; /* OFF, or visits of the clock between two checks; 0: only at exit */
 	size_t stats; /* OFF, or 0 */
-	struct sys_file map_file;
 	bool has_map_file;
 } options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF};
+
+static struct sys_file map_file;
 
 static void set_perturb(size_t byte)
 {
@@ -324,8 +325,7 @@ static void open_map(void)
 {
 	char path[PATH_MAX];
 
-	options.has_map_file =
-		expand_name(path, options.map) && sys_file_open(&options.map_file, path);
+	options.has_map_file = expand_name(path, options.map) && sys_file_open(&map_file, path);
 	if (!options.has_map_file)
 		complain_of_file("map", path);
 }
@@ -373,7 +373,7 @@ static void fork_child(void)
 			start_trace(parent_process);
 	}
 	if (options.has_map_file) {
-		sys_file_close(&options.map_file);
+		sys_file_close(&map_file);
 		options.has_map_file = false;
 		if (is_for_each_process(options.map))
 			open_map();
@@ -414,7 +414,7 @@ const char sys_options_are_linked;
 /* Early, so that nothing is missing; but behind the heaps' own, their fork handlers above all. */
 __attribute__((constructor(102))) static void read_options(void)
 {
-	const char *text = secure_getenv("OSMEM_OPTIONS");
+	const char *text = sys_options();
 
 	if (!text)
 		return;
@@ -432,8 +432,8 @@ __attribute__((destructor)) static void finish(void)
 		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
-	if (options.has_map_file && !inspect_write_map(&options.map_file))
-		complain_of_file("map", options.map_file.path);
+	if (options.has_map_file && !inspect_write_map(&map_file))
+		complain_of_file("map", map_file.path);
 	if (options.stats != OFF)
 		stats_print();
 }
