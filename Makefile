@@ -26,8 +26,8 @@ HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
 PAGES1 = $(wildcard src/tools/man/*.1)
 PAGES3 = $(wildcard src/tools/man/*.3)
 
-.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps pictures demo lint lint-quick \
-	 install uninstall clean help
+.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps pictures demo lint \
+	lint-quick install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:

@@ -33,8 +33,6 @@
 #include "block/block_core.h"
 #include "trace/calls.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 #define FIRST_RAISE (128 * KIB)
 
 /* ---- Rules 1 to 3: the list ---- */

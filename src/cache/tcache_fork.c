@@ -13,14 +13,21 @@
  * The caches of the threads that are gone are given back.
  */
 
+#include <string.h>
+
 #include "large/mapping.h"
 #include "tcache_core.h"
 
-/* Caches may be on their way into the list, or out of it: the way by next is whole. */
+/*
+ * Caches may be on their way into the list, or out of it: the way by next is whole. None is vacant:
+ * the caller takes all others' apart.
+ */
 static void count_caches(void)
 {
 	struct tcache *prev = NULL;
 
+	memset(tcache_all.vacant, 0, sizeof(tcache_all.vacant));
+	tcache_all.vacant_count = 0;
 	tcache_all.count = 0;
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		slab_shard_users[shard] = 0;
@@ -66,15 +73,13 @@ static void take_apart(struct tcache *tc)
 
 void tcache_fork_child(void)
 {
-	bool is_list_broken = lock_is_held(&tcache_all.lock);
 	struct tcache *tc, *next;
 
 	lock_fork_child();
 	lock_reset(&tcache_all.lock);
 	slab_fork_child();
 	mapping_fork_child();
-	if (is_list_broken)
-		count_caches();
+	count_caches();
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		if (slab_fork_was_locked(shard))
 			depot_fork_child(shard);
