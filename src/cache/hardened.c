@@ -10,6 +10,7 @@
 #include "large/trailer.h"
 #include "large/zero.h"
 #include "tcache_core.h"
+#include "words.h"
 
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
@@ -57,10 +58,10 @@ static uint8_t quarantine_size(size_t cell)
 
 __attribute__((cold)) static bool is_asked_for(void)
 {
-	const char *at = sys_options(), *name = "hardened";
+	const char *text = sys_options();
 
-	for (; at && *at; at += strcspn(at, ","), at += *at == ',')
-		if (strncmp(at, name, strlen(name)) == 0 && strcspn(at, ",") == strlen(name))
+	for (struct word word = word_first(text ? text : ""); *word.at; word = word_next(word))
+		if (word_is(word, "hardened"))
 			return true;
 	return false;
 }

@@ -30,16 +30,11 @@
 #include "printf.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
+#include "words.h"
 
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of what is wrong */
 #define OFF SIZE_MAX
-
-/* A word of the environment, which is not copied. */
-struct word {
-	const char *at;
-	size_t len;
-};
 
 /* What was asked for, and concerns more than one moment. */
 static struct {
@@ -95,11 +90,6 @@ static const struct option {
 
 /* Reading. */
 
-static bool is_text(struct word word, const char *text)
-{
-	return word.len == strlen(text) && memcmp(word.at, text, word.len) == 0;
-}
-
 static bool read_number(struct word value, bool has_unit, size_t *number)
 {
 	static const char units[] = "kMG";
@@ -122,7 +112,7 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	*number = o->values & NEVER ? SIZE_MAX : 0;
 	if (!value.at)
 		return o->values & NOTHING;
-	if (o->values & NEVER && is_text(value, "never"))
+	if (o->values & NEVER && word_is(value, "never"))
 		return true;
 	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
 	       *number <= o->max;
@@ -173,7 +163,7 @@ static const struct option *find_option(struct word word, struct word *value)
 		*value = (struct word){.at = equals + 1, .len = word.len - name.len - 1};
 	}
 	for (size_t i = 0; i < COUNT_OF(known); i++)
-		if (is_text(name, known[i].name))
+		if (word_is(name, known[i].name))
 			return &known[i];
 	return NULL;
 }
@@ -199,20 +189,9 @@ static void read_option(struct word word)
 		complain("no sense in", word, NULL);
 }
 
-/* The first word of a text, and what is behind it and its comma. */
-static struct word first_word(const char *at)
-{
-	return (struct word){.at = at, .len = strcspn(at, ",")};
-}
-
-static const char *next_word(struct word word)
-{
-	return word.at + word.len + (word.at[word.len] == ',');
-}
-
 static void read_all(const char *text)
 {
-	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word)))
+	for (struct word word = word_first(text); *word.at; word = word_next(word))
 		if (word.len)
 			read_option(word);
 }
@@ -235,8 +214,8 @@ static size_t make_absolute(char *to, size_t size, const char *text, const char 
 {
 	size_t n = (size_t)snprintf_(to, size, "%s", VARIABLE);
 
-	for (struct word word = first_word(text); *word.at; word = first_word(next_word(word))) {
-		int before = before_relative(word), len = (int)(next_word(word) - word.at);
+	for (struct word word = word_first(text); *word.at; word = word_next(word)) {
+		int before = before_relative(word), len = (int)(word_next(word).at - word.at);
 
 		n += (size_t)snprintf_(size ? to + n : NULL, size ? size - n : 0, "%.*s%s%s%.*s",
 				       before, word.at, before ? folder : "", before ? "/" : "",
