@@ -206,6 +206,20 @@ void tcache_ask(struct tcache *tc, unsigned char what)
 
 /* Sweeps: rule 1. */
 
+void tcache_audit(const struct tcache *tc, unsigned int most)
+{
+	if (tcache_all.modes & TCACHE_HARDENED)
+		return;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		void *const *top = tc->bins[class].top;
+
+		/* The first one may have come by a free of what is no cell. */
+		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
+			if (!i || *cell_word(top[i]) != CELL_FREED)
+				tcache_bad_cell(class, top[i]);
+	}
+}
+
 static void shrink_shard(unsigned int shard, bool all)
 {
 	struct depot_shard *s = &magazine_shards[shard];

@@ -8,8 +8,8 @@
  * Destructors that run later allocate without a cache, and so do threads that libc does not know.
  */
 
+#include <ctype.h>
 #include <errno.h>
-#include <resolv.h>
 #include <string.h>
 
 #include "block.h"
@@ -63,16 +63,14 @@ static unsigned int least_shard(void)
 	return least;
 }
 
-static const void *first_resolver;
-
 /*
  * Another copy of libc has made this thread, and knows nothing of our destructor: nobody would give
  * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
- * thread that it makes a state of the resolver, and all others have the first thread's.
+ * thread that it makes a table of the kinds of characters, and others have none.
  */
 static bool is_stranger(void)
 {
-	return lock_has_strangers() && __res_state() == first_resolver;
+	return lock_has_strangers() && !*__ctype_b_loc();
 }
 
 /*
@@ -219,7 +217,8 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.allocs += tc->allocs;
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
-	hardened_drop_quarantine(tc->quarantine);
+	if (tc->quarantine)
+		hardened_drop_quarantine(tc->quarantine);
 	if (tc->spans != &span_cache_none)
 		give_own(CLASS_SPANS, tc->spans);
 	give_own(CLASS_CACHE, tc);
@@ -312,7 +311,6 @@ static bool is_mallocs(const void *p)
 
 __attribute__((constructor(101))) static void start(void)
 {
-	first_resolver = __res_state();
 	block_is_others = is_mallocs;
 	fork_guard();
 }
