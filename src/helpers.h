@@ -15,6 +15,7 @@
 
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
+#define EXPORT __attribute__((visibility("default")))
 /* Of a large table: it is behind all small variables, which so have few pages. */
 #define APART __attribute__((common))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))

@@ -146,15 +146,15 @@ static bool set_option(const struct option *o, struct word value)
 	return true;
 }
 
-/* One line: what is wrong with word, and the names of all options: rule 2. */
-static void complain(const char *what, struct word word)
+/* One line: what is wrong with word, and a hint; NULL: the names of all options: rule 2. */
+static void complain(const char *what, struct word word, const char *hint)
 {
 	char line[LINE_SIZE];
-	int n = snprintf_(line, sizeof(line),
-			  "osmem: OSMEM_OPTIONS: %s \"%.*s\"; the options are:", what,
-			  (int)(word.len < SHOWN_MAX ? word.len : SHOWN_MAX), word.at);
+	int n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s \"%.*s\"; %s", what,
+			  (int)(word.len < SHOWN_MAX ? word.len : SHOWN_MAX), word.at,
+			  hint ? hint : "the options are:");
 
-	for (size_t i = 0; i < COUNT_OF(known); i++)
+	for (size_t i = 0; i < COUNT_OF(known) && !hint; i++)
 		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s %s", i ? "," : "",
 			       known[i].name);
 	line[n] = '\n';
@@ -178,15 +178,25 @@ static const struct option *find_option(struct word word, struct word *value)
 	return NULL;
 }
 
+static bool is_picture(struct word file)
+{
+	return file.len >= strlen(".svg") &&
+	       memcmp(file.at + file.len - strlen(".svg"), ".svg", strlen(".svg")) == 0;
+}
+
+/* Maps are data: who asks for a picture would get a file that no viewer opens. */
 static void read_option(struct word word)
 {
 	struct word value;
 	const struct option *o = find_option(word, &value);
 
 	if (!o)
-		complain("no option", word);
+		complain("no option", word, NULL);
+	else if (o->file == &options.map && is_picture(value))
+		complain("no picture is drawn for", word,
+			 "use map=FILE, then: heapview --svg FILE");
 	else if (!set_option(o, value))
-		complain("no sense in", word);
+		complain("no sense in", word, NULL);
 }
 
 /* The first word of a text, and what is behind it and its comma. */
@@ -276,13 +286,6 @@ static bool expand_name(char *path, struct word name)
 static bool is_for_each_process(struct word name)
 {
 	return memmem(name.at, name.len, "%p", 2);
-}
-
-static bool ends_in(struct word name, const char *end)
-{
-	size_t len = strlen(end);
-
-	return name.len >= len && memcmp(name.at + name.len - len, end, len) == 0;
 }
 
 static void complain_of_file(const char *option, const char *path)
@@ -419,12 +422,6 @@ __attribute__((constructor(102))) static void read_options(void)
 	begin();
 }
 
-static bool write_map(void)
-{
-	return ends_in(options.map, ".svg") ? picture_write(&map_file)
-					    : inspect_write_map(&map_file);
-}
-
 __attribute__((destructor)) static void finish(void)
 {
 	if (options.check != OFF)
@@ -435,7 +432,7 @@ __attribute__((destructor)) static void finish(void)
 		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
-	if (options.has_map_file && !write_map())
+	if (options.has_map_file && !inspect_write_map(&map_file))
 		complain_of_file("map", map_file.path);
 	if (options.stats != OFF)
 		stats_print();
