@@ -60,8 +60,8 @@ struct segment_bits {
 
 /* Guarded by the store's lock, but for the page map; and anybody may ask what is live. */
 struct window {
-	uint64_t summaries[WINDOW_GROUPS / 64][SET_COUNT] __attribute__((aligned(64))); /* S7 */
-	/* Beside the summaries of the first segments: they share a page. */
+	uint64_t summaries[SET_COUNT][WINDOW_GROUPS / 64] __attribute__((aligned(64))); /* S7 */
+	/* Beside the last summaries: they share a page. */
 	uintptr_t start;
 	uint16_t *bins; /* the page map: slab_bins, or right behind this */
 	struct window *next; /* in the order that they were made in */

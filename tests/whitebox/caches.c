@@ -213,7 +213,7 @@ static void check_depot_bounds(size_t size)
 	CHECK_MSG(d->full_count &&
 			  d->full_count * capacity * size <= DEPOT_BYTES + MAGAZINE_BYTES * 4,
 		  "%u magazines of cells of %zu", d->full_count, size);
-	CHECK(d->full_count == depot_capacity(class));
+	CHECK(d->full_count == magazine_depot_size / (size * magazine_capacity(class)));
 	CHECK(out_of(class) <= (d->full_count + 2) * capacity);
 	check_all();
 	CHECK(malloc_trim(0));
@@ -1305,7 +1305,7 @@ static void use_up_magazines(void)
 
 	while (has_roomy_segment())
 		CHECK(malloc(SLAB_CELL_MAX));
-	while (state->partial_count || state->carving[0])
+	while (state->partial_count || slab_lists(state, 0)->carving)
 		CHECK(slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL) == 1);
 }
 
