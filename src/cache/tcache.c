@@ -381,18 +381,6 @@ void tcache_put_cell(unsigned int class, void *cell)
 
 /* The door from a pointer to its cell. */
 
-void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
-{
-	unsigned long size = slab_classes[cell->class].size;
-	bool is_free = cell->state == CELL_FREE;
-
-	if (p == cell->start)
-		sys_fatal(call, p, "this block is already free");
-	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
-		  is_free || tcache_is_cached(cell->class, cell->start) ? "a free one" : "one",
-		  size, (unsigned long)(uintptr_t)cell->start);
-}
-
 __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, void *p)
 {
 	struct cell_ref cell = slab_find(p);

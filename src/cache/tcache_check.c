@@ -67,6 +67,18 @@ void tcache_bad_cell(unsigned int class, void *p)
 		sys_fatal("malloc", p, "this free block was written to, or freed twice");
 }
 
+void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
+{
+	unsigned long size = slab_classes[cell->class].size;
+	bool is_free = cell->state == CELL_FREE;
+
+	if (p == cell->start)
+		sys_fatal(call, p, "this block is already free");
+	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+		  is_free || tcache_is_cached(cell->class, cell->start) ? "a free one" : "one",
+		  size, (unsigned long)(uintptr_t)cell->start);
+}
+
 /* The checker. Other threads may not allocate meanwhile. */
 
 /*
