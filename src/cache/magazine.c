@@ -11,6 +11,18 @@ const uint64_t magazine_end __attribute__((section(".data.rel.ro")));
 struct depot_shard magazine_shards[SLAB_SHARDS] APART;
 struct depot_size magazine_sizes[SLAB_SHARDS];
 
+void magazine_init(void)
+{
+	slab_init();
+	for (unsigned int class = 1; class < CLASS_COUNT && !slab_classes[class].magazine;
+	     class += 1) {
+		size_t n = MAGAZINE_BYTES / slab_classes[class].size;
+
+		n = n < 2 ? 2 : n > MAGAZINE_CELLS_MAX ? MAGAZINE_CELLS_MAX : n;
+		slab_classes[class].magazine = (uint16_t)n;
+	}
+}
+
 void depot_enter(unsigned int shard)
 {
 	slab_enter(SHARD_LOCK(shard));

@@ -23,6 +23,12 @@
 
 #include "slab/slab.h"
 
+#define CLASS_MAGAZINE CLASS_OWN_512
+#define MAGAZINE_SIZE ((size_t)512)
+#define MAGAZINE_CELLS_MAX 60
+#ifndef MAGAZINE_BYTES
+#define MAGAZINE_BYTES (32 * KIB) /* of cells, at most, unless that is less than two */
+#endif
 #define DEPOT_BYTES MIB /* of cells in a depot, at most, unless it is set to something else */
 #define SHARD_BYTES (4 * MIB) /* and in all depots of a shard */
 
@@ -77,6 +83,9 @@ static inline unsigned int depot_full_count(unsigned int class, unsigned int sha
 	return atomic_load_explicit(&magazine_shards[shard].depots[class].full_count,
 				    memory_order_relaxed);
 }
+
+/* Compute slab_classes, with the capacities below, before anything else. Idempotent. */
+void magazine_init(void);
 
 /* Cells that a magazine of class holds. */
 static inline unsigned int magazine_capacity(unsigned int class)

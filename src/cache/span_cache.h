@@ -14,6 +14,8 @@
 
 #include "slab/span.h"
 
+#define CLASS_SPANS CLASS_OWN_2048
+#define SPAN_CACHE_SIZE ((size_t)2048)
 #define SPAN_CACHE_BYTES ((size_t)1 << 20)
 #define SPAN_CACHE_DEPTH 4 /* spans of a class */
 

@@ -21,6 +21,9 @@
 #include "span_cache.h"
 #include "tcache.h"
 
+#define CLASS_CACHE CLASS_OWN_4096
+#define CACHE_SIZE ((size_t)4096)
+
 struct tcache {
 	/*
 	 * C1; written by its thread only. Those of CLASS_COUNT and up stay as tcache_none has them.

@@ -154,7 +154,7 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	int saved_errno = errno;
 	struct tcache *tc;
 
-	slab_init();
+	magazine_init();
 	fork_guard(tcache_fork_child);
 	caches_enter();
 	tc = make_cache();
@@ -311,7 +311,7 @@ static bool is_mallocs(const void *p)
 
 __attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 {
-	slab_init();
+	magazine_init();
 	block_is_others = is_mallocs;
 	fork_guard(tcache_fork_child);
 }

@@ -35,18 +35,9 @@ struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
 
 static size_t size_of(unsigned int class)
 {
-	if (class == CLASS_MAGAZINE)
-		return MAGAZINE_SIZE;
-	if (class == CLASS_CACHE)
-		return CACHE_SIZE;
-	return class == CLASS_SPANS ? SPAN_CACHE_SIZE : class_size(class);
-}
+	static const uint16_t own[] = {512, 4096, 2048};
 
-static size_t magazine_cells(size_t size)
-{
-	size_t n = MAGAZINE_BYTES / size;
-
-	return n < 2 ? 2 : n > MAGAZINE_CELLS_MAX ? MAGAZINE_CELLS_MAX : n;
+	return class < CLASS_COUNT ? class_size(class) : own[class - CLASS_COUNT];
 }
 
 void slab_init(void)
@@ -60,7 +51,6 @@ void slab_init(void)
 			.reciprocal = ((uint64_t)1 << RECIPROCAL_SHIFT) / size + 1,
 			.capacity = (uint16_t)(slots * SLAB_SIZE / size),
 			.slots = (uint16_t)slots,
-			.magazine = (uint16_t)magazine_cells(size),
 		};
 	}
 }

@@ -20,21 +20,16 @@
 #include "item_list.h"
 #include "sizeclass.h"
 
-/* The library's own objects: they have cells as users' have, but free() knows none of them. */
+/*
+ * The objects of the wings above, by their size: they have cells as users' have, but free() knows
+ * none of them.
+ */
 enum {
-	CLASS_MAGAZINE = CLASS_COUNT,
-	CLASS_CACHE,
-	CLASS_SPANS,
+	CLASS_OWN_512 = CLASS_COUNT,
+	CLASS_OWN_4096,
+	CLASS_OWN_2048,
 	CLASS_END,
 };
-
-#define MAGAZINE_SIZE ((size_t)512)
-#define MAGAZINE_CELLS_MAX 60
-#ifndef MAGAZINE_BYTES
-#define MAGAZINE_BYTES (32 * KIB) /* of cells, at most, unless that is less than two */
-#endif
-#define CACHE_SIZE ((size_t)4096)
-#define SPAN_CACHE_SIZE ((size_t)2048)
 
 #define SLAB_SHARDS 8
 
@@ -60,7 +55,7 @@ struct class_info {
 	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size by product, n < 2^18 */
 	uint16_t capacity; /* cells in a slab */
 	uint16_t slots; /* of 64 KiB, in a slab */
-	uint16_t magazine; /* cells in a magazine: see magazine.h */
+	uint16_t magazine; /* cells in a magazine: the layer above fills this in */
 };
 
 extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;

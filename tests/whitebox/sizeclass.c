@@ -8,6 +8,7 @@
 
 #include "harness.h"
 #include "slab.h"
+#include "tcache_core.h"
 
 #define RECIPROCAL_SHIFT 40
 

@@ -19,6 +19,7 @@
 #include "broken.h"
 #include "harness.h"
 #include "slab_core.h"
+#include "tcache_core.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define PERIOD_MS 200 /* of sweeps, and a little more */
