@@ -2,9 +2,9 @@
 
 /*
  * The kernel without libc between: helpers.c and files.c only. Tools put functions of their own in
- * the place of libc's mmap, madvise, clock_gettime, syscall and so on, and allocate in them; some of
- * libc's are cancellation points as well. The library calls from the middle of an allocation, with
- * locks held, where neither may happen.
+ * the place of libc's mmap, madvise, clock_gettime, syscall and so on, and allocate in them; some
+ * of libc's are cancellation points as well. The library calls from the middle of an allocation,
+ * with locks held, where neither may happen.
  */
 
 #pragma once

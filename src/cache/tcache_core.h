@@ -149,7 +149,7 @@ void tcache_watch_dirt_locked(void);
  */
 void tcache_tick(struct tcache *tc);
 
-/* The same for a cell: while nothing is watched, few visits are looked at, for each changes little. */
+/* The same for a cell: while nothing is watched, few visits are looked at. */
 #define CELL_TICKS 4
 static inline void tcache_tick_cell(struct tcache *tc)
 {
