@@ -356,37 +356,33 @@ void tcache_tick(struct tcache *tc)
 
 /* Rule 4. */
 
-static size_t cached_limit(void)
+/* Whether bytes is more than the share of a cache. */
+static bool is_over_share(size_t bytes)
 {
-	size_t share = CACHED_ALL / (tcache_all.count | 1);
-
-	return share < CACHED_MIN ? CACHED_MIN : share;
+	return bytes > CACHED_MIN && bytes * tcache_all.count > CACHED_ALL;
 }
 
 /* Flush tc if it has more than its share. Else look again when half of that may have been added. */
-static void limit_cached(struct tcache *tc, size_t limit)
+static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 {
 	size_t bytes = 0;
 
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		bytes += bin_bytes(tc, class);
-	if (bytes > limit) {
+	if (is_over_share(bytes)) {
 		flush_bins(tc);
 		bytes = 0;
 	}
 	tc->filled = bytes / 2;
+	watch_caches();
 }
 
 void tcache_tick_full(struct tcache *tc, unsigned int class)
 {
-	size_t limit = cached_limit();
-
-	tcache_tick(tc);
+	tcache_tick_cell(tc);
 	tc->filled += magazine_capacity(class) * slab_classes[class].size;
-	if (tc->filled <= limit)
-		return;
-	limit_cached(tc, limit);
-	watch_caches();
+	if (is_over_share(tc->filled))
+		limit_cached(tc);
 }
 
 /* What others ask for: rule 3. */
