@@ -27,6 +27,9 @@
 #define WATCH_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
 #define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
+#define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
+#define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
+#define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
 #define ASK_WATCH 1 /* a watch that ends when what was asked for is done */
 #define ASK_SWEEPS 2 /* that a cache sees while it is idle */
 #define FEW_CACHES 32 /* that may hold what they can */
@@ -314,6 +317,28 @@ static void sweep(struct tcache *tc)
 		set_watch(tc, 0);
 }
 
+/*
+ * Whether the process gets memory from the kernel although much could go back. Not while cells are
+ * quarantined, which are to stay there for long.
+ */
+static bool is_growing(const struct tcache *tc)
+{
+	size_t grown = slab_grown_bytes(), dirty;
+
+	if (grown < GROWN_MIN || tc->quarantine)
+		return false;
+	dirty = over_threshold(slab_dirty_bytes() + magazine_depot_bytes());
+	return dirty >= GROWN_DIRTY && grown >= dirty / GROWN_SHARE;
+}
+
+/* Of that, what this thread and its shard hold: others may be idle only since a moment ago. */
+static void sweep_early(struct tcache *tc)
+{
+	shrink_cache(tc);
+	shrink_shard(tc->shard, false);
+	slab_end_sweep();
+}
+
 void (*tcache_on_look)(void);
 
 void tcache_look(struct tcache *tc)
@@ -325,6 +350,8 @@ void tcache_look(struct tcache *tc)
 	large_sweep();
 	if (slab_begin_sweep())
 		sweep(tc);
+	else if (is_growing(tc) && slab_begin_early_sweep())
+		sweep_early(tc);
 	else if (tc->watch && tc->watched_from != tcache_all.sweeps && dirty_bytes() <= WATCH_LEFT)
 		set_watch(tc, 0);
 }
