@@ -512,13 +512,13 @@ static bool may_stay(size_t room, size_t size)
 	return size <= room - TRAILER && slack <= SLACK_MAX && slack <= room / 2;
 }
 
-/* What has grown will grow again: in small steps it moves at every few of them only. */
+/* What has grown by less than half will grow again: it moves at every few steps only. */
 static void *alloc_roomy(size_t old, size_t size)
 {
 	size_t roomy = old + old / 4;
 	void *p = NULL;
 
-	if (size > old && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
+	if (size > old && size - old <= old / 2 && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
 		p = large_alloc_growing(size);
 	else if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
 		p = alloc_cell(class_of_size(room_for(roomy)), size);
@@ -538,10 +538,9 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 
 static void *realloc_large(const char *call, void *p, size_t size)
 {
-	size_t old = large_usable_size(call, p);
 	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
 
-	return q ? q : move(call, p, old, size);
+	return q ? q : move(call, p, large_usable_size(call, p), size);
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)
