@@ -100,12 +100,12 @@ bool slab_trim_pages(unsigned int class)
 
 	slab_enter(class);
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		is_any |= trim_list(c, c->partial[i / BUCKETS][i % BUCKETS], &left);
+		is_any |= trim_list(c, slab_lists(c, i / BUCKETS)->partial[i % BUCKETS], &left);
 	/*
 	 * Those without a free cell are in no list, but are to be carved in memory that was used.
 	 */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-		struct slab *s = c->carving[i];
+		struct slab *s = slab_lists(c, i)->carving;
 
 		if (!s || s->free)
 			continue;
@@ -122,8 +122,8 @@ bool slab_trim_pages(unsigned int class)
 static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
-		if (c->partial[i][bucket])
-			return c->partial[i][bucket];
+		if (slab_lists(c, i)->partial[bucket])
+			return slab_lists(c, i)->partial[bucket];
 	return NULL;
 }
 
