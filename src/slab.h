@@ -245,7 +245,7 @@ bool slab_trim(void);
 /* The same, without the pages between cells. */
 bool slab_trim_segments(void);
 
-/* Bytes of the pages between cells that a trim would give back; and *out, of cells out of the store. */
+/* Bytes of the pages between cells that a trim would give back. *out: of cells out of the store. */
 size_t slab_free_page_bytes(size_t *out);
 
 /* A count that has grown when a slab or a span has become free since. */
