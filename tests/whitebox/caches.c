@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "bench/load/resident.h"
 #include "block.h"
 #include "broken.h"
 #include "harness.h"
@@ -781,6 +782,21 @@ TEST(little_is_left_to_the_next_thread)
 	CHECK(vacant_now() == 0);
 }
 
+static void *free_spans(void *arg)
+{
+	alloc_cells_of(500000, 16);
+	free_cells(16);
+	return arg;
+}
+
+/* What its thread has freed besides is looked after. */
+TEST(a_vacant_cache_leaves_dirt_to_others)
+{
+	CHECK(!own_cache()->watch);
+	in_thread(free_spans, NULL);
+	CHECK(vacant_now() == 1 && tcache_thread.own->watch > 1); /* not just asked */
+}
+
 static void *wait_for_others(void *arg)
 {
 	own_cache();
@@ -1401,6 +1417,31 @@ static void *switch_a_mode(void *arg)
 		tcache_set_mode(TCACHE_PERTURBS, i % 2);
 	are_modes_over = true;
 	return arg;
+}
+
+/* Leave one block of size bytes in each 64 KiB of 16 MiB. */
+static void leave_survivors(size_t size)
+{
+	static void *blocks[16 * MIB / 48];
+	size_t n = 16 * MIB / size, in_slab = 64 * KIB / size;
+
+	for (size_t i = 0; i < n; i++)
+		blocks[i] = memset(malloc(size), 1, size);
+	for (size_t i = 0; i < n; i++)
+		if (i % in_slab)
+			free(blocks[i]);
+}
+
+/* A process that grows although it has pages to give back gives them back before a period is over. */
+TEST(growth_brings_sweeps_early)
+{
+	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};
+	size_t before = resident_kib();
+
+	slab_set_sweep_period(1000);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		leave_survivors(sizes[i]);
+	CHECK_MSG(resident_kib() - before < 64 * KIB, "%zu KiB", resident_kib() - before);
 }
 
 TEST(one_mode_is_on_while_another_is_switched)
