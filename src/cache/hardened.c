@@ -60,7 +60,9 @@ __attribute__((cold)) static bool is_asked_for(void)
 {
 	const char *text = sys_options();
 
-	for (struct word word = word_first(text ? text : ""); *word.at; word = word_next(word))
+	if (!text)
+		return false;
+	for (struct word word = word_first(text); *word.at; word = word_next(word))
 		if (word_is(word, "hardened"))
 			return true;
 	return false;

@@ -35,9 +35,11 @@ struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
 
 static size_t size_of(unsigned int class)
 {
-	static const uint16_t own[] = {512, 4096, 2048};
-
-	return class < CLASS_COUNT ? class_size(class) : own[class - CLASS_COUNT];
+	if (class == CLASS_OWN_512)
+		return 512;
+	if (class == CLASS_OWN_4096)
+		return 4096;
+	return class == CLASS_OWN_2048 ? 2048 : class_size(class);
 }
 
 void slab_init(void)
