@@ -11,8 +11,8 @@
  *    object as mapping_kept.c has it. So pages are used again at once, but addresses are not: what
  *    stays is a grave, inaccessible, whose place is used again when LATE others have been freed.
  *    To move pages costs a tenth of changing what may be done with them.
- * 3. One that grows moves in the same way, to a body with half as much again. If it has to be copied
- *    into kept pages, it gets more of them, which are inaccessible until it grows into them.
+ * 3. One that grows moves in the same way, to a body with half as much again. If it has to be
+ *    copied into kept pages, it gets more of them, inaccessible until it grows into them.
  * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
  *    Others, and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
  */

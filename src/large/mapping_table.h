@@ -28,7 +28,7 @@ struct mapping {
 	size_t bytes;
 	/* Hardened: */
 	char *place; /* what is inaccessible before the body begins here; or NULL */
-	size_t spare; /* bytes behind the body that are inaccessible, and pages of zeroes to grow into */
+	size_t spare; /* inaccessible bytes behind the body: pages of zeroes to grow into */
 	uint32_t behind; /* pages that are inaccessible behind the body, spare ones too */
 	uint8_t align_shift; /* of the body */
 	bool is_span; /* not a mapping, but a span of a segment */

@@ -119,9 +119,9 @@ static inline void *seal(void *p, size_t room, size_t size)
 }
 
 /*
- * A free cell of room bytes gets the trailer for that slack: zero, if it was zero. The trailer comes
- * first, and by an addition in memory: so the first touch of a fresh page is a write, which faults
- * once. After a read it would fault again.
+ * A free cell of room bytes gets the trailer for that slack: zero, if it was zero. The trailer
+ * comes first, and by an addition in memory: so the first touch of a fresh page is a write, which
+ * faults once. After a read it would fault again.
  */
 static inline __attribute__((always_inline)) uint64_t claim(void *p, size_t room, size_t slack)
 {
