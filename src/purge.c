@@ -206,18 +206,16 @@ static void try_stuck_again(struct segment *g)
 	segment_update(g);
 }
 
-bool slab_trim(void)
+bool slab_trim_segments(void)
 {
 	struct segment *g = NULL;
-	bool is_any = false;
+	bool is_any;
 
-	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		is_any |= slab_trim_pages(class);
 	store_lock();
 	while ((g = segment_next(SET_LIVE, g)))
 		if (map_next(g->maps.stuck, 0, MAP_ONES) < MAP_PAGES)
 			try_stuck_again(g);
-	is_any |= give_back(true);
+	is_any = give_back(true);
 	while ((g = segment_next(SET_LIVE, g))) {
 		/* Perhaps the kernel would not take it before. */
 		if (g->used == g->fixed && slab_store.segments > 1 && segment_unmap(g))
@@ -227,6 +225,15 @@ bool slab_trim(void)
 	}
 	store_unlock();
 	return is_any;
+}
+
+bool slab_trim(void)
+{
+	bool is_any = false;
+
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		is_any |= slab_trim_pages(class);
+	return slab_trim_segments() || is_any;
 }
 
 size_t slab_dirty_bytes(void)

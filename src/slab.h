@@ -248,6 +248,12 @@ size_t slab_grown_bytes(void);
  */
 bool slab_trim(void);
 
+/* The same, without the pages between cells. */
+bool slab_trim_segments(void);
+
+/* Bytes of the pages between cells that a trim would give back. *out: of cells out of the store. */
+size_t slab_free_page_bytes(size_t *out);
+
 /* A count that has grown when a slab or a span has become free since. */
 size_t slab_frees(void);
 

@@ -133,14 +133,25 @@ _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
 /* Guarded by the lock of the class, as its slabs are. */
 struct slab_class {
-	struct slab *partial[SLAB_SHARDS][BUCKETS]; /* S2 */
 	size_t partial_count;
-	struct slab *carving[SLAB_SHARDS]; /* S4; or NULL */
 	size_t slabs;
 	size_t out; /* cells out of the store */
 } __attribute__((aligned(64)));
 
 extern struct slab_class slab_class_states[CLASS_END];
+
+/* The same; apart from that, and by shard, for what few threads use is in few pages. */
+struct slab_lists {
+	struct slab *partial[BUCKETS]; /* S2 */
+	struct slab *carving; /* S4; or NULL */
+} __attribute__((aligned(64)));
+
+extern struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END];
+
+static inline struct slab_lists *slab_lists(const struct slab_class *c, unsigned int shard)
+{
+	return &slab_shard_lists[shard][c - slab_class_states];
+}
 
 /* Apart from what they guard: that starts as zeros, and costs memory only where it is used. */
 struct slab_lock {

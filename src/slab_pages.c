@@ -41,29 +41,36 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
+/* Move [*from, *to), whole pages, on to the next free ones of s. False: there are no more. */
+static bool next_free_pages(const struct slab *s, size_t *from, size_t *to)
+{
+	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE;
+
+	for (*from = *to; *from < bytes && !is_range_free(s, *from, *from + page); *from += page)
+		;
+	for (*to = *from; *to < bytes && is_range_free(s, *to, *to + page); *to += page)
+		;
+	return *from < bytes;
+}
+
 /*
  * Purge the whole pages of s that are free, run by run; whether there were some that went. What is
  * locked stays, and counts as purged until the slab is used again. *is_locked: nothing went.
  */
 static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 {
-	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
+	size_t from, to = 0;
 	bool is_any = false, is_refused = false, was_closed = slab_is_closed(s);
 
 	/* Before the marks are gone, for a fork. */
 	s->is_next_marked = false;
 	if (s->free)
 		segment_set_bins(s, 0);
-	for (size_t from = 0; from < bytes; from = end + page) {
-		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
-			;
-		if (end == from)
-			continue;
-		if (segment_purge_apart(slab_start(s) + from, end - from, left) == 0)
+	while (next_free_pages(s, &from, &to))
+		if (segment_purge_apart(slab_start(s) + from, to - from, left) == 0)
 			is_any = true;
 		else
 			is_refused = true;
-	}
 	s->is_purged = true;
 	if (!is_any && !is_refused && !was_closed) /* refused, part of a run may have gone */
 		segment_set_bins(s, slab_bin_of(s->class));
@@ -100,12 +107,12 @@ bool slab_trim_pages(unsigned int class)
 
 	slab_enter(class);
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		is_any |= trim_list(c, c->partial[i / BUCKETS][i % BUCKETS], &left);
+		is_any |= trim_list(c, slab_lists(c, i / BUCKETS)->partial[i % BUCKETS], &left);
 	/*
 	 * Those without a free cell are in no list, but are to be carved in memory that was used.
 	 */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-		struct slab *s = c->carving[i];
+		struct slab *s = slab_lists(c, i)->carving;
 
 		if (!s || s->free)
 			continue;
@@ -117,13 +124,43 @@ bool slab_trim_pages(unsigned int class)
 	return is_any;
 }
 
+/* Bytes of the free pages that the slabs from s on have got, and have not given back since. */
+static size_t free_bytes_of(const struct slab *s)
+{
+	size_t bytes = 0, from, to, end;
+
+	for (; s; s = s->next) {
+		end = s->is_fresh ? s->carved * slab_classes[s->class].size : SIZE_MAX;
+		for (to = 0; !s->is_purged && next_free_pages(s, &from, &to) && from < end;)
+			bytes += (to < end ? to : end) - from;
+	}
+	return bytes;
+}
+
+size_t slab_free_page_bytes(size_t *out)
+{
+	size_t free = 0;
+
+	*out = 0;
+	for (unsigned int class = 1; class < CLASS_END; class += 1) {
+		struct slab_class *c = &slab_class_states[class];
+
+		slab_enter(class);
+		*out += c->out * slab_classes[class].size;
+		for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
+			free += free_bytes_of(slab_lists(c, i / BUCKETS)->partial[i % BUCKETS]);
+		slab_leave(class);
+	}
+	return free;
+}
+
 /* Sweeps: rules 2 and 3. */
 
 static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
-		if (c->partial[i][bucket])
-			return c->partial[i][bucket];
+		if (slab_lists(c, i)->partial[bucket])
+			return slab_lists(c, i)->partial[bucket];
 	return NULL;
 }
 

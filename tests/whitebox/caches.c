@@ -214,7 +214,7 @@ static void check_depot_bounds(size_t size)
 	CHECK_MSG(d->full_count &&
 			  d->full_count * capacity * size <= DEPOT_BYTES + MAGAZINE_BYTES * 4,
 		  "%u magazines of cells of %zu", d->full_count, size);
-	CHECK(d->full_count == depot_capacity(class));
+	CHECK(d->full_count == magazine_depot_size / (size * magazine_capacity(class)));
 	CHECK(out_of(class) <= (d->full_count + 2) * capacity);
 	check_all();
 	CHECK(malloc_trim(0));
@@ -782,6 +782,21 @@ TEST(little_is_left_to_the_next_thread)
 	CHECK(vacant_now() == 0);
 }
 
+static void *free_spans(void *arg)
+{
+	alloc_cells_of(500000, 16);
+	free_cells(16);
+	return arg;
+}
+
+/* What its thread has freed besides is looked after. */
+TEST(a_vacant_cache_leaves_dirt_to_others)
+{
+	CHECK(!own_cache()->watch);
+	in_thread(free_spans, NULL);
+	CHECK(vacant_now() == 1 && tcache_thread.own->watch > 1); /* not just asked */
+}
+
 static void *wait_for_others(void *arg)
 {
 	own_cache();
@@ -1306,7 +1321,7 @@ static void use_up_magazines(void)
 
 	while (has_roomy_segment())
 		CHECK(malloc(SLAB_CELL_MAX));
-	while (state->partial_count || state->carving[0])
+	while (state->partial_count || slab_lists(state, 0)->carving)
 		CHECK(slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL) == 1);
 }
 

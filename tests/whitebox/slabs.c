@@ -156,7 +156,7 @@ static void batches(size_t size)
 			batch = taken - given;
 		give(cells + given, batch);
 	}
-	CHECK(state->out == 0 && state->slabs == 0 && !state->carving[0]);
+	CHECK(state->out == 0 && state->slabs == 0 && !slab_lists(state, 0)->carving);
 }
 
 TEST(batches_of_all_kinds_of_cells)
@@ -229,7 +229,7 @@ TEST(no_new_slab_for_the_rest_of_a_batch)
 	use_class(640);
 	take_all(cells, info->capacity - 3u);
 	CHECK(take(cells, 60, NULL) == 3);
-	CHECK(state->slabs == 1 && !state->carving[0]);
+	CHECK(state->slabs == 1 && !slab_lists(state, 0)->carving);
 	CHECK(take(cells, 60, NULL) == 60 && state->slabs == 2);
 }
 
@@ -256,11 +256,11 @@ TEST(slab_is_given_up_while_it_is_carved)
 {
 	use_class(640);
 	take_all(cells, 5);
-	CHECK(state->carving[0]);
+	CHECK(slab_lists(state, 0)->carving);
 	give(cells, 5);
-	CHECK(state->slabs == 0 && !state->carving[0]);
+	CHECK(state->slabs == 0 && !slab_lists(state, 0)->carving);
 	take_all(cells, 5);
-	CHECK(state->slabs == 1 && state->carving[0]);
+	CHECK(state->slabs == 1 && slab_lists(state, 0)->carving);
 }
 
 /* Whose bins tell nothing but that: the slow path has to look. Each slot has an entry. */
@@ -958,11 +958,11 @@ TEST(s1_bits)
 TEST(s2_lists)
 {
 	set_up();
-	BREAK(state->partial[0][0], NULL, "S2");
-	BREAK(state->partial[0][0], full, "S2");
-	BREAK(state->partial[0][2], holed, "S2");
-	BREAK(state->partial[0][0]->prev, full, "S2");
-	BREAK(state->partial[0][0]->next, NULL, "S2");
+	BREAK(slab_lists(state, 0)->partial[0], NULL, "S2");
+	BREAK(slab_lists(state, 0)->partial[0], full, "S2");
+	BREAK(slab_lists(state, 0)->partial[2], holed, "S2");
+	BREAK(slab_lists(state, 0)->partial[0]->prev, full, "S2");
+	BREAK(slab_lists(state, 0)->partial[0]->next, NULL, "S2");
 	BREAK(holed->bucket, 3, "S2");
 }
 
@@ -986,8 +986,8 @@ TEST(s3_empty_slab)
 TEST(s4_carving)
 {
 	set_up();
-	BREAK(state->carving[0], NULL, "S4");
-	BREAK(state->carving[0], full, "S4");
+	BREAK(slab_lists(state, 0)->carving, NULL, "S4");
+	BREAK(slab_lists(state, 0)->carving, full, "S4");
 	BREAK(full->carved, (uint16_t)(info->capacity - 1), "S4");
 }
 
@@ -1039,9 +1039,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_first_window.summaries[i / 64][SET_ROOMY], 0, "S7");
-	BREAK(slab_first_window.summaries[i / 64][SET_LIVE], 0, "S7");
-	BREAK(slab_first_window.summaries[0][SET_WITH_DIRTY], 1, "S7");
+	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)
