@@ -541,18 +541,18 @@ TEST(a_kept_span_is_the_next_of_its_size)
 	free(p);
 }
 
-/* One that is an eighth larger is taken, before the page heap is asked. */
-TEST(a_kept_span_serves_the_class_below)
+/* One of the next two classes is taken, before the page heap is asked. */
+TEST(a_kept_span_serves_two_classes_below)
 {
 	char *p = malloc(112 * KIB), *q, *r;
 	size_t allocs;
 
-	CHECK(p && span_class_of(112 * KIB) == span_class_of(100 * KIB) + 1);
+	CHECK(p && span_class_of(112 * KIB) == span_class_of(96 * KIB) + 2);
 	free(p);
 	allocs = slab_store.span_allocs;
-	CHECK(q = malloc(96 * KIB)); /* two classes below */
+	CHECK(q = malloc(88 * KIB)); /* three classes below */
 	CHECK(q != p && slab_store.span_allocs == allocs + 1);
-	CHECK((r = malloc(100 * KIB)) == p && malloc_usable_size(r) == 112 * KIB);
+	CHECK((r = malloc(96 * KIB)) == p && malloc_usable_size(r) == 112 * KIB);
 	CHECK(slab_store.span_allocs == allocs + 1 && span_cache_count(own()) == 0);
 	free(r);
 	CHECK(span_cache_count(own()) == 1 && own()->count[span_class_of(112 * KIB)] == 1);
@@ -604,11 +604,11 @@ TEST(kept_spans_are_bounded)
 		free(p[i]);
 	CHECK(own()->count[span_class_of(40000)] == SPAN_CACHE_DEPTH);
 	check_kept();
-	free(malloc(SPAN_CACHE_BYTES + 1)); /* too large */
-	CHECK(own()->count[span_class_of(SPAN_CACHE_BYTES + 1)] == 0);
-	free(malloc(SPAN_CACHE_BYTES)); /* all others give way */
+	free(malloc(SPAN_KEPT_MAX + 1)); /* too large */
+	CHECK(own()->count[span_class_of(SPAN_KEPT_MAX + 1)] == 0);
+	free(malloc(SPAN_KEPT_MAX)); /* others give way */
 	check_kept();
-	CHECK(own()->bytes == SPAN_CACHE_BYTES && span_cache_count(own()) == 1);
+	CHECK(own()->count[span_class_of(SPAN_KEPT_MAX)] == 1);
 }
 
 /* What was not used between two sweeps goes. */
