@@ -107,7 +107,7 @@ void mapping_list(struct item_list *list);
 
 /*
  * Check the table and what is kept: NULL, or the text of what does not hold.
- *	L3 kept_total is right; live and kept ones together are no more than were ever live, or an
- *	   eighth more when hardened, but for those that the kernel would not take
+ *	L3 kept_total is right; if anything is kept, live and kept ones together are no more than were
+ *	   ever live, or an eighth more when hardened, but for those that the kernel would not take
  */
 const char *mapping_check(void);

@@ -4,9 +4,10 @@
  * Pages between live cells go back to the kernel.
  *
  * 1. A trim gives back every whole page that no live cell reaches into.
- * 2. Every other sweep does so in sparse slabs, more than three quarters free, where no cell was
- *    taken or given for two periods: it purges what the one before has found idle, and files as
- *    idle what was not touched since. Nothing else is looked at, and of that a bounded number.
+ * 2. Every other sweep, and each early one, does so in sparse slabs, more than three quarters free,
+ *    where no cell was taken or given since the last such sweep: it purges what that one has found
+ *    idle, and files as idle what was not touched since. Nothing else is looked at, and of that a
+ *    bounded number.
  *    While many sparse slabs are touched the process is at work, and nothing is purged: most of it
  *    will be free, or used, soon.
  * 3. A slab that comes into use again after it was purged waits for every second such sweep, then
@@ -16,7 +17,6 @@
 
 #include "slab_core.h"
 
-#define SWEEP_EVERY 2 /* sweeps: rule 2 */
 #define SWEEP_PURGES 512 /* slabs, 32 MiB of small ones, in a sweep */
 #define CALM_SLOTS 64 /* that may be touched while others are purged, and a quarter of those */
 #define SWEEP_MOVES (16 * 1024) /* that a sweep files anew */
@@ -107,12 +107,12 @@ bool slab_trim_pages(unsigned int class)
 
 	slab_enter(class);
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		is_any |= trim_list(c, c->partial[i / BUCKETS][i % BUCKETS], &left);
+		is_any |= trim_list(c, slab_lists(c, i / BUCKETS)->partial[i % BUCKETS], &left);
 	/*
 	 * Those without a free cell are in no list, but are to be carved in memory that was used.
 	 */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-		struct slab *s = c->carving[i];
+		struct slab *s = slab_lists(c, i)->carving;
 
 		if (!s || s->free)
 			continue;
@@ -148,7 +148,7 @@ size_t slab_free_page_bytes(size_t *out)
 		slab_enter(class);
 		*out += c->out * slab_classes[class].size;
 		for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-			free += free_bytes_of(c->partial[i / BUCKETS][i % BUCKETS]);
+			free += free_bytes_of(slab_lists(c, i / BUCKETS)->partial[i % BUCKETS]);
 		slab_leave(class);
 	}
 	return free;
@@ -159,8 +159,8 @@ size_t slab_free_page_bytes(size_t *out)
 static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
-		if (c->partial[i][bucket])
-			return c->partial[i][bucket];
+		if (slab_lists(c, i)->partial[bucket])
+			return slab_lists(c, i)->partial[bucket];
 	return NULL;
 }
 
@@ -207,16 +207,14 @@ static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep
 	return n == SWEEP_HOLD;
 }
 
-void slab_sweep_pages(uint32_t epoch)
+void slab_sweep_pages(void)
 {
 	size_t idle = slab_store.idle_slots;
-	struct sweep sweep = {.nr = epoch / SWEEP_EVERY,
+	struct sweep sweep = {.nr = slab_store.sparse_sweeps++,
 			      .purges = SWEEP_PURGES,
 			      .moves = SWEEP_MOVES,
 			      .left = PURGE_PIECES};
 
-	if (epoch % SWEEP_EVERY)
-		return;
 	if (slab_store.sparse_slots - idle > CALM_SLOTS + idle / 4)
 		sweep.purges = 0;
 	for (unsigned int class = 1; class < CLASS_END && sweep.moves; class += 1) {

@@ -30,6 +30,9 @@
 #define WATCH_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
 #define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
+#define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
+#define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
+#define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
 #define ASK_WATCH 1 /* a watch that ends when what was asked for is done */
 #define ASK_SWEEPS 2 /* that a cache sees while it is idle */
 #define FEW_CACHES 32 /* that may hold what they can */
@@ -82,15 +85,39 @@ static bool is_bin_empty(const struct tcache *tc, unsigned int class)
 	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
 }
 
+static void flush_bin(struct tcache *tc, unsigned int class)
+{
+	if (is_bin_empty(tc, class))
+		return;
+	slab_enter(class);
+	flush_bin_locked(tc, class);
+	slab_leave(class);
+}
+
 static void flush_bins(struct tcache *tc)
 {
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		flush_bin(tc, class);
+}
+
+static size_t bin_bytes(const struct tcache *tc, unsigned int class)
+{
+	return tcache_magazine_cells(tc, class) * slab_classes[class].size;
+}
+
+size_t tcache_flush_over(struct tcache *tc, size_t most)
+{
+	size_t sum = 0;
+
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		if (is_bin_empty(tc, class))
-			continue;
-		slab_enter(class);
-		flush_bin_locked(tc, class);
-		slab_leave(class);
+		size_t bytes = bin_bytes(tc, class);
+
+		if (bytes > most)
+			flush_bin(tc, class);
+		else
+			sum += bytes;
 	}
+	return sum;
 }
 
 void tcache_flush(struct tcache *tc)
@@ -189,6 +216,20 @@ void tcache_ask(struct tcache *tc, unsigned char what)
 
 /* Sweeps: rule 1. */
 
+void tcache_audit(const struct tcache *tc, unsigned int most)
+{
+	if (tcache_all.modes & TCACHE_HARDENED)
+		return;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		void *const *top = tc->bins[class].top;
+
+		/* The first one may have come by a free of what is no cell. */
+		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
+			if (!i || *cell_word(top[i]) != CELL_FREED)
+				tcache_bad_cell(class, top[i]);
+	}
+}
+
 static void shrink_shard(unsigned int shard, bool all)
 {
 	struct depot_shard *s = &magazine_shards[shard];
@@ -270,6 +311,7 @@ static bool ask_idle(const struct tcache *own)
 static void sweep(struct tcache *tc)
 {
 	tcache_audit(tc, AUDITED_CELLS);
+	tcache_retire_vacant(false);
 	shrink_cache(tc);
 	shrink_depots(false);
 	slab_end_sweep();
@@ -280,6 +322,28 @@ static void sweep(struct tcache *tc)
 		set_watch(tc, WATCH_VISITS);
 	else if (dirty_bytes() <= WATCH_LEFT)
 		set_watch(tc, 0);
+}
+
+/*
+ * Whether the process gets memory from the kernel although much could go back. Not while cells are
+ * quarantined, which are to stay there for long.
+ */
+static bool is_growing(const struct tcache *tc)
+{
+	size_t grown = slab_grown_bytes(), dirty;
+
+	if (grown < GROWN_MIN || tc->quarantine)
+		return false;
+	dirty = over_threshold(slab_dirty_bytes() + magazine_depot_bytes());
+	return dirty >= GROWN_DIRTY && grown >= dirty / GROWN_SHARE;
+}
+
+/* Of that, what this thread and its shard hold: others may be idle only since a moment ago. */
+static void sweep_early(struct tcache *tc)
+{
+	shrink_cache(tc);
+	shrink_shard(tc->shard, false);
+	slab_end_sweep();
 }
 
 void (*tcache_on_look)(void);
@@ -293,6 +357,8 @@ void tcache_look(struct tcache *tc)
 	large_sweep();
 	if (slab_begin_sweep())
 		sweep(tc);
+	else if (is_growing(tc) && slab_begin_early_sweep())
+		sweep_early(tc);
 	else if (tc->watch && tc->watched_from != tcache_all.sweeps && dirty_bytes() <= WATCH_LEFT)
 		set_watch(tc, 0);
 }
@@ -324,37 +390,33 @@ void tcache_tick(struct tcache *tc)
 
 /* Rule 4. */
 
-static size_t cached_limit(void)
+/* Whether bytes is more than the share of a cache. */
+static bool is_over_share(size_t bytes)
 {
-	size_t share = CACHED_ALL / (tcache_all.count | 1);
-
-	return share < CACHED_MIN ? CACHED_MIN : share;
+	return bytes > CACHED_MIN && bytes * tcache_all.count > CACHED_ALL;
 }
 
 /* Flush tc if it has more than its share. Else look again when half of that may have been added. */
-static void limit_cached(struct tcache *tc, size_t limit)
+static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 {
 	size_t bytes = 0;
 
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		bytes += tcache_magazine_cells(tc, class) * slab_classes[class].size;
-	if (bytes > limit) {
+		bytes += bin_bytes(tc, class);
+	if (is_over_share(bytes)) {
 		flush_bins(tc);
 		bytes = 0;
 	}
 	tc->filled = bytes / 2;
+	watch_caches();
 }
 
 void tcache_tick_full(struct tcache *tc, unsigned int class)
 {
-	size_t limit = cached_limit();
-
-	tcache_tick(tc);
+	tcache_tick_cell(tc);
 	tc->filled += magazine_capacity(class) * slab_classes[class].size;
-	if (tc->filled <= limit)
-		return;
-	limit_cached(tc, limit);
-	watch_caches();
+	if (is_over_share(tc->filled))
+		limit_cached(tc);
 }
 
 /* What others ask for: rule 3. */
@@ -399,6 +461,7 @@ static bool trim_all(void)
 	bool had_mappings;
 
 	ask_others(tcache_thread.own);
+	tcache_retire_vacant(true);
 	shrink_depots(true);
 	had_mappings = large_trim();
 	return slab_trim() || had_mappings;
@@ -465,7 +528,7 @@ bool tcache_reclaim(void)
 	bool is_any;
 
 	if (large_frees() + slab_frees() == frees_seen && !magazine_depot_bytes() &&
-	    (!tc || tc == TCACHE_ENDED || !has_any(tc)))
+	    !tcache_all.vacant_count && (!tc || tc == TCACHE_ENDED || !has_any(tc)))
 		return false;
 	flush_own();
 	is_any = trim_all();

@@ -19,9 +19,9 @@
 #define HINT_TRIES 16
 
 uintptr_t slab_window;
-uint16_t slab_bins[WINDOW_SLABS];
-struct window slab_first_window;
-_Atomic(uint16_t *) slab_far_bins[WINDOWS];
+uint16_t slab_bins[WINDOW_SLABS] APART;
+struct window slab_first_window APART;
+_Atomic(uint16_t *) slab_far_bins[WINDOWS] APART;
 
 /* Sets: S7. */
 

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "bench/load/resident.h"
 #include "block.h"
 #include "broken.h"
 #include "harness.h"
@@ -213,7 +214,7 @@ static void check_depot_bounds(size_t size)
 	CHECK_MSG(d->full_count &&
 			  d->full_count * capacity * size <= DEPOT_BYTES + MAGAZINE_BYTES * 4,
 		  "%u magazines of cells of %zu", d->full_count, size);
-	CHECK(d->full_count == depot_capacity(class));
+	CHECK(d->full_count == magazine_depot_size / (size * magazine_capacity(class)));
 	CHECK(out_of(class) <= (d->full_count + 2) * capacity);
 	check_all();
 	CHECK(malloc_trim(0));
@@ -384,6 +385,7 @@ TEST(cells_go_home)
 
 	alloc_cells(n);
 	in_thread(free_in_thread, &n);
+	tcache_retire_vacant(true);
 	CHECK(depot_full_count(class, shard) == 5);
 	out = out_of(class);
 	CHECK(out >= 5u * magazine_capacity(class) && out < 6u * magazine_capacity(class));
@@ -410,6 +412,7 @@ TEST(depots_of_threads_that_ended_serve_others)
 
 	own_cache();
 	in_thread(alloc_in_thread, &n);
+	tcache_retire_vacant(true);
 	CHECK(shard_in_thread != own_cache()->shard && !slab_shard_users[shard_in_thread]);
 	free_cells(n);
 	CHECK(depot_full_count(class, shard_in_thread) == 5);
@@ -646,6 +649,17 @@ static void *use_and_free_all_classes(void *arg)
 	return arg;
 }
 
+static void *use_a_little(void *arg)
+{
+	void *p[20];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = malloc(i * 200 + 1)));
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	return arg;
+}
+
 /* Beside what a thread's stack and the like need for the first time. */
 TEST(a_thread_that_ends_leaves_nothing)
 {
@@ -675,6 +689,7 @@ TEST(a_thread_that_ends_leaves_what_is_live)
 	unsigned int class = class_in_use();
 
 	in_thread(alloc_in_thread, &n);
+	tcache_retire_vacant(true);
 	CHECK(out_of(class) == n);
 	for (size_t i = 0; i < n; i++)
 		memset(cells[i], 0xa5, SIZE);
@@ -683,6 +698,125 @@ TEST(a_thread_that_ends_leaves_what_is_live)
 	CHECK(out_of(class) == 0);
 	in_thread(use_all_classes, NULL);
 	check_all();
+}
+
+/* Caches that wait for the next thread. */
+
+static size_t vacant_now(void)
+{
+	struct tcache_stats stats;
+	struct tcache_thread_stats threads[4];
+
+	tcache_get_stats(&stats);
+	CHECK(stats.caches == 1 && tcache_list(threads, 4) == 1);
+	check_all();
+	return tcache_all.vacant_count;
+}
+
+static void *note_cache(void *arg)
+{
+	*(struct tcache **)arg = own_cache();
+	free(malloc(SIZE));
+	return NULL;
+}
+
+/* With its cells, so that no visit of the store is needed; and a watch is over. */
+TEST(a_thread_takes_over_the_cache_of_the_last)
+{
+	struct tcache *first, *second;
+	unsigned int class = class_in_use();
+	size_t out;
+
+	in_thread(note_cache, &first);
+	CHECK(vacant_now() == 1 && !slab_shard_users[first->shard]);
+	out = out_of(class);
+	tcache_ask(first, ASKED_TO_FLUSH);
+	in_thread(note_cache, &second);
+	CHECK(second == first && out_of(class) == out && !first->watch && !first->asked);
+	CHECK(vacant_now() == 1 && out_of(CLASS_CACHE) == 2);
+}
+
+TEST(vacant_caches_go_with_the_second_sweep_or_a_trim)
+{
+	unsigned int class = class_in_use();
+	struct tcache *tc;
+
+	in_thread(note_cache, &tc);
+	slab_set_sweep_period(0);
+	tcache_look(own_cache());
+	CHECK(vacant_now() == 1);
+	tcache_look(own_cache());
+	CHECK(vacant_now() == 0 && out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
+	in_thread(note_cache, &tc);
+	CHECK(vacant_now() == 1);
+	malloc_trim(0);
+	CHECK(vacant_now() == 0 && out_of(class) == 0);
+}
+
+/* 3 KiB of each of many sizes, so often that all are kept; and more of another. */
+static void *use_sizes(void *sizes)
+{
+	for (size_t i = 0; i < 20 * *(size_t *)sizes; i++) {
+		size_t size = 16 * (i % *(size_t *)sizes + 1), n = 3 * KIB / size;
+
+		alloc_cells_of(size, n);
+		free_cells(n);
+	}
+	alloc_cells_of(4000, 9);
+	free_cells(9);
+	return NULL;
+}
+
+TEST(little_is_left_to_the_next_thread)
+{
+	size_t sizes = 15;
+
+	own_cache();
+	in_thread(use_sizes, &sizes);
+	CHECK(vacant_now() == 1);
+	CHECK(tcache_magazine_cells(tcache_all.first, class_of_size(240)) >= 12);
+	CHECK(tcache_magazine_cells(tcache_all.first, class_of_size(4000)) == 0);
+	tcache_retire_vacant(true);
+	sizes = 64;
+	in_thread(use_sizes, &sizes);
+	CHECK(vacant_now() == 0);
+}
+
+static void *free_spans(void *arg)
+{
+	alloc_cells_of(500000, 16);
+	free_cells(16);
+	return arg;
+}
+
+/* What its thread has freed besides is looked after. */
+TEST(a_vacant_cache_leaves_dirt_to_others)
+{
+	CHECK(!own_cache()->watch);
+	in_thread(free_spans, NULL);
+	CHECK(vacant_now() == 1 && tcache_thread.own->watch > 1); /* not just asked */
+}
+
+static void *wait_for_others(void *arg)
+{
+	own_cache();
+	pthread_barrier_wait(arg);
+	return NULL;
+}
+
+TEST(few_caches_are_vacant_in_each_shard)
+{
+	pthread_t threads[4 * SLAB_SHARDS];
+	pthread_barrier_t all_are;
+
+	own_cache();
+	pthread_barrier_init(&all_are, NULL, COUNT_OF(threads));
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_create(&threads[i], NULL, wait_for_others, &all_are) == 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	CHECK(vacant_now() == (size_t)VACANT_MAX * SLAB_SHARDS);
+	CHECK(out_of(CLASS_CACHE) == tcache_all.vacant_count + 1);
 }
 
 static pthread_key_t late_key;
@@ -718,6 +852,7 @@ TEST(late_destructors_allocate_without_a_cache)
 	CHECK(pthread_key_create(&late_key, use_malloc_late) == 0);
 	for (int i = 0; i < 10; i++) {
 		in_thread(set_late_key, NULL);
+		tcache_retire_vacant(true);
 		CHECK(out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
 	}
 	check_all();
@@ -769,17 +904,6 @@ static size_t mapped_bytes(void)
 	return pages * sys_page_size();
 }
 
-static void *use_a_little(void *arg)
-{
-	void *p[20];
-
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK((p[i] = malloc(i * 200 + 1)));
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		free(p[i]);
-	return arg;
-}
-
 TEST(a_hundred_thousand_threads_in_a_row)
 {
 	size_t mapped = 0, out = 0;
@@ -792,6 +916,8 @@ TEST(a_hundred_thousand_threads_in_a_row)
 			out = out_cells() - cached_cells();
 		}
 	}
+	CHECK(tcache_all.vacant_count == 1);
+	tcache_retire_vacant(true);
 	CHECK(out_cells() - cached_cells() <= out + 10);
 	CHECK_MSG(mapped_bytes() <= mapped + MIB, "%zu bytes mapped, then %zu", mapped,
 		  mapped_bytes());
@@ -1195,7 +1321,7 @@ static void use_up_magazines(void)
 
 	while (has_roomy_segment())
 		CHECK(malloc(SLAB_CELL_MAX));
-	while (state->partial_count || state->carving[0])
+	while (state->partial_count || slab_lists(state, 0)->carving)
 		CHECK(slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL) == 1);
 }
 
@@ -1291,6 +1417,31 @@ static void *switch_a_mode(void *arg)
 		tcache_set_mode(TCACHE_PERTURBS, i % 2);
 	are_modes_over = true;
 	return arg;
+}
+
+/* Leave one block of size bytes in each 64 KiB of 16 MiB. */
+static void leave_survivors(size_t size)
+{
+	static void *blocks[16 * MIB / 48];
+	size_t n = 16 * MIB / size, in_slab = 64 * KIB / size;
+
+	for (size_t i = 0; i < n; i++)
+		blocks[i] = memset(malloc(size), 1, size);
+	for (size_t i = 0; i < n; i++)
+		if (i % in_slab)
+			free(blocks[i]);
+}
+
+/* A process that grows although it has pages to give back gives them back before a period is over. */
+TEST(growth_brings_sweeps_early)
+{
+	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};
+	size_t before = resident_kib();
+
+	slab_set_sweep_period(1000);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		leave_survivors(sizes[i]);
+	CHECK_MSG(resident_kib() - before < 64 * KIB, "%zu KiB", resident_kib() - before);
 }
 
 TEST(one_mode_is_on_while_another_is_switched)

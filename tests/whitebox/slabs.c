@@ -156,7 +156,7 @@ static void batches(size_t size)
 			batch = taken - given;
 		give(cells + given, batch);
 	}
-	CHECK(state->out == 0 && state->slabs == 0 && !state->carving[0]);
+	CHECK(state->out == 0 && state->slabs == 0 && !slab_lists(state, 0)->carving);
 }
 
 TEST(batches_of_all_kinds_of_cells)
@@ -229,7 +229,7 @@ TEST(no_new_slab_for_the_rest_of_a_batch)
 	use_class(640);
 	take_all(cells, info->capacity - 3u);
 	CHECK(take(cells, 60, NULL) == 3);
-	CHECK(state->slabs == 1 && !state->carving[0]);
+	CHECK(state->slabs == 1 && !slab_lists(state, 0)->carving);
 	CHECK(take(cells, 60, NULL) == 60 && state->slabs == 2);
 }
 
@@ -256,11 +256,11 @@ TEST(slab_is_given_up_while_it_is_carved)
 {
 	use_class(640);
 	take_all(cells, 5);
-	CHECK(state->carving[0]);
+	CHECK(slab_lists(state, 0)->carving);
 	give(cells, 5);
-	CHECK(state->slabs == 0 && !state->carving[0]);
+	CHECK(state->slabs == 0 && !slab_lists(state, 0)->carving);
 	take_all(cells, 5);
-	CHECK(state->slabs == 1 && state->carving[0]);
+	CHECK(state->slabs == 1 && slab_lists(state, 0)->carving);
 }
 
 /* Whose bins tell nothing but that: the slow path has to look. Each slot has an entry. */
@@ -731,6 +731,37 @@ TEST(sweeps_are_bounded)
 	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, BUCKET_PURGED));
 }
 
+/* Those of a process that grows: soon, and each looks at sparse slabs. */
+TEST(early_sweeps_purge_sparse_slabs)
+{
+	slab_set_sweep_period(10 * PERIOD_MS);
+	CHECK(slab_begin_sweep());
+	slab_end_sweep();
+	make_sparse(KIB, 3, 1);
+	for (int i = 0; i < 2; i++) {
+		CHECK(are_all_in(3, i ? BUCKET_IDLE : BUCKET_TOUCHED));
+		usleep(PERIOD_MS * 1000 / 4);
+		CHECK(!slab_begin_sweep() && slab_begin_early_sweep());
+		slab_end_sweep();
+		check_store();
+	}
+	CHECK(are_all_in(3, BUCKET_PURGED));
+}
+
+TEST(growth_is_what_was_not_dirty)
+{
+	use_class(KIB);
+	take_one();
+	slab_set_sweep_period(0);
+	CHECK(slab_begin_sweep() && !slab_grown_bytes());
+	slab_end_sweep();
+	take_all(cells, 3u * info->capacity);
+	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
+	give(cells, 3u * info->capacity);
+	take_all(cells, 3u * info->capacity);
+	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
+}
+
 /* What is at work gets nothing purged: 100 of 120 slabs are touched. */
 TEST(sweeps_wait_until_it_is_calm)
 {
@@ -927,11 +958,11 @@ TEST(s1_bits)
 TEST(s2_lists)
 {
 	set_up();
-	BREAK(state->partial[0][0], NULL, "S2");
-	BREAK(state->partial[0][0], full, "S2");
-	BREAK(state->partial[0][2], holed, "S2");
-	BREAK(state->partial[0][0]->prev, full, "S2");
-	BREAK(state->partial[0][0]->next, NULL, "S2");
+	BREAK(slab_lists(state, 0)->partial[0], NULL, "S2");
+	BREAK(slab_lists(state, 0)->partial[0], full, "S2");
+	BREAK(slab_lists(state, 0)->partial[2], holed, "S2");
+	BREAK(slab_lists(state, 0)->partial[0]->prev, full, "S2");
+	BREAK(slab_lists(state, 0)->partial[0]->next, NULL, "S2");
 	BREAK(holed->bucket, 3, "S2");
 }
 
@@ -955,8 +986,8 @@ TEST(s3_empty_slab)
 TEST(s4_carving)
 {
 	set_up();
-	BREAK(state->carving[0], NULL, "S4");
-	BREAK(state->carving[0], full, "S4");
+	BREAK(slab_lists(state, 0)->carving, NULL, "S4");
+	BREAK(slab_lists(state, 0)->carving, full, "S4");
 	BREAK(full->carved, (uint16_t)(info->capacity - 1), "S4");
 }
 
