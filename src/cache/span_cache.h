@@ -2,7 +2,8 @@
 
 /*
  * Spans that a thread keeps, free, for its next objects of their size: taking and putting one costs
- * no lock. By class of size, an eighth of a doubling; SPAN_CACHE_BYTES altogether at most.
+ * no lock. By class of size, an eighth of a doubling, up to SPAN_KEPT_MAX; SPAN_CACHE_BYTES
+ * altogether at most.
  *
  * Invariant, checked by span_cache_check:
  *	C4 a kept span is of its class, marked as kept, and in one cache; bytes is the sum
@@ -16,7 +17,8 @@
 
 #define CLASS_SPANS CLASS_OWN_2048
 #define SPAN_CACHE_SIZE ((size_t)2048)
-#define SPAN_CACHE_BYTES ((size_t)1 << 20)
+#define SPAN_KEPT_MAX ((size_t)1 << 20)
+#define SPAN_CACHE_BYTES (2 * SPAN_KEPT_MAX)
 #define SPAN_CACHE_DEPTH 4 /* spans of a class */
 
 struct span_cache {
@@ -35,7 +37,7 @@ extern struct span_cache span_cache_none SLAB_HIDDEN;
 
 /* The words of live spans that may be kept. */
 #define SPAN_KEEPS_FIRST (SPAN_WHOLE | (CELL_MAX / PAGE_BYTES + 1))
-#define SPAN_KEEPS_LAST (SPAN_WHOLE | SPAN_CACHE_BYTES / PAGE_BYTES)
+#define SPAN_KEEPS_LAST (SPAN_WHOLE | SPAN_KEPT_MAX / PAGE_BYTES)
 
 static inline bool span_may_be_kept(size_t word)
 {

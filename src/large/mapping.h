@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Objects with a mapping of their own: those too large for spans (large.c), and any that the page
- * heap has no room for; hardened, all above CELL_MAX. No header stands in the user's pages:
- * mapping_table.h.
+ * Objects with a mapping of their own: those above SPAN_MAX, and any that the page heap has no
+ * room for; hardened, all above CELL_MAX. No header stands in the user's pages: mapping_table.h.
  *
  * Sizes are in bytes; alignments are powers of two. Any thread may call. A lock is taken inside,
  * with none below it, and not held over a system call. A pointer that is no payload is reported

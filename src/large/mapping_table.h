@@ -22,7 +22,7 @@
 /* What is accessible, its body, is start to start + bytes. */
 struct mapping {
 	_Atomic(uintptr_t) payload; /* 0: no entry */
-	size_t size; /* of the payload, as callers are told; hardened, what was asked for */
+	size_t size; /* of the payload, as told; hardened, what was asked for */
 	size_t asked; /* by the last call: less than that is shrinking */
 	char *start;
 	size_t bytes;

@@ -152,7 +152,7 @@ void slab_set_sweep_period(uint64_t ms)
 
 size_t slab_grown_bytes(void)
 {
-	return atomic_load_explicit(&slab_store.grown_pages, memory_order_relaxed) * PAGE_BYTES;
+	return atomic_load_explicit(&slab_store.grown_slots, memory_order_relaxed) * SLAB_SIZE;
 }
 
 /* Begin a sweep if a period has passed since *last_ms. */
@@ -164,7 +164,7 @@ static bool begin_sweep(_Atomic(uint64_t) *last_ms, uint64_t period_ms, bool is_
 		return false;
 	slab_store.is_early = is_early;
 	slab_store.is_sweeping = true;
-	slab_store.grown_pages = 0;
+	slab_store.grown_slots = 0;
 	return true;
 }
 

@@ -266,8 +266,6 @@ bool segment_take_pages(struct segment *g, struct page_run run)
 	map_clear(g->maps.stuck, run);
 	put_slots(g, run);
 	atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
-	atomic_fetch_add_explicit(&slab_store.grown_pages, run.end - run.start - dirty,
-				  memory_order_relaxed);
 	return !(dirty + stuck);
 }
 
@@ -394,6 +392,9 @@ struct slab *segment_take(unsigned int class)
 	s = &g->slabs[slot];
 	*s = (struct slab){.class = (uint16_t) class, .slot = (uint8_t)slot};
 	s->is_fresh = segment_take_pages(g, slot_pages(slot, info->slots));
+	if (s->is_fresh)
+		atomic_fetch_add_explicit(&slab_store.grown_slots, info->slots,
+					  memory_order_relaxed);
 	memset(g->first + slot, (int)slot, info->slots);
 	slab_seal(s);
 	atomic_thread_fence(memory_order_release); /* as above: with this bit it is a slab */

@@ -235,7 +235,7 @@ void slab_end_sweep(void);
 /* The same after a small part of a period: for a process that grows. */
 bool slab_begin_early_sweep(void);
 
-/* Bytes that the store has newly got from the kernel since the last sweep, or had given back. */
+/* Bytes of slabs that were made since the last sweep, and the kernel had to give memory for. */
 size_t slab_grown_bytes(void);
 
 /*

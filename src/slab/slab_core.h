@@ -177,7 +177,7 @@ struct store {
 	uint32_t epoch; /* of the sweep to come */
 	_Atomic(uint64_t) last_sweep_ms, last_early_ms;
 	_Atomic(size_t) dirty_pages;
-	_Atomic(size_t) grown_pages; /* taken that were not dirty, since the last sweep */
+	_Atomic(size_t) grown_slots; /* of fresh slabs, since the last sweep */
 	size_t span_allocs;
 	_Atomic(size_t) span_frees, slab_frees; /* read without the lock, too */
 	size_t span_pages, span_pages_peak; /* with those that caches of threads keep */

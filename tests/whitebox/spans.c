@@ -277,27 +277,6 @@ TEST(realloc_in_place)
 	check_store();
 }
 
-/* Between SPAN_MAX and SPAN_WIDE_MAX: spans of malloc, mappings of calloc and realloc. */
-TEST(wide_ones)
-{
-	char *p = malloc(SPAN_WIDE_MAX), *q, *r = calloc(1, SPAN_MAX + 1);
-
-	CHECK(p && span_is_near(p) && span_size(p) == SPAN_WIDE_MAX);
-	CHECK(r && !span_is_near(r));
-	memset(p, 1, SPAN_WIDE_MAX);
-	free(p);
-	CHECK(malloc(SPAN_MAX + 1) == p && span_size(p) == SPAN_MAX + PAGES(1));
-	q = malloc(SPAN_WIDE_MAX + 1);
-	CHECK(q && !span_is_near(q));
-	CHECK(posix_memalign((void **)&q, PAGES(2), SPAN_MAX + 1) == 0 && !span_is_near(q));
-	q = realloc(p, SPAN_MAX + PAGES(2));
-	CHECK(q && !span_is_near(q) && q[SPAN_MAX] == 1);
-	p = malloc(SPAN_WIDE_MAX);
-	CHECK(p && realloc(p, SPAN_MAX + 1) == p && span_size(p) == SPAN_MAX + PAGES(1));
-	CHECK(realloc(p, 40000) == p);
-	check_store();
-}
-
 /* What is zero. */
 
 static bool is_zero(const char *p, size_t size)
@@ -541,18 +520,18 @@ TEST(a_kept_span_is_the_next_of_its_size)
 	free(p);
 }
 
-/* One that is an eighth larger is taken, before the page heap is asked. */
-TEST(a_kept_span_serves_the_class_below)
+/* One of the next two classes is taken, before the page heap is asked. */
+TEST(a_kept_span_serves_two_classes_below)
 {
 	char *p = malloc(112 * KIB), *q, *r;
 	size_t allocs;
 
-	CHECK(p && span_class_of(112 * KIB) == span_class_of(100 * KIB) + 1);
+	CHECK(p && span_class_of(112 * KIB) == span_class_of(96 * KIB) + 2);
 	free(p);
 	allocs = slab_store.span_allocs;
-	CHECK(q = malloc(96 * KIB)); /* two classes below */
+	CHECK(q = malloc(88 * KIB)); /* three classes below */
 	CHECK(q != p && slab_store.span_allocs == allocs + 1);
-	CHECK((r = malloc(100 * KIB)) == p && malloc_usable_size(r) == 112 * KIB);
+	CHECK((r = malloc(96 * KIB)) == p && malloc_usable_size(r) == 112 * KIB);
 	CHECK(slab_store.span_allocs == allocs + 1 && span_cache_count(own()) == 0);
 	free(r);
 	CHECK(span_cache_count(own()) == 1 && own()->count[span_class_of(112 * KIB)] == 1);
@@ -604,11 +583,11 @@ TEST(kept_spans_are_bounded)
 		free(p[i]);
 	CHECK(own()->count[span_class_of(40000)] == SPAN_CACHE_DEPTH);
 	check_kept();
-	free(malloc(SPAN_CACHE_BYTES + 1)); /* too large */
-	CHECK(own()->count[span_class_of(SPAN_CACHE_BYTES + 1)] == 0);
-	free(malloc(SPAN_CACHE_BYTES)); /* all others give way */
+	free(malloc(SPAN_KEPT_MAX + 1)); /* too large */
+	CHECK(own()->count[span_class_of(SPAN_KEPT_MAX + 1)] == 0);
+	free(malloc(SPAN_KEPT_MAX)); /* others give way */
 	check_kept();
-	CHECK(own()->bytes == SPAN_CACHE_BYTES && span_cache_count(own()) == 1);
+	CHECK(own()->count[span_class_of(SPAN_KEPT_MAX)] == 1);
 }
 
 /* What was not used between two sweeps goes. */

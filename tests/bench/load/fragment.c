@@ -3,15 +3,26 @@
 /*
  * Fragmentation: one of the traces of fragment.h.
  *
- *	fragment [MIB [TRACE [peak|steady]]]
+ *	fragment [MIB [TRACE [peak|steady [PAUSE_MS]]]]
  *
  * MIB live at once, about. Prints memory in use over live bytes in percent: the most that any step
  * ended with over the most that lived, or the mean of the last quarter's steps over the mean that
- * lived then. The program's own memory, as it was before, does not count.
+ * lived then. The program's own memory, as it was before, does not count. After each step the
+ * program does little for PAUSE_MS, as most programs do most of the time.
  */
 
 #include "fragment.h"
 #include "resident.h"
+
+/* 20 small objects each millisecond. */
+static void pause_lightly(size_t ms, uint64_t *seed)
+{
+	for (size_t i = 0; i < 20 * ms; i++) {
+		if (i % 20 == 0)
+			usleep(1000);
+		free(memset(load_checked(malloc(load_between(seed, 16, 516))), 1, 16));
+	}
+}
 
 int main(int argc, char **argv)
 {
@@ -28,6 +39,7 @@ int main(int argc, char **argv)
 		size_t bytes, now;
 
 		trace->step(step, &seed);
+		pause_lightly(load_argument(argc, argv, 4, 0), &seed);
 		bytes = fragment_live();
 		now = resident_kib() - base;
 		if (!is_steady) {
