@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * block_check() against a heap that is broken on purpose: each invariant by its number. A test puts

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * The index of free blocks alone, and the treaps alone, against naive sets; index_check() now and
- * then. That it sees what is wrong is shown in course_checker.c.
+ * then. That it sees what is wrong is shown in checker.c.
  */
 
 #include <stdint.h>

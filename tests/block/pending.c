@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * Blocks that wait for the next search, in a table that is full at once: what has no room is found

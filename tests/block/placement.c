@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * The placement rules 1 to 8, one by one: blocks, the region, and where a request goes. The heaps

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * The placement rules 9 to 14, one by one: placement in the heap, and os_free. The heaps

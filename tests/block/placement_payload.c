@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Rules 3, 14 and 18: until the next search a freed payload and its header read as before, and what

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * The placement rules 15 to 18, one by one: os_realloc. The heaps that are expected are worked out

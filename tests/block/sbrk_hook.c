@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * A tool that has put itself in front of sbrk and allocates there, from this library too: before

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * No call walks the list: orders of allocation and freeing that are bad for one design or another,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * The system calls of the block heap, one by one and byte for byte: the numbered rules are those of

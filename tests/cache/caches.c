@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * Thread caches, magazines and depots: how they fill, what they hold at most, how cells go from one

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects, refusals
 
 /*
  * Threads that end in every way, at random moments of a life of allocation: they return, call

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * Fork at the worst moment: a child gets a copy of threads that it does not have, wherever they

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Threads. Every block is filled with cookies that say how large it is, and whoever frees it,

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # OSMEM_OPTIONS, on programs of the machine, and on one that is linked with the library or the
 # archive.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 cc=${CC:-cc}
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 
 # run OPTIONS COMMAND…: its standard error is left in $scratch/err, its output in $scratch/out.
 run() {
@@ -46,7 +46,7 @@ build_programs() {
 		[ "${form#-}" = "$form" ] || program=$scratch/linked
 		# shellcheck disable=SC2086 # the form is words
 		$cc -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -o "$program" \
-			"$tests/scripts/options/program.c" $form || return
+			"$here/options/program.c" $form || return
 	done
 }
 

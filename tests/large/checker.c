@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * The checkers of large objects against what is broken on purpose, each invariant by its number:

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects, refusals
 
 /*
  * Spans and mappings by themselves, and a kernel that refuses any of their calls: what is asked for

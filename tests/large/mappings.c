@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * Mappings of single objects: their table, in every arrangement and copied in the middle of every

@@ -187,13 +187,22 @@ static bool is_wanted(const struct test *t, int argc, char **argv)
 	return argc < 2;
 }
 
+/* The program's name with the folder that it is in: bin/slab/bits is slab/bits. */
+static const char *short_name(const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	if (name)
+		name = memrchr(path, '/', (size_t)(name - path));
+	return name ? name + 1 : path;
+}
+
 int main(int argc, char **argv)
 {
-	const char *program = strrchr(argv[0], '/');
+	const char *program = short_name(argv[0]);
 	int passed = 0, failed = 0, skipped = 0;
 	char why[512];
 
-	program = program ? program + 1 : argv[0];
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (const struct test *t = tests; t; t = t->next) {
 		if (!is_wanted(t, argc, argv))

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # The tests' own harness: a failure says what was expected and what was seen, and the last line of
 # make check is that of the tests.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 cc=${CC:-cc}
 
@@ -36,13 +37,13 @@ program() {
 			$2
 		}
 	EOT
-	"$cc" -std=gnu11 -D_GNU_SOURCE -I"$tests" -o "$scratch/program" "$scratch/program.c" \
-		"$tests/harness.c"
+	"$cc" -std=gnu11 -D_GNU_SOURCE -I"$tests/lib" -o "$scratch/program" "$scratch/program.c" \
+		"$tests/lib/harness.c"
 }
 
 abort_expected() {
 	program "$1" "EXPECT_ABORT(body, NULL, \"a word\");" &&
-		says "FAIL program.it: program.c:12: expected death by SIGABRT with \"a word\", but it $2" \
+		says "FAIL ${scratch##*/}/program.it: program.c:12: expected death by SIGABRT with \"a word\", but it $2" \
 			"$scratch/program"
 }
 
@@ -61,17 +62,17 @@ another_word() {
 
 what_is_expected_passes() {
 	program "fputs(\"a word\\n\", stderr); raise(SIGABRT);" \
-		"EXPECT_ABORT(body, NULL, \"a word\");" && says "ok program.it" "$scratch/program"
+		"EXPECT_ABORT(body, NULL, \"a word\");" && says "ok ${scratch##*/}/program.it" "$scratch/program"
 }
 
 a_death() {
 	program "" "raise(SIGKILL); body(NULL);" &&
-		says "FAIL program.it: expected to return, but it died by SIGKILL" "$scratch/program"
+		says "FAIL ${scratch##*/}/program.it: expected to return, but it died by SIGKILL" "$scratch/program"
 }
 
 an_exit() {
 	program "" "body(NULL); _exit(3);" &&
-		says "FAIL program.it: expected to return, but it exited with status 3" "$scratch/program"
+		says "FAIL ${scratch##*/}/program.it: expected to return, but it exited with status 3" "$scratch/program"
 }
 
 # script NAME BODY: that prints it, as a test program that run.sh runs.
@@ -81,13 +82,13 @@ script() {
 
 no_counts() {
 	script silent "exit 0" &&
-		says "FAIL silent: expected a closing line with counts, but it ended with exit status 0 and no such line" \
+		says "FAIL $scratch/silent: expected a closing line with counts, but it ended with exit status 0 and no such line" \
 			"$tests/run.sh" "$scratch/silent"
 }
 
 a_status_without_a_failure() {
 	script odd "echo '1 passed, 0 failed'; exit 7" &&
-		says "FAIL odd: expected exit status 0, as no test failed, but it ended with exit status 7" \
+		says "FAIL $scratch/odd: expected exit status 0, as no test failed, but it ended with exit status 7" \
 			"$tests/run.sh" "$scratch/odd"
 }
 

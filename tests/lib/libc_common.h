@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What the tests of the C library's names (libc_*.c) share. Including it also makes sure that they
+ * What the tests of the C library's names share. Including it also makes sure that they
  * test this library: the program ends at once if its malloc is anybody else's.
  */
 

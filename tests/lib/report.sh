@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=sh
 #
-# Sourced by the test scripts, which live one folder up:
+# Sourced by the test scripts, each of which lives in a folder of tests/:
 #
-#	. "${0%/*}/lib/report.sh"
+#	. "${0%/*}/../lib/report.sh"
 #
-# Sets tests (the folder tests/), library (the absolute path of libosmem.so) and scratch (a fresh
-# folder that is removed at the end), and brings the functions below. A script ends with finish.
-# Arguments of the script are substrings: only tests whose name has one of them run.
+# Sets tests (the folder tests/), here (the script's own folder), src, utils, library (the absolute
+# path of libosmem.so) and scratch (a fresh folder that is removed at the end), and brings the
+# functions below. A script ends with finish. Arguments of the script are substrings: only tests
+# whose name has one of them run.
 
-script=${0##*/}
+here=$(cd "${0%/*}" && pwd) || exit 1
+tests=${here%/*}
+script=${here##*/}/${0##*/}
 script=${script%.sh}
-tests=$(cd "${0%/*}/.." && pwd) || exit 1
-# A relative SRC_PATH is meant from tests/, as in its Makefile.
-library=$(cd "$tests" && cd "${SRC_PATH:-../src}" && pwd)/libosmem.so
+# Relative paths are meant from tests/, as in its Makefile.
+src=$(cd "$tests" && cd "${SRC_PATH:-../src}" && pwd)
+utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
+library=$src/libosmem.so
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* aligned_alloc, memalign, posix_memalign, valloc, pvalloc. */
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* malloc, calloc, realloc, reallocarray, free and its sized sisters: one process, one thread. */
 

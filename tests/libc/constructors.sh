@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # Constructors of other libraries that run before those of the preloaded one.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 cc=${CC:-cc}
-sources=$tests/scripts/constructors
+sources=$here/constructors
 
 # forks [OPTIONS]: in the constructor, among threads.
 forks() {

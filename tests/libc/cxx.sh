@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # C++ operator new and delete: the programs in cxx/, built with each C++ compiler that is installed,
 # linked with the library and under LD_PRELOAD.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
-sources=$tests/scripts/cxx
+sources=$here/cxx
 flags="-std=c++17 -O2 -g -Wall -Wextra -fno-builtin -pthread"
 link="-L${library%/*} -losmem -Wl,-rpath,${library%/*}"
 

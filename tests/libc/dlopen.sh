@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # libosmem.so loaded late, by dlopen: os_* work, and the program's own malloc is untouched. And the
 # other way round: what is dlopened allocates from its constructors in a preloaded program; or, with
 # dlmopen, from threads of another libc.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
-sources=$tests/scripts/dlopen
+sources=$here/dlopen
 python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
 from_c() {

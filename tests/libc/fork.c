@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* fork and its relatives, and signals that arrive inside malloc. */
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Forks that overlap without an end, while other threads are inside stdio: they hold the locks that

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * The traces of bench/load/fragment.h, small: what is in memory after the last quarter of the steps

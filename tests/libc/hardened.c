@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * OSMEM_OPTIONS=hardened: what README.md promises of it, for small, medium and large blocks. The
@@ -291,7 +292,7 @@ static void write_after_free(void *arg)
 		free(malloc(m->size));
 }
 
-/* Large ones are inaccessible; what is after their time: ../whitebox/faults_hardened.c. */
+/* Large ones are inaccessible; what is after their time: hardened_faults.c. */
 TEST(writes_after_free)
 {
 	test_timeout(120);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects, refusals
 
 /*
  * OSMEM_OPTIONS=hardened from inside: a kernel that refuses any of its calls, and the checker of
- * what waits to be used again. ../unit/hardened.c has what a program sees.
+ * what waits to be used again. hardened.c has what a program sees.
  */
 
 #include <errno.h>

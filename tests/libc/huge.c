@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Much: many gibibytes of sparse objects, ten million of them, and alignments up to what addresses

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Tools put functions of their own in the place of libc's system calls, and allocate in them. This

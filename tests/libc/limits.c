@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* Memory that runs out: resource limits, and what must go on working under them. */
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Pages that the program has locked with mlock() and then freed: the kernel does not take them

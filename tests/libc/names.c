@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* glibc's second names of the allocation functions, which wrappers of malloc call. */
 

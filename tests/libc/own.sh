@@ -1,19 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # Programs that carry their own malloc keep it, whether the library is preloaded or linked: all of
 # it, a part of it, one that wraps the next one, and one under names of its own.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 cc=${CC:-cc}
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 
 # build NAME OUTPUT [FLAG…]
 build() {
-	source=$tests/scripts/own/$1.c output=$scratch/$2
+	source=$here/own/$1.c output=$scratch/$2
 	shift 2
 	"$cc" -std=gnu11 -O2 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" \
 		-o "$output" "$source" "$@"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* Memory goes back to the kernel, and nothing grows without end. */
 

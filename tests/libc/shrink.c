@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * realloc to less: memory follows, at most 1.3 times what is live stays at any size above 256
  * bytes. What shrinks and grows again all the time is not copied each time. Up to 32 KiB; larger
- * blocks are in libc_return.c.
+ * blocks are in return.c.
  */
 
 #include "libc_common.h"

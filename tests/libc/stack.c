@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * The room that the main thread's stack may grow into stays free. Where addresses are not random,

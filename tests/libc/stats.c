@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /* malloc_usable_size, malloc_trim, mallopt, mallinfo, mallinfo2, malloc_stats, malloc_info. */
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Sixteen threads allocate, and every one of them forks, vforks and spawns in between, all at once

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * malloc_trim(0) brings a process within 2 % and 1 MiB of what it needs: for every pointer the test

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * When and where a program may allocate: before main, in handlers at its end, in threads of every

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Pointers that are no live payloads: every call that takes a pointer must name the call, the

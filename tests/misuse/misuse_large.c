@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * Pointers that are no live payloads, as in misuse.c, of what malloc gives above CELL_MAX: up to

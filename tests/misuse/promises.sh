@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so, bin/misuse/kinds
 #
 # What README.md promises of misuse: misuse/promises.txt, kind by kind.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
-# shellcheck source-path=SCRIPTDIR source=../misuse/marks.sh
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=marks.sh
 . "$tests/misuse/marks.sh"
 
 kinds=$tests/bin/misuse/kinds

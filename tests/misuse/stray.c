@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: libosmem.so
 
 /*
  * One stray write, anywhere in a header, behind a block's last byte or in freed memory, and then

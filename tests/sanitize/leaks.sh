@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so, snippets
 #
 # The snippets under valgrind with leak check, as a course's checker runs its programs: nothing is
 # definitely or indirectly lost, and nothing is read or written that may not be.
 
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
-snippets=$tests/bin/snippets
+snippets=$tests/bin/model/snippets
 
 # check NAME
 check() {
@@ -25,7 +26,7 @@ check() {
 	fi
 }
 
-for reference in "$tests"/snippets/*.ref; do
+for reference in "$tests"/model/snippets/*.ref; do
 	name=$(basename "$reference" .ref)
 	if ! command -v valgrind >/dev/null; then
 		skip "$name" "no valgrind"

@@ -1,16 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # The library under the sanitizers and under valgrind. The sanitizers bring a malloc of their own,
 # so it is compiled with others for the C library's names, and sanitize/*.c call these, os_*, large_*
 # and tcache_*.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
-src=${library%/*}
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer
 	-fno-builtin-malloc"
 
@@ -34,7 +33,7 @@ objects() {
 	sources | xargs -P 2 -I '{}' sh -c \
 		'folder=$1 file=$2 && shift 2 && exec "$@" -c -o "$folder/$(basename "$file" .c).o" "$file"' \
 		sh "$objects" '{}' "$@" $flags -I"$utils" -I"$src" &&
-		grep -v '^os_' "$tests/exports.txt" | sed 's/.*/& sanitized_&/' >"$scratch/names" &&
+		grep -v '^os_' "$tests/system/exports.txt" | sed 's/.*/& sanitized_&/' >"$scratch/names" &&
 		objcopy --redefine-syms="$scratch/names" "$objects/interpose.o"
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /* The arithmetic of size classes and of cells in slabs, for every size and every offset. */
 

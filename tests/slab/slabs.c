@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * The store of cells by itself: which cells it hands out, when slabs and segments come and go, and

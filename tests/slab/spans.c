@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * Spans by themselves and in threads' caches: where they are made, how they join when they are

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects, refusals
 
 /*
  * Cells and spans in windows beyond the first, whose places are taken: they are as all others are,

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # The peers that make bench takes by path: PEERS="NAME=FILE …"; and what it makes of valgrind's counts.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 out=$scratch/out
 peer=$scratch/peer.so

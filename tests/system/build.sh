@@ -1,15 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so, bin/block/placement
 #
 # The build: in a copy of the tree whose path has spaces in it, with each compiler that is
 # installed, over our utils/ and over one that has only what a course's has (build/utils).
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
-src=${library%/*}
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 tree="$scratch/a tree"
 cc=${CC:-cc}
 # What the caller of this script was built with is not what is tested here.
@@ -25,7 +24,7 @@ copy() {
 	mkdir -p "$tree/src" "$tree/utils" "$tree/course"
 	cp "$src"/*.[ch] "$src/Makefile" "$src"/*.mk "$tree/src"
 	cp "$utils"/*.[ch] "$tree/utils"
-	cp "$tests"/scripts/build/utils/*.[ch] "$tree/course"
+	cp "$here"/build/utils/*.[ch] "$tree/course"
 	(cd "$tree" && find . | sort) >"$scratch/copied"
 }
 
@@ -90,7 +89,7 @@ program() {
 	output=$scratch/$1 over=$tree/$2
 	shift 2
 	"$cc" -std=gnu11 -Wall -Wextra -fno-builtin -I"$over" -o "$output" \
-		"$tests/scripts/build/program.c" "$@" -pthread
+		"$here/build/program.c" "$@" -pthread
 }
 
 # The program says what it should, and is stopped where it should be.
@@ -128,7 +127,7 @@ over_course_utils() {
 			fputc(character, stdout);
 		}
 	EOT
-	program course course "$tests/scripts/build/utils/printf.c" "$scratch/putchar.c" \
+	program course course "$here/build/utils/printf.c" "$scratch/putchar.c" \
 		-L"$tree/src" -losmem "-Wl,-rpath,$tree/src" && works "$scratch/course"
 }
 
@@ -138,7 +137,7 @@ linked_statically() {
 
 # placement ARGUMENT…: the placement rules hold in a library built so.
 placement() {
-	made "$@" && LD_PRELOAD="$tree/src/libosmem.so" "$tests/bin/unit/placement"
+	made "$@" && LD_PRELOAD="$tree/src/libosmem.so" "$tests/bin/block/placement"
 }
 
 # alone COMPILER FLAGS HEADER…: each compiles alone.
@@ -176,10 +175,10 @@ expect course_utils_with_putchar over_course_utils with
 # with COMPILER FLAG
 with() {
 	expect "no_warning_$1_$2" silent -j2 CC="$1" CFLAGS="$2"
-	if [ -x "$tests/bin/unit/placement" ]; then
+	if [ -x "$tests/bin/block/placement" ]; then
 		expect "placement_$1_$2" placement -j2 CC="$1" CFLAGS="$2"
 	else
-		skip "placement_$1_$2" "bin/unit/placement has not been built"
+		skip "placement_$1_$2" "bin/block/placement has not been built"
 	fi
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /* The clocks of helpers.c: with the vDSO, and without one. */
 

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so, libosmem.a
 #
 # What libosmem.so gives to and asks of the dynamic linker: exactly the names of exports.txt,
 # nothing but libc, and nothing that would keep it from being loaded early, late or by dlopen.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 # What the library may never call: it allocates, or takes locks that an allocating thread may hold.
 forbidden='dlsym|dlopen|dladdr|v?f?printf|v?s?n?printf|puts|fputs|perror|strerror|setlocale|backtrace'
@@ -15,11 +16,11 @@ forbidden="$forbidden|__tls_get_addr"
 
 exports_are_as_listed() {
 	nm -D --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort >"$scratch/exports"
-	diff "$tests/exports.txt" "$scratch/exports"
+	diff "$tests/system/exports.txt" "$scratch/exports"
 }
 
 list_is_sorted() {
-	LC_ALL=C sort -c -u "$tests/exports.txt"
+	LC_ALL=C sort -c -u "$tests/system/exports.txt"
 }
 
 no_name_is_versioned() {
@@ -37,7 +38,7 @@ nothing_that_may_allocate_is_called() {
 }
 
 # It allocates for keys from the 33rd on: threads.c calls it when the thread's cache is in place, so
-# that malloc is ready (unit/libc_when.c); nobody else may.
+# that malloc is ready (libc/when.c); nobody else may.
 setspecific_is_called_by_threads_only() {
 	nm -A --undefined-only "${library%.so}.a" | grep -E 'pthread_(setspecific|key_create)$' |
 		sed 's/.*:\([a-z_]*\.o\):.* /\1 /' | LC_ALL=C sort >"$scratch/callers"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects, refusals
 
 /*
  * The kernel refuses, in the midst of everything: a scenario over every public function, threads

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects, refusals
 
 /*
  * The kernel refuses in the middle of one thing: a realloc, the start or the end of a thread, a

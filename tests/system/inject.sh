@@ -1,16 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # System calls that fail in a real process under the library, one after another and all of them:
 # strace makes them. What the library calls on its own account must not disturb the program, and
 # what the program has got stays as it was.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 cc=${CC:-cc}
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 
 # work [FLAG…]: the subject, with a trace and a summary, under strace; leaves what it prints in
 # $scratch/said, what the library prints in $scratch/messages, and the calls in $scratch/calls.
@@ -46,7 +46,7 @@ first() {
 
 if ! has strace "$cc" ||
 	! "$cc" -std=gnu11 -O2 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" \
-		-o "$scratch/subject" "$tests/scripts/inject/subject.c" || ! work; then
+		-o "$scratch/subject" "$here/inject/subject.c" || ! work; then
 	skip injection "strace or $cc is not installed, or may not work here"
 	finish
 fi

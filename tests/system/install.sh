@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # make install and uninstall: what is installed is enough to build and run a program, wherever it
 # is, and with spaces in all paths.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 top=$(cd "$tests/.." && pwd)
 work="$scratch/a folder"
@@ -162,8 +163,8 @@ builds_with_spaces() {
 		tar xf - -C "$work/check out" &&
 		make -s -C "$work/check out" CFLAGS=-O1 &&
 		make -s -C "$work/check out" CFLAGS=-O1 demo &&
-		make -s -C "$work/check out/tests" CFLAGS=-O1 bin/unit/placement bin/whitebox/sizeclass &&
-		(cd "$work/check out/tests" && ./run.sh bin/unit/placement bin/whitebox/sizeclass)
+		make -s -C "$work/check out/tests" CFLAGS=-O1 bin/block/placement bin/slab/sizeclass &&
+		(cd "$work/check out/tests" && ./run.sh bin/block/placement bin/slab/sizeclass)
 }
 
 # expect_with PROGRAM NAME COMMAND…: where the program is installed.

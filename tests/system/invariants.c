@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * block_check() and mapping_check() after every single step of random sequences, and
- * tcache_check() now and then. That the checkers see what is wrong is shown in course_checker.c,
- * checker.c, slabs.c and caches.c.
+ * tcache_check() now and then. That the checkers see what is wrong is shown in the tests of their
+ * folders.
  */
 
 #include <errno.h>

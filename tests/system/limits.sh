@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # Real programs under LD_PRELOAD=libosmem.so and a tight limit, from one at which they do not even
 # start to one at which all is well. They must end as they do without the library: some way or other
 # of saying that there is no memory, never a crash, unless they crash at that limit without it too.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 # crashed LOG STATUS: a signal, in the program or in one that it started. Python aborts on purpose
 # when it has no memory to start with, and says so.

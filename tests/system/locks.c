@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /* The lock, and the end of being alone: what libc believes is set here. */
 

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # Real programs under LD_PRELOAD=libosmem.so: what each case of preload/cases.sh prints, and its
 # exit status, must be the same with the library and without. Cases whose program is not installed
 # are skipped, as are those that do not work here without the library either.
 
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 CASE_SECONDS=80
 
@@ -33,7 +34,7 @@ run() {
 	(
 		cd "$scratch/$1.$2" || exit 1
 		[ -z "$3" ] || export LD_PRELOAD="$3"
-		timeout -k 5 "$CASE_SECONDS" sh "$tests/scripts/preload/cases.sh" "$1"
+		timeout -k 5 "$CASE_SECONDS" sh "$here/preload/cases.sh" "$1"
 	) >"$scratch/$1.$2.out" 2>&1 </dev/null
 	echo $? >"$scratch/$1.$2.status"
 	rm -rf "${scratch:?}/$1.$2"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * utils/printf.c against tables, against libc's own printf, and where a printf is hard to have: in

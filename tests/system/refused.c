@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * What a refusal costs: system calls, and how often everything free is searched for. faults.c has

@@ -1,21 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.a
 #
 # Programs that are linked with libosmem.a. Its fork handlers must be there whatever the program
 # calls, and in the right order with the program's own; its names must not meet those of the C
 # library. Each program is linked twice, with the C library as a shared one and as an archive too.
 
 # shellcheck disable=SC2317 # functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 archive=${library%.so}.a
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 cc=${CC:-cc}
 
 # link NAME [FLAG…]: the program NAME over the archive, into scratch.
 link() {
-	source=$tests/scripts/static/$1.c output=$scratch/$1
+	source=$here/static/$1.c output=$scratch/$1
 	shift
 	"$cc" -std=gnu11 -O2 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -I"$tests/../src" "$@" \
 		-o "$output" "$source" "$archive"

@@ -1,15 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # heapview beside the library's own walk of its list: as text, and as Chromium draws it.
 
 # shellcheck disable=SC2016,SC2317 # scripts of the page have ${}; functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 cc=${CC:-cc}
-utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
-src=${library%/*}
 view=$scratch/heapview
 
 if ! [ -f "$utils/heapview.c" ]; then
@@ -20,8 +19,8 @@ fi
 it_builds() {
 	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$utils" -I"$src" -o "$view" "$utils"/heapview*.c &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
-			"$tests/scripts/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
-		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$tests/scripts/heapview/older.c" &&
+			"$here/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
+		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$here/heapview/older.c" &&
 		OSMEM_OPTIONS=trace="$scratch/trace" "$scratch/program" "$scratch/map" >"$scratch/walk" &&
 		[ "$(wc -l <"$scratch/walk")" -gt 20 ] && grep -q mapped "$scratch/walk"
 }

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
 #
 # OSMEM_OPTIONS=trace and map, on programs of the machine: whose file it is, and that they run as
 # ever.
 
 # shellcheck disable=SC2016,SC2317 # other shells expand; functions are called through expect
-# shellcheck source-path=SCRIPTDIR source=lib/report.sh
-. "${0%/*}/lib/report.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
 
 header_size=4096
 record_size=40

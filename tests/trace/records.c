@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
 
 /*
  * The trace: what it has of each call, that its steps make the list, its bounds, what it survives.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Calls that scripts/options.sh knows the number of: those of one round, as often as the first
+ * Calls that ../options.sh knows the number of: those of one round, as often as the first
  * argument says, in as many threads as the second says. It is linked with the archive, too.
  *
  *	secure    says instead whether the kernel takes this process for a privileged one
