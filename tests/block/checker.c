@@ -16,8 +16,6 @@
 #include "harness.h"
 #include "osmem.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 static void break_size(size_t *at, size_t value, const char *number)
 {
 	break_bytes(block_check, at, &value, sizeof(value), number);

@@ -14,25 +14,15 @@
 #include "block_core.h"
 #include "harness.h"
 
-#define GIB (KIB * MIB)
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define SECRET UINT64_C(0x0123456789abcdef) /* of links */
 
 /* Random numbers, the same in every run. */
 
 static uint64_t random_state = 1;
 
-static size_t random_below(size_t n)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (size_t)(random_state >> 8) % n;
-}
-
 static bool one_in(size_t n)
 {
-	return random_below(n) == 0;
+	return random_below(&random_state, n) == 0;
 }
 
 static void set_heap(const void *start, size_t size)
@@ -90,7 +80,7 @@ static void lay_out(void)
 		for (size_t i = 2; i < PAGES_PER_RANGE; i++)
 			lay_out_page(base + r * RANGE +
 					     (i * RANGE / PAGES_PER_RANGE & ~(PAGE - 1)) +
-					     random_below(1000) * PAGE,
+					     random_below(&random_state, 1000) * PAGE,
 				     &n);
 	}
 	CHECK(n == BLOCKS);
@@ -158,7 +148,7 @@ static void remove_from_set(size_t i)
 static void exercise_some(size_t blocks, size_t (*size_of)(void), size_t steps, bool is_full)
 {
 	for (size_t i = 0; i < steps; i++) {
-		size_t at = random_below(blocks);
+		size_t at = random_below(&random_state, blocks);
 
 		if (!set.is_in[at])
 			put(at, size_of());
@@ -192,7 +182,7 @@ static size_t narrow_size(void)
 
 static size_t exact_size(void)
 {
-	return 8 + 8 * random_below(INDEX_EXACT_MAX / 8);
+	return 8 + 8 * random_below(&random_state, INDEX_EXACT_MAX / 8);
 }
 
 /* Of each kind of bin the first and the last. */
@@ -200,12 +190,14 @@ static size_t few_sizes(void)
 {
 	static const size_t sizes[] = {8, 16, 24, 1016, 1024, 1032, 1152, 1160, 2048, 4096};
 
-	return sizes[random_below(COUNT_OF(sizes))];
+	return sizes[random_below(&random_state, COUNT_OF(sizes))];
 }
 
 static size_t any_size(void)
 {
-	return (8 + random_below((size_t)1 << (4 + random_below(42)))) & ~(size_t)7;
+	return (8 +
+		random_below(&random_state, (size_t)1 << (4 + random_below(&random_state, 42)))) &
+	       ~(size_t)7;
 }
 
 static size_t sized_size(void)
@@ -218,10 +210,10 @@ static size_t sized_size(void)
 /* The ends of bins, up to the last of all. */
 static size_t edge_size(void)
 {
-	size_t edge = (size_t)1 << (10 + random_below(INDEX_DOUBLINGS));
+	size_t edge = (size_t)1 << (10 + random_below(&random_state, INDEX_DOUBLINGS));
 
-	edge += edge / 8 * random_below(8);
-	return edge - 8 + 8 * random_below(3);
+	edge += edge / 8 * random_below(&random_state, 8);
+	return edge - 8 + 8 * random_below(&random_state, 3);
 }
 
 static size_t one_exact_size(void)
@@ -281,7 +273,8 @@ TEST(index_of_few_blocks)
 
 	lay_out();
 	for (size_t i = 0; i < 100; i++)
-		exercise_some(1 + random_below(24), sizes[i % COUNT_OF(sizes)], 1000, false);
+		exercise_some(1 + random_below(&random_state, 24), sizes[i % COUNT_OF(sizes)], 1000,
+			      false);
 }
 
 /* Every bin is found from every size, and no other. */
@@ -354,7 +347,7 @@ static void insert_node(struct block_meta **root, size_t i, enum treap_kind kind
 	struct block_meta *b = &nodes[i].header;
 
 	memset(&nodes[i], 0xa5, sizeof(nodes[i]));
-	b->size = kind == TREAP_SIZED ? 16 + random_below(100) : 8;
+	b->size = kind == TREAP_SIZED ? 16 + random_below(&random_state, 100) : 8;
 	b->status = kind == TREAP_MAPPED ? STATUS_MAPPED : STATUS_FREE;
 	treap_insert(root, b, kind);
 	is_in[i] = true;
@@ -387,12 +380,14 @@ static void exercise_treap(enum treap_kind kind)
 
 	set_heap(nodes, sizeof(nodes));
 	for (size_t step_nr = 0; step_nr < 20000; step_nr++) {
-		size_t i = random_below(NODES);
+		size_t i = random_below(&random_state, NODES);
 
 		if (kind == TREAP_MAPPED)
 			CHECK(treap_has(&root, &nodes[i].header) == is_in[i]);
 		else if (one_in(8))
-			take_node(&root, kind == TREAP_NARROW ? 8 : random_below(120), kind);
+			take_node(&root,
+				  kind == TREAP_NARROW ? 8 : random_below(&random_state, 120),
+				  kind);
 		if (is_in[i])
 			remove_node(&root, i, kind);
 		else

@@ -22,12 +22,6 @@
 
 static uint64_t state;
 
-static size_t below(size_t n)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (state >> 33) % n;
-}
-
 static void expect_sound(void)
 {
 	const char *fault = block_check();
@@ -44,11 +38,12 @@ static uint32_t place_of(const char *p)
 /* Frees come in long rows; reallocs take in what waits, or leave a rest that waits. */
 static void call(char **slots, size_t i, size_t phase)
 {
-	size_t size = below(4) ? below(200) + 1 : below(3000) + 1;
+	size_t size = random_below(&state, 4) ? random_below(&state, 200) + 1
+					      : random_below(&state, 3000) + 1;
 
 	if (!slots[i]) {
 		slots[i] = phase % 3 == 0 ? os_malloc(size) : NULL;
-	} else if (phase % 3 == 1 || below(3) == 0) {
+	} else if (phase % 3 == 1 || random_below(&state, 3) == 0) {
 		os_free(slots[i]);
 		slots[i] = NULL;
 	} else {
@@ -67,7 +62,7 @@ static void run(uint64_t seed, size_t room, uint32_t *places)
 	course.pending.room = room;
 	state = seed;
 	for (size_t n = 0; n < CALLS; n++) {
-		i = below(SLOTS);
+		i = random_below(&state, SLOTS);
 		call(slots, i, n / 400);
 		places[n] = place_of(slots[i]);
 		spilled += course.pending.spilled;

@@ -16,7 +16,6 @@
 #include "osmem_inspect.h"
 
 #define META sizeof(struct block_meta)
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MANY ((size_t)1000000)
 #define NO_HOLE ((size_t)120000) /* larger than anything that is free here */
 

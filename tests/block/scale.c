@@ -18,15 +18,7 @@
 #define WORSE_AT_MOST 25
 
 static void *blocks[LARGE];
-static uint64_t state = 88172645463325252;
-
-static size_t random_below(size_t n)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (size_t)(state % n);
-}
+static uint64_t random_state = 1;
 
 static double seconds(void)
 {
@@ -96,7 +88,7 @@ static void shuffled(size_t n)
 {
 	allocate(0, n, 1, 64);
 	for (size_t i = n; i > 1; i--) {
-		size_t j = random_below(i);
+		size_t j = random_below(&random_state, i);
 		void *p = blocks[i - 1];
 
 		blocks[i - 1] = blocks[j];
@@ -123,12 +115,12 @@ static void sawtooth_realloc(size_t n)
 static void large_blocks_of_all_sizes(size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		blocks[i] = os_malloc(1032 + random_below(256) * 8);
+		blocks[i] = os_malloc(1032 + random_below(&random_state, 256) * 8);
 		CHECK(blocks[i]);
 	}
 	release(0, n, 2);
 	for (size_t i = 0; i < n; i += 2)
-		blocks[i] = os_malloc(1032 + random_below(256) * 8);
+		blocks[i] = os_malloc(1032 + random_below(&random_state, 256) * 8);
 	release(0, n, 1);
 }
 

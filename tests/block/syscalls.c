@@ -24,9 +24,6 @@
 #define META sizeof(struct block_meta)
 #define INITIAL ((size_t)131072) /* what first use raises the break by */
 #define THRESHOLD ((size_t)131072)
-#define KIB ((size_t)1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
 
 static size_t page_size(void)
 {

@@ -28,7 +28,6 @@
 #include "slab_core.h"
 #include "tcache_core.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FIRST_LEVEL_KEYS 32 /* of glibc */
 
 __attribute__((constructor(200))) static void use_up_keys(void)
@@ -55,12 +54,6 @@ static struct tcache *own_cache(void)
 	free(malloc(1));
 	CHECK(tcache_thread.own && tcache_thread.own != TCACHE_ENDED);
 	return tcache_thread.own;
-}
-
-static size_t random_below(uint64_t *state, size_t n)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return (size_t)(*state >> 33) % n;
 }
 
 static size_t out_of(unsigned int class)
@@ -490,7 +483,7 @@ static atomic_bool is_over;
 static void burst(void)
 {
 	static _Thread_local void *objects[4000];
-	uint64_t noise = (uintptr_t)objects;
+	uint64_t noise = (uintptr_t)pthread_self();
 
 	for (size_t i = 0; i < COUNT_OF(objects); i++)
 		CHECK((objects[i] = malloc(random_below(&noise, i % 16 ? 600 : 8000))));

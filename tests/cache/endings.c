@@ -21,18 +21,11 @@
 #include "refusals.h"
 #include "signals.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define THREADS 8 /* at a time */
 #define ROUNDS 12
 #define HELD 50
 
 /* Random numbers, and contents. */
-
-static size_t random_below(uint64_t *state, size_t n)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return (size_t)(*state >> 33) % n;
-}
 
 struct block {
 	size_t size;

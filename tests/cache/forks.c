@@ -40,15 +40,7 @@
 #include "slab_core.h"
 #include "tcache_core.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 /* Random numbers, the same in every run; each thread has its own. */
-static size_t random_below(uint64_t *state, size_t n)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return (size_t)(*state >> 33) % n;
-}
-
 /*
  * Objects that are known: p is set when what is in them says which one it is, and cleared before
  * they are freed.
@@ -498,21 +490,10 @@ TEST(between_instructions_of_cells)
 
 /* Once more, in a process that is hardened from its first call on. */
 
-static void run_hardened(void *arg)
-{
-	char *arguments[] = {"forks", arg, NULL};
-	char *environment[] = {"OSMEM_OPTIONS=hardened", NULL};
-
-	dup2(STDERR_FILENO, STDOUT_FILENO);
-	execve("/proc/self/exe", arguments, environment);
-	_exit(127);
-}
-
 TEST(between_instructions_hardened)
 {
-	char said[1024];
-	int status =
-		test_in_child(run_hardened, "between_instructions_of_cells", said, sizeof(said));
+	char *arguments[] = {"forks", "between_instructions_of_cells", NULL}, said[1024];
+	int status = test_again("hardened", arguments, said, sizeof(said));
 
 	CHECK_MSG(status == 0 && strstr(said, "1 passed, 0 failed"), "%s", said);
 }

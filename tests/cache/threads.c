@@ -40,12 +40,6 @@ static const struct family libc = {
 };
 
 /* Random numbers, a state for each thread. */
-static size_t random_below(uint64_t *state, size_t n)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return (size_t)(*state >> 33) % n;
-}
-
 /* Cookies: a block is an array of words, the first its number and the others made from it. */
 
 static uintptr_t cookie(uintptr_t words, uintptr_t at)

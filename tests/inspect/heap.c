@@ -17,8 +17,6 @@
 #include "osmem_inspect.h"
 #include "tracefile.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 static void *volatile sink;
 
 /* ---- Walking ---- */

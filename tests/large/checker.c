@@ -19,7 +19,6 @@
 #include "slab_core.h"
 #include "tcache_core.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define PAGES(n) ((n)*PAGE_BYTES)
 
 /* The table of mappings by itself: L1, L2. */

@@ -19,7 +19,6 @@
 #include "refusals.h"
 #include "sizeclass.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define CALLS_MAX 300 /* of the kernel's in one scenario, at most */
 #define OBJECTS 90 /* the table grows */
 

@@ -22,17 +22,7 @@
 #include "mapping_table.h"
 #include "span.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-static size_t random_below(size_t n)
-{
-	static uint64_t state = 88172645463325252u;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (size_t)(state >> 8) % n;
-}
+static uint64_t random_state = 1;
 
 /* The table. What an entry has follows from its payload. */
 
@@ -104,7 +94,7 @@ TEST(random_entries)
 	size_t count = 0, i, walked = 0;
 
 	for (size_t nr = 0; nr < 100000; nr++) {
-		i = random_below(COUNT_OF(is_in));
+		i = random_below(&random_state, COUNT_OF(is_in));
 		CHECK(has(&table, (i + 1) * 65536) == is_in[i]);
 		if (is_in[i])
 			drop((i + 1) * 65536);
@@ -420,7 +410,8 @@ TEST(no_more_than_was_ever_live)
 	size_t live = 0, peak = 0, most = 0;
 
 	for (size_t nr = 0; nr < 5000; nr++) {
-		size_t i = random_below(COUNT), size = MIB + random_below(8 * MIB);
+		size_t i = random_below(&random_state, COUNT),
+		       size = MIB + random_below(&random_state, 8 * MIB);
 
 		if (p[i]) {
 			live -= mapping_usable_size("test", p[i]);

@@ -24,7 +24,6 @@
 #define META sizeof(struct block_meta)
 #define INITIAL ((size_t)131072) /* what first use raises the break by */
 #define THRESHOLD ((size_t)131072) /* chunks from here on are mapped, except by os_calloc */
-#define MIB ((size_t)1 << 20)
 
 struct block_meta *header(const void *p);
 

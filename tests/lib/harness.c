@@ -109,6 +109,28 @@ int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size)
 	return status;
 }
 
+struct again {
+	const char *options;
+	char *const *argv;
+};
+
+static void execute(void *arg)
+{
+	const struct again *a = arg;
+
+	setenv("OSMEM_OPTIONS", a->options, 1);
+	dup2(STDERR_FILENO, STDOUT_FILENO);
+	execv("/proc/self/exe", a->argv);
+	_exit(127);
+}
+
+int test_again(const char *options, char *const argv[], char *said, size_t size)
+{
+	struct again a = {options, argv};
+
+	return test_in_child(execute, &a, said, size);
+}
+
 const char *test_ending(int status)
 {
 	static char text[64];

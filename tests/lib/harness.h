@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "common.h"
+
 struct test {
 	const char *name;
 	void (*run)(void);
@@ -55,6 +57,12 @@ void test_timeout(unsigned int seconds);
  * left in err (size bytes, always terminated).
  */
 int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size);
+
+/*
+ * Run this program anew in such a child, with OSMEM_OPTIONS=options, and these arguments behind its
+ * name; its standard output counts as standard error.
+ */
+int test_again(const char *options, char *const argv[], char *said, size_t size);
 
 /* How a child ended, in words, by its wait status: "it …". Valid until the next call. */
 const char *test_ending(int status);

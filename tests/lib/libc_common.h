@@ -20,12 +20,6 @@
 
 #include "harness.h"
 
-#define KIB ((size_t)1024)
-#define MIB (KIB * KIB)
-#define GIB (MIB * KIB)
-
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 /* Does name, as the program sees it, come from this library? */
 static inline bool is_ours(const char *name)
 {
@@ -115,15 +109,6 @@ static inline void sleep_ms(long ms)
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 
 	nanosleep(&t, NULL);
-}
-
-/* Reproducible and good enough for tests; never 0 from a state that is not. */
-static inline uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
 }
 
 /* Bytes that differ by place and by seed, so that a moved or a mixed-up block is seen. */

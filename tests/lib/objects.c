@@ -9,7 +9,6 @@
 
 #include "osmem.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MAX_FREERS 4
 
 bool objects_may_fail;
@@ -44,19 +43,6 @@ void delete_aligned_nothrow(void *p, size_t align,
 			    const void *tag) __asm__("_ZdlPvSt11align_val_tRKSt9nothrow_t");
 void delete_array_aligned_nothrow(void *p, size_t align,
 				  const void *tag) __asm__("_ZdaPvSt11align_val_tRKSt9nothrow_t");
-
-uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-size_t random_below(uint64_t *state, size_t limit)
-{
-	return (size_t)(random_next(state) >> 11) % limit;
-}
 
 /* Makers, all of one signature. */
 

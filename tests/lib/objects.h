@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common.h"
+
 struct object {
 	unsigned char *p; /* NULL: os_malloc(0) and its like */
 	size_t size; /* as asked for */
@@ -23,10 +25,6 @@ struct object {
 
 /* Say what is wrong and what it takes to repeat it, and abort(). The program has it. */
 void finding(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-
-/* Random numbers; a state is never 0. */
-uint64_t random_next(uint64_t *state);
-size_t random_below(uint64_t *state, size_t limit); /* limit is not 0 */
 
 enum family {
 	FAMILY_COURSE,

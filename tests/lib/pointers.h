@@ -13,7 +13,6 @@
 
 #include "harness.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define CELL_MAX ((size_t)32768) /* as README.md says */
 
 #define ALREADY_FREE "this block is already free"

@@ -16,6 +16,7 @@ script=${here##*/}/${0##*/}
 script=${script%.sh}
 # Relative paths are meant from tests/, as in its Makefile.
 src=$(cd "$tests" && cd "${SRC_PATH:-../src}" && pwd)
+# shellcheck disable=SC2034 # for those that source this
 utils=$(cd "$tests" && cd "${UTILS_PATH:-../utils}" && pwd)
 library=$src/libosmem.so
 scratch=$(mktemp -d) || exit 1

@@ -127,25 +127,16 @@ __attribute__((constructor(1001))) static void be_subject(int argc, char **argv)
 	_exit(children < FORKERS);
 }
 
-static void execute_subject(void *options)
+static void forks_with(const char *options)
 {
-	char *const argv[] = {(char *)SUBJECT, path, NULL};
-
-	setenv("OSMEM_OPTIONS", options, 1);
-	execv("/proc/self/exe", argv);
-	_exit(127);
-}
-
-static void forks_with(char *options)
-{
-	char err[500];
+	char *arguments[] = {SUBJECT, path, NULL}, err[500];
 	int status, fd = mkstemp(path);
 
 	CHECK(fd >= 0);
 	for (size_t i = 0; i < LINE_MAX_BYTES; i++)
 		CHECK(write(fd, "x", 1) == 1);
 	CHECK(write(fd, "\n", 1) == 1);
-	status = test_in_child(execute_subject, options, err, sizeof(err));
+	status = test_again(options, arguments, err, sizeof(err));
 	unlink(path);
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status %#x: %s", status,
 		  err);
@@ -153,10 +144,10 @@ static void forks_with(char *options)
 
 TEST(forks_that_overlap)
 {
-	forks_with((char *)"");
+	forks_with("");
 }
 
 TEST(forks_that_overlap_hardened)
 {
-	forks_with((char *)"hardened");
+	forks_with("hardened");
 }

@@ -362,8 +362,7 @@ TEST(guard_pages_where_blocks_were)
 	for (int i = 0; i < 300; i++) {
 		struct misuse m;
 
-		state = state * 6364136223846793005u + 1442695040888963407u;
-		m = allocated(CELL_MAX + 1 + (size_t)(state >> 32) % (i % 10 ? 100000 : 3 * MIB));
+		m = allocated(CELL_MAX + 1 + random_below(&state, i % 10 ? 100000 : 3 * MIB));
 		for (size_t at = 0; at < m.size; at += 4096)
 			m.p[at] = 1;
 		if (i % 10 == 0) {
@@ -711,15 +710,9 @@ struct slot {
 	unsigned char value;
 };
 
-static uint64_t next_random(uint64_t *state)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return *state >> 33;
-}
-
 static size_t some_size(uint64_t *state)
 {
-	uint64_t r = next_random(state);
+	uint64_t r = random_next(state);
 
 	if (r % 100 == 0)
 		return r % 300000;
@@ -742,11 +735,11 @@ static void fill_slot(struct slot *s, void *p, size_t size, unsigned char value)
 static void change(struct slot *s, uint64_t *state)
 {
 	size_t size = some_size(state), kept = size < s->size ? size : s->size;
-	unsigned char value = (unsigned char)next_random(state), *p;
+	unsigned char value = (unsigned char)random_next(state), *p;
 
 	if (s->p)
 		check_slot(s);
-	switch (next_random(state) % 4) {
+	switch (random_next(state) % 4) {
 	case 0:
 		p = size ? realloc(s->p, size) : s->p;
 		CHECK(p || !size);
@@ -765,7 +758,7 @@ static void change(struct slot *s, uint64_t *state)
 		return;
 	case 2:
 		free(s->p);
-		fill_slot(s, aligned_alloc((size_t)16 << next_random(state) % 10, size), size,
+		fill_slot(s, aligned_alloc((size_t)16 << random_next(state) % 10, size), size,
 			  value);
 		return;
 	default:
@@ -779,7 +772,7 @@ static void change_often(uint64_t state, int times)
 	static _Thread_local struct slot slots[SLOTS];
 
 	for (int i = 0; i < times; i++)
-		change(&slots[next_random(&state) % SLOTS], &state);
+		change(&slots[random_next(&state) % SLOTS], &state);
 	for (size_t i = 0; i < SLOTS; i++) {
 		if (slots[i].p)
 			check_slot(&slots[i]);

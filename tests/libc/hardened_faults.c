@@ -29,7 +29,6 @@
 #include "span.h"
 #include "tcache.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define CALLS_MAX 500 /* of the kernel's in one scenario, at most */
 #define EXIT_UNTOUCHED 99
 

@@ -187,19 +187,10 @@ __attribute__((constructor(1001))) static void be_subject(int argc, char **argv)
 	_exit(calls != 0);
 }
 
-static void execute_subject(void *options)
+static void expect_no_calls(const char *options)
 {
-	char *const argv[] = {(char *)SUBJECT, NULL};
-
-	setenv("OSMEM_OPTIONS", options, 1);
-	execv("/proc/self/exe", argv);
-	_exit(127);
-}
-
-static void expect_no_calls(char *options)
-{
-	char err[500];
-	int status = test_in_child(execute_subject, options, err, sizeof(err));
+	char *arguments[] = {SUBJECT, NULL}, err[500];
+	int status = test_again(options, arguments, err, sizeof(err));
 
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status %#x: %s", status,
 		  err);
@@ -207,12 +198,12 @@ static void expect_no_calls(char *options)
 
 TEST(system_calls_of_tools_are_not_called)
 {
-	expect_no_calls((char *)"");
+	expect_no_calls("");
 }
 
 TEST(system_calls_of_tools_are_not_called_hardened)
 {
-	expect_no_calls((char *)"hardened");
+	expect_no_calls("hardened");
 }
 
 TEST(system_calls_of_tools_are_not_called_while_tracing)

@@ -109,23 +109,13 @@ TEST(many_that_grow_in_turn_move_seldom)
 
 /* All of this program once more. */
 
-static void run_hardened(void *arg)
-{
-	char *arguments[] = {"libc_shrink", arg, NULL};
-	char *environment[] = {"OSMEM_OPTIONS=hardened", NULL};
-
-	dup2(STDERR_FILENO, STDOUT_FILENO);
-	execve("/proc/self/exe", arguments, environment);
-	_exit(127);
-}
-
 TEST(the_same_hardened)
 {
-	char said[1024];
+	char *arguments[] = {"shrink", NULL}, said[1024];
 	int status;
 
 	if (is_hardened())
 		return;
-	status = test_in_child(run_hardened, NULL, said, sizeof(said));
+	status = test_again("hardened", arguments, said, sizeof(said));
 	CHECK_MSG(status == 0, "%s", said);
 }

@@ -76,45 +76,37 @@ static void subject(void)
 	_exit(0);
 }
 
-__attribute__((constructor)) static void be_subject(void)
+__attribute__((constructor)) static void be_subject(int argc, char **argv)
 {
-	if (getenv(SUBJECT))
+	if (argc == 1 && strcmp(argv[0], SUBJECT) == 0)
 		subject();
 }
 
-static void run_subject(void *options)
-{
-	char *arguments[] = {"libc_stack", NULL}, *environment[] = {SUBJECT "=1", options, NULL};
-
-	execve("/proc/self/exe", arguments, environment);
-	end("execve: errno %d", errno);
-}
-
-static void check_stack(size_t limit, char *options)
+static void check_stack(size_t limit, const char *options)
 {
 	struct rlimit r = {.rlim_cur = limit, .rlim_max = RLIM_INFINITY};
-	char said[512];
+	char *arguments[] = {SUBJECT, NULL}, said[512];
 	int status;
 
 	if (personality(ADDR_NO_RANDOMIZE) < 0)
 		test_skip("addresses are always random here");
 	if (setrlimit(RLIMIT_STACK, &r) < 0)
 		test_skip("no stack of %zu MiB here", limit / MIB);
-	status = test_in_child(run_subject, options, said, sizeof(said));
+	status = test_again(options, arguments, said, sizeof(said));
 	CHECK_MSG(status == 0, "status 0x%x %s", status, said);
 }
 
 TEST(the_stack_grows_to_its_limit)
 {
-	check_stack(8 * MIB, NULL);
+	check_stack(8 * MIB, "");
 }
 
 TEST(the_stack_grows_to_its_limit_hardened)
 {
-	check_stack(8 * MIB, "OSMEM_OPTIONS=hardened");
+	check_stack(8 * MIB, "hardened");
 }
 
 TEST(a_large_stack_grows_to_its_limit)
 {
-	check_stack(512 * MIB, NULL);
+	check_stack(512 * MIB, "");
 }

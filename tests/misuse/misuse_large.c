@@ -27,8 +27,6 @@
 #include "pointers.h"
 
 #define PAGE ((size_t)4096)
-#define KIB ((size_t)1024)
-#define MIB ((size_t)1 << 20)
 #define SPAN_MAX (2 * MIB)
 #define SEGMENT (4 * MIB)
 #define SLOT ((size_t)65536)

@@ -38,25 +38,12 @@ static uint64_t state;
 static char *slots[SLOTS_MAX];
 static size_t sizes[SLOTS_MAX], slot_count;
 
-static uint64_t random_bits(void)
-{
-	uint64_t x = state = state * 6364136223846793005u + 1442695040888963407u;
-
-	x = (x ^ x >> 31) * 0x9e3779b97f4a7c15u;
-	return x ^ x >> 29;
-}
-
-static size_t below(size_t n)
-{
-	return random_bits() % n;
-}
-
 /* Mostly a small size, and never more than largest. */
 static size_t size_up_to(size_t largest)
 {
 	const size_t most[] = {16, 64, 1000, largest};
 
-	return 1 + below(most[below(4)]);
+	return 1 + random_below(&state, most[random_below(&state, 4)]);
 }
 
 static size_t course_size(void)
@@ -71,7 +58,7 @@ static size_t cell_size(void)
 
 static size_t span_size(void)
 {
-	return CELL_MAX + 1 + below(below(4) ? 4000 : 80000);
+	return CELL_MAX + 1 + random_below(&state, random_below(&state, 4) ? 4000 : 80000);
 }
 
 static const struct family course = {
@@ -108,13 +95,13 @@ static const struct family spans = {
 
 static void call(const struct family *f)
 {
-	size_t i = below(slot_count), size = f->size();
+	size_t i = random_below(&state, slot_count), size = f->size();
 	char *p;
 
 	if (!slots[i]) {
 		CHECK((slots[i] = f->alloc(size)));
 		sizes[i] = size;
-	} else if (below(6)) {
+	} else if (random_below(&state, 6)) {
 		f->free(slots[i]);
 		slots[i] = NULL;
 	} else {
@@ -137,17 +124,17 @@ static char *somewhere(const struct family *f, size_t i)
 {
 	char *p = slots[i];
 
-	switch (below(3)) {
+	switch (random_below(&state, 3)) {
 	case 0:
-		return p - 1 - below(META);
+		return p - 1 - random_below(&state, META);
 	case 1:
-		return p + sizes[i] + below(f->behind);
+		return p + sizes[i] + random_below(&state, f->behind);
 	default:
 		f->free(p);
 		slots[i] = NULL;
-		if (below(2))
+		if (random_below(&state, 2))
 			f->alloc(f->searched); /* until then it waits */
-		return p - META + below(META + 24);
+		return p - META + random_below(&state, META + 24);
 	}
 }
 
@@ -155,20 +142,20 @@ static uint64_t something(const char *at)
 {
 	uint64_t value;
 
-	switch (below(6)) {
+	switch (random_below(&state, 6)) {
 	case 0:
 		return 0;
 	case 1:
-		return random_bits();
+		return random_next(&state);
 	case 2:
-		return (uintptr_t)slots[below(slot_count)];
+		return (uintptr_t)slots[random_below(&state, slot_count)];
 	case 3:
 		return (uintptr_t)slots;
 	case 4:
 		return 0x6161616161616161;
 	default:
 		memcpy(&value, at, sizeof(value));
-		return value ^ UINT64_C(1) << below(64);
+		return value ^ UINT64_C(1) << random_below(&state, 64);
 	}
 }
 
@@ -180,13 +167,13 @@ static void write_astray(void *arg)
 	char *at;
 	size_t i;
 
-	run_calls(f, 1 + below(300));
+	run_calls(f, 1 + random_below(&state, 300));
 	do
-		i = below(slot_count);
+		i = random_below(&state, slot_count);
 	while (!slots[i]);
 	at = somewhere(f, i);
 	value = something(at);
-	memcpy(at, &value, lengths[below(6)]);
+	memcpy(at, &value, lengths[random_below(&state, 6)]);
 	alarm(SECONDS_MAX);
 	run_calls(f, CALLS);
 }
@@ -204,7 +191,7 @@ static void test_family(const struct family *f, size_t trials)
 		slot_count = counts[i / trials];
 		if (i % trials == 0)
 			run_calls(f, CALLS);
-		random_bits(); /* another one for each child */
+		random_next(&state); /* another one for each child */
 		status = test_in_child(write_astray, (void *)(uintptr_t)f, err, sizeof(err));
 		CHECK_MSG(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
 					  strncmp(err, "osmem: ", 7) == 0),

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define META sizeof(struct block_meta)
-#define MIB ((size_t)1 << 20)
 
 struct outcome *outcome;
 static bool is_in_child; /* that a difference may end */

@@ -43,7 +43,7 @@ build() {
 	shift 2
 	# shellcheck disable=SC2086 # the flags are words
 	objects "$@" >"$scratch/log" 2>&1 && shift &&
-		"$@" $flags -I"$utils" -I"$src" -o "$output" "$scenario" "$tests/sanitize/kernel.c" \
+		"$@" $flags -I"$utils" -I"$src" -I"$tests/lib" -o "$output" "$scenario" "$tests/sanitize/kernel.c" \
 			-Wl,--wrap=kernel_call "$objects"/*.o >"$scratch/log" 2>&1
 }
 

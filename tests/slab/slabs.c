@@ -21,7 +21,6 @@
 #include "harness.h"
 #include "slab_core.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define PERIOD_MS 200 /* of sweeps, and a little more */
 
 static unsigned int class; /* of the cells in the test; no other has any of it */
@@ -99,20 +98,12 @@ static void give_one(void *cell)
 static void *cells[CELLS];
 
 /* Random, the same in every run. */
-static size_t random_below(size_t n)
-{
-	static uint64_t random_state = 88172645463325252u;
-
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (size_t)(random_state >> 8) % n;
-}
+static uint64_t random_state = 1;
 
 static void shuffle(void **p, size_t n)
 {
 	for (size_t i = n; i > 1; i--) {
-		size_t j = random_below(i);
+		size_t j = random_below(&random_state, i);
 		void *other = p[j];
 
 		p[j] = p[i - 1];
@@ -136,7 +127,7 @@ static void batches(size_t size)
 	use_class(size);
 	n = info->capacity * 3u + 3;
 	while (taken < n) {
-		unsigned int want = 1 + (unsigned int)random_below(60), got;
+		unsigned int want = 1 + (unsigned int)random_below(&random_state, 60), got;
 
 		got = take(cells + taken, want, NULL);
 		CHECK(got >= 1 && got <= want);
@@ -152,7 +143,7 @@ static void batches(size_t size)
 		CHECK(slab_find(cells[i]).state == CELL_LIVE && slab_find(cells[i]).class == class);
 	shuffle(cells, taken);
 	for (unsigned int given = 0, batch; given < taken; given += batch) {
-		batch = 1 + (unsigned int)random_below(60);
+		batch = 1 + (unsigned int)random_below(&random_state, 60);
 		if (batch > taken - given)
 			batch = taken - given;
 		give(cells + given, batch);

@@ -21,7 +21,6 @@
 #include "span_cache.h"
 #include "tcache_core.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define PAGES(n) ((n)*PAGE_BYTES)
 
 static void check_store(void)
@@ -31,15 +30,7 @@ static void check_store(void)
 	CHECK_MSG(!fault, "%s", fault);
 }
 
-static size_t random_below(size_t n)
-{
-	static uint64_t state = 88172645463325252u;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (size_t)(state >> 8) % n;
-}
+static uint64_t random_state = 1;
 
 static bool fresh;
 
@@ -311,7 +302,7 @@ TEST(fresh_is_what_was_never_used_or_purged)
 TEST(calloc_is_zero)
 {
 	for (int i = 0; i < 2000; i++) {
-		size_t size = CELL_MAX + 1 + random_below(400000);
+		size_t size = CELL_MAX + 1 + random_below(&random_state, 400000);
 		char *p = calloc(1, size);
 
 		CHECK(p && is_zero(p, size));
@@ -572,7 +563,7 @@ TEST(kept_spans_are_bounded)
 	static void *p[200];
 
 	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK(p[i] = malloc(CELL_MAX + 1 + random_below(600 * KIB)));
+		CHECK(p[i] = malloc(CELL_MAX + 1 + random_below(&random_state, 600 * KIB)));
 	for (size_t i = 0; i < COUNT_OF(p); i++) {
 		free(p[i]);
 		check_kept();
@@ -725,8 +716,9 @@ static void check_marks(size_t i, size_t pages)
 
 static void make(size_t i)
 {
-	size_t pages = 9 + random_below(random_below(8) ? 60 : 500);
-	size_t align = random_below(8) ? 1 : PAGE_BYTES << random_below(9);
+	size_t pages = 9 + random_below(&random_state, random_below(&random_state, 8) ? 60 : 500);
+	size_t align =
+		random_below(&random_state, 8) ? 1 : PAGE_BYTES << random_below(&random_state, 9);
 	char *place = naive_place(span_pages_for(PAGES(pages)));
 
 	spans[i].p = span_alloc(PAGES(pages), align, &fresh);
@@ -740,7 +732,7 @@ static void make(size_t i)
 
 static void resize(size_t i)
 {
-	size_t pages = 1 + random_below(2 * spans[i].pages), old = spans[i].pages;
+	size_t pages = 1 + random_below(&random_state, 2 * spans[i].pages), old = spans[i].pages;
 
 	if (span_resize(spans[i].p, PAGES(pages)))
 		spans[i].pages = pages;
@@ -757,20 +749,20 @@ TEST(random_spans)
 	slab_set_sweep_period(0);
 	test_timeout(120);
 	for (size_t nr = 0; nr < STEPS; nr++) {
-		size_t i = random_below(nr % 20000 < 10000 ? SPANS : SPANS / 5);
+		size_t i = random_below(&random_state, nr % 20000 < 10000 ? SPANS : SPANS / 5);
 
 		if (!spans[i].p) {
 			make(i);
-		} else if (random_below(3) == 0) {
+		} else if (random_below(&random_state, 3) == 0) {
 			resize(i);
 		} else {
 			check_marks(i, spans[i].pages);
 			span_free(spans[i].p);
 			spans[i].p = NULL;
 		}
-		if (random_below(500) == 0)
+		if (random_below(&random_state, 500) == 0)
 			slab_trim();
-		if (random_below(100) == 0)
+		if (random_below(&random_state, 100) == 0)
 			sweep();
 		if (nr % 16 == 0)
 			check_store();

@@ -28,22 +28,12 @@
 #include "osmem.h"
 #include "refusals.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
 
 /* Random numbers. */
 
 static uint64_t random_state;
-
-static size_t random_below(size_t n)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (size_t)(random_state >> 8) % n;
-}
 
 /* The C++ runtime as the library knows it: a new-handler that helps once, and an exception. */
 
@@ -164,7 +154,7 @@ static void *by_aligned_alloc(size_t size)
 
 static void *by_memalign(size_t size)
 {
-	alignment = (size_t)16 << random_below(18);
+	alignment = (size_t)16 << random_below(&random_state, 18);
 	return memalign(alignment, size);
 }
 
@@ -173,7 +163,7 @@ static void *by_posix_memalign(size_t size)
 	void *p = NULL;
 	int saved = errno, error;
 
-	alignment = (size_t)8 << random_below(12);
+	alignment = (size_t)8 << random_below(&random_state, 12);
 	error = posix_memalign(&p, alignment, size);
 	CHECK(error == (p ? 0 : ENOMEM) && errno == (p ? saved : ENOMEM));
 	errno = error;
@@ -232,9 +222,11 @@ static size_t random_size(void)
 {
 	static const size_t small[] = {16, 200, 200, 3000},
 			    large[] = {70000, 70000, 200000, 1500000};
-	bool is_large = random_below(1000) < large_per_mille;
+	bool is_large = random_below(&random_state, 1000) < large_per_mille;
 
-	return 1 + random_below((is_large ? large : small)[random_below(COUNT_OF(small))]);
+	return 1 + random_below(&random_state,
+				(is_large ? large
+					  : small)[random_below(&random_state, COUNT_OF(small))]);
 }
 
 /*
@@ -281,7 +273,7 @@ static void get(struct slot *s, size_t nr)
 {
 	const struct way *way = &ways[nr % COUNT_OF(ways)];
 	size_t size = random_size();
-	unsigned char byte = (unsigned char)random_below(256);
+	unsigned char byte = (unsigned char)random_below(&random_state, 256);
 
 	errno = 0;
 	alignment = 0;
@@ -298,7 +290,7 @@ static void get(struct slot *s, size_t nr)
 static void resize(struct slot *s, size_t nr)
 {
 	size_t size = random_size();
-	unsigned char byte = (unsigned char)random_below(256), *p;
+	unsigned char byte = (unsigned char)random_below(&random_state, 256), *p;
 
 	errno = 0;
 	if (s->is_course)
@@ -416,8 +408,8 @@ static void toggle_bulk(void)
 /* One call with random arguments, the same ones for the same seed while nothing fails. */
 static void step(size_t nr)
 {
-	struct slot *s = &slots[random_below(SLOTS)];
-	size_t what = random_below(4);
+	struct slot *s = &slots[random_below(&random_state, SLOTS)];
+	size_t what = random_below(&random_state, 4);
 
 	if (nr % 10 == 9)
 		ask(s, nr / 10);

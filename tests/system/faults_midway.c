@@ -21,8 +21,6 @@
 #include "refusals.h"
 #include "slab_core.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 /* Contents: every 512th byte and the last, so that large blocks are not all page faults. */
 
 static void fill(unsigned char *p, size_t size, size_t seed)

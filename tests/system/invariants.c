@@ -22,23 +22,13 @@
 #include "osmem.h"
 #include "tcache.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 /* Random numbers, the same in every run. */
 
 static uint64_t random_state = 1;
 
-static size_t random_below(size_t n)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (size_t)(random_state >> 8) % n;
-}
-
 static bool one_in(size_t n)
 {
-	return random_below(n) == 0;
+	return random_below(&random_state, n) == 0;
 }
 
 static void check_heap(void)
@@ -74,7 +64,7 @@ struct profile {
 
 static size_t random_size(const struct profile *profile)
 {
-	return 1 + random_below(one_in(16) ? profile->large : profile->small);
+	return 1 + random_below(&random_state, one_in(16) ? profile->large : profile->small);
 }
 
 static void check_contents(const struct slot *s, size_t size)
@@ -88,7 +78,7 @@ static void fill_slot(struct slot *s, void *p, size_t size)
 	CHECK(p);
 	s->p = p;
 	s->size = size;
-	s->byte = (unsigned char)random_below(256);
+	s->byte = (unsigned char)random_below(&random_state, 256);
 	memset(p, s->byte, size);
 }
 
@@ -114,14 +104,14 @@ static void *libc_new(size_t size)
 {
 	void *p;
 
-	switch (random_below(8)) {
+	switch (random_below(&random_state, 8)) {
 	case 0:
 	case 1:
 		p = calloc(size, 1);
 		check_zeroed(p, size);
 		return p;
 	case 2:
-		return memalign((size_t)16 << random_below(10), size);
+		return memalign((size_t)16 << random_below(&random_state, 10), size);
 	default:
 		return malloc(size);
 	}
@@ -132,7 +122,7 @@ static void *libc_new(size_t size)
 static void *large_new(size_t size)
 {
 	bool zero = one_in(4);
-	size_t align = one_in(8) ? (size_t)16 << random_below(10) : CELL_ALIGN;
+	size_t align = one_in(8) ? (size_t)16 << random_below(&random_state, 10) : CELL_ALIGN;
 	void *p = large_alloc(size, align, zero);
 
 	CHECK((uintptr_t)p % align == 0);
@@ -205,7 +195,7 @@ static void run(const struct family *f, const struct profile *profile, void (*ex
 	for (size_t i = 0; i < profile->steps; i++) {
 		if (extra)
 			extra(i);
-		step(f, &slots[random_below(profile->slots)], profile);
+		step(f, &slots[random_below(&random_state, profile->slots)], profile);
 		check_heap();
 		if (i % 64 == 0)
 			check_cells();
@@ -265,7 +255,7 @@ TEST(random_both_families)
 static void move_break(size_t i)
 {
 	if (i % 100 == 50)
-		CHECK(sbrk((intptr_t)(1 + random_below(5000))) != (void *)-1);
+		CHECK(sbrk((intptr_t)(1 + random_below(&random_state, 5000))) != (void *)-1);
 }
 
 TEST(random_os_while_the_break_moves)
@@ -300,13 +290,13 @@ static void allocate_mapping(size_t i)
 
 	if (i % 200 == 0) {
 		free(p);
-		p = malloc(20 * MIB - random_below(4 * MIB));
+		p = malloc(20 * MIB - random_below(&random_state, 4 * MIB));
 		CHECK(p);
 	}
 	if (i % 400 == 399)
 		malloc_trim(0);
 	if (i % 1000 == 999)
-		mapping_sweep(random_below(20));
+		mapping_sweep(random_below(&random_state, 20));
 }
 
 /* From a low threshold on everything is a mapping. */
@@ -326,9 +316,9 @@ static void large_tree(const struct family *f, size_t size, size_t spread)
 	size_t n = COUNT_OF(p);
 
 	for (size_t i = 0; i < n; i++)
-		CHECK((p[i] = f->alloc(size + random_below(spread + 1))));
+		CHECK((p[i] = f->alloc(size + random_below(&random_state, spread + 1))));
 	for (size_t i = 0; i < n; i += 2) {
-		size_t j = random_below(n) & ~(size_t)1;
+		size_t j = random_below(&random_state, n) & ~(size_t)1;
 		void *victim = p[i];
 
 		p[i] = p[j];
@@ -338,7 +328,7 @@ static void large_tree(const struct family *f, size_t size, size_t spread)
 		f->free(p[i]);
 	check_heap();
 	for (size_t i = 0; i < n; i += 2) {
-		CHECK((p[i] = f->alloc(size + random_below(spread + 1))));
+		CHECK((p[i] = f->alloc(size + random_below(&random_state, spread + 1))));
 		if (i % 256 == 0)
 			check_heap();
 	}

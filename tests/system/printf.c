@@ -357,19 +357,6 @@ TEST(exact_ties)
 
 static uint64_t random_state;
 
-static uint64_t random_bits(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state * 0x2545f4914f6cdd1d;
-}
-
-static unsigned int random_below(unsigned int n)
-{
-	return (unsigned int)((random_bits() >> 32) % n);
-}
-
 struct random_format {
 	char text[64];
 	int stars; /* 0 to 2 of the arguments below come first */
@@ -378,7 +365,7 @@ struct random_format {
 
 static void random_star(struct random_format *f, char **end, int value)
 {
-	if (random_below(2)) {
+	if (random_below(&random_state, 2)) {
 		*end += sprintf_(*end, "*");
 		f->star[f->stars++] = value;
 	} else if (value >= 0) {
@@ -397,13 +384,14 @@ static void random_format(struct random_format *f, int max_precision, const char
 
 	f->stars = 0;
 	end += sprintf_(end, "<%%");
-	for (unsigned int i = random_below(4); i > 0; i--)
-		*end++ = flags[random_below((unsigned int)strlen(flags))];
-	if (random_below(2))
-		random_star(f, &end, (int)random_below(60) - 20);
-	if (random_below(2)) {
+	for (unsigned int i = random_below(&random_state, 4); i > 0; i--)
+		*end++ = flags[random_below(&random_state, (unsigned int)strlen(flags))];
+	if (random_below(&random_state, 2))
+		random_star(f, &end, (int)random_below(&random_state, 60) - 20);
+	if (random_below(&random_state, 2)) {
 		*end++ = '.';
-		random_star(f, &end, (int)random_below((unsigned int)max_precision + 3) - 2);
+		random_star(f, &end,
+			    (int)random_below(&random_state, (unsigned int)max_precision + 3) - 2);
 	}
 	sprintf_(end, "%s%c>", length, conv);
 }
@@ -425,12 +413,12 @@ TEST(random_integers)
 
 	random_state = 1;
 	for (int i = 0; i < INTEGER_ROUNDS; i++) {
-		unsigned int length = random_below(8);
-		uint64_t value = random_bits() >> random_below(64);
-		char conv = "diuoxXb"[random_below(7)];
+		unsigned int length = random_below(&random_state, 8);
+		uint64_t value = random_next(&random_state) >> random_below(&random_state, 64);
+		char conv = "diuoxXb"[random_below(&random_state, 7)];
 		struct random_format f;
 
-		if (random_below(2))
+		if (random_below(&random_state, 2))
 			value = -value;
 		random_format(&f, 70, lengths[length], conv);
 		if (length < 3)
@@ -446,13 +434,15 @@ TEST(random_strings)
 
 	random_state = 2;
 	for (int i = 0; i < STRING_ROUNDS; i++) {
-		const char *s = random_below(20) ? text + random_below(sizeof(text)) : NULL;
-		char conv = "scp"[random_below(3)];
+		const char *s = random_below(&random_state, 20)
+					? text + random_below(&random_state, sizeof(text))
+					: NULL;
+		char conv = "scp"[random_below(&random_state, 3)];
 		struct random_format f;
 
 		random_format(&f, 50, "", conv);
 		if (conv == 'c')
-			SAME_WITH_STARS(&f, 1 + (int)random_below(255));
+			SAME_WITH_STARS(&f, 1 + (int)random_below(&random_state, 255));
 		else
 			SAME_WITH_STARS(&f, s);
 	}
@@ -469,16 +459,19 @@ static double power_of_ten(int exponent)
 /* Half of them any bits at all, the others of the kinds where rounding goes wrong. */
 static double random_double(void)
 {
-	uint64_t bits = random_bits();
+	uint64_t bits = random_next(&random_state);
 	double value;
 
-	switch (random_below(8)) {
+	switch (random_below(&random_state, 8)) {
 	case 0: /* a short decimal */
-		return (double)(bits >> random_below(64)) / power_of_ten((int)random_below(20));
+		return (double)(bits >> random_below(&random_state, 64)) /
+		       power_of_ten((int)random_below(&random_state, 20));
 	case 1: /* a short binary fraction: ties */
-		return ldexp((double)(bits >> (32 + random_below(32))), -(int)random_below(40));
+		return ldexp((double)(bits >> (32 + random_below(&random_state, 32))),
+			     -(int)random_below(&random_state, 40));
 	case 2: /* a little off a power of ten: carries */
-		return step(power_of_ten((int)random_below(600) - 300), bits & 1 ? -1 : 1);
+		return step(power_of_ten((int)random_below(&random_state, 600) - 300),
+			    bits & 1 ? -1 : 1);
 	case 3: /* of the size one prints */
 		return (double)(int64_t)bits * 0x1p-50;
 	default:
@@ -491,12 +484,12 @@ TEST(random_floats)
 {
 	random_state = 3;
 	for (int i = 0; i < FLOAT_ROUNDS; i++) {
-		int max_precision = random_below(16) ? 25 : 1100;
-		char conv = "fFeEgG"[random_below(6)];
+		int max_precision = random_below(&random_state, 16) ? 25 : 1100;
+		char conv = "fFeEgG"[random_below(&random_state, 6)];
 		double value = random_double();
 		struct random_format f;
 
-		if (random_below(16)) {
+		if (random_below(&random_state, 16)) {
 			random_format(&f, max_precision, "", conv);
 			SAME_WITH_STARS(&f, value);
 		} else {

@@ -152,26 +152,16 @@ TEST(refusals_in_a_row_search_once)
 
 /* All of this program once more, in a process that is hardened from its first call on. */
 
-static void run_hardened(void *arg)
-{
-	char *arguments[] = {"refused", arg, NULL};
-	char *environment[] = {"OSMEM_OPTIONS=hardened", NULL};
-
-	dup2(STDERR_FILENO, STDOUT_FILENO);
-	execve("/proc/self/exe", arguments, environment);
-	_exit(127);
-}
-
 TEST(the_same_hardened)
 {
-	char said[1024];
+	char *arguments[] = {"refused", NULL}, said[1024];
 	int status;
 
 	if (secure_getenv("OSMEM_OPTIONS")) {
 		CHECK(malloc_usable_size(malloc(17)) == 17);
 		return;
 	}
-	status = test_in_child(run_hardened, NULL, said, sizeof(said));
+	status = test_again("hardened", arguments, said, sizeof(said));
 	CHECK_MSG(status == 0, "%s", said);
 	CHECK_MSG(strstr(said, "3 passed, 0 failed"), "%s", said);
 }

@@ -171,12 +171,6 @@ TEST(os_calls_enclose_their_steps)
 
 /* ---- Steps make the list ---- */
 
-static size_t random_next(uint64_t *state)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return (size_t)(*state >> 33);
-}
-
 static size_t random_size(uint64_t *state, size_t small)
 {
 	size_t kind = random_next(state) % 64;
