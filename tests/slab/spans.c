@@ -2,13 +2,11 @@
 // Needs: objects
 
 /*
- * Spans by themselves and in threads' caches: where they are made, how they join when they are
- * freed, grow and shrink, what is known to be zero, when pages go back, and which pointers are
- * reported. Places are compared with those that a naive search of the maps finds.
+ * Spans by themselves: where they are made, how they join when they are freed, grow and shrink, what
+ * is known to be zero, when pages go back, and which pointers are reported.
  */
 
 #include <malloc.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,22 +14,12 @@
 #include <sys/mman.h>
 
 #include "harness.h"
-#include "large.h"
 #include "slab_core.h"
 #include "span_cache.h"
+#include "spans.h"
 #include "tcache_core.h"
 
-#define PAGES(n) ((n)*PAGE_BYTES)
-
-static void check_store(void)
-{
-	const char *fault = slab_check();
-
-	CHECK_MSG(!fault, "%s", fault);
-}
-
 static uint64_t random_state = 1;
-
 static bool fresh;
 
 static char *take(size_t pages)
@@ -313,16 +301,6 @@ TEST(calloc_is_zero)
 	}
 }
 
-/* Going back. */
-
-static void sweep(void)
-{
-	slab_set_sweep_period(0);
-	CHECK(slab_begin_sweep());
-	slab_end_sweep();
-	check_store();
-}
-
 /* Pages that the kernel does not take, for the program has locked them. */
 
 static bool is_stuck(const char *p)
@@ -475,301 +453,4 @@ TEST(freed_twice_in_the_same_moment)
 	span_set_kept(p, false); /* as if the other one had taken it */
 	snprintf(want, sizeof(want), "osmem: free(%p): this block is already free", p);
 	EXPECT_ABORT(allocate_100k, NULL, want);
-}
-
-static struct span_cache *own(void)
-{
-	struct tcache *tc = tcache_thread.own;
-
-	CHECK(tc && tc->spans);
-	return tc->spans;
-}
-
-static void check_kept(void)
-{
-	const char *fault = tcache_check();
-
-	CHECK_MSG(!fault, "%s", fault);
-	CHECK(own()->bytes <= SPAN_CACHE_BYTES);
-}
-
-TEST(a_kept_span_is_the_next_of_its_size)
-{
-	char *p = malloc(100 * KIB), *q;
-	size_t frees;
-
-	CHECK(p);
-	frees = slab_store.span_frees;
-	free(p);
-	CHECK(span_cache_count(own()) == 1 && own()->bytes == span_size(p));
-	CHECK(span_find(p).state == SPAN_FREE && slab_store.span_frees == frees);
-	q = malloc(200 * KIB);
-	CHECK(q != p && span_cache_count(own()) == 1);
-	CHECK(malloc(100 * KIB - 500) == p && own()->bytes == 0);
-	CHECK(span_find(p).state == SPAN_LIVE);
-	check_kept();
-	free(q);
-	free(p);
-}
-
-/* One that is an eighth larger is taken, before the page heap is asked. */
-TEST(a_kept_span_serves_the_class_below)
-{
-	char *p = malloc(112 * KIB), *q, *r;
-	size_t allocs;
-
-	CHECK(p && span_class_of(112 * KIB) == span_class_of(100 * KIB) + 1);
-	free(p);
-	allocs = slab_store.span_allocs;
-	CHECK(q = malloc(96 * KIB)); /* two classes below */
-	CHECK(q != p && slab_store.span_allocs == allocs + 1);
-	CHECK((r = malloc(100 * KIB)) == p && malloc_usable_size(r) == 112 * KIB);
-	CHECK(slab_store.span_allocs == allocs + 1 && span_cache_count(own()) == 0);
-	free(r);
-	CHECK(span_cache_count(own()) == 1 && own()->count[span_class_of(112 * KIB)] == 1);
-	check_kept();
-	free(q);
-}
-
-TEST(a_kept_span_serves_the_alignment_that_it_has)
-{
-	char *p = aligned_alloc(128 * KIB, 128 * KIB), *q = malloc(128 * KIB), *low, *high;
-
-	CHECK(p && q);
-	while ((uintptr_t)q % (128 * KIB) == 0)
-		CHECK(q = malloc(128 * KIB));
-	free(p);
-	CHECK(aligned_alloc(128 * KIB, 128 * KIB) == p && span_cache_count(own()) == 0);
-	free(q);
-	CHECK(low = aligned_alloc(128 * KIB, 128 * KIB));
-	CHECK((uintptr_t)low % (128 * KIB) == 0 && span_cache_count(own()) == 1);
-	CHECK((high = aligned_alloc(4096, 128 * KIB)) == q);
-	check_kept();
-}
-
-/* A thread that frees no span needs no memory for keeping them. */
-TEST(no_cache_before_a_span_is_freed)
-{
-	char *p = malloc(100 * KIB);
-
-	CHECK(p && own() == &span_cache_none);
-	free(p);
-	CHECK(own() != &span_cache_none && span_cache_count(&span_cache_none) == 0);
-	CHECK(span_cache_count(own()) == 1);
-}
-
-TEST(kept_spans_are_bounded)
-{
-	static void *p[200];
-
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK(p[i] = malloc(CELL_MAX + 1 + random_below(&random_state, 600 * KIB)));
-	for (size_t i = 0; i < COUNT_OF(p); i++) {
-		free(p[i]);
-		check_kept();
-	}
-	CHECK(own()->bytes > SPAN_CACHE_BYTES / 4);
-	for (size_t i = 0; i < 10; i++)
-		CHECK(p[i] = malloc(40000));
-	for (size_t i = 0; i < 10; i++)
-		free(p[i]);
-	CHECK(own()->count[span_class_of(40000)] == SPAN_CACHE_DEPTH);
-	check_kept();
-	free(malloc(SPAN_CACHE_BYTES + 1)); /* too large */
-	CHECK(own()->count[span_class_of(SPAN_CACHE_BYTES + 1)] == 0);
-	free(malloc(SPAN_CACHE_BYTES)); /* all others give way */
-	check_kept();
-	CHECK(own()->bytes == SPAN_CACHE_BYTES && span_cache_count(own()) == 1);
-}
-
-/* What was not used between two sweeps goes. */
-TEST(kept_spans_shrink_at_sweeps)
-{
-	char *p = malloc(100 * KIB), *q = malloc(300 * KIB);
-
-	free(p);
-	free(q);
-	slab_set_sweep_period(0);
-	tcache_look(tcache_thread.own);
-	CHECK(span_cache_count(own()) == 2);
-	CHECK(malloc(100 * KIB) == p);
-	free(p);
-	tcache_look(tcache_thread.own);
-	CHECK(span_cache_count(own()) == 1 && span_find(q).state == SPAN_NONE);
-	tcache_look(tcache_thread.own);
-	CHECK(span_cache_count(own()) == 0);
-	check_kept();
-}
-
-static void *keep_some(void *arg)
-{
-	for (size_t size = 40000; size < 300000; size += 10000)
-		free(malloc(size));
-	CHECK(span_cache_count(own()) > 2);
-	return arg;
-}
-
-TEST(a_thread_leaves_no_kept_span)
-{
-	pthread_t thread;
-	struct span_stats spans;
-
-	CHECK(pthread_create(&thread, NULL, keep_some, NULL) == 0);
-	CHECK(pthread_join(thread, NULL) == 0);
-	span_get_stats(&spans);
-	CHECK(spans.spans == 0 && spans.bytes == 0);
-	check_store();
-}
-
-/* A span that was cut or is of no class's size is not kept. */
-TEST(odd_spans_are_not_kept)
-{
-	char *p = malloc(200 * KIB);
-
-	CHECK(realloc(p, 150 * KIB + 1) == p);
-	free(p);
-	CHECK(span_find(p).state != SPAN_FREE ||
-	      span_size(p) == PAGES(span_pages_for(span_size(p))));
-	free(malloc(1));
-	free(malloc(50000));
-	check_kept();
-}
-
-/* Random calls against a naive search. */
-
-struct place {
-	const struct segment *g;
-	size_t start, class;
-};
-
-static bool is_set(const uint64_t *map, size_t page)
-{
-	return map[page / 64] >> page % 64 & 1;
-}
-
-static bool is_of_kind(const struct segment *g, enum run_kind kind, size_t page)
-{
-	return kind == RUN_DIRTY ? is_set(g->maps.dirty, page) : !is_set(g->maps.taken, page);
-}
-
-/* The smallest run of g with n pages, and the largest class of its runs that is enough: place. */
-static size_t smallest_run(const struct segment *g, enum run_kind kind, size_t n,
-			   struct place *place)
-{
-	size_t smallest = SIZE_MAX;
-
-	place->class = SIZE_MAX;
-	for (size_t page = 0, end; page < MAP_PAGES; page = end + 1) {
-		for (end = page; end < MAP_PAGES && is_of_kind(g, kind, end); end++)
-			;
-		if (end - page < n)
-			continue;
-		if (run_class(end - page) >= run_class_over(n) &&
-		    run_class(end - page) < place->class)
-			place->class = run_class(end - page);
-		if (end - page >= smallest)
-			continue;
-		smallest = end - page;
-		place->start = page;
-	}
-	return smallest;
-}
-
-/* Where n pages have to be; NULL: in a new segment. */
-static char *naive_place(size_t n)
-{
-	for (int kind = RUN_DIRTY; kind >= RUN_FREE; kind--) {
-		struct place best = {.class = SIZE_MAX}, place;
-
-		for (place.g = NULL; (place.g = segment_next(SET_LIVE, place.g));) {
-			if (place.g->is_own ||
-			    smallest_run(place.g, (enum run_kind)kind, n, &place) == SIZE_MAX)
-				continue;
-			if (place.class < best.class)
-				best = place;
-		}
-		if (best.class < SIZE_MAX)
-			return (char *)(uintptr_t)best.g + PAGES(best.start);
-	}
-	return NULL;
-}
-
-#define SPANS 150
-#define STEPS 100000
-
-static struct {
-	char *p;
-	size_t pages;
-} spans[SPANS];
-
-static void mark(size_t i)
-{
-	for (size_t page = 0; page < spans[i].pages; page++)
-		*(size_t *)(void *)(spans[i].p + PAGES(page)) = i + 1;
-}
-
-static void check_marks(size_t i, size_t pages)
-{
-	for (size_t page = 0; page < pages; page++)
-		CHECK(*(size_t *)(void *)(spans[i].p + PAGES(page)) == i + 1);
-}
-
-static void make(size_t i)
-{
-	size_t pages = 9 + random_below(&random_state, random_below(&random_state, 8) ? 60 : 500);
-	size_t align =
-		random_below(&random_state, 8) ? 1 : PAGE_BYTES << random_below(&random_state, 9);
-	char *place = naive_place(span_pages_for(PAGES(pages)));
-
-	spans[i].p = span_alloc(PAGES(pages), align, &fresh);
-	CHECK(spans[i].p && (uintptr_t)spans[i].p % align == 0);
-	CHECK(align > PAGE_BYTES || !place || place == spans[i].p);
-	spans[i].pages = span_size(spans[i].p) / PAGE_BYTES;
-	for (size_t page = 0; fresh && page < spans[i].pages; page++)
-		CHECK(*(size_t *)(void *)(spans[i].p + PAGES(page)) == 0);
-	mark(i);
-}
-
-static void resize(size_t i)
-{
-	size_t pages = 1 + random_below(&random_state, 2 * spans[i].pages), old = spans[i].pages;
-
-	if (span_resize(spans[i].p, PAGES(pages)))
-		spans[i].pages = pages;
-	else
-		CHECK(pages > old);
-	CHECK(span_size(spans[i].p) == PAGES(spans[i].pages));
-	check_marks(i, old < spans[i].pages ? old : spans[i].pages);
-	mark(i);
-}
-
-TEST(random_spans)
-{
-	slab_init();
-	slab_set_sweep_period(0);
-	test_timeout(120);
-	for (size_t nr = 0; nr < STEPS; nr++) {
-		size_t i = random_below(&random_state, nr % 20000 < 10000 ? SPANS : SPANS / 5);
-
-		if (!spans[i].p) {
-			make(i);
-		} else if (random_below(&random_state, 3) == 0) {
-			resize(i);
-		} else {
-			check_marks(i, spans[i].pages);
-			span_free(spans[i].p);
-			spans[i].p = NULL;
-		}
-		if (random_below(&random_state, 500) == 0)
-			slab_trim();
-		if (random_below(&random_state, 100) == 0)
-			sweep();
-		if (nr % 16 == 0)
-			check_store();
-	}
-	for (size_t i = 0; i < SPANS; i++)
-		if (spans[i].p)
-			span_free(spans[i].p);
-	check_store();
-	CHECK(slab_store.span_pages == 0);
 }
