@@ -3,6 +3,7 @@
 #include "blocks.h"
 
 #include "harness.h"
+#include "osmem.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -80,6 +81,15 @@ bool is_zero(const void *p, size_t size)
 		if (bytes[i])
 			return false;
 	return true;
+}
+
+char *pass_1_mib(void)
+{
+	char *p = os_malloc(131032);
+
+	for (size_t i = 0; i < 20; i++)
+		p = os_malloc(100000);
+	return p;
 }
 
 struct block_meta *first_block(const void *p)

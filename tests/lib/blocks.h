@@ -45,6 +45,9 @@ void fill(void *p, size_t size, unsigned int seed);
 bool holds(const void *p, size_t size, unsigned int seed);
 bool is_zero(const void *p, size_t size);
 
+/* Grow the heap past 1 MiB without a hole, and a little beyond the last exact growth. */
+char *pass_1_mib(void);
+
 /* The first block of the list that p is in. */
 struct block_meta *first_block(const void *p);
 

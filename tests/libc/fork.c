@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: libosmem.so
 
-/* fork and its relatives, and signals that arrive inside malloc. */
+/* fork and its relatives. */
 
 #include "libc_common.h"
 
@@ -10,7 +10,6 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
@@ -18,12 +17,10 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+#include "fork_common.h"
 #include "osmem.h"
 
 extern char **environ;
-
-/* A child that has not ended after this long never will. */
-#define DEADLOCK_SECONDS 20
 
 static void expect_good_end(pid_t pid)
 {
@@ -33,15 +30,6 @@ static void expect_good_end(pid_t pid)
 	CHECK(waitpid(pid, &status, 0) == pid);
 	CHECK_MSG(!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM, "the child hangs");
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wait status %#x", status);
-}
-
-/*
- * Sizes of all kinds, mostly small: every page that a child writes to, and every page that its
- * parent then writes to, is a page fault, and many of them are most of what a test of forks costs.
- */
-static size_t size_of(size_t i)
-{
-	return i % 16 ? i * i % 1500 : i * i % 40000;
 }
 
 /* Fill and free count blocks of all sizes, growing and shrinking; p has room for their pointers. */
@@ -71,36 +59,6 @@ static void use_malloc(void)
 
 /* ---- Threads in the background ---- */
 
-enum {
-	NOISY = 4,
-	KEPT = 400
-};
-
-static volatile bool stop, is_quiet;
-static pthread_t noisy[NOISY];
-static void *kept[NOISY][KEPT]; /* blocks of each thread that are live all the time */
-
-static void keep(size_t n)
-{
-	for (size_t i = 0; i < KEPT; i++) {
-		kept[n][i] = malloc(size_of(i));
-		CHECK(kept[n][i] != NULL);
-		fill(kept[n][i], size_of(i), (unsigned int)n);
-	}
-}
-
-static pthread_barrier_t all_kept;
-
-/*
- * Threads matter at the moment of a fork. While the child is looked at, they would only take the
- * time that it needs.
- */
-static void wait_while_quiet(void)
-{
-	while (is_quiet && !stop)
-		sleep_ms(1);
-}
-
 /* Fork among threads that are in the middle of things; in the parent they then wait. */
 static pid_t fork_amid_noise(void)
 {
@@ -114,65 +72,6 @@ static pid_t fork_amid_noise(void)
 	else
 		alarm(DEADLOCK_SECONDS * test_patience());
 	return pid;
-}
-
-static void noise_step(void **p, size_t count, uint64_t *state)
-{
-	size_t i = random_next(state) % count;
-	size_t top = random_next(state) % 16 ? 8 : 14;
-	size_t size = random_next(state) % ((size_t)16 << random_next(state) % top);
-
-	if (random_next(state) % 4 == 0) {
-		p[i] = realloc(p[i], size + 1);
-		return;
-	}
-	free(p[i]);
-	p[i] = malloc(size);
-}
-
-static void *make_noise(void *arg)
-{
-	size_t n = (size_t)arg;
-	uint64_t state = n + 1;
-	void *p[64] = {0};
-
-	keep(n);
-	pthread_barrier_wait(&all_kept);
-	while (!stop) {
-		wait_while_quiet();
-		noise_step(p, COUNT_OF(p), &state);
-	}
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		free(p[i]);
-	return NULL;
-}
-
-static void start_noise(void)
-{
-	stop = false;
-	is_quiet = false;
-	pthread_barrier_init(&all_kept, NULL, NOISY + 1);
-	for (size_t i = 0; i < NOISY; i++)
-		CHECK(pthread_create(&noisy[i], NULL, make_noise, (void *)i) == 0);
-	pthread_barrier_wait(&all_kept);
-}
-
-static void check_and_free_kept(void)
-{
-	for (size_t n = 0; n < NOISY; n++) {
-		for (size_t i = 0; i < KEPT; i++) {
-			CHECK(is_filled(kept[n][i], size_of(i), (unsigned int)n));
-			free(kept[n][i]);
-		}
-	}
-}
-
-static void end_noise(void)
-{
-	stop = true;
-	for (size_t i = 0; i < NOISY; i++)
-		CHECK(pthread_join(noisy[i], NULL) == 0);
-	check_and_free_kept();
 }
 
 TEST(child_of_threaded_program_allocates)
@@ -454,133 +353,6 @@ TEST(fork_that_is_refused)
 	for (int i = 0; i < 100; i++)
 		free(p[i]);
 	end_noise();
-}
-
-/* ---- fork from a signal handler that interrupted malloc ---- */
-
-static volatile sig_atomic_t forks, is_child, handler_failed;
-
-static void fork_in_handler(int signal)
-{
-	int saved = errno, status;
-	pid_t pid;
-
-	(void)signal;
-	if (is_child)
-		return;
-	pid = fork();
-	if (pid == 0) {
-		/* Returns into the malloc that was interrupted, and goes on from there. */
-		is_child = 1;
-		alarm(DEADLOCK_SECONDS * test_patience());
-	} else if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-		handler_failed = 1;
-	}
-	forks++;
-	errno = saved;
-}
-
-static void fire_every(int signal, void (*handler)(int), long us)
-{
-	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
-	struct itimerval timer = {.it_interval.tv_usec = us, .it_value.tv_usec = us};
-
-	CHECK(sigaction(signal, &action, NULL) == 0);
-	CHECK(setitimer(signal == SIGVTALRM ? ITIMER_VIRTUAL : ITIMER_PROF, &timer, NULL) == 0);
-}
-
-/* One step of work that is inside the allocator most of the time. */
-static void churn(void **p, size_t count, uint64_t *state)
-{
-	size_t i = random_next(state) % count, size = random_next(state) % 8000;
-
-	free(p[i]);
-	p[i] = malloc(size);
-	CHECK(p[i] && malloc_usable_size(p[i]) >= size);
-	*(unsigned char *)p[i] = 1;
-}
-
-TEST(fork_in_a_handler_that_interrupted_malloc)
-{
-	static void *p[1000];
-	double end = seconds() + 30;
-	uint64_t state = 3;
-
-	fire_every(SIGPROF, fork_in_handler, 500);
-	while (!is_child && forks < 150 && seconds() < end) {
-		for (int i = 0; i < 100 && !is_child; i++)
-			churn(p, COUNT_OF(p), &state);
-		CHECK(!handler_failed);
-	}
-	signal(SIGPROF, SIG_IGN);
-	for (int i = 0; i < 2000; i++)
-		churn(p, COUNT_OF(p), &state);
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		free(p[i]);
-	CHECK(is_child || forks >= 20);
-}
-
-/* ---- Signals ---- */
-
-static volatile sig_atomic_t signals;
-
-static void count_signal(int signal)
-{
-	(void)signal;
-	signals++;
-}
-
-TEST(signals_at_a_high_rate_over_one_thread)
-{
-	static void *p[1000];
-	double end = seconds() + 20;
-	uint64_t state = 5;
-
-	fire_every(SIGPROF, count_signal, 100);
-	while (signals < 200 && seconds() < end)
-		for (int i = 0; i < 1000; i++)
-			churn(p, COUNT_OF(p), &state);
-	CHECK(signals > 50);
-}
-
-TEST(signals_at_a_high_rate_over_many_threads)
-{
-	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
-	double end = seconds() + 20;
-
-	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-	start_noise();
-	for (size_t i = 0; signals < 3000 && seconds() < end; i++) {
-		pthread_kill(noisy[i % NOISY], SIGUSR1);
-		if (i % 16 == 0)
-			sched_yield();
-	}
-	end_noise();
-	CHECK(signals > 20);
-}
-
-/* Wherever it interrupts a thread, the others wait for the handler at most, not for ever. */
-static void sleep_in_handler(int signal)
-{
-	(void)signal;
-	sleep_ms(1);
-	signals++;
-}
-
-TEST(handlers_that_sleep_inside_malloc)
-{
-	struct sigaction action = {.sa_handler = sleep_in_handler, .sa_flags = SA_RESTART};
-
-	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-	start_noise();
-	for (size_t i = 0; i < 1000; i++) {
-		pthread_kill(noisy[i % NOISY], SIGUSR1);
-		free(malloc(i * 50));
-		if (i % 10 == 0)
-			sleep_ms(2);
-	}
-	end_noise();
-	CHECK(signals > 20);
 }
 
 /* ---- vfork, posix_spawn, clone ---- */
