@@ -3,7 +3,8 @@
 
 /*
  * What may differ from a naive implementation and what may not, and what happens when there is no
- * memory. The heaps that are expected are worked out by hand; see blocks.h for how they are written.
+ * memory. The heaps that are expected are worked out by hand; see blocks.h for how they are
+ * written.
  */
 
 #include "blocks.h"
@@ -17,7 +18,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
 
 #define ABSURD ((size_t)PTRDIFF_MAX + 1) /* the smallest size that is refused unseen */
 

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 /* Errors: the break is moved by the program. */
 
 TEST(errors_break_moved_starts_a_new_region)

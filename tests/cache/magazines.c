@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Magazines and depots: how caches fill, what they hold at most, and how cells go from one thread to
- * another. That sweeps flush them while cells come and go.
+ * Magazines and depots: how caches fill, what they hold at most, and how cells go from one thread
+ * to another. That sweeps flush them while cells come and go.
  */
 
 #include <malloc.h>

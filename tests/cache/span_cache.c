@@ -9,9 +9,9 @@
 #include <stdlib.h>
 
 #include "harness.h"
+#include "slab/spans.h"
 #include "slab_core.h"
 #include "span_cache.h"
-#include "slab/spans.h"
 #include "tcache_core.h"
 
 static uint64_t random_state = 1;

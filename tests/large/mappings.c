@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Mappings of single objects: what is kept of freed ones, for whom, how much and how long; resizing;
- * pointers that are reported.
+ * Mappings of single objects: what is kept of freed ones, for whom, how much and how long;
+ * resizing; pointers that are reported.
  */
 
 #include <malloc.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What tests of OSMEM_OPTIONS=hardened share. Their programs start themselves again with the option,
- * which is looked at before the first allocation.
+ * What tests of OSMEM_OPTIONS=hardened share. Their programs start themselves again with the
+ * option, which is looked at before the first allocation.
  */
 
 #pragma once

@@ -2,8 +2,8 @@
 // Needs: libosmem.so
 
 /*
- * Pointers that are no live payloads, and writes to freed ones, as in blocks.c, of what malloc gives
- * up to CELL_MAX: cells, which have no header.
+ * Pointers that are no live payloads, and writes to freed ones, as in blocks.c, of what malloc
+ * gives up to CELL_MAX: cells, which have no header.
  */
 
 #include <malloc.h>

@@ -2,9 +2,9 @@
 // Needs: libosmem.so
 
 /*
- * Large objects freed twice: what malloc gives above CELL_MAX. Up to SPAN_MAX it is a span, pages of
- * a segment; above, a mapping. A free one may be kept, by the thread or for the next mapping of its
- * size; or its pages are free, with the process or the kernel.
+ * Large objects freed twice: what malloc gives above CELL_MAX. Up to SPAN_MAX it is a span, pages
+ * of a segment; above, a mapping. A free one may be kept, by the thread or for the next mapping of
+ * its size; or its pages are free, with the process or the kernel.
  */
 
 #include <malloc.h>

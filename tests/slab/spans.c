@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Spans by themselves: where they are made, how they join when they are freed, grow and shrink, what
- * is known to be zero, when pages go back, and which pointers are reported.
+ * Spans by themselves: where they are made, how they join when they are freed, grow and shrink,
+ * what is known to be zero, when pages go back, and which pointers are reported.
  */
 
 #include <malloc.h>
