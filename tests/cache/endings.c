@@ -25,7 +25,7 @@
 #define ROUNDS 12
 #define HELD 50
 
-/* Random numbers, and contents. */
+/* Contents. */
 
 struct block {
 	size_t size;

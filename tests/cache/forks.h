@@ -23,7 +23,6 @@
 #include "slab_core.h"
 #include "tcache_core.h"
 
-/* Random numbers, the same in every run; each thread has its own. */
 /*
  * Objects that are known: p is set when what is in them says which one it is, and cleared before
  * they are freed.

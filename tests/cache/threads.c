@@ -39,7 +39,6 @@ static const struct family libc = {
 	.free = free,
 };
 
-/* Random numbers, a state for each thread. */
 /* Cookies: a block is an array of words, the first its number and the others made from it. */
 
 static uintptr_t cookie(uintptr_t words, uintptr_t at)
