@@ -20,11 +20,6 @@
 
 static uint64_t random_state = 1;
 
-static bool one_in(size_t n)
-{
-	return random_below(&random_state, n) == 0;
-}
-
 static void set_heap(const void *start, size_t size)
 {
 	links_heap = (struct links_heap){(uintptr_t)start, size, SECRET};
@@ -152,9 +147,9 @@ static void exercise_some(size_t blocks, size_t (*size_of)(void), size_t steps, 
 
 		if (!set.is_in[at])
 			put(at, size_of());
-		else if (is_full && !one_in(8))
+		else if (is_full && !one_in(&random_state, 8))
 			continue;
-		else if (one_in(2))
+		else if (one_in(&random_state, 2))
 			remove_from_set(at);
 		else
 			take(size_of());
@@ -202,7 +197,7 @@ static size_t any_size(void)
 
 static size_t sized_size(void)
 {
-	size_t size = one_in(2) ? few_sizes() : any_size();
+	size_t size = one_in(&random_state, 2) ? few_sizes() : any_size();
 
 	return size > INDEX_EXACT_MAX ? size : INDEX_EXACT_MAX + 8;
 }
@@ -384,7 +379,7 @@ static void exercise_treap(enum treap_kind kind)
 
 		if (kind == TREAP_MAPPED)
 			CHECK(treap_has(&root, &nodes[i].header) == is_in[i]);
-		else if (one_in(8))
+		else if (one_in(&random_state, 8))
 			take_node(&root,
 				  kind == TREAP_NARROW ? 8 : random_below(&random_state, 120),
 				  kind);

@@ -11,20 +11,16 @@
 #include <string.h>
 
 #include "block_meta.h"
+#include "blocks.h"
+#include "broken.h"
 #include "harness.h"
 #include "osmem.h"
 #include "osmem_inspect.h"
 
-#define META sizeof(struct block_meta)
 #define MANY ((size_t)1000000)
 #define NO_HOLE ((size_t)120000) /* larger than anything that is free here */
 
 static const size_t sizes[] = {8, 16, 24, 32, 64, 100, 1000, 1032, 4096, 60000};
-
-static struct block_meta *header(void *p)
-{
-	return (struct block_meta *)p - 1;
-}
 
 static unsigned char byte_at(size_t seed, size_t i)
 {
@@ -53,13 +49,6 @@ static void expect_freed(unsigned char *p, size_t seed, size_t size)
 	expect_filled(p, seed, 0, size);
 }
 
-static void expect_sound(void)
-{
-	const char *fault = osmem_check();
-
-	CHECK_MSG(!fault, "%s", fault);
-}
-
 TEST(a_moved_block_reads_as_before)
 {
 	static const size_t larger[] = {70000, 125000, 200000};
@@ -74,7 +63,7 @@ TEST(a_moved_block_reads_as_before)
 			CHECK(q && q != p);
 			expect_filled(q, i, 0, size);
 			expect_freed(p, i, size);
-			expect_sound();
+			expect_sound(osmem_check);
 		}
 	}
 }
@@ -94,7 +83,7 @@ TEST(a_freed_payload_is_untouched_before_the_next_search)
 
 			expect_freed(p[k], k, (sizes[k] + 7) / 8 * 8);
 		}
-		expect_sound();
+		expect_sound(osmem_check);
 	}
 }
 
@@ -108,7 +97,7 @@ TEST(what_a_block_loses_is_untouched_but_for_a_header)
 		CHECK(os_realloc(p, sizes[i]) == p);
 		expect_filled(p, i, 0, header(p)->size);
 		expect_filled(p, i, header(p)->size + META, size);
-		expect_sound();
+		expect_sound(osmem_check);
 	}
 }
 
@@ -126,13 +115,13 @@ TEST(what_waits_may_be_absorbed)
 		CHECK(os_realloc(p[i], 24 + META + 8) == p[i]);
 		expect_filled(p[i], i, 0, 24);
 		expect_freed(p[i + 3], i + 3, 24);
-		expect_sound();
+		expect_sound(osmem_check);
 	}
 	for (size_t i = 4; i < COUNT_OF(p); i += 8)
 		for (size_t j = 1; j < 4; j++)
 			expect_freed(p[i + j], i + j, 24);
 	CHECK(os_malloc(NO_HOLE));
-	expect_sound();
+	expect_sound(osmem_check);
 }
 
 /* More than the library has a table for. */
@@ -150,16 +139,16 @@ TEST(a_million_frees_in_a_row)
 			os_free(p[i]);
 	for (size_t i = 1; i < MANY; i += i % 1000 == 999 ? 2 : 1)
 		expect_freed(p[i], i, i % 8 * 8 + 8);
-	expect_sound();
+	expect_sound(osmem_check);
 	for (size_t i = 0; i < MANY; i += 2000) /* the nearest two are absorbed, or the latest */
 		CHECK(os_realloc(p[i], 100) == p[i]);
 	for (size_t i = MANY - 2000; i < MANY; i += 1000)
 		CHECK(os_realloc(p[i], 200) == p[i]);
-	expect_sound();
+	expect_sound(osmem_check);
 	for (size_t i = 0; i < MANY; i += 1000)
 		os_free(p[i]);
 	CHECK(os_malloc(NO_HOLE) == p[0]);
 	CHECK(header(last)->status == STATUS_ALLOC);
-	expect_sound();
+	expect_sound(osmem_check);
 	free(p);
 }

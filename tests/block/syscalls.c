@@ -40,15 +40,6 @@ static char *header(char *p)
 	return p - META;
 }
 
-/* Is [p, p + size) written with byte? */
-static bool is_filled(const char *p, size_t size, char byte)
-{
-	for (size_t i = 0; i < size; i++)
-		if (p[i] != byte)
-			return false;
-	return true;
-}
-
 static void expect_first_use(char *start)
 {
 	void *end = start + INITIAL;
@@ -395,12 +386,12 @@ TEST(rule_18_mapped_blocks_never_resize_in_place)
 	expect_move_between_maps(q, META + 200000, p, META + 300008);
 	TRACE(q = os_realloc(p, 131033));
 	expect_move_between_maps(p, META + 300008, q, META + 131040);
-	CHECK(is_filled(q, 131033, 'x'));
+	CHECK(is_all(q, 131033, 'x'));
 	TRACE(r = os_realloc(q, 131032));
 	EXPECT_TRACE("brk(0x0) = %p; brk(%p) = %p; munmap(%p, %zu) = 0", (void *)header(r),
 		     (void *)(header(r) + INITIAL), (void *)(header(r) + INITIAL),
 		     (void *)header(q), META + 131040);
-	CHECK(is_filled(r, 131032, 'x'));
+	CHECK(is_all(r, 131032, 'x'));
 }
 
 TEST(rule_18_heap_block_to_a_mapping)
@@ -412,7 +403,7 @@ TEST(rule_18_heap_block_to_a_mapping)
 	memset(p, 'x', 1000);
 	TRACE(q = os_realloc(p, 131033));
 	expect_map(q, THRESHOLD);
-	CHECK(is_filled(q, 1000, 'x'));
+	CHECK(is_all(q, 1000, 'x'));
 	CHECK(((struct block_meta *)(void *)header(p))->status == STATUS_FREE);
 }
 
@@ -438,7 +429,7 @@ TEST(rule_18_calloc_mapping_to_the_heap)
 	p = os_calloc(1, n);
 	TRACE(q = os_realloc(p, n));
 	expect_unmap(p, META + n);
-	CHECK(is_filled(q, n, 0));
+	CHECK(is_all(q, n, 0));
 }
 
 TEST(errors_absurd_sizes_leave_no_mapping)

@@ -110,11 +110,3 @@ static inline void *use_cells(void *arg)
 	free_cells(1000);
 	return arg;
 }
-
-static inline bool is_all(const unsigned char *p, size_t size, unsigned char byte)
-{
-	for (size_t i = 0; i < size; i++)
-		if (p[i] != byte)
-			return false;
-	return true;
-}

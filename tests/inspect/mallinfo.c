@@ -202,13 +202,6 @@ static const char *figure_at(const char *text, const char *name)
 	return at + strlen(name);
 }
 
-static void limit_address_space(size_t bytes)
-{
-	struct rlimit r = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
-
-	CHECK(setrlimit(RLIMIT_AS, &r) == 0);
-}
-
 static void check_refused(const void *p)
 {
 	CHECK(p == NULL && errno == ENOMEM);
@@ -236,7 +229,7 @@ static void say_stats_around_refusals(void *arg)
 	be_refused(half, 64);
 	be_refused(most, 4096);
 	be_refused((size_t)PTRDIFF_MAX + 1, 64);
-	limit_address_space(mapped_bytes() + 16 * MIB);
+	limit_addresses(mapped_bytes() + 16 * MIB);
 	be_refused(64 * MIB, 4096);
 	CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 30) == 1);
 	be_refused(64 * MIB, 4096);

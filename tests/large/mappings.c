@@ -17,6 +17,7 @@
 #include "harness.h"
 #include "helpers.h"
 #include "mapping.h"
+#include "reports.h"
 #include "span.h"
 
 static uint64_t random_state = 1;
@@ -296,19 +297,6 @@ TEST(beyond_everything)
 
 /* Pointers. */
 
-static void free_it(void *p)
-{
-	free(p);
-}
-
-static void expect_report(void *p, const char *what, const char *rest)
-{
-	char want[200];
-
-	snprintf(want, sizeof(want), "osmem: free(%p): %s%s", p, what, rest);
-	EXPECT_ABORT(free_it, p, want);
-}
-
 TEST(pointers_into_and_past_a_mapping)
 {
 	char *p = malloc(5 * MIB);
@@ -316,11 +304,11 @@ TEST(pointers_into_and_past_a_mapping)
 	char rest[100];
 
 	snprintf(rest, sizeof(rest), "%zu bytes at %p", size, (void *)p);
-	expect_report(p + 16, "not the start of a block, but inside one of ", rest);
-	expect_report(p + 4096, "not the start of a block, but inside one of ", rest);
-	expect_report(p + size - 1, "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + 16, "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + 4096, "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + size - 1, "not the start of a block, but inside one of ", rest);
 	free(p); /* kept */
-	expect_report(p, "this block is already free", "");
+	expect_free_report(p, "this block is already free", "");
 	malloc_trim(0);
-	expect_report(p, "not a block of this allocator", "");
+	expect_free_report(p, "not a block of this allocator", "");
 }

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,4 +28,21 @@ static inline uint64_t random_next(uint64_t *state)
 static inline size_t random_below(uint64_t *state, size_t n)
 {
 	return (size_t)(random_next(state) % n);
+}
+
+/* True once in n times. */
+static inline bool one_in(uint64_t *state, size_t n)
+{
+	return random_below(state, n) == 0;
+}
+
+/* Is each of size bytes this one? */
+static inline bool is_all(const void *p, size_t size, unsigned char byte)
+{
+	const unsigned char *bytes = p;
+
+	for (size_t i = 0; i < size; i++)
+		if (bytes[i] != byte)
+			return false;
+	return true;
 }

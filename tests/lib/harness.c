@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,6 +63,20 @@ void test_skip(const char *fmt, ...)
 void test_timeout(unsigned int seconds)
 {
 	alarm(seconds * test_patience());
+}
+
+size_t env_number(const char *name, size_t or_else)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? strtoul(value, NULL, 0) : or_else;
+}
+
+void limit_addresses(size_t bytes)
+{
+	struct rlimit r = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+
+	CHECK(setrlimit(RLIMIT_AS, &r) == 0);
 }
 
 /* Read fd to its end into buf, keeping the first size - 1 bytes. */

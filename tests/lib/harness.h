@@ -52,6 +52,12 @@ static inline unsigned int test_patience(void)
 /* The running test may take this many seconds in all (default 60), times the patience. */
 void test_timeout(unsigned int seconds);
 
+/* The number that is in the environment under that name, or another. */
+size_t env_number(const char *name, size_t or_else);
+
+/* From now on the process may have that many bytes of address space. */
+void limit_addresses(size_t bytes);
+
 /*
  * Run body(arg) in a child and return its wait status; what the child writes to standard error is
  * left in err (size bytes, always terminated).

@@ -192,6 +192,12 @@ void check_all(void)
 	CHECK_MSG(!fault, "%s", fault);
 }
 
+void expect_refusal(bool may_fail)
+{
+	CHECK_MSG(may_fail, "refused, and there is memory");
+	CHECK_MSG(errno == ENOMEM, "errno is %d", errno);
+}
+
 static struct {
 	size_t course_blocks, spans, mappings, cells, caches, segments;
 } live;

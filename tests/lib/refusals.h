@@ -60,6 +60,9 @@ void refuse_only(unsigned int kinds);
 /* Both heaps, the store, magazines and caches are sound. Other threads may not allocate. */
 void check_all(void);
 
+/* A call has just returned NULL. */
+void expect_refusal(bool may_fail);
+
 /* Note what is live and mapped now, as nobody's fault. */
 void note_live(void);
 

@@ -62,12 +62,6 @@ static void set(size_t i, void *p, size_t size)
 		blocks[i].p[at] = (unsigned char)(i + 1);
 }
 
-static void check_refusal(void)
-{
-	CHECK_MSG(may_fail, "refused, and there is memory");
-	CHECK_MSG(errno == ENOMEM, "errno is %d", errno);
-}
-
 static void make(size_t i, size_t align)
 {
 	size_t size = sizes[i];
@@ -78,7 +72,7 @@ static void make(size_t i, size_t align)
 	if (p)
 		set(i, p, size);
 	else
-		check_refusal();
+		expect_refusal(may_fail);
 }
 
 static void resize(size_t i, size_t size)
@@ -91,7 +85,7 @@ static void resize(size_t i, size_t size)
 	errno = 0;
 	p = realloc(blocks[i].p, size);
 	if (!p) {
-		check_refusal();
+		expect_refusal(may_fail);
 		check_filled(i, blocks[i].size);
 		return;
 	}

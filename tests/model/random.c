@@ -30,13 +30,6 @@
 #define CHECK_INTERVAL 1024
 #define REPORT_SIZE (1 << 22)
 
-static size_t env_number(const char *name, size_t or_else)
-{
-	const char *value = getenv(name);
-
-	return value && *value ? strtoul(value, NULL, 0) : or_else;
-}
-
 /* The report of a failed run. */
 
 static int print_call(char *s, size_t size, const struct call *c)

@@ -289,7 +289,7 @@ TEST(child_of_a_whole_store)
 	slab_fork_child();
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		CHECK(slab_fork_was_locked(shard));
-	check_store(); /* which takes all locks */
+	expect_sound(slab_check); /* which takes all locks */
 	slab_get_stats(&after);
 	CHECK(memcmp(&before, &after, sizeof(before)) == 0);
 	slab_fork_child();
@@ -328,7 +328,7 @@ TEST(without_memory_all_shards_cells_serve)
 	while ((got = slab_take_locked(class, 1, others + taken, half, NULL)))
 		taken += got;
 	CHECK_MSG(taken == half, "%u cells of %u", taken, half);
-	check_store();
+	expect_sound(slab_check);
 }
 
 static void expect_refused(void *cell, const char *why)
@@ -363,5 +363,5 @@ TEST(store_refuses_what_is_gone)
 	slab_trim();
 	for (unsigned int i = 1; i < slabs; i++)
 		expect_refused(cells[i * info->capacity], "this block is already free");
-	check_store();
+	expect_sound(slab_check);
 }

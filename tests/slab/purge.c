@@ -40,7 +40,7 @@ TEST(trim_unmaps_all_but_the_last_segment)
 	give(cells, n);
 	CHECK(slab_store.segments >= 5 && slab_dirty_bytes() >= 4 * 63 * SLAB_SIZE);
 	CHECK(slab_trim());
-	check_store();
+	expect_sound(slab_check);
 	CHECK(slab_store.segments == 1 && slab_dirty_bytes() == 0);
 	CHECK(!slab_trim());
 }
@@ -51,7 +51,7 @@ static void sweep_in_time(void)
 	CHECK(slab_begin_sweep());
 	CHECK(!slab_begin_sweep());
 	slab_end_sweep();
-	check_store();
+	expect_sound(slab_check);
 }
 
 /* What is free for less than a period stays. */
@@ -84,17 +84,9 @@ TEST(trim_purges_between_live_slabs)
 	for (unsigned int i = 0; i < kept; i++)
 		memset(cells[i], 1, info->size);
 	CHECK(slab_trim() && slab_dirty_bytes() == 0);
-	check_store();
+	expect_sound(slab_check);
 	for (unsigned int i = 0; i < kept; i++)
 		CHECK(*(char *)cells[i] == 1);
-}
-
-static bool is_all(const unsigned char *p, size_t size, unsigned char byte)
-{
-	for (size_t i = 0; i < size; i++)
-		if (p[i] != byte)
-			return false;
-	return true;
 }
 
 /* Every 32nd cell of 1 KiB lives: its page stays as it is, and the others read as zero. */
@@ -111,7 +103,7 @@ TEST(trim_purges_pages_between_live_cells)
 		if (i % 32)
 			give_one(cells[i]);
 	CHECK(slab_trim() && !slab_trim());
-	check_store();
+	expect_sound(slab_check);
 	for (size_t at = 0; at < info->capacity * KIB; at += 32 * KIB) {
 		CHECK(is_all(start + at, KIB, 0xa5));
 		CHECK(is_all(start + at + sys_page_size(), 32 * KIB - sys_page_size(), 0));
@@ -123,7 +115,7 @@ TEST(trim_purges_pages_between_live_cells)
 		CHECK(is_all(start + at, KIB, 0xa5));
 	give_one(cells[1]);
 	CHECK(state->slabs == 1);
-	check_store();
+	expect_sound(slab_check);
 }
 
 /* Sparse slabs, and sweeps. */
@@ -135,7 +127,7 @@ static void sweep(void)
 	for (int i = 0; i < 2; i++) {
 		CHECK(slab_begin_sweep());
 		slab_end_sweep();
-		check_store();
+		expect_sound(slab_check);
 	}
 }
 

@@ -24,13 +24,6 @@ static inline void use_class(size_t size)
 	CHECK(state->slabs == 0 && state->out == 0);
 }
 
-static inline void check_store(void)
-{
-	const char *fault = slab_check();
-
-	CHECK_MSG(!fault, "%s", fault);
-}
-
 static inline unsigned int take(void **cells, unsigned int n, bool *fresh)
 {
 	unsigned int taken;
@@ -38,7 +31,7 @@ static inline unsigned int take(void **cells, unsigned int n, bool *fresh)
 	slab_enter(class);
 	taken = slab_take_locked(class, 0, cells, n, fresh);
 	slab_leave(class);
-	check_store();
+	expect_sound(slab_check);
 	return taken;
 }
 
@@ -58,7 +51,7 @@ static inline void give(void *const *cells, unsigned int n)
 	slab_enter(class);
 	slab_give_locked(class, cells, n);
 	slab_leave(class);
-	check_store();
+	expect_sound(slab_check);
 }
 
 static inline void *take_one(void)
@@ -109,6 +102,6 @@ static inline void make_sparse(size_t size, unsigned int slabs, unsigned int kep
 	}
 	for (unsigned int i = 0; i < slabs; i++)
 		slab_give_locked(class, cells + i * info->capacity + kept, info->capacity - kept);
-	check_store();
+	expect_sound(slab_check);
 	CHECK(state->slabs == slabs);
 }

@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "broken.h"
 #include "harness.h"
+#include "reports.h"
 #include "slab_core.h"
 #include "span_cache.h"
 #include "spans.h"
@@ -29,14 +31,14 @@ static char *take(size_t pages)
 	slab_init();
 	p = span_alloc(PAGES(pages), 1, &fresh);
 	CHECK(p && span_size(p) >= PAGES(pages) && span_find(p).state == SPAN_LIVE);
-	check_store();
+	expect_sound(slab_check);
 	return p;
 }
 
 static void give(char *p)
 {
 	span_free(p);
-	check_store();
+	expect_sound(slab_check);
 	CHECK(span_find(p).state == SPAN_NONE);
 }
 
@@ -131,7 +133,7 @@ TEST(beside_slabs)
 		slab_enter(class);
 		n += slab_take_locked(class, 0, cells + n, COUNT_OF(cells) - n, NULL);
 		slab_leave(class);
-		check_store();
+		expect_sound(slab_check);
 	}
 	for (size_t i = 0; i < COUNT_OF(cells); i++)
 		CHECK(segment_of(cells[i]) == segment_of(p) &&
@@ -140,7 +142,7 @@ TEST(beside_slabs)
 	slab_enter(class);
 	slab_give_locked(class, cells, n);
 	slab_leave(class);
-	check_store();
+	expect_sound(slab_check);
 	r = take(64); /* where slabs were */
 	CHECK(r >= q + PAGES(20) && !fresh && segment_of(r) == segment_of(q));
 	give(q);
@@ -180,7 +182,7 @@ TEST(every_alignment)
 			CHECK(p[i][j] && (uintptr_t)p[i][j] % align == 0);
 			CHECK(span_size(p[i][j]) >= PAGES(pages[i]));
 			memset(p[i][j], 1, PAGES(pages[i]));
-			check_store();
+			expect_sound(slab_check);
 		}
 	for (size_t i = 0; i < COUNT_OF(pages); i++)
 		for (size_t j = 0; j < 9; j++)
@@ -212,24 +214,24 @@ TEST(growing_and_shrinking_in_place)
 	memset(p, 1, PAGES(20));
 	memset(q, 2, PAGES(20));
 	CHECK(!span_resize(p, PAGES(21)) && span_size(p) == PAGES(20)); /* q is there */
-	check_store();
+	expect_sound(slab_check);
 	CHECK(span_resize(q, PAGES(12) - 1) && span_size(q) == PAGES(12));
-	check_store();
+	expect_sound(slab_check);
 	CHECK(dirty_pages() == 8);
 	CHECK(span_resize(q, PAGES(15)) && span_size(q) == PAGES(15));
 	CHECK(!span_resize(q, PAGES(21)) && span_size(q) == PAGES(15));
 	CHECK(span_resize(q, PAGES(20)) && dirty_pages() == 0);
-	check_store();
+	expect_sound(slab_check);
 	for (size_t i = 0; i < PAGES(20); i++)
 		CHECK(p[i] == 1 && (i >= PAGES(12) || q[i] == 2));
 	give(q);
 	CHECK(span_resize(p, PAGES(40)) && !span_resize(p, PAGES(41)));
-	check_store();
+	expect_sound(slab_check);
 	CHECK(span_resize(r, PAGES(512))); /* into what was never used */
-	check_store();
+	expect_sound(slab_check);
 	CHECK(!span_resize(r, SEGMENT_SIZE)); /* beyond the segment */
 	CHECK(span_resize(p, 1) && span_size(p) == PAGES(1));
-	check_store();
+	expect_sound(slab_check);
 	give(p);
 	give(r);
 }
@@ -254,15 +256,10 @@ TEST(realloc_in_place)
 		CHECK(p[size - 1] == 1 || size > SPAN_MAX - 8000);
 	}
 	free(p);
-	check_store();
+	expect_sound(slab_check);
 }
 
 /* What is zero. */
-
-static bool is_zero(const char *p, size_t size)
-{
-	return p[0] == 0 && memcmp(p, p + 1, size - 1) == 0;
-}
 
 TEST(fresh_is_what_was_never_used_or_purged)
 {
@@ -271,17 +268,17 @@ TEST(fresh_is_what_was_never_used_or_purged)
 	CHECK(fresh);
 	memset(p, 1, PAGES(20));
 	q = take(20);
-	CHECK(fresh && is_zero(q, PAGES(20)));
+	CHECK(fresh && is_all(q, PAGES(20), 0));
 	give(p);
 	CHECK(take(20) == p && !fresh);
 	give(p);
 	CHECK(slab_trim());
-	CHECK(take(20) == p && fresh && is_zero(p, PAGES(20)));
+	CHECK(take(20) == p && fresh && is_all(p, PAGES(20), 0));
 	memset(p, 1, PAGES(20));
 	CHECK(span_resize(p, PAGES(12)));
 	CHECK(slab_trim());
 	CHECK(span_resize(p, PAGES(20)));
-	CHECK(is_zero(p + PAGES(12), PAGES(8)) && p[PAGES(12) - 1] == 1);
+	CHECK(is_all(p + PAGES(12), PAGES(8), 0) && p[PAGES(12) - 1] == 1);
 	give(p);
 	give(q);
 	CHECK(take(40) == p && !fresh);
@@ -293,7 +290,7 @@ TEST(calloc_is_zero)
 		size_t size = CELL_MAX + 1 + random_below(&random_state, 400000);
 		char *p = calloc(1, size);
 
-		CHECK(p && is_zero(p, size));
+		CHECK(p && is_all(p, size, 0));
 		memset(p, 1, malloc_usable_size(p));
 		if (i % 3 == 0)
 			malloc_trim(0);
@@ -330,7 +327,7 @@ TEST(stuck_pages)
 	sweep();
 	CHECK(slab_store.advise_calls == calls); /* no sweep tries again */
 	slab_trim();
-	check_store();
+	expect_sound(slab_check);
 	CHECK(slab_store.advise_calls > calls); /* a trim does */
 	CHECK(dirty_pages() == 0 && is_stuck(p + PAGES(21)) && is_stuck(p + PAGES(22)));
 	CHECK(take(20) == p && fresh);
@@ -382,19 +379,6 @@ TEST(empty_segments_go)
 
 /* Pointers. */
 
-static void free_it(void *p)
-{
-	free(p);
-}
-
-static void expect_report(void *p, const char *what, const char *rest)
-{
-	char want[200];
-
-	snprintf(want, sizeof(want), "osmem: free(%p): %s%s", p, what, rest);
-	EXPECT_ABORT(free_it, p, want);
-}
-
 TEST(pointers_into_and_past_a_span)
 {
 	char *p = malloc(100 * KIB), *q = malloc(100 * KIB);
@@ -405,11 +389,11 @@ TEST(pointers_into_and_past_a_span)
 	free(q);
 	malloc_trim(0); /* nothing is behind p */
 	snprintf(rest, sizeof(rest), "%zu bytes at %p", size, (void *)p);
-	expect_report(p + 1, "not the start of a block, but inside one of ", rest);
-	expect_report(p + 16, "not the start of a block, but inside one of ", rest);
-	expect_report(p + PAGES(3), "not the start of a block, but inside one of ", rest);
-	expect_report(p + size - 1, "not the start of a block, but inside one of ", rest);
-	expect_report(p + size, "not a block of this allocator", "");
+	expect_free_report(p + 1, "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + 16, "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + PAGES(3), "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + size - 1, "not the start of a block, but inside one of ", rest);
+	expect_free_report(p + size, "not a block of this allocator", "");
 	free(p);
 }
 
@@ -421,15 +405,15 @@ TEST(freed_twice)
 	CHECK(p && q && r);
 	snprintf(rest, sizeof(rest), "%zu bytes at %p", malloc_usable_size(p), (void *)p);
 	free(p); /* kept */
-	expect_report(p, "this block is already free", "");
-	expect_report(p + 64, "not the start of a block, but inside a free one of ", rest);
+	expect_free_report(p, "this block is already free", "");
+	expect_free_report(p + 64, "not the start of a block, but inside a free one of ", rest);
 	free(q); /* too large to be kept */
-	expect_report(q, "this memory is already free", "");
+	expect_free_report(q, "this memory is already free", "");
 	free(r);
-	expect_report(r, "this block is already free", "");
+	expect_free_report(r, "this block is already free", "");
 	malloc_trim(0);
 	CHECK(!span_is_near(q));
-	expect_report(q, "not a block of this allocator", "");
+	expect_free_report(q, "not a block of this allocator", "");
 }
 
 /* Kept spans. */

@@ -416,13 +416,6 @@ TEST(every_call_refused)
 	CHECK_MSG(calls > 100, "only %zu calls", calls);
 }
 
-static size_t env_number(const char *name, size_t or_else)
-{
-	const char *value = getenv(name);
-
-	return value && *value ? strtoul(value, NULL, 0) : or_else;
-}
-
 static void run_with_refusals(void *arg)
 {
 	const size_t *plan = arg;

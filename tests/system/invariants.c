@@ -26,11 +26,6 @@
 
 static uint64_t random_state = 1;
 
-static bool one_in(size_t n)
-{
-	return random_below(&random_state, n) == 0;
-}
-
 static void check_heap(void)
 {
 	const char *fault = block_check();
@@ -64,7 +59,8 @@ struct profile {
 
 static size_t random_size(const struct profile *profile)
 {
-	return 1 + random_below(&random_state, one_in(16) ? profile->large : profile->small);
+	return 1 + random_below(&random_state,
+				one_in(&random_state, 16) ? profile->large : profile->small);
 }
 
 static void check_contents(const struct slot *s, size_t size)
@@ -93,7 +89,7 @@ static void *os_new(size_t size)
 {
 	void *p;
 
-	if (!one_in(4))
+	if (!one_in(&random_state, 4))
 		return os_malloc(size);
 	p = os_calloc(1, size);
 	check_zeroed(p, size);
@@ -121,8 +117,9 @@ static void *libc_new(size_t size)
 
 static void *large_new(size_t size)
 {
-	bool zero = one_in(4);
-	size_t align = one_in(8) ? (size_t)16 << random_below(&random_state, 10) : CELL_ALIGN;
+	bool zero = one_in(&random_state, 4);
+	size_t align = one_in(&random_state, 8) ? (size_t)16 << random_below(&random_state, 10)
+						: CELL_ALIGN;
 	void *p = large_alloc(size, align, zero);
 
 	CHECK((uintptr_t)p % align == 0);
@@ -146,7 +143,8 @@ static void *large_renew(void *p, size_t size)
 	if (q)
 		return q;
 	old = large_usable_size("realloc", p);
-	q = one_in(2) ? large_alloc_growing(size) : large_alloc(size, CELL_ALIGN, false);
+	q = one_in(&random_state, 2) ? large_alloc_growing(size)
+				     : large_alloc(size, CELL_ALIGN, false);
 	CHECK(q);
 	memcpy(q, p, old < size ? old : size);
 	large_drop(p);
@@ -177,7 +175,7 @@ static void step(const struct family *f, struct slot *s, const struct profile *p
 		size_t size = random_size(profile);
 
 		fill_slot(s, f->alloc(size), size);
-	} else if (one_in(3)) {
+	} else if (one_in(&random_state, 3)) {
 		resize_slot(f, s, random_size(profile));
 	} else {
 		check_contents(s, s->size);

@@ -78,13 +78,6 @@ TEST(what_no_address_space_has_is_refused_at_once)
 	free(first);
 }
 
-static void limit_addresses(size_t bytes)
-{
-	struct rlimit r = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
-
-	CHECK(setrlimit(RLIMIT_AS, &r) == 0);
-}
-
 /* Blocks of size bytes to the limit; the last one, each with the address of the one before. */
 static void **exhaust(size_t size)
 {
