@@ -29,8 +29,8 @@
 struct block_heap course = {.pending = {.room = PENDING_ROOM}};
 
 /* Only the pages that are used are ever touched. */
-struct region block_regions[REGIONS_MAX];
-struct block_meta *pending_table[PENDING_ROOM];
+struct region block_regions[REGIONS_MAX] APART;
+struct block_meta *pending_table[PENDING_ROOM] APART;
 
 struct links_heap links_heap;
 

@@ -49,8 +49,7 @@ static size_t bytes_asked_for(enum trace_name name, uint64_t a, uint64_t b)
 void calls_enter(enum trace_name name, uint64_t a, uint64_t b)
 {
 	if (calls_modes & CALLS_TRACED)
-		trace_put(
-			&(struct trace_record){.kind = TRACE_ENTER, .what = name, .a = a, .b = b});
+		trace_put(TRACE_ENTER, name, 0, false, a, b, 0);
 }
 
 void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
@@ -61,12 +60,7 @@ void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool f
 		    failed ? 1 : bytes_asked_for(name, a, b));
 	}
 	if (calls_modes & CALLS_TRACED)
-		trace_put(&(struct trace_record){.kind = TRACE_CALL,
-						 .what = name,
-						 .flags = failed ? TRACE_FAILED : 0,
-						 .a = a,
-						 .b = b,
-						 .c = c});
+		trace_put(TRACE_CALL, name, 0, failed, a, b, c);
 }
 
 void calls_add_live(intptr_t bytes)

@@ -15,6 +15,8 @@
 
 #include "fork.h"
 
+#include <string.h>
+
 #include "mapping.h"
 #include "tcache_core.h"
 
@@ -22,11 +24,16 @@ _Thread_local uint32_t fork_parent;
 
 static uint32_t whole; /* the last process that was made whole */
 
-/* Caches may be on their way into the list, or out of it: the way by next is whole. */
+/*
+ * Caches may be on their way into the list, or out of it: the way by next is whole. None is vacant:
+ * the caller takes all others' apart.
+ */
 static void count_caches(void)
 {
 	struct tcache *prev = NULL;
 
+	memset(tcache_all.vacant, 0, sizeof(tcache_all.vacant));
+	tcache_all.vacant_count = 0;
 	tcache_all.count = 0;
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		slab_shard_users[shard] = 0;
@@ -73,7 +80,6 @@ static void take_apart(struct tcache *tc)
 /* Make this process, a child, whole. Its caller has nothing locked. */
 static void make_whole(void)
 {
-	bool is_list_broken = lock_is_held(&tcache_all.lock);
 	struct tcache *tc, *next;
 
 	whole = sys_process();
@@ -81,8 +87,7 @@ static void make_whole(void)
 	lock_reset(&tcache_all.lock);
 	slab_fork_child();
 	mapping_fork_child();
-	if (is_list_broken)
-		count_caches();
+	count_caches();
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		if (slab_fork_was_locked(shard))
 			depot_fork_child(shard);

@@ -57,7 +57,7 @@ static uint8_t quarantine_size(size_t cell)
 
 __attribute__((cold)) static bool is_asked_for(void)
 {
-	const char *at = secure_getenv("OSMEM_OPTIONS"), *name = "hardened";
+	const char *at = sys_options(), *name = "hardened";
 
 	for (; at && *at; at += strcspn(at, ","), at += *at == ',')
 		if (strncmp(at, name, strlen(name)) == 0 && strcspn(at, ",") == strlen(name))
@@ -213,8 +213,6 @@ struct quarantine *hardened_new_quarantine(void)
 
 void hardened_drop_quarantine(struct quarantine *q)
 {
-	if (!q)
-		return;
 	if (spare_count == SPARES_MAX) {
 		sys_release(q, sizeof(*q));
 		return;

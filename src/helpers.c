@@ -298,6 +298,13 @@ struct sys_room sys_stack_room(void)
 	return (struct sys_room){.start = end - size - STACK_GAP, .end = end};
 }
 
+const char *sys_options(void)
+{
+	static char name[] = "OSMEM_OPTIONS"; /* not constant: those share no page that is in use */
+
+	return secure_getenv(name);
+}
+
 uint64_t sys_secret(void)
 {
 	unsigned long random = getauxval(AT_RANDOM); /* the address of 16 random bytes */

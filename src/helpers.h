@@ -15,6 +15,9 @@
 
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
+#define EXPORT __attribute__((visibility("default")))
+/* Of a large table: it is behind all small variables, which so have few pages. */
+#define APART __attribute__((common))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The kernel maps nothing above this of its own accord, with five levels of page tables neither. */
@@ -29,6 +32,9 @@
  * helpers.c, so programs that link the archive have options, too.
  */
 extern const char sys_options_are_linked;
+
+/* OSMEM_OPTIONS, or NULL; not for a privileged program. */
+const char *sys_options(void);
 
 /* The page size; 4096 where the kernel does not say. */
 size_t sys_page_size(void) __attribute__((pure));

@@ -13,7 +13,6 @@
 #include "tcache.h"
 #include "trace.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define HEADROOM 64 /* items that may have come since they were counted */
 
 _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
@@ -147,17 +146,15 @@ struct sink {
 static void put(struct sink *sink, enum trace_kind kind, unsigned int what, uint64_t a, uint64_t b,
 		uint64_t c)
 {
-	struct trace_record record = {.thread = sys_thread(),
-				      .kind = (uint8_t)kind,
-				      .what = (uint8_t)what,
-				      .a = a,
-				      .b = b,
-				      .c = c};
-
 	if (sink->records)
-		sink->records[sink->count] = record;
+		sink->records[sink->count] = (struct trace_record){.thread = sys_thread(),
+								   .kind = (uint8_t)kind,
+								   .what = (uint8_t)what,
+								   .a = a,
+								   .b = b,
+								   .c = c};
 	else
-		trace_put(&record);
+		trace_put(kind, what, 0, false, a, b, c);
 	sink->count++;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Walking everything: for the program (osmem_inspect.h), traces, maps, pictures, the summary. */
+/* Walking everything: for the program (osmem_inspect.h), traces, maps, the summary. */
 
 #pragma once
 
@@ -23,9 +23,6 @@ void inspect_trace_snapshot(enum trace_reason reason);
 
 /* Write a map to f, which is open: a trace file with one snapshot. False with errno. */
 bool inspect_write_map(struct sys_file *f);
-
-/* picture.c: write a picture to f, open and empty, as SVG. False with errno. */
-bool picture_write(struct sys_file *f);
 
 /* stats.c: write a summary to standard error. */
 void stats_print(void);

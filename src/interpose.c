@@ -27,9 +27,9 @@
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
 
-static void *no_memory(void)
+static void *fail(int error)
 {
-	errno = ENOMEM;
+	errno = error;
 	return NULL;
 }
 
@@ -56,7 +56,7 @@ static void *alloc_array(size_t nmemb, size_t size)
 	size_t total;
 
 	if (__builtin_mul_overflow(nmemb, size, &total))
-		return no_memory();
+		return fail(ENOMEM);
 	return tcache_alloc_zeroed(total);
 }
 
@@ -122,7 +122,7 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 		calls_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
 		calls_note(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
 	}
-	return no_memory();
+	return fail(ENOMEM);
 }
 
 static NOINLINE void free_slow(void *p)
@@ -168,20 +168,16 @@ EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 /* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
 EXPORT void *aligned_alloc(size_t align, size_t size)
 {
-	if (!is_power_of_two(align)) {
-		errno = EINVAL;
-		return NULL;
-	}
+	if (!is_power_of_two(align))
+		return fail(EINVAL);
 	return alloc_aligned(TRACE_ALIGNED_ALLOC, size, align);
 }
 
 /* posix_memalign(3), as in glibc: rounded up to a power of two; EINVAL if there is none. */
 EXPORT void *memalign(size_t align, size_t size)
 {
-	if (align > SIZE_MAX / 2 + 1) {
-		errno = EINVAL;
-		return NULL;
-	}
+	if (align > SIZE_MAX / 2 + 1)
+		return fail(EINVAL);
 	if (align < CELL_ALIGN)
 		align = CELL_ALIGN;
 	if (!is_power_of_two(align))
@@ -222,7 +218,7 @@ EXPORT void *pvalloc(size_t size)
 	size_t page = sys_page_size();
 
 	if (size > PTRDIFF_MAX - page)
-		return no_memory();
+		return fail(ENOMEM);
 	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
 }
 

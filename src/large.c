@@ -157,7 +157,7 @@ size_t large_dirty_bytes(void)
 bool large_sweep(void)
 {
 	int saved_errno = errno;
-	bool is_any = mapping_sweep(sweep_period_ms);
+	bool is_any = mapping_kept_bytes() && mapping_sweep(sweep_period_ms);
 
 	errno = saved_errno;
 	return is_any;

@@ -6,8 +6,9 @@
 
 _Atomic(size_t) magazine_depot_size = DEPOT_BYTES;
 
-const uint64_t magazine_end;
-struct depot_shard magazine_shards[SLAB_SHARDS];
+/* Every program reads it: it is with constants that are relocated, whose pages all have. */
+const uint64_t magazine_end __attribute__((section(".data.rel.ro")));
+struct depot_shard magazine_shards[SLAB_SHARDS] APART;
 struct depot_size magazine_sizes[SLAB_SHARDS];
 
 void depot_enter(unsigned int shard)

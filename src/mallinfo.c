@@ -28,8 +28,6 @@
 #include "inspect.h"
 #include "text.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 static size_t free_blocks(const struct osmem_heap_stats *s)
 {
 	return s->blocks - s->live_blocks;

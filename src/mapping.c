@@ -24,7 +24,7 @@
 #define GROWTH_SHIFT 3
 #define CROWD 4096 /* live ones, beyond which those that shrink become spans */
 
-struct mappings mapping_all;
+struct mappings mapping_all APART;
 bool mapping_is_hardened;
 _Thread_local struct mapping_recent mapping_recent;
 _Atomic(size_t) mapping_changes;

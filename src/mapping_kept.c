@@ -249,7 +249,7 @@ static bool give_back(uint64_t older_ms)
 
 bool mapping_sweep(uint64_t period_ms)
 {
-	return mapping_kept_bytes() && give_back(period_ms);
+	return give_back(period_ms);
 }
 
 bool mapping_trim(void)

@@ -139,17 +139,16 @@ static COLD void *runtime_form(const char *symbol)
 /* Rule 3. */
 static void *retry_with_handler(size_t size, size_t align)
 {
-	for (;;) {
-		new_handler *handler = is_power_of_two(align) ? get_new_handler() : NULL;
-		void *p;
+	new_handler *handler;
+	void *p = NULL;
 
-		if (!handler)
-			throw_bad_alloc();
+	while (!p && is_power_of_two(align) && (handler = get_new_handler())) {
 		handler();
 		p = alloc_at(size, align);
-		if (p)
-			return p;
 	}
+	if (!p)
+		throw_bad_alloc();
+	return p;
 }
 
 static void *runtime_form_or_die(const char *symbol, size_t size)

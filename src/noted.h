@@ -7,7 +7,6 @@
 #include "calls.h"
 #include "tcache.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define NOINLINE __attribute__((noinline))
 #define COLD __attribute__((noinline, cold))
 #define INLINE inline __attribute__((always_inline))

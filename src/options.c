@@ -47,9 +47,10 @@ static struct {
 	size_t trace_size;
 	size_t check; /* OFF, or visits of the clock between two checks; 0: only at exit */
 	size_t stats; /* OFF, or 0 */
-	struct sys_file map_file;
 	bool has_map_file;
 } options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF};
+
+static struct sys_file map_file;
 
 static void set_perturb(size_t byte)
 {
@@ -145,15 +146,15 @@ static bool set_option(const struct option *o, struct word value)
 	return true;
 }
 
-/* One line: what is wrong with word, and the names of all options: rule 2. */
-static void complain(const char *what, struct word word)
+/* One line: what is wrong with word, and a hint; NULL: the names of all options: rule 2. */
+static void complain(const char *what, struct word word, const char *hint)
 {
 	char line[LINE_SIZE];
-	int n = snprintf_(line, sizeof(line),
-			  "osmem: OSMEM_OPTIONS: %s \"%.*s\"; the options are:", what,
-			  (int)(word.len < SHOWN_MAX ? word.len : SHOWN_MAX), word.at);
+	int n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s \"%.*s\"; %s", what,
+			  (int)(word.len < SHOWN_MAX ? word.len : SHOWN_MAX), word.at,
+			  hint ? hint : "the options are:");
 
-	for (size_t i = 0; i < COUNT_OF(known); i++)
+	for (size_t i = 0; i < COUNT_OF(known) && !hint; i++)
 		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s %s", i ? "," : "",
 			       known[i].name);
 	line[n] = '\n';
@@ -177,15 +178,25 @@ static const struct option *find_option(struct word word, struct word *value)
 	return NULL;
 }
 
+static bool is_picture(struct word file)
+{
+	return file.len >= strlen(".svg") &&
+	       memcmp(file.at + file.len - strlen(".svg"), ".svg", strlen(".svg")) == 0;
+}
+
+/* Maps are data: who asks for a picture would get a file that no viewer opens. */
 static void read_option(struct word word)
 {
 	struct word value;
 	const struct option *o = find_option(word, &value);
 
 	if (!o)
-		complain("no option", word);
+		complain("no option", word, NULL);
+	else if (o->file == &options.map && is_picture(value))
+		complain("no picture is drawn for", word,
+			 "use map=FILE, then: heapview --svg FILE");
 	else if (!set_option(o, value))
-		complain("no sense in", word);
+		complain("no sense in", word, NULL);
 }
 
 /* The first word of a text, and what is behind it and its comma. */
@@ -277,13 +288,6 @@ static bool is_for_each_process(struct word name)
 	return memmem(name.at, name.len, "%p", 2);
 }
 
-static bool ends_in(struct word name, const char *end)
-{
-	size_t len = strlen(end);
-
-	return name.len >= len && memcmp(name.at + name.len - len, end, len) == 0;
-}
-
 static void complain_of_file(const char *option, const char *path)
 {
 	char line[LINE_SIZE];
@@ -321,8 +325,7 @@ static void open_map(void)
 {
 	char path[PATH_MAX];
 
-	options.has_map_file =
-		expand_name(path, options.map) && sys_file_open(&options.map_file, path);
+	options.has_map_file = expand_name(path, options.map) && sys_file_open(&map_file, path);
 	if (!options.has_map_file)
 		complain_of_file("map", path);
 }
@@ -370,7 +373,7 @@ static void fork_child(void)
 			start_trace(parent_process);
 	}
 	if (options.has_map_file) {
-		sys_file_close(&options.map_file);
+		sys_file_close(&map_file);
 		options.has_map_file = false;
 		if (is_for_each_process(options.map))
 			open_map();
@@ -411,18 +414,12 @@ const char sys_options_are_linked;
 /* Early, so that nothing is missing; but behind the heaps' own, their fork handlers above all. */
 __attribute__((constructor(102))) static void read_options(void)
 {
-	const char *text = secure_getenv("OSMEM_OPTIONS");
+	const char *text = sys_options();
 
 	if (!text)
 		return;
 	read_all(resolve_names(text));
 	begin();
-}
-
-static bool write_map(void)
-{
-	return ends_in(options.map, ".svg") ? picture_write(&options.map_file)
-					    : inspect_write_map(&options.map_file);
 }
 
 __attribute__((destructor)) static void finish(void)
@@ -435,8 +432,8 @@ __attribute__((destructor)) static void finish(void)
 		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
-	if (options.has_map_file && !write_map())
-		complain_of_file("map", options.map_file.path);
+	if (options.has_map_file && !inspect_write_map(&map_file))
+		complain_of_file("map", map_file.path);
 	if (options.stats != OFF)
 		stats_print();
 }

@@ -33,8 +33,6 @@
 #include "block_core.h"
 #include "calls.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 #define FIRST_RAISE (128 * KIB)
 
 /* ---- Rules 1 to 3: the list ---- */

@@ -28,9 +28,9 @@
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
-struct slab_class slab_class_states[CLASS_END];
+struct slab_class slab_class_states[CLASS_END] APART;
 
-struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
+struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
 
 static size_t size_of(unsigned int class)
 {
@@ -195,7 +195,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
-	static const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
+	const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
 	struct slab *s;
 
 	for (unsigned int nr = 0; c->partial_count && nr < BUCKETS; nr++) {

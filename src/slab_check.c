@@ -231,7 +231,7 @@ static bool is_group_right(const struct window *w, size_t group)
 
 	for (unsigned int set = 0; set < SET_COUNT; set++) {
 		any |= words[set];
-		if (!words[set] != !(w->summaries[set][group / 64] >> group % 64 & 1))
+		if (!words[set] != !(w->summaries[group / 64][set] >> group % 64 & 1))
 			return false;
 	}
 	return any == words[SET_LIVE];

@@ -77,7 +77,7 @@ static void clear_sets(struct window *w)
 		if (!live)
 			continue;
 		w->bits[i] = (struct segment_bits){.words[SET_LIVE] = live};
-		w->summaries[SET_LIVE][i / 64] |= (uint64_t)1 << i % 64;
+		w->summaries[i / 64][SET_LIVE] |= (uint64_t)1 << i % 64;
 	}
 }
 

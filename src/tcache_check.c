@@ -67,20 +67,6 @@ void tcache_bad_cell(unsigned int class, void *p)
 		sys_fatal("malloc", p, "this free block was written to, or freed twice");
 }
 
-void tcache_audit(const struct tcache *tc, unsigned int most)
-{
-	if (tcache_all.modes & TCACHE_HARDENED)
-		return;
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		void *const *top = tc->bins[class].top;
-
-		/* The first one may have come by a free of what is no cell. */
-		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
-			if (!i || *cell_word(top[i]) != CELL_FREED)
-				tcache_bad_cell(class, top[i]);
-	}
-}
-
 /* The checker. Other threads may not allocate meanwhile. */
 
 /*

@@ -35,6 +35,7 @@ struct tcache {
 	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
 	unsigned int ticks;
+	unsigned int vacant_since; /* the sweep that was last when its thread ended */
 	_Atomic(unsigned int) watched_from; /* the sweep that was last when the watch began */
 	unsigned int ticks_seen, idle_sweeps; /* of the last sweeps; guarded by caches.lock */
 	uint64_t trim_asked_ms; /* guarded by caches.lock */
@@ -56,6 +57,8 @@ _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itsel
 extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)]
 	__attribute__((aligned(MAGAZINE_SIZE)));
 
+#define VACANT_MAX 2 /* caches without a thread, in each shard */
+
 /* All caches. */
 struct caches {
 	struct lock lock; /* guards what is not atomic here; above the store's locks */
@@ -65,6 +68,8 @@ struct caches {
 	_Atomic(unsigned int) watched_at; /* behind which what caches hold was watched */
 	_Atomic(size_t) dirty_seen; /* when all caches were last told to watch */
 	size_t allocs, frees, reallocs; /* of caches that are gone */
+	struct tcache *vacant[SLAB_SHARDS][VACANT_MAX]; /* in the list, and no thread has them */
+	_Atomic(unsigned int) vacant_count;
 	_Atomic(unsigned int) modes;
 	_Atomic(unsigned char) perturb;
 	bool is_decided; /* whether TCACHE_HARDENED is to be on */
@@ -116,12 +121,18 @@ void tcache_set_fast(struct tcache *tc);
 /* threads.c: give everything in tc back, and tc. Its thread no longer uses it. */
 void tcache_retire(struct tcache *tc);
 
+/* The same with caches that threads have left before the last sweep; with all, at any time. */
+void tcache_retire_vacant(bool all);
+
 /* Lock the list of caches. */
 void caches_enter(void);
 void caches_leave(void);
 
 /* tcache_sweep.c: everything in tc goes to the store, or the page heap. */
 void tcache_flush(struct tcache *tc);
+
+/* Flush the bins of tc with more than most bytes of cells; how many bytes all others have. */
+size_t tcache_flush_over(struct tcache *tc, size_t most);
 
 /* A thread leaves memory that could go to the kernel: the next to allocate looks after it. */
 void tcache_watch_dirt_locked(void);

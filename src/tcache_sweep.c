@@ -75,15 +75,39 @@ static bool is_bin_empty(const struct tcache *tc, unsigned int class)
 	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
 }
 
+static void flush_bin(struct tcache *tc, unsigned int class)
+{
+	if (is_bin_empty(tc, class))
+		return;
+	slab_enter(class);
+	flush_bin_locked(tc, class);
+	slab_leave(class);
+}
+
 static void flush_bins(struct tcache *tc)
 {
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		flush_bin(tc, class);
+}
+
+static size_t bin_bytes(const struct tcache *tc, unsigned int class)
+{
+	return tcache_magazine_cells(tc, class) * slab_classes[class].size;
+}
+
+size_t tcache_flush_over(struct tcache *tc, size_t most)
+{
+	size_t sum = 0;
+
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		if (is_bin_empty(tc, class))
-			continue;
-		slab_enter(class);
-		flush_bin_locked(tc, class);
-		slab_leave(class);
+		size_t bytes = bin_bytes(tc, class);
+
+		if (bytes > most)
+			flush_bin(tc, class);
+		else
+			sum += bytes;
 	}
+	return sum;
 }
 
 void tcache_flush(struct tcache *tc)
@@ -182,6 +206,20 @@ void tcache_ask(struct tcache *tc, unsigned char what)
 
 /* Sweeps: rule 1. */
 
+void tcache_audit(const struct tcache *tc, unsigned int most)
+{
+	if (tcache_all.modes & TCACHE_HARDENED)
+		return;
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		void *const *top = tc->bins[class].top;
+
+		/* The first one may have come by a free of what is no cell. */
+		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
+			if (!i || *cell_word(top[i]) != CELL_FREED)
+				tcache_bad_cell(class, top[i]);
+	}
+}
+
 static void shrink_shard(unsigned int shard, bool all)
 {
 	struct depot_shard *s = &magazine_shards[shard];
@@ -263,6 +301,7 @@ static bool ask_idle(const struct tcache *own)
 static void sweep(struct tcache *tc)
 {
 	tcache_audit(tc, AUDITED_CELLS);
+	tcache_retire_vacant(false);
 	shrink_cache(tc);
 	shrink_depots(false);
 	slab_end_sweep();
@@ -330,7 +369,7 @@ static void limit_cached(struct tcache *tc, size_t limit)
 	size_t bytes = 0;
 
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		bytes += tcache_magazine_cells(tc, class) * slab_classes[class].size;
+		bytes += bin_bytes(tc, class);
 	if (bytes > limit) {
 		flush_bins(tc);
 		bytes = 0;
@@ -395,6 +434,7 @@ bool tcache_trim(void)
 	ask_others(tc);
 	if (tc && tc != TCACHE_ENDED)
 		tcache_flush(tc);
+	tcache_retire_vacant(true);
 	shrink_depots(true);
 	had_mappings = large_trim();
 	return slab_trim() || had_mappings;
@@ -418,7 +458,7 @@ bool tcache_reclaim(void)
 	bool is_any;
 
 	if (large_frees() + slab_frees() == frees_seen && !magazine_depot_bytes() &&
-	    (!tc || tc == TCACHE_ENDED || !has_any(tc)))
+	    !tcache_all.vacant_count && (!tc || tc == TCACHE_ENDED || !has_any(tc)))
 		return false;
 	is_any = tcache_trim();
 	frees_seen = large_frees() + slab_frees();

@@ -4,7 +4,6 @@
 
 #pragma once
 
-#include <stdarg.h>
 #include <stddef.h>
 
 #define TEXT_SIZE 4096
@@ -19,4 +18,3 @@ struct text {
 
 /* Append; format is one of utils/printf.c. */
 void text_add(struct text *t, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
-void text_vadd(struct text *t, const char *format, va_list args);

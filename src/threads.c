@@ -3,13 +3,13 @@
 /*
  * Thread caches: creation, the end of a thread, modes, figures.
  *
- * A thread gets its cache with its first visit of the slow path, and gives everything back in a
- * destructor of thread-specific data. Destructors that run later allocate without a cache, and so
- * do threads that libc does not know.
+ * A thread gets its cache with its first visit of the slow path, and leaves it in a destructor of
+ * thread-specific data: to the next thread, if little is in it, else everything goes back.
+ * Destructors that run later allocate without a cache, and so do threads that libc does not know.
  */
 
+#include <ctype.h>
 #include <errno.h>
-#include <resolv.h>
 #include <string.h>
 
 #include "block.h"
@@ -17,6 +17,10 @@
 #include "hardened.h"
 #include "large.h"
 #include "tcache_core.h"
+
+/* Of cells in a cache that is left to the next thread, and in one of its bins, at most. */
+#define VACANT_BYTES (128 * KIB)
+#define VACANT_BIN (4 * KIB)
 
 struct caches tcache_all;
 
@@ -59,23 +63,66 @@ static unsigned int least_shard(void)
 	return least;
 }
 
-static const void *first_resolver;
-
 /*
  * Another copy of libc has made this thread, and knows nothing of our destructor: nobody would give
  * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
- * thread that it makes a state of the resolver, and all others have the first thread's.
+ * thread that it makes a table of the kinds of characters, and others have none.
  */
 static bool is_stranger(void)
 {
-	return lock_has_strangers() && __res_state() == first_resolver;
+	return lock_has_strangers() && !*__ctype_b_loc();
+}
+
+/*
+ * A cache that another thread has left, as it is now; or NULL. A new one would be filled class by
+ * class, and flushed at the end: where a thread lives for 100 objects, nearly all of its time.
+ */
+static struct tcache *take_vacant_locked(unsigned int shard)
+{
+	for (unsigned int i = 0; i < VACANT_MAX; i++) {
+		struct tcache *tc = tcache_all.vacant[shard][i];
+
+		if (!tc)
+			continue;
+		tcache_all.vacant[shard][i] = NULL;
+		tcache_all.vacant_count--;
+		slab_shard_users[shard]++;
+		return tc;
+	}
+	return NULL;
+}
+
+/* With the list of caches entered. */
+static struct tcache *add_cache(unsigned int shard)
+{
+	struct tcache *tc;
+	void *cell = NULL;
+
+	slab_enter(CLASS_CACHE);
+	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
+	slab_leave(CLASS_CACHE);
+	tc = cell;
+	if (!tc)
+		return NULL;
+	reset_bins(tc);
+	if (tcache_all.modes & TCACHE_HARDENED)
+		tc->quarantine = hardened_new_quarantine();
+	tc->next = tcache_all.first;
+	if (tc->next)
+		tc->next->prev = tc;
+	atomic_thread_fence(memory_order_release); /* a fork may copy it now */
+	tcache_all.first = tc;
+	tcache_all.count++;
+	tc->shard = shard;
+	slab_shard_users[shard]++;
+	return tc;
 }
 
 /* With the list of caches entered. */
 static struct tcache *make_cache(void)
 {
+	unsigned int shard = least_shard();
 	struct tcache *tc;
-	void *cell = NULL;
 
 	if (!tcache_all.is_decided) {
 		tcache_all.is_decided = true;
@@ -86,25 +133,17 @@ static struct tcache *make_cache(void)
 		tcache_thread.own = TCACHE_ENDED;
 		return NULL;
 	}
-	slab_enter(CLASS_CACHE);
-	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
-	slab_leave(CLASS_CACHE);
-	tc = cell;
+	tc = take_vacant_locked(shard);
+	if (!tc)
+		tc = add_cache(shard);
 	if (!tc)
 		return NULL;
-	reset_bins(tc);
-	if (tcache_all.modes & TCACHE_HARDENED)
-		tc->quarantine = hardened_new_quarantine();
+	tc->watch = 0;
+	tc->asked = 0;
+	tc->idle_sweeps = 0;
+	tc->dirty_low = 0;
 	tc->thread = &tcache_thread;
 	tc->id = sys_thread();
-	tc->next = tcache_all.first;
-	if (tc->next)
-		tc->next->prev = tc;
-	atomic_thread_fence(memory_order_release); /* a fork may copy it now */
-	tcache_all.first = tc;
-	tcache_all.count++;
-	tc->shard = least_shard();
-	slab_shard_users[tc->shard]++;
 	if (!has_end_key)
 		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
 	return tc;
@@ -178,7 +217,8 @@ static void unmake_cache(struct tcache *tc)
 	tcache_all.allocs += tc->allocs;
 	tcache_all.frees += tc->frees;
 	tcache_all.reallocs += tc->reallocs;
-	hardened_drop_quarantine(tc->quarantine);
+	if (tc->quarantine)
+		hardened_drop_quarantine(tc->quarantine);
 	if (tc->spans != &span_cache_none)
 		give_own(CLASS_SPANS, tc->spans);
 	give_own(CLASS_CACHE, tc);
@@ -193,6 +233,59 @@ void tcache_retire(struct tcache *tc)
 	caches_leave();
 }
 
+/*
+ * Leave tc, whose thread is gone, to the next one with its shard. False: it has too much, or
+ * others wait already.
+ */
+static bool vacate(struct tcache *tc)
+{
+	struct tcache **place = tcache_all.vacant[tc->shard];
+	unsigned int i = 0;
+
+	span_cache_shrink(tc->spans, true);
+	if (tc->quarantine || tcache_flush_over(tc, VACANT_BIN) > VACANT_BYTES)
+		return false;
+	caches_enter();
+	while (i < VACANT_MAX && place[i])
+		i++;
+	if (i < VACANT_MAX) {
+		tc->vacant_since = tcache_all.sweeps;
+		slab_shard_users[tc->shard]--;
+		tcache_all.vacant_count++;
+		place[i] = tc;
+	}
+	caches_leave();
+	return i < VACANT_MAX;
+}
+
+/* One that is vacant, since before the last sweep unless all; or NULL. */
+static struct tcache *old_vacant(bool all)
+{
+	struct tcache *tc = NULL;
+
+	caches_enter();
+	for (unsigned int i = 0; i < SLAB_SHARDS * VACANT_MAX && !tc; i++) {
+		struct tcache **place = &tcache_all.vacant[i / VACANT_MAX][i % VACANT_MAX];
+
+		if (!*place || (!all && (*place)->vacant_since == tcache_all.sweeps))
+			continue;
+		tc = *place;
+		*place = NULL;
+		tcache_all.vacant_count--;
+		slab_shard_users[tc->shard]++;
+	}
+	caches_leave();
+	return tc;
+}
+
+void tcache_retire_vacant(bool all)
+{
+	struct tcache *tc;
+
+	while (tcache_all.vacant_count && (tc = old_vacant(all)))
+		tcache_retire(tc);
+}
+
 /* Give back tc, the calling thread's; own is what the thread has instead. */
 static void part_with(struct tcache *tc, struct tcache *own)
 {
@@ -201,7 +294,8 @@ static void part_with(struct tcache *tc, struct tcache *own)
 	caches_leave();
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
-	tcache_retire(tc);
+	if (!vacate(tc))
+		tcache_retire(tc);
 }
 
 static void end_thread(void *arg)
@@ -217,7 +311,6 @@ static bool is_mallocs(const void *p)
 
 __attribute__((constructor(101))) static void start(void)
 {
-	first_resolver = __res_state();
 	block_is_others = is_mallocs;
 	fork_guard();
 }
@@ -282,7 +375,7 @@ static void unlock_all(void)
 void tcache_get_stats(struct tcache_stats *stats)
 {
 	lock_all();
-	*stats = (struct tcache_stats){.caches = tcache_all.count,
+	*stats = (struct tcache_stats){.caches = tcache_all.count - tcache_all.vacant_count,
 				       .allocs = tcache_all.allocs,
 				       .frees = tcache_all.frees,
 				       .reallocs = tcache_all.reallocs};
@@ -314,18 +407,18 @@ size_t tcache_list(struct tcache_thread_stats *threads, size_t room)
 	size_t n = 0;
 
 	lock_all();
-	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next, n++) {
-		if (n >= room)
+	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
+		if (!tc->thread || n++ >= room)
 			continue;
-		threads[n] = (struct tcache_thread_stats){.id = tc->id};
+		threads[n - 1] = (struct tcache_thread_stats){.id = tc->id};
 		for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 			size_t cells;
 
 			slab_enter(class);
 			cells = tcache_cached_cells(tc, class);
 			slab_leave(class);
-			threads[n].cells += cells;
-			threads[n].bytes += cells * slab_classes[class].size;
+			threads[n - 1].cells += cells;
+			threads[n - 1].bytes += cells * slab_classes[class].size;
 		}
 	}
 	unlock_all();

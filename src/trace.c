@@ -109,45 +109,33 @@ static void take_figures(uint64_t now)
 		trace_on_time();
 }
 
-void trace_put(const struct trace_record *record)
+void trace_put(enum trace_kind kind, unsigned int what, unsigned int rule, bool failed, uint64_t a,
+	       uint64_t b, uint64_t c)
 {
+	const struct trace_record r = {.thread = sys_thread(),
+				       .kind = (uint8_t)kind,
+				       .what = (uint8_t)what,
+				       .rule = (uint8_t)rule,
+				       .flags = failed ? TRACE_FAILED : 0};
 	uint64_t now = sys_now_ns() - trace.start, mark;
-	struct trace_record *place = take_place(record->kind >= TRACE_FIGURES), r = *record;
+	struct trace_record *place = take_place(kind >= TRACE_FIGURES);
 
 	if (place) {
-		r.thread = sys_thread();
-		memcpy(&mark, (const char *)&r + MARK_AT, sizeof(mark));
 		place->time = now;
-		place->a = r.a;
-		place->b = r.b;
-		place->c = r.c;
+		place->a = a;
+		place->b = b;
+		place->c = c;
+		memcpy(&mark, (const char *)&r + MARK_AT, sizeof(mark));
 		atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark,
 				      memory_order_release);
 	}
-	if (r.kind == TRACE_CALL)
+	if (kind == TRACE_CALL)
 		take_figures(now);
-}
-
-static void put_step(unsigned int step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c,
-		     bool failed)
-{
-	trace_put(&(struct trace_record){.kind = TRACE_STEP,
-					 .what = (uint8_t)step,
-					 .rule = (uint8_t)rule,
-					 .flags = failed ? TRACE_FAILED : 0,
-					 .a = a,
-					 .b = b,
-					 .c = c});
-}
-
-void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c)
-{
-	put_step(step, rule, a, b, c, false);
 }
 
 static void on_system_call(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed)
 {
-	put_step(TRACE_STEP_BRK + event, 0, a, b, c, failed);
+	trace_put(TRACE_STEP, TRACE_STEP_BRK + event, 0, failed, a, b, c);
 }
 
 _Static_assert(TRACE_STEP_BRK + SYS_MMAP == TRACE_STEP_MMAP &&
@@ -173,6 +161,11 @@ void trace_fill_header(struct trace_header *header, uint32_t header_size, uint64
 	sys_program(header->program, sizeof(header->program));
 }
 
+static void release_windows(void)
+{
+	sys_release((void *)(uintptr_t)trace.windows, trace.window_count * sizeof(*trace.windows));
+}
+
 static bool map_all(uint64_t size, unsigned int parent)
 {
 	size_t page = sys_page_size();
@@ -186,8 +179,7 @@ static bool map_all(uint64_t size, unsigned int parent)
 		return false;
 	trace.header = sys_file_map(&trace.file, 0, header_size);
 	if (!trace.header) {
-		sys_release((void *)(uintptr_t)trace.windows,
-			    trace.window_count * sizeof(*trace.windows));
+		release_windows();
 		return false;
 	}
 	trace_fill_header(trace.header, header_size, trace.records);
@@ -244,6 +236,6 @@ void trace_abandon(void)
 		if (trace.windows[i])
 			sys_file_unmap(trace.windows[i], WINDOW_BYTES);
 	sys_file_unmap(trace.header, trace.header->header_size);
-	sys_release((void *)(uintptr_t)trace.windows, trace.window_count * sizeof(*trace.windows));
+	release_windows();
 	sys_file_close(&trace.file);
 }

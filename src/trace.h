@@ -28,13 +28,18 @@ extern bool trace_is_on_now __attribute__((visibility("hidden")));
 #define trace_is_on __builtin_expect(trace_is_on_now, 0)
 
 /*
- * Write a record of this kind, what, flags, a, b and c. Figures and snapshots may be written to the
- * room that is kept for them. A call may take the figures: see trace_on_time.
+ * Write a record; rule is 0 for what is no step. Figures and snapshots may be written to the room
+ * that is kept for them. A call may take the figures: see trace_on_time.
  */
-void trace_put(const struct trace_record *record);
+void trace_put(enum trace_kind kind, unsigned int what, unsigned int rule, bool failed, uint64_t a,
+	       uint64_t b, uint64_t c);
 
-/* Write a TRACE_STEP. */
-void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b, uint64_t c);
+/* Write a TRACE_STEP that was not refused. */
+static inline void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b,
+			      uint64_t c)
+{
+	trace_put(TRACE_STEP, step, rule, false, a, b, c);
+}
 
 /*
  * Begin a trace in file, with at most size bytes: false with errno if it cannot be made,

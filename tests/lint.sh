@@ -201,7 +201,6 @@ matrix() {
 		interpose.c: helpers.h large.h noted.h tcache.h
 		new.c: elf_symbol.h helpers.h noted.h tcache.h
 		inspect.c: block.h inspect.h large.h lock.h mapping.h slab.h tcache.h trace.h
-		picture.c: inspect.h printf.h slab.h text.h
 		text.c: printf.h text.h
 		stats.c: calls.h helpers.h inspect.h slab.h tcache.h text.h
 		mallinfo.c: inspect.h text.h

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heapview: what OSMEM_OPTIONS=trace=FILE or osmem_write_map wrote, as a page for a browser, or as
- * text.
+ * heapview: what OSMEM_OPTIONS=trace=FILE, map=FILE or osmem_write_map wrote, as a page for a
+ * browser, as a picture, or as text.
  *
  *	heapview.c        options, the file, text
- *	heapview_list.c   the block list of os_malloc, step by step
+ *	heapview_list.c   the last snapshot; the block list of os_malloc, step by step
  *	heapview_calls.c  figures of all calls
  *	heapview_page.c   the page, which is heapview.html with these in it
+ *	heapview_svg.c    the picture of the heap
  */
 
 #include "heapview.h"
@@ -22,23 +23,28 @@
 #include <unistd.h>
 
 static const char usage[] =
-	"Usage: heapview FILE [-o OUT.html]     a page that shows FILE, to OUT.html or FILE.html\n"
-	"       heapview --text FILE            the block list of os_malloc, at the end\n"
+	"Usage: heapview FILE [-o OUT.html]        a page that shows FILE, to OUT.html or "
+	"FILE.html\n"
+	"       heapview --svg FILE [-o OUT.svg]   a picture of the heap, to OUT.svg or FILE.svg\n"
+	"       heapview --text FILE               the block list of os_malloc, at the end\n"
 	"\n"
-	"FILE is what OSMEM_OPTIONS=trace=FILE wrote, or osmem_write_map.\n"
+	"FILE is a trace, which OSMEM_OPTIONS=trace=FILE wrote, or a map, of "
+	"OSMEM_OPTIONS=map=FILE\n"
+	"or osmem_write_map.\n"
 	"\n"
-	"  -o OUT      where the page goes; - is the standard output\n"
+	"  -o OUT      where the page or picture goes; - is the standard output\n"
+	"  --svg       draw what the last snapshot of FILE has: blocks, slabs, segments, mappings\n"
 	"  --text      print the list: address of the header, payload bytes, free, used or mapped\n"
 	"  --step N    with --text: the list after N steps; else: the player begins there\n"
 	"  --help      this\n";
 
 struct options {
 	const char *file, *out;
-	bool is_text, has_step;
+	bool is_text, is_svg, has_step;
 	size_t step;
 };
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+void die(const char *format, ...)
 {
 	va_list args;
 
@@ -140,19 +146,27 @@ static void print_text(const struct trace *t, const struct options *o)
 	free(steps);
 }
 
-static void write_page(const struct trace *t, const struct options *o)
+/* Write the page or the picture. */
+static void write_out(const struct trace *t, const struct options *o)
 {
 	bool is_stdout = o->out && strcmp(o->out, "-") == 0;
 	char name[4096];
 	FILE *out;
 
+	if (o->is_svg && !has_snapshot(t))
+		die("%s: no snapshot to draw", o->file);
 	if (snprintf(name, sizeof(name), "%s%s", o->out ? o->out : o->file,
-		     o->out ? "" : ".html") >= (int)sizeof(name))
+		     o->out	 ? ""
+		     : o->is_svg ? ".svg"
+				 : ".html") >= (int)sizeof(name))
 		die("the name is too long");
 	out = is_stdout ? stdout : fopen(name, "we");
 	if (!out)
 		die("%s: %s", name, strerror(errno));
-	page_write(out, t, o->step);
+	if (o->is_svg)
+		svg_write(out, t);
+	else
+		page_write(out, t, o->step);
 	if (ferror(out) || (is_stdout ? fflush(out) : fclose(out)))
 		die("%s: cannot be written", name);
 	if (!is_stdout)
@@ -184,6 +198,8 @@ static void parse(struct options *o, char **argv)
 			exit(0);
 		} else if (strcmp(argv[i], "--text") == 0) {
 			o->is_text = true;
+		} else if (strcmp(argv[i], "--svg") == 0) {
+			o->is_svg = true;
 		} else if (strcmp(argv[i], "--step") == 0) {
 			o->step = number(value(argv, &i));
 			o->has_step = true;
@@ -197,6 +213,8 @@ static void parse(struct options *o, char **argv)
 	}
 	if (!o->file)
 		die("which file? See heapview --help");
+	if (o->is_svg && (o->is_text || o->has_step))
+		die("--svg goes with neither --text nor --step; see heapview --help");
 }
 
 int main(int argc, char **argv)
@@ -212,6 +230,6 @@ int main(int argc, char **argv)
 	if (o.is_text)
 		print_text(&t, &o);
 	else
-		write_page(&t, &o);
+		write_out(&t, &o);
 	return ferror(stdout) || fflush(stdout) ? 1 : 0;
 }

@@ -31,6 +31,9 @@ struct list {
 	size_t refused; /* steps that did not fit the list: the trace is not whole */
 };
 
+/* Print a line to standard error and exit with status 1. */
+void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
 /* Memory or the end: heapview has nothing to do without. */
 void *grow(void *p, size_t count, size_t size);
 
@@ -39,6 +42,15 @@ void *grow(void *p, size_t count, size_t size);
  * begins and ends, and system calls in between. Their indices, *count of them; the caller frees.
  */
 size_t *player_steps(const struct trace *t, size_t *count);
+
+/* Whether there is a snapshot that has an end. */
+bool has_snapshot(const struct trace *t);
+
+/*
+ * The records of the last snapshot that has an end, without its begin and end: a copy, which the
+ * caller frees; *count of them, 0 if there is no snapshot.
+ */
+struct trace_record *last_snapshot(const struct trace *t, size_t *count);
 
 /* Whether r is a block of os_malloc in a snapshot. */
 bool is_course_block(const struct trace_record *r);
@@ -50,5 +62,7 @@ void list_begin(struct list *list, const struct trace *t);
 
 /* Write the whole page; its player begins after the first steps. */
 void page_write(FILE *out, const struct trace *t, size_t first);
+/* Write the picture of the last snapshot. */
+void svg_write(FILE *out, const struct trace *t);
 /* Write the figures of all calls, members of a JavaScript object. */
 void calls_write(FILE *out, const struct trace *t);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The block list of os_malloc, made again from the steps of a trace. */
+/* What is in a trace: its last snapshot, and the block list of os_malloc, step by step. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +57,42 @@ size_t *player_steps(const struct trace *t, size_t *count)
 		steps[(*count)++] = i;
 	}
 	return steps;
+}
+
+/* The index of the last TRACE_SNAP_BEGIN that has an end, or t->count. */
+static size_t last_begin(const struct trace *t)
+{
+	size_t begin = t->count, candidate = t->count;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->records[i].kind == TRACE_SNAP_BEGIN)
+			candidate = i;
+		if (t->records[i].kind == TRACE_SNAP_END)
+			begin = candidate;
+	}
+	return begin;
+}
+
+bool has_snapshot(const struct trace *t)
+{
+	return last_begin(t) < t->count;
+}
+
+/* Records of other threads may be between those of the snapshot. */
+struct trace_record *last_snapshot(const struct trace *t, size_t *count)
+{
+	const struct trace_record *const begin = t->records + last_begin(t);
+	const struct trace_record *const end = t->records + t->count, *r;
+	struct trace_record *copy;
+
+	*count = 0;
+	for (r = begin; r < end && r->kind != TRACE_SNAP_END; r++)
+		;
+	copy = grow(NULL, (size_t)(r - begin) + 1, sizeof(*copy));
+	for (r = begin; r < end && r->kind != TRACE_SNAP_END; r++)
+		if (r->kind >= TRACE_SNAP_REGION && r->kind < TRACE_SNAP_KIND_END)
+			copy[(*count)++] = *r;
+	return copy;
 }
 
 bool is_course_block(const struct trace_record *r)

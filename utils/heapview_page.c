@@ -105,29 +105,21 @@ static void write_player(FILE *out, const struct trace *t, size_t first)
 	free(steps);
 }
 
-/*
- * The last snapshot that has an end; kind, heap, and the three figures as strings of hexadecimals.
- */
+/* The last snapshot: kind, heap, and the three figures, two of them as strings of hexadecimals. */
 static void write_snapshot(FILE *out, const struct trace *t)
 {
-	size_t begin = t->count, candidate = t->count, n = 0;
+	size_t count;
+	struct trace_record *records = last_snapshot(t, &count);
 
-	for (size_t i = 0; i < t->count; i++) {
-		if (t->records[i].kind == TRACE_SNAP_BEGIN)
-			candidate = i;
-		if (t->records[i].kind == TRACE_SNAP_END)
-			begin = candidate;
-	}
 	fputs("\"snapshot\":[", out);
-	for (size_t i = begin; i < t->count && t->records[i].kind != TRACE_SNAP_END; i++) {
-		const struct trace_record *r = &t->records[i];
+	for (size_t i = 0; i < count && i < MAP_MAX; i++) {
+		const struct trace_record *r = &records[i];
 
-		if (r->kind < TRACE_SNAP_REGION || r->kind >= TRACE_SNAP_KIND_END || n == MAP_MAX)
-			continue;
-		fprintf(out, "%s[%d,%d,%lu,\"%lx\",\"%lx\"]", n++ ? ",\n" : "", r->kind, r->what,
+		fprintf(out, "%s[%d,%d,%lu,\"%lx\",\"%lx\"]", i ? ",\n" : "", r->kind, r->what,
 			(unsigned long)r->a, (unsigned long)r->b, (unsigned long)r->c);
 	}
 	fputs("],\n", out);
+	free(records);
 }
 
 void page_write(FILE *out, const struct trace *t, size_t first)

@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Make the pictures of the READMEs anew, in pictures/: the heap of course.c, drawn by the library,
-# that of a program of the machine, and the charts of make bench and make bench-steps, if these have
+# Make the pictures of the READMEs anew, in pictures/: the heap of course.c and that of a program of
+# the machine, drawn by heapview, and the charts of make bench and make bench-steps, if these have
 # been run.
 
 cd "${0%/*}" || exit 1
 bin=../bin/bench
 out=../out
+heapview=${UTILS_PATH:-../../utils}/heapview
 
 # chart NAME TARGET AWK…
 chart() {
@@ -20,22 +21,24 @@ chart() {
 	fi
 }
 
-# The title has the program's whole path, which is nobody else's.
+# draw NAME: the map NAME. The title has the program's whole path, which is nobody else's.
+draw() {
+	"$heapview" --svg "$out/$1.map" -o "$out/$1.svg" >/dev/null &&
+		sed 's|>/[^ <]*/\([^ </]*\)|>\1|' "$out/$1.svg" >"pictures/$1.svg" &&
+		echo "pictures/$1.svg"
+}
+
 heap() {
-	OSMEM_OPTIONS=map=$out/heap.svg "$bin/course-osmem" 350 5000 >/dev/null &&
-		sed 's|>/[^ <]*/course-osmem|>course-osmem|' "$out/heap.svg" >pictures/heap.svg &&
-		echo pictures/heap.svg
+	OSMEM_OPTIONS=map=$out/heap.map "$bin/course-osmem" 350 5000 >/dev/null && draw heap
 }
 
 # A program that everybody has, at something: awk keeps a table of growing words.
 program() {
 	library=$(readlink -f "${SRC_PATH:-../../src}")/libosmem.so
 	seq 1 400000 >"$out/numbers" &&
-		LD_PRELOAD=$library OSMEM_OPTIONS=map=$out/program.svg awk \
+		LD_PRELOAD=$library OSMEM_OPTIONS=map=$out/program.map awk \
 			'{ seen[$1 % 5000] = seen[$1 % 5000] substr($1, 1, 2) } END { print length(seen) }' \
-			"$out/numbers" >/dev/null &&
-		sed 's|>/[^ <]*/\([^ </]*\)|>\1|' "$out/program.svg" >pictures/program.svg &&
-		echo pictures/program.svg
+			"$out/numbers" >/dev/null && draw program
 }
 
 mkdir -p pictures "$out"

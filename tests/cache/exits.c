@@ -53,6 +53,17 @@ static void *use_and_free_all_classes(void *arg)
 	return arg;
 }
 
+static void *use_a_little(void *arg)
+{
+	void *p[20];
+
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		CHECK((p[i] = malloc(i * 200 + 1)));
+	for (size_t i = 0; i < COUNT_OF(p); i++)
+		free(p[i]);
+	return arg;
+}
+
 /* Beside what a thread's stack and the like need for the first time. */
 TEST(a_thread_that_ends_leaves_nothing)
 {
@@ -82,6 +93,7 @@ TEST(a_thread_that_ends_leaves_what_is_live)
 	unsigned int class = class_in_use();
 
 	in_thread(alloc_in_thread, &n);
+	tcache_retire_vacant(true);
 	CHECK(out_of(class) == n);
 	for (size_t i = 0; i < n; i++)
 		memset(cells[i], 0xa5, SIZE);
@@ -90,6 +102,110 @@ TEST(a_thread_that_ends_leaves_what_is_live)
 	CHECK(out_of(class) == 0);
 	in_thread(use_all_classes, NULL);
 	check_all();
+}
+
+/* Caches that wait for the next thread. */
+
+static size_t vacant_now(void)
+{
+	struct tcache_stats stats;
+	struct tcache_thread_stats threads[4];
+
+	tcache_get_stats(&stats);
+	CHECK(stats.caches == 1 && tcache_list(threads, 4) == 1);
+	check_all();
+	return tcache_all.vacant_count;
+}
+
+static void *note_cache(void *arg)
+{
+	*(struct tcache **)arg = own_cache();
+	free(malloc(SIZE));
+	return NULL;
+}
+
+/* With its cells, so that no visit of the store is needed; and a watch is over. */
+TEST(a_thread_takes_over_the_cache_of_the_last)
+{
+	struct tcache *first, *second;
+	unsigned int class = class_in_use();
+	size_t out;
+
+	in_thread(note_cache, &first);
+	CHECK(vacant_now() == 1 && !slab_shard_users[first->shard]);
+	out = out_of(class);
+	tcache_ask(first, ASKED_TO_FLUSH);
+	in_thread(note_cache, &second);
+	CHECK(second == first && out_of(class) == out && !first->watch && !first->asked);
+	CHECK(vacant_now() == 1 && out_of(CLASS_CACHE) == 2);
+}
+
+TEST(vacant_caches_go_with_the_second_sweep_or_a_trim)
+{
+	unsigned int class = class_in_use();
+	struct tcache *tc;
+
+	in_thread(note_cache, &tc);
+	slab_set_sweep_period(0);
+	tcache_look(own_cache());
+	CHECK(vacant_now() == 1);
+	tcache_look(own_cache());
+	CHECK(vacant_now() == 0 && out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
+	in_thread(note_cache, &tc);
+	CHECK(vacant_now() == 1);
+	malloc_trim(0);
+	CHECK(vacant_now() == 0 && out_of(class) == 0);
+}
+
+/* 3 KiB of each of many sizes, so often that all are kept; and more of another. */
+static void *use_sizes(void *sizes)
+{
+	for (size_t i = 0; i < 20 * *(size_t *)sizes; i++) {
+		size_t size = 16 * (i % *(size_t *)sizes + 1), n = 3 * KIB / size;
+
+		alloc_cells_of(size, n);
+		free_cells(n);
+	}
+	alloc_cells_of(4000, 9);
+	free_cells(9);
+	return NULL;
+}
+
+TEST(little_is_left_to_the_next_thread)
+{
+	size_t sizes = 15;
+
+	own_cache();
+	in_thread(use_sizes, &sizes);
+	CHECK(vacant_now() == 1);
+	CHECK(tcache_magazine_cells(tcache_all.first, class_of_size(240)) >= 12);
+	CHECK(tcache_magazine_cells(tcache_all.first, class_of_size(4000)) == 0);
+	tcache_retire_vacant(true);
+	sizes = 64;
+	in_thread(use_sizes, &sizes);
+	CHECK(vacant_now() == 0);
+}
+
+static void *wait_for_others(void *arg)
+{
+	own_cache();
+	pthread_barrier_wait(arg);
+	return NULL;
+}
+
+TEST(few_caches_are_vacant_in_each_shard)
+{
+	pthread_t threads[4 * SLAB_SHARDS];
+	pthread_barrier_t all_are;
+
+	own_cache();
+	pthread_barrier_init(&all_are, NULL, COUNT_OF(threads));
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_create(&threads[i], NULL, wait_for_others, &all_are) == 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	CHECK(vacant_now() == (size_t)VACANT_MAX * SLAB_SHARDS);
+	CHECK(out_of(CLASS_CACHE) == tcache_all.vacant_count + 1);
 }
 
 static pthread_key_t late_key;
@@ -125,6 +241,7 @@ TEST(late_destructors_allocate_without_a_cache)
 	CHECK(pthread_key_create(&late_key, use_malloc_late) == 0);
 	for (int i = 0; i < 10; i++) {
 		in_thread(set_late_key, NULL);
+		tcache_retire_vacant(true);
 		CHECK(out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
 	}
 	check_all();
@@ -176,17 +293,6 @@ static size_t mapped_bytes(void)
 	return pages * sys_page_size();
 }
 
-static void *use_a_little(void *arg)
-{
-	void *p[20];
-
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK((p[i] = malloc(i * 200 + 1)));
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		free(p[i]);
-	return arg;
-}
-
 TEST(a_hundred_thousand_threads_in_a_row)
 {
 	size_t mapped = 0, out = 0;
@@ -199,6 +305,8 @@ TEST(a_hundred_thousand_threads_in_a_row)
 			out = out_cells() - cached_cells();
 		}
 	}
+	CHECK(tcache_all.vacant_count == 1);
+	tcache_retire_vacant(true);
 	CHECK(out_cells() - cached_cells() <= out + 10);
 	CHECK_MSG(mapped_bytes() <= mapped + MIB, "%zu bytes mapped, then %zu", mapped,
 		  mapped_bytes());

@@ -281,6 +281,7 @@ TEST(cells_go_home)
 
 	alloc_cells(n);
 	in_thread(free_in_thread, &n);
+	tcache_retire_vacant(true);
 	CHECK(depot_full_count(class, shard) == 5);
 	out = out_of(class);
 	CHECK(out >= 5u * magazine_capacity(class) && out < 6u * magazine_capacity(class));
@@ -298,6 +299,7 @@ TEST(depots_of_threads_that_ended_serve_others)
 
 	own_cache();
 	in_thread(alloc_in_thread, &n);
+	tcache_retire_vacant(true);
 	CHECK(shard_in_thread != own_cache()->shard && !slab_shard_users[shard_in_thread]);
 	free_cells(n);
 	CHECK(depot_full_count(class, shard_in_thread) == 5);

@@ -118,8 +118,8 @@ counting_and_tracing_go_together() {
 
 archived_programs_have_options() {
 	counts "$scratch/archived" 0 && OSMEM_OPTIONS=no "$scratch/archived" 1 2>"$scratch/err" &&
-		named 'no option' no && OSMEM_OPTIONS=trace=$scratch/t,map=$scratch/m.svg "$scratch/archived" 1 &&
-		[ "$(head -c 8 "$scratch/t")" = OSMEMTRC ] && [ "$(tail -n 1 "$scratch/m.svg")" = '</svg>' ] &&
+		named 'no option' no && OSMEM_OPTIONS=trace=$scratch/t,map=$scratch/m "$scratch/archived" 1 &&
+		[ "$(head -c 8 "$scratch/t")" = OSMEMTRC ] && [ "$(head -c 8 "$scratch/m")" = OSMEMTRC ] &&
 		OSMEM_OPTIONS='' "$scratch/archived" 1 >"$scratch/out" 2>&1 && [ ! -s "$scratch/out" ]
 }
 
@@ -152,10 +152,10 @@ check_at_exit_reports() {
 
 # The same program with a set-user-ID bit, of somebody else; for root only, where the bit counts.
 privileged_programs_have_none() {
-	OSMEM_OPTIONS=stats,no,trace=$scratch/secret,map=$scratch/secret.svg "$scratch/privileged" secure \
+	OSMEM_OPTIONS=stats,no,trace=$scratch/secret,map=$scratch/secret.map "$scratch/privileged" secure \
 		>"$scratch/out" 2>"$scratch/err" &&
 		[ "$(cat "$scratch/out")" = secure ] && [ ! -s "$scratch/err" ] &&
-		[ ! -e "$scratch/secret" ] && [ ! -e "$scratch/secret.svg" ] &&
+		[ ! -e "$scratch/secret" ] && [ ! -e "$scratch/secret.map" ] &&
 		OSMEM_OPTIONS=stats "$scratch/archived" secure >"$scratch/out" 2>"$scratch/err" &&
 		[ "$(cat "$scratch/out")" = 'not secure' ] && [ -s "$scratch/err" ]
 }
@@ -198,6 +198,13 @@ bad_values_are_named_and_ignored() {
 	done
 }
 
+# The library draws nothing: who asks for a picture is told who does, and gets no file.
+pictures_are_refused() {
+	run map=/nonexistent/a.svg ls / && [ -s "$scratch/out" ] && [ "$(cat "$scratch/err")" = \
+		'osmem: OSMEM_OPTIONS: no picture is drawn for "map=/nonexistent/a.svg"; use map=FILE, then: heapview --svg FILE' ] &&
+		run "map=$scratch/a.svg,map=$scratch/svg" ls / && [ ! -e "$scratch/a.svg" ] && [ -s "$scratch/svg" ]
+}
+
 sizes_have_units() {
 	for word in trace_size=4096 mmap_threshold=64k trim_threshold=1M depot_size=1G \
 		trim_threshold=never purge_delay=0 check check=0 check=1 perturb=0; do
@@ -222,7 +229,7 @@ a_long_name_is_cut() {
 
 for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed_stderr \
 	nothing_is_said_without_options unknown_is_named_and_ignored \
-	bad_values_are_named_and_ignored sizes_have_units \
+	bad_values_are_named_and_ignored pictures_are_refused sizes_have_units \
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"
 done

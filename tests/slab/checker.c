@@ -134,9 +134,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
-	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
-	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
+	BREAK(slab_first_window.summaries[i / 64][SET_ROOMY], 0, "S7");
+	BREAK(slab_first_window.summaries[i / 64][SET_LIVE], 0, "S7");
+	BREAK(slab_first_window.summaries[0][SET_WITH_DIRTY], 1, "S7");
 }
 
 TEST(s8_figures)

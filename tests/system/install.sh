@@ -104,7 +104,7 @@ wrapper_keeps_preload() {
 wrapper_passes_options() {
 	[ "$(OSMEM_OPTIONS=stats "$installed/bin/osmem-run" --trace=/t --hardened check=2 -- \
 		printenv OSMEM_OPTIONS 2>/dev/null)" = stats,trace=/t,hardened,check=2 ] &&
-		[ "$(wrapper --map=m.svg printenv OSMEM_OPTIONS 2>/dev/null)" = "map=$work/m.svg" ]
+		[ "$(wrapper --map=m.map printenv OSMEM_OPTIONS 2>/dev/null)" = "map=$work/m.map" ]
 }
 
 # refuses STATUS WORDS ARGUMENT…: the wrapper says so and runs nothing.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Needs: libosmem.so
 #
-# heapview beside the library's own walk of its list: as text, and as Chromium draws it.
+# heapview beside the library's own walk of its list: as text, as pictures, and as Chromium draws it.
 
 # shellcheck disable=SC2016,SC2317 # scripts of the page have ${}; functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
@@ -38,6 +38,58 @@ map_is_as_the_walk_says() {
 	list "$scratch/map" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
 }
 
+# is_picture FILE: it is XML, and has the kinds that every process has.
+is_picture() {
+	head -n 1 "$1" | grep -q '^<svg ' && [ "$(tail -n 1 "$1")" = '</svg>' ] &&
+		grep -q 'class="used"' "$1" && grep -q 'segments of 4 MiB' "$1" &&
+		[ "$(grep -c '<svg ' "$1")" -eq 1 ] && is_xml "$1"
+}
+
+# The opened elements are closed, each in its place, and no sign of a tag is in a text.
+is_xml() {
+	tr '\n' ' ' <"$1" | awk '
+		BEGIN { RS = "<" }
+		NR == 1 { next }
+		{
+			if (!match($0, /^[^<>]*>/) || substr($0, RLENGTH + 1) ~ /&($|[^#])/)
+				exit bad = 1
+			tag = substr($0, 1, RLENGTH - 1)
+			name = tag
+			sub(/[ \/].*/, "", name)
+			if (tag ~ /^\//) {
+				if (stack[depth--] != substr(tag, 2))
+					exit bad = 1
+			} else if (tag !~ /\/$/) {
+				stack[++depth] = name
+			}
+		}
+		END { exit bad || depth }'
+}
+
+# draw MAP: into MAP.svg.
+draw() {
+	[ "$("$view" --svg "$1")" = "$1.svg" ] && is_xml "$1.svg"
+}
+
+# draw_program COMMAND…: the picture of a program of the machine, in odd.svg.
+draw_program() {
+	LD_PRELOAD=$library OSMEM_OPTIONS=map=$scratch/odd "$@" >/dev/null && draw "$scratch/odd" &&
+		is_picture "$scratch/odd.svg"
+}
+
+# Also to the standard output, and of a trace.
+programs_have_pictures() {
+	draw_program sort "$tests/run.sh" && "$view" --svg "$scratch/odd" -o - | cmp - "$scratch/odd.svg" &&
+		LD_PRELOAD=$library OSMEM_OPTIONS=trace=$scratch/odd sort "$tests/run.sh" >/dev/null &&
+		draw "$scratch/odd" && is_picture "$scratch/odd.svg"
+}
+
+names_are_escaped() {
+	odd="$scratch/a<&>$(printf 'b\001\033')"
+	cp "$(command -v ls)" "$odd" && draw_program "$odd" "$tests" && ! grep -q '<&' "$scratch/odd.svg" &&
+		grep -q 'a&#60;&#38;&#62;b??' "$scratch/odd.svg"
+}
+
 # lists PICTURE WALK: every block of the walk is in the picture.
 lists() {
 	[ "$(tail -n 1 "$1")" = '</svg>' ] && while read -r start payload kind; do
@@ -46,18 +98,19 @@ lists() {
 }
 
 picture_is_as_the_walk_says() {
-	OSMEM_OPTIONS=map="$scratch/a.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+	OSMEM_OPTIONS=map="$scratch/a" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		draw "$scratch/a" && draw "$scratch/map2" && lists "$scratch/map2.svg" "$scratch/walk2" &&
 		[ "$(wc -l <"$scratch/walk2")" -gt 20 ] && lists "$scratch/a.svg" "$scratch/walk2"
 }
 
 picture_shows_spans() {
-	SPANS=1 OSMEM_OPTIONS=map="$scratch/s.svg" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
-		grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
+	SPANS=1 OSMEM_OPTIONS=map="$scratch/s" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		draw "$scratch/s" && grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
 		[ "$(grep -c -e '<title>span at' -e '<title>free span .* at' "$scratch/s.svg")" -eq \
 			"$(wc -l <"$scratch/walk3")" ] || return 1
 	while read -r start _ kind; do
-		[ "$kind" = kept ] && name='free span that is kept' || name=span
-		grep -q "<title>$name at $start, " "$scratch/s.svg" || return 1
+		[ "$kind" = kept ] && words='free span that is kept' || words=span
+		grep -q "<title>$words at $start, " "$scratch/s.svg" || return 1
 	done <"$scratch/walk3"
 }
 
@@ -70,17 +123,18 @@ hardened_objects_are_listed_once() {
 
 # The child's has the block that it alone has.
 picture_of_a_child_is_its_own() {
-	FORKS=1 OSMEM_OPTIONS=map="$scratch/child.%p.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+	FORKS=1 OSMEM_OPTIONS=map="$scratch/child.%p" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
 		[ "$(find "$scratch" -name 'child.*' | wc -l)" -eq 2 ] || return 1
 	for file in "$scratch"/child.*; do
-		lists "$file" "$scratch/walk2" && return 0
+		draw "$file" && lists "$file.svg" "$scratch/walk2" && return 0
 	done
 	return 1
 }
 
 # Beside large ones, 50 bytes are too thin for a bar of their own.
 small_blocks_share_a_bar() {
-	SPREADS=1 OSMEM_OPTIONS=map="$scratch/b.svg" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+	SPREADS=1 OSMEM_OPTIONS=map="$scratch/b" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		draw "$scratch/b" &&
 		grep -q '<title>small blocks, [0-9.]* [KM]*i*B*[bytes]*, of which' "$scratch/b.svg" &&
 		! grep -q 'used block at .*, payload 200 bytes' "$scratch/b.svg" &&
 		grep 100000 "$scratch/walk2" >"$scratch/large" && lists "$scratch/b.svg" "$scratch/large"
@@ -114,6 +168,7 @@ refused() {
 }
 
 errors_are_clear() {
+	head -c 4096 "$scratch/map" >"$scratch/cut"
 	{ head -c 8 "$scratch/trace" && printf '\377\0\0\0' && tail -c +13 "$scratch/trace"; } \
 		>"$scratch/newer"
 	: >"$scratch/empty"
@@ -121,7 +176,11 @@ errors_are_clear() {
 		refused 'no trace or map' "$scratch" && refused 'No such file' "$scratch/none" &&
 		refused 'version 255' "$scratch/newer" && refused 'which file' &&
 		refused 'not understood' --nonsense && refused 'no number' --step x "$scratch/trace" &&
-		refused 'cannot be written' "$scratch/trace" -o /dev/full && "$view" --help | grep -q -e --text
+		refused 'cannot be written' "$scratch/trace" -o /dev/full &&
+		refused 'cannot be written' --svg "$scratch/trace" -o /dev/full &&
+		! "$view" --svg "$scratch/cut" -o "$scratch/cut.svg" 2>"$scratch/err" &&
+		grep -q 'no snapshot' "$scratch/err" && [ ! -e "$scratch/cut.svg" ] && refused 'neither' --svg --text "$scratch/trace" &&
+		"$view" --help >"$scratch/out" && grep -q -e --text "$scratch/out" && grep -q 'a map, of' "$scratch/out"
 }
 
 truncated_goes_as_far_as_it_goes() {
@@ -132,6 +191,47 @@ truncated_goes_as_far_as_it_goes() {
 		list "$scratch/cut" 2>"$scratch/err" | diff "$scratch/want" - &&
 		head -c 4000 "$scratch/trace" >"$scratch/cut" &&
 		[ -z "$(list "$scratch/cut" 2>"$scratch/err")" ] && grep -q truncated "$scratch/err"
+}
+
+# first KIND FILE: where the map's first record of that kind begins.
+first() {
+	od -An -v -t u1 -j 4096 -w40 "$2" | awk -v kind="$1" '$13 == kind { print 4096 + 40 * (NR - 1); exit }'
+}
+
+# words N: N as two words of eight bytes; it is below 65536.
+words() {
+	for _ in 1 2; do
+		# shellcheck disable=SC2059 # the format is made of numbers
+		printf "$(printf '\\%03o\\%03o' $(($1 & 255)) $(($1 >> 8)))\\0\\0\\0\\0\\0\\0"
+	done
+}
+
+# A segment 199 times more, and what the header says of its records: not all are drawn.
+pictures_say_what_they_leave_out() {
+	map=$scratch/odd
+	LD_PRELOAD=$library OSMEM_OPTIONS=map=$map ls / >"$scratch/out" && draw "$map" &&
+		! grep 'first of them' "$map.svg" && segment=$(first 21 "$map") && [ "$segment" ] || return 1
+	{
+		head -c 56 "$map"
+		words $((($(wc -c <"$map") - 4096) / 40 + 199))
+		head -c "$segment" "$map" | tail -c +73
+		for _ in $(seq 199); do
+			tail -c +$((segment + 1)) "$map" | head -c 40
+		done
+		tail -c +$((segment + 1)) "$map"
+	} >"$scratch/many"
+	draw "$scratch/many" && grep -q 'segments of .*; the first of them drawn<' "$scratch/many.svg" &&
+		[ "$(grep -c '>slot 0: records<' "$scratch/many.svg")" -eq 128 ]
+}
+
+# The first block says that it has 2^63 bytes: the others are drawn.
+damaged_maps_have_pictures() {
+	cp "$scratch/map" "$scratch/damaged" &&
+		printf '\200' | dd of="$scratch/damaged" bs=1 seek=$(($(first 19 "$scratch/map") + 31)) conv=notrunc \
+			2>"$scratch/err" &&
+		timeout 60 "$view" --svg "$scratch/damaged" >"$scratch/out" && grep -v mapped "$scratch/walk" |
+		sed 1d >"$scratch/rest" && [ -s "$scratch/rest" ] && lists "$scratch/damaged.svg" "$scratch/rest" &&
+		! lists "$scratch/damaged.svg" "$scratch/walk"
 }
 
 # page NAME FILE: nothing in it is fetched from anywhere.
@@ -298,9 +398,10 @@ chromium_shows_long_traces() {
 
 expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
-	map_is_as_the_walk_says picture_is_as_the_walk_says picture_of_a_child_is_its_own \
+	map_is_as_the_walk_says programs_have_pictures names_are_escaped picture_is_as_the_walk_says picture_of_a_child_is_its_own \
 	picture_shows_spans hardened_objects_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
-	truncated_goes_as_far_as_it_goes pages_are_alone long_traces_make_small_pages; do
+	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures \
+	pictures_say_what_they_leave_out pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
 done
 
