@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* For whitebox programs: somebody has the places that segments could be at. */
+/* For tests that are linked with the objects: somebody has the places that segments could be at. */
 
 #pragma once
 

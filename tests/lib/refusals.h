@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The kernel refuses. For whitebox programs that are linked with -Wl,--wrap for sbrk and for
+ * The kernel refuses. For tests that are linked with the objects and -Wl,--wrap for sbrk and
  * kernel_call, the way of all other system calls. Five are those through which memory comes and
  * goes, two change or tell its state: a plan says which of them fail, and what came and went is
  * counted. A mapping that is wanted at one place finds it taken now and then, plan or no plan: that
