@@ -105,7 +105,7 @@ clean:
 
 help:
 	@echo 'make                 build src/libosmem.so, src/libosmem.a and utils/heapview'
-	@echo 'make check           run the tests; TESTS=slab those of a folder of tests/, TESTS="slab/bits libc/fork"'
+	@echo 'make check           run the tests; TESTS=slab those of a folder of tests/, TESTS="slab/cells libc/fork"'
 	@echo '                     single ones; JOBS=... at a time'
 	@echo 'make coverage        lines and branches of src/ that the tests execute; gcc and gcov; TESTS=...'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'

@@ -224,7 +224,7 @@ static bool is_wanted(const struct test *t, int argc, char **argv)
 	return argc < 2;
 }
 
-/* The program's name with the folder that it is in: bin/slab/bits is slab/bits. */
+/* The program's name with the folder that it is in: bin/slab/cells is slab/cells. */
 static const char *short_name(const char *path)
 {
 	const char *name = strrchr(path, '/');
