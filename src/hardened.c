@@ -129,8 +129,8 @@ static inline bool is_intact_before(const char *p, bool is_first)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
 
-	return is_free_or_trailer(at, is_first ? slab_word_before(p)
-					       : atomic_load_explicit(at, memory_order_relaxed));
+	return !start_faults(at, is_first ? slab_word_before(p)
+					  : atomic_load_explicit(at, memory_order_relaxed));
 }
 
 static inline bool is_first_of_slab(const void *p)
@@ -329,15 +329,20 @@ const char *hardened_check(const struct tcache *tc)
 
 /* Cells. */
 
-/* size bytes in cell, which has waited and was not written to. */
-static inline void *open_cell(unsigned int class, void *cell, size_t size)
+/* size bytes in cell, which has room, and has waited and was not written to. */
+static inline __attribute__((always_inline)) void *open_room(void *cell, size_t room, size_t size)
 {
-	size_t room = slab_classes[class].size;
+	size_t slack = room - TRAILER - size;
 
-	if (__builtin_expect(!is_zero(cell, room), 0))
-		sys_fatal("malloc", cell, "this free block was written to");
 	atomic_signal_fence(memory_order_release); /* for a fork: it is out of its magazine */
-	return seal(cell, room, size);
+	if (__builtin_expect(claim(cell, room, slack) != 0, 0))
+		sys_fatal("malloc", cell, "this free block was written to");
+	return seal_claimed(cell, room, size, slack);
+}
+
+static __attribute__((noinline)) void *open_cell(unsigned int class, void *cell, size_t size)
+{
+	return open_room(cell, slab_classes[class].size, size);
 }
 
 static void *alloc_cell(unsigned int class, size_t size)
@@ -413,20 +418,18 @@ void *hardened_malloc(size_t size)
 	bin->top++;
 	tc->allocs++;
 	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
-	return open_cell(class, cell, size);
+	if (class > ZERO_FEW / CELL_ALIGN)
+		return open_cell(class, cell, size);
+	return open_room(cell, class * CELL_ALIGN, size); /* which saves no registers */
 }
 
 /* p is a live cell of class, or damaged. */
-static inline __attribute__((always_inline)) void free_cell(const char *call, void *p,
-							    unsigned int class)
+static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
 {
 	size_t room = slab_classes[class].size;
 
 	cell_size(call, p, class);
-	if (room <= ZERO_FEW)
-		zero_few(p, room);
-	else
-		memset(p, 0, room);
+	memset(p, 0, room);
 	put(class, p);
 }
 
@@ -449,7 +452,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	tcache_tick_free();
 }
 
-void hardened_free_in(const char *call, void *p, uint16_t bin)
+static __attribute__((noinline)) void free_any(const char *call, void *p, uint16_t bin)
 {
 	unsigned int class = slab_class_in(p, bin);
 
@@ -457,6 +460,29 @@ void hardened_free_in(const char *call, void *p, uint16_t bin)
 		free_cell(call, p, class);
 	else
 		free_slow(call, p);
+}
+
+/* Most cells are small, and intact: what makes no call saves no registers. */
+void hardened_free_in(const char *call, void *p, uint16_t bin)
+{
+	size_t room = bin; /* of what is no larger than CELL_FINE_MAX */
+	unsigned int class = bin / SLAB_BIN_SIZE;
+	uint64_t trailer;
+
+	if (room - 1 >= ZERO_FEW || is_first_of_slab(p) ||
+	    !slab_is_multiple(p, slab_classes[class].magic)) {
+		free_any(call, p, bin);
+		return;
+	}
+	trailer = load_trailer(p, room);
+	if (!trailer || slack_of(trailer) > sizeof(lane) ||
+	    __builtin_expect(end_faults((char *)p + room - TRAILER, trailer), 0) ||
+	    __builtin_expect(!is_intact_before(p, false), 0)) {
+		free_any(call, p, bin);
+		return;
+	}
+	zero_few(p, room);
+	put(class, p);
 }
 
 void hardened_free(const char *call, void *p)
@@ -484,13 +510,13 @@ static bool may_stay(size_t room, size_t size)
 	return size <= room - TRAILER && slack <= SLACK_MAX && slack <= room / 2;
 }
 
-/* What has grown will grow again: in small steps it moves at every few of them only. */
+/* What has grown by less than half will grow again: it moves at every few steps only. */
 static void *alloc_roomy(size_t old, size_t size)
 {
 	size_t roomy = old + old / 4;
 	void *p = NULL;
 
-	if (size > old && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
+	if (size > old && size - old <= old / 2 && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
 		p = large_alloc_growing(size);
 	else if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
 		p = alloc_cell(class_of_size(room_for(roomy)), size);
@@ -510,10 +536,9 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 
 static void *realloc_large(const char *call, void *p, size_t size)
 {
-	size_t old = large_usable_size(call, p);
 	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
 
-	return q ? q : move(call, p, old, size);
+	return q ? q : move(call, p, large_usable_size(call, p), size);
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)

@@ -4,7 +4,9 @@
  * Which of the two layers has a large object, and how it is resized.
  *
  * 1. Sizes up to SPAN_MAX are spans, if the page heap has a segment for them; all others, and these
- *    where it has none, are mappings.
+ *    where it has none, are mappings. What malloc makes may be a span up to SPAN_WIDE_MAX: with one
+ *    pool of dirty pages for both, 33 KB to 4 MB at random have 0.64 of the page faults. realloc
+ *    makes mappings, which grow without a copy, and calloc does, which are untouched.
  * 2. A span grows and shrinks where it is, if the pages behind it are free. A mapping is remapped.
  *    What shrinks and is too large by more than large_slack gives the rest back.
  */
@@ -19,13 +21,23 @@
 
 #define GROWTH_SHIFT 3 /* what has grown and had to move has an eighth more */
 
-static _Atomic(size_t) threshold = SPAN_MAX + 1;
+static _Atomic(size_t) threshold = SPAN_WIDE_MAX + 1;
 static _Atomic(uint64_t) sweep_period_ms = 150;
 static _Atomic(size_t) resizes;
 
 void large_harden(void)
 {
 	mapping_is_hardened = true;
+}
+
+/* Rule 1. */
+static bool may_be_span(size_t size, size_t align, bool zero)
+{
+	if (mapping_is_hardened || size >= threshold)
+		return false;
+	if (size > SPAN_MAX)
+		return size <= SPAN_WIDE_MAX && align <= sys_page_size() && !zero;
+	return align <= SPAN_ALIGN_MAX;
 }
 
 void *large_alloc(size_t size, size_t align, bool zero)
@@ -37,7 +49,7 @@ void *large_alloc(size_t size, size_t align, bool zero)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (!mapping_is_hardened && size < threshold && size <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
+	if (may_be_span(size, align, zero))
 		p = span_alloc(size ? size : 1, align, &fresh);
 	if (!p)
 		return mapping_alloc(size, size, align, zero);
@@ -129,7 +141,7 @@ void *large_resize(const char *call, void *p, size_t size)
 	if (is_fit(old, size))
 		return p;
 	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
-	if (size >= threshold || size > SPAN_MAX)
+	if (size >= threshold || (size > SPAN_MAX && size > old))
 		return NULL;
 	if (size > old && span_resize(p, span_pages_for(size) * PAGE_BYTES))
 		return p;

@@ -2,7 +2,7 @@
 
 /*
  * Objects above CELL_MAX, and those that no cell is aligned enough for: spans of pages in segments
- * (span.h) up to SPAN_MAX, mappings of their own (mapping.h) above. Sizes are in bytes; alignments
+ * (span.h) up to some MiB, mappings of their own (mapping.h) above. Sizes are in bytes; alignments
  * are powers of two. Any thread may call. Functions that take the name of the public call use it in
  * the report of a bad pointer: one line on standard error, then abort().
  */

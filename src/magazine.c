@@ -70,28 +70,25 @@ static struct depot *depot_of(unsigned int class, unsigned int shard)
 	return &magazine_shards[shard].depots[class];
 }
 
-/* n magazines more, or less, are full. Only the holder of the lock writes. */
-static void count_full(unsigned int class, unsigned int shard, int n)
+/* d has n full magazines, and the depots of shard bytes of cells. Only the lock's holder writes. */
+static inline void set_full(struct depot *d, unsigned int n, unsigned int shard, size_t bytes)
 {
-	struct depot *d = depot_of(class, shard);
-	_Atomic(size_t) *bytes = &magazine_sizes[shard].bytes;
-
-	atomic_store_explicit(&d->full_count, d->full_count + (unsigned int)n,
-			      memory_order_relaxed);
-	atomic_store_explicit(bytes, *bytes + (size_t)n * full_bytes(class), memory_order_relaxed);
+	atomic_store_explicit(&d->full_count, n, memory_order_relaxed);
+	atomic_store_explicit(&magazine_sizes[shard].bytes, bytes, memory_order_relaxed);
 }
 
 struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard)
 {
 	struct depot *d = depot_of(class, shard);
 	struct magazine *m = d->full;
+	unsigned int n = d->full_count - 1;
 
 	if (!m)
 		return NULL;
-	d->full = m->next;
-	count_full(class, shard, -1);
-	if (d->full_count < d->low)
-		d->low = d->full_count;
+	atomic_store_explicit(&d->full, m->next, memory_order_release);
+	set_full(d, n, shard, magazine_sizes[shard].bytes - full_bytes(class));
+	if (n < d->low)
+		d->low = n;
 	return m;
 }
 
@@ -101,7 +98,7 @@ static struct magazine *take_empty(struct depot *d, unsigned int class)
 
 	if (!m)
 		return magazine_new(class);
-	d->empty = m->next;
+	atomic_store_explicit(&d->empty, m->next, memory_order_release);
 	d->empty_count--;
 	return m;
 }
@@ -110,16 +107,19 @@ struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int sha
 					    struct magazine *full)
 {
 	struct depot *d = depot_of(class, shard);
+	size_t bytes = magazine_sizes[shard].bytes;
+	unsigned int n = d->full_count + 1;
 	struct magazine *m;
 
-	if (d->full_count >= depot_capacity(class) || magazine_sizes[shard].bytes >= SHARD_BYTES)
+	/* No division: this is for every magazine of a batch. */
+	if (n * full_bytes(class) > magazine_depot_size || bytes >= SHARD_BYTES)
 		return NULL;
 	m = take_empty(d, class);
 	if (!m)
 		return NULL;
 	full->next = d->full;
 	atomic_store_explicit(&d->full, full, memory_order_release);
-	count_full(class, shard, 1);
+	set_full(d, n, shard, bytes + full_bytes(class));
 	return m;
 }
 

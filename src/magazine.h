@@ -84,13 +84,6 @@ static inline unsigned int magazine_capacity(unsigned int class)
 	return slab_classes[class].magazine;
 }
 
-/* Full magazines that a depot of class holds. */
-static inline unsigned int depot_capacity(unsigned int class)
-{
-	return (unsigned int)(magazine_depot_size / slab_classes[class].size /
-			      magazine_capacity(class));
-}
-
 /* The magazine that top points into. */
 static inline struct magazine *magazine_of(void **top)
 {

@@ -164,6 +164,15 @@ static bool fit(struct mapping *m, size_t bytes, bool grows)
 	return true;
 }
 
+/*
+ * The room that an object of size bytes is told of in bytes, perhaps four times as many: sizes that
+ * callers state are plausible from half of it on.
+ */
+static size_t told_room(size_t bytes, size_t size)
+{
+	return bytes / 2 > size ? 2 * size : bytes;
+}
+
 /* m for size bytes of room; false with errno ENOMEM. *is_mapped: the kernel has given it now. */
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
 		 bool *is_mapped)
@@ -177,7 +186,7 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 		m->start = mapping_map(bytes, align);
 		*is_mapped = m->start;
 	}
-	m->size = m->bytes;
+	m->size = grows ? told_room(m->bytes, size) : m->bytes;
 	m->asked = size;
 	m->payload = (uintptr_t)m->start;
 	return m->start;
@@ -277,6 +286,8 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 		return false;
 	mapping_lock();
 	m = live(call, p);
+	if (size > m->size && size <= m->bytes)
+		m->size = told_room(m->bytes, size);
 	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
 	if (is_kept)
 		m->asked = size;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Objects with a mapping of their own: those above SPAN_MAX, and any that the page heap has no
- * room for; hardened, all above CELL_MAX. No header stands in the user's pages: mapping_table.h.
+ * Objects with a mapping of their own: those too large for spans (large.c), and any that the page
+ * heap has no room for; hardened, all above CELL_MAX. No header stands in the user's pages:
+ * mapping_table.h.
  *
  * Sizes are in bytes; alignments are powers of two. Any thread may call. A lock is taken inside,
  * with none below it, and not held over a system call. A pointer that is no payload is reported
@@ -106,7 +107,7 @@ void mapping_list(struct item_list *list);
 
 /*
  * Check the table and what is kept: NULL, or the text of what does not hold.
- *	L3 kept_total is right; live and kept ones together are no more than were ever live, or an
- *	   eighth more when hardened, but for those that the kernel would not take
+ *	L3 kept_total is right; if anything is kept, live and kept ones together are no more than were
+ *	   ever live, or an eighth more when hardened, but for those that the kernel would not take
  */
 const char *mapping_check(void);

@@ -11,7 +11,8 @@
  *    object as mapping_kept.c has it. So pages are used again at once, but addresses are not: what
  *    stays is a grave, inaccessible, whose place is used again when LATE others have been freed.
  *    To move pages costs a tenth of changing what may be done with them.
- * 3. One that grows moves in the same way, to a body with half as much again.
+ * 3. One that grows moves in the same way, to a body with half as much again. If it has to be copied
+ *    into kept pages, it gets more of them, which are inaccessible until it grows into them.
  * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
  *    Others, and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
  */
@@ -27,6 +28,7 @@
 #define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
 #define LATE 16
 #define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
+#define SPARE_MAX 4
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
 
@@ -210,13 +212,49 @@ static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t 
 	return true;
 }
 
+/* Of the body of m only bytes are accessible from now on; the rest, which is zero, is spare. */
+static void hide(struct mapping *m, size_t bytes)
+{
+	size_t rest = m->bytes - bytes;
+
+	if (sys_protect(m->start + bytes, rest) < 0)
+		return;
+	m->bytes = bytes;
+	m->spare = rest;
+	m->behind += (uint32_t)(rest / sys_page_size());
+}
+
+/* The first bytes of what m has to spare belong to its body. */
+static bool use_spare(struct mapping *m, size_t bytes)
+{
+	if (bytes && sys_unprotect(end_of(m), bytes) < 0)
+		return false;
+	m->bytes += bytes;
+	m->spare -= bytes;
+	m->behind -= (uint32_t)(bytes / sys_page_size());
+	return true;
+}
+
+/* What grows has up to SPARE_MAX times as much in the end, and is not copied on the way there. */
+static bool take_growing(struct mapping *kept, struct mapping *m, size_t bytes)
+{
+	if (kept->bytes <= SPARE_MAX * bytes)
+		*m = *kept;
+	else if (!split(kept, m, SPARE_MAX * bytes, sys_page_size()))
+		return false;
+	hide(m, bytes);
+	return true;
+}
+
 /* What is kept of another size is made to fit, with the pages that it has. */
-static bool take_kept(struct mapping *m, size_t bytes, size_t align)
+static bool take_kept(struct mapping *m, size_t bytes, size_t align, bool grows)
 {
 	struct mapping kept = {.is_span = false};
 
 	if (!kept_take(&kept, bytes, false))
 		return false;
+	if (grows && kept.bytes > bytes && take_growing(&kept, m, bytes))
+		return true;
 	if (kept.bytes == bytes || (align <= sys_page_size() && kept_is_fit(kept.bytes, bytes))) {
 		*m = kept;
 		m->align_shift = (uint8_t)__builtin_ctzll(align);
@@ -233,11 +271,11 @@ static bool take_kept(struct mapping *m, size_t bytes, size_t align)
 	return false;
 }
 
-static bool get_guarded(struct mapping *m, size_t room, size_t align, bool *is_mapped)
+static bool get_guarded(struct mapping *m, size_t room, size_t align, bool grows, bool *is_mapped)
 {
 	size_t bytes = body_for(room);
 
-	if (take_kept(m, bytes, align))
+	if (take_kept(m, bytes, align, grows))
 		return true;
 	if (!find_place(m, bytes, align))
 		return false;
@@ -284,7 +322,7 @@ bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool 
 	size_t page = sys_page_size(), body_align = align > page ? align : page;
 
 	if (mapping_all.guarded >= GUARDED_MAX || align > ALIGN_MAX ||
-	    !get_guarded(m, room, body_align, is_mapped))
+	    !get_guarded(m, room, body_align, room > size, is_mapped))
 		if (!get_bare(m, room, body_align, is_mapped))
 			return false;
 	m->payload = (uintptr_t)m->start;
@@ -337,11 +375,12 @@ static void clear_body(const struct mapping *m)
 }
 
 /* The body of m, zeroed, moves to another place: to. False: it has to go back to the kernel. */
-static bool rescue_body(const struct mapping *m, struct mapping *to)
+static bool rescue_body(struct mapping *m, struct mapping *to)
 {
-	if (!mapping_is_guarded(m) || m->bytes > BURIED_MIN)
+	if (!mapping_is_guarded(m) || m->bytes + m->spare > BURIED_MIN)
 		return false;
 	clear_body(m);
+	use_spare(m, m->spare);
 	return move_body(m, to, m->bytes, (size_t)1 << m->align_shift);
 }
 
@@ -355,17 +394,17 @@ static bool seal_off(const struct mapping *m, bool is_empty)
 	return !m->is_span && sys_bury(mapping_place(m), mapping_place_bytes(m)) == 0;
 }
 
-void guard_free(const char *call, const struct mapping *m)
+void guard_free(const char *call, const struct mapping *freed)
 {
-	struct mapping to;
+	struct mapping m = *freed, to;
 	bool is_moved;
 
-	require_intact(call, m);
-	is_moved = rescue_body(m, &to);
-	if (seal_off(m, is_moved))
-		bury(m);
+	require_intact(call, &m);
+	is_moved = rescue_body(&m, &to);
+	if (seal_off(&m, is_moved))
+		bury(&m);
 	else
-		kept_release(m);
+		kept_release(&m);
 	if (is_moved)
 		kept_keep(&to);
 }
@@ -376,10 +415,13 @@ void guard_free(const char *call, const struct mapping *m)
 static bool grow(struct mapping *m, size_t size)
 {
 	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();
-	size_t bytes = (offset + size + size / 2) & ~(page - 1);
+	size_t bytes = (offset + size + size / 2) & ~(page - 1), most = m->bytes + m->spare;
 	struct mapping to;
 
-	if (!mapping_is_guarded(m) || kept_has(bytes) || !move_body(m, &to, bytes, page))
+	if (offset + size <= most)
+		return use_spare(m, (bytes < most ? bytes : most) - m->bytes);
+	if (!mapping_is_guarded(m) || kept_has(bytes) || !use_spare(m, m->spare) ||
+	    !move_body(m, &to, bytes, page))
 		return false;
 	to.payload = (uintptr_t)to.start + offset;
 	bury_hole(m);

@@ -169,11 +169,16 @@ static size_t most_bytes(void)
 	return peak + (mapping_is_hardened ? peak / 8 : 0);
 }
 
+/* What live and kept ones have, and the former to spare. */
+static size_t all_bytes(void)
+{
+	return mapping_all.table.bytes + mapping_all.table.spare + mapping_kept_bytes();
+}
+
 /* Rule 1, with bytes more to be live or kept. The table is locked. */
 static void make_room(size_t bytes, struct doomed *doomed)
 {
-	while (mapping_all.kept_count &&
-	       mapping_all.table.bytes + mapping_kept_bytes() + bytes > most_bytes())
+	while (mapping_all.kept_count && all_bytes() + bytes > most_bytes())
 		doom(doomed, oldest_kept());
 }
 
@@ -195,7 +200,7 @@ void kept_put_in(const struct mapping *m)
 /* The table is locked. */
 static bool put(const struct mapping *m, struct doomed *doomed)
 {
-	if (m->bytes + mapping_all.table.bytes > most_bytes())
+	if (m->bytes + mapping_all.table.bytes + mapping_all.table.spare > most_bytes())
 		return false;
 	make_room(m->bytes, doomed);
 	if (mapping_all.kept_count == KEPT_COUNT)
@@ -282,7 +287,7 @@ const char *kept_check(void)
 		refused += k->is_refused ? k->m.bytes : 0;
 	}
 	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
-	    mapping_all.table.bytes + kept > most_bytes() + refused)
+	    (count && all_bytes() > most_bytes() + refused))
 		return "L3: the figures of what is kept are wrong, or it is too much";
 	return NULL;
 }

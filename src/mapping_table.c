@@ -79,6 +79,7 @@ void mapping_table_insert(struct mapping_table *t, const struct mapping *m)
 	mapping_copy(place_of(t->room, m->payload), m);
 	t->count++;
 	t->bytes += m->bytes;
+	t->spare += m->spare;
 }
 
 struct mapping *mapping_table_find(const struct mapping_table *t, const void *p)
@@ -98,6 +99,7 @@ void mapping_table_remove(struct mapping_table *t, struct mapping *m)
 
 	t->count--;
 	t->bytes -= m->bytes;
+	t->spare -= m->spare;
 	for (size_t i = (hole + 1) & mask; room->entries[i].payload; i = (i + 1) & mask) {
 		size_t home = home_of(room, room->entries[i].payload);
 
@@ -148,10 +150,11 @@ void mapping_table_repair(struct mapping_table *t)
 		return;
 	while (!settle(t->room))
 		;
-	t->count = t->bytes = 0;
+	t->count = t->bytes = t->spare = 0;
 	while ((m = mapping_table_next(t, &i))) {
 		t->count++;
 		t->bytes += m->bytes;
+		t->spare += m->spare;
 	}
 	t->used = t->count;
 }
@@ -163,7 +166,7 @@ size_t mapping_table_bytes(const struct mapping_table *t)
 
 const char *mapping_table_check(const struct mapping_table *t)
 {
-	size_t count = 0, bytes = 0, i = 0;
+	size_t count = 0, bytes = 0, spare = 0, i = 0;
 	struct mapping *m;
 
 	while ((m = mapping_table_next(t, &i))) {
@@ -171,8 +174,9 @@ const char *mapping_table_check(const struct mapping_table *t)
 			return "L1: an entry of a mapping is not where it is looked for";
 		count++;
 		bytes += m->bytes;
+		spare += m->spare;
 	}
-	if (count != t->count || bytes != t->bytes || count > t->used)
+	if (count != t->count || bytes != t->bytes || spare != t->spare || count > t->used)
 		return "L2: the figures of mappings are wrong";
 	return NULL;
 }

@@ -6,7 +6,7 @@
  *
  * Invariants, checked by mapping_table_check:
  *	L1 an entry is where a search for its payload finds it, and once
- *	L2 count and bytes are those of the entries; used is at least count
+ *	L2 count, bytes and spare are those of the entries; used is at least count
  *
  * A fork may copy the table between any two stores. An entry is written before its payload, and
  * removed by that; while one moves it is in two places, never in none.
@@ -22,13 +22,14 @@
 /* What is accessible, its body, is start to start + bytes. */
 struct mapping {
 	_Atomic(uintptr_t) payload; /* 0: no entry */
-	size_t size; /* of the payload; hardened, what was asked for */
+	size_t size; /* of the payload, as callers are told; hardened, what was asked for */
 	size_t asked; /* by the last call: less than that is shrinking */
 	char *start;
 	size_t bytes;
 	/* Hardened: */
 	char *place; /* what is inaccessible before the body begins here; or NULL */
-	uint32_t behind; /* pages that are inaccessible behind the body */
+	size_t spare; /* bytes behind the body that are inaccessible, and pages of zeroes to grow into */
+	uint32_t behind; /* pages that are inaccessible behind the body, spare ones too */
 	uint8_t align_shift; /* of the body */
 	bool is_span; /* not a mapping, but a span of a segment */
 };
@@ -37,7 +38,7 @@ struct mapping {
 struct mapping_table {
 	struct mapping_room *_Atomic room;
 	size_t used; /* entries, and those that are reserved */
-	size_t count, bytes; /* L2 */
+	size_t count, bytes, spare; /* L2 */
 };
 
 /* The places of a table. */

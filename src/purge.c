@@ -4,7 +4,8 @@
  * Free pages of segments go back to the kernel.
  *
  * 1. Freed pages stay dirty for a period at least, then a sweep purges them, run by run. A segment
- *    with nothing in it is unmapped, but for the last one.
+ *    with nothing in it is unmapped, but for the last one. While the process grows although it has
+ *    such pages, they were of no use to it, and a sweep comes sooner.
  * 2. What the kernel refuses to take, because the program has locked a page of it, is halved until
  *    only pages that it does not take remain. Those are stuck: only a trim tries again.
  * 3. A trim purges everything now.
@@ -15,6 +16,8 @@
 #include "slab_core.h"
 
 #define SWEEP_PERIOD_MS 150
+#define SPARSE_EVERY 2 /* sweeps, unless the process grows */
+#define EARLY_SHARE 128 /* of a period, between sweeps while the process grows */
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
@@ -147,15 +150,32 @@ void slab_set_sweep_period(uint64_t ms)
 	sweep_period_ms = ms;
 }
 
+size_t slab_grown_bytes(void)
+{
+	return atomic_load_explicit(&slab_store.grown_pages, memory_order_relaxed) * PAGE_BYTES;
+}
+
+/* Begin a sweep if a period has passed since *last_ms. */
+static bool begin_sweep(_Atomic(uint64_t) *last_ms, uint64_t period_ms, bool is_early)
+{
+	uint64_t now = sys_now_ms(), last = *last_ms;
+
+	if (now - last < period_ms || !atomic_compare_exchange_strong(last_ms, &last, now))
+		return false;
+	slab_store.is_early = is_early;
+	slab_store.is_sweeping = true;
+	slab_store.grown_pages = 0;
+	return true;
+}
+
 bool slab_begin_sweep(void)
 {
-	uint64_t now = sys_now_ms(), last = slab_store.last_sweep_ms;
+	return begin_sweep(&slab_store.last_sweep_ms, sweep_period_ms, false);
+}
 
-	if (now - last < sweep_period_ms ||
-	    !atomic_compare_exchange_strong(&slab_store.last_sweep_ms, &last, now))
-		return false;
-	slab_store.is_sweeping = true;
-	return true;
+bool slab_begin_early_sweep(void)
+{
+	return begin_sweep(&slab_store.last_early_ms, sweep_period_ms / EARLY_SHARE, true);
 }
 
 void slab_end_sweep(void)
@@ -168,8 +188,8 @@ void slab_end_sweep(void)
 	give_back(false);
 	epoch = slab_store.epoch++;
 	store_unlock();
-	if (slab_store.sparse_slots)
-		slab_sweep_pages(epoch);
+	if (slab_store.sparse_slots && (slab_store.is_early || epoch % SPARSE_EVERY == 0))
+		slab_sweep_pages();
 	errno = saved_errno;
 }
 
@@ -186,18 +206,16 @@ static void try_stuck_again(struct segment *g)
 	segment_update(g);
 }
 
-bool slab_trim(void)
+bool slab_trim_segments(void)
 {
 	struct segment *g = NULL;
-	bool is_any = false;
+	bool is_any;
 
-	for (unsigned int class = 1; class < CLASS_END; class += 1)
-		is_any |= slab_trim_pages(class);
 	store_lock();
 	while ((g = segment_next(SET_LIVE, g)))
 		if (map_next(g->maps.stuck, 0, MAP_ONES) < MAP_PAGES)
 			try_stuck_again(g);
-	is_any |= give_back(true);
+	is_any = give_back(true);
 	while ((g = segment_next(SET_LIVE, g))) {
 		/* Perhaps the kernel would not take it before. */
 		if (g->used == g->fixed && slab_store.segments > 1 && segment_unmap(g))
@@ -207,6 +225,15 @@ bool slab_trim(void)
 	}
 	store_unlock();
 	return is_any;
+}
+
+bool slab_trim(void)
+{
+	bool is_any = false;
+
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		is_any |= slab_trim_pages(class);
+	return slab_trim_segments() || is_any;
 }
 
 size_t slab_dirty_bytes(void)

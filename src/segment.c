@@ -266,6 +266,8 @@ bool segment_take_pages(struct segment *g, struct page_run run)
 	map_clear(g->maps.stuck, run);
 	put_slots(g, run);
 	atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
+	atomic_fetch_add_explicit(&slab_store.grown_pages, run.end - run.start - dirty,
+				  memory_order_relaxed);
 	return !(dirty + stuck);
 }
 

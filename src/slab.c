@@ -29,6 +29,7 @@ struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 struct slab_class slab_class_states[CLASS_END] APART;
+struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END] APART;
 
 struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
 
@@ -130,7 +131,7 @@ static void unlink_slab(struct slab_class *c, struct slab *s)
 	if (s->prev)
 		set_next(c, s->prev, s->next);
 	else
-		c->partial[s->shard][s->bucket] = s->next;
+		slab_lists(c, s->shard)->partial[s->bucket] = s->next;
 	if (s->next)
 		set_prev(c, s->next, s->prev);
 	c->partial_count--;
@@ -139,7 +140,7 @@ static void unlink_slab(struct slab_class *c, struct slab *s)
 
 static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
 {
-	struct slab **head = &c->partial[s->shard][bucket];
+	struct slab **head = &slab_lists(c, s->shard)->partial[bucket];
 
 	s->bucket = bucket;
 	c->partial_count++;
@@ -177,9 +178,9 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 	slab_require_sealed(c, s);
 	if (s->free)
 		unlink_slab(c, s);
-	if (c->carving[from] == s) {
-		c->carving[from] = NULL;
-		c->carving[shard] = s;
+	if (slab_lists(c, from)->carving == s) {
+		slab_lists(c, from)->carving = NULL;
+		slab_lists(c, shard)->carving = s;
 	}
 	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
 	if (s->free)
@@ -202,7 +203,7 @@ static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 		unsigned int bucket = order[nr];
 
 		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-			s = c->partial[i][bucket];
+			s = slab_lists(c, i)->partial[bucket];
 			if (!s || (slab_shard_users[i] && bucket < BUCKET_TOUCHED && !is_any))
 				continue;
 			change_shard(c, s, shard);
@@ -218,7 +219,7 @@ static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 	struct slab *s = adopt(c, shard, true);
 
 	for (unsigned int i = 0; !s && i < SLAB_SHARDS; i++) {
-		s = c->carving[i];
+		s = slab_lists(c, i)->carving;
 		if (s)
 			change_shard(c, s, shard);
 	}
@@ -229,8 +230,8 @@ static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 {
 	for (int i = 0; i < BUCKETS; i++)
-		if (c->partial[shard][i])
-			return c->partial[shard][i];
+		if (slab_lists(c, shard)->partial[i])
+			return slab_lists(c, shard)->partial[i];
 	return NULL;
 }
 
@@ -352,7 +353,7 @@ static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
 static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int shard,
 			  void **cells, unsigned int n, bool *fresh)
 {
-	struct slab *s = c->carving[shard];
+	struct slab *s = slab_lists(c, shard)->carving;
 	unsigned int taken;
 
 	if (!s) {
@@ -360,7 +361,7 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 		if (!s)
 			return 0;
 		atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
-		c->carving[shard] = s;
+		slab_lists(c, shard)->carving = s;
 		c->slabs++;
 	} else {
 		slab_require_sealed(c, s);
@@ -368,7 +369,7 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 	*fresh = s->is_fresh;
 	taken = carve_from(s, cells, n);
 	if (s->carved == slab_classes[class].capacity)
-		c->carving[shard] = NULL;
+		slab_lists(c, shard)->carving = NULL;
 	slab_seal(s);
 	return taken;
 }
@@ -384,7 +385,7 @@ unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void *
 	while (taken < n && c->partial_count && (s = find_partial(c, shard)))
 		taken += take_free(c, s, cells + taken, n - taken);
 	freed = taken;
-	while (taken < n && c->carving[shard])
+	while (taken < n && slab_lists(c, shard)->carving)
 		taken += carve(c, class, shard, cells + taken, n - taken, &is_carved_fresh);
 	c->out += taken;
 	if (fresh)
@@ -458,8 +459,8 @@ static void give_up(struct slab_class *c, struct slab *s)
 	if (!has_all_bits(s))
 		damaged(c, s);
 	unlink_slab(c, s);
-	if (c->carving[s->shard] == s)
-		c->carving[s->shard] = NULL;
+	if (slab_lists(c, s->shard)->carving == s)
+		slab_lists(c, s->shard)->carving = NULL;
 	c->slabs--;
 	segment_give(s);
 }

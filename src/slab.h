@@ -237,10 +237,22 @@ uint64_t slab_word_before(const void *p);
 bool slab_begin_sweep(void);
 void slab_end_sweep(void);
 
+/* The same after a small part of a period: for a process that grows. */
+bool slab_begin_early_sweep(void);
+
+/* Bytes that the store has newly got from the kernel since the last sweep, or had given back. */
+size_t slab_grown_bytes(void);
+
 /*
  * Give back all that is free, whole pages between cells too, now; true if anything was given back.
  */
 bool slab_trim(void);
+
+/* The same, without the pages between cells. */
+bool slab_trim_segments(void);
+
+/* Bytes of the pages between cells that a trim would give back. *out: of cells out of the store. */
+size_t slab_free_page_bytes(size_t *out);
 
 /* A count that has grown when a slab or a span has become free since. */
 size_t slab_frees(void);

@@ -43,7 +43,8 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 		return fault;
 	if (s->free == s->carved)
 		return "S3: a slab has nothing but free cells";
-	if (s->carved < info->capacity && slab_class_states[s->class].carving[s->shard] != s)
+	if (s->carved < info->capacity &&
+	    slab_lists(&slab_class_states[s->class], s->shard)->carving != s)
 		return "S4: a slab that is not all carved is not the one to be carved";
 	if (s->carved == info->capacity && s->is_next_marked)
 		return "S4: a slab that is all carved has a mark behind its cells";
@@ -185,8 +186,8 @@ static const char *check_list(unsigned int class, unsigned int shard, unsigned i
 {
 	const struct slab *prev = NULL;
 
-	for (const struct slab *s = slab_class_states[class].partial[shard][bucket]; s;
-	     prev = s, s = s->next) {
+	for (const struct slab *s = slab_lists(&slab_class_states[class], shard)->partial[bucket];
+	     s; prev = s, s = s->next) {
 		unsigned int quarter = (s->free * QUARTERS - 1u) / slab_classes[class].capacity;
 
 		if (s->class != class || s->prev != prev || s->shard != shard ||
@@ -231,7 +232,7 @@ static bool is_group_right(const struct window *w, size_t group)
 
 	for (unsigned int set = 0; set < SET_COUNT; set++) {
 		any |= words[set];
-		if (!words[set] != !(w->summaries[group / 64][set] >> group % 64 & 1))
+		if (!words[set] != !(w->summaries[set][group / 64] >> group % 64 & 1))
 			return false;
 	}
 	return any == words[SET_LIVE];

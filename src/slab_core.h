@@ -133,14 +133,25 @@ _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
 /* Guarded by the lock of the class, as its slabs are. */
 struct slab_class {
-	struct slab *partial[SLAB_SHARDS][BUCKETS]; /* S2 */
 	size_t partial_count;
-	struct slab *carving[SLAB_SHARDS]; /* S4; or NULL */
 	size_t slabs;
 	size_t out; /* cells out of the store */
 } __attribute__((aligned(64)));
 
 extern struct slab_class slab_class_states[CLASS_END];
+
+/* The same; apart from that, and by shard, for what few threads use is in few pages. */
+struct slab_lists {
+	struct slab *partial[BUCKETS]; /* S2 */
+	struct slab *carving; /* S4; or NULL */
+} __attribute__((aligned(64)));
+
+extern struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END];
+
+static inline struct slab_lists *slab_lists(const struct slab_class *c, unsigned int shard)
+{
+	return &slab_shard_lists[shard][c - slab_class_states];
+}
 
 /* Apart from what they guard: that starts as zeros, and costs memory only where it is used. */
 struct slab_lock {
@@ -162,14 +173,17 @@ struct store {
 	bool is_child; /* of a fork, and shares much with its parent: see slab_fork.c */
 	bool is_hardened; /* own objects apart, guards; set before there is a segment */
 	_Atomic(bool) is_sweeping; /* what is given back now has been free for long */
+	_Atomic(bool) is_early; /* the last sweep was begun because the process grows */
 	uint32_t epoch; /* of the sweep to come */
-	_Atomic(uint64_t) last_sweep_ms;
+	_Atomic(uint64_t) last_sweep_ms, last_early_ms;
 	_Atomic(size_t) dirty_pages;
+	_Atomic(size_t) grown_pages; /* taken that were not dirty, since the last sweep */
 	size_t span_allocs;
 	_Atomic(size_t) span_frees, slab_frees; /* read without the lock, too */
 	size_t span_pages, span_pages_peak; /* with those that caches of threads keep */
 	_Atomic(size_t) sparse_slots; /* of slabs that are touched or idle: S8 */
 	_Atomic(size_t) idle_slots; /* those of the idle */
+	_Atomic(uint32_t) sparse_sweeps; /* that looked at sparse slabs */
 	uint64_t run_classes[RUN_KINDS]; /* S7: that any segment has runs of */
 	unsigned int run_segments[RUN_KINDS][RUN_CLASSES]; /* how many have some */
 };
@@ -260,10 +274,10 @@ void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
 bool slab_trim_pages(unsigned int class);
 
 /*
- * The same for sparse slabs of all classes that have been idle, in the sweep of that epoch; a
- * bounded number of them. Nothing entered.
+ * The same for sparse slabs of all classes that have been idle since the last time; a bounded
+ * number of them. Nothing entered.
  */
-void slab_sweep_pages(uint32_t epoch);
+void slab_sweep_pages(void);
 
 /* segment.c. */
 

@@ -77,7 +77,7 @@ static void clear_sets(struct window *w)
 		if (!live)
 			continue;
 		w->bits[i] = (struct segment_bits){.words[SET_LIVE] = live};
-		w->summaries[i / 64][SET_LIVE] |= (uint64_t)1 << i % 64;
+		w->summaries[SET_LIVE][i / 64] |= (uint64_t)1 << i % 64;
 	}
 }
 
@@ -116,10 +116,10 @@ static bool set_carving(struct slab_class *c, struct slab *s)
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 		unsigned int shard = (s->shard + i) % SLAB_SHARDS;
 
-		if (c->carving[shard])
+		if (slab_lists(c, shard)->carving)
 			continue;
 		s->shard = (uint8_t)shard;
-		c->carving[shard] = s;
+		slab_lists(c, shard)->carving = s;
 		return true;
 	}
 	return false;
@@ -191,20 +191,29 @@ static void count_sparse(void)
 		const struct slab_class *c = &slab_class_states[i / SLAB_SHARDS];
 		size_t slots = slab_classes[i / SLAB_SHARDS].slots;
 
-		for (struct slab *s = c->partial[i % SLAB_SHARDS][BUCKET_TOUCHED]; s; s = s->next)
+		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[BUCKET_TOUCHED]; s;
+		     s = s->next)
 			touched += s->is_locked ? 0 : slots;
-		for (struct slab *s = c->partial[i % SLAB_SHARDS][BUCKET_IDLE]; s; s = s->next)
+		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[BUCKET_IDLE]; s;
+		     s = s->next)
 			idle += s->is_locked ? 0 : slots;
 	}
 	slab_store.sparse_slots = touched + idle;
 	slab_store.idle_slots = idle;
 }
 
+static void clear_class(unsigned int class)
+{
+	slab_class_states[class] = (struct slab_class){0};
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		slab_shard_lists[shard][class] = (struct slab_lists){0};
+}
+
 static void rebuild_classes(void)
 {
 	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		if (is_broken[class])
-			slab_class_states[class] = (struct slab_class){0};
+			clear_class(class);
 	slab_store.sparse_slots = slab_store.idle_slots = SIZE_MAX / 2; /* counted below */
 	for_each_slab(seal_broken);
 	for_each_slab(visit_broken);

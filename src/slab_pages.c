@@ -4,9 +4,10 @@
  * Pages between live cells go back to the kernel.
  *
  * 1. A trim gives back every whole page that no live cell reaches into.
- * 2. Every other sweep does so in sparse slabs, more than three quarters free, where no cell was
- *    taken or given for two periods: it purges what the one before has found idle, and files as
- *    idle what was not touched since. Nothing else is looked at, and of that a bounded number.
+ * 2. Every other sweep, and each early one, does so in sparse slabs, more than three quarters free,
+ *    where no cell was taken or given since the last such sweep: it purges what that one has found
+ *    idle, and files as idle what was not touched since. Nothing else is looked at, and of that a
+ *    bounded number.
  *    While many sparse slabs are touched the process is at work, and nothing is purged: most of it
  *    will be free, or used, soon.
  * 3. A slab that comes into use again after it was purged waits for every second such sweep, then
@@ -16,7 +17,6 @@
 
 #include "slab_core.h"
 
-#define SWEEP_EVERY 2 /* sweeps: rule 2 */
 #define SWEEP_PURGES 512 /* slabs, 32 MiB of small ones, in a sweep */
 #define CALM_SLOTS 64 /* that may be touched while others are purged, and a quarter of those */
 #define SWEEP_MOVES (16 * 1024) /* that a sweep files anew */
@@ -41,29 +41,36 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
+/* Move [*from, *to), whole pages, on to the next free ones of s. False: there are no more. */
+static bool next_free_pages(const struct slab *s, size_t *from, size_t *to)
+{
+	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE;
+
+	for (*from = *to; *from < bytes && !is_range_free(s, *from, *from + page); *from += page)
+		;
+	for (*to = *from; *to < bytes && is_range_free(s, *to, *to + page); *to += page)
+		;
+	return *from < bytes;
+}
+
 /*
  * Purge the whole pages of s that are free, run by run; whether there were some that went. What is
  * locked stays, and counts as purged until the slab is used again. *is_locked: nothing went.
  */
 static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 {
-	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE, end;
+	size_t from, to = 0;
 	bool is_any = false, is_refused = false, was_closed = slab_is_closed(s);
 
 	/* Before the marks are gone, for a fork. */
 	s->is_next_marked = false;
 	if (s->free)
 		segment_set_bins(s, 0);
-	for (size_t from = 0; from < bytes; from = end + page) {
-		for (end = from; end < bytes && is_range_free(s, end, end + page); end += page)
-			;
-		if (end == from)
-			continue;
-		if (segment_purge_apart(slab_start(s) + from, end - from, left) == 0)
+	while (next_free_pages(s, &from, &to))
+		if (segment_purge_apart(slab_start(s) + from, to - from, left) == 0)
 			is_any = true;
 		else
 			is_refused = true;
-	}
 	s->is_purged = true;
 	if (!is_any && !is_refused && !was_closed) /* refused, part of a run may have gone */
 		segment_set_bins(s, slab_bin_of(s->class));
@@ -100,12 +107,12 @@ bool slab_trim_pages(unsigned int class)
 
 	slab_enter(class);
 	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		is_any |= trim_list(c, c->partial[i / BUCKETS][i % BUCKETS], &left);
+		is_any |= trim_list(c, slab_lists(c, i / BUCKETS)->partial[i % BUCKETS], &left);
 	/*
 	 * Those without a free cell are in no list, but are to be carved in memory that was used.
 	 */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-		struct slab *s = c->carving[i];
+		struct slab *s = slab_lists(c, i)->carving;
 
 		if (!s || s->free)
 			continue;
@@ -117,13 +124,43 @@ bool slab_trim_pages(unsigned int class)
 	return is_any;
 }
 
+/* Bytes of the free pages that the slabs from s on have got, and have not given back since. */
+static size_t free_bytes_of(const struct slab *s)
+{
+	size_t bytes = 0, from, to, end;
+
+	for (; s; s = s->next) {
+		end = s->is_fresh ? s->carved * slab_classes[s->class].size : SIZE_MAX;
+		for (to = 0; !s->is_purged && next_free_pages(s, &from, &to) && from < end;)
+			bytes += (to < end ? to : end) - from;
+	}
+	return bytes;
+}
+
+size_t slab_free_page_bytes(size_t *out)
+{
+	size_t free = 0;
+
+	*out = 0;
+	for (unsigned int class = 1; class < CLASS_END; class += 1) {
+		struct slab_class *c = &slab_class_states[class];
+
+		slab_enter(class);
+		*out += c->out * slab_classes[class].size;
+		for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
+			free += free_bytes_of(slab_lists(c, i / BUCKETS)->partial[i % BUCKETS]);
+		slab_leave(class);
+	}
+	return free;
+}
+
 /* Sweeps: rules 2 and 3. */
 
 static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
-		if (c->partial[i][bucket])
-			return c->partial[i][bucket];
+		if (slab_lists(c, i)->partial[bucket])
+			return slab_lists(c, i)->partial[bucket];
 	return NULL;
 }
 
@@ -170,16 +207,14 @@ static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep
 	return n == SWEEP_HOLD;
 }
 
-void slab_sweep_pages(uint32_t epoch)
+void slab_sweep_pages(void)
 {
 	size_t idle = slab_store.idle_slots;
-	struct sweep sweep = {.nr = epoch / SWEEP_EVERY,
+	struct sweep sweep = {.nr = slab_store.sparse_sweeps++,
 			      .purges = SWEEP_PURGES,
 			      .moves = SWEEP_MOVES,
 			      .left = PURGE_PIECES};
 
-	if (epoch % SWEEP_EVERY)
-		return;
 	if (slab_store.sparse_slots - idle > CALM_SLOTS + idle / 4)
 		sweep.purges = 0;
 	for (unsigned int class = 1; class < CLASS_END && sweep.moves; class += 1) {

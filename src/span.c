@@ -12,6 +12,8 @@
 _Static_assert(SPAN_MAX / PAGE_BYTES <= SPAN_PAGES, "a word has room for a span's pages");
 _Static_assert((SPAN_MAX + SPAN_ALIGN_MAX) / PAGE_BYTES <= MAP_PAGES - 2 * SLOT_PAGES,
 	       "every aligned span fits an empty segment, a hardened one's too");
+_Static_assert(SPAN_WIDE_MAX / PAGE_BYTES == MAP_PAGES / 16 * 15,
+	       "an empty segment is a run of the class that a wide span is looked for in");
 
 static char *page_at(const struct segment *g, size_t page)
 {

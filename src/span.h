@@ -21,8 +21,9 @@
 #include "page_map.h"
 #include "slab.h"
 
-#define SPAN_MAX ((size_t)2 << 20) /* larger objects are mappings of their own */
-#define SPAN_ALIGN_MAX ((size_t)1 << 20) /* what is aligned to more is, too */
+#define SPAN_MAX ((size_t)2 << 20) /* what realloc makes larger is a mapping of its own */
+#define SPAN_WIDE_MAX ((size_t)15 << 18) /* so is what malloc makes larger, aligned to a page */
+#define SPAN_ALIGN_MAX ((size_t)1 << 20) /* what is aligned to more is a mapping, too */
 
 /* Sizes above CELL_MAX go on as those of cells do: an eighth of a doubling apart. */
 #define SPAN_CLASSES 48
@@ -49,17 +50,18 @@ static inline __attribute__((always_inline)) bool span_is_near(const void *p)
 	return slab_bin(p) == SLAB_BIN_SPAN;
 }
 
-/* The pages of a span for size bytes, 1 to SPAN_MAX. */
+/* The pages of a span for size bytes, 1 to SPAN_WIDE_MAX. */
 static inline size_t span_pages_for(size_t size)
 {
-	if (size > CELL_MAX)
+	if (size > CELL_MAX && size <= SPAN_MAX)
 		size = span_class_size(span_class_of(size));
 	return (size + PAGE_BYTES - 1) >> PAGE_SHIFT;
 }
 
 /*
  * A span of at least size bytes aligned to align, a power of two; both are at most SPAN_MAX and
- * SPAN_ALIGN_MAX. *fresh: it reads as zero. NULL without memory for a segment, errno as it was.
+ * SPAN_ALIGN_MAX, or SPAN_WIDE_MAX and a page. *fresh: it reads as zero. NULL without memory for a
+ * segment, errno as it was.
  */
 void *span_alloc(size_t size, size_t align, bool *fresh);
 

@@ -216,19 +216,17 @@ static void audit_first(const struct tcache *tc)
 		tcache_audit(tc, AUDITED_CELLS);
 }
 
-static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
+static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned int class,
+						    bool *fresh)
 {
 	struct bin *bin = &tc->bins[class];
 	unsigned int n = 1;
 
-	tcache_tick(tc);
 	if (is_first(bin)) {
 		audit_first(tc);
 		bin->taken = 1;
 		return take_one(class, tc->shard, fresh);
 	}
-	if (load_spare_full(tc, class))
-		return pop(bin);
 	if (!has_magazine(tc, class))
 		return take_one(class, tc->shard, fresh);
 	if (load_depot_full(tc, class, tc->shard))
@@ -241,6 +239,18 @@ static void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 	    fill(tc, class, n, fresh, false))
 		return pop(bin);
 	return NULL;
+}
+
+/* Batches of one size come here for each magazine, and go no further. */
+static __attribute__((noinline)) void *refill(struct tcache *tc, unsigned int class, bool *fresh)
+{
+	struct bin *bin = &tc->bins[class];
+
+	tcache_tick_cell(tc);
+	if (load_spare_full(tc, class) ||
+	    (bin_has_magazine(bin) && load_depot_full(tc, class, tc->shard)))
+		return pop(bin);
+	return refill_other(tc, class, fresh);
 }
 
 void *tcache_take_cell(unsigned int class, bool *fresh)

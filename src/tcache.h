@@ -103,7 +103,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	__asm__("" : "+a"(cell)); /* where it is returned: else it is moved there at last */
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
-	__builtin_prefetch(bin->top[1], 1); /* the next one, for it is read, too */
+	__builtin_prefetch(bin->top[2], 1); /* the second next: the next one may come too soon */
 	atomic_signal_fence(memory_order_release); /* top is added to where it is: one instruction less */
 	bin->top++;
 	return cell_unmark(cell);

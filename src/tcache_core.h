@@ -143,10 +143,20 @@ void tcache_watch_dirt_locked(void);
  */
 void tcache_tick(struct tcache *tc);
 
-/* The same for the caller's cache, made now if it is to have one, after a large free. */
+/* The same for a cell: while nothing is watched, few visits are looked at, for each changes little. */
+#define CELL_TICKS 4
+static inline void tcache_tick_cell(struct tcache *tc)
+{
+	if (__builtin_expect(!tc->watch && (tc->ticks + 1) % CELL_TICKS, 1))
+		tc->ticks++;
+	else
+		tcache_tick(tc);
+}
+
+/* tcache_tick for the caller's cache, made now if it is to have one, after a large free. */
 void tcache_tick_free(void);
 
-/* tcache_tick where the bin of class is full: a cache that has too much is flushed. */
+/* tcache_tick_cell where the bin of class is full: a cache that has too much is flushed. */
 void tcache_tick_full(struct tcache *tc, unsigned int class);
 
 /* A bin of class gets a magazine. Bins that have one may be flushed. */

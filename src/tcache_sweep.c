@@ -13,6 +13,9 @@
  *    and each does with its next call what it was asked for.
  * 4. All caches together have CACHED_ALL. One that has more than its share is flushed when a
  *    magazine is full. So a thread that sleeps after a burst keeps little where threads are many.
+ * 5. Of many trims in a second, the later ones leave the caches of others and the pages between
+ *    cells if that is little. Most would be used again at once: with a trim every 5 ms beside two
+ *    threads at work, these do 0.83 of what they do without trims, and 0.57 if all trims do all.
  */
 
 #include <errno.h>
@@ -27,10 +30,17 @@
 #define WATCH_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
 #define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
 #define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
+#define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
+#define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
+#define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
 #define ASK_WATCH 1 /* a watch that ends when what was asked for is done */
 #define ASK_SWEEPS 2 /* that a cache sees while it is idle */
 #define FEW_CACHES 32 /* that may hold what they can */
 #define ASK_PERIOD_MS 150 /* between two trims that another thread takes part in */
+#define TRIMS_PERIOD_MS 1000
+#define TRIMS_OF_ALL 4 /* in that period, before others leave what is used again at once: */
+#define LEAVE_MIN MIB /* that much, and of cells in use */
+#define LEAVE_PART 4 /* a quarter */
 #define OPEN_MIN (12 * KIB) /* of cells, one of each class that comes into use, until a look */
 #define OPEN_SHIFT_MAX 10
 #define CACHED_ALL (32 * MIB) /* of cells in all caches, unless each then had less than */
@@ -314,6 +324,28 @@ static void sweep(struct tcache *tc)
 		set_watch(tc, 0);
 }
 
+/*
+ * Whether the process gets memory from the kernel although much could go back. Not while cells are
+ * quarantined, which are to stay there for long.
+ */
+static bool is_growing(const struct tcache *tc)
+{
+	size_t grown = slab_grown_bytes(), dirty;
+
+	if (grown < GROWN_MIN || tc->quarantine)
+		return false;
+	dirty = over_threshold(slab_dirty_bytes() + magazine_depot_bytes());
+	return dirty >= GROWN_DIRTY && grown >= dirty / GROWN_SHARE;
+}
+
+/* Of that, what this thread and its shard hold: others may be idle only since a moment ago. */
+static void sweep_early(struct tcache *tc)
+{
+	shrink_cache(tc);
+	shrink_shard(tc->shard, false);
+	slab_end_sweep();
+}
+
 void (*tcache_on_look)(void);
 
 void tcache_look(struct tcache *tc)
@@ -325,6 +357,8 @@ void tcache_look(struct tcache *tc)
 	large_sweep();
 	if (slab_begin_sweep())
 		sweep(tc);
+	else if (is_growing(tc) && slab_begin_early_sweep())
+		sweep_early(tc);
 	else if (tc->watch && tc->watched_from != tcache_all.sweeps && dirty_bytes() <= WATCH_LEFT)
 		set_watch(tc, 0);
 }
@@ -356,37 +390,33 @@ void tcache_tick(struct tcache *tc)
 
 /* Rule 4. */
 
-static size_t cached_limit(void)
+/* Whether bytes is more than the share of a cache. */
+static bool is_over_share(size_t bytes)
 {
-	size_t share = CACHED_ALL / (tcache_all.count | 1);
-
-	return share < CACHED_MIN ? CACHED_MIN : share;
+	return bytes > CACHED_MIN && bytes * tcache_all.count > CACHED_ALL;
 }
 
 /* Flush tc if it has more than its share. Else look again when half of that may have been added. */
-static void limit_cached(struct tcache *tc, size_t limit)
+static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 {
 	size_t bytes = 0;
 
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		bytes += bin_bytes(tc, class);
-	if (bytes > limit) {
+	if (is_over_share(bytes)) {
 		flush_bins(tc);
 		bytes = 0;
 	}
 	tc->filled = bytes / 2;
+	watch_caches();
 }
 
 void tcache_tick_full(struct tcache *tc, unsigned int class)
 {
-	size_t limit = cached_limit();
-
-	tcache_tick(tc);
+	tcache_tick_cell(tc);
 	tc->filled += magazine_capacity(class) * slab_classes[class].size;
-	if (tc->filled <= limit)
-		return;
-	limit_cached(tc, limit);
-	watch_caches();
+	if (is_over_share(tc->filled))
+		limit_cached(tc);
 }
 
 /* What others ask for: rule 3. */
@@ -426,18 +456,58 @@ static void ask_others(const struct tcache *own)
 	caches_leave();
 }
 
-bool tcache_trim(void)
+static bool trim_all(void)
 {
-	struct tcache *tc = tcache_thread.own;
 	bool had_mappings;
 
-	ask_others(tc);
-	if (tc && tc != TCACHE_ENDED)
-		tcache_flush(tc);
+	ask_others(tcache_thread.own);
 	tcache_retire_vacant(true);
 	shrink_depots(true);
 	had_mappings = large_trim();
 	return slab_trim() || had_mappings;
+}
+
+/* Rule 5: whether a trim would find no more than may stay. */
+static bool has_little_idle(void)
+{
+	size_t out, idle = magazine_depot_bytes() + slab_free_page_bytes(&out);
+
+	return idle <= LEAVE_MIN + out / LEAVE_PART;
+}
+
+static bool trim_some(void)
+{
+	bool had_mappings = large_trim();
+
+	return slab_trim_segments() || had_mappings;
+}
+
+static void flush_own(void)
+{
+	struct tcache *tc = tcache_thread.own;
+
+	if (tc && tc != TCACHE_ENDED)
+		tcache_flush(tc);
+}
+
+/* Rule 5: whether this is one of many trims in a second, and others have caches. */
+static bool is_frequent(void)
+{
+	static _Atomic(uint64_t) first_ms;
+	static _Atomic(unsigned int) count;
+	uint64_t now = sys_now_ms();
+
+	if (now - first_ms >= TRIMS_PERIOD_MS) {
+		first_ms = now;
+		count = 0;
+	}
+	return count++ >= TRIMS_OF_ALL && tcache_all.count > 1;
+}
+
+bool tcache_trim(void)
+{
+	flush_own();
+	return is_frequent() && has_little_idle() ? trim_some() : trim_all();
 }
 
 static bool has_any(const struct tcache *tc)
@@ -460,7 +530,8 @@ bool tcache_reclaim(void)
 	if (large_frees() + slab_frees() == frees_seen && !magazine_depot_bytes() &&
 	    !tcache_all.vacant_count && (!tc || tc == TCACHE_ENDED || !has_any(tc)))
 		return false;
-	is_any = tcache_trim();
+	flush_own();
+	is_any = trim_all();
 	frees_seen = large_frees() + slab_frees();
 	return is_any;
 }

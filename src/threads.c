@@ -243,7 +243,7 @@ static bool vacate(struct tcache *tc)
 	unsigned int i = 0;
 
 	span_cache_shrink(tc->spans, true);
-	if (tc->quarantine || tcache_flush_over(tc, VACANT_BIN) > VACANT_BYTES)
+	if (tcache_is_hardened() || tcache_flush_over(tc, VACANT_BIN) > VACANT_BYTES)
 		return false;
 	caches_enter();
 	while (i < VACANT_MAX && place[i])
@@ -253,6 +253,7 @@ static bool vacate(struct tcache *tc)
 		slab_shard_users[tc->shard]--;
 		tcache_all.vacant_count++;
 		place[i] = tc;
+		tcache_watch_dirt_locked();
 	}
 	caches_leave();
 	return i < VACANT_MAX;

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "zero.h"
+
 #define TRAILER sizeof(uint64_t)
 #define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
 #define SLACK_BITS 24
@@ -95,20 +97,59 @@ static inline bool has_pattern(const char *p, size_t slack)
 	return !memcmp(p, &trailer_key.pattern, slack < PATTERN_MAX ? slack : PATTERN_MAX);
 }
 
+/* The pattern of more slack than a lane, between size bytes of the user's and the trailer. */
+static __attribute__((noinline, unused)) void *seal_wide(char *p, size_t size, size_t slack)
+{
+	put_pattern(p + size, slack);
+	return p;
+}
+
 /* The room bytes at p are size bytes of the user's now. */
 static inline void *seal(void *p, size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
 	_Atomic(uint64_t) *at = trailer_of(p, room);
-	uint64_t trailer = make_trailer(at, slack);
 	lane *last = lane_at(at) - 1;
 
-	atomic_store_explicit(at, trailer, memory_order_relaxed);
-	if (slack <= sizeof(lane))
-		*last ^= (*last ^ trailer_key.pattern[0]) & slack_bits(slack);
-	else
-		put_pattern((char *)p + size, slack);
+	atomic_store_explicit(at, make_trailer(at, slack), memory_order_relaxed);
+	if (slack > sizeof(lane))
+		return seal_wide(p, size, slack);
+	*last ^= (*last ^ trailer_key.pattern[0]) & slack_bits(slack);
 	return p;
+}
+
+/*
+ * A free cell of room bytes gets the trailer for that slack: zero, if it was zero. The trailer comes
+ * first, and by an addition in memory: so the first touch of a fresh page is a write, which faults
+ * once. After a read it would fault again.
+ */
+static inline __attribute__((always_inline)) uint64_t claim(void *p, size_t room, size_t slack)
+{
+	_Atomic(uint64_t) *at = trailer_of(p, room);
+	uint64_t trailer = make_trailer(at, slack);
+	lane any;
+
+	__asm__("addq %1, %0" : "+m"(*at) : "r"(trailer) : "cc", "memory");
+	any = lane_at(at)[-1] | zero_lanes(p, room - sizeof(lane));
+	return any[0] | any[1] | (atomic_load_explicit(at, memory_order_relaxed) ^ trailer);
+}
+
+/* The same as seal where there are zeroes and the trailer. */
+static inline void *seal_claimed(void *p, size_t room, size_t size, size_t slack)
+{
+	if (slack > sizeof(lane))
+		return seal_wide(p, size, slack);
+	lane_at(trailer_of(p, room))[-1] = trailer_key.pattern[0] & slack_bits(slack);
+	return p;
+}
+
+/* Zero, if a trailer, at, with a slack of up to 16 bytes before it is as seal has written them. */
+static inline uint64_t end_faults(const char *at, uint64_t trailer)
+{
+	size_t slack = slack_of(trailer);
+	lane last = (lane_at(at)[-1] ^ trailer_key.pattern[0]) & slack_bits(slack);
+
+	return last[0] | last[1] | (trailer ^ make_trailer(at, slack));
 }
 
 /* Whether nothing was written behind what is the user's of the room bytes at p. */
@@ -116,22 +157,18 @@ static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
 	size_t slack = slack_of(trailer);
 	const char *end = p + room - TRAILER;
-	lane last;
 
-	if (!is_trailer(end, trailer))
-		return false;
-	if (slack <= sizeof(lane)) {
-		last = (lane_at(end)[-1] ^ trailer_key.pattern[0]) & slack_bits(slack);
-		return !(last[0] | last[1]);
-	}
-	return slack <= room - TRAILER && has_pattern(end - slack, slack);
+	if (slack <= sizeof(lane))
+		return !end_faults(end, trailer);
+	return is_trailer(end, trailer) && slack <= room - TRAILER &&
+	       has_pattern(end - slack, slack);
 }
 
 /*
- * What is before a cell, at, is the trailer of another one, or zero: which of the two it is cannot
- * be foreseen, so there is a branch less.
+ * Zero, if what is before a cell, at, is the trailer of another one, or zero: which of the two it
+ * is cannot be foreseen, so there is a branch less.
  */
-static inline bool is_free_or_trailer(const void *at, uint64_t trailer)
+static inline uint64_t start_faults(const void *at, uint64_t trailer)
 {
-	return !(trailer & -(uint64_t)!is_trailer(at, trailer));
+	return trailer & -(uint64_t)!is_trailer(at, trailer);
 }

@@ -54,7 +54,7 @@ void segment_put(const struct segment *g, enum segment_set set, bool is_in)
 	if (word == *at)
 		return;
 	atomic_store_explicit((_Atomic(uint64_t) *)at, word, memory_order_relaxed);
-	summary = &w->summaries[i / 64 / 64][set];
+	summary = &w->summaries[set][i / 64 / 64];
 	bit = (uint64_t)1 << i / 64 % 64;
 	*summary = word ? *summary | bit : *summary & ~bit;
 }
@@ -72,7 +72,7 @@ static size_t next_in(const struct window *w, enum segment_set set, size_t from)
 		group++;
 	}
 	for (; group < WINDOW_GROUPS; group = (group / 64 + 1) * 64) {
-		bits = w->summaries[group / 64][set] & ~(uint64_t)0 << group % 64;
+		bits = w->summaries[set][group / 64] & ~(uint64_t)0 << group % 64;
 		if (!bits)
 			continue;
 		group = group / 64 * 64 + (size_t)__builtin_ctzll(bits);

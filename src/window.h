@@ -12,7 +12,7 @@
  *	| NULL | … | window | … |
  *	                └────────────────┐
  *	                | struct window  | page map                              |
- *	                  sets, start      an entry for each slot: see slab_bins
+ *	                  start, sets      an entry for each slot: see slab_bins
  *
  * A set has a bit for each segment, and a summary with a bit for each 64 of these.
  */
@@ -60,11 +60,10 @@ struct segment_bits {
 
 /* Guarded by the store's lock, but for the page map; and anybody may ask what is live. */
 struct window {
-	uint64_t summaries[WINDOW_GROUPS / 64][SET_COUNT] __attribute__((aligned(64))); /* S7 */
-	/* Beside the summaries of the first segments: they share a page. */
 	uintptr_t start;
 	uint16_t *bins; /* the page map: slab_bins, or right behind this */
 	struct window *next; /* in the order that they were made in */
+	uint64_t summaries[SET_COUNT][WINDOW_GROUPS / 64] __attribute__((aligned(64))); /* S7 */
 	struct segment_bits bits[WINDOW_GROUPS];
 };
 

@@ -18,22 +18,29 @@ static inline zero_lane zero_four(const zero_lane *at)
 	return at[0] | at[1] | at[2] | at[3];
 }
 
-static inline bool is_zero(const void *p, size_t size)
+/* All of the size bytes at p, 16 at least, in one: zero, if they are. */
+static inline __attribute__((always_inline)) zero_lane zero_lanes(const char *p, size_t size)
 {
-	const zero_lane *at = p, *end = at + size / sizeof(*at);
+	const zero_lane *at = (const zero_lane *)(const void *)p;
+	const zero_lane *end = (const zero_lane *)(const void *)(p + size);
 	zero_lane any = {0};
 
+	if (size <= 48) /* no branch on how many of the three there are */
+		return at[0] | *(const zero_lane *)(const void *)(p + (size / 2 & ~15ul)) | end[-1];
 	if (size > 128) {
 		for (; end - at > 8; at += 8)
 			any |= zero_four(at) | zero_four(at + 4);
-		any |= zero_four(end - 8) | zero_four(end - 4);
-	} else if (size > 64) {
-		any = zero_four(at) | zero_four(end - 4);
-	} else if (size > 16) {
-		any = at[0] | at[1] | end[-2] | end[-1];
-	} else if (size) {
-		any = *at;
+		return any | zero_four(end - 8) | zero_four(end - 4);
 	}
+	return zero_four(at) | zero_four(end - 4);
+}
+
+static inline bool is_zero(const void *p, size_t size)
+{
+	zero_lane any = {0};
+
+	if (size)
+		any = zero_lanes(p, size);
 	return !(any[0] | any[1]);
 }
 

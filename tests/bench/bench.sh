@@ -286,7 +286,7 @@ list() {
 		instructions batch-1000 <=42 count {} 1 1000 1000
 		instructions-course course-pair-100 100
 		instructions-course course-pair-10000 10000
-		memory trivial 15 KiB +300 trivial
+		memory trivial 15 KiB +200 trivial
 		memory idle 1 % <5 idle $(scaled 1024)
 		memory waves-high 1 % none waves $(scaled 400000) 1 high
 		memory waves-low 1 % none waves $(scaled 400000) 1 low

@@ -8,9 +8,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "bench/load/resident.h"
 #include "broken.h"
 #include "caches.h"
 #include "harness.h"
@@ -222,4 +224,29 @@ TEST(watch_ends_where_memory_is_locked)
 		usleep(1000);
 	}
 	CHECK(!tc->watch);
+}
+
+/* Leave one block of size bytes in each 64 KiB of 16 MiB. */
+static void leave_survivors(size_t size)
+{
+	static void *blocks[16 * MIB / 48];
+	size_t n = 16 * MIB / size, in_slab = 64 * KIB / size;
+
+	for (size_t i = 0; i < n; i++)
+		blocks[i] = memset(malloc(size), 1, size);
+	for (size_t i = 0; i < n; i++)
+		if (i % in_slab)
+			free(blocks[i]);
+}
+
+/* A process that grows although it has pages to give back gives them back before a period is over. */
+TEST(growth_brings_sweeps_early)
+{
+	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};
+	size_t before = resident_kib();
+
+	slab_set_sweep_period(1000);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		leave_survivors(sizes[i]);
+	CHECK_MSG(resident_kib() - before < 64 * KIB, "%zu KiB", resident_kib() - before);
 }

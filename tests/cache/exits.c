@@ -186,6 +186,21 @@ TEST(little_is_left_to_the_next_thread)
 	CHECK(vacant_now() == 0);
 }
 
+static void *free_spans(void *arg)
+{
+	alloc_cells_of(500000, 16);
+	free_cells(16);
+	return arg;
+}
+
+/* What its thread has freed besides is looked after. */
+TEST(a_vacant_cache_leaves_dirt_to_others)
+{
+	CHECK(!own_cache()->watch);
+	in_thread(free_spans, NULL);
+	CHECK(vacant_now() == 1 && tcache_thread.own->watch > 1); /* not just asked */
+}
+
 static void *wait_for_others(void *arg)
 {
 	own_cache();

@@ -84,6 +84,8 @@ static void scramble_class(unsigned int class)
 {
 	slab_enter(class);
 	SCRAMBLE(slab_class_states[class]);
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		SCRAMBLE(slab_shard_lists[shard][class]);
 	for_each_slab(class, scramble_slab);
 }
 

@@ -50,9 +50,9 @@ check() {
 ! has "${CC:-cc}" || "${CC:-cc}" -O2 -fno-builtin -pthread -I"$tests/bench/load" \
 	-o "$scratch/count" "$tests/bench/load/count.c" || exit 1
 check glibc_takes_more glibc_takes_more
-check pair_32 is_at_most 50 32 1
-check pair_1000 is_at_most 50 1000 1
-check pair_16k is_at_most 110 16384 1
-check batch_32 is_at_most 68 32 1000
-check batch_1000 is_at_most 80 1000 1000
+check pair_32 is_at_most 47 32 1
+check pair_1000 is_at_most 47 1000 1
+check pair_16k is_at_most 106 16384 1
+check batch_32 is_at_most 64 32 1000
+check batch_1000 is_at_most 73 1000 1000
 finish

@@ -110,7 +110,7 @@ static void check_depot_bounds(size_t size)
 	CHECK_MSG(d->full_count &&
 			  d->full_count * capacity * size <= DEPOT_BYTES + MAGAZINE_BYTES * 4,
 		  "%u magazines of cells of %zu", d->full_count, size);
-	CHECK(d->full_count == depot_capacity(class));
+	CHECK(d->full_count == magazine_depot_size / (size * magazine_capacity(class)));
 	CHECK(out_of(class) <= (d->full_count + 2) * capacity);
 	check_all();
 	CHECK(malloc_trim(0));

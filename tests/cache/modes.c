@@ -183,7 +183,7 @@ static void use_up_magazines(void)
 
 	while (has_roomy_segment())
 		CHECK(malloc(SLAB_CELL_MAX));
-	while (state->partial_count || state->carving[0])
+	while (state->partial_count || slab_lists(state, 0)->carving)
 		CHECK(slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL) == 1);
 }
 

@@ -298,7 +298,7 @@ static void begin(void)
 /* mallopt, undone. */
 static void reset_options(void)
 {
-	large_set_threshold(SPAN_MAX + 1);
+	large_set_threshold(SPAN_WIDE_MAX + 1);
 	tcache_set_trim_threshold(0);
 	mallopt(M_PERTURB, 0);
 }

@@ -227,7 +227,7 @@ static void break_runs(enum run_kind kind)
 
 	for (unsigned int class = 0; class < RUN_CLASSES; class += 1) {
 		enum segment_set set = segment_run_set(kind, class);
-		uint64_t *groups = &w->summaries[i / 64 / 64][set];
+		uint64_t *groups = &w->summaries[set][i / 64 / 64];
 		uint64_t *segments = &w->bits[i / 64].words[set];
 
 		BREAK_BY(slab_check, g->runs[kind], g->runs[kind] ^ (uint64_t)1 << class, "S7");
@@ -260,7 +260,7 @@ TEST(s7_sets_of_what_is_gone)
 	group = ((uintptr_t)g - w->start) / SEGMENT_SIZE / 64 + 1;
 	words = w->bits[group].words;
 	for (enum segment_set set = SET_LIVE + 1; set < SET_COUNT; set++) {
-		uint64_t *summary = &w->summaries[group / 64][set];
+		uint64_t *summary = &w->summaries[set][group / 64];
 
 		BREAK_BY(slab_check, words[set], 4, "S7");
 		words[set] = 4;

@@ -22,7 +22,7 @@
 #define CALLS_MAX 300 /* of the kernel's in one scenario, at most */
 #define OBJECTS 90 /* the table grows */
 
-static const size_t sizes[] = {40000, 500000, 2 * MIB, 3 * MIB, 20 * MIB};
+static const size_t sizes[] = {40000, 500000, 2 * MIB, 4 * MIB, 20 * MIB};
 
 static struct {
 	unsigned char *p;

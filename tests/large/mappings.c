@@ -19,6 +19,7 @@
 #include "mapping.h"
 #include "reports.h"
 #include "span.h"
+#include "tcache.h"
 
 static uint64_t random_state = 1;
 
@@ -70,6 +71,21 @@ TEST(kept_by_best_fit)
 	CHECK(mapping_kept_bytes() == 12 * MIB && stats().unmap_calls == 0);
 	CHECK(stats().map_calls - calls <= 2);
 	give(s);
+}
+
+/* What grows takes one of four times its size as it is, and is told of twice its size. */
+TEST(kept_for_what_grows)
+{
+	char *p = take(16 * MIB), *q = malloc(SPAN_MAX);
+
+	give(p);
+	CHECK(realloc(q, 5 * MIB) == p && mapping_usable_size("test", p) == 10 * MIB);
+	tcache_check_size("free_sized", p, 5 * MIB, true);
+	CHECK(realloc(p, 9 * MIB) == p && mapping_usable_size("test", p) == 10 * MIB);
+	CHECK(realloc(p, 11 * MIB) == p && mapping_usable_size("test", p) == 16 * MIB);
+	tcache_check_size("free_sized", p, 11 * MIB, true);
+	CHECK(realloc(p, 16 * MIB) == p);
+	free(p);
 }
 
 /* A quarter too large, no more: then it is remapped, if it is from half to twice the size. */

@@ -105,13 +105,18 @@ static void drop_all(void)
 	}
 }
 
-/* Every size is made, grown, shrunk to a cell, grown to a mapping and freed; then aligned. */
+/*
+ * Every size is made, grown a lot, grown a little, shrunk to a cell, grown to a mapping and freed;
+ * then aligned.
+ */
 static void scenario(void)
 {
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		make(i, 0);
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		resize(i, sizes[i] * 2 + 1);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		resize(i, sizes[i] * 9 / 4 + 1);
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		resize(i, 50);
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
@@ -459,6 +464,54 @@ TEST(pages_are_used_again_at_once)
 	}
 	CHECK_MSG(page_faults() - before < 25000, "%zu page faults", page_faults() - before);
 	check_all();
+}
+
+static bool can_be_read(const char *p)
+{
+	int ends[2];
+	ssize_t written;
+
+	CHECK(pipe(ends) == 0);
+	written = write(ends[1], p, 1);
+	close(ends[0]);
+	close(ends[1]);
+	return written == 1;
+}
+
+/* The next page behind p that cannot be read. */
+static const char *guard_behind(const char *p)
+{
+	while (can_be_read(p))
+		p += 4096;
+	return p;
+}
+
+/*
+ * What grows by and by takes kept pages along. They are inaccessible behind half as much again, in
+ * sizes that are an eighth apart.
+ */
+TEST(growing_objects_use_pages_again)
+{
+	size_t before = 0;
+	char *p;
+
+	large_set_sweep_period(3600000);
+	for (size_t i = 0; i < 12; i++) {
+		if (i == 6) /* by now there are pages of all sizes */
+			before = page_faults();
+		p = filled(40000);
+		for (size_t size = 44000; size < 4 * MIB; size += 4000) {
+			CHECK(p = realloc(p, size));
+			CHECK(p[size - 4000 - 1] == 1);
+			memset(p + size - 4000, 1, 4000);
+			if (i == 0 && size % 100000 == 0)
+				CHECK(guard_behind(p + size) <= p + size / 16 * 27 + 4096);
+		}
+		check_all();
+		free(p);
+		check_all();
+	}
+	CHECK_MSG(page_faults() - before < 1000, "%zu page faults", page_faults() - before);
 }
 
 /* After that time, too, until something else is mapped there. */

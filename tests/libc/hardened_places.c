@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "hardened_common.h"
@@ -109,6 +110,29 @@ TEST(untouched_memory_stays_untouched)
 			free(p[i]);
 	}
 	CHECK_MSG(resident() < before + 2 * MIB, "%zu KiB more", (resident() - before) / 1024);
+}
+
+static size_t page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (size_t)usage.ru_minflt;
+}
+
+/* To look through a fresh cell costs no page fault that the program's own write would not. */
+TEST(fresh_pages_fault_once)
+{
+	enum {
+		COUNT = 200000,
+		SIZE = 100
+	};
+	size_t before = page_faults(), pages = COUNT * SIZE / 4096, faults;
+
+	for (size_t i = 0; i < COUNT; i++)
+		CHECK(malloc(SIZE));
+	faults = page_faults() - before;
+	CHECK_MSG(faults < pages * 3 / 2, "%zu page faults for %zu pages", faults, pages);
 }
 
 /*

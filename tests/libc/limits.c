@@ -447,7 +447,7 @@ TEST(shrunk_objects_keep_few_mappings)
 	static char *p[17000];
 
 	for (size_t i = 0; i < COUNT_OF(p); i++) {
-		CHECK((p[i] = malloc(3 * MIB)) != NULL);
+		CHECK((p[i] = malloc(4 * MIB)) != NULL);
 		fill(p[i], 5000, (unsigned int)i);
 		CHECK((p[i] = realloc(p[i], 40000)) != NULL);
 	}

@@ -353,6 +353,63 @@ TEST(trim_asks_other_threads)
 	check_trimmed();
 }
 
+static bool all_but_some_pages(size_t i, const struct held *h)
+{
+	(void)h;
+	return i / 200 % 20;
+}
+
+static void *wait_idly(void *arg)
+{
+	free(malloc(24));
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return arg;
+}
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static void trim_times(int n)
+{
+	for (int i = 0; i < n; i++)
+		malloc_trim(0);
+}
+
+/* Beside another thread the fifth trim in a second leaves a few pages between cells, not many. */
+TEST(trim_often)
+{
+	long long start = now_ms();
+	pthread_t thread;
+	size_t before;
+
+	begin(HELD_MAX / 16);
+	hold_sizes(16 * MIB, 100, 100);
+	pthread_barrier_init(&barrier, NULL, 2);
+	CHECK(pthread_create(&thread, NULL, wait_idly, NULL) == 0);
+	pthread_barrier_wait(&barrier);
+	trim_times(4);
+	drop(all_but_some_pages);
+	before = resident();
+	malloc_trim(0);
+	if (now_ms() - start > 900)
+		test_skip("too slow");
+	CHECK(resident() + 200 * KIB > before);
+	sleep_ms(1000);
+	malloc_trim(0);
+	CHECK(resident() + 500 * KIB < before);
+	trim_times(4);
+	drop(one_in_64_kib);
+	check_trimmed();
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+}
+
 /* Idle: a peak, silence, and then a few hundred calls in a second. */
 
 static void be_idle(void)

@@ -250,7 +250,7 @@ TEST(mapping_freed_twice_after_many)
 
 	never_sweep();
 	for (size_t i = 0; i < COUNT_OF(p); i++)
-		p[i] = malloc(3 * MIB);
+		p[i] = malloc(MAPPED);
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		free(p[i]);
 	for (size_t i = 0; i < COUNT_OF(p) - 64; i += 5)

@@ -66,7 +66,7 @@ static void batches(size_t size)
 			batch = taken - given;
 		give(cells + given, batch);
 	}
-	CHECK(state->out == 0 && state->slabs == 0 && !state->carving[0]);
+	CHECK(state->out == 0 && state->slabs == 0 && !slab_lists(state, 0)->carving);
 }
 
 TEST(batches_of_all_kinds_of_cells)
@@ -139,7 +139,7 @@ TEST(no_new_slab_for_the_rest_of_a_batch)
 	use_class(640);
 	take_all(cells, info->capacity - 3u);
 	CHECK(take(cells, 60, NULL) == 3);
-	CHECK(state->slabs == 1 && !state->carving[0]);
+	CHECK(state->slabs == 1 && !slab_lists(state, 0)->carving);
 	CHECK(take(cells, 60, NULL) == 60 && state->slabs == 2);
 }
 
@@ -166,11 +166,11 @@ TEST(slab_is_given_up_while_it_is_carved)
 {
 	use_class(640);
 	take_all(cells, 5);
-	CHECK(state->carving[0]);
+	CHECK(slab_lists(state, 0)->carving);
 	give(cells, 5);
-	CHECK(state->slabs == 0 && !state->carving[0]);
+	CHECK(state->slabs == 0 && !slab_lists(state, 0)->carving);
 	take_all(cells, 5);
-	CHECK(state->slabs == 1 && state->carving[0]);
+	CHECK(state->slabs == 1 && slab_lists(state, 0)->carving);
 }
 
 /* Whose bins tell nothing but that: the slow path has to look. Each slot has an entry. */

@@ -53,11 +53,11 @@ TEST(s1_bits)
 TEST(s2_lists)
 {
 	set_up();
-	BREAK(state->partial[0][0], NULL, "S2");
-	BREAK(state->partial[0][0], full, "S2");
-	BREAK(state->partial[0][2], holed, "S2");
-	BREAK(state->partial[0][0]->prev, full, "S2");
-	BREAK(state->partial[0][0]->next, NULL, "S2");
+	BREAK(slab_lists(state, 0)->partial[0], NULL, "S2");
+	BREAK(slab_lists(state, 0)->partial[0], full, "S2");
+	BREAK(slab_lists(state, 0)->partial[2], holed, "S2");
+	BREAK(slab_lists(state, 0)->partial[0]->prev, full, "S2");
+	BREAK(slab_lists(state, 0)->partial[0]->next, NULL, "S2");
 	BREAK(holed->bucket, 3, "S2");
 }
 
@@ -81,8 +81,8 @@ TEST(s3_empty_slab)
 TEST(s4_carving)
 {
 	set_up();
-	BREAK(state->carving[0], NULL, "S4");
-	BREAK(state->carving[0], full, "S4");
+	BREAK(slab_lists(state, 0)->carving, NULL, "S4");
+	BREAK(slab_lists(state, 0)->carving, full, "S4");
 	BREAK(full->carved, (uint16_t)(info->capacity - 1), "S4");
 }
 
@@ -134,9 +134,9 @@ TEST(s7_summaries)
 
 	set_up();
 	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_first_window.summaries[i / 64][SET_ROOMY], 0, "S7");
-	BREAK(slab_first_window.summaries[i / 64][SET_LIVE], 0, "S7");
-	BREAK(slab_first_window.summaries[0][SET_WITH_DIRTY], 1, "S7");
+	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)

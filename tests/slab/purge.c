@@ -358,6 +358,37 @@ TEST(sweeps_are_bounded)
 	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, BUCKET_PURGED));
 }
 
+/* Those of a process that grows: soon, and each looks at sparse slabs. */
+TEST(early_sweeps_purge_sparse_slabs)
+{
+	slab_set_sweep_period(10 * PERIOD_MS);
+	CHECK(slab_begin_sweep());
+	slab_end_sweep();
+	make_sparse(KIB, 3, 1);
+	for (int i = 0; i < 2; i++) {
+		CHECK(are_all_in(3, i ? BUCKET_IDLE : BUCKET_TOUCHED));
+		usleep(PERIOD_MS * 1000 / 4);
+		CHECK(!slab_begin_sweep() && slab_begin_early_sweep());
+		slab_end_sweep();
+		expect_sound(slab_check);
+	}
+	CHECK(are_all_in(3, BUCKET_PURGED));
+}
+
+TEST(growth_is_what_was_not_dirty)
+{
+	use_class(KIB);
+	take_one();
+	slab_set_sweep_period(0);
+	CHECK(slab_begin_sweep() && !slab_grown_bytes());
+	slab_end_sweep();
+	take_all(cells, 3u * info->capacity);
+	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
+	give(cells, 3u * info->capacity);
+	take_all(cells, 3u * info->capacity);
+	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
+}
+
 /* What is at work gets nothing purged: 100 of 120 slabs are touched. */
 TEST(sweeps_wait_until_it_is_calm)
 {

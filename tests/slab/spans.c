@@ -259,6 +259,27 @@ TEST(realloc_in_place)
 	expect_sound(slab_check);
 }
 
+/* Between SPAN_MAX and SPAN_WIDE_MAX: spans of malloc, mappings of calloc and realloc. */
+TEST(wide_ones)
+{
+	char *p = malloc(SPAN_WIDE_MAX), *q, *r = calloc(1, SPAN_MAX + 1);
+
+	CHECK(p && span_is_near(p) && span_size(p) == SPAN_WIDE_MAX);
+	CHECK(r && !span_is_near(r));
+	memset(p, 1, SPAN_WIDE_MAX);
+	free(p);
+	CHECK(malloc(SPAN_MAX + 1) == p && span_size(p) == SPAN_MAX + PAGES(1));
+	q = malloc(SPAN_WIDE_MAX + 1);
+	CHECK(q && !span_is_near(q));
+	CHECK(posix_memalign((void **)&q, PAGES(2), SPAN_MAX + 1) == 0 && !span_is_near(q));
+	q = realloc(p, SPAN_MAX + PAGES(2));
+	CHECK(q && !span_is_near(q) && q[SPAN_MAX] == 1);
+	p = malloc(SPAN_WIDE_MAX);
+	CHECK(p && realloc(p, SPAN_MAX + 1) == p && span_size(p) == SPAN_MAX + PAGES(1));
+	CHECK(realloc(p, 40000) == p);
+	expect_sound(slab_check);
+}
+
 /* What is zero. */
 
 TEST(fresh_is_what_was_never_used_or_purged)
