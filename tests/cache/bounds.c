@@ -239,7 +239,9 @@ static void leave_survivors(size_t size)
 			free(blocks[i]);
 }
 
-/* A process that grows although it has pages to give back gives them back before a period is over. */
+/*
+ * A process that grows although it has pages to give back gives them back before a period is over.
+ */
 TEST(growth_brings_sweeps_early)
 {
 	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};
