@@ -22,8 +22,6 @@
 
 #define FIRST_REFILL_BYTES 512 /* what a class is given first; more could be for nothing */
 #define FIRST_REFILL_MAX 16
-#define AUDITED_CELLS 4 /* of each bin, when a class comes into use */
-#define AUDIT_TICKS 8 /* visits of the store that may audit, and then every so many */
 #define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
 #define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
@@ -206,16 +204,6 @@ static bool is_first(const struct bin *bin)
 	return !bin->taken && !bin_has_magazine(bin) && !tcache_is_hardened();
 }
 
-/*
- * A class comes into use. Where all do in turn, a look at all that are in use for each would be a
- * third of what a thread that lives for 100 objects does.
- */
-static void audit_first(const struct tcache *tc)
-{
-	if (tc->ticks < AUDIT_TICKS || tc->ticks % AUDIT_TICKS == 0)
-		tcache_audit(tc, AUDITED_CELLS);
-}
-
 static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned int class,
 						    bool *fresh)
 {
@@ -223,7 +211,7 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	unsigned int n = 1;
 
 	if (is_first(bin)) {
-		audit_first(tc);
+		tcache_audit_first(tc);
 		bin->taken = 1;
 		return take_one(class, tc->shard, fresh);
 	}
@@ -232,7 +220,7 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	if (load_depot_full(tc, class, tc->shard))
 		return pop(bin);
 	if (!bin->taken)
-		audit_first(tc);
+		tcache_audit_first(tc);
 	if (!fresh || slab_classes[class].size < ZEROED_MIN)
 		n = next_refill(bin, class);
 	if (fill(tc, class, n, fresh, true) || load_orphan(tc, class) ||

@@ -104,7 +104,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
 	__builtin_prefetch(bin->top[2], 1); /* the second next: the next one may come too soon */
-	atomic_signal_fence(memory_order_release); /* top is added to where it is: one instruction less */
+	atomic_signal_fence(memory_order_release); /* top is added to in memory: one instruction */
 	bin->top++;
 	return cell_unmark(cell);
 }

@@ -143,7 +143,7 @@ void tcache_watch_dirt_locked(void);
  */
 void tcache_tick(struct tcache *tc);
 
-/* The same for a cell: while nothing is watched, few visits are looked at, for each changes little. */
+/* The same for a cell: while nothing is watched, every fourth visit, for each changes little. */
 #define CELL_TICKS 4
 static inline void tcache_tick_cell(struct tcache *tc)
 {
@@ -240,6 +240,9 @@ static inline bool tcache_may_keep(size_t room, size_t size)
  * each bin at most. Not hardened, which looks at each when it is handed out.
  */
 void tcache_audit(const struct tcache *tc, unsigned int most);
+
+/* The same when a class comes into use; now and then, where many have. */
+void tcache_audit_first(const struct tcache *tc);
 
 /* How many cells of class tc has. */
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);
