@@ -38,7 +38,8 @@ all:
 
 # As many jobs as tests run at a time, unless make was given a number.
 check: PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(or $(JOBS),$(shell nproc 2>/dev/null || echo 1)))
-check: all
+check:
+	$(MAKE) $(PARALLEL) -C src
 	$(MAKE) $(PARALLEL) --no-print-directory -C tests check
 
 soak: all
@@ -108,7 +109,8 @@ clean:
 
 help:
 	@echo 'make                 build src/libosmem.so, src/libosmem.a and src/tools/heapview'
-	@echo 'make check           run the tests; TESTS=... runs some'
+	@echo 'make check           run the tests; TESTS=slab those of a folder of tests/, TESTS="slab/cells libc/fork"'
+	@echo '                     single ones; JOBS=... at a time'
 	@echo 'make coverage        lines and branches of src/ that the tests execute; gcc and gcov; TESTS=...'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'
 	@echo 'make fuzz            coverage-guided, with clang: SECONDS=60 for each target'

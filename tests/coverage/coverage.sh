@@ -13,7 +13,7 @@
 tests=$(cd "${0%/*}/.." && pwd) || exit 1
 top=$tests/.. out=$tests/out/coverage
 cc=${COVERAGE_CC:-gcc}
-own_builds='sanitize|exports|ltrace|install|build|demo|static'
+own_builds='sanitize|exports|ltrace|install|build|demo|fuzz|static'
 
 skip() {
 	echo "skipped: $1"
@@ -43,22 +43,31 @@ build() {
 		ar r "$out/project/src/libosmem.a" "$out/flush.o" "$out"/objects/*.o
 }
 
-all_tests() {
-	# shellcheck disable=SC2016 # make's variables
-	make -s --no-print-directory -C "$out/project/tests" \
-		--eval 'list: ; @echo $(UNIT) $(WHITEBOX) $(SCRIPTS)' list |
-		tr ' ' '\n' | grep -Ev "$own_builds"
+# make_tests TARGET [TEST]…
+make_tests() {
+	target=$1
+	shift
+	make -s --no-print-directory -C "$out/project/tests" "$target" ${1+"TESTS=$*"}
+}
+
+# What run.sh runs.
+listed() {
+	if [ $# -gt 0 ]; then
+		make_tests list "$@"
+	else
+		make_tests list | tr ' ' '\n' | grep -Ev "$own_builds"
+	fi
 }
 
 # Some tests run programs as another user, who is to write counts, too.
 run_tests() {
-	make -C "$out/project/tests" all >>"$out/log" 2>&1 || {
+	make_tests build "$@" >>"$out/log" 2>&1 || {
 		tail "$out/log"
 		exit 1
 	}
 	# shellcheck disable=SC2046 # the tests are words
 	(cd "$out/project/tests" && umask 0 && chmod -R a+w ../src &&
-		TEST_PATIENCE=10 ./run.sh $(if [ $# -gt 0 ]; then echo "$@"; else all_tests; fi)) \
+		TEST_PATIENCE=10 ./run.sh $(listed "$@")) \
 		>"$out/tests"
 	status=$?
 	grep -E '^FAIL|passed,.*failed' "$out/tests"

@@ -20,7 +20,6 @@
 #include "slab/slab.h"
 #include "soak.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define BRIEF_OBJECTS 64 /* of short-lived threads */
 
 /* Sizes. A mixture is a few ranges, each so often in a thousand. */
