@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block_core.h"
+#include "block/block_core.h"
 #include "broken.h"
 #include "harness.h"
 #include "osmem.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "block_core.h"
+#include "block/block_core.h"
 #include "harness.h"
 
 #define SECRET UINT64_C(0x0123456789abcdef) /* of links */

@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "block_core.h"
+#include "block/block_core.h"
 #include "broken.h"
 #include "harness.h"
 #include "osmem.h"

@@ -14,9 +14,9 @@
 
 #include "bench/load/resident.h"
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "caches.h"
 #include "harness.h"
-#include "tcache_core.h"
 
 /* What a thread keeps. */
 

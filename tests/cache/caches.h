@@ -10,11 +10,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "slab/slab_core.h"
 
 #define FIRST_LEVEL_KEYS 32 /* of glibc */
 

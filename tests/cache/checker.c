@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "caches.h"
 #include "harness.h"
-#include "tcache_core.h"
 
 /* From thread to thread. */
 

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "caches.h"
 #include "harness.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "slab/slab_core.h"
 
 /* Cells that nobody uses and that are not in the store. */
 static size_t cached_cells(void)

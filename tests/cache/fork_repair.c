@@ -14,11 +14,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cache/tcache_core.h"
 #include "forks.h"
 #include "harness.h"
 #include "places.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "slab/slab_core.h"
 
 /* One lock held, and whatever is derived from what it guards is not to be believed. */
 

@@ -24,13 +24,13 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "cache/tcache_core.h"
 #include "forks.h"
 #include "harness.h"
-#include "large.h"
-#include "mapping.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "places.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "slab/slab_core.h"
 
 /* Between any two instructions. */
 

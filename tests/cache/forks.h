@@ -16,12 +16,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "block.h"
+#include "block/block.h"
+#include "cache/tcache_core.h"
 #include "fork.h"
 #include "harness.h"
-#include "mapping.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "large/mapping.h"
+#include "slab/slab_core.h"
 
 /*
  * Objects that are known: p is set when what is in them says which one it is, and cleared before

@@ -14,10 +14,10 @@
 #include <string.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "caches.h"
 #include "harness.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "slab/slab_core.h"
 
 /* Allocate until the thread has none of class left. */
 static void drain(unsigned int class)

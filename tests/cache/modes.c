@@ -18,10 +18,10 @@
 #include <unistd.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "caches.h"
 #include "harness.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "slab/slab_core.h"
 
 /* From thread to thread. */
 

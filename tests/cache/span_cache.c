@@ -9,11 +9,11 @@
 #include <stdlib.h>
 
 #include "broken.h"
+#include "cache/span_cache.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
+#include "slab/slab_core.h"
 #include "slab/spans.h"
-#include "slab_core.h"
-#include "span_cache.h"
-#include "tcache_core.h"
 
 static uint64_t random_state = 1;
 

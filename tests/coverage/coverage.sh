@@ -66,7 +66,7 @@ run_tests() {
 		exit 1
 	}
 	# shellcheck disable=SC2046 # the tests are words
-	(cd "$out/project/tests" && umask 0 && chmod a+w ../src &&
+	(cd "$out/project/tests" && umask 0 && chmod -R a+w ../src &&
 		TEST_PATIENCE=10 ./run.sh $(listed "$@")) \
 		>"$out/tests"
 	status=$?
@@ -78,12 +78,12 @@ run_tests() {
 table() {
 	LC_ALL=C awk -F"['%]| of |:" '
 		function row(name, lines, line_share, branches, branch_share) {
-			printf "%-16s %7d %6.1f%% %9d %6.1f%%\n", name, lines, line_share, branches, branch_share
+			printf "%-24s %7d %6.1f%% %9d %6.1f%%\n", name, lines, line_share, branches, branch_share
 		}
-		BEGIN { printf "%-16s %7s %7s %9s %7s\n", "file", "lines", "run", "branches", "taken" }
+		BEGIN { printf "%-24s %7s %7s %9s %7s\n", "file", "lines", "run", "branches", "taken" }
 		/^File / {
 			file = $2
-			is_ours = sub(/^\.\.\/utils\//, "", file) || file !~ /\//
+			is_ours = sub(/^\.\.\/utils\//, "", file) || sub(/^\.\//, "", file) || file !~ /^[\/.]/
 			branches = share = 0
 		}
 		/^Lines executed/ { lines = $4; line_share = $2 }
@@ -112,7 +112,7 @@ build >"$out/log" 2>&1 || {
 run_tests "$@"
 status=$?
 cd "$out/project/src" || exit 1
-gcov -b -c ./*.gcda 2>>"$out/log" >"$out/summary" || exit 1
+find . -name '*.gcda' -exec gcov -b -c {} + 2>>"$out/log" >"$out/summary" || exit 1
 mv ./*.gcov "$out"
 table <"$out/summary"
 exit $status

@@ -43,8 +43,8 @@ compile() {
 build_library() {
 	grep -v '^os_' "$tests/system/exports.txt" | sed 's/.*/& fuzzed_&/' >"$out/names"
 	rm -f "$out"/*.o "$out/library.a"
-	for file in "$src"/*.c "$utils/printf.c" "$tests/lib/objects.c" "$tests/model/compare.c" \
-		"$tests/model/naive.c" "$tests/lib/refusals.c"; do
+	for file in "$src"/*.c "$src"/[!t]*/*.c "$src"/trace/*.c "$utils/printf.c" \
+		"$tests/lib/objects.c" "$tests/model/compare.c" "$tests/model/naive.c" "$tests/lib/refusals.c"; do
 		base=${file##*/}
 		compile "$out/${base%.c}.o" "$file" || return 1
 	done

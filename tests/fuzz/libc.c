@@ -19,14 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block.h"
+#include "block/block.h"
+#include "cache/tcache.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "large.h"
+#include "large/large.h"
 #include "objects.h"
 #include "refusals.h"
-#include "span.h"
-#include "tcache.h"
+#include "slab/span.h"
 
 #define CALL_BYTES 4
 #define THREADS 4 /* 0 is the fuzzer's own */

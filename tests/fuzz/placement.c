@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block_core.h"
+#include "block/block_core.h"
 #include "compare.h"
 #include "fuzz.h"
 #include "harness.h"

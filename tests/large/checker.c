@@ -12,12 +12,12 @@
 #include <stdlib.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
-#include "large.h"
-#include "mapping.h"
-#include "mapping_table.h"
-#include "slab_core.h"
-#include "tcache_core.h"
+#include "large/large.h"
+#include "large/mapping.h"
+#include "large/mapping_table.h"
+#include "slab/slab_core.h"
 
 #define PAGES(n) ((n)*PAGE_BYTES)
 

@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "harness.h"
-#include "large.h"
-#include "mapping.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "refusals.h"
-#include "sizeclass.h"
+#include "slab/sizeclass.h"
 
 #define CALLS_MAX 300 /* of the kernel's in one scenario, at most */
 #define OBJECTS 90 /* the table grows */

@@ -10,7 +10,7 @@
 
 #include "harness.h"
 #include "helpers.h"
-#include "mapping_table.h"
+#include "large/mapping_table.h"
 
 static uint64_t random_state = 1;
 

@@ -14,12 +14,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cache/tcache.h"
 #include "harness.h"
 #include "helpers.h"
-#include "mapping.h"
+#include "large/mapping.h"
 #include "reports.h"
-#include "span.h"
-#include "tcache.h"
+#include "slab/span.h"
 
 static uint64_t random_state = 1;
 

@@ -94,8 +94,8 @@ a_status_without_a_failure() {
 
 # As the commands of a fresh tree would be.
 make_removes_nothing_afterwards() {
-	mkdir "$scratch/tree" && (cd "$tests/.." && tar cf - --exclude=bin --exclude=out Makefile src/Makefile \
-		src/*.mk src/*.[ch] utils tests) | tar xf - -C "$scratch/tree" &&
+	mkdir "$scratch/tree" && (cd "$tests/.." && tar cf - --exclude=bin --exclude=out \
+		--exclude='*.[oda]' --exclude='*.so*' Makefile src utils tests) | tar xf - -C "$scratch/tree" &&
 		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u SRC_PATH -u UTILS_PATH \
 			make -n -C "$scratch/tree/tests" check >"$scratch/commands" || return 1
 	grep -v -e '^make' "$scratch/commands" | tail -n 1 | grep run.sh

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 
 /* No segment has room from one address to the other any more. */
 static inline void take_places(uintptr_t from, uintptr_t to)

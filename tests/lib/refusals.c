@@ -8,11 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "block.h"
+#include "block/block.h"
+#include "cache/tcache.h"
 #include "harness.h"
-#include "mapping.h"
-#include "slab_core.h"
-#include "tcache.h"
+#include "large/mapping.h"
+#include "slab/slab_core.h"
 
 struct kernel kernel = {.kinds = REFUSE_ANY};
 

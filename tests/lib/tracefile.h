@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "harness.h"
-#include "trace_format.h"
+#include "trace/trace_format.h"
 
 struct tracefile {
 	const struct trace_header *header;

@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 #include "broken.h"
+#include "cache/tcache.h"
 #include "hardened_inside.h"
 #include "harness.h"
 #include "refusals.h"
-#include "slab_core.h"
-#include "span.h"
-#include "tcache.h"
+#include "slab/slab_core.h"
+#include "slab/span.h"
 
 #define CALLS_MAX 500 /* of the kernel's in one scenario, at most */
 #define EXIT_UNTOUCHED 99

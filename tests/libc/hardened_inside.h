@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "broken.h"
+#include "cache/tcache.h"
 #include "harness.h"
 #include "refusals.h"
-#include "slab_core.h"
-#include "span.h"
-#include "tcache.h"
+#include "slab/slab_core.h"
+#include "slab/span.h"
 
 /* malloc(0) gives what it gives without the option. */
 static inline void find_no_room(void)

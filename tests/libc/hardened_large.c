@@ -15,13 +15,13 @@
 #include <unistd.h>
 
 #include "broken.h"
+#include "cache/tcache.h"
 #include "hardened_inside.h"
 #include "harness.h"
-#include "large.h"
-#include "mapping.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "refusals.h"
-#include "span.h"
-#include "tcache.h"
+#include "slab/span.h"
 
 /* Large objects: spans up to SPAN_MAX, mappings above. */
 

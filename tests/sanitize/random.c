@@ -13,12 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "common.h"
-#include "large.h"
-#include "mapping.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "osmem.h"
-#include "tcache.h"
 
 #define SLOTS 200
 #define DEFAULT_STEPS 15000

@@ -18,7 +18,7 @@ flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-f
 sources() {
 	# shellcheck disable=SC2016 # a variable of make's
 	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
-		grep -Evx '(new|mallinfo)\.c' | sed "s|^|$src/|"
+		grep -Evx 'libc/(new|mallinfo)\.c' | sed "s|^|$src/|"
 	echo "$utils/printf.c"
 }
 

@@ -15,11 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "common.h"
-#include "large.h"
+#include "large/large.h"
 #include "osmem.h"
-#include "tcache.h"
 
 #define THREADS 6
 #define STEPS 4000

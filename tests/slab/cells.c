@@ -11,8 +11,9 @@
 #include <sys/resource.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 #include "slabs.h"
 
 /* Random, the same in every run. */

@@ -13,8 +13,9 @@
 #include <sys/wait.h>
 
 #include "broken.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 #include "slabs.h"
 
 /* The checker. */

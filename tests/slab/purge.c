@@ -11,7 +11,7 @@
 
 #include "broken.h"
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 #include "slabs.h"
 
 #define PERIOD_MS 200 /* of sweeps, and a little more */

@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "cache/tcache_core.h"
 #include "harness.h"
-#include "slab.h"
+#include "slab/slab.h"
 
 #define RECIPROCAL_SHIFT 40
 

@@ -9,7 +9,7 @@
 
 #include "broken.h"
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 
 static unsigned int class; /* of the cells in the test; no other has any of it */
 static const struct class_info *info;

@@ -8,7 +8,7 @@
 
 #include "broken.h"
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 #include "spans.h"
 
 static uint64_t random_state = 1;

@@ -14,12 +14,12 @@
 #include <sys/mman.h>
 
 #include "broken.h"
+#include "cache/span_cache.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
 #include "reports.h"
-#include "slab_core.h"
-#include "span_cache.h"
+#include "slab/slab_core.h"
 #include "spans.h"
-#include "tcache_core.h"
 
 static uint64_t random_state = 1;
 static bool fresh;

@@ -6,7 +6,7 @@
 
 #include "broken.h"
 #include "harness.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 
 #define PAGES(n) ((n)*PAGE_BYTES)
 

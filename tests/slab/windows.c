@@ -15,11 +15,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "hardened.h"
+#include "cache/hardened.h"
+#include "cache/tcache_core.h"
 #include "harness.h"
 #include "places.h"
 #include "refusals.h"
-#include "tcache_core.h"
 
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);

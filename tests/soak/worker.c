@@ -15,10 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache/tcache.h"
 #include "osmem.h"
-#include "slab.h"
+#include "slab/slab.h"
 #include "soak.h"
-#include "tcache.h"
 
 #define BRIEF_OBJECTS 64 /* of short-lived threads */
 

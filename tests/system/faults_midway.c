@@ -19,7 +19,7 @@
 #include "harness.h"
 #include "osmem.h"
 #include "refusals.h"
-#include "slab_core.h"
+#include "slab/slab_core.h"
 
 /* Contents: every 512th byte and the last, so that large blocks are not all page faults. */
 

@@ -91,9 +91,9 @@ wrapper_through_link() {
 
 # In a path without spaces the library goes by its path.
 wrapper_of_checkout() {
-	cp -R "$top/utils" "$top/src" "$scratch" &&
-		"$scratch/utils/osmem-run" --stats true 2>&1 | grep -q '^osmem: process' &&
-		[ "$("$scratch/utils/osmem-run" printenv LD_PRELOAD)" = "$scratch/src/libosmem.so" ]
+	cp -R "$top/src" "$scratch" &&
+		"$scratch/src/tools/osmem-run" --stats true 2>&1 | grep -q '^osmem: process' &&
+		[ "$("$scratch/src/tools/osmem-run" printenv LD_PRELOAD)" = "$scratch/src/libosmem.so" ]
 }
 
 wrapper_keeps_preload() {
@@ -122,6 +122,18 @@ heapview_shows_a_trace() {
 		[ "$(tail -n 1 "$work/a page.html")" = '</html>' ] && rm "$work/a page.html" "$work/a trace"
 }
 
+wrapper_says_version() {
+	[ "$(wrapper --version)" = "osmem $version" ] &&
+		[ "$("$top/src/tools/osmem-run" --version)" = "osmem $version" ]
+}
+
+# A debugger finds the lines in the file that the library names.
+library_is_stripped() {
+	(cd "$installed/lib" && [ -z "$(nm libosmem.so 2>/dev/null)" ] && [ -n "$(nm libosmem.so.debug)" ] &&
+		objdump -g libosmem.so.debug | grep -q osmem.c &&
+		readelf -p .gnu_debuglink libosmem.so | grep -q 'libosmem\.so\.debug')
+}
+
 wrapper_helps() {
 	wrapper --help | grep -q '^usage: osmem-run'
 }
@@ -133,7 +145,7 @@ wrapper_status() {
 
 # pages COMMAND…: it says nothing about any page.
 pages() {
-	for page in "$top"/utils/man/*.[1-8]; do
+	for page in "$top"/src/tools/man/*.[1-8]; do
 		"$@" "$page" >"$work/out" 2>&1 || return
 		if [ -s "$work/out" ]; then
 			cat "$work/out"
@@ -143,7 +155,7 @@ pages() {
 }
 
 man_shows() {
-	for page in "$top"/utils/man/*.[1-8]; do
+	for page in "$top"/src/tools/man/*.[1-8]; do
 		MANWIDTH=80 man -l "$page" 2>/dev/null | grep -q NAME || return
 	done
 }
@@ -151,7 +163,7 @@ man_shows() {
 # The names in the pages' titles and their files' agree, and every option of the wrapper is there.
 pages_are_complete() {
 	for option in $("$installed/bin/osmem-run" --help | sed -n 's/^ *--\([a-z]*\).*/\1/p'); do
-		grep -q "\\\\-\\\\-$option" "$top/utils/man/osmem-run.1" || return
+		grep -q "\\\\-\\\\-$option" "$top/src/tools/man/osmem-run.1" || return
 	done
 }
 
@@ -181,7 +193,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL OSMEM_OPTIONS
 mkdir -p "$root"
 expect install top_make install
 expect files test "$(what_is_there)" = "./bin/osmem-run ./include/block_meta.h ./include/osmem.h \
-./lib/libosmem.a ./lib/libosmem.so ./lib/libosmem.so.1 ./lib/libosmem.so.$version ./lib/pkgconfig/osmem.pc \
+./lib/libosmem.a ./lib/libosmem.so ./lib/libosmem.so.1 ./lib/libosmem.so.$version ./lib/libosmem.so.debug ./lib/pkgconfig/osmem.pc \
 ./share/man/man1/osmem-run.1 ./share/man/man3/osmem.3 "
 expect shared_library build_with_paths
 expect_with readelf wants_major_version wants_major_version
@@ -194,9 +206,9 @@ expect wrapper_through_link wrapper_through_link
 expect wrapper_of_checkout wrapper_of_checkout
 expect wrapper_keeps_preload wrapper_keeps_preload
 expect wrapper_passes_options wrapper_passes_options
-if [ -f "$top/utils/heapview.c" ]; then
-	expect heapview_shows_a_trace heapview_shows_a_trace
-fi
+expect heapview_shows_a_trace heapview_shows_a_trace
+expect wrapper_says_version wrapper_says_version
+expect library_is_stripped library_is_stripped
 expect wrapper_helps wrapper_helps
 expect wrapper_status wrapper_status
 expect wrapper_without_program refuses 2 '^usage:'

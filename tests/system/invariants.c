@@ -15,12 +15,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "block_core.h"
+#include "block/block_core.h"
+#include "cache/tcache.h"
 #include "harness.h"
-#include "large.h"
-#include "mapping.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "osmem.h"
-#include "tcache.h"
 
 /* Random numbers, the same in every run. */
 

@@ -11,13 +11,8 @@
 cc=${CC:-cc}
 view=$scratch/heapview
 
-if ! [ -f "$utils/heapview.c" ]; then
-	skip all 'this utils/ has no heapview'
-	finish
-fi
-
 it_builds() {
-	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$utils" -I"$src" -o "$view" "$utils"/heapview*.c &&
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/heapview*.c &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
 			"$here/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$here/heapview/older.c" &&

@@ -14,12 +14,12 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "block.h"
-#include "calls.h"
-#include "inspect.h"
+#include "block/block.h"
+#include "cache/tcache.h"
+#include "inspect/inspect.h"
 #include "osmem.h"
-#include "tcache.h"
-#include "trace.h"
+#include "trace/calls.h"
+#include "trace/trace.h"
 
 #define BOUND ((uint64_t)64 << 20)
 

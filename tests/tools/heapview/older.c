@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "trace_format.h"
+#include "trace/trace_format.h"
 
 #define REGION 0x7f0000100000
 #define SEGMENT 0x7f0000400000
