@@ -13,6 +13,8 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
+OBJCOPY ?= objcopy
+
 # Where make install writes; the quotes are for the shell.
 BIN = "$(DESTDIR)$(BINDIR)"
 LIB = "$(DESTDIR)$(LIBDIR)"
@@ -21,25 +23,23 @@ MAN = "$(DESTDIR)$(MANDIR)"
 
 LIBRARY = libosmem.so.$(VERSION)
 HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
-PAGES1 = $(wildcard utils/man/*.1)
-PAGES3 = $(wildcard utils/man/*.3)
+PAGES1 = $(wildcard src/tools/man/*.1)
+PAGES3 = $(wildcard src/tools/man/*.3)
 
 .PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps pictures demo lint \
-	 install uninstall clean help
+	lint-quick install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
 
-# heapview, unless another utils/ is in the place of ours.
-HEAPVIEW = $(wildcard utils/heapview.c)
-
 all:
 	$(MAKE) $(PARALLEL) -C src
-	$(if $(HEAPVIEW),$(MAKE) $(PARALLEL) -C utils)
+	$(MAKE) $(PARALLEL) -C src/tools
 
 # As many jobs as tests run at a time, unless make was given a number.
 check: PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(or $(JOBS),$(shell nproc 2>/dev/null || echo 1)))
-check: all
+check:
+	$(MAKE) $(PARALLEL) -C src
 	$(MAKE) $(PARALLEL) --no-print-directory -C tests check
 
 soak: all
@@ -63,22 +63,27 @@ demo:
 lint:
 	tests/lint.sh
 
+lint-quick:
+	tests/lint.sh --quick
+
 # osmem-run looks for the library at a place that is told from its own folder.
 install: all
 	$(MAKE) -C src $(LIBRARY)
 	install -d $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3
-	install -m 755 src/$(LIBRARY) $(LIB)
+	$(OBJCOPY) --only-keep-debug src/$(LIBRARY) $(LIB)/libosmem.so.debug
+	cd $(LIB) && $(OBJCOPY) --strip-unneeded --add-gnu-debuglink=libosmem.so.debug \
+		"$(CURDIR)/src/$(LIBRARY)" $(LIBRARY)
 	ln -sf $(LIBRARY) $(LIB)/$(SONAME)
 	ln -sf $(SONAME) $(LIB)/libosmem.so
 	install -m 644 src/libosmem.a $(LIB)
 	install -m 644 $(HEADERS) $(INCLUDE)
 	install -m 644 $(PAGES1) $(MAN)/man1
 	install -m 644 $(PAGES3) $(MAN)/man3
-	$(if $(HEAPVIEW),install -m 755 utils/heapview $(BIN))
+	install -m 755 src/tools/heapview $(BIN)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' src/osmem.pc.in >$(LIB)/pkgconfig/osmem.pc
 	library=$$(realpath -ms --relative-to="$(BINDIR)" "$(LIBDIR)")/$(SONAME) && \
-		sed "s|^library=.*|library='$$library'|" utils/osmem-run >$(BIN)/osmem-run
+		sed "s|^library=.*|library='$$library'|; s|^version=.*|version=$(VERSION)|" src/tools/osmem-run >$(BIN)/osmem-run
 	chmod 755 $(BIN)/osmem-run
 
 # $(call remove,FOLDER,FILES)
@@ -86,10 +91,10 @@ remove = if [ -d $(1) ]; then cd $(1) && rm -f $(2); fi
 
 # Folders that are empty then go too, up to DESTDIR or PREFIX, when they are not the system's.
 uninstall:
-	$(call remove,$(BIN),osmem-run $(if $(HEAPVIEW),heapview))
-	$(call remove,$(LIB),$(LIBRARY) $(SONAME) libosmem.so libosmem.a pkgconfig/osmem.pc)
+	$(call remove,$(BIN),osmem-run heapview)
+	$(call remove,$(LIB),$(LIBRARY) $(SONAME) libosmem.so libosmem.so.debug libosmem.a pkgconfig/osmem.pc)
 	$(call remove,$(INCLUDE),$(notdir $(HEADERS)))
-	$(call remove,$(MAN),$(PAGES1:utils/man/%=man1/%) $(PAGES3:utils/man/%=man3/%))
+	$(call remove,$(MAN),$(PAGES1:src/tools/man/%=man1/%) $(PAGES3:src/tools/man/%=man3/%))
 	@top="$(or $(DESTDIR),$(PREFIX))"; \
 	case "$(DESTDIR)$(PREFIX)" in /usr | /usr/local) exit ;; esac; \
 	for folder in $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3; do \
@@ -100,11 +105,12 @@ uninstall:
 clean:
 	$(MAKE) -C src clean
 	$(MAKE) -C tests clean
-	$(if $(HEAPVIEW),$(MAKE) -C utils clean)
+	$(MAKE) -C src/tools clean
 
 help:
-	@echo 'make                 build src/libosmem.so, src/libosmem.a and utils/heapview'
-	@echo 'make check           run the tests; TESTS=... runs some'
+	@echo 'make                 build src/libosmem.so, src/libosmem.a and src/tools/heapview'
+	@echo 'make check           run the tests; TESTS=slab those of a folder of tests/, TESTS="slab/cells libc/fork"'
+	@echo '                     single ones; JOBS=... at a time'
 	@echo 'make coverage        lines and branches of src/ that the tests execute; gcc and gcov; TESTS=...'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'
 	@echo 'make fuzz            coverage-guided, with clang: SECONDS=60 for each target'
@@ -116,6 +122,8 @@ help:
 	@echo 'make pictures        draw the pictures of the READMEs anew'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'
+	@echo 'make lint-quick      the same for the files that differ from the upstream branch'
 	@echo 'make install         to PREFIX ($(PREFIX)), below DESTDIR; also BINDIR, LIBDIR, INCLUDEDIR,'
 	@echo '                     MANDIR; make uninstall takes it away'
 	@echo 'make clean           remove everything that was built'
+	@echo 'make V=1 ...         print whole commands'

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What the locks of malloc have to know of fork: see fork.c.
+ * What the locks of malloc have to know of fork; cache/tcache_fork.c says what happens in a child.
  *
  * Handlers of pthread_atfork that were registered before ours run in the child before ours does,
  * and may allocate. So whoever is about to lock anything, and has nothing locked, looks whether
@@ -23,5 +23,8 @@ static inline void fork_check(void)
 		fork_check_slow();
 }
 
-/* Register the handlers, once; by a constructor, and by the first allocation. */
-void fork_guard(void);
+/*
+ * Register the handlers, once; by a constructor, and by the first allocation. function is called
+ * in each child, which it makes whole, with nothing locked.
+ */
+void fork_guard(void (*function)(void));

@@ -11,10 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,11 +23,8 @@
 #define FALLBACK_PAGE_SIZE ((size_t)4096)
 #define STACK_ROOM_MIN (128 * MIB)
 #define STACK_GAP MIB /* which the kernel keeps free below a stack */
-#define OWN_FD_MIN 500 /* out of the way of programs that count on low numbers */
 
 void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
-
-__attribute__((used)) static const char *const needed = &sys_options_are_linked;
 
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
@@ -43,34 +38,12 @@ struct unreleased {
 /* Consistent after each store: a fork may copy it. */
 static _Atomic(struct unreleased *) unreleased;
 
-/*
- * What libc has functions for, straight from the kernel: see kernel.h. Only sbrk is left to libc,
- * which keeps the break, and getcwd and readlink, which a trace or a report begins with.
- *
- * CALL returns -1 with errno, RAW an error as a negative number. Arguments that are left out are 0.
- */
-#define CALL(...) SIX_LONGS(kernel_call, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define RAW(...) SIX_LONGS(kernel_raw, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define SIX_LONGS(function, name, a, b, c, d, e, f, ...)                                           \
-	function(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-
 /* As mmap(2); private memory of nobody's, or NULL with errno. */
 static void *map_private(void *at, size_t size, int access, int flags)
 {
 	void *p = (void *)CALL(mmap, at, size, access, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1);
 
 	return p == MAP_FAILED ? NULL : p;
-}
-
-static int open_file(const char *path, int flags)
-{
-	return (int)CALL(openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY, 0666);
-}
-
-/* A copy of fd, closed on exec, out of the way; or -1. */
-static int copy_high(int fd)
-{
-	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
 }
 
 static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
@@ -384,7 +357,7 @@ bool sys_folder(char *path)
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();
-	int fd = open_file("/proc/self/statm", O_RDONLY);
+	int fd = sys_open("/proc/self/statm", O_RDONLY);
 	char text[128];
 	ssize_t len = fd < 0 ? -1 : CALL(read, fd, text, sizeof(text));
 
@@ -410,168 +383,17 @@ void sys_get_usage(struct sys_usage *usage)
 				    .peak_resident = (size_t)r.ru_maxrss * KIB};
 }
 
-/* False with errno. */
-static bool write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = CALL(write, fd, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		text += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 void sys_print(const char *text, size_t len)
 {
 	int saved_errno = errno;
 
-	write_all(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
+	sys_write_all(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
 	errno = saved_errno;
 }
 
 void sys_keep_stderr(void)
 {
-	kept_stderr = copy_high(STDERR_FILENO);
-}
-
-/* Files. */
-
-/* Move fd out of the way, if that can be. */
-static int out_of_the_way(int fd)
-{
-	int high = copy_high(fd);
-
-	if (high < 0)
-		return fd;
-	CALL(close, fd);
-	return high;
-}
-
-static bool make_absolute(char *absolute, const char *path)
-{
-	size_t len, room;
-
-	*absolute = '\0';
-	if (*path != '/' && !getcwd(absolute, PATH_MAX - 1))
-		return false;
-	len = strlen(absolute);
-	room = PATH_MAX - len;
-	errno = ENAMETOOLONG;
-	return (size_t)snprintf_(absolute + len, room, "%s%s", len ? "/" : "", path) < room;
-}
-
-static bool is_same_file(const struct sys_file *f, int fd)
-{
-	struct stat st;
-
-	return fd >= 0 && RAW(fstat, fd, &st) == 0 && st.st_dev == f->device &&
-	       st.st_ino == f->inode;
-}
-
-/*
- * The program may have closed the descriptor, and may even have it for something else. The lock
- * stays as long as part of the file is mapped.
- */
-static bool find_again(struct sys_file *f)
-{
-	int fd;
-
-	if (is_same_file(f, f->fd))
-		return true;
-	fd = open_file(f->path, O_RDWR);
-	if (!is_same_file(f, fd)) {
-		if (fd >= 0)
-			CALL(close, fd);
-		f->fd = -1;
-		return false;
-	}
-	f->fd = out_of_the_way(fd);
-	return true;
-}
-
-bool sys_file_open(struct sys_file *f, const char *path)
-{
-	struct stat st;
-	int fd;
-
-	if (!make_absolute(f->path, path))
-		return false;
-	fd = open_file(f->path, O_RDWR | O_CREAT);
-	if (fd < 0)
-		return false;
-	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
-	    (S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
-		RAW(close, fd);
-		return false;
-	}
-	f->fd = out_of_the_way(fd);
-	f->device = st.st_dev;
-	f->inode = st.st_ino;
-	return true;
-}
-
-void sys_file_close(struct sys_file *f)
-{
-	if (is_same_file(f, f->fd))
-		RAW(close, f->fd);
-	f->fd = -1;
-}
-
-/* Have the blocks of the range on the disk. A limit on files must not kill the program. */
-static bool reserve(int fd, uint64_t offset, size_t size)
-{
-	static const char zeroes[4096];
-	struct rlimit limit;
-
-	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 && offset + size > limit.rlim_cur) {
-		errno = EFBIG;
-		return false;
-	}
-	if (CALL(fallocate, fd, 0, offset, size) == 0)
-		return true;
-	if (errno != EOPNOTSUPP)
-		return false;
-	for (size_t done = 0; done < size; done += sizeof(zeroes))
-		if (CALL(pwrite64, fd, zeroes, sizeof(zeroes), offset + done) !=
-		    (ssize_t)sizeof(zeroes))
-			return false;
-	return true;
-}
-
-void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
-{
-	void *p;
-
-	if (!find_again(f) || !reserve(f->fd, offset, size))
-		return NULL;
-	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
-	return p == MAP_FAILED ? NULL : p;
-}
-
-void sys_file_unmap(void *p, size_t size)
-{
-	CALL(munmap, p, size);
-}
-
-void sys_file_release(void *p, size_t size)
-{
-	CALL(madvise, p, size, MADV_DONTNEED);
-}
-
-void sys_file_cut(struct sys_file *f, uint64_t size)
-{
-	if (find_again(f) && CALL(ftruncate, f->fd, size) < 0)
-		return; /* it only stays longer than it need be */
-}
-
-bool sys_file_append(struct sys_file *f, const char *text, size_t len)
-{
-	return find_again(f) && write_all(f->fd, text, len);
+	kept_stderr = sys_copy_high(STDERR_FILENO);
 }
 
 /*
@@ -582,7 +404,7 @@ __attribute__((weak)) void _putchar(char character)
 {
 	int saved_errno = errno;
 
-	write_all(STDOUT_FILENO, &character, 1);
+	sys_write_all(STDOUT_FILENO, &character, 1);
 	errno = saved_errno;
 }
 

@@ -27,11 +27,10 @@
 #define SYS_MAP_MAX ((size_t)1 << 48)
 #endif
 
-/*
- * Defined by options.c, which nobody calls. helpers.c refers to it, and everything else to
- * helpers.c, so programs that link the archive have options, too.
- */
-extern const char sys_options_are_linked;
+/* Priorities of constructors, from the bottom wing up. Fork handlers run in this order, too. */
+#define SYS_BEGIN_BLOCK 101
+#define SYS_BEGIN_CACHE 102
+#define SYS_BEGIN_OPTIONS 103
 
 /* OSMEM_OPTIONS, or NULL; not for a privileged program. */
 const char *sys_options(void);

@@ -30,8 +30,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "block_core.h"
-#include "calls.h"
+#include "block/block_core.h"
+#include "trace/calls.h"
 
 #define FIRST_RAISE (128 * KIB)
 

@@ -126,7 +126,7 @@ void osmem_get_stats(struct osmem_stats *stats, size_t size);
 const char *osmem_check(void);
 
 /*
- * Write a map of everything to file, made or emptied, for utils/heapview. 0, or -1 with errno: that
+ * Write a map of everything to file, made or emptied, for heapview. 0, or -1 with errno: that
  * of open(2), EWOULDBLOCK if a process is writing its trace there, ENOSPC, EFBIG, ENOMEM.
  */
 int osmem_write_map(const char *file);

@@ -13,6 +13,12 @@
 passed=0 failed=0 skipped=0
 closing='^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$'
 
+# name_of PROGRAM: as TESTS= has it.
+name_of() {
+	name=${1#bin/}
+	echo "${name%.sh}"
+}
+
 # run_one LOG PROGRAM
 run_one() {
 	{
@@ -40,7 +46,7 @@ for program in "$@"; do
 	status=$(tail -n 1 "$log")
 	counts=$(sed '$d' "$log" | tail -n 1 | sed -n "s/$closing/\1 \2 \4/p")
 	if [ -z "$counts" ]; then
-		echo "FAIL $(basename "$program"): expected a closing line with counts, but it ended" \
+		echo "FAIL $(name_of "$program"): expected a closing line with counts, but it ended" \
 			"with $status and no such line"
 		failed=$((failed + 1))
 		continue
@@ -50,7 +56,7 @@ for program in "$@"; do
 	EOT
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + ${s:-0}))
 	if [ "$f" -eq 0 ] && [ "$status" != "exit status 0" ]; then
-		echo "FAIL $(basename "$program"): expected exit status 0, as no test failed, but it" \
+		echo "FAIL $(name_of "$program"): expected exit status 0, as no test failed, but it" \
 			"ended with $status"
 		failed=$((failed + 1))
 	fi

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "helpers.h"
 #include "osmem.h"
 

@@ -8,7 +8,7 @@
 cd "${0%/*}" || exit 1
 bin=../bin/bench
 out=../out
-heapview=${UTILS_PATH:-../../utils}/heapview
+heapview=../../src/tools/heapview
 
 # chart NAME TARGET AWK…
 chart() {

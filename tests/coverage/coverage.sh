@@ -13,7 +13,7 @@
 tests=$(cd "${0%/*}/.." && pwd) || exit 1
 top=$tests/.. out=$tests/out/coverage
 cc=${COVERAGE_CC:-gcc}
-own_builds='sanitize|exports|ltrace|install|build|demo|static'
+own_builds='sanitize|exports|ltrace|install|build|demo|fuzz|static'
 
 skip() {
 	echo "skipped: $1"
@@ -43,22 +43,31 @@ build() {
 		ar r "$out/project/src/libosmem.a" "$out/flush.o" "$out"/objects/*.o
 }
 
-all_tests() {
-	# shellcheck disable=SC2016 # make's variables
-	make -s --no-print-directory -C "$out/project/tests" \
-		--eval 'list: ; @echo $(UNIT) $(WHITEBOX) $(SCRIPTS)' list |
-		tr ' ' '\n' | grep -Ev "$own_builds"
+# make_tests TARGET [TEST]…
+make_tests() {
+	target=$1
+	shift
+	make -s --no-print-directory -C "$out/project/tests" "$target" ${1+"TESTS=$*"}
+}
+
+# What run.sh runs.
+listed() {
+	if [ $# -gt 0 ]; then
+		make_tests list "$@"
+	else
+		make_tests list | tr ' ' '\n' | grep -Ev "$own_builds"
+	fi
 }
 
 # Some tests run programs as another user, who is to write counts, too.
 run_tests() {
-	make -C "$out/project/tests" all >>"$out/log" 2>&1 || {
+	make_tests build "$@" >>"$out/log" 2>&1 || {
 		tail "$out/log"
 		exit 1
 	}
 	# shellcheck disable=SC2046 # the tests are words
-	(cd "$out/project/tests" && umask 0 && chmod a+w ../src &&
-		TEST_PATIENCE=10 ./run.sh $(if [ $# -gt 0 ]; then echo "$@"; else all_tests; fi)) \
+	(cd "$out/project/tests" && umask 0 && chmod -R a+w ../src &&
+		TEST_PATIENCE=10 ./run.sh $(listed "$@")) \
 		>"$out/tests"
 	status=$?
 	grep -E '^FAIL|passed,.*failed' "$out/tests"
@@ -69,12 +78,12 @@ run_tests() {
 table() {
 	LC_ALL=C awk -F"['%]| of |:" '
 		function row(name, lines, line_share, branches, branch_share) {
-			printf "%-16s %7d %6.1f%% %9d %6.1f%%\n", name, lines, line_share, branches, branch_share
+			printf "%-24s %7d %6.1f%% %9d %6.1f%%\n", name, lines, line_share, branches, branch_share
 		}
-		BEGIN { printf "%-16s %7s %7s %9s %7s\n", "file", "lines", "run", "branches", "taken" }
+		BEGIN { printf "%-24s %7s %7s %9s %7s\n", "file", "lines", "run", "branches", "taken" }
 		/^File / {
 			file = $2
-			is_ours = sub(/^\.\.\/utils\//, "", file) || file !~ /\//
+			is_ours = sub(/^\.\.\/utils\//, "", file) || sub(/^\.\//, "", file) || file !~ /^[\/.]/
 			branches = share = 0
 		}
 		/^Lines executed/ { lines = $4; line_share = $2 }
@@ -103,7 +112,7 @@ build >"$out/log" 2>&1 || {
 run_tests "$@"
 status=$?
 cd "$out/project/src" || exit 1
-gcov -b -c ./*.gcda 2>>"$out/log" >"$out/summary" || exit 1
+find . -name '*.gcda' -exec gcov -b -c {} + 2>>"$out/log" >"$out/summary" || exit 1
 mv ./*.gcov "$out"
 table <"$out/summary"
 exit $status

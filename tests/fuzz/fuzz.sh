@@ -35,16 +35,16 @@ has_fuzzer() {
 # compile OBJECT SOURCE: instrumented, and with other names for what the library exports.
 compile() {
 	# shellcheck disable=SC2086 # the flags are words
-	"$cc" $flags -fsanitize=fuzzer-no-link -I"$utils" -I"$src" -I"$tests" \
+	"$cc" $flags -fsanitize=fuzzer-no-link -I"$utils" -I"$src" -I"$tests/lib" -I"$tests/model" \
 		-c -o "$1" "$2" && objcopy --redefine-syms="$out/names" "$1"
 }
 
 # The library and what targets share, as an archive: each takes what it needs.
 build_library() {
-	grep -v '^os_' "$tests/exports.txt" | sed 's/.*/& fuzzed_&/' >"$out/names"
+	grep -v '^os_' "$tests/system/exports.txt" | sed 's/.*/& fuzzed_&/' >"$out/names"
 	rm -f "$out"/*.o "$out/library.a"
-	for file in "$src"/*.c "$utils/printf.c" "$tests/objects.c" "$tests/compare.c" \
-		"$tests/naive.c" "$tests/refusals.c"; do
+	for file in "$src"/*.c "$src"/[!t]*/*.c "$src"/trace/*.c "$utils/printf.c" \
+		"$tests/lib/objects.c" "$tests/model/compare.c" "$tests/model/naive.c" "$tests/lib/refusals.c"; do
 		base=${file##*/}
 		compile "$out/${base%.c}.o" "$file" || return 1
 	done
@@ -54,7 +54,7 @@ build_library() {
 # Which functions of others a target replaces.
 wraps() {
 	[ "$1" = libc ] || return 0
-	for function in $("$tests/refused.sh") sys_now_ms; do
+	for function in $("$tests/lib/refused.sh") sys_now_ms; do
 		echo "-Wl,--wrap=$function"
 	done
 }

@@ -2,7 +2,7 @@
 
 /*
  * The C library's names and the C++ operators, for libFuzzer: an input is a sequence of calls from
- * up to four threads, which take turns. Objects are those of ../objects.c, full of cookies; single
+ * up to four threads, which take turns. Objects are those of lib/objects.c, full of cookies; single
  * ones in slots, and many alike in a pile, which fill and empty magazines. Four bytes make a call:
  * what, who and on which slot, and a size. Some inputs move the clock, which sweeps go by, or let
  * the kernel refuse.
@@ -19,14 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block.h"
+#include "block/block.h"
+#include "cache/tcache.h"
 #include "fuzz.h"
 #include "harness.h"
-#include "large.h"
+#include "large/large.h"
 #include "objects.h"
 #include "refusals.h"
-#include "span.h"
-#include "tcache.h"
+#include "slab/span.h"
 
 #define CALL_BYTES 4
 #define THREADS 4 /* 0 is the fuzzer's own */
@@ -66,7 +66,7 @@ void finding(const char *format, ...)
 	die(format, args);
 }
 
-/* ../refusals.c says so what is lost. */
+/* lib/refusals.c says so what is lost. */
 void test_fail(const char *file, int line, const char *format, ...)
 {
 	va_list args;

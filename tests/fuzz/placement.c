@@ -2,7 +2,7 @@
 
 /*
  * The rules of os_*, for libFuzzer: an input is a sequence of calls, and each is compared with the
- * naive model as ../compare.c does it, address, header, contents and break. Three bytes make a
+ * naive model as model/compare.c does it, address, header, contents and break. Three bytes make a
  * call: what and on which slot, and a size. Every input meets an untouched heap, so that it fails
  * alone as it failed here.
  */
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block_core.h"
+#include "block/block_core.h"
 #include "compare.h"
 #include "fuzz.h"
 #include "harness.h"
@@ -26,7 +26,7 @@
 
 static const uint8_t *next_byte;
 
-/* ../compare.c and ../blocks.c say so what they cannot do. */
+/* model/compare.c and lib/blocks.c say so what they cannot do. */
 void test_fail(const char *file, int line, const char *fmt, ...)
 {
 	va_list ap;

@@ -13,11 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block.h"
-#include "large.h"
-#include "mapping.h"
+#include "block/block.h"
+#include "common.h"
+#include "large/large.h"
+#include "large/mapping.h"
 #include "osmem.h"
-#include "tcache.h"
 
 #define SLOTS 200
 #define DEFAULT_STEPS 15000
@@ -39,14 +39,6 @@ struct slot {
 static struct slot slots[SLOTS];
 static uint64_t random_state = 88172645463325252u;
 
-static size_t random_below(size_t n)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (size_t)(random_state >> 8) % n;
-}
-
 static void fail(const char *what)
 {
 	fprintf(stderr, "%s\n", what);
@@ -57,7 +49,10 @@ static size_t random_size(void)
 {
 	static const size_t limits[] = {16, 64, 64, 600, 600, 5000, 40000, 300000, 5000000};
 
-	return 1 + random_below(limits[random_below(random_below(8) ? 7 : 9)]);
+	return 1 +
+	       random_below(
+		       &random_state,
+		       limits[random_below(&random_state, random_below(&random_state, 8) ? 7 : 9)]);
 }
 
 static void check_bytes(const unsigned char *p, size_t size, unsigned char byte)
@@ -72,24 +67,24 @@ static void fill(struct slot *s, size_t size)
 	if (!s->p)
 		fail("out of memory");
 	s->size = size;
-	s->byte = (unsigned char)random_below(256);
+	s->byte = (unsigned char)random_below(&random_state, 256);
 	memset(s->p, s->byte, size);
 }
 
 static void get(struct slot *s)
 {
 	size_t size = random_size();
-	bool zero = random_below(3) == 0;
+	bool zero = random_below(&random_state, 3) == 0;
 
-	s->kind = (enum kind)random_below(KINDS);
+	s->kind = (enum kind)random_below(&random_state, KINDS);
 	if (s->kind == COURSE)
 		s->p = zero ? os_calloc(1, size) : os_malloc(size);
 	else if (s->kind == LARGE)
-		s->p = large_alloc(size, (size_t)1 << random_below(18), zero);
+		s->p = large_alloc(size, (size_t)1 << random_below(&random_state, 18), zero);
 	else if (zero)
 		s->p = tcache_alloc_zeroed(size);
-	else if (random_below(2))
-		s->p = tcache_alloc_aligned(size, (size_t)1 << random_below(14));
+	else if (random_below(&random_state, 2))
+		s->p = tcache_alloc_aligned(size, (size_t)1 << random_below(&random_state, 14));
 	else
 		s->p = tcache_alloc(size);
 	if (zero && s->p)
@@ -148,16 +143,16 @@ static void step(struct slot *s)
 
 	if (!s->p)
 		get(s);
-	else if (random_below(3) == 0)
+	else if (random_below(&random_state, 3) == 0)
 		resize(s);
 	else
 		give_back(s);
-	if (random_below(500) == 0)
+	if (random_below(&random_state, 500) == 0)
 		tcache_trim();
 	fault = block_check();
 	if (!fault)
 		fault = mapping_check();
-	if (!fault && random_below(32) == 0)
+	if (!fault && random_below(&random_state, 32) == 0)
 		fault = tcache_check();
 	if (fault)
 		fail(fault);
@@ -181,7 +176,7 @@ int main(int argc, char **argv)
 
 	start_with_a_mapping();
 	while (steps-- > 0)
-		step(&slots[random_below(SLOTS)]);
+		step(&slots[random_below(&random_state, SLOTS)]);
 	for (int i = 0; i < SLOTS; i++)
 		if (slots[i].p)
 			give_back(&slots[i]);

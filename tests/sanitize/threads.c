@@ -15,10 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "block.h"
-#include "large.h"
+#include "block/block.h"
+#include "common.h"
+#include "large/large.h"
 #include "osmem.h"
-#include "tcache.h"
 
 #define THREADS 6
 #define STEPS 4000
@@ -49,12 +49,6 @@ static void check_heap(void)
 		fault = tcache_check();
 	if (fault)
 		fail(fault);
-}
-
-static size_t random_below(uint64_t *state, size_t n)
-{
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return (size_t)(*state >> 33) % n;
 }
 
 static size_t random_size(uint64_t *state)

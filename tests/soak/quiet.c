@@ -18,12 +18,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "block_core.h"
-#include "mapping.h"
-#include "slab.h"
+#include "block/block_core.h"
+#include "cache/tcache.h"
+#include "large/mapping.h"
+#include "slab/slab.h"
+#include "slab/span.h"
 #include "soak.h"
-#include "span.h"
-#include "tcache.h"
 
 #define PAGE ((uintptr_t)4096)
 #define SET_SIZE ((size_t)1 << 20) /* pages, more than there can be of 400 MiB and what is around */

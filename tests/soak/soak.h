@@ -12,8 +12,6 @@
 
 #include "objects.h"
 
-#define KIB ((size_t)1024)
-#define MIB (KIB * KIB)
 #define ALL_OBJECTS 524288 /* of all seats together */
 #define BOXES 256
 #define MAX_THREADS 256

@@ -15,12 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache/tcache.h"
 #include "osmem.h"
-#include "slab.h"
+#include "slab/slab.h"
 #include "soak.h"
-#include "tcache.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define BRIEF_OBJECTS 64 /* of short-lived threads */
 
 /* Sizes. A mixture is a few ranges, each so often in a thousand. */

@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "hardened.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "large/large.h"
+#include "large/trailer.h"
+#include "large/zero.h"
+#include "tcache_core.h"
+#include "words.h"
+
+#define QUARANTINE_MAX 64 /* cells of a class */
+#define QUARANTINE_MIN 4
+#define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
+#define SPARES_MAX 16
+#define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
+#define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
+
+/* Written by its thread only; rows of classes that it has not freed are never touched. */
+struct quarantine {
+	uint64_t random; /* odd */
+	struct quarantine *next; /* of spares */
+	_Atomic(uint8_t) count[CLASS_COUNT]; /* Q2 */
+	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
+};
+
+static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
+
+/* Quarantines of threads that are gone, empty. Guarded by the list of caches. */
+static struct quarantine *spares;
+static unsigned int spare_count;
+
+/* malloc(0): addresses where nothing is, and a bit for each that is out. */
+static char *nothing;
+static _Atomic(uint64_t) *nothing_bits;
+static _Atomic(size_t) nothing_hint; /* the word to look at first */
+
+/* Starting. */
+
+static uint64_t scramble(uint64_t x)
+{
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+	return x ^ x >> 32;
+}
+
+static uint8_t quarantine_size(size_t cell)
+{
+	size_t n = QUARANTINE_BYTES / cell;
+
+	return (uint8_t)(n < QUARANTINE_MIN   ? QUARANTINE_MIN
+			 : n > QUARANTINE_MAX ? QUARANTINE_MAX
+					      : n);
+}
+
+__attribute__((cold)) static bool is_asked_for(void)
+{
+	const char *text = sys_options();
+
+	if (!text)
+		return false;
+	for (struct word word = word_first(text); *word.at; word = word_next(word))
+		if (word_is(word, "hardened"))
+			return true;
+	return false;
+}
+
+__attribute__((cold)) bool hardened_start(void)
+{
+	if (!is_asked_for())
+		return false;
+	trailer_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
+	trailer_key.factor = scramble(trailer_key.secret) | 1;
+	memset(trailer_key.pattern, (int)(scramble(trailer_key.factor) | 0x80), PATTERN_MAX);
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
+	slab_harden();
+	large_harden();
+	nothing = sys_reserve(NULL, NOTHING_SIZE);
+	nothing_bits = nothing ? sys_map(NOTHING_COUNT / 8) : NULL;
+	if (!nothing_bits)
+		nothing = NULL;
+	return true;
+}
+
+/* Chance. */
+
+/* A number below n, which is below 2^32. */
+static size_t random_below(struct quarantine *q, size_t n)
+{
+	q->random *= 6364136223846793005u;
+	return (size_t)((q->random >> 32) * n >> 32);
+}
+
+void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
+{
+	for (unsigned int i = n; tc->quarantine && i > 1; i--) {
+		size_t other = random_below(tc->quarantine, i);
+		void *swap = cells[i - 1];
+
+		cells[i - 1] = cells[other];
+		cells[other] = swap;
+	}
+}
+
+/* Reports of what is around a cell. */
+
+static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
+						    uint64_t trailer)
+{
+	size_t slack = slack_of(trailer);
+
+	if (!is_trailer(trailer_of(p, room), trailer) || slack > room - TRAILER)
+		sys_fatal(call, p, "memory behind this block is overwritten");
+	sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
+		  (unsigned long)(room - TRAILER - slack));
+}
+
+/* The size of the live block at p, after a look at whether anything was written behind it. */
+static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t trailer)
+{
+	if (__builtin_expect(!is_intact(p, room, trailer), 0))
+		bad_end(call, p, room, trailer);
+	return room - TRAILER - slack_of(trailer);
+}
+
+/* Before the first cell of a slab may be a guard, or a large object. */
+static inline bool is_intact_before(const char *p, bool is_first)
+{
+	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
+
+	return !start_faults(at, is_first ? slab_word_before(p)
+					  : atomic_load_explicit(at, memory_order_relaxed));
+}
+
+static inline bool is_first_of_slab(const void *p)
+{
+	return (uintptr_t)p % SLAB_SIZE == 0;
+}
+
+static __attribute__((noreturn, cold)) void bad_start(const char *call, void *p)
+{
+	sys_fatal(call, p, "memory before this block is overwritten");
+}
+
+/* malloc(0). */
+
+static void *alloc_nothing(void)
+{
+	size_t words = NOTHING_COUNT / 64, first = nothing_hint;
+
+	for (size_t i = 0; nothing && i < words; i++) {
+		size_t word = (first + i) % words;
+		uint64_t bits = nothing_bits[word];
+
+		while (~bits) {
+			uint64_t bit = ~bits & (bits + 1);
+
+			if (atomic_compare_exchange_weak(&nothing_bits[word], &bits, bits | bit)) {
+				nothing_hint = word;
+				return nothing +
+				       (word * 64 + (size_t)__builtin_ctzll(bit)) * CELL_ALIGN;
+			}
+		}
+	}
+	return NULL;
+}
+
+static bool is_nothing(const void *p)
+{
+	return nothing && (uintptr_t)p - (uintptr_t)nothing < NOTHING_SIZE;
+}
+
+static size_t nothing_index(const char *call, const void *p)
+{
+	size_t offset = (uintptr_t)p - (uintptr_t)nothing;
+
+	if (offset % CELL_ALIGN)
+		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
+	offset /= CELL_ALIGN;
+	if (!(nothing_bits[offset / 64] >> offset % 64 & 1))
+		sys_fatal(call, p, "this block is already free");
+	return offset;
+}
+
+static void free_nothing(const char *call, const void *p)
+{
+	size_t i = nothing_index(call, p);
+	uint64_t bit = (uint64_t)1 << i % 64;
+
+	if (!(atomic_fetch_and(&nothing_bits[i / 64], ~bit) & bit))
+		sys_fatal(call, p, "this block is already free");
+}
+
+/* Quarantine: rule 2. */
+
+struct quarantine *hardened_new_quarantine(void)
+{
+	int saved_errno = errno;
+	struct quarantine *q = spares;
+
+	if (q) {
+		spares = q->next;
+		spare_count--;
+		return q;
+	}
+	q = sys_map(sizeof(*q));
+	errno = saved_errno;
+	if (q)
+		q->random = scramble(trailer_key.secret ^ (uintptr_t)q) | 1;
+	return q;
+}
+
+void hardened_drop_quarantine(struct quarantine *q)
+{
+	if (spare_count == SPARES_MAX) {
+		sys_release(q, sizeof(*q));
+		return;
+	}
+	q->next = spares;
+	spares = q;
+	spare_count++;
+}
+
+static void set_count(struct quarantine *q, unsigned int class, unsigned int n)
+{
+	atomic_store_explicit(&q->count[class], (uint8_t)n, memory_order_relaxed);
+}
+
+static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
+
+/* cell, which is zero, goes into quarantine, and what leaves it for that is free. */
+static inline void put(unsigned int class, void *cell)
+{
+	struct tcache *tc = tcache_thread.own;
+	struct bin *bin = &tc->bins[class];
+	void **place, *leaves;
+
+	if (__builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || !tc->quarantine, 0)) {
+		put_without_cache(class, cell);
+		return;
+	}
+	place = &tc->quarantine
+			 ->cells[class][random_below(tc->quarantine, quarantine_sizes[class])];
+	leaves = *place;
+	if (__builtin_expect(!leaves, 0))
+		set_count(tc->quarantine, class, tc->quarantine->count[class] + 1u);
+	/* For a fork: what is in quarantine is zero, and counted. */
+	atomic_signal_fence(memory_order_release);
+	*place = cell;
+	if (__builtin_expect(!leaves, 0))
+		return;
+	if (__builtin_expect((uintptr_t)bin->top % MAGAZINE_SIZE == 0, 0)) {
+		tcache_put_cell(class, leaves);
+	} else {
+		bin_push(bin, leaves);
+		tc->frees++;
+	}
+}
+
+static void put_without_cache(unsigned int class, void *cell)
+{
+	struct tcache *tc = tcache_own();
+
+	if (tc && tc->quarantine)
+		put(class, cell);
+	else
+		tcache_put_cell(class, cell);
+}
+
+void hardened_flush(struct tcache *tc, unsigned int class)
+{
+	struct quarantine *q = tc->quarantine;
+
+	if (!hardened_quarantined(tc, class))
+		return;
+	slab_enter(class);
+	for (unsigned int i = 0; i < QUARANTINE_MAX; i++) {
+		void *cell = q->cells[class][i];
+
+		if (!cell)
+			continue;
+		q->cells[class][i] = NULL;
+		slab_give_locked(class, &cell, 1);
+	}
+	set_count(q, class, 0);
+	slab_leave(class);
+}
+
+size_t hardened_quarantined(const struct tcache *tc, unsigned int class)
+{
+	return tc->quarantine ? tc->quarantine->count[class] : 0;
+}
+
+bool hardened_has(const struct tcache *tc, unsigned int class, const void *cell)
+{
+	for (unsigned int i = 0; hardened_quarantined(tc, class) && i < QUARANTINE_MAX; i++)
+		if (tc->quarantine->cells[class][i] == cell)
+			return true;
+	return false;
+}
+
+static const char *check_quarantine(const struct quarantine *q, unsigned int class)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < QUARANTINE_MAX; i++) {
+		char *cell = q->cells[class][i];
+		struct cell_ref ref = slab_find(cell);
+
+		if (!cell)
+			continue;
+		count++;
+		if (ref.state != CELL_LIVE || ref.class != class ||
+		    !is_zero(cell, slab_classes[class].size))
+			return "Q1: a cell in quarantine is none, or not zero";
+	}
+	return count == q->count[class] ? NULL : "Q2: a quarantine's count is wrong";
+}
+
+const char *hardened_check(const struct tcache *tc)
+{
+	const char *fault = NULL;
+
+	for (unsigned int class = 1; tc->quarantine && class < CLASS_COUNT && !fault; class += 1)
+		fault = check_quarantine(tc->quarantine, class);
+	return fault;
+}
+
+/* Cells. */
+
+/* size bytes in cell, which has room, and has waited and was not written to. */
+static inline __attribute__((always_inline)) void *open_room(void *cell, size_t room, size_t size)
+{
+	size_t slack = room - TRAILER - size;
+
+	atomic_signal_fence(memory_order_release); /* for a fork: it is out of its magazine */
+	if (__builtin_expect(claim(cell, room, slack) != 0, 0))
+		sys_fatal("malloc", cell, "this free block was written to");
+	return seal_claimed(cell, room, size, slack);
+}
+
+static __attribute__((noinline)) void *open_cell(unsigned int class, void *cell, size_t size)
+{
+	return open_room(cell, slab_classes[class].size, size);
+}
+
+static void *alloc_cell(unsigned int class, size_t size)
+{
+	void *cell = tcache_take_cell(class, NULL);
+
+	return cell ? open_cell(class, cell, size) : NULL;
+}
+
+static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *call, void *p)
+{
+	struct cell_ref cell = slab_find(p);
+
+	if (cell.state == CELL_NONE)
+		return 0;
+	if (cell.state != CELL_LIVE || !load_trailer(p, slab_classes[cell.class].size))
+		tcache_bad_pointer(call, p, &cell);
+	return cell.class;
+}
+
+/* The class of p, which is live (a freed cell's trailer is zero); 0 if it is no cell. */
+static inline unsigned int live_class(const char *call, void *p)
+{
+	unsigned int class = slab_class_of(p);
+
+	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
+		return class;
+	return live_class_slow(call, p);
+}
+
+static inline __attribute__((always_inline)) size_t cell_size(const char *call, void *p,
+							      unsigned int class)
+{
+	size_t room = slab_classes[class].size;
+	uint64_t trailer = load_trailer(p, room);
+
+	if (__builtin_expect(!is_intact_before(p, is_first_of_slab(p)), 0))
+		bad_start(call, p);
+	return checked_size(call, p, room, trailer);
+}
+
+/* What goes with what the names promise. */
+
+__attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
+{
+	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
+	void *p = size || align > CELL_ALIGN ? NULL : alloc_nothing();
+
+	if (!p && class < CLASS_COUNT)
+		p = alloc_cell(class, size);
+	if (!p)
+		p = tcache_alloc_other(tcache_own(), size, align, true);
+	if (!p && class < CLASS_COUNT) /* everything free has gone to the store meanwhile */
+		p = alloc_cell(class, size);
+	return p;
+}
+
+void *hardened_malloc(size_t size)
+{
+	struct tcache *tc = tcache_thread.own;
+	struct bin *bin;
+	unsigned int class;
+	void *cell;
+
+	if (__builtin_expect(size - 1 >= CELL_MAX - TRAILER, 0) ||
+	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
+		return hardened_alloc(size, CELL_ALIGN);
+	class = class_of_size(room_for(size));
+	bin = &tc->bins[class];
+	cell = *bin->top;
+	if (__builtin_expect(cell == MAGAZINE_END, 0))
+		return hardened_alloc(size, CELL_ALIGN);
+	bin->top++;
+	tc->allocs++;
+	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
+	if (class > ZERO_FEW / CELL_ALIGN)
+		return open_cell(class, cell, size);
+	return open_room(cell, class * CELL_ALIGN, size); /* which saves no registers */
+}
+
+/* p is a live cell of class, or damaged. */
+static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
+{
+	size_t room = slab_classes[class].size;
+
+	cell_size(call, p, class);
+	memset(p, 0, room);
+	put(class, p);
+}
+
+static __attribute__((noinline)) void free_slow(const char *call, void *p)
+{
+	unsigned int class;
+
+	if (!p)
+		return;
+	if (is_nothing(p)) {
+		free_nothing(call, p);
+		return;
+	}
+	class = live_class_slow(call, p);
+	if (class) {
+		free_cell(call, p, class);
+		return;
+	}
+	large_free(call, p);
+	tcache_tick_free();
+}
+
+static __attribute__((noinline)) void free_any(const char *call, void *p, uint16_t bin)
+{
+	unsigned int class = slab_class_in(p, bin);
+
+	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
+		free_cell(call, p, class);
+	else
+		free_slow(call, p);
+}
+
+/* Most cells are small, and intact: what makes no call saves no registers. */
+void hardened_free_in(const char *call, void *p, uint16_t bin)
+{
+	size_t room = bin; /* of what is no larger than CELL_FINE_MAX */
+	unsigned int class = bin / SLAB_BIN_SIZE;
+	uint64_t trailer;
+
+	if (room - 1 >= ZERO_FEW || is_first_of_slab(p) ||
+	    !slab_is_multiple(p, slab_classes[class].magic)) {
+		free_any(call, p, bin);
+		return;
+	}
+	trailer = load_trailer(p, room);
+	if (!trailer || slack_of(trailer) > sizeof(lane) ||
+	    __builtin_expect(end_faults((char *)p + room - TRAILER, trailer), 0) ||
+	    __builtin_expect(!is_intact_before(p, false), 0)) {
+		free_any(call, p, bin);
+		return;
+	}
+	zero_few(p, room);
+	put(class, p);
+}
+
+void hardened_free(const char *call, void *p)
+{
+	hardened_free_in(call, p, slab_bin(p));
+}
+
+size_t hardened_usable_size(const char *call, void *p)
+{
+	unsigned int class;
+
+	if (is_nothing(p)) {
+		nothing_index(call, p);
+		return 0;
+	}
+	class = live_class(call, p);
+	return class ? cell_size(call, p, class) : large_usable_size(call, p);
+}
+
+/* p has room bytes: whether it may stay where it is with size of them. */
+static bool may_stay(size_t room, size_t size)
+{
+	size_t slack = room - TRAILER - size;
+
+	return size <= room - TRAILER && slack <= SLACK_MAX && slack <= room / 2;
+}
+
+/* What has grown by less than half will grow again: it moves at every few steps only. */
+static void *alloc_roomy(size_t old, size_t size)
+{
+	size_t roomy = old + old / 4;
+	void *p = NULL;
+
+	if (size > old && size - old <= old / 2 && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
+		p = large_alloc_growing(size);
+	else if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
+		p = alloc_cell(class_of_size(room_for(roomy)), size);
+	return p ? p : hardened_malloc(size);
+}
+
+static void *move(const char *call, void *p, size_t old, size_t size)
+{
+	void *q = alloc_roomy(old, size);
+
+	if (!q)
+		return NULL;
+	memcpy(q, p, old < size ? old : size);
+	hardened_free(call, p);
+	return q;
+}
+
+static void *realloc_large(const char *call, void *p, size_t size)
+{
+	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
+
+	return q ? q : move(call, p, large_usable_size(call, p), size);
+}
+
+void *hardened_realloc(const char *call, void *p, size_t size)
+{
+	unsigned int class;
+	size_t old, room;
+
+	if (is_nothing(p)) {
+		nothing_index(call, p);
+		return move(call, p, 0, size);
+	}
+	class = live_class(call, p);
+	if (!class)
+		return realloc_large(call, p, size);
+	old = cell_size(call, p, class);
+	room = slab_classes[class].size;
+	if (may_stay(room, size) && (size >= old || tcache_may_keep(room - TRAILER, size)))
+		return seal(p, room, size);
+	return move(call, p, old, size);
+}

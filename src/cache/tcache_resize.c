@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* How large objects are, whether what callers say of that can be right, and resizing. */
+
+#include <string.h>
+
+#include "hardened.h"
+#include "large/large.h"
+#include "tcache_core.h"
+
+size_t tcache_usable_size(const char *call, void *p)
+{
+	unsigned int class;
+
+	if (tcache_is_hardened())
+		return hardened_usable_size(call, p);
+	class = tcache_live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
+	return class ? slab_classes[class].size : large_usable_size(call, p);
+}
+
+/* What a caller says of a block. A size that is provably wrong is reported, and no other. */
+
+static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p, size_t size,
+						       size_t usable)
+{
+	sys_fatal(call, p, "not allocated with %lu bytes: this block has %lu", (unsigned long)size,
+		  (unsigned long)usable);
+}
+
+/*
+ * A realloc found no memory, and left what it was given: from then on something may be more than
+ * twice as large as was asked for.
+ */
+static _Atomic(bool) has_oversized;
+
+/*
+ * Whether usable bytes may be what there is for size: realloc keeps what is up to twice too large.
+ * Blocks have a page more at most, for what is in front of them, behind them, or rounded up.
+ */
+static bool is_plausible(size_t usable, size_t size, size_t slack)
+{
+	if (size > usable)
+		return false;
+	return size + slack >= usable / 2 ||
+	       atomic_load_explicit(&has_oversized, memory_order_relaxed);
+}
+
+static void check_block_size(const char *call, void *p, size_t size)
+{
+	size_t usable = large_usable_size(call, p);
+
+	if (!is_plausible(usable, size, sys_page_size()))
+		wrong_size(call, p, size, usable);
+}
+
+/* Hardened, all sizes are known. */
+static void check_exact_size(const char *call, void *p, size_t size)
+{
+	size_t exact = hardened_usable_size(call, p);
+
+	if (size != exact)
+		wrong_size(call, p, size, exact);
+}
+
+__attribute__((noinline)) void tcache_check_size(const char *call, void *p, size_t size,
+						 bool is_resizable)
+{
+	unsigned int class;
+
+	if (tcache_is_hardened()) {
+		check_exact_size(call, p, size);
+		return;
+	}
+	class = tcache_live_class(call, p);
+	if (!class) {
+		check_block_size(call, p, size);
+		return;
+	}
+	if (tcache_class_of(size, CELL_ALIGN) == class)
+		return;
+	if (!is_resizable || !is_plausible(slab_classes[class].size, size, 0))
+		wrong_size(call, p, size, slab_classes[class].size);
+}
+
+__attribute__((noinline)) void tcache_check_align(const char *call, void *p, size_t align)
+{
+	unsigned int class = tcache_is_hardened() ? 0 : tcache_live_class(call, p);
+
+	if (!class)
+		tcache_usable_size(call, p);
+	if (align & (align - 1) || (uintptr_t)p & (align - 1) ||
+	    (class && align > CELL_ALIGN && slab_classes[class].size & (align - 1)))
+		sys_fatal(call, p, "not allocated with an alignment of %lu bytes",
+			  (unsigned long)align);
+}
+
+void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
+{
+	unsigned int class;
+
+	tcache_check_align(call, p, align);
+	if (tcache_is_hardened()) {
+		check_exact_size(call, p, size);
+		return;
+	}
+	class = tcache_live_class(call, p);
+	if (!class)
+		check_block_size(call, p, size);
+	else if (tcache_class_of(size, align) != class)
+		wrong_size(call, p, size, slab_classes[class].size);
+}
+
+/* Resize */
+
+/*
+ * What has grown will grow again: in small steps it moves at every few of them only. It gets what
+ * it may keep with the next step, too.
+ */
+static size_t with_headroom(size_t old, size_t size)
+{
+	size_t roomy = size + size / 4;
+	unsigned int class;
+
+	if (size < old || size >= old + old / 4 || roomy > CELL_MAX)
+		return size;
+	class = class_of_size(roomy);
+	if (!tcache_may_keep(slab_classes[class].size, size))
+		class -= 1;
+	return slab_classes[class].size > size ? slab_classes[class].size : size;
+}
+
+static void *move(const char *call, void *p, size_t old, size_t size)
+{
+	void *q = tcache_alloc(with_headroom(old, size));
+
+	if (!q)
+		return NULL;
+	memcpy(q, p, old < size ? old : size);
+	tcache_free(call, p);
+	return q;
+}
+
+/* p, which has to shrink, cannot move for want of memory: it may stay as large as it is. */
+static void *stay(void *p)
+{
+	atomic_store_explicit(&has_oversized, true, memory_order_relaxed);
+	return p;
+}
+
+static __attribute__((noinline, cold)) void count_realloc(void)
+{
+	struct tcache *tc = tcache_own();
+
+	if (tc)
+		tc->reallocs++;
+}
+
+/* A cell stays if it is large enough, and not much too large. */
+static void *resize_cell(const char *call, void *p, size_t size, unsigned int class)
+{
+	size_t old = slab_classes[class].size;
+	void *q;
+
+	if (tcache_all.modes)
+		count_realloc();
+	if (tcache_may_keep(old, size) || (size <= old && class_of_size(size) == class))
+		return p;
+	q = move(call, p, old, size);
+	return q || size > old ? q : stay(p);
+}
+
+static __attribute__((nonnull)) void *realloc_large(const char *call, void *p, size_t size)
+{
+	size_t old = span_is_near(p) ? span_size(p) : 0;
+	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
+
+	if (q == p && old && span_size(p) < old)
+		tcache_tick_free();
+	if (q)
+		return q;
+	old = large_usable_size(call, p);
+	if (size > old && size <= SYS_MAP_MAX)
+		q = large_alloc_growing(size);
+	if (!q)
+		q = tcache_alloc(size);
+	if (!q)
+		return size > old ? NULL : stay(p);
+	memcpy(q, p, old < size ? old : size);
+	tcache_free(call, p);
+	return q;
+}
+
+static __attribute__((noinline)) void *realloc_slow(const char *call, void *p, size_t size)
+{
+	unsigned int class;
+
+	if (tcache_is_hardened())
+		return hardened_realloc(call, p, size);
+	class = span_is_near(p) ? 0 : tcache_live_class_slow(call, p);
+	return class ? resize_cell(call, p, size, class) : realloc_large(call, p, size);
+}
+
+void *tcache_realloc(const char *call, void *p, size_t size)
+{
+	unsigned int class = slab_class_of(p);
+
+	if (!class && large_stays(p, size))
+		return p;
+	if (!class || tcache_all.modes || *cell_word(p) == CELL_FREED)
+		return realloc_slow(call, p, size);
+	return resize_cell(call, p, size, class);
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* The files of traces and maps: sys_file_* of helpers.h. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "kernel.h"
+#include "printf.h"
+
+#define OWN_FD_MIN 500 /* out of the way of programs that count on low numbers */
+
+int sys_open(const char *path, int flags)
+{
+	return (int)CALL(openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+}
+
+int sys_copy_high(int fd)
+{
+	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
+}
+
+bool sys_write_all(int fd, const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = CALL(write, fd, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		text += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* Move fd out of the way, if that can be. */
+static int out_of_the_way(int fd)
+{
+	int high = sys_copy_high(fd);
+
+	if (high < 0)
+		return fd;
+	CALL(close, fd);
+	return high;
+}
+
+static bool make_absolute(char *absolute, const char *path)
+{
+	size_t len, room;
+
+	*absolute = '\0';
+	if (*path != '/' && !getcwd(absolute, PATH_MAX - 1))
+		return false;
+	len = strlen(absolute);
+	room = PATH_MAX - len;
+	errno = ENAMETOOLONG;
+	return (size_t)snprintf_(absolute + len, room, "%s%s", len ? "/" : "", path) < room;
+}
+
+static bool is_same_file(const struct sys_file *f, int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && RAW(fstat, fd, &st) == 0 && st.st_dev == f->device &&
+	       st.st_ino == f->inode;
+}
+
+/*
+ * The program may have closed the descriptor, and may even have it for something else. The lock
+ * stays as long as part of the file is mapped.
+ */
+static bool find_again(struct sys_file *f)
+{
+	int fd;
+
+	if (is_same_file(f, f->fd))
+		return true;
+	fd = sys_open(f->path, O_RDWR);
+	if (!is_same_file(f, fd)) {
+		if (fd >= 0)
+			CALL(close, fd);
+		f->fd = -1;
+		return false;
+	}
+	f->fd = out_of_the_way(fd);
+	return true;
+}
+
+bool sys_file_open(struct sys_file *f, const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (!make_absolute(f->path, path))
+		return false;
+	fd = sys_open(f->path, O_RDWR | O_CREAT);
+	if (fd < 0)
+		return false;
+	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
+	    (S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
+		RAW(close, fd);
+		return false;
+	}
+	f->fd = out_of_the_way(fd);
+	f->device = st.st_dev;
+	f->inode = st.st_ino;
+	return true;
+}
+
+void sys_file_close(struct sys_file *f)
+{
+	if (is_same_file(f, f->fd))
+		RAW(close, f->fd);
+	f->fd = -1;
+}
+
+/* Have the blocks of the range on the disk. A limit on files must not kill the program. */
+static bool reserve(int fd, uint64_t offset, size_t size)
+{
+	static const char zeroes[4096];
+	struct rlimit limit;
+
+	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 && offset + size > limit.rlim_cur) {
+		errno = EFBIG;
+		return false;
+	}
+	if (CALL(fallocate, fd, 0, offset, size) == 0)
+		return true;
+	if (errno != EOPNOTSUPP)
+		return false;
+	for (size_t done = 0; done < size; done += sizeof(zeroes))
+		if (CALL(pwrite64, fd, zeroes, sizeof(zeroes), offset + done) !=
+		    (ssize_t)sizeof(zeroes))
+			return false;
+	return true;
+}
+
+void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
+{
+	void *p;
+
+	if (!find_again(f) || !reserve(f->fd, offset, size))
+		return NULL;
+	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void sys_file_unmap(void *p, size_t size)
+{
+	CALL(munmap, p, size);
+}
+
+void sys_file_release(void *p, size_t size)
+{
+	CALL(madvise, p, size, MADV_DONTNEED);
+}
+
+void sys_file_cut(struct sys_file *f, uint64_t size)
+{
+	if (find_again(f) && CALL(ftruncate, f->fd, size) < 0)
+		return; /* it only stays longer than it need be */
+}
+
+bool sys_file_append(struct sys_file *f, const char *text, size_t len)
+{
+	return find_again(f) && sys_write_all(f->fd, text, len);
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "inspect.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "cache/tcache.h"
+#include "large/large.h"
+#include "large/mapping.h"
+#include "lock.h"
+#include "slab/slab.h"
+#include "trace/trace.h"
+
+#define HEADROOM 64 /* items that may have come since they were counted */
+
+_Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
+		       (int)OSMEM_LIBC == (int)TRACE_HEAP_LIBC &&
+		       (int)OSMEM_CELLS == (int)TRACE_HEAP_CELLS,
+	       "heaps have one number everywhere");
+
+/* The copy. */
+
+static void list_all(struct item_list *list)
+{
+	list->count = 0;
+	block_list(list);
+	mapping_list(list);
+	slab_list(list);
+}
+
+bool inspect_copy_all(struct item_list *copy)
+{
+	*copy = (struct item_list){0};
+	list_all(copy);
+	for (;;) {
+		copy->room = copy->count + copy->count / 8 + HEADROOM;
+		copy->items = sys_map(copy->room * sizeof(*copy->items));
+		if (!copy->items)
+			return false;
+		list_all(copy);
+		if (copy->count <= copy->room)
+			return true;
+		inspect_drop(copy); /* others have made more meanwhile */
+	}
+}
+
+void inspect_drop(struct item_list *copy)
+{
+	sys_release(copy->items, copy->room * sizeof(*copy->items));
+}
+
+/* What is public. */
+
+EXPORT int osmem_walk(osmem_visit *visit, void *arg)
+{
+	struct item_list copy;
+	int result = 0;
+
+	if (!inspect_copy_all(&copy))
+		return -1;
+	for (size_t i = 0; i < copy.count && result == 0; i++)
+		result = visit(&copy.items[i], arg);
+	inspect_drop(&copy);
+	return result;
+}
+
+/* Two figures of two moments: while other threads run, their difference is approximate. */
+static size_t difference(size_t a, size_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* Of spans, those that threads keep are not live. */
+static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_stats *cached)
+{
+	large_get_stats(stats);
+	stats->live_blocks = difference(stats->blocks, cached->spans);
+	stats->live_bytes = difference(stats->region_bytes, cached->span_bytes);
+}
+
+static void get_cell_stats(struct osmem_cell_stats *stats, const struct tcache_stats *cached)
+{
+	slab_get_stats(stats);
+	stats->live = difference(stats->live, cached->cached_cells);
+	stats->live_bytes = difference(stats->live_bytes, cached->cached_bytes);
+	stats->cached = cached->cached_cells;
+	stats->cached_bytes = cached->cached_bytes;
+	stats->threads = cached->caches;
+	stats->allocs = cached->allocs;
+	stats->frees = cached->frees;
+	stats->reallocs = cached->reallocs;
+}
+
+static size_t held_by(const struct osmem_heap_stats *h)
+{
+	return h->region_bytes + h->ahead_bytes + h->mapped_bytes;
+}
+
+void inspect_get_stats(struct osmem_stats *s)
+{
+	struct tcache_stats cached;
+
+	tcache_get_stats(&cached);
+	block_get_stats(&s->course);
+	get_large_stats(&s->libc, &cached);
+	get_cell_stats(&s->cells, &cached);
+	s->live_bytes = s->course.live_bytes + s->course.mapped_bytes + s->libc.live_bytes +
+			s->libc.mapped_bytes + s->cells.live_bytes;
+	s->held_bytes = held_by(&s->course) + held_by(&s->libc) + s->cells.live_bytes +
+			s->cells.cached_bytes + s->cells.free_bytes + s->cells.own_bytes +
+			s->cells.dirty_bytes;
+}
+
+EXPORT void osmem_get_stats(struct osmem_stats *stats, size_t size)
+{
+	struct osmem_stats s = {.size = sizeof(s)};
+
+	inspect_get_stats(&s);
+	if (size < sizeof(s))
+		s.size = size;
+	memset(stats, 0, size);
+	memcpy(stats, &s, s.size);
+}
+
+EXPORT const char *osmem_check(void)
+{
+	const char *fault = block_check();
+
+	if (!fault)
+		fault = mapping_check();
+	if (fault)
+		return fault;
+	return lock_is_needed() ? slab_check() : tcache_check();
+}
+
+/* Traces and maps. */
+
+/* Where records go: the trace under way or, for a map, memory. */
+struct sink {
+	struct trace_record *records; /* NULL: the trace */
+	uint64_t count;
+};
+
+static void put(struct sink *sink, enum trace_kind kind, unsigned int what, uint64_t a, uint64_t b,
+		uint64_t c)
+{
+	if (sink->records)
+		sink->records[sink->count] = (struct trace_record){.thread = sys_thread(),
+								   .kind = (uint8_t)kind,
+								   .what = (uint8_t)what,
+								   .a = a,
+								   .b = b,
+								   .c = c};
+	else
+		trace_put(kind, what, 0, false, a, b, c);
+	sink->count++;
+}
+
+static uint64_t dirty_bytes(void)
+{
+	return slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes();
+}
+
+static void put_figures(struct sink *sink)
+{
+	struct osmem_stats s = {0};
+	struct sys_memory memory;
+
+	inspect_get_stats(&s);
+	sys_get_memory(&memory);
+	put(sink, TRACE_FIGURES, 0, s.live_bytes, s.held_bytes, dirty_bytes());
+	put(sink, TRACE_FIGURES, 1, memory.resident, memory.shared, memory.size);
+}
+
+void inspect_trace_figures(void)
+{
+	struct sink sink = {0};
+	int saved_errno = errno;
+
+	put_figures(&sink);
+	errno = saved_errno;
+}
+
+static void put_item(struct sink *sink, const struct osmem_item *i)
+{
+	uint64_t start = (uintptr_t)i->start;
+
+	switch (i->kind) {
+	case OSMEM_REGION:
+		put(sink, TRACE_SNAP_REGION, i->heap, start, start + i->size,
+		    start + i->size + i->ahead);
+		break;
+	case OSMEM_BLOCK:
+		put(sink, TRACE_SNAP_BLOCK, i->heap, start, i->payload, (uint64_t)i->status);
+		break;
+	case OSMEM_MAPPED:
+		put(sink, TRACE_SNAP_MAPPED, i->heap, start, i->payload, i->mapping);
+		break;
+	case OSMEM_SPAN:
+		put(sink, TRACE_SNAP_SPAN, i->heap, start, i->size, (uint64_t)i->status);
+		break;
+	case OSMEM_SEGMENT:
+		put(sink, TRACE_SNAP_SEGMENT, i->heap, start, i->used, i->dirty);
+		break;
+	case OSMEM_SLAB:
+		put(sink, TRACE_SNAP_SLAB, i->heap, start,
+		    i->cell | (uint64_t)(i->size / SLAB_SIZE) << 32,
+		    i->cells | (uint64_t)i->carved << 16 | (uint64_t)i->out << 32 |
+			    (uint64_t)i->is_own << 48);
+		break;
+	}
+}
+
+static void put_cached(struct sink *sink)
+{
+	struct tcache_class_stats n;
+
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		tcache_get_class(class, &n);
+		if (n.with_threads || n.in_depots)
+			put(sink, TRACE_SNAP_CACHED, TRACE_HEAP_CELLS, slab_classes[class].size,
+			    n.with_threads, n.in_depots);
+	}
+}
+
+static void put_snapshot(struct sink *sink, const struct item_list *copy, enum trace_reason reason)
+{
+	uint64_t first;
+
+	put(sink, TRACE_SNAP_BEGIN, reason, 0, 0, 0);
+	first = sink->count;
+	for (size_t i = 0; i < copy->count; i++)
+		put_item(sink, &copy->items[i]);
+	put_cached(sink);
+	put(sink, TRACE_SNAP_END, reason, sink->count - first, 0, 0);
+}
+
+void inspect_trace_snapshot(enum trace_reason reason)
+{
+	struct item_list copy;
+	struct sink sink = {0};
+	int saved_errno = errno;
+
+	if (inspect_copy_all(&copy)) {
+		put_snapshot(&sink, &copy, reason);
+		inspect_drop(&copy);
+	}
+	errno = saved_errno;
+}
+
+/* A map of copy, in memory that is large enough; its number of bytes. */
+static size_t make_map(const struct item_list *copy, char *map)
+{
+	struct trace_header *header = (struct trace_header *)(void *)map;
+	struct sink sink = {.records = (struct trace_record *)(void *)(map + TRACE_HEADER_SIZE)};
+
+	put_figures(&sink);
+	put_snapshot(&sink, copy, TRACE_ASKED);
+	trace_fill_header(header, TRACE_HEADER_SIZE, sink.count);
+	header->next = sink.count;
+	return TRACE_HEADER_SIZE + sink.count * sizeof(struct trace_record);
+}
+
+bool inspect_write_map(struct sys_file *f)
+{
+	struct item_list copy;
+	bool is_written = false;
+	size_t room;
+	char *map;
+
+	if (!inspect_copy_all(&copy))
+		return false;
+	room = TRACE_HEADER_SIZE +
+	       (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
+	map = sys_map(room);
+	if (map) {
+		is_written = sys_file_append(f, map, make_map(&copy, map));
+		sys_release(map, room);
+	}
+	inspect_drop(&copy);
+	return is_written;
+}
+
+EXPORT int osmem_write_map(const char *file)
+{
+	struct sys_file *f = sys_map(sizeof(*f)); /* a path is too long for a stack */
+	int status = -1;
+
+	if (!f)
+		return -1;
+	if (sys_file_open(f, file)) {
+		status = inspect_write_map(f) ? 0 : -1;
+		sys_file_close(f);
+	}
+	sys_release(f, sizeof(*f));
+	return status;
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Which of the two layers has a large object, and how it is resized.
+ *
+ * 1. Sizes up to SPAN_MAX are spans, if the page heap has a segment for them; all others, and these
+ *    where it has none, are mappings.
+ * 2. A span grows and shrinks where it is, if the pages behind it are free. A mapping is remapped.
+ *    What shrinks and is too large by more than large_slack gives the rest back.
+ */
+
+#include "large.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "mapping.h"
+#include "slab/span.h"
+
+#define GROWTH_SHIFT 3 /* what has grown and had to move has an eighth more */
+
+static _Atomic(size_t) threshold = SPAN_MAX + 1;
+static _Atomic(uint64_t) sweep_period_ms = 150;
+static _Atomic(size_t) resizes;
+
+void large_harden(void)
+{
+	mapping_is_hardened = true;
+}
+
+void *large_alloc(size_t size, size_t align, bool zero)
+{
+	bool fresh;
+	void *p = NULL;
+
+	if (size > SYS_MAP_MAX || align > SYS_MAP_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!mapping_is_hardened && size < threshold && size <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
+		p = span_alloc(size ? size : 1, align, &fresh);
+	if (!p)
+		return mapping_alloc(size, size, align, zero);
+	return zero && !fresh ? memset(p, 0, size) : p;
+}
+
+void *large_alloc_growing(size_t size)
+{
+	size_t room = size + (size >> GROWTH_SHIFT);
+
+	if (mapping_is_hardened)
+		return mapping_alloc(size, size + size / 2, CELL_ALIGN, false);
+	if (room > SPAN_MAX)
+		return mapping_alloc(size, room, CELL_ALIGN, false);
+	return large_alloc(room, CELL_ALIGN, false);
+}
+
+/* p, of call, is in a span, but is no live one's start. */
+static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
+						     const struct span_ref *span)
+{
+	if (span->state == SPAN_FREE && span->start == p)
+		sys_fatal(call, p, "this block is already free");
+	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+		  span->state == SPAN_FREE ? "a free one" : "one", (unsigned long)span->size,
+		  (unsigned long)(uintptr_t)span->start);
+}
+
+/*
+ * Whether p is a span; what is in one, but not the start of a live one, is reported. Hardened,
+ * spans are mapping.c's, and so is the report of what is in none.
+ */
+static bool is_span(const char *call, void *p)
+{
+	struct span_ref span;
+
+	if (mapping_is_hardened || !span_is_near(p))
+		return false;
+	span = span_find(p);
+	if (span.state == SPAN_NONE)
+		return false;
+	if (span.state != SPAN_LIVE)
+		bad_span(call, p, &span);
+	return true;
+}
+
+bool large_has(const void *p)
+{
+	return (!mapping_is_hardened && span_find(p).state != SPAN_NONE) || mapping_has(p);
+}
+
+void large_free(const char *call, void *p)
+{
+	int saved_errno = errno;
+
+	if (is_span(call, p))
+		span_free(p);
+	else
+		mapping_free(call, p);
+	errno = saved_errno;
+}
+
+/* Whether what has room for old bytes stays as it is with size of them: rule 2. */
+static bool is_fit(size_t old, size_t size)
+{
+	return size <= old && old - size <= large_slack(size);
+}
+
+static void *resize_mapping(const char *call, void *p, size_t size)
+{
+	if (mapping_keeps(call, p, size))
+		return p;
+	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
+	return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);
+}
+
+bool large_stays(const void *p, size_t size)
+{
+	return mapping_stays(p, size);
+}
+
+void *large_resize(const char *call, void *p, size_t size)
+{
+	size_t old;
+
+	if (!is_span(call, p))
+		return resize_mapping(call, p, size);
+	old = span_size(p);
+	if (is_fit(old, size))
+		return p;
+	atomic_fetch_add_explicit(&resizes, 1, memory_order_relaxed);
+	if (size >= threshold || size > SPAN_MAX)
+		return NULL;
+	if (size > old && span_resize(p, span_pages_for(size) * PAGE_BYTES))
+		return p;
+	return span_resize(p, size) ? p : NULL;
+}
+
+size_t large_usable_size(const char *call, void *p)
+{
+	return is_span(call, p) ? span_size(p) : mapping_usable_size(call, p);
+}
+
+size_t large_frees(void)
+{
+	struct mapping_stats mappings;
+
+	mapping_get_stats(&mappings);
+	return mappings.frees + resizes;
+}
+
+size_t large_dirty_bytes(void)
+{
+	return mapping_kept_bytes();
+}
+
+bool large_sweep(void)
+{
+	int saved_errno = errno;
+	bool is_any = mapping_kept_bytes() && mapping_sweep(sweep_period_ms);
+
+	errno = saved_errno;
+	return is_any;
+}
+
+bool large_trim(void)
+{
+	return mapping_trim();
+}
+
+void large_set_threshold(size_t size)
+{
+	threshold = size;
+}
+
+void large_set_sweep_period(uint64_t ms)
+{
+	sweep_period_ms = ms;
+}
+
+void large_get_stats(struct osmem_heap_stats *stats)
+{
+	struct mapping_stats mappings;
+	struct span_stats spans = {0};
+
+	mapping_get_stats(&mappings);
+	if (!mapping_is_hardened) /* mapping.c has counted them */
+		span_get_stats(&spans);
+	*stats = (struct osmem_heap_stats){
+		.allocs = mappings.allocs + spans.allocs,
+		.frees = mappings.frees + spans.frees,
+		.reallocs = resizes,
+		.mmap_calls = mappings.map_calls,
+		.munmap_calls = mappings.unmap_calls,
+		.mremap_calls = mappings.remap_calls,
+		.blocks = spans.spans,
+		.live_blocks = spans.spans,
+		.live_bytes = spans.bytes,
+		.region_bytes = spans.bytes,
+		.ahead_bytes = mapping_kept_bytes(),
+		.mapped_blocks = mappings.count,
+		.mapped_bytes = mappings.bytes,
+		.peak_bytes = mappings.peak_bytes + spans.peak_bytes,
+	};
+}

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Mappings of single objects.
+ *
+ * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. One from
+ *    half to twice the size is remapped: the pages that it has need no page fault. Live and kept
+ *    ones together are never more than were live at one time. Sweeps unmap what was kept for a
+ *    period.
+ * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
+ *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process
+ *    has 65,530.
+ * 3. Hardened, objects have guards, and what is freed becomes inaccessible: mapping_guard.c.
+ */
+
+#include "mapping.h"
+
+#include <errno.h>
+
+#include "block/block.h"
+#include "mapping_core.h"
+#include "slab/span.h"
+
+#define GROWTH_SHIFT 3
+#define CROWD 4096 /* live ones, beyond which those that shrink become spans */
+
+struct mappings mapping_all APART;
+bool mapping_is_hardened;
+_Thread_local struct mapping_recent mapping_recent;
+_Atomic(size_t) mapping_changes;
+
+/* Bad pointers. */
+
+/* What p is in, perhaps not in its payload. */
+struct found {
+	const struct mapping *m; /* NULL: nothing */
+	bool is_free;
+};
+
+static bool has_place(const struct mapping *m, const void *p)
+{
+	return m->payload && (uintptr_t)p - (uintptr_t)mapping_place(m) < mapping_place_bytes(m);
+}
+
+/* The table is locked. */
+static struct found find_around(const void *p)
+{
+	const struct mapping *m;
+	size_t i = 0;
+
+	while ((m = mapping_table_next(&mapping_all.table, &i)))
+		if (has_place(m, p))
+			return (struct found){m, false};
+	for (m = mapping_all.graves; m < mapping_all.graves + GRAVES; m++)
+		if (has_place(m, p))
+			return (struct found){m, true};
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+		if (has_place(&k->m, p))
+			return (struct found){&k->m, true};
+	return (struct found){.m = NULL};
+}
+
+static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p, struct mapping m,
+						       bool is_free)
+{
+	size_t offset = (uintptr_t)p - m.payload;
+	const char *where = "inside";
+
+	if (is_free && !offset)
+		sys_fatal(call, p, "this block is already free");
+	if ((uintptr_t)p < m.payload)
+		where = "before";
+	else if (offset >= m.size)
+		where = "behind";
+	sys_fatal(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx", where,
+		  is_free ? "a free one" : "one", (unsigned long)m.size, (unsigned long)m.payload);
+}
+
+static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
+{
+	struct found found = find_around(p);
+	struct mapping m = {0};
+
+	if (found.m)
+		mapping_copy(&m, found.m);
+	mapping_unlock();
+	if (found.m)
+		bad_beside(call, p, m, found.is_free);
+	if (block_is_ours(p))
+		sys_fatal(call, p, "a block of os_malloc, not of malloc");
+	if (span_is_freed(p))
+		sys_fatal(call, p, "this memory is already free");
+	if ((uintptr_t)p % CELL_ALIGN)
+		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
+	sys_fatal(call, p, "not a block of this allocator");
+}
+
+/* The entry of p, with the table locked. */
+static struct mapping *live(const char *call, void *p)
+{
+	struct mapping *m = mapping_table_find(&mapping_all.table, p);
+
+	if (!m)
+		bad_pointer(call, p);
+	return m;
+}
+
+/* Out of the table, with an entry reserved: nobody else can free it meanwhile. */
+static struct mapping take_out(const char *call, void *p)
+{
+	struct mapping m = {0}, *entry = live(call, p);
+
+	mapping_copy(&m, entry);
+	atomic_fetch_add_explicit(&mapping_changes, 1, memory_order_relaxed);
+	mapping_table_remove(&mapping_all.table, entry);
+	return m;
+}
+
+/* Making one. */
+
+static void release_edge(char *from, char *to)
+{
+	if (from < to)
+		sys_release(from, (size_t)(to - from));
+}
+
+char *mapping_map(size_t bytes, size_t align)
+{
+	size_t total;
+	char *p, *start;
+
+	if (align <= sys_page_size())
+		return sys_map(bytes);
+	if (__builtin_add_overflow(bytes, align, &total) || total > PTRDIFF_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	p = sys_map(total);
+	if (!p)
+		return NULL;
+	start = (char *)mapping_round_up((uintptr_t)p, align);
+	release_edge(p, start);
+	release_edge(start + bytes, p + total);
+	return start;
+}
+
+/*
+ * A mapping that is too small or much too large keeps the pages that it has. What grows will need
+ * the rest of one that is too large.
+ */
+static bool fit(struct mapping *m, size_t bytes, bool grows)
+{
+	char *moved;
+
+	if (kept_is_fit(m->bytes, bytes) || (grows && m->bytes >= bytes))
+		return true;
+	moved = sys_remap(m->start, m->bytes, bytes);
+	if (!moved) {
+		sys_release(m->start, m->bytes);
+		return false;
+	}
+	m->start = moved;
+	m->bytes = bytes;
+	return true;
+}
+
+/*
+ * The room that an object of size bytes is told of in bytes, perhaps four times as many: sizes that
+ * callers state are plausible from half of it on.
+ */
+static size_t told_room(size_t bytes, size_t size)
+{
+	return bytes / 2 > size ? 2 * size : bytes;
+}
+
+/* m for size bytes of room; false with errno ENOMEM. *is_mapped: the kernel has given it now. */
+static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
+		 bool *is_mapped)
+{
+	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+	bool grows = room > size;
+
+	*m = (struct mapping){.bytes = bytes};
+	if (align > page || zero || !kept_take(m, bytes, grows) || !fit(m, bytes, grows)) {
+		m->bytes = bytes;
+		m->start = mapping_map(bytes, align);
+		*is_mapped = m->start;
+	}
+	m->size = grows ? told_room(m->bytes, size) : m->bytes;
+	m->asked = size;
+	m->payload = (uintptr_t)m->start;
+	return m->start;
+}
+
+static bool reserve(void)
+{
+	bool is_reserved;
+
+	mapping_lock();
+	is_reserved = mapping_table_reserve(&mapping_all.table);
+	mapping_unlock();
+	return is_reserved;
+}
+
+static void unreserve(void)
+{
+	mapping_lock();
+	mapping_all.table.used--;
+	mapping_unlock();
+}
+
+void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
+{
+	bool is_made, is_mapped = false;
+	struct mapping m;
+
+	if (room > PTRDIFF_MAX - 4 * sys_page_size()) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!reserve())
+		return NULL;
+	if (mapping_is_hardened)
+		is_made = guard_make(&m, size, room, align, &is_mapped);
+	else
+		is_made = make(&m, size, room, align, zero, &is_mapped);
+	if (!is_made) {
+		unreserve();
+		return NULL;
+	}
+	mapping_lock();
+	mapping_all.guarded += mapping_is_guarded(&m);
+	mapping_all.stats.allocs++;
+	mapping_all.stats.map_calls += is_mapped;
+	mapping_unlock();
+	kept_put_in(&m);
+	return mapping_payload(&m);
+}
+
+void mapping_free(const char *call, void *p)
+{
+	struct mapping m;
+
+	mapping_lock();
+	m = take_out(call, p);
+	mapping_all.guarded -= mapping_is_guarded(&m);
+	mapping_all.stats.frees++;
+	mapping_unlock();
+	if (mapping_is_hardened)
+		guard_free(call, &m);
+	else
+		kept_keep(&m);
+	mapping_lock();
+	mapping_all.table.used--;
+	mapping_unlock();
+}
+
+size_t mapping_usable_size(const char *call, void *p)
+{
+	size_t size;
+
+	mapping_lock();
+	size = live(call, p)->size;
+	mapping_unlock();
+	return size;
+}
+
+bool mapping_has(const void *p)
+{
+	bool is_any;
+
+	mapping_lock();
+	is_any = find_around(p).m;
+	mapping_unlock();
+	return is_any;
+}
+
+/* Resizing: rule 2. */
+
+bool mapping_keeps(const char *call, void *p, size_t size)
+{
+	struct mapping *m;
+	bool is_kept;
+
+	if (mapping_is_hardened)
+		return false;
+	mapping_lock();
+	m = live(call, p);
+	if (size > m->size && size <= m->bytes)
+		m->size = told_room(m->bytes, size);
+	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
+	if (is_kept)
+		m->asked = size;
+	if (is_kept && m->size - size <= large_slack(size))
+		mapping_recent = (struct mapping_recent){p, size, m->size - size, mapping_changes};
+	mapping_unlock();
+	return is_kept;
+}
+
+static bool remap(struct mapping *m, size_t bytes)
+{
+	char *moved = sys_remap(m->start, m->bytes, bytes);
+
+	if (!moved)
+		return false;
+	m->start = moved;
+	m->payload = (uintptr_t)moved;
+	m->bytes = m->size = bytes;
+	return true;
+}
+
+static bool resize(struct mapping *m, size_t size)
+{
+	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
+	size_t roomy = mapping_round_up(size + (size >> GROWTH_SHIFT), page);
+
+	if (!(bytes > m->bytes && remap(m, roomy)) && !remap(m, bytes))
+		return false;
+	m->asked = size;
+	return true;
+}
+
+void *mapping_resize(const char *call, void *p, size_t size)
+{
+	size_t bytes = mapping_round_up(size, sys_page_size());
+	struct mapping m;
+	bool is_done;
+
+	mapping_lock();
+	if (!mapping_is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
+	    mapping_all.table.count > CROWD) {
+		mapping_unlock();
+		return NULL;
+	}
+	m = take_out(call, p);
+	mapping_all.stats.resizes++;
+	mapping_all.stats.remap_calls++;
+	mapping_unlock();
+	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
+	kept_put_in(&m);
+	return is_done ? mapping_payload(&m) : NULL;
+}
+
+/* Fork. */
+
+/* Another thread was changing the table, or what is kept. */
+static void repair(void)
+{
+	mapping_table_repair(&mapping_all.table);
+	kept_repair();
+	if (mapping_all.table.bytes + mapping_kept_bytes() > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_kept_bytes();
+}
+
+void mapping_fork_child(void)
+{
+	bool is_broken = lock_is_held(&mapping_all.lock);
+	const struct mapping *m;
+	size_t i = 0;
+
+	lock_reset(&mapping_all.lock);
+	if (is_broken)
+		repair();
+	if (!lock_is_needed()) /* the only thread goes on with what it was about to insert */
+		return;
+	/* What other threads were about to insert is not. */
+	mapping_all.table.used = mapping_all.table.count;
+	mapping_all.guarded = 0;
+	while (mapping_is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
+		mapping_all.guarded += mapping_is_guarded(m);
+}
+
+/* Figures. */
+
+void mapping_get_stats(struct mapping_stats *stats)
+{
+	mapping_lock();
+	*stats = mapping_all.stats;
+	stats->count = mapping_all.table.count;
+	stats->bytes = mapping_all.table.bytes;
+	stats->table_bytes = mapping_table_bytes(&mapping_all.table);
+	mapping_unlock();
+}
+
+void mapping_list(struct item_list *list)
+{
+	const struct mapping *m;
+	size_t i = 0;
+
+	mapping_lock();
+	while ((m = mapping_table_next(&mapping_all.table, &i))) {
+		if (m->is_span)
+			continue;
+		item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+							 .heap = OSMEM_LIBC,
+							 .start = mapping_payload(m),
+							 .size = m->size,
+							 .status = 2,
+							 .payload = m->size,
+							 .mapping = mapping_place_bytes(m)});
+	}
+	mapping_unlock();
+}
+
+const char *mapping_check(void)
+{
+	const char *fault;
+
+	mapping_lock();
+	fault = mapping_table_check(&mapping_all.table);
+	if (!fault)
+		fault = kept_check();
+	mapping_unlock();
+	return fault;
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* Mappings that were freed: rule 1 of mapping.c. */
+
+#include <errno.h>
+
+#include "mapping_core.h"
+#include "slab/span.h"
+
+#define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
+
+_Atomic(size_t) mapping_kept_total; /* L3 */
+
+/* What goes when the lock is free again. Large: only count is set at first. */
+struct doomed {
+	struct mapping all[KEPT_COUNT];
+	unsigned int count;
+};
+
+static void drop_kept(struct kept *k)
+{
+	mapping_kept_total -= k->m.bytes;
+	mapping_all.kept_count--;
+	atomic_store_explicit(&k->m.payload, 0, memory_order_release);
+}
+
+static void doom(struct doomed *doomed, struct kept *k)
+{
+	mapping_copy(&doomed->all[doomed->count++], &k->m);
+	drop_kept(k);
+}
+
+/* There is a place for m. */
+static void kept_add(const struct mapping *m, bool is_refused)
+{
+	struct kept *k = mapping_all.kept;
+
+	while (k->m.payload)
+		k++;
+	k->is_refused = is_refused;
+	k->freed_ms = sys_now_ms();
+	k->turn = mapping_all.turn++;
+	mapping_copy(&k->m, m);
+	mapping_all.kept_count++;
+	mapping_kept_total += m->bytes;
+}
+
+/* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
+void kept_refused(const struct mapping *m)
+{
+	mapping_lock();
+	if (mapping_all.kept_count < KEPT_COUNT)
+		kept_add(m, true);
+	mapping_unlock();
+}
+
+/* Hardened, m is inaccessible: nothing can be noted in it, as sys_release does. */
+static void release_guarded(const struct mapping *m)
+{
+	int saved_errno = errno;
+
+	if (m->is_span ? sys_unprotect(m->start, m->bytes)
+		       : sys_unmap(mapping_place(m), mapping_place_bytes(m)))
+		kept_refused(m);
+	else if (m->is_span)
+		span_free(m->start);
+	errno = saved_errno;
+}
+
+/* The pages of m go back to where they came from. */
+void kept_release(const struct mapping *m)
+{
+	if (mapping_is_hardened)
+		release_guarded(m);
+	else
+		sys_release(m->start, m->bytes);
+}
+
+static void release_doomed(const struct doomed *doomed)
+{
+	for (unsigned int i = 0; i < doomed->count; i++)
+		kept_release(&doomed->all[i]);
+}
+
+static struct kept *oldest_kept(void)
+{
+	struct kept *oldest = NULL;
+
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+		if (k->m.payload && (!oldest || k->turn < oldest->turn))
+			oldest = k;
+	return oldest;
+}
+
+/* Hardened, there is a guard right before what is larger than ROOMY_MAX. */
+bool kept_is_fit(size_t has, size_t bytes)
+{
+	if (mapping_is_hardened && bytes > ROOMY_MAX)
+		return has == bytes;
+	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
+}
+
+/*
+ * How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last.
+ * What grows may have four times as much, for it will need more. Hardened, any larger one is split.
+ */
+static size_t misfit(const struct kept *k, size_t bytes, bool grows)
+{
+	size_t difference = k->m.bytes > bytes ? k->m.bytes - bytes : bytes - k->m.bytes;
+
+	if (k->is_refused)
+		return SIZE_MAX;
+	if (kept_is_fit(k->m.bytes, bytes))
+		return difference;
+	if (mapping_is_hardened && k->m.bytes > bytes)
+		return difference + bytes;
+	if (k->m.bytes < bytes / 2 || k->m.bytes > (grows ? 4 : 2) * bytes)
+		return SIZE_MAX;
+	return difference + (mapping_is_hardened ? PTRDIFF_MAX : bytes);
+}
+
+bool kept_take(struct mapping *m, size_t bytes, bool grows)
+{
+	size_t least = SIZE_MAX, far;
+	struct kept *best = NULL;
+	unsigned int left;
+
+	if (!mapping_kept_bytes())
+		return false;
+	mapping_lock();
+	left = mapping_all.kept_count;
+	for (struct kept *k = mapping_all.kept; left; k++) {
+		if (!k->m.payload)
+			continue;
+		left--;
+		far = misfit(k, bytes, grows);
+		if (far < least) {
+			least = far;
+			best = k;
+		}
+	}
+	if (best) {
+		mapping_copy(m, &best->m);
+		drop_kept(best);
+	}
+	mapping_unlock();
+	return best;
+}
+
+bool kept_has(size_t bytes)
+{
+	bool has = false;
+
+	mapping_lock();
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+		has |= k->m.payload && !k->is_refused && k->m.bytes >= bytes;
+	mapping_unlock();
+	return has;
+}
+
+/*
+ * What live and kept ones together may have. Hardened, an eighth more: what is freed is used again
+ * at once, so there is seldom anything kept when something of another size is wanted.
+ */
+static size_t most_bytes(void)
+{
+	size_t peak = mapping_all.stats.peak_bytes;
+
+	return peak + (mapping_is_hardened ? peak / 8 : 0);
+}
+
+/* What live and kept ones have, and the former to spare. */
+static size_t all_bytes(void)
+{
+	return mapping_all.table.bytes + mapping_all.table.spare + mapping_kept_bytes();
+}
+
+/* Rule 1, with bytes more to be live or kept. The table is locked. */
+static void make_room(size_t bytes, struct doomed *doomed)
+{
+	while (mapping_all.kept_count && all_bytes() + bytes > most_bytes())
+		doom(doomed, oldest_kept());
+}
+
+void kept_put_in(const struct mapping *m)
+{
+	struct doomed doomed;
+
+	doomed.count = 0;
+	mapping_lock();
+	mapping_table_insert(&mapping_all.table, m);
+	if (mapping_all.table.bytes > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes;
+	make_room(0, &doomed);
+	mapping_all.stats.unmap_calls += doomed.count;
+	mapping_unlock();
+	release_doomed(&doomed);
+}
+
+/* The table is locked. */
+static bool put(const struct mapping *m, struct doomed *doomed)
+{
+	if (m->bytes + mapping_all.table.bytes + mapping_all.table.spare > most_bytes())
+		return false;
+	make_room(m->bytes, doomed);
+	if (mapping_all.kept_count == KEPT_COUNT)
+		doom(doomed, oldest_kept());
+	kept_add(m, false);
+	return true;
+}
+
+void kept_keep(const struct mapping *m)
+{
+	struct doomed doomed;
+	bool is_kept;
+
+	doomed.count = 0;
+	mapping_lock();
+	is_kept = put(m, &doomed);
+	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m->is_span);
+	mapping_unlock();
+	release_doomed(&doomed);
+	if (!is_kept)
+		kept_release(m);
+}
+
+static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
+{
+	return k->m.payload && now - k->freed_ms >= older_ms;
+}
+
+/* One after the other: what a thread has in its hands is lost in the child of a fork. */
+static bool give_back(uint64_t older_ms)
+{
+	uint64_t now = sys_now_ms();
+	bool is_any = false;
+
+	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
+		struct doomed doomed;
+
+		if (!is_due(k, now, older_ms))
+			continue;
+		doomed.count = 0;
+		mapping_lock();
+		if (is_due(k, now, older_ms))
+			doom(&doomed, k);
+		mapping_all.stats.unmap_calls += doomed.count;
+		mapping_unlock();
+		release_doomed(&doomed);
+		is_any |= doomed.count;
+	}
+	return is_any;
+}
+
+bool mapping_sweep(uint64_t period_ms)
+{
+	return give_back(period_ms);
+}
+
+bool mapping_trim(void)
+{
+	bool is_any = guard_trim();
+
+	return (mapping_kept_bytes() && give_back(0)) || is_any;
+}
+
+void kept_repair(void)
+{
+	mapping_all.kept_count = 0;
+	mapping_kept_total = 0;
+	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
+		mapping_all.kept_count += mapping_all.kept[i].m.payload != 0;
+		mapping_kept_total +=
+			mapping_all.kept[i].m.payload ? mapping_all.kept[i].m.bytes : 0;
+	}
+}
+
+const char *kept_check(void)
+{
+	size_t kept = 0, refused = 0, count = 0;
+
+	for (const struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
+		if (!k->m.payload)
+			continue;
+		count++;
+		kept += k->m.bytes;
+		refused += k->is_refused ? k->m.bytes : 0;
+	}
+	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
+	    (count && all_bytes() > most_bytes() + refused))
+		return "L3: the figures of what is kept are wrong, or it is too much";
+	return NULL;
+}

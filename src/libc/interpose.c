@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The C library's allocation functions, over the thread caches: argument rules and errno, no
+ * policy. Sizes and alignments are in bytes. What is returned belongs to the caller until it is
+ * freed, is aligned to 16 at least, and is unlike every other live pointer even for size 0. Without
+ * memory, or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from
+ * any thread and before main, none from a signal handler. A pointer that did not come from here is
+ * reported in one line on standard error, then abort(); one that was freed before, too, at once or
+ * before its memory is handed out twice.
+ *
+ * While calls are counted or a trace is being made, every call takes the slow path (TCACHE_COUNTS,
+ * TCACHE_TRACES) and is noted there: when it has its result, but before it frees.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "cache/tcache.h"
+#include "helpers.h"
+#include "large/large.h"
+#include "noted.h"
+
+/* C23, not yet in glibc's headers. */
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
+
+static void *fail(int error)
+{
+	errno = error;
+	return NULL;
+}
+
+static NOINLINE void *malloc_slow(size_t size)
+{
+	if (calls_are_noted)
+		return note_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
+	return tcache_alloc_slow(size);
+}
+
+static NOINLINE void *malloc_wide(size_t size)
+{
+	return tcache_alloc_wide_or(size, malloc_slow);
+}
+
+/* malloc(3). */
+EXPORT void *malloc(size_t size)
+{
+	return tcache_alloc_or(size, malloc_wide);
+}
+
+static void *alloc_array(size_t nmemb, size_t size)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(nmemb, size, &total))
+		return fail(ENOMEM);
+	return tcache_alloc_zeroed(total);
+}
+
+static COLD void *calloc_noted(size_t nmemb, size_t size)
+{
+	return note_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
+}
+
+/* malloc(3): zeroed; ENOMEM if the product overflows. */
+EXPORT void *calloc(size_t nmemb, size_t size)
+{
+	return calls_are_noted ? calloc_noted(nmemb, size) : alloc_array(nmemb, size);
+}
+
+static NOINLINE void *resize(void *p, size_t size)
+{
+	if (!p)
+		return tcache_alloc(size);
+	if (size)
+		return tcache_realloc("realloc", p, size);
+	tcache_free("realloc", p);
+	return NULL;
+}
+
+static COLD void *realloc_noted(void *p, size_t size)
+{
+	intptr_t old = noted_bytes("realloc", p);
+	bool failed;
+	void *q;
+
+	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
+	q = resize(p, size);
+	failed = !q && (size || !p);
+	calls_note(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
+	if (!failed)
+		calls_add_live(noted_bytes("realloc", q) - old);
+	return q;
+}
+
+/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
+EXPORT NOINLINE void *realloc(void *p, size_t size)
+{
+	return calls_are_noted ? realloc_noted(p, size) : resize(p, size);
+}
+
+/*
+ * Tools that replace realloc where it stands, as valgrind does, do not know reallocarray: it goes
+ * the same way, by a name that no other library can take over.
+ */
+extern __typeof__(realloc) own_realloc
+	__attribute__((alias("realloc"), visibility("hidden"), nothrow, leaf));
+
+/*
+ * malloc(3): ENOMEM if the product overflows, and p is as it was. Noted as realloc, if it does not.
+ */
+EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
+{
+	size_t total;
+
+	if (!__builtin_mul_overflow(nmemb, size, &total))
+		return own_realloc(p, total);
+	if (calls_are_noted) {
+		calls_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
+		calls_note(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
+	}
+	return fail(ENOMEM);
+}
+
+static NOINLINE void free_slow(void *p)
+{
+	free_rest("free", TRACE_FREE, p, 0, 0);
+}
+
+/* malloc(3), POSIX.1-2024: errno is preserved. */
+EXPORT void free(void *p)
+{
+	if (unlikely(!tcache_put(p)))
+		free_slow(p);
+}
+
+static NOINLINE void free_sized_slow(void *p, size_t size)
+{
+	if (p)
+		tcache_check_size("free_sized", p, size, true);
+	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
+}
+
+/* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
+EXPORT void free_sized(void *p, size_t size)
+{
+	if (unlikely(!tcache_has_size(p, size)) || unlikely(!tcache_put(p)))
+		free_sized_slow(p, size);
+}
+
+static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
+{
+	if (p)
+		tcache_check_aligned("free_aligned_sized", p, size, align);
+	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
+}
+
+/* C23 7.24.3.5. A size or an alignment that p cannot have been allocated with is reported. */
+EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
+{
+	if (unlikely(!tcache_has_aligned(p, size, align)) || unlikely(!tcache_put(p)))
+		free_aligned_sized_slow(p, align, size);
+}
+
+/* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
+EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+	if (!is_power_of_two(align))
+		return fail(EINVAL);
+	return alloc_aligned(TRACE_ALIGNED_ALLOC, size, align);
+}
+
+/* posix_memalign(3), as in glibc: rounded up to a power of two; EINVAL if there is none. */
+EXPORT void *memalign(size_t align, size_t size)
+{
+	if (align > SIZE_MAX / 2 + 1)
+		return fail(EINVAL);
+	if (align < CELL_ALIGN)
+		align = CELL_ALIGN;
+	if (!is_power_of_two(align))
+		align = (size_t)1 << (64 - __builtin_clzll(align));
+	return alloc_aligned(TRACE_MEMALIGN, size, align);
+}
+
+/*
+ * posix_memalign(3): the error is returned, and *out left alone on failure. As in glibc, errno is
+ * ENOMEM too where memory is refused, and left alone otherwise.
+ */
+EXPORT int posix_memalign(void **out, size_t align, size_t size)
+{
+	int saved_errno = errno;
+	void *p;
+
+	if (!is_power_of_two(align) || align % sizeof(void *))
+		return EINVAL;
+	p = alloc_aligned(TRACE_POSIX_MEMALIGN, size, align);
+	if (!p) {
+		errno = ENOMEM;
+		return ENOMEM;
+	}
+	errno = saved_errno;
+	*out = p;
+	return 0;
+}
+
+/* posix_memalign(3): aligned to a page. */
+EXPORT void *valloc(size_t size)
+{
+	return alloc_aligned(TRACE_VALLOC, size, sys_page_size());
+}
+
+/* posix_memalign(3): whole pages. */
+EXPORT void *pvalloc(size_t size)
+{
+	size_t page = sys_page_size();
+
+	if (size > PTRDIFF_MAX - page)
+		return fail(ENOMEM);
+	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
+}
+
+/*
+ * glibc's second names of these, which wrappers of malloc call. The same functions, so that both
+ * names may be mixed.
+ */
+#define ALIAS(alias_name, name, ...)                                                               \
+	extern __typeof__(name) alias_name                                                         \
+		__attribute__((alias(#name), visibility("default"), nothrow, leaf, ##__VA_ARGS__))
+
+ALIAS(__libc_malloc, malloc, malloc);
+ALIAS(__libc_calloc, calloc, malloc);
+ALIAS(__libc_realloc, realloc);
+ALIAS(__libc_free, free);
+ALIAS(__libc_memalign, memalign, malloc);
+ALIAS(__libc_valloc, valloc, malloc);
+ALIAS(__libc_pvalloc, pvalloc, malloc);
+ALIAS(__posix_memalign, posix_memalign);
+
+/* malloc_usable_size(3): all of it may be written, and realloc up to it does not move the block. */
+EXPORT size_t malloc_usable_size(void *p)
+{
+	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
+}
+
+/* malloc_trim(3): pad is not needed, all free pages go. 1 if anything was given back, else 0. */
+EXPORT int malloc_trim(size_t pad)
+{
+	int is_any = tcache_trim();
+
+	if (calls_are_noted)
+		calls_note(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
+	return is_any;
+}
+
+/*
+ * mallopt(3): 1 for all parameters that glibc has, 0 for others. Programs take 0 for a failure, so
+ * parameters without a meaning here are accepted and ignored.
+ */
+EXPORT int mallopt(int param, int value)
+{
+	switch (param) {
+	case M_MMAP_THRESHOLD:
+		if (value < 0)
+			return 0;
+		large_set_threshold((size_t)value);
+		return 1;
+	case M_TRIM_THRESHOLD: /* -1 means never */
+		tcache_set_trim_threshold(value < 0 ? SIZE_MAX : (size_t)value);
+		return 1;
+	case M_PERTURB:
+		tcache_set_perturb((unsigned char)value);
+		return 1;
+	case M_ARENA_MAX:
+	case M_ARENA_TEST:
+	case M_MXFAST:
+	case M_TOP_PAD:
+	case M_MMAP_MAX:
+	case M_CHECK_ACTION:
+		return 1;
+	default:
+		return 0;
+	}
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The 20 replaceable forms of C++ operator new and delete, from C.
+ *
+ * 1. Four forms do the work: new, aligned new, delete, aligned delete. Every other form forwards to
+ *    the one that the C++ standard names for it, as libstdc++ does, and it forwards through the
+ *    dynamic linker: a program that replaces only new(size_t) and delete(void *) gets all other
+ *    forms on top of its own pair, never one of ours that meets one of its own. A form that is
+ *    bound to ours takes the short way to the memory.
+ * 2. Memory comes from tcache_alloc and goes to tcache_free, as malloc's, so it may be mixed with
+ *    malloc and free. A bad pointer is reported under the name of the form that did the work:
+ *    "operator delete".
+ * 3. A throwing form that gets no memory calls the installed new-handler and tries again until
+ *    there is none; then it throws std::bad_alloc. Both go through weak references to libstdc++:
+ *    this library does not link it.
+ * 4. The references stay unbound where the C++ runtime was loaded by dlopen (a C++ plugin of a C
+ *    program), or is not libstdc++. Then the runtime's own definition of the same form is looked up
+ *    among the loaded objects and does the rest: it calls malloc, which is ours and fails again,
+ *    and it knows its handler and its exception. Without a runtime nobody could catch: fatal.
+ * 5. A nothrow form must return NULL when the new-handler throws. C cannot catch, so where a
+ *    handler is installed, or new is the program's own, the runtime's nothrow form does it as in 4:
+ *    it calls the throwing form, and catches.
+ *
+ * The functions may be called from any thread; they take no lock of their own. What throws is safe
+ * to unwind through: this file is compiled with -fexceptions and holds nothing while it calls out.
+ */
+
+#include <link.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "cache/tcache.h"
+#include "elf_symbol.h"
+#include "helpers.h"
+#include "noted.h"
+
+/*
+ * Begin the definition of a form: SYMBOL is its mangled name. Others here forward to it, so it is
+ * never inlined: it may be replaced.
+ */
+#define FORM(symbol, result, name, ...)                                                            \
+	EXPORT NOINLINE result name(__VA_ARGS__) __asm__(symbol);                                  \
+	result name(__VA_ARGS__)
+
+/* std::get_new_handler() and std::__throw_bad_alloc() of libstdc++, or NULL. */
+typedef void new_handler(void);
+extern new_handler *get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
+extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
+	__attribute__((weak, noreturn));
+
+/* std::align_val_t is passed as a size_t, const std::nothrow_t & as a pointer. */
+typedef void *new_form(size_t size);
+typedef void *aligned_form(size_t size, size_t align);
+typedef void *nothrow_form(size_t size, const void *tag);
+typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
+
+/* Memory. */
+
+static NOINLINE void *alloc_slow(size_t size)
+{
+	if (calls_are_noted)
+		return note_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
+	return tcache_alloc_slow(size);
+}
+
+static NOINLINE void *alloc_wide(size_t size)
+{
+	return tcache_alloc_wide_or(size, alloc_slow);
+}
+
+static INLINE void *alloc(size_t size)
+{
+	return tcache_alloc_or(size, alloc_wide);
+}
+
+static void *alloc_at(size_t size, size_t align)
+{
+	return is_power_of_two(align) ? alloc_aligned(TRACE_NEW, size, align) : NULL;
+}
+
+static NOINLINE void release_slow(void *p)
+{
+	free_rest("operator delete", TRACE_DELETE, p, 0, 0);
+}
+
+static INLINE void release(void *p)
+{
+	if (unlikely(!tcache_put(p)))
+		release_slow(p);
+}
+
+/* The runtime's own forms: rules 4 and 5. */
+
+struct lookup {
+	const char *symbol;
+	void *found;
+};
+
+static bool is_cxx_runtime(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *base = slash ? slash + 1 : path;
+
+	return !strncmp(base, "libstdc++.so", 12) || !strncmp(base, "libc++.so", 9) ||
+	       !strncmp(base, "libc++abi.so", 12);
+}
+
+static int find_in_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct lookup *lookup = arg;
+
+	(void)size;
+	if (is_cxx_runtime(info->dlpi_name))
+		lookup->found = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
+					   lookup->symbol);
+	return !!lookup->found;
+}
+
+/*
+ * The loaded C++ runtime's own definition of a form, or NULL. Not dlsym: that may allocate, and it
+ * does not see what was loaded with RTLD_LOCAL. dl_iterate_phdr does neither.
+ */
+static COLD void *runtime_form(const char *symbol)
+{
+	struct lookup lookup = {.symbol = symbol};
+
+	dl_iterate_phdr(find_in_object, &lookup);
+	return lookup.found;
+}
+
+/*
+ * The throwing forms: they never return NULL. Size 0 is a unique pointer; an alignment that is no
+ * power of two is a failure; errno is not preserved.
+ */
+
+/* Rule 3. */
+static void *retry_with_handler(size_t size, size_t align)
+{
+	new_handler *handler;
+	void *p = NULL;
+
+	while (!p && is_power_of_two(align) && (handler = get_new_handler())) {
+		handler();
+		p = alloc_at(size, align);
+	}
+	if (!p)
+		throw_bad_alloc();
+	return p;
+}
+
+static void *runtime_form_or_die(const char *symbol, size_t size)
+{
+	void *form = runtime_form(symbol);
+
+	if (!form)
+		sys_fatal("operator new", (const void *)size,
+			  "no memory and no C++ runtime to throw with");
+	return form;
+}
+
+static COLD void *new_slow(size_t size)
+{
+	if (get_new_handler && throw_bad_alloc)
+		return retry_with_handler(size, CELL_ALIGN);
+	return ((new_form *)runtime_form_or_die("_Znwm", size))(size);
+}
+
+static COLD void *new_aligned_slow(size_t size, size_t align)
+{
+	if (get_new_handler && throw_bad_alloc)
+		return retry_with_handler(size, align);
+	return ((aligned_form *)runtime_form_or_die("_ZnwmSt11align_val_t", size))(size, align);
+}
+
+FORM("_Znwm", void *, operator_new, size_t size)
+{
+	void *p = alloc(size);
+
+	return p ? p : new_slow(size);
+}
+
+FORM("_ZnwmSt11align_val_t", void *, operator_new_aligned, size_t size, size_t align)
+{
+	void *p = alloc_at(size, align);
+
+	return p ? p : new_aligned_slow(size, align);
+}
+
+FORM("_Znam", void *, operator_new_array, size_t size)
+{
+	return operator_new(size);
+}
+
+FORM("_ZnamSt11align_val_t", void *, operator_new_array_aligned, size_t size, size_t align)
+{
+	return operator_new_aligned(size, align);
+}
+
+/* The nothrow forms: rule 5. */
+
+/* The borders of the object this file was linked into. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char _end[] __attribute__((visibility("hidden")));
+
+/* Did the dynamic linker bind the form to this file's own definition? */
+#define IS_OURS(form) is_within((uintptr_t)(form))
+
+static bool is_within(uintptr_t form)
+{
+	return form >= (uintptr_t)__ehdr_start && form < (uintptr_t)_end;
+}
+
+/* Our own form got no memory: is there anything left to try but to return NULL? */
+static bool may_have_handler(void)
+{
+	return !get_new_handler || get_new_handler();
+}
+
+/*
+ * base is the form that forwards here, and is_ours says whose it is. Without a runtime there is no
+ * handler and no exception of the library's, so what is left is the program's own form.
+ */
+static INLINE void *new_nothrow(const char *symbol, new_form *base, bool is_ours, size_t size,
+				const void *tag)
+{
+	void *p = is_ours ? alloc(size) : NULL;
+	nothrow_form *form;
+
+	if (is_ours && (p || !may_have_handler()))
+		return p;
+	form = (nothrow_form *)runtime_form(symbol);
+	if (form)
+		return form(size, tag);
+	return is_ours ? NULL : base(size);
+}
+
+static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is_ours, size_t size,
+				 size_t align, const void *tag)
+{
+	void *p = is_ours ? alloc_at(size, align) : NULL;
+	aligned_nothrow_form *form;
+
+	if (is_ours && (p || !is_power_of_two(align) || !may_have_handler()))
+		return p;
+	form = (aligned_nothrow_form *)runtime_form(symbol);
+	if (form)
+		return form(size, align, tag);
+	return is_ours ? NULL : base(size, align);
+}
+
+/*
+ * The deletes. NULL is ignored and errno is preserved.
+ *
+ * The size and the alignment that a delete is given are compared with the block, unless the forms
+ * that it may come from are the program's own. A mismatch is reported.
+ */
+
+static NOINLINE void release_checked(void *p, size_t size)
+{
+	if (p && IS_OURS(operator_new) && IS_OURS(operator_new_array))
+		tcache_check_size("operator delete", p, size, false);
+	release_slow(p);
+}
+
+static bool makes_aligned(void)
+{
+	return IS_OURS(operator_new_aligned) && IS_OURS(operator_new_array_aligned);
+}
+
+static NOINLINE void release_checked_aligned(void *p, size_t size, size_t align)
+{
+	if (p && makes_aligned())
+		tcache_check_aligned("operator delete", p, size, align);
+	release_slow(p);
+}
+
+static NOINLINE void release_checked_align(void *p, size_t align)
+{
+	if (p && makes_aligned())
+		tcache_check_align("operator delete", p, align);
+	release_slow(p);
+}
+
+FORM("_ZdlPv", void, operator_delete, void *p)
+{
+	release(p);
+}
+
+FORM("_ZdlPvSt11align_val_t", void, operator_delete_aligned, void *p, size_t align)
+{
+	if (likely(tcache_has_align(p, align)))
+		release(p);
+	else
+		release_checked_align(p, align);
+}
+
+FORM("_ZdaPv", void, operator_delete_array, void *p)
+{
+	operator_delete(p);
+}
+
+FORM("_ZdaPvSt11align_val_t", void, operator_delete_array_aligned, void *p, size_t align)
+{
+	operator_delete_aligned(p, align);
+}
+
+/* base is the form that these forward to, and is_ours says whose it is. */
+
+static INLINE void delete_sized(void (*base)(void *p), bool is_ours, void *p, size_t size)
+{
+	if (unlikely(!is_ours))
+		base(p);
+	else if (likely(tcache_has_size(p, size)))
+		release(p);
+	else
+		release_checked(p, size);
+}
+
+static INLINE void delete_sized_aligned(void (*base)(void *p, size_t align), bool is_ours, void *p,
+					size_t size, size_t align)
+{
+	if (unlikely(!is_ours))
+		base(p, align);
+	else if (likely(tcache_has_aligned(p, size, align)))
+		release(p);
+	else
+		release_checked_aligned(p, size, align);
+}
+
+/*
+ * The other forms: those of objects, and those of arrays, whose names here end in KIND. n and d are
+ * how the mangled names of new and delete begin. The compiler calls the nothrow deletes when a
+ * constructor throws out of a nothrow new.
+ */
+#define OTHER_FORMS(kind, n, d)                                                                    \
+	FORM(n "RKSt9nothrow_t", void *, operator_new##kind##_nothrow, size_t size,                \
+	     const void *tag)                                                                      \
+	{                                                                                          \
+		return new_nothrow(n "RKSt9nothrow_t", operator_new##kind,                         \
+				   IS_OURS(operator_new##kind) && IS_OURS(operator_new), size,     \
+				   tag);                                                           \
+	}                                                                                          \
+	FORM(n "St11align_val_tRKSt9nothrow_t", void *, operator_new##kind##_aligned_nothrow,      \
+	     size_t size, size_t align, const void *tag)                                           \
+	{                                                                                          \
+		return new_aligned_nothrow(                                                        \
+			n "St11align_val_tRKSt9nothrow_t", operator_new##kind##_aligned,           \
+			IS_OURS(operator_new##kind##_aligned) && IS_OURS(operator_new_aligned),    \
+			size, align, tag);                                                         \
+	}                                                                                          \
+	FORM(d "m", void, operator_delete##kind##_sized, void *p, size_t size)                     \
+	{                                                                                          \
+		delete_sized(operator_delete##kind,                                                \
+			     IS_OURS(operator_delete##kind) && IS_OURS(operator_delete), p, size); \
+	}                                                                                          \
+	FORM(d "mSt11align_val_t", void, operator_delete##kind##_sized_aligned, void *p,           \
+	     size_t size, size_t align)                                                            \
+	{                                                                                          \
+		delete_sized_aligned(operator_delete##kind##_aligned,                              \
+				     IS_OURS(operator_delete##kind##_aligned) &&                   \
+					     IS_OURS(operator_delete_aligned),                     \
+				     p, size, align);                                              \
+	}                                                                                          \
+	FORM(d "RKSt9nothrow_t", void, operator_delete##kind##_nothrow, void *p, const void *tag)  \
+	{                                                                                          \
+		(void)tag;                                                                         \
+		operator_delete##kind(p);                                                          \
+	}                                                                                          \
+	FORM(d "St11align_val_tRKSt9nothrow_t", void, operator_delete##kind##_aligned_nothrow,     \
+	     void *p, size_t align, const void *tag)                                               \
+	{                                                                                          \
+		(void)tag;                                                                         \
+		operator_delete##kind##_aligned(p, align);                                         \
+	}
+
+OTHER_FORMS(, "_Znwm", "_ZdlPv")
+OTHER_FORMS(_array, "_Znam", "_ZdaPv")

@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Slabs and their cells.
+ *
+ * 1. Slabs are in shards, as threads are. A shard takes cells of a class from the fullest of its
+ *    slabs that has any, lowest addresses first; then it carves new ones. So emptying slabs become
+ *    empty. A shard that has none takes over the emptiest slab of another, or takes a new one.
+ * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store
+ *    already, or was never handed out, ends the process.
+ * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
+ */
+
+#include "slab.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fork.h"
+#include "slab_core.h"
+
+/* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
+#define SURPLUS_BYTES (4 * MIB)
+
+/* Of the cells of a slab that was purged: when no more are free, its pages are in use again. */
+#define MARKED_SHARE 4
+
+struct class_info slab_classes[CLASS_END];
+_Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
+
+struct slab_class slab_class_states[CLASS_END] APART;
+struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END] APART;
+
+struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
+
+static size_t size_of(unsigned int class)
+{
+	if (class == CLASS_OWN_512)
+		return 512;
+	if (class == CLASS_OWN_4096)
+		return 4096;
+	return class == CLASS_OWN_2048 ? 2048 : class_size(class);
+}
+
+void slab_init(void)
+{
+	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class += 1) {
+		size_t size = size_of(class), slots = size > SLAB_CELL_MAX ? QUAD : 1;
+
+		slab_classes[class] = (struct class_info){
+			.size = (uint32_t)size,
+			.magic = (uint32_t)((((uint64_t)1 << 32) - 1) / size + 1),
+			.reciprocal = ((uint64_t)1 << RECIPROCAL_SHIFT) / size + 1,
+			.capacity = (uint16_t)(slots * SLAB_SIZE / size),
+			.slots = (uint16_t)slots,
+		};
+	}
+}
+
+/* Locking. Nothing is locked while the process has a single thread. */
+
+void slab_enter(unsigned int class)
+{
+	fork_check();
+	lock_acquire(&slab_locks[class].lock);
+}
+
+void slab_leave(unsigned int class)
+{
+	lock_release(&slab_locks[class].lock);
+}
+
+/* Seals: S9. */
+
+static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
+						    const struct slab *s)
+{
+	slab_leave((unsigned int)(c - slab_class_states));
+	sys_fatal("heap", s, "the header of a slab is overwritten");
+}
+
+void slab_require_sealed(const struct slab_class *c, const struct slab *s)
+{
+	if (!slab_is_sealed(s))
+		damaged(c, s);
+}
+
+/* Buckets: S2. */
+
+/* Of s when it was just touched. */
+static uint8_t bucket_of(const struct slab *s)
+{
+	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
+}
+
+/* s, with n slots, comes into bucket; or leaves it, and n is negative. */
+static void count_sparse(const struct slab *s, int n)
+{
+	if ((s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE) || s->is_locked)
+		return;
+	atomic_fetch_add_explicit(&slab_store.sparse_slots, (size_t)n, memory_order_relaxed);
+	if (s->bucket == BUCKET_IDLE)
+		atomic_fetch_add_explicit(&slab_store.idle_slots, (size_t)n, memory_order_relaxed);
+}
+
+static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
+{
+	slab_require_sealed(c, s);
+	s->next = next;
+	slab_seal(s);
+}
+
+static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
+{
+	slab_require_sealed(c, s);
+	s->prev = prev;
+	slab_seal(s);
+}
+
+static void unlink_slab(struct slab_class *c, struct slab *s)
+{
+	if (s->prev)
+		set_next(c, s->prev, s->next);
+	else
+		slab_lists(c, s->shard)->partial[s->bucket] = s->next;
+	if (s->next)
+		set_prev(c, s->next, s->prev);
+	c->partial_count--;
+	count_sparse(s, -slab_classes[s->class].slots);
+}
+
+static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
+{
+	struct slab **head = &slab_lists(c, s->shard)->partial[bucket];
+
+	s->bucket = bucket;
+	c->partial_count++;
+	s->prev = NULL;
+	s->next = *head;
+	if (s->next)
+		set_prev(c, s->next, s);
+	slab_seal(s);
+	*head = s;
+	count_sparse(s, slab_classes[s->class].slots);
+}
+
+void slab_link(struct slab_class *c, struct slab *s)
+{
+	link_in(c, s, bucket_of(s));
+}
+
+void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket)
+{
+	unlink_slab(c, s);
+	link_in(c, s, bucket);
+}
+
+/* Whether class has more free cells than threads may keep from each other. */
+static bool has_surplus(const struct slab_class *c, unsigned int class)
+{
+	return (c->slabs * slab_classes[class].capacity - c->out) * slab_classes[class].size >
+	       SURPLUS_BYTES;
+}
+
+static void change_shard(struct slab_class *c, struct slab *s, unsigned int shard)
+{
+	unsigned int from = s->shard;
+
+	slab_require_sealed(c, s);
+	if (s->free)
+		unlink_slab(c, s);
+	if (slab_lists(c, from)->carving == s) {
+		slab_lists(c, from)->carving = NULL;
+		slab_lists(c, shard)->carving = s;
+	}
+	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
+	if (s->free)
+		slab_link(c, s);
+	else
+		slab_seal(s);
+}
+
+/*
+ * Make the slab of another shard that has most free cells one of shard's, which has none to carve.
+ * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL
+ * then, unless it is nearly empty or is_any.
+ */
+static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
+{
+	const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
+	struct slab *s;
+
+	for (unsigned int nr = 0; c->partial_count && nr < BUCKETS; nr++) {
+		unsigned int bucket = order[nr];
+
+		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
+			s = slab_lists(c, i)->partial[bucket];
+			if (!s || (slab_shard_users[i] && bucket < BUCKET_TOUCHED && !is_any))
+				continue;
+			change_shard(c, s, shard);
+			return s;
+		}
+	}
+	return NULL;
+}
+
+/* There is no memory for a slab: one of any shard that has cells left will do. */
+static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
+{
+	struct slab *s = adopt(c, shard, true);
+
+	for (unsigned int i = 0; !s && i < SLAB_SHARDS; i++) {
+		s = slab_lists(c, i)->carving;
+		if (s)
+			change_shard(c, s, shard);
+	}
+	return s;
+}
+
+/* The fullest slab of shard that has a free cell, or NULL. */
+static struct slab *find_partial(struct slab_class *c, unsigned int shard)
+{
+	for (int i = 0; i < BUCKETS; i++)
+		if (slab_lists(c, shard)->partial[i])
+			return slab_lists(c, shard)->partial[i];
+	return NULL;
+}
+
+/* Taking. */
+
+/*
+ * What a free cell has in its first word: CELL_FREED, but when hardened zero. Purged cells are
+ * zero; what was written to one since is seen when it is handed out. In a fork's child, cells that
+ * were freed may contain anything.
+ */
+static void mark_cell(void *cell)
+{
+	if (slab_store.is_hardened)
+		return;
+	if (slab_store.is_child || !*cell_word(cell))
+		*cell_word(cell) = CELL_FREED;
+}
+
+static void mark_rest(const struct slab *s)
+{
+	size_t size = slab_classes[s->class].size;
+
+	for (size_t i = 0; i < s->carved; i++)
+		if (s->bits[i / 64] >> i % 64 & 1)
+			mark_cell(slab_start(s) + i * size);
+}
+
+/*
+ * Closed slab s gives n of its free cells to a cache, where each needs its mark. When few are left,
+ * these are marked, too, and the short way is open again. It is still purged: their pages go once a
+ * cell has come back, lest trims and users take turns. In a fork's child the short way opens at
+ * once, unless that would fill purged pages.
+ */
+static __attribute__((noinline, cold)) void open_slab(struct slab *s, void **cells, unsigned int n)
+{
+	bool has_few = s->free <= slab_classes[s->class].capacity / MARKED_SHARE;
+
+	for (unsigned int i = 0; i < n; i++)
+		mark_cell(cells[i]);
+	if (!has_few && (s->is_purged || !slab_store.is_child))
+		return;
+	mark_rest(s);
+	segment_set_bins(s, slab_bin_of(s->class));
+}
+
+/* Up to n cells of s that are in the store; at least one is. */
+static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
+{
+	size_t size = slab_classes[s->class].size;
+	char *start = slab_start(s);
+	unsigned int taken = 0;
+
+	slab_require_sealed(c, s);
+	while (taken < n && s->summary) {
+		size_t word = (size_t)__builtin_ctzll(s->summary);
+		uint64_t left = s->bits[word];
+
+		if (!left || word * 64 + 63 - (size_t)__builtin_clzll(left) >= s->carved)
+			damaged(c, s);
+		for (; left && taken < n; left &= left - 1)
+			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
+		s->bits[word] = left;
+		if (!left)
+			s->summary &= s->summary - 1;
+	}
+	if (taken > s->free || !s->summary != (taken == s->free))
+		damaged(c, s);
+	s->free = (uint16_t)(s->free - taken);
+	if (slab_is_closed(s) && s->class < CLASS_COUNT)
+		open_slab(s, cells, taken);
+	if (!s->free)
+		unlink_slab(c, s);
+	else if (s->bucket != bucket_of(s))
+		slab_move(c, s, bucket_of(s));
+	return taken;
+}
+
+static uint64_t *next_word(const struct slab *s)
+{
+	return cell_word(slab_start(s) + (size_t)s->carved * slab_classes[s->class].size);
+}
+
+/*
+ * Cells have CELL_FREED from when they are carved, and the one behind them has it, too: so that a
+ * free of them is seen, and a write, out of the one before or of one that is not there yet.
+ */
+static void check_next_mark(const struct slab *s)
+{
+	uint64_t *word = next_word(s);
+
+	if (!s->is_next_marked || *word == CELL_FREED)
+		return;
+	slab_leave(s->class);
+	sys_fatal("malloc", word, "this free block was written to");
+}
+
+/* s, which has cells left to be carved, gives up to n of them. */
+static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
+{
+	unsigned int capacity = slab_classes[s->class].capacity, taken;
+	bool has_marks = s->class < CLASS_COUNT && !slab_store.is_hardened;
+
+	check_next_mark(s);
+	s->is_next_marked = false;
+	for (taken = 0; taken < n && s->carved < capacity; taken++, s->carved++) {
+		cells[taken] = next_word(s);
+		if (has_marks)
+			*cell_word(cells[taken]) = CELL_FREED;
+	}
+	if (!has_marks || s->carved == capacity)
+		return taken;
+	*next_word(s) = CELL_FREED;
+	atomic_thread_fence(memory_order_release); /* for a fork */
+	s->is_next_marked = true;
+	return taken;
+}
+
+/* Up to n cells that have never been out; *fresh as for slab_take_locked. */
+static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int shard,
+			  void **cells, unsigned int n, bool *fresh)
+{
+	struct slab *s = slab_lists(c, shard)->carving;
+	unsigned int taken;
+
+	if (!s) {
+		s = segment_take(class);
+		if (!s)
+			return 0;
+		atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
+		slab_lists(c, shard)->carving = s;
+		c->slabs++;
+	} else {
+		slab_require_sealed(c, s);
+	}
+	*fresh = s->is_fresh;
+	taken = carve_from(s, cells, n);
+	if (s->carved == slab_classes[class].capacity)
+		slab_lists(c, shard)->carving = NULL;
+	slab_seal(s);
+	return taken;
+}
+
+unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
+				  unsigned int n, bool *fresh)
+{
+	struct slab_class *c = &slab_class_states[class];
+	bool is_carved_fresh = false;
+	unsigned int taken = 0, freed;
+	struct slab *s;
+
+	while (taken < n && c->partial_count && (s = find_partial(c, shard)))
+		taken += take_free(c, s, cells + taken, n - taken);
+	freed = taken;
+	while (taken < n && slab_lists(c, shard)->carving)
+		taken += carve(c, class, shard, cells + taken, n - taken, &is_carved_fresh);
+	c->out += taken;
+	if (fresh)
+		*fresh = !freed && is_carved_fresh;
+	return taken;
+}
+
+unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
+			      bool *fresh)
+{
+	struct slab_class *c = &slab_class_states[class];
+	unsigned int taken = slab_take_own_locked(class, shard, cells, n, fresh);
+	bool is_fresh = false;
+	struct slab *s;
+
+	if (taken)
+		return taken;
+	s = adopt(c, shard, has_surplus(c, class));
+	if (s)
+		taken = take_free(c, s, cells, n);
+	else
+		taken = carve(c, class, shard, cells, n, &is_fresh);
+	if (!taken && adopt_any(c, shard))
+		return slab_take_own_locked(class, shard, cells, n, fresh);
+	c->out += taken;
+	if (fresh)
+		*fresh = is_fresh;
+	return taken;
+}
+
+/* Giving back. */
+
+static __attribute__((noreturn, cold)) void bad_cell(unsigned int class, void *cell, bool is_free)
+{
+	slab_leave(class);
+	sys_fatal("free", cell, is_free ? "this block is already free" : "not a block");
+}
+
+static size_t cell_index(const struct slab *s, const void *cell)
+{
+	uint64_t offset = (uint64_t)((const char *)cell - slab_start(s));
+
+	return offset * slab_classes[s->class].reciprocal >> RECIPROCAL_SHIFT;
+}
+
+static struct slab *slab_of(const void *cell)
+{
+	struct segment *g = segment_of(cell);
+
+	return &g->slabs[g->first[((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS]];
+}
+
+unsigned int slab_shard_of(const void *cell)
+{
+	return atomic_load_explicit(&slab_of(cell)->shard, memory_order_relaxed) % SLAB_SHARDS;
+}
+
+/* Whether the bits of s are of all cells that were carved. */
+static bool has_all_bits(const struct slab *s)
+{
+	size_t i, words = s->carved / 64, rest = s->carved % 64;
+
+	for (i = 0; i < words; i++)
+		if (~s->bits[i])
+			return false;
+	return !rest || s->bits[i] == ((uint64_t)1 << rest) - 1;
+}
+
+static void give_up(struct slab_class *c, struct slab *s)
+{
+	if (!has_all_bits(s))
+		damaged(c, s);
+	unlink_slab(c, s);
+	if (slab_lists(c, s->shard)->carving == s)
+		slab_lists(c, s->shard)->carving = NULL;
+	c->slabs--;
+	segment_give(s);
+}
+
+/* Where a cell is, by its class and address: it is, or is in, the i-th one of slab. */
+struct cell_place {
+	struct slab *slab;
+	size_t i;
+	bool is_start;
+};
+
+static inline struct cell_place place_of(const struct class_info *info, const void *cell)
+{
+	size_t slots = info->slots, offset = (uintptr_t)cell & (slots * SLAB_SIZE - 1);
+	size_t slot = ((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS & -slots;
+	size_t i = offset * info->reciprocal >> RECIPROCAL_SHIFT;
+
+	return (struct cell_place){
+		.slab = &segment_of(cell)->slabs[slot],
+		.i = i,
+		.is_start = i * info->size == offset,
+	};
+}
+
+/* cell cannot be put into slab s of class c. */
+static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, const struct slab *s,
+						   void *cell)
+{
+	unsigned int class = (unsigned int)(c - slab_class_states);
+	struct cell_place place = place_of(&slab_classes[class], cell);
+	const struct segment *g = segment_of(s);
+
+	if (g->cells >> (s - g->slabs) & 1)
+		slab_require_sealed(c, s);
+	if (s->class == class && (!place.is_start || place.i >= s->carved))
+		bad_cell(class, cell, false);
+	bad_cell(class, cell, true);
+}
+
+/* s has got a cell, and is to be filed anew, or given up. */
+static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *s)
+{
+	slab_require_sealed(c, s);
+	if (s->free > s->carved || segment_of(s)->first[s->slot] != s->slot)
+		damaged(c, s);
+	if (s->free == 1)
+		slab_link(c, s);
+	else if (s->bucket != bucket_of(s))
+		slab_move(c, s, bucket_of(s));
+	if (s->free == s->carved)
+		give_up(c, s);
+}
+
+/*
+ * Put cell into its slab, which is of class c. The seal is looked at only where the header leads
+ * further: what else is read here has to agree with the cell and the bits.
+ */
+static inline void give(struct slab_class *c, const struct class_info *info, void *cell)
+{
+	struct cell_place place = place_of(info, cell);
+	struct slab *s = place.slab;
+	uint64_t bit = (uint64_t)1 << place.i % 64, *word = &s->bits[place.i / 64];
+
+	if (s->class != (uint16_t)(c - slab_class_states) || !place.is_start ||
+	    place.i >= s->carved || *word & bit)
+		refuse(c, s, cell);
+	*word |= bit;
+	s->summary |= (uint64_t)1 << place.i / 64;
+	s->is_purged = false;
+	s->free++;
+	if (s->free == 1 || s->free >= s->carved || s->bucket > BUCKET_TOUCHED ||
+	    s->free * QUARTERS > (s->bucket + 1u) * info->capacity)
+		refile(c, s);
+}
+
+void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
+{
+	struct slab_class *c = &slab_class_states[class];
+	const struct class_info *info = &slab_classes[class];
+
+	/* Cells of many slabs: the waits for their headers are one. */
+	for (unsigned int i = 0; i < n; i++) {
+		struct cell_place place = place_of(info, cells[i]);
+
+		__builtin_prefetch(&place.slab->bits[place.i / 64], 1);
+		__builtin_prefetch(place.slab, 1);
+	}
+	for (unsigned int i = 0; i < n; i++)
+		give(c, info, cells[i]);
+	c->out -= n;
+}
+
+bool slab_is_child(void)
+{
+	return slab_store.is_child;
+}
+
+bool slab_give_unwritten(unsigned int class, void *cell)
+{
+	bool is_closed;
+
+	if (!slab_store.is_child || slab_bin(cell))
+		return false;
+	slab_enter(class);
+	is_closed = !slab_bin(cell);
+	if (is_closed)
+		slab_give_locked(class, &cell, 1);
+	slab_leave(class);
+	return is_closed;
+}
+
+/* Whose pointer is it? */
+
+struct cell_ref slab_find(const void *p)
+{
+	size_t i;
+	struct cell_ref ref = {.state = CELL_NONE};
+	struct slab *s;
+
+	if (!segment_is_in(p, SET_LIVE))
+		return ref;
+	s = slab_of(p);
+	if (!(segment_of(p)->cells >> ((uintptr_t)p >> SLAB_SHIFT) % SEGMENT_SLOTS & 1) ||
+	    !s->class || s->class >= CLASS_COUNT)
+		return ref;
+	i = cell_index(s, p);
+	ref.class = s->class;
+	ref.start = slab_start(s) + i * slab_classes[s->class].size;
+	if (i >= s->carved)
+		return ref;
+	if (s->bits[i / 64] >> i % 64 & 1)
+		ref.state = CELL_FREE;
+	else
+		ref.state = ref.start == p ? CELL_LIVE : CELL_INSIDE;
+	return ref;
+}

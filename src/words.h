@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The words of OSMEM_OPTIONS, which commas separate: the variable is read where it is. */
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct word {
+	const char *at;
+	size_t len;
+};
+
+/* The first word of a text. *at is '\0' behind the last one. */
+static inline struct word word_first(const char *at)
+{
+	return (struct word){.at = at, .len = strcspn(at, ",")};
+}
+
+static inline struct word word_next(struct word word)
+{
+	return word_first(word.at + word.len + (word.at[word.len] == ','));
+}
+
+static inline bool word_is(struct word word, const char *text)
+{
+	return word.len == strlen(text) && memcmp(word.at, text, word.len) == 0;
+}

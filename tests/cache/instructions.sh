@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
+#
+# How many instructions a pair of malloc and free takes, the call and the loop included, as
+# callgrind counts them. Only of a library that was built as it is by default.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
+
+pairs=20000
+
+# counted LIBRARY PAIRS SIZE BATCH: of the whole program
+counted() {
+	LD_PRELOAD=$1 timeout 120 valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+		"$scratch/count" "$2" 1 "$3" "$4" 2>&1 >/dev/null | sed -n 's/.*Collected : //p'
+}
+
+# tenths LIBRARY SIZE BATCH: of an instruction, of a pair: what twice as many pairs take more
+tenths() {
+	few=$(counted "$1" "$pairs" "$2" "$3")
+	many=$(counted "$1" $((2 * pairs)) "$2" "$3")
+	[ -n "$few" ] && [ -n "$many" ] && echo $(((many - few) * 10 / pairs))
+}
+
+# is_at_most MOST SIZE BATCH
+is_at_most() {
+	count=$(tenths "$library" "$2" "$3") || return 1
+	echo "$((count / 10)).$((count % 10)) instructions a pair"
+	[ "$count" -le $(($1 * 10)) ]
+}
+
+# The C library's own malloc takes more than any bound below.
+glibc_takes_more() {
+	count=$(tenths "" 32 1) && [ "$count" -gt 1000 ]
+}
+
+# check NAME COMMAND…
+check() {
+	if ! has valgrind "${CC:-cc}"; then
+		skip "$1" "no valgrind or no compiler"
+	elif [ "${CFLAGS+set}" ]; then
+		skip "$1" "not the default build"
+	else
+		expect "$@"
+	fi
+}
+
+! has "${CC:-cc}" || "${CC:-cc}" -O2 -fno-builtin -pthread -I"$tests/bench/load" \
+	-o "$scratch/count" "$tests/bench/load/count.c" || exit 1
+check glibc_takes_more glibc_takes_more
+check pair_32 is_at_most 47 32 1
+check pair_1000 is_at_most 47 1000 1
+check pair_16k is_at_most 106 16384 1
+check batch_32 is_at_most 64 32 1000
+check batch_1000 is_at_most 73 1000 1000
+finish

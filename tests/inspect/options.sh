@@ -1,0 +1,252 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
+#
+# OSMEM_OPTIONS, on programs of the machine, and on one that is linked with the library or the
+# archive.
+
+# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
+
+cc=${CC:-cc}
+
+# run OPTIONS COMMAND…: its standard error is left in $scratch/err, its output in $scratch/out.
+run() {
+	options=$1
+	shift
+	LD_PRELOAD=$library OSMEM_OPTIONS=$options "$@" >"$scratch/out" 2>"$scratch/err"
+}
+
+# The figure of malloc's column.
+figure() {
+	sed -n "s/^osmem:   $1  *[0-9-]*  *\([0-9]*\)$/\1/p" "$scratch/err"
+}
+
+stats_shows_what_happened() {
+	run stats sort "$tests/run.sh" && sort "$tests/run.sh" | cmp - "$scratch/out" &&
+		[ "$(figure 'blocks allocated')" -gt 0 ] &&
+		[ "$(figure 'blocks allocated')" -ge "$(figure 'blocks freed')" ] &&
+		[ "$(figure 'peak bytes')" -gt 1000 ]
+}
+
+# Counted from before main on, so that nothing is missing in what is live.
+stats_counts_cells() {
+	run stats sort "$tests/run.sh" && [ "$(figure 'cells allocated')" -gt 10 ] &&
+		[ "$(figure 'live cells')" -eq \
+			$(($(figure 'cells allocated') - $(figure 'cells freed'))) ] &&
+		[ "$(figure 'live bytes in cells')" -ge "$(($(figure 'live cells') * 16))" ] &&
+		[ "$(figure 'cached cells')" -gt 0 ] && [ "$(figure 'segments')" -gt 0 ] &&
+		[ "$(figure 'mmap calls, segments')" -gt 0 ]
+}
+
+build_programs() {
+	for form in "-L${library%/*} -losmem -Wl,-rpath,${library%/*}" "${library%.so}.a"; do
+		program=$scratch/archived
+		[ "${form#-}" = "$form" ] || program=$scratch/linked
+		# shellcheck disable=SC2086 # the form is words
+		$cc -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -o "$program" \
+			"$here/options/program.c" $form || return
+	done
+}
+
+# calls NAME COLUMN: of the summary in err; calls, bytes wanted, failed.
+calls() {
+	awk -v name="$1" -v column="$2" '
+		sub("^osmem:   " name "  +", "") { print $column; found = 1 }
+		END { if (!found) print 0 }' "$scratch/err"
+}
+
+# counts PROGRAM THREADS: of each name so many calls, bytes and failures are in a round. What libc
+# does of itself is in all summaries.
+counts() (
+	OSMEM_OPTIONS=stats "$1" 1 "$2" 2>"$scratch/err" || exit
+	mv "$scratch/err" "$scratch/first"
+	OSMEM_OPTIONS=stats "$1" 101 "$2" 2>"$scratch/err" || exit
+	mv "$scratch/err" "$scratch/last"
+	n=$((100 * ($2 ? $2 : 1)))
+	while read -r name calls bytes failed; do
+		column=0
+		for figure in "$calls" "$bytes" "$failed"; do
+			column=$((column + 1))
+			cp "$scratch/first" "$scratch/err"
+			first=$(calls "$name" "$column")
+			cp "$scratch/last" "$scratch/err"
+			last=$(calls "$name" "$column")
+			[ $((last - first)) -eq $((n * figure)) ] || {
+				echo "$name: $last - $first is not $n * $figure"
+				exit 1
+			}
+		done
+	done <<-EOT
+		os_malloc 1 100 0
+		os_calloc 1 15 0
+		os_realloc 1 300 0
+		os_free 2 0 0
+		malloc 3 5243880 1
+		calloc 1 63 0
+		realloc 1 5000 0
+		posix_memalign 1 70 0
+		free 4 0 0
+	EOT
+)
+
+# Of one round, whichever the form: what is largest in it, and what else there is.
+peak_is_the_most() {
+	OSMEM_OPTIONS=stats "$scratch/linked" 7 2>"$scratch/err" &&
+		peak=$(calls "peak of malloc's" 1) &&
+		[ "$peak" -ge 5242880 ] && [ "$peak" -lt 6000000 ] &&
+		[ "$(calls 'all mmap calls' 1)" -ge "$(figure 'mmap calls')" ] &&
+		[ "$(calls 'page faults' 1)" -gt 0 ] && grep -q '^osmem:   fragmentation .*%$' "$scratch/err"
+}
+
+calls_are_counted() {
+	counts "$scratch/linked" 0
+}
+
+calls_of_threads_are_counted() {
+	counts "$scratch/linked" 4
+}
+
+# Their steps are not recorded anywhere, and change nothing.
+counting_and_tracing_go_together() {
+	OSMEM_OPTIONS=stats,trace=$scratch/t "$scratch/linked" 10 2>"$scratch/err" &&
+		[ "$(calls os_malloc 1)" -eq 10 ] && [ "$(head -c 8 "$scratch/t")" = OSMEMTRC ]
+}
+
+# Programs that link the archive.
+
+archived_programs_have_options() {
+	counts "$scratch/archived" 0 && OSMEM_OPTIONS=no "$scratch/archived" 1 2>"$scratch/err" &&
+		named 'no option' no && OSMEM_OPTIONS=trace=$scratch/t,map=$scratch/m "$scratch/archived" 1 &&
+		[ "$(head -c 8 "$scratch/t")" = OSMEMTRC ] && [ "$(head -c 8 "$scratch/m")" = OSMEMTRC ] &&
+		OSMEM_OPTIONS='' "$scratch/archived" 1 >"$scratch/out" 2>&1 && [ ! -s "$scratch/out" ]
+}
+
+# One that calls nothing but os_*.
+archived_os_only_has_options() {
+	printf '#include "osmem.h"\nint main(void) { return !os_malloc(100); }\n' >"$scratch/os_only.c" &&
+		$cc -I"$utils" -o "$scratch/os_only" "$scratch/os_only.c" "${library%.so}.a" -pthread &&
+		OSMEM_OPTIONS=stats "$scratch/os_only" 2>"$scratch/err" && [ "$(calls os_malloc 1)" -eq 1 ]
+}
+
+# What is wrong in the end is said, and not passed over.
+check_at_exit_reports() {
+	cat >"$scratch/damage.c" <<-'EOT'
+		#include <string.h>
+		#include "osmem.h"
+		int main(int argc, char **argv)
+		{
+			char *p = os_malloc(40), *q = os_malloc(40);
+
+			(void)argv;
+			memset(q - 32, 0x5a, argc > 1 ? 32 : 0);
+			return !p;
+		}
+	EOT
+	$cc -w -I"$utils" -o "$scratch/damage" "$scratch/damage.c" -L"${library%/*}" -losmem \
+		-Wl,-rpath,"${library%/*}" && OSMEM_OPTIONS=check "$scratch/damage" && "$scratch/damage" 1 || return
+	(cd "$scratch" && OSMEM_OPTIONS=check exec ./damage 1) 2>"$scratch/err"
+	[ $? -eq 134 ] && grep -q '^osmem: exit(0x0): H[0-9]: ' "$scratch/err" && [ "$(wc -l <"$scratch/err")" -eq 1 ]
+}
+
+# The same program with a set-user-ID bit, of somebody else; for root only, where the bit counts.
+privileged_programs_have_none() {
+	OSMEM_OPTIONS=stats,no,trace=$scratch/secret,map=$scratch/secret.map "$scratch/privileged" secure \
+		>"$scratch/out" 2>"$scratch/err" &&
+		[ "$(cat "$scratch/out")" = secure ] && [ ! -s "$scratch/err" ] &&
+		[ ! -e "$scratch/secret" ] && [ ! -e "$scratch/secret.map" ] &&
+		OSMEM_OPTIONS=stats "$scratch/archived" secure >"$scratch/out" 2>"$scratch/err" &&
+		[ "$(cat "$scratch/out")" = 'not secure' ] && [ -s "$scratch/err" ]
+}
+
+# make_privileged: false if that cannot be done here; why is in reason. The folder is open, or it
+# cannot be executed, and would write nothing.
+make_privileged() {
+	reason='only root can give files away'
+	[ "$(id -u)" -eq 0 ] || return 1
+	reason='set-user-ID bits do not count here'
+	chmod 777 "$scratch" && cp "$scratch/archived" "$scratch/privileged" &&
+		chown 65534 "$scratch/privileged" && chmod 4755 "$scratch/privileged" &&
+		[ "$("$scratch/privileged" secure)" = secure ]
+}
+
+# As coreutils do it: close_stdout runs after main, before the library's destructor.
+stats_survives_a_closed_stderr() {
+	run stats ls / && grep -q 'blocks allocated' "$scratch/err"
+}
+
+nothing_is_said_without_options() {
+	run '' ls / && [ ! -s "$scratch/err" ] && run ',,' ls / && [ ! -s "$scratch/err" ]
+}
+
+# named WHAT WORD: standard error is one line, about WORD, that ends in the names of all options.
+named() {
+	grep -q "^osmem: OSMEM_OPTIONS: $1 \"$2\"; the options are: stats, trace, trace_size, map, " \
+		"$scratch/err" && [ "$(wc -l <"$scratch/err")" -eq 1 ]
+}
+
+unknown_is_named_and_ignored() {
+	run nonsense ls / && [ -s "$scratch/out" ] && named 'no option' nonsense
+}
+
+bad_values_are_named_and_ignored() {
+	for word in stats=1 trace= trace_size trace_size=7x trace_size=k trace_size=99999999999G \
+		trace_size=1kk map= perturb=256 perturb= check=x purge_delay=1k mmap_threshold=-1 \
+		trim_threshold=nevermore trim_threshold=neve mmap_threshold=never; do
+		run "$word" ls / && [ -s "$scratch/out" ] && named 'no sense in' "$word" || return 1
+	done
+}
+
+# The library draws nothing: who asks for a picture is told who does, and gets no file.
+pictures_are_refused() {
+	run map=/nonexistent/a.svg ls / && [ -s "$scratch/out" ] && [ "$(cat "$scratch/err")" = \
+		'osmem: OSMEM_OPTIONS: no picture is drawn for "map=/nonexistent/a.svg"; use map=FILE, then: heapview --svg FILE' ] &&
+		run "map=$scratch/a.svg,map=$scratch/svg" ls / && [ ! -e "$scratch/a.svg" ] && [ -s "$scratch/svg" ]
+}
+
+sizes_have_units() {
+	for word in trace_size=4096 mmap_threshold=64k trim_threshold=1M depot_size=1G \
+		trim_threshold=never purge_delay=0 check check=0 check=1 perturb=0; do
+		run "$word" ls / && [ ! -s "$scratch/err" ] || return 1
+	done
+}
+
+unknown_does_not_hide_the_next() {
+	run 'no,,stats,' ls / && grep -q 'no option "no"' "$scratch/err" &&
+		grep -q 'blocks allocated' "$scratch/err"
+}
+
+a_part_of_a_name_is_unknown() {
+	run stat ls / && grep -q 'no option "stat"' "$scratch/err" &&
+		run statsx ls / && grep -q 'no option "statsx"' "$scratch/err"
+}
+
+a_long_name_is_cut() {
+	run "$(printf '%0500d' 0)" ls / && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+		[ "$(wc -c <"$scratch/err")" -lt 512 ]
+}
+
+for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed_stderr \
+	nothing_is_said_without_options unknown_is_named_and_ignored \
+	bad_values_are_named_and_ignored pictures_are_refused sizes_have_units \
+	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
+	expect "$test" "$test"
+done
+
+if has "$cc"; then
+	build_programs >"$scratch/log" 2>&1 || fail build_programs "$(tail -n 1 "$scratch/log")"
+	for test in calls_are_counted calls_of_threads_are_counted peak_is_the_most \
+		counting_and_tracing_go_together archived_programs_have_options \
+		archived_os_only_has_options check_at_exit_reports; do
+		expect "$test" "$test"
+	done
+	if make_privileged; then
+		expect privileged_programs_have_none privileged_programs_have_none
+	else
+		skip privileged_programs_have_none "$reason"
+	fi
+else
+	skip programs "no $cc"
+fi
+finish

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Needs: objects
+
+/* When slabs, their pages and segments go back to the kernel. */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "broken.h"
+#include "harness.h"
+#include "slab/slab_core.h"
+#include "slabs.h"
+
+#define PERIOD_MS 200 /* of sweeps, and a little more */
+
+/* Segments. */
+
+/* Slabs for n segments and a bit, each with one cell out. */
+static unsigned int fill_segments(unsigned int n)
+{
+	unsigned int count;
+
+	use_class(8192);
+	count = n * (SEGMENT_SLOTS - 1) * info->capacity + 1;
+	CHECK(count <= CELLS);
+	for (unsigned int taken = 0; taken < count;)
+		taken += take(cells + taken, info->capacity, NULL);
+	CHECK(slab_store.segments >= n);
+	return count;
+}
+
+TEST(trim_unmaps_all_but_the_last_segment)
+{
+	unsigned int n = fill_segments(4);
+
+	CHECK(slab_store.segments >= 5);
+	give(cells, n);
+	CHECK(slab_store.segments >= 5 && slab_dirty_bytes() >= 4 * 63 * SLAB_SIZE);
+	CHECK(slab_trim());
+	expect_sound(slab_check);
+	CHECK(slab_store.segments == 1 && slab_dirty_bytes() == 0);
+	CHECK(!slab_trim());
+}
+
+static void sweep_in_time(void)
+{
+	usleep(PERIOD_MS * 1000);
+	CHECK(slab_begin_sweep());
+	CHECK(!slab_begin_sweep());
+	slab_end_sweep();
+	expect_sound(slab_check);
+}
+
+/* What is free for less than a period stays. */
+TEST(sweeps_unmap_what_is_old)
+{
+	unsigned int n = fill_segments(3);
+	size_t segments = slab_store.segments;
+
+	sweep_in_time();
+	give(cells, n);
+	CHECK(!slab_begin_sweep());
+	sweep_in_time();
+	CHECK(slab_store.segments == segments && slab_dirty_bytes() > 0);
+	sweep_in_time();
+	CHECK(slab_store.segments == 1 && slab_dirty_bytes() == 0);
+}
+
+/* Where a segment has slabs, its free slots are purged. */
+TEST(trim_purges_between_live_slabs)
+{
+	unsigned int n = fill_segments(2), kept = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (slab_with(cells[i])->slot % 8 == 1)
+			cells[kept++] = cells[i];
+		else
+			give_one(cells[i]);
+	}
+	CHECK(slab_store.segments >= 2 && slab_dirty_bytes() > 0);
+	for (unsigned int i = 0; i < kept; i++)
+		memset(cells[i], 1, info->size);
+	CHECK(slab_trim() && slab_dirty_bytes() == 0);
+	expect_sound(slab_check);
+	for (unsigned int i = 0; i < kept; i++)
+		CHECK(*(char *)cells[i] == 1);
+}
+
+/* Every 32nd cell of 1 KiB lives: its page stays as it is, and the others read as zero. */
+TEST(trim_purges_pages_between_live_cells)
+{
+	unsigned char *start;
+
+	use_class(KIB);
+	take_all(cells, info->capacity);
+	start = cells[0];
+	for (unsigned int i = 0; i < info->capacity; i++)
+		memset(cells[i], 0xa5, KIB);
+	for (unsigned int i = 0; i < info->capacity; i++)
+		if (i % 32)
+			give_one(cells[i]);
+	CHECK(slab_trim() && !slab_trim());
+	expect_sound(slab_check);
+	for (size_t at = 0; at < info->capacity * KIB; at += 32 * KIB) {
+		CHECK(is_all(start + at, KIB, 0xa5));
+		CHECK(is_all(start + at + sys_page_size(), 32 * KIB - sys_page_size(), 0));
+	}
+	take_all(cells, info->capacity - info->capacity / 32u);
+	for (unsigned int i = 0; i < info->capacity - info->capacity / 32u; i++)
+		memset(cells[i], 1, KIB);
+	for (size_t at = 0; at < info->capacity * KIB; at += 32 * KIB)
+		CHECK(is_all(start + at, KIB, 0xa5));
+	give_one(cells[1]);
+	CHECK(state->slabs == 1);
+	expect_sound(slab_check);
+}
+
+/* Sparse slabs, and sweeps. */
+
+/* Up to one that looks at pages: every other one does. */
+static void sweep(void)
+{
+	slab_set_sweep_period(0);
+	for (int i = 0; i < 2; i++) {
+		CHECK(slab_begin_sweep());
+		slab_end_sweep();
+		expect_sound(slab_check);
+	}
+}
+
+static bool are_all_in(unsigned int slabs, enum slab_bucket bucket)
+{
+	for (unsigned int i = 0; i < slabs; i++)
+		if (slab_with(cells[i * info->capacity])->bucket != bucket)
+			return false;
+	return true;
+}
+
+static size_t resident_pages(const struct slab *s)
+{
+	unsigned char pages[4 * SLAB_SIZE / 4096];
+	size_t bytes = info->slots * SLAB_SIZE, n = 0;
+
+	CHECK(mincore(slab_start(s), bytes, pages) == 0);
+	for (size_t i = 0; i < bytes / sys_page_size(); i++)
+		n += pages[i] & 1;
+	return n;
+}
+
+static void sweeps_purge(size_t size, size_t pages_needed)
+{
+	enum {
+		SLABS = 5
+	};
+	size_t others = slab_store.sparse_slots;
+
+	make_sparse(size, SLABS, 1);
+	CHECK(slab_store.sparse_slots == others + SLABS * info->slots);
+	CHECK(are_all_in(SLABS, BUCKET_TOUCHED));
+	sweep();
+	CHECK(are_all_in(SLABS, BUCKET_IDLE) && slab_store.sparse_slots > others);
+	CHECK(resident_pages(slab_with(cells[0])) == info->slots * SLAB_SIZE / sys_page_size());
+	sweep();
+	CHECK(are_all_in(SLABS, BUCKET_PURGED) && slab_store.sparse_slots <= others);
+	for (unsigned int i = 0; i < SLABS; i++) {
+		unsigned char *survivor = cells[i * info->capacity];
+
+		CHECK(resident_pages(slab_with(survivor)) == pages_needed);
+		CHECK(is_all(survivor, size, 0xa5));
+	}
+}
+
+TEST(sweeps_leave_a_page_for_a_survivor)
+{
+	sweeps_purge(160, 1);
+}
+
+TEST(sweeps_leave_the_pages_of_large_survivors)
+{
+	sweeps_purge(8192, 2);
+	sweeps_purge(16384, 4);
+}
+
+TEST(sweeps_leave_dense_slabs_alone)
+{
+	make_sparse(KIB, 4, 16); /* a quarter */
+	for (int i = 0; i < 5; i++)
+		sweep();
+	CHECK(are_all_in(4, 2));
+	CHECK(resident_pages(slab_with(cells[0])) == SLAB_SIZE / sys_page_size());
+}
+
+TEST(slabs_that_are_touched_stay)
+{
+	void *cell;
+
+	make_sparse(KIB, 2, 2);
+	sweep();
+	give_one(cells[1]);
+	cell = take_one(); /* of the other one: that was touched last of all */
+	CHECK(slab_with(cell) == slab_with(cells[0]));
+	CHECK(slab_with(cells[0])->bucket == BUCKET_TOUCHED);
+	CHECK(slab_with(cells[info->capacity])->bucket == BUCKET_IDLE);
+	sweep();
+	CHECK(slab_with(cells[0])->bucket == BUCKET_IDLE);
+	CHECK(slab_with(cells[info->capacity])->bucket == BUCKET_PURGED);
+	sweep();
+	CHECK(are_all_in(2, BUCKET_PURGED));
+}
+
+/* What is there is used before what would have to come back. */
+TEST(purged_slabs_are_used_last)
+{
+	make_sparse(KIB, 2, 3);
+	sweep();
+	sweep();
+	CHECK(are_all_in(2, BUCKET_PURGED));
+	for (unsigned int i = 0; i < 2; i++) {
+		void *given = cells[(1 - i) * info->capacity];
+
+		give_one(given);
+		CHECK(slab_with(take_one()) == slab_with(given));
+		slab_trim();
+		CHECK(are_all_in(2, BUCKET_PURGED));
+	}
+}
+
+/* In a cache, their second free is seen by the mark; in the store, by the bits. */
+TEST(cells_of_purged_slabs_are_marked_when_they_leave)
+{
+	struct slab *s;
+	size_t place;
+	unsigned int n;
+
+	make_sparse(160, 1, 1);
+	s = slab_with(cells[0]);
+	place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
+	sweep();
+	sweep();
+	CHECK(slab_is_closed(s) && !slab_bins[place]);
+	n = info->capacity - 1u;
+	take_all(cells + 1, n / 2);
+	CHECK(slab_is_closed(s) && !slab_bins[place]);
+	take_all(cells + 1 + n / 2, n - n / 2);
+	CHECK(!slab_is_closed(s) && slab_bins[place] == slab_bin_of(class));
+	for (unsigned int i = 1; i <= n; i++)
+		CHECK(*cell_word(cells[i]) == CELL_FREED);
+}
+
+/* What is left then is marked in the store: frees into a slab in use take the short way. */
+TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
+{
+	unsigned int left;
+	struct slab *s;
+
+	make_sparse(160, 1, 1);
+	s = slab_with(cells[0]);
+	sweep();
+	sweep();
+	CHECK(slab_is_closed(s));
+	left = info->capacity / 4u;
+	take_all(cells + 1, info->capacity - 1u - left);
+	CHECK(!slab_is_closed(s) && s->free == left);
+	CHECK(slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] ==
+	      slab_bin_of(class));
+	for (size_t i = 0; i < info->capacity; i++) {
+		void *cell = slab_start(s) + i * info->size;
+
+		CHECK(cell == cells[0] || *cell_word(cell) == CELL_FREED);
+	}
+	take_all(cells + info->capacity - left, left);
+	CHECK(!s->free);
+}
+
+TEST(hardened_cells_of_purged_slabs_stay_zero)
+{
+	slab_harden();
+	make_sparse(160, 1, 1);
+	sweep();
+	sweep();
+	take_all(cells + 1, info->capacity - 1u);
+	for (unsigned int i = 30; i < info->capacity; i++)
+		CHECK(is_all(cells[i], 160, 0));
+}
+
+/* Use slab s, which has one cell out, and leave it idle. The sweeps until it is purged again. */
+static unsigned int sweeps_until_purged(struct slab *s, void **room)
+{
+	unsigned int n = 0;
+
+	take_all(room, 3);
+	CHECK(slab_with(room[0]) == s);
+	give(room, 3);
+	CHECK(s->bucket == BUCKET_TOUCHED && !s->is_purged);
+	for (; s->bucket != BUCKET_PURGED; n++)
+		sweep();
+	return n;
+}
+
+TEST(slabs_in_use_now_and_then_are_purged_less_and_less)
+{
+	struct slab *s;
+	unsigned int total = 0;
+	size_t advised;
+
+	make_sparse(KIB, 1, 1);
+	s = slab_with(cells[0]);
+	sweep();
+	sweep();
+	for (int i = 0; i < 5; i++)
+		sweeps_until_purged(s, cells + 1);
+	advised = slab_store.advise_calls;
+	for (int i = 0; i < 10; i++)
+		total += sweeps_until_purged(s, cells + 1);
+	CHECK_MSG(total >= 9 * 16 && total <= 10 * 17 + 16, "%u sweeps", total);
+	CHECK(slab_store.advise_calls == advised + 10);
+	CHECK(segment_of(s)->slabs[s->slot].purges == 4);
+}
+
+/* A purged slab that only gives cells has nothing new to give back. */
+TEST(purged_slabs_are_not_purged_for_what_was_taken)
+{
+	size_t advised;
+
+	make_sparse(KIB, 1, 1);
+	sweep();
+	sweep();
+	advised = slab_store.advise_calls;
+	take_one();
+	CHECK(are_all_in(1, BUCKET_TOUCHED) && slab_store.sparse_slots);
+	sweep();
+	sweep();
+	CHECK(are_all_in(1, BUCKET_PURGED) && slab_store.advise_calls == advised);
+}
+
+/* A sweep of very many does a part, and the next ones the rest. */
+TEST(sweeps_are_bounded)
+{
+	enum {
+		SLABS = 600,
+		A_SWEEP = 512
+	};
+
+	use_class(8192);
+	for (unsigned int i = 0; i < SLABS * info->capacity; i++)
+		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
+	for (unsigned int i = 0; i < SLABS; i++)
+		slab_give_locked(class, cells + i * info->capacity + 1, info->capacity - 1u);
+	CHECK(slab_store.sparse_slots == SLABS);
+	sweep();
+	CHECK(slab_store.sparse_slots == SLABS);
+	sweep();
+	CHECK(slab_store.sparse_slots == SLABS - A_SWEEP);
+	sweep();
+	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, BUCKET_PURGED));
+}
+
+/* Those of a process that grows: soon, and each looks at sparse slabs. */
+TEST(early_sweeps_purge_sparse_slabs)
+{
+	slab_set_sweep_period(10 * PERIOD_MS);
+	CHECK(slab_begin_sweep());
+	slab_end_sweep();
+	make_sparse(KIB, 3, 1);
+	for (int i = 0; i < 2; i++) {
+		CHECK(are_all_in(3, i ? BUCKET_IDLE : BUCKET_TOUCHED));
+		usleep(PERIOD_MS * 1000 / 4);
+		CHECK(!slab_begin_sweep() && slab_begin_early_sweep());
+		slab_end_sweep();
+		expect_sound(slab_check);
+	}
+	CHECK(are_all_in(3, BUCKET_PURGED));
+}
+
+TEST(growth_is_what_was_not_dirty)
+{
+	use_class(KIB);
+	take_one();
+	slab_set_sweep_period(0);
+	CHECK(slab_begin_sweep() && !slab_grown_bytes());
+	slab_end_sweep();
+	take_all(cells, 3u * info->capacity);
+	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
+	give(cells, 3u * info->capacity);
+	take_all(cells, 3u * info->capacity);
+	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
+}
+
+/* What is at work gets nothing purged: 100 of 120 slabs are touched. */
+TEST(sweeps_wait_until_it_is_calm)
+{
+	enum {
+		SLABS = 120,
+		BUSY = 100
+	};
+
+	make_sparse(KIB, SLABS, 2);
+	sweep();
+	for (unsigned int i = 0; i < BUSY; i++)
+		slab_give_locked(class, &cells[i * info->capacity + 1], 1);
+	sweep();
+	CHECK(slab_store.sparse_slots == SLABS && are_all_in(SLABS, BUCKET_IDLE));
+	sweep();
+	CHECK(are_all_in(SLABS, BUCKET_PURGED));
+}
+
+TEST(trim_files_sparse_slabs_as_purged)
+{
+	make_sparse(KIB, 3, 1);
+	CHECK(slab_trim() && are_all_in(3, BUCKET_PURGED) && !slab_dirty_bytes());
+	take_one();
+	CHECK(slab_dirty_bytes() && !slab_trim() && !slab_dirty_bytes());
+}
+
+/*
+ * A slab with free cells where nothing was given back since the last time is not looked at again.
+ */
+TEST(trim_purges_again_what_was_used_again)
+{
+	use_class(8192);
+	take_all(cells, info->capacity);
+	give(cells + 1, info->capacity - 1u);
+	CHECK(slab_trim() && !slab_trim());
+	take_all(cells + 1, info->capacity - 1u);
+	CHECK(!slab_trim());
+	give(cells + 1, info->capacity - 1u);
+	CHECK(slab_trim() && !slab_trim());
+}
+
+TEST(dirty_pages_are_used_first)
+{
+	struct slab *low, *high;
+
+	use_class(8192);
+	take_all(cells, 4u * info->capacity);
+	low = slab_with(cells[0]);
+	high = slab_with(cells[2 * info->capacity]);
+	give(cells, info->capacity);
+	slab_trim(); /* the low slot is clean */
+	give(cells + 2 * info->capacity, info->capacity);
+	CHECK(low < high && slab_with(take_one()) == high);
+	take_all(cells, info->capacity - 1u);
+	CHECK(slab_with(take_one()) == low);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What tests of spans share. */
+
+#pragma once
+
+#include "broken.h"
+#include "harness.h"
+#include "slab/slab_core.h"
+
+#define PAGES(n) ((n)*PAGE_BYTES)
+
+static inline void sweep(void)
+{
+	slab_set_sweep_period(0);
+	CHECK(slab_begin_sweep());
+	slab_end_sweep();
+	expect_sound(slab_check);
+}

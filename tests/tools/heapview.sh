@@ -1,0 +1,416 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Needs: libosmem.so
+#
+# heapview beside the library's own walk of its list: as text, as pictures, and as Chromium draws it.
+
+# shellcheck disable=SC2016,SC2317 # scripts of the page have ${}; functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
+
+cc=${CC:-cc}
+view=$scratch/heapview
+
+it_builds() {
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/heapview*.c &&
+		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
+			"$here/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
+		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$here/heapview/older.c" &&
+		OSMEM_OPTIONS=trace="$scratch/trace" "$scratch/program" "$scratch/map" >"$scratch/walk" &&
+		[ "$(wc -l <"$scratch/walk")" -gt 20 ] && grep -q mapped "$scratch/walk"
+}
+
+# The list without its sums.
+list() {
+	"$view" --text "$@" | sed '/^#/d'
+}
+
+trace_ends_as_the_walk_says() {
+	list "$scratch/trace" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
+}
+
+map_is_as_the_walk_says() {
+	list "$scratch/map" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
+}
+
+# is_picture FILE: it is XML, and has the kinds that every process has.
+is_picture() {
+	head -n 1 "$1" | grep -q '^<svg ' && [ "$(tail -n 1 "$1")" = '</svg>' ] &&
+		grep -q 'class="used"' "$1" && grep -q 'segments of 4 MiB' "$1" &&
+		[ "$(grep -c '<svg ' "$1")" -eq 1 ] && is_xml "$1"
+}
+
+# The opened elements are closed, each in its place, and no sign of a tag is in a text.
+is_xml() {
+	tr '\n' ' ' <"$1" | awk '
+		BEGIN { RS = "<" }
+		NR == 1 { next }
+		{
+			if (!match($0, /^[^<>]*>/) || substr($0, RLENGTH + 1) ~ /&($|[^#])/)
+				exit bad = 1
+			tag = substr($0, 1, RLENGTH - 1)
+			name = tag
+			sub(/[ \/].*/, "", name)
+			if (tag ~ /^\//) {
+				if (stack[depth--] != substr(tag, 2))
+					exit bad = 1
+			} else if (tag !~ /\/$/) {
+				stack[++depth] = name
+			}
+		}
+		END { exit bad || depth }'
+}
+
+# draw MAP: into MAP.svg.
+draw() {
+	[ "$("$view" --svg "$1")" = "$1.svg" ] && is_xml "$1.svg"
+}
+
+# draw_program COMMAND…: the picture of a program of the machine, in odd.svg.
+draw_program() {
+	LD_PRELOAD=$library OSMEM_OPTIONS=map=$scratch/odd "$@" >/dev/null && draw "$scratch/odd" &&
+		is_picture "$scratch/odd.svg"
+}
+
+# Also to the standard output, and of a trace.
+programs_have_pictures() {
+	draw_program sort "$tests/run.sh" && "$view" --svg "$scratch/odd" -o - | cmp - "$scratch/odd.svg" &&
+		LD_PRELOAD=$library OSMEM_OPTIONS=trace=$scratch/odd sort "$tests/run.sh" >/dev/null &&
+		draw "$scratch/odd" && is_picture "$scratch/odd.svg"
+}
+
+names_are_escaped() {
+	odd="$scratch/a<&>$(printf 'b\001\033')"
+	cp "$(command -v ls)" "$odd" && draw_program "$odd" "$tests" && ! grep -q '<&' "$scratch/odd.svg" &&
+		grep -q 'a&#60;&#38;&#62;b??' "$scratch/odd.svg"
+}
+
+# lists PICTURE WALK: every block of the walk is in the picture.
+lists() {
+	[ "$(tail -n 1 "$1")" = '</svg>' ] && while read -r start payload kind; do
+		grep -q "<title>.*$kind block at $start, payload $payload bytes" "$1" || return 1
+	done <"$2"
+}
+
+picture_is_as_the_walk_says() {
+	OSMEM_OPTIONS=map="$scratch/a" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		draw "$scratch/a" && draw "$scratch/map2" && lists "$scratch/map2.svg" "$scratch/walk2" &&
+		[ "$(wc -l <"$scratch/walk2")" -gt 20 ] && lists "$scratch/a.svg" "$scratch/walk2"
+}
+
+picture_shows_spans() {
+	SPANS=1 OSMEM_OPTIONS=map="$scratch/s" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		draw "$scratch/s" && grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
+		[ "$(grep -c -e '<title>span at' -e '<title>free span .* at' "$scratch/s.svg")" -eq \
+			"$(wc -l <"$scratch/walk3")" ] || return 1
+	while read -r start _ kind; do
+		[ "$kind" = kept ] && words='free span that is kept' || words=span
+		grep -q "<title>$words at $start, " "$scratch/s.svg" || return 1
+	done <"$scratch/walk3"
+}
+
+# Hardened, large objects are mappings, and what was freed is none.
+hardened_objects_are_listed_once() {
+	SPANS=all OSMEM_OPTIONS=hardened "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
+		[ "$(grep -c live "$scratch/walk3")" -eq 8 ] &&
+		[ "$(wc -l <"$scratch/walk3")" -eq "$(cut -d ' ' -f 1 "$scratch/walk3" | sort -u | wc -l)" ]
+}
+
+# The child's has the block that it alone has.
+picture_of_a_child_is_its_own() {
+	FORKS=1 OSMEM_OPTIONS=map="$scratch/child.%p" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		[ "$(find "$scratch" -name 'child.*' | wc -l)" -eq 2 ] || return 1
+	for file in "$scratch"/child.*; do
+		draw "$file" && lists "$file.svg" "$scratch/walk2" && return 0
+	done
+	return 1
+}
+
+# Beside large ones, 50 bytes are too thin for a bar of their own.
+small_blocks_share_a_bar() {
+	SPREADS=1 OSMEM_OPTIONS=map="$scratch/b" "$scratch/program" "$scratch/map2" >"$scratch/walk2" &&
+		draw "$scratch/b" &&
+		grep -q '<title>small blocks, [0-9.]* [KM]*i*B*[bytes]*, of which' "$scratch/b.svg" &&
+		! grep -q 'used block at .*, payload 200 bytes' "$scratch/b.svg" &&
+		grep 100000 "$scratch/walk2" >"$scratch/large" && lists "$scratch/b.svg" "$scratch/large"
+}
+
+# It begins with a snapshot of its parent's blocks.
+trace_of_a_child_ends_as_the_walk_says() {
+	FORKS=1 OSMEM_OPTIONS=trace="$scratch/fork.%p" "$scratch/program" >"$scratch/walk2" || return 1
+	for file in "$scratch"/fork.*; do
+		list "$file" | cmp -s "$scratch/walk2" && return 0
+	done
+	return 1
+}
+
+# After the first allocation: brk, region, append, search, split, use.
+steps_are_in_order() {
+	[ -z "$(list --step 0 "$scratch/trace")" ] &&
+		[ "$(list --step 4 "$scratch/trace" | awk '{ print $2, $3 }')" = '131040 free' ] &&
+		[ "$(list --step 8 "$scratch/trace" | awk '{ print $2, $3 }')" = "$(printf '%s\n' \
+			'56 used' '130952 free')" ] &&
+		! "$view" --text --step 99999 "$scratch/trace"
+}
+
+# refused TEXT ARGUMENT…: exit status 1, and one line with the text.
+refused() {
+	text=$1
+	shift
+	"$view" "$@" >"$scratch/out" 2>"$scratch/err"
+	[ $? -eq 1 ] && [ ! -s "$scratch/out" ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+		grep -q "$text" "$scratch/err"
+}
+
+errors_are_clear() {
+	head -c 4096 "$scratch/map" >"$scratch/cut"
+	{ head -c 8 "$scratch/trace" && printf '\377\0\0\0' && tail -c +13 "$scratch/trace"; } \
+		>"$scratch/newer"
+	: >"$scratch/empty"
+	refused 'no trace or map' "$0" && refused 'no trace or map' "$scratch/empty" &&
+		refused 'no trace or map' "$scratch" && refused 'No such file' "$scratch/none" &&
+		refused 'version 255' "$scratch/newer" && refused 'which file' &&
+		refused 'not understood' --nonsense && refused 'no number' --step x "$scratch/trace" &&
+		refused 'cannot be written' "$scratch/trace" -o /dev/full &&
+		refused 'cannot be written' --svg "$scratch/trace" -o /dev/full &&
+		! "$view" --svg "$scratch/cut" -o "$scratch/cut.svg" 2>"$scratch/err" &&
+		grep -q 'no snapshot' "$scratch/err" && [ ! -e "$scratch/cut.svg" ] && refused 'neither' --svg --text "$scratch/trace" &&
+		"$view" --help >"$scratch/out" && grep -q -e --text "$scratch/out" && grep -q 'a map, of' "$scratch/out"
+}
+
+truncated_goes_as_far_as_it_goes() {
+	head -c $((4096 + 40 * 50 + 7)) "$scratch/trace" >"$scratch/cut" &&
+		steps=$("$view" "$scratch/cut" -o - 2>"$scratch/err" | grep -o '"all":[0-9]*' | cut -d : -f 2) &&
+		grep -q 'truncated: 50 of' "$scratch/err" && [ "$steps" -gt 20 ] &&
+		list --step "$steps" "$scratch/trace" >"$scratch/want" &&
+		list "$scratch/cut" 2>"$scratch/err" | diff "$scratch/want" - &&
+		head -c 4000 "$scratch/trace" >"$scratch/cut" &&
+		[ -z "$(list "$scratch/cut" 2>"$scratch/err")" ] && grep -q truncated "$scratch/err"
+}
+
+# first KIND FILE: where the map's first record of that kind begins.
+first() {
+	od -An -v -t u1 -j 4096 -w40 "$2" | awk -v kind="$1" '$13 == kind { print 4096 + 40 * (NR - 1); exit }'
+}
+
+# words N: N as two words of eight bytes; it is below 65536.
+words() {
+	for _ in 1 2; do
+		# shellcheck disable=SC2059 # the format is made of numbers
+		printf "$(printf '\\%03o\\%03o' $(($1 & 255)) $(($1 >> 8)))\\0\\0\\0\\0\\0\\0"
+	done
+}
+
+# A segment 199 times more, and what the header says of its records: not all are drawn.
+pictures_say_what_they_leave_out() {
+	map=$scratch/odd
+	LD_PRELOAD=$library OSMEM_OPTIONS=map=$map ls / >"$scratch/out" && draw "$map" &&
+		! grep 'first of them' "$map.svg" && segment=$(first 21 "$map") && [ "$segment" ] || return 1
+	{
+		head -c 56 "$map"
+		words $((($(wc -c <"$map") - 4096) / 40 + 199))
+		head -c "$segment" "$map" | tail -c +73
+		for _ in $(seq 199); do
+			tail -c +$((segment + 1)) "$map" | head -c 40
+		done
+		tail -c +$((segment + 1)) "$map"
+	} >"$scratch/many"
+	draw "$scratch/many" && grep -q 'segments of .*; the first of them drawn<' "$scratch/many.svg" &&
+		[ "$(grep -c '>slot 0: records<' "$scratch/many.svg")" -eq 128 ]
+}
+
+# The first block says that it has 2^63 bytes: the others are drawn.
+damaged_maps_have_pictures() {
+	cp "$scratch/map" "$scratch/damaged" &&
+		printf '\200' | dd of="$scratch/damaged" bs=1 seek=$(($(first 19 "$scratch/map") + 31)) conv=notrunc \
+			2>"$scratch/err" &&
+		timeout 60 "$view" --svg "$scratch/damaged" >"$scratch/out" && grep -v mapped "$scratch/walk" |
+		sed 1d >"$scratch/rest" && [ -s "$scratch/rest" ] && lists "$scratch/damaged.svg" "$scratch/rest" &&
+		! lists "$scratch/damaged.svg" "$scratch/walk"
+}
+
+# page NAME FILE: nothing in it is fetched from anywhere.
+page() {
+	"$view" "$2" -o "$scratch/$1.html" >/dev/null &&
+		! grep -E -n 'https?:|src=|url\([^#]|@import|fetch\(' "$scratch/$1.html" &&
+		[ "$(tail -n 1 "$scratch/$1.html")" = '</html>' ]
+}
+
+pages_are_alone() {
+	page trace "$scratch/trace" && page map "$scratch/map"
+}
+
+# More than a million calls: sampled.
+long_traces_make_small_pages() {
+	OSMEM_OPTIONS=trace="$scratch/long",trace_size=80M "$scratch/program" "$scratch/map2" 500000 10000 \
+		>"$scratch/walk_long" && [ "$(stat -c %s "$scratch/long")" -gt 40000000 ] &&
+		page long "$scratch/long" && [ "$(stat -c %s "$scratch/long.html")" -lt 4000000 ] &&
+		[ "$(grep -o '"calls":[0-9]*' "$scratch/long.html" | cut -d : -f 2)" -gt 1000000 ]
+}
+
+# dump PAGE WIDTH: what Chromium has made of it, into $scratch/dom; what the console says into
+# $scratch/log.
+dump() {
+	timeout 300 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
+		--enable-logging=stderr --v=0 --window-size="$2",900 --virtual-time-budget=3000 \
+		--dump-dom "file://$1" >"$scratch/dom" 2>"$scratch/log" &&
+		! grep 'CONSOLE' "$scratch/log" && grep -q 'data-check="ok"' "$scratch/dom" &&
+		! grep -q 'data-error' "$scratch/dom"
+}
+
+# drawn FILE: the lines of FILE with blocks as they were drawn, as text.
+drawn() {
+	# shellcheck disable=SC2046,SC2183 # three words for each line
+	printf '%#14x %12d %s\n' $(grep -o 'data-start="[0-9]*" data-size="[0-9]*" data-status="[0-9]*"' "$1" |
+		awk -F '"' '{ print $2, $4, $6 == 0 ? "free" : $6 == 1 ? "used" : "mapped" }')
+}
+
+# with PAGE SCRIPT: the page, and a script behind it. What is wider than the window, or text that is
+# drawn at less than 9 pixels, is noted.
+with() {
+	sed '/<\/body>/d; /<\/html>/d' "$scratch/$1.html"
+	printf '<script>%s\n' "$2"
+	echo 'document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+		document.body.dataset.small = [...document.querySelectorAll("main svg")].some((svg) =>
+			svg.getBoundingClientRect().width > 0 &&
+			svg.getBoundingClientRect().width / svg.viewBox.baseVal.width < 0.75);
+		document.body.dataset.width = innerWidth;'
+	echo '</script></body></html>'
+}
+
+# fits WIDTH: what with() has noted; Chromium may have a larger least width.
+fits() {
+	grep -q 'data-wide="false"' "$scratch/dom" && grep -q 'data-small="false"' "$scratch/dom" &&
+		width=$(grep -o 'data-width="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2) &&
+		[ "$width" -ge "$1" ] && [ "$width" -le $(($1 > 500 ? $1 : 500)) ]
+}
+
+# The page is at the step of its address; then it goes through all of them.
+chromium_draws_every_step() {
+	with trace 'document.body.dataset.begin = document.body.dataset.step;
+		const all = document.createElement("pre");
+		for (let n = 0; n <= DATA.all; n++) {
+			show(n);
+			for (const r of document.querySelectorAll("#drawing [data-start]"))
+				if (!r.previousSibling || r.previousSibling.dataset.start !== r.dataset.start)
+					all.append("\nSTEP" + n + ` data-start="${r.dataset.start}" data-size="${r.dataset.size}" data-status="${r.dataset.status}"`);
+		}
+		document.body.append(all);' >"$scratch/steps.html"
+	dump "$scratch/steps.html#step=60" 1600 && grep -q 'data-begin="60"' "$scratch/dom" &&
+		fits 1600 || return 1
+	steps=$(grep -o '"all":[0-9]*' "$scratch/trace.html" | cut -d : -f 2)
+	for step in $(seq 0 7 "$steps") "$steps"; do
+		list --step "$step" "$scratch/trace" >"$scratch/list"
+		grep "^STEP$step " "$scratch/dom" >"$scratch/lines"
+		[ -s "$scratch/list" ] || [ -s "$scratch/lines" ] || continue
+		drawn "$scratch/lines" | diff "$scratch/list" - || return 1
+	done
+	diff "$scratch/walk" "$scratch/list"
+}
+
+chromium_draws_maps() {
+	with map '' >"$scratch/wide.html"
+	dump "$scratch/wide.html" 1600 && fits 1600 || return 1
+	drawn "$scratch/dom" | uniq | diff "$scratch/walk" -
+}
+
+chromium_steps_by_keys() {
+	with trace 'for (const key of ["End", "Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"])
+			document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));' \
+		>"$scratch/keys.html"
+	dump "$scratch/keys.html" 360 && grep -q 'data-step="2"' "$scratch/dom" && fits 360
+}
+
+# Every square of the map has a title, and keys read them one by one; the player does not take part.
+chromium_reads_the_map_by_keys() {
+	with map 'const area = document.querySelector("#map svg"), said = [];
+		area.focus();
+		for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "ArrowRight", "Home", "ArrowDown"]) {
+			area.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+			said.push(document.querySelector("#map .square").textContent.split(":")[0]);
+		}
+		const squares = [...area.querySelectorAll("g > title")].map((t) => t.textContent.split(":")[0]);
+		document.body.dataset.said = said.map((s) => squares.indexOf(s)).join(" ");
+		document.body.dataset.squares = squares.length;
+		document.body.dataset.columns = Math.floor(area.viewBox.baseVal.width / 10);
+		document.body.dataset.focus = document.activeElement === area;' >"$scratch/squares.html"
+	dump "$scratch/squares.html" 360 && fits 360 && grep -q 'data-focus="true"' "$scratch/dom" &&
+		grep -q 'data-step="0"' "$scratch/dom" || return 1
+	last=$(($(grep -o 'data-squares="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2) - 1))
+	down=$(grep -o 'data-columns="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2)
+	[ "$down" -lt "$last" ] || down=$last
+	[ "$last" -ge 10 ] && grep -q "data-said=\"0 1 0 $last $last 0 $down\"" "$scratch/dom"
+}
+
+# spans KIND: bytes of the walk's spans that are live, or kept.
+spans() {
+	awk -v kind="$1" '$3 == kind { bytes += $2 } END { print bytes + 0 }' "$scratch/walk3"
+}
+
+# squares KIND: bytes of the squares that were drawn for them.
+squares() {
+	echo $(($(grep -o "<g data-span=\"$1\"" "$scratch/dom" | wc -l) * $(getconf PAGESIZE)))
+}
+
+# Every page of every span is a square that says so, and nothing else is.
+chromium_draws_spans() {
+	SPANS=1 "$scratch/program" "$scratch/spans" >"$scratch/walk3" && page spans "$scratch/spans" &&
+		[ "$(spans live)" -gt 1000000 ] && [ "$(spans kept)" -gt 30000 ] || return 1
+	for width in 360 1600; do
+		with spans '' >"$scratch/spans$width.html"
+		dump "$scratch/spans$width.html" "$width" && fits "$width" &&
+			[ "$(squares live)" -eq "$(spans live)" ] && [ "$(squares kept)" -eq "$(spans kept)" ] || return 1
+		while read -r start bytes kind; do
+			[ "$kind" = kept ] && words='free, kept for the next of its size' || words=live
+			grep -q "<title>$start: page 1 of $((bytes / $(getconf PAGESIZE))) of a span of .* at $start, $words</title>" \
+				"$scratch/dom" || return 1
+		done <"$scratch/walk3"
+		grep -q 'a freed span that is kept' "$scratch/dom" &&
+			grep -q 'malloc: mapping at .*, 5760 KiB' "$scratch/dom" || return 1
+	done
+}
+
+# What malloc had before it had spans: a region, a mapping with a header, a segment.
+chromium_draws_maps_of_older_libraries() {
+	"$scratch/older" >"$scratch/older.map" && page older "$scratch/older.map" || return 1
+	with older '' >"$scratch/older1.html"
+	dump "$scratch/older1.html" 1600 && fits 1600 && ! grep -q '<g data-span' "$scratch/dom" &&
+		grep -q 'malloc: region at 0x7f0000100000, 256 KiB, 64 KiB live' "$scratch/dom" &&
+		grep -q 'malloc: mapping at 0x7f0000800fe0, ' "$scratch/dom" &&
+		grep -q '25 % of 4096 B live; in a slab of 1024 cells of 64 bytes, 16 of them out' "$scratch/dom"
+}
+
+# A window of the steps, from one in the middle on; the last one is as it is in the text.
+chromium_shows_long_traces() {
+	"$view" --step 50000 "$scratch/long" -o "$scratch/window.html" >/dev/null || return 1
+	with window 'document.dispatchEvent(new KeyboardEvent("keydown", {key: "End", bubbles: true}));' \
+		>"$scratch/last.html"
+	dump "$scratch/last.html" 360 && fits 360 || return 1
+	step=$(grep -o 'data-step="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2)
+	[ "$step" -gt 50000 ] && list --step "$step" "$scratch/long" >"$scratch/list" &&
+		drawn "$scratch/dom" | uniq | diff "$scratch/list" -
+}
+
+expect it_builds it_builds
+for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
+	map_is_as_the_walk_says programs_have_pictures names_are_escaped picture_is_as_the_walk_says picture_of_a_child_is_its_own \
+	picture_shows_spans hardened_objects_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
+	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures \
+	pictures_say_what_they_leave_out pages_are_alone long_traces_make_small_pages; do
+	expect $test $test
+done
+
+for chromium in chromium chromium-browser google-chrome ''; do
+	has "$chromium" && break
+done
+for test in chromium_draws_every_step chromium_draws_maps chromium_steps_by_keys \
+	chromium_reads_the_map_by_keys chromium_draws_spans chromium_draws_maps_of_older_libraries \
+	chromium_shows_long_traces; do
+	if [ "$chromium" ]; then
+		expect $test $test
+	else
+		skip $test 'chromium is not installed'
+	fi
+done
+
+finish
