@@ -286,8 +286,9 @@ void slab_link(struct slab_class *c, struct slab *s);
 void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
 
 /*
- * slab_pages.c: end the process if cell, which is free, has lost its mark: whoever was given it when
- * it was freed once more has it now, or somebody has written to it. The lock of s's class is held.
+ * slab_pages.c: end the process if cell, which is free, has lost its mark: whoever was given it
+ * when it was freed once more has it now, or somebody has written to it. The lock of s's class is
+ * held.
  */
 void slab_require_mark(const struct slab *s, void *cell);
 
