@@ -350,12 +350,9 @@ bool segment_unmap(struct segment *g);
 
 /* purge.c. */
 
-/* Give back whole pages of the store's; 0 or -1. No lock. */
-int segment_purge(void *p, size_t size);
-
 /*
- * The same, up to *left pages of it one by one where some are locked: sys_purge_apart. Callers
- * begin with PURGE_PIECES.
+ * Give back whole pages of the store's; 0 or -1. No lock. Where some are locked, up to *left pages
+ * go one by one: sys_purge_apart. Callers begin with PURGE_PIECES.
  */
 #define PURGE_PIECES 128
 int segment_purge_apart(void *p, size_t size, size_t *left);
