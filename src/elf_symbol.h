@@ -18,6 +18,13 @@ void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool 
 		 const char *name);
 
 /*
+ * The name of the function that has this address, and where it begins, in *start; NULL if no
+ * exported one has. The rest as above.
+ */
+const char *elf_function(const ElfW(Phdr) * headers, size_t count, uintptr_t bias,
+			 bool is_relocated, uintptr_t address, uintptr_t *start);
+
+/*
  * The function of this name in the vDSO, or NULL: there is none, or no vDSO (valgrind takes it
  * away). The vDSO is a shared object that the kernel maps into every process; its functions do
  * without a system call. libc calls it for clock_gettime, 3 ns instead of 130, but libc's function

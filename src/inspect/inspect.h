@@ -5,12 +5,8 @@
 #pragma once
 
 #include "helpers.h"
-#include "item_list.h"
+#include "osmem_inspect.h"
 #include "trace/trace_format.h"
-
-/* Make a copy of everything there is; false with errno ENOMEM. What was made must be dropped. */
-bool inspect_copy_all(struct item_list *copy);
-void inspect_drop(struct item_list *copy);
 
 /* The figures; size is left alone. */
 void inspect_get_stats(struct osmem_stats *stats);

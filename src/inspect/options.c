@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "inspect.h"
@@ -35,15 +36,16 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of what is wrong */
 #define OFF SIZE_MAX
+#define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
 
 /* What was asked for, and concerns more than one moment. */
 static struct {
 	struct word trace, map; /* names of files; empty: none */
 	size_t trace_size;
 	size_t check; /* OFF, or visits of the clock between two checks; 0: only at exit */
-	size_t stats; /* OFF, or 0 */
+	size_t stats, backtrace; /* OFF, or 0 */
 	bool has_map_file;
-} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF};
+} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
 
 static struct sys_file map_file;
 
@@ -80,6 +82,7 @@ static const struct option {
 	{"trace_size", SIZE, SIZE_MAX, .number = &options.trace_size},
 	{"map", 0, 0, .file = &options.map},
 	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
+	{"backtrace", NOTHING, 0, .number = &options.backtrace},
 	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c has read it before */
 	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .set = tcache_set_trim_threshold},
@@ -377,6 +380,8 @@ static void begin(void)
 		start_counting();
 	if (options.stats != OFF || options.map.len)
 		sys_keep_stderr();
+	if (options.backtrace != OFF && !backtrace_begin())
+		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
 	if (options.check != OFF && options.check > 0)
 		tcache_on_look = check_now_and_then;
 	if (options.trace.len)

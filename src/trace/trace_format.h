@@ -104,10 +104,9 @@ _Static_assert(sizeof(struct trace_record) == 40, "the format is what it says");
  *	SLAB	of the segment before: a start; b bytes of a cell, from bit 32 on slots; c cells
  *		that it has room for, from bit 16 on those carved so far, from bit 32 on those that
  *		are live or cached, from bit 48 on 1 if they are the library's own objects
- *	CACHED	cells that wait, by class: a bytes of a cell; b cells with threads; c in depots
  *	SPAN	of the segment before, behind its slabs: a start; b bytes; c status: 1 allocated, 0
  *		freed, and kept for the next object of this size. Older traces have regions and
- *		blocks of TRACE_HEAP_LIBC instead
+ *		blocks of TRACE_HEAP_LIBC instead, and records of kind 23, which nothing reads
  */
 enum trace_kind {
 	TRACE_ENTER = 1,
@@ -121,7 +120,6 @@ enum trace_kind {
 	TRACE_SNAP_MAPPED = 20,
 	TRACE_SNAP_SEGMENT = 21,
 	TRACE_SNAP_SLAB = 22,
-	TRACE_SNAP_CACHED = 23,
 	TRACE_SNAP_SPAN = 24,
 	TRACE_SNAP_KIND_END, /* one more than the highest */
 };
