@@ -411,7 +411,7 @@ void *hardened_malloc(size_t size)
 	void *cell;
 
 	if (__builtin_expect(size - 1 >= CELL_MAX - TRAILER, 0) ||
-	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
+	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->polls, 0))
 		return hardened_alloc(size, CELL_ALIGN);
 	class = class_of_size(room_for(size));
 	bin = &tc->bins[class];
@@ -452,7 +452,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 		return;
 	}
 	large_free(call, p);
-	tcache_tick_free();
+	tcache_note_free();
 }
 
 static __attribute__((noinline)) void free_any(const char *call, void *p, uint16_t bin)

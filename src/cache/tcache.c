@@ -234,7 +234,7 @@ static __attribute__((noinline)) void *refill(struct tcache *tc, unsigned int cl
 {
 	struct bin *bin = &tc->bins[class];
 
-	tcache_tick_cell(tc);
+	tcache_note_cell_visit(tc);
 	if (load_spare_full(tc, class) ||
 	    (bin_has_magazine(bin) && load_depot_full(tc, class, tc->shard)))
 		return pop(bin);
@@ -248,8 +248,8 @@ void *tcache_take_cell(unsigned int class, bool *fresh)
 
 	if (!tc)
 		return take_one(class, 0, fresh);
-	if (tc->watch)
-		tcache_watch(tc);
+	if (tc->polls)
+		tcache_poll(tc);
 	tc->allocs++;
 	cell = pop(&tc->bins[class]);
 	return cell ? cell : refill(tc, class, fresh);
@@ -326,7 +326,7 @@ static bool make_room(struct tcache *tc, unsigned int class)
 
 	if ((uintptr_t)bin->top % MAGAZINE_SIZE)
 		return true;
-	tcache_tick_full(tc, class);
+	tcache_note_full(tc, class);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
 	if (!bin->taken && !tc->spares[class] && hand_over(tc, class))
@@ -357,8 +357,8 @@ void tcache_put_cell(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_for_free();
 
-	if (tc && tc->watch)
-		tcache_watch(tc);
+	if (tc && tc->polls)
+		tcache_poll(tc);
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
 		return;
@@ -502,7 +502,7 @@ static bool give_unwritten(unsigned int class, void *p)
 	tc = tcache_for_free();
 	if (tc) {
 		tc->frees++;
-		tcache_tick(tc);
+		tcache_note_visit(tc);
 	}
 	return true;
 }
@@ -537,14 +537,14 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 }
 
 /* free where all calls take the slow path, and mostly are only watched; bin is p's entry. */
-static __attribute__((noinline)) void free_watched(const char *call, void *p, uint16_t bin)
+static __attribute__((noinline)) void free_polled(const char *call, void *p, uint16_t bin)
 {
 	struct tcache *tc = tcache_thread.own;
 	unsigned int class;
 
 	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_all.modes) {
-		if (tc->watch)
-			tcache_watch(tc);
+		if (tc->polls)
+			tcache_poll(tc);
 		class = slab_class_in(p, bin);
 		if (class && tcache_push(&tc->bins[class], p))
 			return;
@@ -579,7 +579,7 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		if (tcache_is_hardened())
 			hardened_free_in(call, p, bin);
 		else
-			free_watched(call, p, bin);
+			free_polled(call, p, bin);
 		return;
 	}
 	class = slab_class_in(p, bin);

@@ -261,7 +261,7 @@ struct tcache_thread_stats {
 size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 
 /* If not NULL, called by every look at the clock, with nothing locked. */
-extern void (*tcache_on_look)(void);
+extern void (*tcache_on_scavenge)(void);
 
 /*
  * Check every invariant of caches, magazines and store: NULL or the text of the first broken one.

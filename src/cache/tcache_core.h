@@ -2,7 +2,7 @@
 
 /*
  * The inside of the thread caches, shared by tcache.c, tcache_large.c and tcache_resize.c (the slow
- * paths), hardened.c, threads.c (caches come and go), tcache_sweep.c (what is cached goes back),
+ * paths), hardened.c, threads.c (caches come and go), tcache_scavenge.c (what is cached goes back),
  * tcache_fork.c and tcache_check.c. Nobody else includes this.
  *
  * Invariants, checked by tcache_check:
@@ -37,17 +37,18 @@ struct tcache {
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	uint32_t id; /* of its thread, as the kernel has it */
 	unsigned int shard; /* of the depots */
-	unsigned int ticks;
+	unsigned int events;
 	unsigned int vacant_since; /* the sweep that was last when its thread ended */
-	_Atomic(unsigned int) watched_from; /* the sweep that was last when the watch began */
-	unsigned int ticks_seen, idle_sweeps; /* of the last sweeps; guarded by caches.lock */
+	_Atomic(unsigned int) polling_since; /* the sweep that was last when the watch began */
+	unsigned int events_seen, idle_scavenges; /* of the last sweeps; guarded by caches.lock */
 	uint64_t trim_asked_ms; /* guarded by caches.lock */
-	_Atomic(unsigned int) watch; /* not 0: every call takes the slow path; see tcache_tick */
-	_Atomic(unsigned char) asked; /* by another thread: served by tcache_watch */
+	_Atomic(unsigned int)
+		polls; /* not 0: every call takes the slow path; see tcache_note_visit */
+	_Atomic(unsigned char) asked; /* by another thread: served by tcache_poll */
 	size_t opened; /* bytes of cells in bins that have got a magazine lately */
 	unsigned int reopened; /* bins that had been flushed too soon, up to OPEN_SHIFT_MAX */
 	size_t filled; /* bytes of magazines that have been filled since a look at the limit */
-	size_t dirty_low, dirty_seen; /* what could go to the kernel: see note_dirt */
+	size_t dirty_low, dirty_seen; /* what could go to the kernel: see update_polls */
 	struct quarantine *quarantine; /* see hardened.c; NULL, or there was no memory for it */
 	struct span_cache *spans; /* C4; span_cache_none before the first span is freed */
 };
@@ -67,8 +68,8 @@ struct caches {
 	struct lock lock; /* guards what is not atomic here; above the store's locks */
 	struct tcache *first;
 	_Atomic(size_t) count;
-	_Atomic(unsigned int) sweeps;
-	_Atomic(unsigned int) watched_at; /* behind which what caches hold was watched */
+	_Atomic(unsigned int) scavenges;
+	_Atomic(unsigned int) polled_at; /* behind which what caches hold was watched */
 	_Atomic(size_t) dirty_seen; /* when all caches were last told to watch */
 	size_t allocs, frees, reallocs; /* of caches that are gone */
 	struct tcache *vacant[SLAB_SHARDS][VACANT_MAX]; /* in the list, and no thread has them */
@@ -134,42 +135,42 @@ void caches_leave(void);
 /* tcache_fork.c: make this process, a fork's child, whole. Its caller has nothing locked. */
 void tcache_fork_child(void);
 
-/* tcache_sweep.c: everything in tc goes to the store, or the page heap. */
+/* tcache_scavenge.c: everything in tc goes to the store, or the page heap. */
 void tcache_flush(struct tcache *tc);
 
 /* Flush the bins of tc with more than most bytes of cells; how many bytes all others have. */
 size_t tcache_flush_over(struct tcache *tc, size_t most);
 
 /* A thread leaves memory that could go to the kernel: the next to allocate looks after it. */
-void tcache_watch_dirt_locked(void);
+void tcache_poll_dirty_locked(void);
 
 /*
  * A bin of tc is empty or full, the store is near: sweep if it is time, and watch tc's calls or no
  * longer. Bins may be flushed.
  */
-void tcache_tick(struct tcache *tc);
+void tcache_note_visit(struct tcache *tc);
 
 /* The same for a cell: while nothing is watched, every fourth visit, for each changes little. */
-#define CELL_TICKS 4
-static inline void tcache_tick_cell(struct tcache *tc)
+#define CELL_VISITS 4
+static inline void tcache_note_cell_visit(struct tcache *tc)
 {
-	if (__builtin_expect(!tc->watch && (tc->ticks + 1) % CELL_TICKS, 1))
-		tc->ticks++;
+	if (__builtin_expect(!tc->polls && (tc->events + 1) % CELL_VISITS, 1))
+		tc->events++;
 	else
-		tcache_tick(tc);
+		tcache_note_visit(tc);
 }
 
-/* tcache_tick for the caller's cache, made now if it is to have one, after a large free. */
-void tcache_tick_free(void);
+/* tcache_note_visit for the caller's cache, made now if it is to have one, after a large free. */
+void tcache_note_free(void);
 
-/* tcache_tick_cell where the bin of class is full: a cache that has too much is flushed. */
-void tcache_tick_full(struct tcache *tc, unsigned int class);
+/* tcache_note_cell_visit where the bin of class is full: a cache that has too much is flushed. */
+void tcache_note_full(struct tcache *tc, unsigned int class);
 
 /* A bin of class gets a magazine. Bins that have one may be flushed. */
 void tcache_open_bin(struct tcache *tc, unsigned int class);
 
 /* Look at the clock, and sweep if it is time. What a sweep leaves is watched until it is old. */
-void tcache_look(struct tcache *tc);
+void tcache_scavenge(struct tcache *tc);
 
 /* What tc's thread is to do with its next call. Nobody else may touch its cache. */
 enum {
@@ -183,15 +184,15 @@ void tcache_ask(struct tcache *tc, unsigned char what);
 
 void tcache_serve(struct tcache *tc);
 
-#define WATCH_TICKS 32 /* watched calls between two looks at the clock */
+#define POLL_EVENTS 32 /* watched calls between two looks at the clock */
 
-/* A call while tc->watch is not 0. */
-static inline void tcache_watch(struct tcache *tc)
+/* A call while tc->polls is not 0. */
+static inline void tcache_poll(struct tcache *tc)
 {
 	if (__builtin_expect(tc->asked, 0))
 		tcache_serve(tc);
-	else if (++tc->ticks % WATCH_TICKS == 0)
-		tcache_look(tc);
+	else if (++tc->events % POLL_EVENTS == 0)
+		tcache_scavenge(tc);
 }
 
 /*

@@ -12,28 +12,28 @@
 #include "large/large.h"
 #include "tcache_core.h"
 
-static void tick(struct tcache *tc)
+static void note_visit(struct tcache *tc)
 {
 	if (tc)
-		tcache_tick(tc);
+		tcache_note_visit(tc);
 }
 
-void tcache_tick_free(void)
+void tcache_note_free(void)
 {
-	tick(tcache_for_free());
+	note_visit(tcache_for_free());
 }
 
 /*
  * What the page heap got is a visit of the store. What is allocated or freed without one is a look
  * at the clock now and then.
  */
-static inline void watch_span(struct tcache *tc)
+static inline void note_span_visit(struct tcache *tc)
 {
 	if (__builtin_expect(tc->spans->has_freed, 0)) {
 		tc->spans->has_freed = false;
-		tcache_tick(tc);
-	} else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0)) {
-		tcache_look(tc);
+		tcache_note_visit(tc);
+	} else if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0)) {
+		tcache_scavenge(tc);
 	}
 	if (__builtin_expect(tc->asked, 0))
 		tcache_serve(tc);
@@ -64,7 +64,7 @@ void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero
 {
 	void *p = large_alloc(size, align, zero);
 
-	tick(tc);
+	note_visit(tc);
 	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
 		p = large_alloc(size, align, zero);
 	return p;
@@ -80,7 +80,7 @@ __attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bo
 	if (tc && size > CELL_MAX && size <= SPAN_KEPT_MAX)
 		p = take_span(tc->spans, span_class_of(size), align);
 	if (p) {
-		watch_span(tc);
+		note_span_visit(tc);
 		p = zero ? memset(p, 0, size) : p;
 	} else {
 		p = tcache_alloc_other(tc, size, align, zero);
@@ -129,7 +129,7 @@ static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
 	if (!tc || !span_cache_put_slow(tc->spans, p))
 		large_free(call, p); /* which reports it, if there was a cache */
 	if (tc)
-		watch_span(tc);
+		note_span_visit(tc);
 }
 
 void tcache_free_span(const char *call, void *p)
@@ -138,8 +138,8 @@ void tcache_free_span(const char *call, void *p)
 
 	if (!span_cache_put(tc->spans, p))
 		free_span_slow(call, p);
-	else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0))
-		tcache_look(tc);
+	else if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0))
+		tcache_scavenge(tc);
 }
 
 void tcache_free_mapping(const char *call, void *p)
@@ -147,5 +147,5 @@ void tcache_free_mapping(const char *call, void *p)
 	if (__builtin_expect(tcache_all.perturb, 0))
 		memset(p, tcache_all.perturb, large_usable_size(call, p));
 	large_free(call, p);
-	tcache_tick_free();
+	tcache_note_free();
 }

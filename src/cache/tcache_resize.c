@@ -175,7 +175,7 @@ static __attribute__((nonnull)) void *realloc_large(const char *call, void *p, s
 	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
 
 	if (q == p && old && span_size(p) < old)
-		tcache_tick_free();
+		tcache_note_free();
 	if (q)
 		return q;
 	old = large_usable_size(call, p);

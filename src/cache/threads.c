@@ -145,9 +145,9 @@ static struct tcache *make_cache(void)
 		tc = add_cache(shard);
 	if (!tc)
 		return NULL;
-	tc->watch = 0;
+	tc->polls = 0;
 	tc->asked = 0;
-	tc->idle_sweeps = 0;
+	tc->idle_scavenges = 0;
 	tc->dirty_low = 0;
 	tc->thread = &tcache_thread;
 	tc->id = sys_thread();
@@ -189,14 +189,14 @@ void tcache_set_fast(struct tcache *tc)
 	if (!tc->thread)
 		return;
 	/* Not for a moment either: tc's thread may run, and a hardened cell is to be cleared. */
-	if (tc->watch || tcache_all.modes) {
+	if (tc->polls || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;
 	}
 	tc->thread->fast = tc;
 	/* A mode, or a watch, is set first, then fast. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (tcache_all.modes || tc->watch)
+	if (tcache_all.modes || tc->polls)
 		tc->thread->fast = none;
 }
 
@@ -235,7 +235,7 @@ void tcache_retire(struct tcache *tc)
 	tcache_flush(tc);
 	caches_enter();
 	unmake_cache(tc);
-	tcache_watch_dirt_locked();
+	tcache_poll_dirty_locked();
 	caches_leave();
 }
 
@@ -255,11 +255,11 @@ static bool vacate(struct tcache *tc)
 	while (i < VACANT_MAX && place[i])
 		i++;
 	if (i < VACANT_MAX) {
-		tc->vacant_since = tcache_all.sweeps;
+		tc->vacant_since = tcache_all.scavenges;
 		slab_shard_users[tc->shard]--;
 		tcache_all.vacant_count++;
 		place[i] = tc;
-		tcache_watch_dirt_locked();
+		tcache_poll_dirty_locked();
 	}
 	caches_leave();
 	return i < VACANT_MAX;
@@ -274,7 +274,7 @@ static struct tcache *old_vacant(bool all)
 	for (unsigned int i = 0; i < SLAB_SHARDS * VACANT_MAX && !tc; i++) {
 		struct tcache **place = &tcache_all.vacant[i / VACANT_MAX][i % VACANT_MAX];
 
-		if (!*place || (!all && (*place)->vacant_since == tcache_all.sweeps))
+		if (!*place || (!all && (*place)->vacant_since == tcache_all.scavenges))
 			continue;
 		tc = *place;
 		*place = NULL;

@@ -154,12 +154,12 @@ TEST(what_a_thread_has_freed_that_sleeps_goes_back)
 	CHECK(pthread_create(&thread, NULL, free_much_and_sleep, &many_are) == 0);
 	pthread_barrier_wait(&many_are);
 	CHECK(slab_dirty_bytes() > 16 * MIB);
-	for (int i = 0; i < 300 && tc->watch; i++) {
+	for (int i = 0; i < 300 && tc->polls; i++) {
 		usleep(10000);
 		for (int j = 0; j < 20; j++)
 			free(malloc(64));
 	}
-	CHECK(!tc->watch && slab_dirty_bytes() < MIB);
+	CHECK(!tc->polls && slab_dirty_bytes() < MIB);
 	pthread_barrier_wait(&many_are);
 	CHECK(pthread_join(thread, NULL) == 0);
 	check_all();
@@ -173,16 +173,16 @@ static void *serve_trims(void *arg)
 	CHECK(own_bytes() > 256 * KIB);
 	pthread_barrier_wait(arg);
 	pthread_barrier_wait(arg); /* trimmed meanwhile */
-	CHECK(tc->watch && tcache_thread.fast == &tcache_none);
+	CHECK(tc->polls && tcache_thread.fast == &tcache_none);
 	free(malloc(64));
-	CHECK(own_bytes() < 4 * KIB && !tc->watch && tcache_thread.fast == tc);
+	CHECK(own_bytes() < 4 * KIB && !tc->polls && tcache_thread.fast == tc);
 	pthread_barrier_wait(arg);
 	pthread_barrier_wait(arg); /* trimmed again */
-	CHECK(!tc->watch && tcache_thread.fast == tc);
+	CHECK(!tc->polls && tcache_thread.fast == tc);
 	usleep(200000);
 	pthread_barrier_wait(arg);
 	pthread_barrier_wait(arg); /* and again, later */
-	CHECK(tc->watch && tcache_thread.fast == &tcache_none);
+	CHECK(tc->polls && tcache_thread.fast == &tcache_none);
 	return NULL;
 }
 
@@ -217,13 +217,13 @@ TEST(watch_ends_where_memory_is_locked)
 	for (size_t i = 0; i < COUNT_OF(cells); i++)
 		if (i % 2000)
 			free(cells[i]);
-	CHECK(tc->watch && slab_dirty_bytes() > MIB);
-	for (int i = 0; i < 3000 && tc->watch; i++) {
+	CHECK(tc->polls && slab_dirty_bytes() > MIB);
+	for (int i = 0; i < 3000 && tc->polls; i++) {
 		for (int j = 0; j < 100; j++)
 			free(malloc(SIZE));
 		usleep(1000);
 	}
-	CHECK(!tc->watch);
+	CHECK(!tc->polls);
 }
 
 /* Leave one block of size bytes in each 64 KiB of 16 MiB. */

@@ -136,7 +136,7 @@ TEST(a_thread_takes_over_the_cache_of_the_last)
 	out = out_of(class);
 	tcache_ask(first, ASKED_TO_FLUSH);
 	in_thread(note_cache, &second);
-	CHECK(second == first && out_of(class) == out && !first->watch && !first->asked);
+	CHECK(second == first && out_of(class) == out && !first->polls && !first->asked);
 	CHECK(vacant_now() == 1 && out_of(CLASS_CACHE) == 2);
 }
 
@@ -147,9 +147,9 @@ TEST(vacant_caches_go_with_the_second_sweep_or_a_trim)
 
 	in_thread(note_cache, &tc);
 	slab_set_sweep_period(0);
-	tcache_look(own_cache());
+	tcache_scavenge(own_cache());
 	CHECK(vacant_now() == 1);
-	tcache_look(own_cache());
+	tcache_scavenge(own_cache());
 	CHECK(vacant_now() == 0 && out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
 	in_thread(note_cache, &tc);
 	CHECK(vacant_now() == 1);
@@ -196,9 +196,9 @@ static void *free_spans(void *arg)
 /* What its thread has freed besides is looked after. */
 TEST(a_vacant_cache_leaves_dirt_to_others)
 {
-	CHECK(!own_cache()->watch);
+	CHECK(!own_cache()->polls);
 	in_thread(free_spans, NULL);
-	CHECK(vacant_now() == 1 && tcache_thread.own->watch > 1); /* not just asked */
+	CHECK(vacant_now() == 1 && tcache_thread.own->polls > 1); /* not just asked */
 }
 
 static void *wait_for_others(void *arg)

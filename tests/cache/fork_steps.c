@@ -184,7 +184,7 @@ static void call_sweep(uint64_t *state)
 	if (slab_begin_sweep())
 		slab_end_sweep();
 	mapping_sweep(0);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 }
 
 TEST(between_instructions_of_calls)

@@ -133,7 +133,7 @@ static void sweep_at_next_visit(struct tcache *tc, unsigned int class, void **to
 {
 	slab_store.last_sweep_ms = 0;
 	tc->seen[class] = top;
-	tc->ticks = 15;
+	tc->events = 15;
 }
 
 TEST(sweep_while_a_cell_is_put)
@@ -164,7 +164,7 @@ static void write_and_sweep(void *arg)
 {
 	memset(arg, 0, 1);
 	slab_set_sweep_period(0);
-	tcache_look(own_cache());
+	tcache_scavenge(own_cache());
 }
 
 /* Not the next one to be handed out. */
@@ -360,7 +360,7 @@ TEST(magazines_and_caches_are_not_freed)
 
 /* Where the kernel does not do what it is asked for. */
 
-/* Another thread begins a watch of this one, which ends one in the same moment: see set_watch. */
+/* Another thread begins a watch of this one, which ends one in the same moment: see set_polls. */
 TEST(a_sweep_opens_the_short_way)
 {
 	struct tcache *tc = own_cache();
@@ -368,6 +368,6 @@ TEST(a_sweep_opens_the_short_way)
 	slab_set_sweep_period(0);
 	malloc_trim(0);
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
-	tcache_look(tc);
-	CHECK(!tc->watch && tcache_thread.fast == tc);
+	tcache_scavenge(tc);
+	CHECK(!tc->polls && tcache_thread.fast == tc);
 }

@@ -132,13 +132,13 @@ TEST(kept_spans_shrink_at_sweeps)
 	free(p);
 	free(q);
 	slab_set_sweep_period(0);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 2);
 	CHECK(malloc(100 * KIB) == p);
 	free(p);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 1 && span_find(q).state == SPAN_NONE);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 0);
 	check_kept();
 }

@@ -7,7 +7,7 @@
  *    used since the last sweep is taken apart first: one cell would keep a whole slab.
  * 2. A thread that only takes the short way would never sweep. So when what could go to the kernel
  *    has grown, all its calls take the slow path and look at the clock, until everything has gone
- *    or the store is visited so often that the visits will do (tcache_tick). Whoever leaves much
+ *    or the store is visited so often that the visits will do (tcache_note_visit). Whoever leaves much
  *    may sleep next: then the calls of all threads do.
  * 3. Only its thread may touch a cache. So a sweep or a trim asks the others: a flag, and a watch,
  *    and each does with its next call what it was asked for.
@@ -25,15 +25,15 @@
 #include "tcache_core.h"
 
 #define AUDITED_CELLS 16 /* of each bin, by a sweep */
-#define TICKS 16 /* visits of the store between two looks at the clock */
-#define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
-#define WATCH_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
-#define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
-#define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
+#define SCAVENGE_EVENTS 16 /* visits of the store between two looks at the clock */
+#define POLL_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
+#define POLL_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
+#define POLL_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
+#define POLL_VISITS 256 /* visits of the store, without growth, that end a watch */
 #define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
 #define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
 #define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
-#define ASK_WATCH 1 /* a watch that ends when what was asked for is done */
+#define POLL_REQUEST 1 /* a watch that ends when what was asked for is done */
 #define ASK_SWEEPS 2 /* that a cache sees while it is idle */
 #define FEW_CACHES 32 /* that may hold what they can */
 #define ASK_PERIOD_MS 150 /* between two trims that another thread takes part in */
@@ -158,50 +158,50 @@ static size_t near_dirty_bytes(const struct tcache *tc)
 }
 
 /* Another thread may have begun a watch of tc in between: so fast is set in any case. */
-static void set_watch(struct tcache *tc, unsigned int visits)
+static void set_polls(struct tcache *tc, unsigned int visits)
 {
-	if (!tc->watch)
-		tc->watched_from = tcache_all.sweeps;
+	if (!tc->polls)
+		tc->polling_since = tcache_all.scavenges;
 	/* Not an exchange, which would wait for the stores to all cells that were freed lately. */
-	atomic_store_explicit(&tc->watch, visits, memory_order_release);
+	atomic_store_explicit(&tc->polls, visits, memory_order_release);
 	tcache_set_fast(tc);
 }
 
 /* The list of caches is entered. */
-static void watch_all_locked(void)
+static void poll_all_locked(void)
 {
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		tc->watch = WATCH_VISITS;
-		tc->watched_from = tcache_all.sweeps;
+		tc->polls = POLL_VISITS;
+		tc->polling_since = tcache_all.scavenges;
 		tcache_set_fast(tc);
 	}
 }
 
-void tcache_watch_dirt_locked(void)
+void tcache_poll_dirty_locked(void)
 {
 	size_t dirty = dirty_bytes();
 
-	if (dirty <= tcache_all.dirty_seen || dirty < WATCH_MIN)
+	if (dirty <= tcache_all.dirty_seen || dirty < POLL_MIN)
 		return;
 	tcache_all.dirty_seen = dirty;
-	watch_all_locked();
+	poll_all_locked();
 }
 
-static void watch_dirt(void)
+static void poll_dirty(void)
 {
 	caches_enter();
-	tcache_watch_dirt_locked();
+	tcache_poll_dirty_locked();
 	caches_leave();
 }
 
 /* What many caches hold is much. Once for each sweep. */
-static void watch_caches(void)
+static void poll_many_caches(void)
 {
-	if (tcache_all.count <= FEW_CACHES || tcache_all.watched_at == tcache_all.sweeps + 1)
+	if (tcache_all.count <= FEW_CACHES || tcache_all.polled_at == tcache_all.scavenges + 1)
 		return;
 	caches_enter();
-	tcache_all.watched_at = tcache_all.sweeps + 1;
-	watch_all_locked();
+	tcache_all.polled_at = tcache_all.scavenges + 1;
+	poll_all_locked();
 	caches_leave();
 }
 
@@ -209,8 +209,8 @@ void tcache_ask(struct tcache *tc, unsigned char what)
 {
 	if (tc->asked < what)
 		tc->asked = what;
-	if (!tc->watch)
-		tc->watch = ASK_WATCH;
+	if (!tc->polls)
+		tc->polls = POLL_REQUEST;
 	tcache_set_fast(tc);
 }
 
@@ -232,7 +232,7 @@ static void audit(const struct tcache *tc, unsigned int most)
 }
 
 #define FIRST_AUDITED 4 /* cells of each bin */
-#define FIRST_TICKS 8 /* visits of the store that may audit, and then every so many */
+#define FIRST_VISITS 8 /* visits of the store that may audit, and then every so many */
 
 /*
  * Where all classes come into use one after another, a look at all that are in use for each would
@@ -240,7 +240,7 @@ static void audit(const struct tcache *tc, unsigned int most)
  */
 void tcache_audit_first(const struct tcache *tc)
 {
-	if (tc->ticks < FIRST_TICKS || tc->ticks % FIRST_TICKS == 0)
+	if (tc->events < FIRST_VISITS || tc->events % FIRST_VISITS == 0)
 		audit(tc, FIRST_AUDITED);
 }
 
@@ -309,12 +309,12 @@ static bool ask_idle(const struct tcache *own)
 
 	caches_enter();
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		if (tc->ticks != tc->ticks_seen)
-			tc->idle_sweeps = 0;
-		tc->ticks_seen = tc->ticks;
-		if (tc == own || tc->idle_sweeps == ASK_SWEEPS)
+		if (tc->events != tc->events_seen)
+			tc->idle_scavenges = 0;
+		tc->events_seen = tc->events;
+		if (tc == own || tc->idle_scavenges == ASK_SWEEPS)
 			continue;
-		tc->idle_sweeps++;
+		tc->idle_scavenges++;
 		tcache_ask(tc, ASKED_TO_SHRINK);
 		is_any = true;
 	}
@@ -322,20 +322,20 @@ static bool ask_idle(const struct tcache *own)
 	return is_any;
 }
 
-static void sweep(struct tcache *tc)
+static void scavenge(struct tcache *tc)
 {
 	audit(tc, AUDITED_CELLS);
 	tcache_retire_vacant(false);
 	shrink_cache(tc);
 	shrink_depots(false);
 	slab_end_sweep();
-	tcache_all.sweeps++;
+	tcache_all.scavenges++;
 	tcache_all.dirty_seen = 0;
 	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
-	if ((ask_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > WATCH_MIN)
-		set_watch(tc, WATCH_VISITS);
-	else if (dirty_bytes() <= WATCH_LEFT)
-		set_watch(tc, 0);
+	if ((ask_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > POLL_MIN)
+		set_polls(tc, POLL_VISITS);
+	else if (dirty_bytes() <= POLL_LEFT)
+		set_polls(tc, 0);
 }
 
 /*
@@ -353,53 +353,54 @@ static bool is_growing(const struct tcache *tc)
 }
 
 /* Of that, what this thread and its shard hold: others may be idle only since a moment ago. */
-static void sweep_early(struct tcache *tc)
+static void scavenge_early(struct tcache *tc)
 {
 	shrink_cache(tc);
 	shrink_shard(tc->shard, false);
 	slab_end_sweep();
 }
 
-void (*tcache_on_look)(void);
+void (*tcache_on_scavenge)(void);
 
-void tcache_look(struct tcache *tc)
+void tcache_scavenge(struct tcache *tc)
 {
-	if (tcache_on_look)
-		tcache_on_look();
+	if (tcache_on_scavenge)
+		tcache_on_scavenge();
 	if (trim_threshold && !dirty_bytes())
 		return;
 	large_sweep();
 	if (slab_begin_sweep())
-		sweep(tc);
+		scavenge(tc);
 	else if (is_growing(tc) && slab_begin_early_sweep())
-		sweep_early(tc);
-	else if (tc->watch && tc->watched_from != tcache_all.sweeps && dirty_bytes() <= WATCH_LEFT)
-		set_watch(tc, 0);
+		scavenge_early(tc);
+	else if (tc->polls && tc->polling_since != tcache_all.scavenges &&
+		 dirty_bytes() <= POLL_LEFT)
+		set_polls(tc, 0);
 }
 
 /* Growth from the least that was seen begins a watch, any growth prolongs it. */
-static void note_dirt(struct tcache *tc)
+static void update_polls(struct tcache *tc)
 {
 	size_t dirty = near_dirty_bytes(tc);
 
 	if (dirty < tc->dirty_low)
 		tc->dirty_low = dirty;
-	if (tc->watch ? dirty > tc->dirty_seen : dirty > tc->dirty_low + WATCH_MIN) {
+	if (tc->polls ? dirty > tc->dirty_seen : dirty > tc->dirty_low + POLL_MIN) {
 		tc->dirty_seen = dirty;
-		set_watch(tc, WATCH_VISITS);
-		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + WATCH_OTHERS)
-			watch_dirt();
-	} else if (tc->watch) {
+		set_polls(tc, POLL_VISITS);
+		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + POLL_OTHERS)
+			poll_dirty();
+	} else if (tc->polls) {
 		tc->dirty_low = dirty;
-		set_watch(tc, tc->watch - 1);
+		set_polls(tc, tc->polls - 1);
 	}
 }
 
-void tcache_tick(struct tcache *tc)
+void tcache_note_visit(struct tcache *tc)
 {
-	note_dirt(tc);
-	if (++tc->ticks % TICKS == 0)
-		tcache_look(tc);
+	update_polls(tc);
+	if (++tc->events % SCAVENGE_EVENTS == 0)
+		tcache_scavenge(tc);
 }
 
 /* Rule 4. */
@@ -422,12 +423,12 @@ static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 		bytes = 0;
 	}
 	tc->filled = bytes / 2;
-	watch_caches();
+	poll_many_caches();
 }
 
-void tcache_tick_full(struct tcache *tc, unsigned int class)
+void tcache_note_full(struct tcache *tc, unsigned int class)
 {
-	tcache_tick_cell(tc);
+	tcache_note_cell_visit(tc);
 	tc->filled += magazine_capacity(class) * slab_classes[class].size;
 	if (is_over_share(tc->filled))
 		limit_cached(tc);
@@ -447,8 +448,8 @@ void tcache_serve(struct tcache *tc)
 		tcache_flush(tc);
 	if (asked == ASKED_TO_TRIM)
 		slab_trim();
-	if (tc->watch == ASK_WATCH)
-		set_watch(tc, 0);
+	if (tc->polls == POLL_REQUEST)
+		set_polls(tc, 0);
 	errno = saved_errno;
 }
 
