@@ -41,10 +41,10 @@ struct tcache {
 	unsigned int vacant_since; /* the sweep that was last when its thread ended */
 	_Atomic(unsigned int) polling_since; /* the sweep that was last when the watch began */
 	unsigned int events_seen, idle_scavenges; /* of the last sweeps; guarded by caches.lock */
-	uint64_t trim_asked_ms; /* guarded by caches.lock */
+	uint64_t trim_requested_ms; /* guarded by caches.lock */
 	_Atomic(unsigned int)
 		polls; /* not 0: every call takes the slow path; see tcache_note_visit */
-	_Atomic(unsigned char) asked; /* by another thread: served by tcache_poll */
+	_Atomic(unsigned char) request; /* by another thread: served by tcache_poll */
 	size_t opened; /* bytes of cells in bins that have got a magazine lately */
 	unsigned int reopened; /* bins that had been flushed too soon, up to OPEN_SHIFT_MAX */
 	size_t filled; /* bytes of magazines that have been filled since a look at the limit */
@@ -174,23 +174,23 @@ void tcache_scavenge(struct tcache *tc);
 
 /* What tc's thread is to do with its next call. Nobody else may touch its cache. */
 enum {
-	ASKED_TO_SHRINK = 1,
-	ASKED_TO_FLUSH,
-	ASKED_TO_TRIM,
+	REQUEST_SHRINK = 1,
+	REQUEST_FLUSH,
+	REQUEST_TRIM,
 };
 
 /* tc's thread is the only one, or the list of caches is entered. */
-void tcache_ask(struct tcache *tc, unsigned char what);
+void tcache_request(struct tcache *tc, unsigned char what);
 
-void tcache_serve(struct tcache *tc);
+void tcache_handle_request(struct tcache *tc);
 
 #define POLL_EVENTS 32 /* watched calls between two looks at the clock */
 
 /* A call while tc->polls is not 0. */
 static inline void tcache_poll(struct tcache *tc)
 {
-	if (__builtin_expect(tc->asked, 0))
-		tcache_serve(tc);
+	if (__builtin_expect(tc->request, 0))
+		tcache_handle_request(tc);
 	else if (++tc->events % POLL_EVENTS == 0)
 		tcache_scavenge(tc);
 }

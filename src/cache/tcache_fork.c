@@ -91,7 +91,7 @@ void tcache_fork_child(void)
 		if (tc != tcache_thread.own)
 			take_apart(tc);
 		else if (slab_is_child()) /* its cells are of closed slabs: slab_fork.c */
-			tcache_ask(tc, ASKED_TO_FLUSH);
+			tcache_request(tc, REQUEST_FLUSH);
 		else /* another thread may have been about to */
 			tcache_set_fast(tc);
 	}

@@ -35,8 +35,8 @@ static inline void note_span_visit(struct tcache *tc)
 	} else if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0)) {
 		tcache_scavenge(tc);
 	}
-	if (__builtin_expect(tc->asked, 0))
-		tcache_serve(tc);
+	if (__builtin_expect(tc->request, 0))
+		tcache_handle_request(tc);
 }
 
 /* Fill what M_PERTURB wants to be filled. */

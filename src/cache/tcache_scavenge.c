@@ -34,9 +34,9 @@
 #define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
 #define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
 #define POLL_REQUEST 1 /* a watch that ends when what was asked for is done */
-#define ASK_SWEEPS 2 /* that a cache sees while it is idle */
+#define IDLE_SCAVENGES 2 /* that a cache sees while it is idle */
 #define FEW_CACHES 32 /* that may hold what they can */
-#define ASK_PERIOD_MS 150 /* between two trims that another thread takes part in */
+#define TRIM_REQUEST_MS 150 /* between two trims that another thread takes part in */
 #define TRIMS_PERIOD_MS 1000
 #define TRIMS_OF_ALL 4 /* in that period, before others leave what is used again at once: */
 #define LEAVE_MIN MIB /* that much, and of cells in use */
@@ -205,10 +205,10 @@ static void poll_many_caches(void)
 	caches_leave();
 }
 
-void tcache_ask(struct tcache *tc, unsigned char what)
+void tcache_request(struct tcache *tc, unsigned char what)
 {
-	if (tc->asked < what)
-		tc->asked = what;
+	if (tc->request < what)
+		tc->request = what;
 	if (!tc->polls)
 		tc->polls = POLL_REQUEST;
 	tcache_set_fast(tc);
@@ -303,7 +303,7 @@ void tcache_open_bin(struct tcache *tc, unsigned int class)
  * Others shrink their caches with their next call if they have not visited the store since the
  * sweep before. Twice: the first time they see what they have.
  */
-static bool ask_idle(const struct tcache *own)
+static bool shrink_idle(const struct tcache *own)
 {
 	bool is_any = false;
 
@@ -312,10 +312,10 @@ static bool ask_idle(const struct tcache *own)
 		if (tc->events != tc->events_seen)
 			tc->idle_scavenges = 0;
 		tc->events_seen = tc->events;
-		if (tc == own || tc->idle_scavenges == ASK_SWEEPS)
+		if (tc == own || tc->idle_scavenges == IDLE_SCAVENGES)
 			continue;
 		tc->idle_scavenges++;
-		tcache_ask(tc, ASKED_TO_SHRINK);
+		tcache_request(tc, REQUEST_SHRINK);
 		is_any = true;
 	}
 	caches_leave();
@@ -332,7 +332,7 @@ static void scavenge(struct tcache *tc)
 	tcache_all.scavenges++;
 	tcache_all.dirty_seen = 0;
 	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
-	if ((ask_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > POLL_MIN)
+	if ((shrink_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > POLL_MIN)
 		set_polls(tc, POLL_VISITS);
 	else if (dirty_bytes() <= POLL_LEFT)
 		set_polls(tc, 0);
@@ -436,17 +436,17 @@ void tcache_note_full(struct tcache *tc, unsigned int class)
 
 /* What others ask for: rule 3. */
 
-void tcache_serve(struct tcache *tc)
+void tcache_handle_request(struct tcache *tc)
 {
 	int saved_errno = errno;
-	unsigned char asked = tc->asked;
+	unsigned char request = tc->request;
 
-	tc->asked = 0;
-	if (asked == ASKED_TO_SHRINK)
+	tc->request = 0;
+	if (request == REQUEST_SHRINK)
 		shrink_cache(tc);
 	else
 		tcache_flush(tc);
-	if (asked == ASKED_TO_TRIM)
+	if (request == REQUEST_TRIM)
 		slab_trim();
 	if (tc->polls == POLL_REQUEST)
 		set_polls(tc, 0);
@@ -457,16 +457,16 @@ void tcache_serve(struct tcache *tc)
  * What other threads have cached is theirs: each gives it back with its next call. Not so often
  * that they could not work.
  */
-static void ask_others(const struct tcache *own)
+static void trim_others(const struct tcache *own)
 {
 	uint64_t now = sys_now_ms();
 
 	caches_enter();
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		if (tc == own || now - tc->trim_asked_ms < ASK_PERIOD_MS)
+		if (tc == own || now - tc->trim_requested_ms < TRIM_REQUEST_MS)
 			continue;
-		tc->trim_asked_ms = now;
-		tcache_ask(tc, ASKED_TO_TRIM);
+		tc->trim_requested_ms = now;
+		tcache_request(tc, REQUEST_TRIM);
 	}
 	caches_leave();
 }
@@ -475,7 +475,7 @@ static bool trim_all(void)
 {
 	bool had_mappings;
 
-	ask_others(tcache_thread.own);
+	trim_others(tcache_thread.own);
 	tcache_retire_vacant(true);
 	shrink_depots(true);
 	had_mappings = large_trim();

@@ -146,7 +146,7 @@ static struct tcache *make_cache(void)
 	if (!tc)
 		return NULL;
 	tc->polls = 0;
-	tc->asked = 0;
+	tc->request = 0;
 	tc->idle_scavenges = 0;
 	tc->dirty_low = 0;
 	tc->thread = &tcache_thread;

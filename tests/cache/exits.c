@@ -134,9 +134,9 @@ TEST(a_thread_takes_over_the_cache_of_the_last)
 	in_thread(note_cache, &first);
 	CHECK(vacant_now() == 1 && !slab_shard_users[first->shard]);
 	out = out_of(class);
-	tcache_ask(first, ASKED_TO_FLUSH);
+	tcache_request(first, REQUEST_FLUSH);
 	in_thread(note_cache, &second);
-	CHECK(second == first && out_of(class) == out && !first->polls && !first->asked);
+	CHECK(second == first && out_of(class) == out && !first->polls && !first->request);
 	CHECK(vacant_now() == 1 && out_of(CLASS_CACHE) == 2);
 }
 
