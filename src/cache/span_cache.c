@@ -2,7 +2,7 @@
 
 #include "span_cache.h"
 
-_Static_assert(2 * SPAN_KEPT_MAX <= SPAN_MAX,
+_Static_assert(2 * SPAN_CACHED_MAX <= SPAN_MAX,
 	       "above the class of every kept span there are two more");
 
 struct span_cache span_cache_none;
@@ -16,11 +16,11 @@ void span_cache_freed_twice(void *p)
 static void drop_old(struct span_cache *c, unsigned int class)
 {
 	unsigned int last = --c->count[class];
-	void *p = c->kept[class][0];
+	void *p = c->spans[class][0];
 
 	/* A fork may copy this thread between any two stores: no span is there twice. */
 	atomic_signal_fence(memory_order_release);
-	c->kept[class][0] = c->kept[class][last];
+	c->spans[class][0] = c->spans[class][last];
 	c->bytes -= span_class_size(class);
 	c->has_freed = true;
 	span_free(p);
@@ -46,7 +46,7 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 		word = atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
 	if (!word || word & SPAN_KEPT)
 		return false;
-	if (!span_may_be_kept(word)) {
+	if (!span_is_cacheable(word)) {
 		c->has_freed = true;
 		span_free(p); /* it looks at the word again, and reports one that is written over */
 		return true;
@@ -56,7 +56,7 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 	if (c->count[class] == SPAN_CACHE_DEPTH)
 		drop_old(c, class);
 	make_room(c, bytes);
-	span_cache_keep(c, p, word);
+	span_cache_add(c, p, word);
 	return true;
 }
 
@@ -82,7 +82,7 @@ size_t span_cache_count(const struct span_cache *c)
 static bool is_twice(const struct span_cache *c, unsigned int class, unsigned int i)
 {
 	for (unsigned int j = 0; j < i; j++)
-		if (c->kept[class][j] == c->kept[class][i])
+		if (c->spans[class][j] == c->spans[class][i])
 			return true;
 	return false;
 }
@@ -93,9 +93,9 @@ const char *span_cache_check(const struct span_cache *c)
 
 	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
 		for (unsigned int i = 0; i < c->count[class]; i++) {
-			struct span_ref span = span_find(c->kept[class][i]);
+			struct span_ref span = span_find(c->spans[class][i]);
 
-			if (span.state != SPAN_FREE || span.start != c->kept[class][i] ||
+			if (span.state != SPAN_FREE || span.start != c->spans[class][i] ||
 			    span.size != span_class_size(class) || is_twice(c, class, i))
 				return "C4: what a thread keeps is no span of its class, or twice";
 			bytes += span.size;

@@ -2,7 +2,7 @@
 
 /*
  * Spans that a thread keeps, free, for its next objects of their size: taking and putting one costs
- * no lock. By class of size, an eighth of a doubling, up to SPAN_KEPT_MAX; SPAN_CACHE_BYTES
+ * no lock. By class of size, an eighth of a doubling, up to SPAN_CACHED_MAX; SPAN_CACHE_BYTES
  * altogether at most, where a new one counts twice.
  *
  * Invariant, checked by span_cache_check:
@@ -17,8 +17,8 @@
 
 #define CLASS_SPANS CLASS_OWN_2048
 #define SPAN_CACHE_SIZE ((size_t)2048)
-#define SPAN_KEPT_MAX ((size_t)1 << 20)
-#define SPAN_CACHE_BYTES (2 * SPAN_KEPT_MAX)
+#define SPAN_CACHED_MAX ((size_t)1 << 20)
+#define SPAN_CACHE_BYTES (2 * SPAN_CACHED_MAX)
 #define SPAN_CACHE_DEPTH 4 /* spans of a class */
 
 struct span_cache {
@@ -27,7 +27,7 @@ struct span_cache {
 	bool has_freed; /* spans, to the page heap, since its owner has looked */
 	bool used[SPAN_CLASSES]; /* whether any was put, since the last sweep */
 	uint8_t count[SPAN_CLASSES];
-	void *kept[SPAN_CLASSES][SPAN_CACHE_DEPTH];
+	void *spans[SPAN_CLASSES][SPAN_CACHE_DEPTH];
 };
 
 _Static_assert(sizeof(struct span_cache) <= SPAN_CACHE_SIZE, "a cache has a cell to itself");
@@ -36,12 +36,12 @@ _Static_assert(sizeof(struct span_cache) <= SPAN_CACHE_SIZE, "a cache has a cell
 extern struct span_cache span_cache_none SLAB_HIDDEN;
 
 /* The words of live spans that may be kept. */
-#define SPAN_KEEPS_FIRST (SPAN_WHOLE | (CELL_MAX / PAGE_BYTES + 1))
-#define SPAN_KEEPS_LAST (SPAN_WHOLE | SPAN_KEPT_MAX / PAGE_BYTES)
+#define SPAN_WORD_MIN (SPAN_WHOLE | (CELL_MAX / PAGE_BYTES + 1))
+#define SPAN_WORD_MAX (SPAN_WHOLE | SPAN_CACHED_MAX / PAGE_BYTES)
 
-static inline bool span_may_be_kept(size_t word)
+static inline bool span_is_cacheable(size_t word)
 {
-	return word - SPAN_KEEPS_FIRST <= SPAN_KEEPS_LAST - SPAN_KEEPS_FIRST;
+	return word - SPAN_WORD_MIN <= SPAN_WORD_MAX - SPAN_WORD_MIN;
 }
 
 /*
@@ -66,7 +66,7 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class, si
 
 	if (!n)
 		return NULL;
-	p = c->kept[class][n - 1];
+	p = c->spans[class][n - 1];
 	if ((uintptr_t)p & (align - 1))
 		return NULL;
 	/* For a fork, between any two stores: first it is nobody's, then the caller's. */
@@ -82,12 +82,12 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class, si
 }
 
 /* Keep the span at p, whose word was that; there is room. */
-static inline void span_cache_keep(struct span_cache *c, void *p, size_t word)
+static inline void span_cache_add(struct span_cache *c, void *p, size_t word)
 {
 	size_t bytes = (word - SPAN_WHOLE) * PAGE_BYTES;
 	unsigned int class = span_class_of(bytes), n = c->count[class];
 
-	c->kept[class][n] = p;
+	c->spans[class][n] = p;
 	atomic_signal_fence(memory_order_release);
 	c->count[class] = (uint8_t)(n + 1);
 	c->bytes += bytes;
@@ -101,12 +101,12 @@ static inline bool span_cache_put(struct span_cache *c, void *p)
 {
 	size_t word = atomic_load_explicit(span_word(p), memory_order_relaxed), bytes;
 
-	if (__builtin_expect((uintptr_t)p % PAGE_BYTES || !span_may_be_kept(word), 0))
+	if (__builtin_expect((uintptr_t)p % PAGE_BYTES || !span_is_cacheable(word), 0))
 		return false;
 	bytes = (word - SPAN_WHOLE) * PAGE_BYTES;
 	if (c->count[span_class_of(bytes)] == SPAN_CACHE_DEPTH || !span_cache_has_room(c, bytes))
 		return false;
-	span_cache_keep(c, p, word);
+	span_cache_add(c, p, word);
 	return true;
 }
 

@@ -77,7 +77,7 @@ __attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bo
 
 	if (tcache_is_hardened())
 		return hardened_alloc(size, align);
-	if (tc && size > CELL_MAX && size <= SPAN_KEPT_MAX)
+	if (tc && size > CELL_MAX && size <= SPAN_CACHED_MAX)
 		p = take_span(tc->spans, span_class_of(size), align);
 	if (p) {
 		note_span_visit(tc);
