@@ -16,8 +16,8 @@
 #define QUARANTINE_MIN 4
 #define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
 #define SPARES_MAX 16
-#define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
-#define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
+#define ZERO_SIZE_BYTES (16 * MIB) /* of addresses for malloc(0) */
+#define ZERO_SIZE_COUNT (ZERO_SIZE_BYTES / CELL_ALIGN)
 
 /* Written by its thread only; rows of classes that it has not freed are never touched. */
 struct quarantine {
@@ -34,9 +34,9 @@ static struct quarantine *spares;
 static unsigned int spare_count;
 
 /* malloc(0): addresses where nothing is, and a bit for each that is out. */
-static char *nothing;
-static _Atomic(uint64_t) *nothing_bits;
-static _Atomic(size_t) nothing_hint; /* the word to look at first */
+static char *zero_size_area;
+static _Atomic(uint64_t) *zero_size_used;
+static _Atomic(size_t) zero_size_hint; /* the word to look at first */
 
 /* Starting. */
 
@@ -79,10 +79,10 @@ __attribute__((cold)) bool hardened_start(void)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
 	large_harden();
-	nothing = sys_reserve(NULL, NOTHING_SIZE);
-	nothing_bits = nothing ? sys_map(NOTHING_COUNT / 8) : NULL;
-	if (!nothing_bits)
-		nothing = NULL;
+	zero_size_area = sys_reserve(NULL, ZERO_SIZE_BYTES);
+	zero_size_used = zero_size_area ? sys_map(ZERO_SIZE_COUNT / 8) : NULL;
+	if (!zero_size_used)
+		zero_size_area = NULL;
 	return true;
 }
 
@@ -148,20 +148,21 @@ static __attribute__((noreturn, cold)) void bad_start(const char *call, void *p)
 
 /* malloc(0). */
 
-static void *alloc_nothing(void)
+static void *alloc_zero_size(void)
 {
-	size_t words = NOTHING_COUNT / 64, first = nothing_hint;
+	size_t words = ZERO_SIZE_COUNT / 64, first = zero_size_hint;
 
-	for (size_t i = 0; nothing && i < words; i++) {
+	for (size_t i = 0; zero_size_area && i < words; i++) {
 		size_t word = (first + i) % words;
-		uint64_t bits = nothing_bits[word];
+		uint64_t bits = zero_size_used[word];
 
 		while (~bits) {
 			uint64_t bit = ~bits & (bits + 1);
 
-			if (atomic_compare_exchange_weak(&nothing_bits[word], &bits, bits | bit)) {
-				nothing_hint = word;
-				return nothing +
+			if (atomic_compare_exchange_weak(&zero_size_used[word], &bits,
+							 bits | bit)) {
+				zero_size_hint = word;
+				return zero_size_area +
 				       (word * 64 + (size_t)__builtin_ctzll(bit)) * CELL_ALIGN;
 			}
 		}
@@ -169,29 +170,29 @@ static void *alloc_nothing(void)
 	return NULL;
 }
 
-static bool is_nothing(const void *p)
+static bool is_zero_size(const void *p)
 {
-	return nothing && (uintptr_t)p - (uintptr_t)nothing < NOTHING_SIZE;
+	return zero_size_area && (uintptr_t)p - (uintptr_t)zero_size_area < ZERO_SIZE_BYTES;
 }
 
-static size_t nothing_index(const char *call, const void *p)
+static size_t zero_size_index(const char *call, const void *p)
 {
-	size_t offset = (uintptr_t)p - (uintptr_t)nothing;
+	size_t offset = (uintptr_t)p - (uintptr_t)zero_size_area;
 
 	if (offset % CELL_ALIGN)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
 	offset /= CELL_ALIGN;
-	if (!(nothing_bits[offset / 64] >> offset % 64 & 1))
+	if (!(zero_size_used[offset / 64] >> offset % 64 & 1))
 		sys_fatal(call, p, "this block is already free");
 	return offset;
 }
 
-static void free_nothing(const char *call, const void *p)
+static void free_zero_size(const char *call, const void *p)
 {
-	size_t i = nothing_index(call, p);
+	size_t i = zero_size_index(call, p);
 	uint64_t bit = (uint64_t)1 << i % 64;
 
-	if (!(atomic_fetch_and(&nothing_bits[i / 64], ~bit) & bit))
+	if (!(atomic_fetch_and(&zero_size_used[i / 64], ~bit) & bit))
 		sys_fatal(call, p, "this block is already free");
 }
 
@@ -392,7 +393,7 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 {
 	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
-	void *p = size || align > CELL_ALIGN ? NULL : alloc_nothing();
+	void *p = size || align > CELL_ALIGN ? NULL : alloc_zero_size();
 
 	if (!p && class < CLASS_COUNT)
 		p = alloc_cell(class, size);
@@ -442,8 +443,8 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 	if (!p)
 		return;
-	if (is_nothing(p)) {
-		free_nothing(call, p);
+	if (is_zero_size(p)) {
+		free_zero_size(call, p);
 		return;
 	}
 	class = live_class_slow(call, p);
@@ -497,8 +498,8 @@ size_t hardened_usable_size(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (is_nothing(p)) {
-		nothing_index(call, p);
+	if (is_zero_size(p)) {
+		zero_size_index(call, p);
 		return 0;
 	}
 	class = live_class(call, p);
@@ -549,8 +550,8 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 	unsigned int class;
 	size_t old, room;
 
-	if (is_nothing(p)) {
-		nothing_index(call, p);
+	if (is_zero_size(p)) {
+		zero_size_index(call, p);
 		return move(call, p, 0, size);
 	}
 	class = live_class(call, p);
