@@ -7,13 +7,13 @@ _Static_assert(2 * SPAN_CACHED_MAX <= SPAN_MAX,
 
 struct span_cache span_cache_none;
 
-void span_cache_freed_twice(void *p)
+void span_cache_double_free(void *p)
 {
 	sys_fatal("free", p, "this block is already free");
 }
 
 /* Free a span of class, and not the one that has been kept least long, if there is another. */
-static void drop_old(struct span_cache *c, unsigned int class)
+static void evict(struct span_cache *c, unsigned int class)
 {
 	unsigned int last = --c->count[class];
 	void *p = c->spans[class][0];
@@ -32,7 +32,7 @@ static void make_room(struct span_cache *c, size_t size)
 	while (__builtin_expect(!span_cache_has_room(c, size), 0)) {
 		while (!c->count[c->victim])
 			c->victim = (c->victim + 1) % SPAN_CLASSES;
-		drop_old(c, c->victim);
+		evict(c, c->victim);
 		c->victim = (c->victim + 1) % SPAN_CLASSES;
 	}
 }
@@ -54,7 +54,7 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 	bytes = (word - SPAN_WHOLE) * PAGE_BYTES;
 	class = span_class_of(bytes);
 	if (c->count[class] == SPAN_CACHE_DEPTH)
-		drop_old(c, class);
+		evict(c, class);
 	make_room(c, bytes);
 	span_cache_add(c, p, word);
 	return true;
@@ -66,7 +66,7 @@ void span_cache_shrink(struct span_cache *c, bool all)
 		return;
 	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
 		while (c->count[class] && (all || !c->used[class]))
-			drop_old(c, class);
+			evict(c, class);
 	memset(c->used, 0, sizeof(c->used));
 }
 
@@ -79,7 +79,7 @@ size_t span_cache_count(const struct span_cache *c)
 	return n;
 }
 
-static bool is_twice(const struct span_cache *c, unsigned int class, unsigned int i)
+static bool is_duplicate(const struct span_cache *c, unsigned int class, unsigned int i)
 {
 	for (unsigned int j = 0; j < i; j++)
 		if (c->spans[class][j] == c->spans[class][i])
@@ -96,7 +96,7 @@ const char *span_cache_check(const struct span_cache *c)
 			struct span_ref span = span_find(c->spans[class][i]);
 
 			if (span.state != SPAN_FREE || span.start != c->spans[class][i] ||
-			    span.size != span_class_size(class) || is_twice(c, class, i))
+			    span.size != span_class_size(class) || is_duplicate(c, class, i))
 				return "C4: what a thread keeps is no span of its class, or twice";
 			bytes += span.size;
 		}

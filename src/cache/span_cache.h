@@ -54,7 +54,7 @@ static inline bool span_cache_has_room(const struct span_cache *c, size_t size)
 }
 
 /* Two threads have freed p, which is kept no longer, in the same moment. */
-void span_cache_freed_twice(void *p) __attribute__((noreturn, cold));
+void span_cache_double_free(void *p) __attribute__((noreturn, cold));
 
 /* The span of class that was kept last, if it is aligned to align; or NULL. */
 static inline void *span_cache_take(struct span_cache *c, unsigned int class, size_t align)
@@ -75,7 +75,7 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class, si
 	word = span_word(p);
 	live = atomic_load_explicit(word, memory_order_relaxed) ^ SPAN_KEPT;
 	if (__builtin_expect(live & SPAN_KEPT, 0))
-		span_cache_freed_twice(p);
+		span_cache_double_free(p);
 	atomic_store_explicit(word, (uint16_t)live, memory_order_relaxed);
 	c->bytes -= (live & SPAN_PAGES) * PAGE_BYTES;
 	return p;

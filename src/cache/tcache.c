@@ -73,7 +73,7 @@ static void **empty_top(struct magazine *m, unsigned int class)
 	return &m->cells[magazine_capacity(class)];
 }
 
-static unsigned int first_refill(unsigned int class)
+static unsigned int first_refill_count(unsigned int class)
 {
 	unsigned int n = FIRST_REFILL_BYTES / slab_classes[class].size;
 
@@ -84,10 +84,10 @@ static unsigned int first_refill(unsigned int class)
  * How many cells to take from the store this time: a quarter of what the bin has taken so far, lest
  * what every class had at its peak adds up to much more than all had at one time.
  */
-static unsigned int next_refill(const struct bin *bin, unsigned int class)
+static unsigned int refill_count(const struct bin *bin, unsigned int class)
 {
 	unsigned int capacity = magazine_capacity(class);
-	unsigned int n = bin->taken / 4, least = first_refill(class);
+	unsigned int n = bin->taken / 4, least = first_refill_count(class);
 
 	return n < least ? least : n > capacity ? capacity : n;
 }
@@ -158,7 +158,7 @@ static bool load_orphan(struct tcache *tc, unsigned int class)
 
 /*
  * Make the loaded magazine, which has count cells, the spare; another one is to be loaded at once.
- * A fork may copy this thread in between: see drop_twins.
+ * A fork may copy this thread in between: see drop_duplicates.
  */
 static void set_spare(struct tcache *tc, unsigned int class, unsigned int count)
 {
@@ -211,7 +211,7 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	unsigned int n = 1;
 
 	if (is_first(bin)) {
-		tcache_audit_first(tc);
+		tcache_validate_cached(tc);
 		bin->taken = 1;
 		return take_one(class, tc->shard, fresh);
 	}
@@ -220,9 +220,9 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	if (load_depot_full(tc, class, tc->shard))
 		return pop(bin);
 	if (!bin->taken)
-		tcache_audit_first(tc);
+		tcache_validate_cached(tc);
 	if (!fresh || slab_classes[class].size < ZEROED_MIN)
-		n = next_refill(bin, class);
+		n = refill_count(bin, class);
 	if (fill(tc, class, n, fresh, true) || load_orphan(tc, class) ||
 	    fill(tc, class, n, fresh, false))
 		return pop(bin);
@@ -275,7 +275,7 @@ static bool load_spare_empty(struct tcache *tc, unsigned int class)
 /*
  * An empty magazine for the full spare, whose cells go to the depot of the shard that they are
  * from, or to the store. A fork may copy this thread where the cells are in neither, not where they
- * are in both: but for the depot, see drop_handed_over.
+ * are in both: but for the depot, see drop_in_depot.
  */
 static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
 {
@@ -300,7 +300,7 @@ static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
  * Hand the loaded magazine, which is full, to the depot of the shard that its cells are from.
  * False: not now.
  */
-static bool hand_over(struct tcache *tc, unsigned int class)
+static bool push_to_depot(struct tcache *tc, unsigned int class)
 {
 	struct bin *bin = &tc->bins[class];
 	struct magazine *full = magazine_of(bin->top), *empty;
@@ -329,7 +329,7 @@ static bool make_room(struct tcache *tc, unsigned int class)
 	tcache_note_full(tc, class);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
-	if (!bin->taken && !tc->spares[class] && hand_over(tc, class))
+	if (!bin->taken && !tc->spares[class] && push_to_depot(tc, class))
 		return true;
 	if (load_spare_empty(tc, class))
 		return true;

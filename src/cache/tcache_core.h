@@ -247,7 +247,7 @@ static inline bool tcache_may_keep(size_t room, size_t size)
  * caller's, would hand out soon if it is none or was written to. Not hardened, which looks at each
  * when it is handed out.
  */
-void tcache_audit_first(const struct tcache *tc);
+void tcache_validate_cached(const struct tcache *tc);
 
 /* How many cells of class tc has. */
 size_t tcache_cached_cells(const struct tcache *tc, unsigned int class);

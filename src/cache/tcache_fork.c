@@ -42,14 +42,14 @@ static void count_caches(void)
  * The thread of tc may have been changing two magazines for each other, or handing one to a depot:
  * then that one is in two places.
  */
-static void drop_twins(struct tcache *tc)
+static void drop_duplicates(struct tcache *tc)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (tc->spares[class] && tc->spares[class] == magazine_of(tc->bins[class].top))
 			tc->spares[class] = NULL;
 }
 
-static void drop_handed_over(struct tcache *tc, unsigned int shard)
+static void drop_in_depot(struct tcache *tc, unsigned int shard)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		struct bin *bin = &tc->bins[class];
@@ -64,10 +64,10 @@ static void drop_handed_over(struct tcache *tc, unsigned int shard)
 /* tc is a cache of a thread that is gone. */
 static void take_apart(struct tcache *tc)
 {
-	drop_twins(tc);
+	drop_duplicates(tc);
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		if (slab_fork_was_locked(shard))
-			drop_handed_over(tc, shard);
+			drop_in_depot(tc, shard);
 	tcache_retire(tc);
 }
 

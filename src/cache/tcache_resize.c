@@ -31,7 +31,7 @@ static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p
  * A realloc found no memory, and left what it was given: from then on something may be more than
  * twice as large as was asked for.
  */
-static _Atomic(bool) has_oversized;
+static _Atomic(bool) has_unshrunk;
 
 /*
  * Whether usable bytes may be what there is for size: realloc keeps what is up to twice too large.
@@ -42,7 +42,7 @@ static bool is_plausible(size_t usable, size_t size, size_t slack)
 	if (size > usable)
 		return false;
 	return size + slack >= usable / 2 ||
-	       atomic_load_explicit(&has_oversized, memory_order_relaxed);
+	       atomic_load_explicit(&has_unshrunk, memory_order_relaxed);
 }
 
 static void check_block_size(const char *call, void *p, size_t size)
@@ -143,7 +143,7 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 /* p, which has to shrink, cannot move for want of memory: it may stay as large as it is. */
 static void *stay(void *p)
 {
-	atomic_store_explicit(&has_oversized, true, memory_order_relaxed);
+	atomic_store_explicit(&has_unshrunk, true, memory_order_relaxed);
 	return p;
 }
 

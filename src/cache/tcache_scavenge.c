@@ -24,7 +24,7 @@
 #include "large/large.h"
 #include "tcache_core.h"
 
-#define AUDITED_CELLS 16 /* of each bin, by a sweep */
+#define VALIDATED_CELLS 16 /* of each bin, by a sweep */
 #define SCAVENGE_EVENTS 16 /* visits of the store between two looks at the clock */
 #define POLL_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
 #define POLL_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
@@ -216,8 +216,8 @@ void tcache_request(struct tcache *tc, unsigned char what)
 
 /* Sweeps: rule 1. */
 
-/* The cells that tc would hand out soon, most of each bin at most; tcache_audit_first. */
-static void audit(const struct tcache *tc, unsigned int most)
+/* The cells that tc would hand out soon, most of each bin at most; tcache_validate_cached. */
+static void validate_marks(const struct tcache *tc, unsigned int most)
 {
 	if (tcache_all.modes & TCACHE_HARDENED)
 		return;
@@ -231,17 +231,17 @@ static void audit(const struct tcache *tc, unsigned int most)
 	}
 }
 
-#define FIRST_AUDITED 4 /* cells of each bin */
-#define FIRST_VISITS 8 /* visits of the store that may audit, and then every so many */
+#define VALIDATED_FIRST 4 /* cells of each bin */
+#define FIRST_VISITS 8 /* visits of the store that may validate_marks, and then every so many */
 
 /*
  * Where all classes come into use one after another, a look at all that are in use for each would
  * be a third of what a thread that lives for 100 objects does.
  */
-void tcache_audit_first(const struct tcache *tc)
+void tcache_validate_cached(const struct tcache *tc)
 {
 	if (tc->events < FIRST_VISITS || tc->events % FIRST_VISITS == 0)
-		audit(tc, FIRST_AUDITED);
+		validate_marks(tc, VALIDATED_FIRST);
 }
 
 static void shrink_shard(unsigned int shard, bool all)
@@ -324,7 +324,7 @@ static bool shrink_idle(const struct tcache *own)
 
 static void scavenge(struct tcache *tc)
 {
-	audit(tc, AUDITED_CELLS);
+	validate_marks(tc, VALIDATED_CELLS);
 	tcache_retire_vacant(false);
 	shrink_cache(tc);
 	shrink_depots(false);
@@ -483,7 +483,7 @@ static bool trim_all(void)
 }
 
 /* Rule 5: whether a trim would find no more than may stay. */
-static bool has_little_idle(void)
+static bool is_little_idle(void)
 {
 	size_t out, idle = magazine_depot_bytes() + slab_free_page_bytes(&out);
 
@@ -522,7 +522,7 @@ static bool is_frequent(void)
 bool tcache_trim(void)
 {
 	flush_own();
-	return is_frequent() && has_little_idle() ? trim_some() : trim_all();
+	return is_frequent() && is_little_idle() ? trim_some() : trim_all();
 }
 
 static bool has_any(const struct tcache *tc)

@@ -24,8 +24,8 @@
 
 struct caches tcache_all;
 
-static pthread_key_t end_key;
-static bool has_end_key; /* guarded by tcache_all.lock */
+static pthread_key_t exit_key;
+static bool has_exit_key; /* guarded by tcache_all.lock */
 
 /* Locking. */
 
@@ -42,8 +42,8 @@ void caches_leave(void)
 
 /* Creation. */
 
-static void end_thread(void *arg);
-static void part_with(struct tcache *tc, struct tcache *own);
+static void on_thread_exit(void *arg);
+static void detach_cache(struct tcache *tc, struct tcache *own);
 
 static void reset_bins(struct tcache *tc)
 {
@@ -68,7 +68,7 @@ static unsigned int least_shard(void)
  * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
  * thread that it makes a table of the kinds of characters, and others have none.
  */
-static bool is_stranger(void)
+static bool is_foreign_thread(void)
 {
 	return lock_has_strangers() && !*__ctype_b_loc();
 }
@@ -119,14 +119,14 @@ static struct tcache *add_cache(unsigned int shard)
 }
 
 /* With the list of caches entered. */
-static void make_end_key(void)
+static void make_exit_key(void)
 {
-	if (!has_end_key)
-		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
+	if (!has_exit_key)
+		has_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
 }
 
 /* With the list of caches entered. */
-static struct tcache *make_cache(void)
+static struct tcache *create_cache(void)
 {
 	unsigned int shard = least_shard();
 	struct tcache *tc;
@@ -136,7 +136,7 @@ static struct tcache *make_cache(void)
 		if (hardened_start())
 			tcache_all.modes |= TCACHE_HARDENED;
 	}
-	if (is_stranger()) {
+	if (is_foreign_thread()) {
 		tcache_thread.own = TCACHE_ENDED;
 		return NULL;
 	}
@@ -151,7 +151,7 @@ static struct tcache *make_cache(void)
 	tc->dirty_low = 0;
 	tc->thread = &tcache_thread;
 	tc->id = sys_thread();
-	make_end_key();
+	make_exit_key();
 	return tc;
 }
 
@@ -163,7 +163,7 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	magazine_init();
 	fork_guard(tcache_fork_child);
 	caches_enter();
-	tc = make_cache();
+	tc = create_cache();
 	caches_leave();
 	errno = saved_errno;
 	if (!tc)
@@ -174,8 +174,8 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	 * It may allocate, and finds the cache in its place. Without it nobody would give that
 	 * back.
 	 */
-	if (!has_end_key || pthread_setspecific(end_key, tc) != 0) {
-		part_with(tc, NULL);
+	if (!has_exit_key || pthread_setspecific(exit_key, tc) != 0) {
+		detach_cache(tc, NULL);
 		errno = saved_errno;
 		return NULL;
 	}
@@ -210,7 +210,7 @@ static void give_own(unsigned int class, void *cell)
 }
 
 /* Take tc, which is empty, out of the list, and free it. The list is entered. */
-static void unmake_cache(struct tcache *tc)
+static void destroy_cache(struct tcache *tc)
 {
 	if (tc->prev)
 		tc->prev->next = tc->next;
@@ -234,7 +234,7 @@ void tcache_retire(struct tcache *tc)
 {
 	tcache_flush(tc);
 	caches_enter();
-	unmake_cache(tc);
+	destroy_cache(tc);
 	tcache_poll_dirty_locked();
 	caches_leave();
 }
@@ -294,7 +294,7 @@ void tcache_retire_vacant(bool all)
 }
 
 /* Give back tc, the calling thread's; own is what the thread has instead. */
-static void part_with(struct tcache *tc, struct tcache *own)
+static void detach_cache(struct tcache *tc, struct tcache *own)
 {
 	caches_enter();
 	tc->thread = NULL; /* nobody sets fast any more */
@@ -305,9 +305,9 @@ static void part_with(struct tcache *tc, struct tcache *own)
 		tcache_retire(tc);
 }
 
-static void end_thread(void *arg)
+static void on_thread_exit(void *arg)
 {
-	part_with(arg, TCACHE_ENDED);
+	detach_cache(arg, TCACHE_ENDED);
 }
 
 /* In a block of malloc, live or free: whoever gives it to os_free has confused the two. */
@@ -327,7 +327,7 @@ __attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 	 * cache.
 	 */
 	caches_enter();
-	make_end_key();
+	make_exit_key();
 	caches_leave();
 }
 
