@@ -12,13 +12,13 @@ void span_cache_double_free(void *p)
 	sys_fatal("free", p, "this block is already free");
 }
 
-/* Free a span of class, and not the one that has been kept least long, if there is another. */
+/* Free a span of class: not the newest one, unless it is the only one. */
 static void evict(struct span_cache *c, unsigned int class)
 {
 	unsigned int last = --c->count[class];
 	void *p = c->spans[class][0];
 
-	/* A fork may copy this thread between any two stores: no span is there twice. */
+	/* A fork may happen between any two stores: no span may be listed twice. */
 	atomic_signal_fence(memory_order_release);
 	c->spans[class][0] = c->spans[class][last];
 	c->bytes -= span_class_size(class);
@@ -26,7 +26,7 @@ static void evict(struct span_cache *c, unsigned int class)
 	span_free(p);
 }
 
-/* Make room for a span of size bytes: classes give way in turn. */
+/* Evict from the classes in turn until a span of size bytes fits. */
 static void make_room(struct span_cache *c, size_t size)
 {
 	while (__builtin_expect(!span_cache_has_room(c, size), 0)) {
@@ -48,7 +48,7 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 		return false;
 	if (!span_is_cacheable(word)) {
 		c->has_freed = true;
-		span_free(p); /* it looks at the word again, and reports one that is written over */
+		span_free(p); /* which validates the word, and reports an overwritten one */
 		return true;
 	}
 	bytes = (word - SPAN_WHOLE) * PAGE_BYTES;

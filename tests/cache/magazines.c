@@ -225,7 +225,7 @@ static void *alloc_batches(void *arg)
 }
 
 /* This thread allocates and another one frees, or the other way round; nothing piles up. */
-static void push_to_depot(void *(*other)(void *arg), bool allocates)
+static void produce_and_consume(void *(*other)(void *arg), bool allocates)
 {
 	unsigned int class = class_in_use();
 	size_t most = 0, early = 0;
@@ -255,12 +255,12 @@ static void push_to_depot(void *(*other)(void *arg), bool allocates)
 
 TEST(cells_freed_by_another_thread_come_back)
 {
-	push_to_depot(free_batches, true);
+	produce_and_consume(free_batches, true);
 }
 
 TEST(cells_allocated_by_another_thread_go_back)
 {
-	push_to_depot(alloc_batches, false);
+	produce_and_consume(alloc_batches, false);
 }
 
 static void *free_in_thread(void *arg)
