@@ -14,31 +14,29 @@
 
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
-#define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
+#define QUARANTINE_BYTES (8 * KIB) /* of a class: it should fit into the first-level cache */
 #define SPARES_MAX 16
-#define ZERO_SIZE_BYTES (16 * MIB) /* of addresses for malloc(0) */
+#define ZERO_SIZE_BYTES (16 * MIB) /* of addresses */
 #define ZERO_SIZE_COUNT (ZERO_SIZE_BYTES / CELL_ALIGN)
 
-/* Written by its thread only; rows of classes that it has not freed are never touched. */
+/* Written by the owner of the cache only. Rows of classes that it never freed are never touched. */
 struct quarantine {
 	uint64_t random; /* odd */
 	struct quarantine *next; /* of spares */
 	_Atomic(uint8_t) count[CLASS_COUNT]; /* Q2 */
-	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
+	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL: none */
 };
 
 static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
 
-/* Quarantines of threads that are gone, empty. Guarded by the list of caches. */
+/* Empty quarantines for reuse, and their number. Guarded by the lock of the list of caches. */
 static struct quarantine *spares;
 static unsigned int spare_count;
 
-/* malloc(0): addresses where nothing is, and a bit for each that is out. */
+/* malloc(0): inaccessible addresses, and a bit for each that is in use. */
 static char *zero_size_area;
 static _Atomic(uint64_t) *zero_size_used;
-static _Atomic(size_t) zero_size_hint; /* the word to look at first */
-
-/* Starting. */
+static _Atomic(size_t) zero_size_hint; /* the word to search first */
 
 static uint64_t scramble(uint64_t x)
 {
@@ -86,9 +84,7 @@ __attribute__((cold)) bool hardened_start(void)
 	return true;
 }
 
-/* Chance. */
-
-/* A number below n, which is below 2^32. */
+/* A random number below n; n is below 2^32. */
 static size_t random_below(struct quarantine *q, size_t n)
 {
 	q->random *= 6364136223846793005u;
@@ -106,7 +102,7 @@ void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
 	}
 }
 
-/* Reports of what is around a cell. */
+/* Validation of what is around a cell. */
 
 static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
 						    uint64_t trailer)
@@ -119,7 +115,7 @@ static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, s
 		  (unsigned long)(room - TRAILER - slack));
 }
 
-/* The size of the live block at p, after a look at whether anything was written behind it. */
+/* Validate padding and canary of the live block at p, which has room bytes. Returns its size. */
 static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t trailer)
 {
 	if (__builtin_expect(!is_intact(p, room, trailer), 0))
@@ -127,7 +123,7 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 	return room - TRAILER - slack_of(trailer);
 }
 
-/* Before the first cell of a slab may be a guard, or a large object. */
+/* Before the first cell of a slab may be a guard page, or a large object. */
 static inline bool is_intact_before(const char *p, bool is_first)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
@@ -233,7 +229,10 @@ static void set_count(struct quarantine *q, unsigned int class, unsigned int n)
 
 static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
 
-/* cell, which is zero, goes into quarantine, and what leaves it for that is free. */
+/*
+ * Exchange cell, which is zero, for a random entry of the quarantine. A cell that was there becomes
+ * free.
+ */
 static inline void put(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_thread.own;
@@ -249,7 +248,7 @@ static inline void put(unsigned int class, void *cell)
 	leaves = *place;
 	if (__builtin_expect(!leaves, 0))
 		set_count(tc->quarantine, class, tc->quarantine->count[class] + 1u);
-	/* For a fork: what is in quarantine is zero, and counted. */
+	/* For a fork: a cell in quarantine is zero and counted. */
 	atomic_signal_fence(memory_order_release);
 	*place = cell;
 	if (__builtin_expect(!leaves, 0))
@@ -333,12 +332,12 @@ const char *hardened_check(const struct tcache *tc)
 
 /* Cells. */
 
-/* size bytes in cell, which has room, and has waited and was not written to. */
+/* Make cell, which has room bytes, a live block of size bytes. Reports a write after free. */
 static inline __attribute__((always_inline)) void *open_room(void *cell, size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
 
-	atomic_signal_fence(memory_order_release); /* for a fork: it is out of its magazine */
+	atomic_signal_fence(memory_order_release); /* for a fork: cell has left its magazine */
 	if (__builtin_expect(claim(cell, room, slack) != 0, 0))
 		sys_fatal("malloc", cell, "this free block was written to");
 	return seal_claimed(cell, room, size, slack);
@@ -367,7 +366,7 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 	return cell.class;
 }
 
-/* The class of p, which is live (a freed cell's trailer is zero); 0 if it is no cell. */
+/* The class of the live cell p; 0 if p is no cell. The canary of a freed cell is zero. */
 static inline unsigned int live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);
@@ -388,7 +387,7 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 	return checked_size(call, p, room, trailer);
 }
 
-/* What goes with what the names promise. */
+/* Entry points. */
 
 __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 {
@@ -399,7 +398,7 @@ __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 		p = alloc_cell(class, size);
 	if (!p)
 		p = tcache_alloc_other(tcache_own(), size, align, true);
-	if (!p && class < CLASS_COUNT) /* everything free has gone to the store meanwhile */
+	if (!p && class < CLASS_COUNT) /* tcache_reclaim has returned everything to the store */
 		p = alloc_cell(class, size);
 	return p;
 }
@@ -421,13 +420,13 @@ void *hardened_malloc(size_t size)
 		return hardened_alloc(size, CELL_ALIGN);
 	bin->top++;
 	tc->allocs++;
-	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
+	__builtin_prefetch(*bin->top, 1); /* the next cell, which is read whole */
 	if (class > ZERO_FEW / CELL_ALIGN)
 		return open_cell(class, cell, size);
-	return open_room(cell, class * CELL_ALIGN, size); /* which saves no registers */
+	return open_room(cell, class * CELL_ALIGN, size); /* inlined: saves no registers */
 }
 
-/* p is a live cell of class, or damaged. */
+/* p is a live cell of class, perhaps damaged. */
 static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
 {
 	size_t room = slab_classes[class].size;
@@ -466,10 +465,10 @@ static __attribute__((noinline)) void free_any(const char *call, void *p, uint16
 		free_slow(call, p);
 }
 
-/* Most cells are small, and intact: what makes no call saves no registers. */
+/* Most cells are small and intact: this path makes no calls, so it saves no registers. */
 void hardened_free_in(const char *call, void *p, uint16_t bin)
 {
-	size_t room = bin; /* of what is no larger than CELL_FINE_MAX */
+	size_t room = bin; /* up to CELL_FINE_MAX, bin is the cell size */
 	unsigned int class = bin / SLAB_BIN_SIZE;
 	uint64_t trailer;
 
@@ -506,7 +505,7 @@ size_t hardened_usable_size(const char *call, void *p)
 	return class ? cell_size(call, p, class) : large_usable_size(call, p);
 }
 
-/* p has room bytes: whether it may stay where it is with size of them. */
+/* Whether a block of room bytes may stay in place when it is resized to size. */
 static bool may_stay(size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
@@ -514,7 +513,7 @@ static bool may_stay(size_t room, size_t size)
 	return size <= room - TRAILER && slack <= SLACK_MAX && slack <= room / 2;
 }
 
-/* What has grown by less than half will grow again: it moves at every few steps only. */
+/* A block that grows by less than half is likely to grow again: leave room for a few steps. */
 static void *alloc_roomy(size_t old, size_t size)
 {
 	size_t roomy = old + old / 4;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Thread caches: creation, the end of a thread, modes, figures.
+ * Thread caches: creation, thread exit, modes, figures.
  *
- * A thread gets its cache with its first visit of the slow path, and leaves it in a destructor of
- * thread-specific data: to the next thread, if little is in it, else everything goes back.
- * Destructors that run later allocate without a cache, and so do threads that libc does not know.
+ * A thread gets a cache with its first visit of the slow path. A destructor of thread-specific data
+ * leaves the cache to the next thread if little is in it, else flushes and frees it. Destructors
+ * that run later, and threads that libc does not know, allocate without a cache.
  */
 
 #include <ctype.h>
@@ -18,7 +18,7 @@
 #include "large/large.h"
 #include "tcache_core.h"
 
-/* Of cells in a cache that is left to the next thread, and in one of its bins, at most. */
+/* Bytes of cells in a vacant cache, and in one of its bins, at most. */
 #define VACANT_BYTES (128 * KIB)
 #define VACANT_BIN (4 * KIB)
 
@@ -52,7 +52,7 @@ static void reset_bins(struct tcache *tc)
 		tc->bins[class].magic = slab_classes[class].magic;
 }
 
-/* The shard that fewest caches have, so that threads one after another all have the same. */
+/* The shard with the fewest caches. So threads that run one after another share one. */
 static unsigned int least_shard(void)
 {
 	unsigned int least = 0;
@@ -64,9 +64,9 @@ static unsigned int least_shard(void)
 }
 
 /*
- * Another copy of libc has made this thread, and knows nothing of our destructor: nobody would give
- * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
- * thread that it makes a table of the kinds of characters, and others have none.
+ * Whether another copy of libc created this thread. It would not run our destructor, so a cache
+ * would leak, and others would write to the stale tcache_thread. libc gives a character type table
+ * to each thread that it creates; foreign threads have none.
  */
 static bool is_foreign_thread(void)
 {
@@ -74,8 +74,8 @@ static bool is_foreign_thread(void)
 }
 
 /*
- * A cache that another thread has left, as it is now; or NULL. A new one would be filled class by
- * class, and flushed at the end: where a thread lives for 100 objects, nearly all of its time.
+ * Take a vacant cache with its cells, or return NULL. A new one would be filled class by class, and
+ * flushed at the end: for a thread of 100 objects, nearly all of its time.
  */
 static struct tcache *take_vacant_locked(unsigned int shard)
 {
@@ -92,7 +92,7 @@ static struct tcache *take_vacant_locked(unsigned int shard)
 	return NULL;
 }
 
-/* With the list of caches entered. */
+/* The list of caches is locked. */
 static struct tcache *add_cache(unsigned int shard)
 {
 	struct tcache *tc;
@@ -110,7 +110,7 @@ static struct tcache *add_cache(unsigned int shard)
 	tc->next = tcache_all.first;
 	if (tc->next)
 		tc->next->prev = tc;
-	atomic_thread_fence(memory_order_release); /* a fork may copy it now */
+	atomic_thread_fence(memory_order_release); /* a fork may happen here */
 	tcache_all.first = tc;
 	tcache_all.count++;
 	tc->shard = shard;
@@ -118,14 +118,14 @@ static struct tcache *add_cache(unsigned int shard)
 	return tc;
 }
 
-/* With the list of caches entered. */
+/* The list of caches is locked. */
 static void make_exit_key(void)
 {
 	if (!has_exit_key)
 		has_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
 }
 
-/* With the list of caches entered. */
+/* The list of caches is locked. */
 static struct tcache *create_cache(void)
 {
 	unsigned int shard = least_shard();
@@ -171,8 +171,8 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	tcache_thread.own = tc;
 	tcache_set_fast(tc);
 	/*
-	 * It may allocate, and finds the cache in its place. Without it nobody would give that
-	 * back.
+	 * pthread_setspecific may allocate: from the cache, which is in place. If it fails nobody
+	 * would release the cache.
 	 */
 	if (!has_exit_key || pthread_setspecific(exit_key, tc) != 0) {
 		detach_cache(tc, NULL);
@@ -188,19 +188,22 @@ void tcache_set_fast(struct tcache *tc)
 
 	if (!tc->thread)
 		return;
-	/* Not for a moment either: tc's thread may run, and a hardened cell is to be cleared. */
+	/*
+	 * Do not set fast to tc even briefly: the owner may run, and cells have to be cleared when
+	 * hardened.
+	 */
 	if (tc->polls || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;
 	}
 	tc->thread->fast = tc;
-	/* A mode, or a watch, is set first, then fast. */
+	/* Others set a mode, or polls, and then fast. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (tcache_all.modes || tc->polls)
 		tc->thread->fast = none;
 }
 
-/* The end of a thread. */
+/* Thread exit. */
 
 static void give_own(unsigned int class, void *cell)
 {
@@ -209,7 +212,7 @@ static void give_own(unsigned int class, void *cell)
 	slab_leave(class);
 }
 
-/* Take tc, which is empty, out of the list, and free it. The list is entered. */
+/* Unlink and free tc, which is empty. The list is locked. */
 static void destroy_cache(struct tcache *tc)
 {
 	if (tc->prev)
@@ -239,10 +242,7 @@ void tcache_retire(struct tcache *tc)
 	caches_leave();
 }
 
-/*
- * Leave tc, whose thread is gone, to the next one with its shard. False: it has too much, or
- * others wait already.
- */
+/* Leave tc to the next thread in its shard. False if it holds too much, or enough caches wait. */
 static bool vacate(struct tcache *tc)
 {
 	struct tcache **place = tcache_all.vacant[tc->shard];
@@ -265,7 +265,7 @@ static bool vacate(struct tcache *tc)
 	return i < VACANT_MAX;
 }
 
-/* One that is vacant, since before the last sweep unless all; or NULL. */
+/* Take a cache that has been vacant since before the last scavenge, or any if all. NULL: none. */
 static struct tcache *old_vacant(bool all)
 {
 	struct tcache *tc = NULL;
@@ -293,11 +293,11 @@ void tcache_retire_vacant(bool all)
 		tcache_retire(tc);
 }
 
-/* Give back tc, the calling thread's; own is what the thread has instead. */
+/* Release tc, the calling thread's cache; own replaces it. */
 static void detach_cache(struct tcache *tc, struct tcache *own)
 {
 	caches_enter();
-	tc->thread = NULL; /* nobody sets fast any more */
+	tc->thread = NULL; /* so no other thread sets fast */
 	caches_leave();
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
@@ -310,7 +310,7 @@ static void on_thread_exit(void *arg)
 	detach_cache(arg, TCACHE_ENDED);
 }
 
-/* In a block of malloc, live or free: whoever gives it to os_free has confused the two. */
+/* Whether p is in a block of malloc, live or free: for reports by os_free. */
 static bool is_mallocs(const void *p)
 {
 	return slab_find(p).state != CELL_NONE || large_has(p);
@@ -322,9 +322,8 @@ __attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 	block_is_others = is_mallocs;
 	fork_guard(tcache_fork_child);
 	/*
-	 * One of the first 32 keys. For the values of others libc allocates room with the first,
-	 * and a value set by that very call of malloc would be lost: nobody would part with the
-	 * cache.
+	 * Create one of the first 32 keys. For values of later keys libc allocates memory with the
+	 * first value, and would lose a value that this very malloc sets: the cache would leak.
 	 */
 	caches_enter();
 	make_exit_key();
@@ -361,7 +360,7 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 	return tcache_magazine_cells(tc, class) + hardened_quarantined(tc, class);
 }
 
-/* With all shards locked, so that no magazine goes away. */
+/* With all shards locked, so that no magazine is freed. */
 static struct tcache_class_stats count_class(unsigned int class)
 {
 	struct tcache_class_stats n = {0};
@@ -375,7 +374,6 @@ static struct tcache_class_stats count_class(unsigned int class)
 	return n;
 }
 
-/* The list of caches and all depots. */
 static void lock_all(void)
 {
 	caches_enter();
