@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The slow paths for large objects, and for cells where there are none. A thread takes and puts the
- * spans that it keeps without a lock (span_cache.h); all else is large.h's.
+ * The slow paths of large objects, and of small ones where no cell is to be had. A thread takes
+ * spans from its page cache without a lock (span_cache.h); large.h has all the rest.
  */
 
 #include <errno.h>
@@ -24,8 +24,8 @@ void tcache_note_free(void)
 }
 
 /*
- * What the page heap got is a visit of the store. What is allocated or freed without one is a look
- * at the clock now and then.
+ * A span that went to the page heap counts as a visit of the store. Otherwise scavenge now and
+ * then.
  */
 static inline void note_span_visit(struct tcache *tc)
 {
@@ -39,7 +39,7 @@ static inline void note_span_visit(struct tcache *tc)
 		tcache_handle_request(tc);
 }
 
-/* Fill what M_PERTURB wants to be filled. */
+/* Fill new memory as M_PERTURB says. */
 static void *perturb(void *p, size_t size)
 {
 	if (p && __builtin_expect(tcache_all.perturb, 0))
@@ -48,8 +48,9 @@ static void *perturb(void *p, size_t size)
 }
 
 /*
- * A kept one of the next two classes is better than a visit of the page heap: with these and 2 MiB
- * kept, not 1, threads that exchange objects of 8 to 128 KiB visit it 0.3 times as often.
+ * A cached span of the next two classes is better than a visit of the page heap: with these, and a
+ * limit of 2 MiB instead of 1, threads that exchange objects of 8 to 128 KiB visit it 0.3 times as
+ * often.
  */
 static void *take_span(struct span_cache *c, unsigned int class, size_t align)
 {
@@ -103,7 +104,7 @@ static struct span_cache *new_span_cache(void)
 	return c;
 }
 
-/* The caller's cache, that has one for spans; NULL: there is none. */
+/* The caller's cache, if it has a page cache, else NULL. */
 static struct tcache *span_cache_for_free(void)
 {
 	struct tcache *tc = tcache_for_free();
@@ -127,7 +128,7 @@ static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, large_usable_size(call, p));
 	if (!tc || !span_cache_put_slow(tc->spans, p))
-		large_free(call, p); /* which reports it, if there was a cache */
+		large_free(call, p); /* it reports a p that the page cache rejected */
 	if (tc)
 		note_span_visit(tc);
 }
