@@ -187,7 +187,7 @@ void tcache_request(struct tcache *tc, unsigned char what);
 
 void tcache_handle_request(struct tcache *tc);
 
-#define POLL_EVENTS 32 /* polled calls between two looks at the clock */
+#define POLL_EVENTS 32 /* polled calls between two checks of the clock */
 
 /* Called with every call while tc->polls is not 0. */
 static inline void tcache_poll(struct tcache *tc)

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * What is cached goes back: flushes, sweeps and when they are, trims.
+ * Flushing, scavenging, trimming: how cached memory goes back to the store and the kernel.
  *
- * 1. Now and then the store is swept. What waits in depots, in spares and in bins that were not
- *    used since the last sweep is taken apart first: one cell would keep a whole slab.
- * 2. A thread that only takes the short way would never sweep. So when what could go to the kernel
- *    has grown, all its calls take the slow path and look at the clock, until everything has gone
- *    or the store is visited so often that the visits will do (tcache_note_visit). Whoever leaves much
- *    may sleep next: then the calls of all threads do.
- * 3. Only its thread may touch a cache. So a sweep or a trim asks the others: a flag, and a watch,
- *    and each does with its next call what it was asked for.
- * 4. All caches together have CACHED_ALL. One that has more than its share is flushed when a
- *    magazine is full. So a thread that sleeps after a burst keeps little where threads are many.
- * 5. Of many trims in a second, the later ones leave the caches of others and the pages between
- *    cells if that is little. Most would be used again at once: with a trim every 5 ms beside two
- *    threads at work, these do 0.83 of what they do without trims, and 0.57 if all trims do all.
+ * 1. A scavenge first flushes what was not used since the last one: depots, spares, bins, cached
+ *    spans. Otherwise one cell would keep a whole slab. Then it purges dirty pages.
+ * 2. A thread that stays on the fast path would never scavenge. So when dirty memory has grown, the
+ *    thread polls: all its calls take the slow path and check the clock. Polling ends when the
+ *    memory is purged, or when visits of the store are so frequent that they suffice. The thread
+ *    that leaves much dirty memory may sleep next: then all threads poll.
+ * 3. Only its owner may touch a cache. So a scavenge or a trim sets a request in the caches of
+ *    others and makes them poll: each owner acts on the request with its next call.
+ * 4. All caches together may hold CACHED_ALL. A cache that exceeds its share is flushed when a
+ *    magazine is full. So a thread that sleeps after a burst keeps little if threads are many.
+ * 5. If trims are frequent, the later ones skip other caches and the pages between cells, unless
+ *    these hold much: most of it would be reused at once. With a trim every 5 ms, two busy threads
+ *    do 0.83 of the work they do without trims, and 0.57 if every trim is complete.
  */
 
 #include <errno.h>
@@ -24,31 +24,31 @@
 #include "large/large.h"
 #include "tcache_core.h"
 
-#define VALIDATED_CELLS 16 /* of each bin, by a sweep */
-#define SCAVENGE_EVENTS 16 /* visits of the store between two looks at the clock */
-#define POLL_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
-#define POLL_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
-#define POLL_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
-#define POLL_VISITS 256 /* visits of the store, without growth, that end a watch */
-#define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
-#define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
-#define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
-#define POLL_REQUEST 1 /* a watch that ends when what was asked for is done */
-#define IDLE_SCAVENGES 2 /* that a cache sees while it is idle */
-#define FEW_CACHES 32 /* that may hold what they can */
-#define TRIM_REQUEST_MS 150 /* between two trims that another thread takes part in */
+#define VALIDATED_CELLS 16 /* in each bin, by a scavenge */
+#define SCAVENGE_EVENTS 16 /* visits of the store between two checks of the clock */
+#define POLL_MIN (4 * MIB) /* growth of dirty memory that begins polling */
+#define POLL_OTHERS (16 * MIB) /* the same for polling by all threads */
+#define POLL_LEFT (2 * SLAB_SIZE) /* dirty memory that ends polling: slabs in use have as much */
+#define POLL_VISITS 256 /* visits of the store, without growth, that end polling */
+#define GROWN_MIN (2 * MIB) /* since the last scavenge, for an early one */
+#define GROWN_DIRTY (8 * MIB) /* dirty memory for an early one: more than busy depots have */
+#define GROWN_SHARE 16 /* and growth, as a part of dirty memory, all of which a scavenge visits */
+#define POLL_REQUEST 1 /* polling that ends when the request is served */
+#define IDLE_SCAVENGES 2 /* that send requests to an idle cache */
+#define FEW_CACHES 32 /* that need no poll_many_caches */
+#define TRIM_REQUEST_MS 150 /* between two requests to trim */
 #define TRIMS_PERIOD_MS 1000
-#define TRIMS_OF_ALL 4 /* in that period, before others leave what is used again at once: */
-#define LEAVE_MIN MIB /* that much, and of cells in use */
-#define LEAVE_PART 4 /* a quarter */
-#define OPEN_MIN (12 * KIB) /* of cells, one of each class that comes into use, until a look */
+#define COMPLETE_TRIMS 4 /* in that period; later ones may be partial */
+#define LEAVE_MIN MIB /* idle bytes that a partial trim may leave, and in addition */
+#define LEAVE_PART 4 /* this part of the cells in use */
+#define OPEN_MIN (12 * KIB) /* of cells, one per newly used bin, before idle bins are flushed */
 #define OPEN_SHIFT_MAX 10
-#define CACHED_ALL (32 * MIB) /* of cells in all caches, unless each then had less than */
+#define CACHED_ALL (32 * MIB) /* bytes of cells in all caches; but each cache may have */
 #define CACHED_MIN (64 * KIB)
 
 /* Flushing. */
 
-/* The cells that m, in a bin of class or a spare, has from top on go to the store, and m too. */
+/* Return the cells from top on, and their magazine, to the store. */
 static void flush_magazine_locked(unsigned int class, void **top)
 {
 	struct magazine *m = magazine_of(top);
@@ -128,9 +128,9 @@ void tcache_flush(struct tcache *tc)
 	flush_bins(tc);
 }
 
-/* Watches: rule 2. */
+/* Polling: rule 2. */
 
-/* Where no more than this could go to the kernel, nothing does by itself. */
+/* Dirty bytes up to which nothing is scavenged. */
 static _Atomic(size_t) trim_threshold;
 
 void tcache_set_trim_threshold(size_t size)
@@ -143,13 +143,13 @@ static size_t over_threshold(size_t dirty)
 	return dirty > trim_threshold ? dirty : 0;
 }
 
-/* What the kernel could get back, or will sometime. */
+/* Dirty bytes, including those that full depots may become. */
 static size_t dirty_bytes(void)
 {
 	return over_threshold(slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes());
 }
 
-/* The same without the other shards, which their threads look after: quickly known. */
+/* The same without the depots of other shards: cheap. */
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
 	return over_threshold(
@@ -157,12 +157,12 @@ static size_t near_dirty_bytes(const struct tcache *tc)
 		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
 }
 
-/* Another thread may have begun a watch of tc in between: so fast is set in any case. */
+/* Set fast in any case: another thread may be setting tc->polls as well. */
 static void set_polls(struct tcache *tc, unsigned int visits)
 {
 	if (!tc->polls)
 		tc->polling_since = tcache_all.scavenges;
-	/* Not an exchange, which would wait for the stores to all cells that were freed lately. */
+	/* Not an exchange: it would wait for pending stores to recently freed cells. */
 	atomic_store_explicit(&tc->polls, visits, memory_order_release);
 	tcache_set_fast(tc);
 }
@@ -194,7 +194,7 @@ static void poll_dirty(void)
 	caches_leave();
 }
 
-/* What many caches hold is much. Once for each sweep. */
+/* Many caches hold much: all threads poll, once between two scavenges. */
 static void poll_many_caches(void)
 {
 	if (tcache_all.count <= FEW_CACHES || tcache_all.polled_at == tcache_all.scavenges + 1)
@@ -214,9 +214,9 @@ void tcache_request(struct tcache *tc, unsigned char what)
 	tcache_set_fast(tc);
 }
 
-/* Sweeps: rule 1. */
+/* Scavenging: rule 1. */
 
-/* The cells that tc would hand out soon, most of each bin at most; tcache_validate_cached. */
+/* Validate up to most cells at the top of each bin of tc. */
 static void validate_marks(const struct tcache *tc, unsigned int most)
 {
 	if (tcache_all.modes & TCACHE_HARDENED)
@@ -224,7 +224,7 @@ static void validate_marks(const struct tcache *tc, unsigned int most)
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		void *const *top = tc->bins[class].top;
 
-		/* The first one may have come by a free of what is no cell. */
+		/* The first cell is validated in full: an invalid free may have put it there. */
 		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
 			if (!i || *cell_word(top[i]) != CELL_FREED)
 				tcache_bad_cell(class, top[i]);
@@ -232,11 +232,11 @@ static void validate_marks(const struct tcache *tc, unsigned int most)
 }
 
 #define VALIDATED_FIRST 4 /* cells of each bin */
-#define FIRST_VISITS 8 /* visits of the store that may validate_marks, and then every so many */
+#define FIRST_VISITS 8 /* events that validate, and then every so many */
 
 /*
- * Where all classes come into use one after another, a look at all that are in use for each would
- * be a third of what a thread that lives for 100 objects does.
+ * Not each time: where many classes come into use one after another, that would be a third of the
+ * work of a thread of 100 objects.
  */
 void tcache_validate_cached(const struct tcache *tc)
 {
@@ -263,7 +263,7 @@ static void shrink_depots(bool all)
 		shrink_shard(shard, all);
 }
 
-/* Flush the bins of tc that were not used since the last time, and all spares. */
+/* Flush the bins of tc that were not used since the last call, and all spares. */
 static void shrink_cache(struct tcache *tc)
 {
 	span_cache_shrink(tc->spans, false);
@@ -285,8 +285,8 @@ static void shrink_cache(struct tcache *tc)
 }
 
 /*
- * A thread that has used many sizes once would keep a cell of each. What was opened too often
- * doubles what may be opened until the next look.
+ * Bounds what a thread that uses many sizes once keeps. Each bin that was flushed too soon doubles
+ * the bound.
  */
 void tcache_open_bin(struct tcache *tc, unsigned int class)
 {
@@ -300,8 +300,8 @@ void tcache_open_bin(struct tcache *tc, unsigned int class)
 }
 
 /*
- * Others shrink their caches with their next call if they have not visited the store since the
- * sweep before. Twice: the first time they see what they have.
+ * Ask idle caches, those without an event since the scavenge before, to shrink. Twice: the first
+ * time they only note what they have. True if any was asked.
  */
 static bool shrink_idle(const struct tcache *own)
 {
@@ -339,8 +339,8 @@ static void scavenge(struct tcache *tc)
 }
 
 /*
- * Whether the process gets memory from the kernel although much could go back. Not while cells are
- * quarantined, which are to stay there for long.
+ * Whether the process grows although much memory is dirty. Not with a quarantine, in which cells
+ * should stay for long.
  */
 static bool is_growing(const struct tcache *tc)
 {
@@ -352,7 +352,7 @@ static bool is_growing(const struct tcache *tc)
 	return dirty >= GROWN_DIRTY && grown >= dirty / GROWN_SHARE;
 }
 
-/* Of that, what this thread and its shard hold: others may be idle only since a moment ago. */
+/* Flush only this thread and its shard: others may have been busy until now. */
 static void scavenge_early(struct tcache *tc)
 {
 	shrink_cache(tc);
@@ -378,7 +378,7 @@ void tcache_scavenge(struct tcache *tc)
 		set_polls(tc, 0);
 }
 
-/* Growth from the least that was seen begins a watch, any growth prolongs it. */
+/* Begin polling when dirty memory has grown POLL_MIN above its minimum. Any growth prolongs it. */
 static void update_polls(struct tcache *tc)
 {
 	size_t dirty = near_dirty_bytes(tc);
@@ -403,15 +403,16 @@ void tcache_note_visit(struct tcache *tc)
 		tcache_scavenge(tc);
 }
 
-/* Rule 4. */
+/* Limits: rule 4. */
 
-/* Whether bytes is more than the share of a cache. */
 static bool is_over_share(size_t bytes)
 {
 	return bytes > CACHED_MIN && bytes * tcache_all.count > CACHED_ALL;
 }
 
-/* Flush tc if it has more than its share. Else look again when half of that may have been added. */
+/*
+ * Flush tc if it exceeds its share. Else check again when half of what it has may have been added.
+ */
 static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 {
 	size_t bytes = 0;
@@ -434,7 +435,7 @@ void tcache_note_full(struct tcache *tc, unsigned int class)
 		limit_cached(tc);
 }
 
-/* What others ask for: rule 3. */
+/* Requests: rule 3. Trims: rule 5. */
 
 void tcache_handle_request(struct tcache *tc)
 {
@@ -454,8 +455,7 @@ void tcache_handle_request(struct tcache *tc)
 }
 
 /*
- * What other threads have cached is theirs: each gives it back with its next call. Not so often
- * that they could not work.
+ * Ask all other caches to trim, at most every TRIM_REQUEST_MS, so that their owners make progress.
  */
 static void trim_others(const struct tcache *own)
 {
@@ -482,7 +482,6 @@ static bool trim_all(void)
 	return slab_trim() || had_mappings;
 }
 
-/* Rule 5: whether a trim would find no more than may stay. */
 static bool is_little_idle(void)
 {
 	size_t out, idle = magazine_depot_bytes() + slab_free_page_bytes(&out);
@@ -505,7 +504,7 @@ static void flush_own(void)
 		tcache_flush(tc);
 }
 
-/* Rule 5: whether this is one of many trims in a second, and others have caches. */
+/* Whether trims are frequent and other threads have caches. */
 static bool is_frequent(void)
 {
 	static _Atomic(uint64_t) first_ms;
@@ -516,7 +515,7 @@ static bool is_frequent(void)
 		first_ms = now;
 		count = 0;
 	}
-	return count++ >= TRIMS_OF_ALL && tcache_all.count > 1;
+	return count++ >= COMPLETE_TRIMS && tcache_all.count > 1;
 }
 
 bool tcache_trim(void)
@@ -535,7 +534,7 @@ static bool has_any(const struct tcache *tc)
 	return false;
 }
 
-/* Whoever is refused again and again, and frees nothing, does not search everything each time. */
+/* A program that is refused again and again, and frees nothing, does not search each time. */
 bool tcache_reclaim(void)
 {
 	static _Atomic(size_t) frees_seen = SIZE_MAX;
