@@ -229,10 +229,7 @@ static void set_count(struct quarantine *q, unsigned int class, unsigned int n)
 
 static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
 
-/*
- * Exchange cell, which is zero, for a random entry of the quarantine. A cell that was there becomes
- * free.
- */
+/* Put cell, which is zero, into a random place of the quarantine; free what was there. */
 static inline void put(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_thread.own;

@@ -35,9 +35,7 @@ struct quarantine;
 /* Whether the option is set. If so, harden the wings below, too. */
 bool hardened_start(void);
 
-/*
- * The contracts of malloc(3) and its relatives, but allocated memory is zero. bin is slab_bin(p).
- */
+/* The contracts of malloc(3) and its relatives, but memory is zero. bin is slab_bin(p). */
 void *hardened_alloc(size_t size, size_t align);
 void *hardened_malloc(size_t size);
 void hardened_free(const char *call, void *p);
@@ -48,10 +46,7 @@ size_t hardened_usable_size(const char *call, void *p);
 /* Shuffle cells, with the random state of tc, the caller's cache. */
 void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n);
 
-/*
- * An empty quarantine, or NULL when memory is exhausted; and its release, when it is empty again.
- * The list of caches is locked.
- */
+/* Get an empty quarantine (NULL: no memory); return an empty one. The list of caches is locked. */
 struct quarantine *hardened_new_quarantine(void);
 void hardened_drop_quarantine(struct quarantine *q);
 

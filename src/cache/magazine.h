@@ -118,19 +118,14 @@ void depot_unlock_all(void);
 /* Remove a full magazine from the depot. NULL if there is none. */
 struct magazine *depot_take_full_locked(unsigned int class, unsigned int shard);
 
-/*
- * Exchange a full magazine for an empty one. NULL if the depot is full or memory is exhausted: then
- * the caller still owns full.
- */
+/* Exchange full for an empty magazine. NULL, and full stays the caller's: no room or memory. */
 struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int shard,
 					    struct magazine *full);
 
 /* Add an empty magazine. */
 void depot_put_empty_locked(unsigned int class, unsigned int shard, struct magazine *empty);
 
-/*
- * Return the cells of magazines that were not needed since the last call, or of all, to the store.
- */
+/* Return magazines that were not needed since the last call, or all, to the store. */
 void depot_shrink_locked(unsigned int class, unsigned int shard, bool all);
 
 /* Bytes of cells in all depots. Takes no lock. */

@@ -34,9 +34,7 @@ struct span_cache {
 
 _Static_assert(sizeof(struct span_cache) <= SPAN_CACHE_SIZE, "a cache has a cell to itself");
 
-/*
- * Both empty and full, never written: for threads without a cache, and where the fast path is off.
- */
+/* Both empty and full, never written: for threads without a page cache, or off the fast path. */
 extern struct span_cache span_cache_none SLAB_HIDDEN;
 
 /* The range of span words of cacheable live spans. */
@@ -60,10 +58,7 @@ static inline bool span_cache_has_room(const struct span_cache *c, size_t size)
 /* Report that two threads freed p at the same time. */
 void span_cache_double_free(void *p) __attribute__((noreturn, cold));
 
-/*
- * Take the most recent span of class, if it is aligned to align. The caller owns it. NULL if there
- * is none.
- */
+/* Take the newest span of class for the caller. NULL if there is none, or not aligned to align. */
 static inline void *span_cache_take(struct span_cache *c, unsigned int class, size_t align)
 {
 	unsigned int n = c->count[class];
@@ -76,10 +71,7 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class, si
 	p = c->spans[class][n - 1];
 	if ((uintptr_t)p & (align - 1))
 		return NULL;
-	/*
-	 * A fork may happen between any two stores: the span leaves the cache before it becomes
-	 * live.
-	 */
+	/* For a fork between any two stores: the span leaves the cache before it is live. */
 	atomic_signal_fence(memory_order_release);
 	c->count[class] = (uint8_t)(n - 1);
 	word = span_word(p);

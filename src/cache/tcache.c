@@ -81,8 +81,8 @@ static unsigned int first_refill_count(unsigned int class)
 }
 
 /*
- * The number of cells to take from the store: a quarter of what the bin has taken so far, because
- * the peaks of all classes are not at one time.
+ * The cells to take from the store: a quarter of those taken so far, because the peaks of all
+ * classes are not at one time.
  */
 static unsigned int refill_count(const struct bin *bin, unsigned int class)
 {
@@ -195,10 +195,7 @@ static bool has_magazine(struct tcache *tc, unsigned int class)
 	return true;
 }
 
-/*
- * The first cell of a class comes without a magazine: many classes have one object only. Not
- * hardened, where the cell has to be random.
- */
+/* A class's first cell needs no magazine: many have one object only. Hardened, it is random. */
 static bool is_first(const struct bin *bin)
 {
 	return !bin->taken && !bin_has_magazine(bin) && !tcache_is_hardened();

@@ -52,10 +52,7 @@ struct tcache_thread {
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
 extern const struct tcache tcache_none;
 
-/*
- * The slow paths; alloc_zeroed, alloc_aligned and realloc have no other. The contracts are those of
- * malloc(3) and its relatives.
- */
+/* The slow paths. Their contracts are those of malloc(3) and its relatives. */
 void *tcache_alloc_slow(size_t size);
 void *tcache_alloc_zeroed(size_t size);
 void *tcache_alloc_aligned(size_t size, size_t align);
@@ -116,10 +113,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	return cell_unmark(cell);
 }
 
-/*
- * The fast path of malloc. slow is the tail call for all else: tcache_alloc_slow, or a function
- * that ends there.
- */
+/* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
 static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 								   void *(*slow)(size_t size))
 {
@@ -148,10 +142,7 @@ static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 	return tcache_alloc_or(size, tcache_alloc_slow);
 }
 
-/*
- * Whether the cell that starts at p is of the class that malloc(size) uses. If false, call
- * tcache_check_size.
- */
+/* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */
 static inline __attribute__((always_inline)) bool tcache_has_size(const void *p, size_t size)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT, offset;
@@ -186,10 +177,7 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
 }
 
-/*
- * Mark p, the start of a cell of bin's class, and push it. False if bin is full or p was freed
- * last.
- */
+/* Mark and push p, the start of a cell. False if bin is full or p was freed last. */
 static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, void *p)
 {
 	if (__builtin_expect(*bin->top == p, 0))
@@ -227,10 +215,7 @@ static inline __attribute__((always_inline)) void tcache_free(const char *call, 
 /* Return all free memory to the kernel, including this thread's cache. True if any was returned. */
 bool tcache_trim(void);
 
-/*
- * After the kernel refused memory: the same, if anything may have been freed since the last call.
- * False: a retry is useless.
- */
+/* The same when memory was refused. False: nothing was freed since the last call, do not retry. */
 bool tcache_reclaim(void);
 
 /* Modes in which all calls take the slow path. */
@@ -245,10 +230,7 @@ enum tcache_mode {
 void tcache_set_mode(enum tcache_mode mode, bool is_on);
 void tcache_set_perturb(unsigned char value); /* 0: off */
 
-/*
- * Do not scavenge while at most size bytes could be returned to the kernel. SIZE_MAX: never
- * scavenge.
- */
+/* Do not scavenge up to size dirty bytes. SIZE_MAX: never scavenge. */
 void tcache_set_trim_threshold(size_t size);
 
 struct tcache_stats {
@@ -280,7 +262,7 @@ size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 extern void (*tcache_on_scavenge)(void);
 
 /*
- * Check all invariants of caches, magazines, store and mappings. NULL, or a static text that names
- * the first violated one. Other threads must not allocate meanwhile.
+ * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other
+ * threads must not allocate meanwhile.
  */
 const char *tcache_check(void);

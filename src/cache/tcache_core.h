@@ -22,26 +22,25 @@
 #define CLASS_CACHE CLASS_OWN_4096
 #define CACHE_SIZE ((size_t)4096)
 
+/* Only the owner writes what is neither atomic nor guarded by a lock. */
 struct tcache {
-	/*
-	 * C1. Written by the owning thread only. From CLASS_COUNT on they are those of tcache_none.
-	 */
-	struct bin bins[SLAB_BIN_COUNT];
+	struct bin bins[SLAB_BIN_COUNT]; /* C1; from CLASS_COUNT on as in tcache_none */
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last scavenge */
 	bool was_flushed[CLASS_COUNT]; /* the bin has had a magazine before */
 	struct tcache *next, *prev; /* C3; guarded by caches.lock */
-	struct tcache_thread *thread; /* the owner; NULL if it has exited */
+	struct tcache_thread
+		*thread; /* the owner; NULL if it has exited; written under caches.lock */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	uint32_t id; /* the kernel's id of the owner */
 	unsigned int shard;
-	unsigned int events;
+	unsigned int events; /* visits of the store, and polled calls */
 	unsigned int vacant_since; /* tcache_all.scavenges when the owner exited */
 	_Atomic(unsigned int) polling_since; /* the same when polling began */
-	unsigned int events_seen,
-		idle_scavenges; /* at the last scavenge, and in a row; guarded by caches.lock */
+	unsigned int events_seen; /* at the last scavenge; guarded by caches.lock */
+	unsigned int idle_scavenges; /* in a row, without events; guarded by caches.lock */
 	uint64_t trim_requested_ms; /* guarded by caches.lock */
-	_Atomic(unsigned int) polls; /* visits until polling ends; 0: not polling */
+	_Atomic(unsigned int) polls; /* visits until polling ends, or 0 */
 	_Atomic(unsigned char) request; /* REQUEST_*, by another thread */
 	size_t opened; /* bytes of one cell of each bin that got a magazine lately */
 	unsigned int reopened; /* bins that were flushed too soon, up to OPEN_SHIFT_MAX */
@@ -100,8 +99,7 @@ static inline size_t tcache_magazine_cells(const struct tcache *tc, unsigned int
 struct tcache *tcache_new(void);
 
 /*
- * The calling thread's cache, created if need be. NULL when memory is exhausted or the thread is
- * exiting.
+ * The caller's cache, created if need be. NULL when memory is exhausted or the thread is exiting.
  */
 static inline struct tcache *tcache_own(void)
 {
@@ -145,10 +143,7 @@ size_t tcache_flush_over(struct tcache *tc, size_t most);
 /* A thread leaves dirty memory: let the others poll until it is purged. The list is locked. */
 void tcache_poll_dirty_locked(void);
 
-/*
- * Called on each visit of the store: scavenge if it is time, and begin, continue or end polling.
- * May flush bins.
- */
+/* Called on each visit of the store: updates polling, scavenges if it is time. May flush bins. */
 void tcache_note_visit(struct tcache *tc);
 
 /* The same for cells. Without polling every fourth visit counts, as each changes little. */
@@ -173,9 +168,7 @@ void tcache_open_bin(struct tcache *tc, unsigned int class);
 /* Scavenge if the clock says that it is time. */
 void tcache_scavenge(struct tcache *tc);
 
-/*
- * What another thread asks of the owner, which acts on it with its next call. In order of strength.
- */
+/* Requests of other threads to the owner, in order of strength. */
 enum {
 	REQUEST_SHRINK = 1,
 	REQUEST_FLUSH,

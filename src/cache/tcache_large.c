@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The slow paths of large objects, and of small ones where no cell is to be had. A thread takes
- * spans from its page cache without a lock (span_cache.h); large.h has all the rest.
+ * The slow paths of large objects, and of small ones without a cell. A thread's page cache needs no
+ * lock (span_cache.h); large.h has all the rest.
  */
 
 #include <errno.h>
@@ -23,10 +23,7 @@ void tcache_note_free(void)
 	note_visit(tcache_for_free());
 }
 
-/*
- * A span that went to the page heap counts as a visit of the store. Otherwise scavenge now and
- * then.
- */
+/* A span that went to the page heap counts as a visit of the store. */
 static inline void note_span_visit(struct tcache *tc)
 {
 	if (__builtin_expect(tc->spans->has_freed, 0)) {

@@ -27,10 +27,7 @@ static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p
 		  (unsigned long)usable);
 }
 
-/*
- * A realloc could not shrink its block for want of memory: from then on blocks may be more than
- * twice as large as was asked for.
- */
+/* A realloc failed to shrink its block: from now on sizes may be more than twice too large. */
 static _Atomic(bool) has_unshrunk;
 
 /*

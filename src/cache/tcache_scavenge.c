@@ -234,10 +234,7 @@ static void validate_marks(const struct tcache *tc, unsigned int most)
 #define VALIDATED_FIRST 4 /* cells of each bin */
 #define FIRST_VISITS 8 /* events that validate, and then every so many */
 
-/*
- * Not each time: where many classes come into use one after another, that would be a third of the
- * work of a thread of 100 objects.
- */
+/* Not each time: that would be a third of the work of a thread of 100 objects of many sizes. */
 void tcache_validate_cached(const struct tcache *tc)
 {
 	if (tc->events < FIRST_VISITS || tc->events % FIRST_VISITS == 0)
@@ -284,10 +281,7 @@ static void shrink_cache(struct tcache *tc)
 	}
 }
 
-/*
- * Bounds what a thread that uses many sizes once keeps. Each bin that was flushed too soon doubles
- * the bound.
- */
+/* Bound what a thread of many sizes keeps. Each bin flushed too soon doubles the bound. */
 void tcache_open_bin(struct tcache *tc, unsigned int class)
 {
 	if (tc->was_flushed[class] && tc->reopened < OPEN_SHIFT_MAX)
@@ -338,10 +332,7 @@ static void scavenge(struct tcache *tc)
 		set_polls(tc, 0);
 }
 
-/*
- * Whether the process grows although much memory is dirty. Not with a quarantine, in which cells
- * should stay for long.
- */
+/* Whether the process grows although much is dirty. Not hardened: cells stay in quarantine. */
 static bool is_growing(const struct tcache *tc)
 {
 	size_t grown = slab_grown_bytes(), dirty;
@@ -410,9 +401,7 @@ static bool is_over_share(size_t bytes)
 	return bytes > CACHED_MIN && bytes * tcache_all.count > CACHED_ALL;
 }
 
-/*
- * Flush tc if it exceeds its share. Else check again when half of what it has may have been added.
- */
+/* Flush tc if it exceeds its share. Else check again when it may have grown by half. */
 static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 {
 	size_t bytes = 0;
@@ -454,9 +443,7 @@ void tcache_handle_request(struct tcache *tc)
 	errno = saved_errno;
 }
 
-/*
- * Ask all other caches to trim, at most every TRIM_REQUEST_MS, so that their owners make progress.
- */
+/* Ask other caches to trim, but rarely, so that their owners make progress. */
 static void trim_others(const struct tcache *own)
 {
 	uint64_t now = sys_now_ms();

@@ -171,8 +171,8 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	tcache_thread.own = tc;
 	tcache_set_fast(tc);
 	/*
-	 * pthread_setspecific may allocate: from the cache, which is in place. If it fails nobody
-	 * would release the cache.
+	 * It may allocate, and finds the cache in place. If it fails nobody would release the
+	 * cache.
 	 */
 	if (!has_exit_key || pthread_setspecific(exit_key, tc) != 0) {
 		detach_cache(tc, NULL);
@@ -188,10 +188,7 @@ void tcache_set_fast(struct tcache *tc)
 
 	if (!tc->thread)
 		return;
-	/*
-	 * Do not set fast to tc even briefly: the owner may run, and cells have to be cleared when
-	 * hardened.
-	 */
+	/* Never set fast to tc, even briefly: the owner may run, and must clear hardened cells. */
 	if (tc->polls || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;
