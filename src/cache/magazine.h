@@ -27,8 +27,7 @@
 #define MAGAZINE_SIZE ((size_t)512)
 #define MAGAZINE_CELLS_MAX 60
 #ifndef MAGAZINE_BYTES
-#define MAGAZINE_BYTES                                                                             \
-	(32 * KIB) /* of cells in a magazine, at most; but it holds at least two cells */
+#define MAGAZINE_BYTES (32 * KIB) /* of cells, at most; but at least two cells */
 #endif
 #define DEPOT_BYTES MIB /* of cells in a depot, at most; the default */
 #define SHARD_BYTES (4 * MIB) /* the same for all depots of a shard */
@@ -51,8 +50,7 @@ _Static_assert(SLAB_SIZE % MAGAZINE_SIZE == 0, "cells of magazines are aligned t
  * so threads do not contend, and get back cells that are still in their core's caches.
  */
 struct depot {
-	struct magazine *_Atomic full,
-		*_Atomic empty; /* lists; consistent after every store, for a fork */
+	struct magazine *_Atomic full, *_Atomic empty; /* for a fork: always consistent */
 	_Atomic(unsigned int) full_count; /* written under the lock, read without it */
 	unsigned int empty_count;
 	unsigned int low; /* the minimum of full_count since the last depot_shrink_locked */
@@ -69,8 +67,7 @@ struct depot_size {
 
 extern struct depot_shard magazine_shards[SLAB_SHARDS];
 extern struct depot_size magazine_sizes[SLAB_SHARDS];
-extern _Atomic(size_t) magazine_depot_size
-	SLAB_HIDDEN; /* the limit of a depot, in bytes of cells */
+extern _Atomic(size_t) magazine_depot_size SLAB_HIDDEN; /* limit of a depot: bytes of cells */
 
 /* Set the limit of a depot, in bytes of cells. Depots that exceed it keep what they have. */
 static inline void magazine_set_depot_size(size_t size)

@@ -107,8 +107,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
 	__builtin_prefetch(bin->top[2], 1); /* the next but one: it is too late for the next */
-	atomic_signal_fence(
-		memory_order_release); /* lets the compiler increment top in memory: one instruction */
+	atomic_signal_fence(memory_order_release); /* so top is incremented in memory */
 	bin->top++;
 	return cell_unmark(cell);
 }
@@ -149,8 +148,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
-			     1)) /* slab_bins has 0 where there is no cell: exclude size 0 */
+	if (__builtin_expect(size - 1 < CELL_FINE_MAX, 1)) /* not 0: slab_bins has it for no cell */
 		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;

@@ -29,8 +29,7 @@ struct tcache {
 	void **seen[CLASS_COUNT]; /* top at the last scavenge */
 	bool was_flushed[CLASS_COUNT]; /* the bin has had a magazine before */
 	struct tcache *next, *prev; /* C3; guarded by caches.lock */
-	struct tcache_thread
-		*thread; /* the owner; NULL if it has exited; written under caches.lock */
+	struct tcache_thread *thread; /* the owner, or NULL; written under caches.lock */
 	size_t allocs, frees, reallocs; /* while TCACHE_COUNTS is on */
 	uint32_t id; /* the kernel's id of the owner */
 	unsigned int shard;

@@ -140,12 +140,12 @@ TEST(c4_kept_spans)
 	CHECK(c && c->count[class] == COUNT_OF(p));
 	BREAK_BY(tcache_check, c->bytes, c->bytes + 4096, "C4");
 	BREAK_BY(tcache_check, c->count[class], 2, "C4");
-	BREAK_BY(tcache_check, c->kept[class][1], other, "C4"); /* live, and of another class */
-	BREAK_BY(tcache_check, c->kept[class][1], (char *)p[1] + 4096, "C4");
-	BREAK_BY(tcache_check, c->kept[class][2], p[0], "C4"); /* twice */
+	BREAK_BY(tcache_check, c->spans[class][1], other, "C4"); /* live, and of another class */
+	BREAK_BY(tcache_check, c->spans[class][1], (char *)p[1] + 4096, "C4");
+	BREAK_BY(tcache_check, c->spans[class][2], p[0], "C4"); /* twice */
 	BREAK_BY(tcache_check, *span_word(p[2]), span_size(p[2]) / PAGE_BYTES, "C4"); /* live */
 	free(other);
-	BREAK_BY(tcache_check, c->kept[class][0], other, "C4"); /* free, and of another class */
+	BREAK_BY(tcache_check, c->spans[class][0], other, "C4"); /* free, and of another class */
 }
 
 /* Pages: S5, S6, S7. */
