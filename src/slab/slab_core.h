@@ -354,5 +354,4 @@ bool segment_unmap(struct segment *g);
  * Give back whole pages of the store's; 0 or -1. No lock. Where some are locked, up to *left pages
  * go one by one: sys_purge_apart. Callers begin with PURGE_PIECES.
  */
-#define PURGE_PIECES 128
 int segment_purge_apart(void *p, size_t size, size_t *left);
