@@ -12,12 +12,12 @@
 _Thread_local uint32_t fork_parent;
 
 static uint32_t whole; /* the last process that was made whole */
-static void (*make_whole)(void);
+static void (*repair)(void);
 
-static void make_child_whole(void)
+static void repair_child(void)
 {
 	whole = sys_process();
-	make_whole();
+	repair();
 }
 
 /* Other handlers run between these and the fork. */
@@ -27,7 +27,7 @@ void fork_check_slow(void)
 	if (sys_process() == fork_parent)
 		return;
 	fork_parent = 0;
-	make_child_whole();
+	repair_child();
 }
 
 static void prepare(void)
@@ -47,7 +47,7 @@ static void child(void)
 
 	fork_parent = 0;
 	if (!is_whole)
-		make_child_whole();
+		repair_child();
 }
 
 /* pthread_atfork may allocate: it finds this done. */
@@ -57,6 +57,6 @@ void fork_guard(void (*function)(void))
 
 	if (atomic_flag_test_and_set(&is_done))
 		return;
-	make_whole = function;
+	repair = function;
 	pthread_atfork(prepare, parent, child);
 }

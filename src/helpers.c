@@ -24,7 +24,7 @@
 #define STACK_ROOM_MIN (128 * MIB)
 #define STACK_GAP MIB /* which the kernel keeps free below a stack */
 
-void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
+void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
@@ -46,11 +46,11 @@ static void *map_private(void *at, size_t size, int access, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
+static void report(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
 {
 	atomic_fetch_add_explicit(&counts[event], 1, memory_order_relaxed);
-	if (sys_watch)
-		sys_watch(event, (uintptr_t)a, b, c, failed);
+	if (sys_observer)
+		sys_observer(event, (uintptr_t)a, b, c, failed);
 }
 
 size_t sys_count(enum sys_event event)
@@ -88,10 +88,10 @@ char *sys_raise_break(size_t size)
 	}
 	p = sbrk((intptr_t)size);
 	if ((intptr_t)p != -1) {
-		tell(SYS_BRK, p, (uintptr_t)p + size, 0, false);
+		report(SYS_BRK, p, (uintptr_t)p + size, 0, false);
 		return p;
 	}
-	tell(SYS_BRK, NULL, size, 0, true);
+	report(SYS_BRK, NULL, size, 0, true);
 	errno = ENOMEM;
 	return NULL;
 }
@@ -100,7 +100,7 @@ void *sys_map(size_t size)
 {
 	void *p = map_private(NULL, size, PROT_READ | PROT_WRITE, 0);
 
-	tell(SYS_MMAP, p, size, 0, !p);
+	report(SYS_MMAP, p, size, 0, !p);
 	if (!p)
 		errno = ENOMEM; /* also for EAGAIN, of locked memory, and EPERM, of a filter */
 	return p;
@@ -110,7 +110,7 @@ void *sys_map_at(void *at, size_t size)
 {
 	void *p = map_private(at, size, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
 
-	tell(SYS_MMAP, at, size, 0, p != at);
+	report(SYS_MMAP, at, size, 0, p != at);
 	if (p == at)
 		return p;
 	if (p) { /* a kernel before 4.17 takes the place for a hint */
@@ -126,7 +126,7 @@ int sys_unmap(void *p, size_t size)
 {
 	int result = (int)CALL(munmap, p, size);
 
-	tell(SYS_MUNMAP, p, size, 0, result < 0);
+	report(SYS_MUNMAP, p, size, 0, result < 0);
 	return result;
 }
 
@@ -171,7 +171,7 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 {
 	void *q = (void *)CALL(mremap, p, old_size, new_size, MREMAP_MAYMOVE);
 
-	tell(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
+	report(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
 	if (q != MAP_FAILED)
 		return q;
 	errno = ENOMEM;
@@ -185,7 +185,7 @@ int sys_move(void *p, size_t old_size, void *to, size_t new_size)
 	bool failed = CALL(mremap, p, old_size, new_size, how, to) < 0;
 
 	errno = saved_errno;
-	tell(SYS_MREMAP, p, failed ? 0 : (uintptr_t)to, new_size, failed);
+	report(SYS_MREMAP, p, failed ? 0 : (uintptr_t)to, new_size, failed);
 	return failed ? -1 : 0;
 }
 
@@ -229,7 +229,7 @@ int sys_purge(void *p, size_t size)
 {
 	int result = (int)CALL(madvise, p, size, MADV_DONTNEED);
 
-	tell(SYS_MADVISE, p, size, 0, result < 0);
+	report(SYS_MADVISE, p, size, 0, result < 0);
 	return result;
 }
 

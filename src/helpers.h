@@ -156,7 +156,7 @@ struct sys_usage {
 
 void sys_get_usage(struct sys_usage *usage);
 
-/* What sys_watch is told. */
+/* What sys_observer is told. */
 enum sys_event {
 	SYS_BRK, /* the break before and after */
 	SYS_MMAP, /* address, size */
@@ -170,7 +170,7 @@ enum sys_event {
 size_t sys_count(enum sys_event event);
 
 /* If not NULL, called after each of these; any locks may be held. It must preserve errno. */
-extern void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
+extern void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*
  * A file that the program knows nothing about: its descriptor is a high one, closed on exec, and

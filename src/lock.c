@@ -22,7 +22,7 @@
 #define SPINS 100 /* what is guarded is mostly shorter than a sleep */
 #define NAP_NS 1000000
 
-struct lock_alone lock_alone;
+struct lock_bias lock_bias;
 _Thread_local uint32_t lock_self;
 
 static inline void pause_shortly(void)
@@ -60,35 +60,35 @@ __attribute__((noinline, cold)) void lock_wake(struct lock *l)
 	sys_wake_one(&l->state);
 }
 
-static void end_being_alone(void)
+static void revoke_bias(void)
 {
 	_Atomic(uint32_t) nobody_wakes = 0;
 
-	atomic_fetch_or(&lock_alone.thread, LOCK_ENDS);
+	atomic_fetch_or(&lock_bias.owner, LOCK_REVOKING);
 	do {
 		sys_sleep_on(&nobody_wakes, 0, NAP_NS);
-	} while (atomic_load_explicit(&lock_alone.inside, memory_order_acquire));
-	atomic_store(&lock_alone.thread, LOCK_SHARED);
+	} while (atomic_load_explicit(&lock_bias.depth, memory_order_acquire));
+	atomic_store(&lock_bias.owner, LOCK_REVOKED);
 }
 
-__attribute__((noinline, cold)) bool lock_meet(void)
+__attribute__((noinline, cold)) bool lock_enter_slow(void)
 {
 	uintptr_t self = (uintptr_t)&lock_self, thread = 0;
 
-	if (atomic_compare_exchange_strong(&lock_alone.thread, &thread, self))
-		return lock_pass();
-	if (thread != LOCK_SHARED && (thread & ~LOCK_ENDS) != self)
-		end_being_alone();
+	if (atomic_compare_exchange_strong(&lock_bias.owner, &thread, self))
+		return lock_enter_biased();
+	if (thread != LOCK_REVOKED && (thread & ~LOCK_REVOKING) != self)
+		revoke_bias();
 	return false;
 }
 
 /* The thread that was alone may be gone, and never leaves where it is inside. */
 void lock_fork_child(void)
 {
-	uintptr_t thread = atomic_load(&lock_alone.thread);
+	uintptr_t thread = atomic_load(&lock_bias.owner);
 
-	if (!thread || (thread & ~LOCK_ENDS) == (uintptr_t)&lock_self)
+	if (!thread || (thread & ~LOCK_REVOKING) == (uintptr_t)&lock_self)
 		return;
-	atomic_store(&lock_alone.inside, 0);
-	atomic_store(&lock_alone.thread, LOCK_SHARED);
+	atomic_store(&lock_bias.depth, 0);
+	atomic_store(&lock_bias.owner, LOCK_REVOKED);
 }

@@ -24,20 +24,20 @@ struct lock {
 	_Atomic(uint32_t) state; /* 0: free, 1: held, 2: held, and somebody may sleep */
 };
 
-struct lock_alone {
-	/* 0: nobody came yet; with LOCK_ENDS: another one waits; LOCK_SHARED: there are threads. */
-	_Atomic(uintptr_t) thread;
-	_Atomic(unsigned int) inside; /* sections that this thread is in, and nothing is locked */
+struct lock_bias {
+	/* 0: nobody came yet; with LOCK_REVOKING: another one waits; LOCK_REVOKED: there are threads. */
+	_Atomic(uintptr_t) owner;
+	_Atomic(unsigned int) depth; /* sections that this thread is in, and nothing is locked */
 };
 
-#define LOCK_ENDS ((uintptr_t)1)
-#define LOCK_SHARED LOCK_ENDS
+#define LOCK_REVOKING ((uintptr_t)1)
+#define LOCK_REVOKED LOCK_REVOKING
 
-extern struct lock_alone lock_alone LOCK_HIDDEN;
+extern struct lock_bias lock_bias LOCK_HIDDEN;
 extern _Thread_local uint32_t lock_self LOCK_HIDDEN; /* its address says which thread it is */
 
 /* The caller is not known as the only thread: true if it is, and inside now. */
-bool lock_meet(void) LOCK_HIDDEN;
+bool lock_enter_slow(void) LOCK_HIDDEN;
 
 void lock_wait(struct lock *l) LOCK_HIDDEN;
 void lock_wake(struct lock *l) LOCK_HIDDEN;
@@ -46,44 +46,44 @@ void lock_wake(struct lock *l) LOCK_HIDDEN;
 void lock_fork_child(void) LOCK_HIDDEN;
 
 /* Whether the caller is the thread that came first, and nobody has ended its being alone. */
-static inline bool lock_is_first(void)
+static inline bool lock_is_owner(void)
 {
-	return atomic_load_explicit(&lock_alone.thread, memory_order_relaxed) ==
+	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) ==
 	       (uintptr_t)&lock_self;
 }
 
 /* Whether others may run. */
 static inline bool lock_is_needed(void)
 {
-	return !__libc_single_threaded || !lock_is_first();
+	return !__libc_single_threaded || !lock_is_owner();
 }
 
 /* Whether there is, or was, a second thread although libc knew of one only. */
 static inline bool lock_has_strangers(void)
 {
-	return atomic_load_explicit(&lock_alone.thread, memory_order_relaxed) == LOCK_SHARED;
+	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) == LOCK_REVOKED;
 }
 
 /* Only the thread that is alone writes this. */
-static inline void lock_count_inside(unsigned int n)
+static inline void lock_add_depth(unsigned int n)
 {
-	unsigned int inside = atomic_load_explicit(&lock_alone.inside, memory_order_relaxed);
+	unsigned int inside = atomic_load_explicit(&lock_bias.depth, memory_order_relaxed);
 
-	atomic_store_explicit(&lock_alone.inside, inside + n, memory_order_release);
+	atomic_store_explicit(&lock_bias.depth, inside + n, memory_order_release);
 }
 
 /* True: the caller is alone, and is noted as inside before it has made sure of that. */
-static inline bool lock_pass(void)
+static inline bool lock_enter_biased(void)
 {
 	if (__builtin_expect(!__libc_single_threaded, 0))
 		return false;
-	if (__builtin_expect(!lock_is_first(), 0))
-		return lock_meet();
-	lock_count_inside(1);
+	if (__builtin_expect(!lock_is_owner(), 0))
+		return lock_enter_slow();
+	lock_add_depth(1);
 	atomic_signal_fence(memory_order_seq_cst);
-	if (__builtin_expect(lock_is_first(), 1))
+	if (__builtin_expect(lock_is_owner(), 1))
 		return true;
-	lock_count_inside(-1U);
+	lock_add_depth(-1U);
 	return false;
 }
 
@@ -91,7 +91,7 @@ static inline void lock_acquire(struct lock *l)
 {
 	uint32_t state = 0;
 
-	if (lock_pass())
+	if (lock_enter_biased())
 		return;
 	if (!atomic_compare_exchange_strong_explicit(&l->state, &state, 1, memory_order_acquire,
 						     memory_order_relaxed))
@@ -103,8 +103,8 @@ static inline void lock_acquire(struct lock *l)
 static inline void lock_release(struct lock *l)
 {
 	if (__builtin_expect(!atomic_load_explicit(&l->state, memory_order_relaxed), 1)) {
-		if (atomic_load_explicit(&lock_alone.inside, memory_order_relaxed))
-			lock_count_inside(-1U);
+		if (atomic_load_explicit(&lock_bias.depth, memory_order_relaxed))
+			lock_add_depth(-1U);
 		return;
 	}
 	if (atomic_exchange_explicit(&l->state, 0, memory_order_release) == 2)

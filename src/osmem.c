@@ -67,12 +67,12 @@ HOT struct block_meta *free_prev(const struct block_meta *b)
 }
 
 /* Remove free block b, which will be used or absorbed, from the pending blocks or the index. */
-HOT void forget(struct block_meta *b)
+HOT void remove_free(struct block_meta *b)
 {
 	if ((const char *)b->next != block_end(b))
 		block_require_region_end(b);
 	if (pending_has(b)) {
-		if (!pending_is_sound(&course.pending, b))
+		if (!pending_is_valid(&course.pending, b))
 			block_corrupted(b);
 		pending_remove(&course.pending, b);
 	} else if (!index_remove(&course.index, b)) {
@@ -91,10 +91,10 @@ HOT void absorb(struct block_meta *a, struct block_meta *next, unsigned int rule
 		a->next->prev = a;
 	else
 		course.last = a;
-	pending_note_absorbed(&course.pending, next, a);
+	pending_replace_absorbed(&course.pending, next, a);
 	course.stats.blocks--;
 	course.stats.coalesces++;
-	block_note(TRACE_STEP_COALESCE, rule, a, (uintptr_t)next, a->size);
+	block_trace(TRACE_STEP_COALESCE, rule, a, (uintptr_t)next, a->size);
 }
 
 /* ---- Rule 7: mapped blocks ---- */
@@ -107,7 +107,7 @@ static struct block_meta *map(size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	block_enter();
+	block_lock();
 	block_make_secret();
 	b->size = size;
 	b->status = STATUS_MAPPED;
@@ -116,9 +116,9 @@ static struct block_meta *map(size_t size)
 	course.stats.mmap_calls++;
 	course.stats.allocs++;
 	course.stats.mapped_bytes += META + size;
-	block_note_peak();
-	block_note(TRACE_STEP_MAPPED, 7, b, size, 0);
-	block_leave();
+	block_update_peak();
+	block_trace(TRACE_STEP_MAPPED, 7, b, size, 0);
+	block_unlock();
 	return b;
 }
 
@@ -128,15 +128,15 @@ static void unmap(struct block_meta *b)
 	treap_remove(&course.mapped, b, TREAP_MAPPED);
 	course.stats.munmap_calls++;
 	course.stats.mapped_bytes -= META + b->size;
-	block_note(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
-	block_leave();
+	block_trace(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
+	block_unlock();
 	sys_release(b, META + b->size);
 }
 
 /* ---- Rules 9 to 13: placement in the heap ---- */
 
 /* Rule 9: the first use. */
-static __attribute__((noinline)) bool begin(void)
+static __attribute__((noinline)) bool create_heap(void)
 {
 	unsigned int tries = 0;
 
@@ -164,11 +164,11 @@ HOT struct block_meta *coalesce(struct block_meta *b)
 
 	check_neighbours(b);
 	while ((next = free_next(b))) {
-		forget(next);
+		remove_free(next);
 		absorb(b, next, 10);
 	}
 	while ((prev = free_prev(b))) {
-		forget(prev);
+		remove_free(prev);
 		absorb(prev, b, 10);
 		b = prev;
 		check_neighbours(b);
@@ -224,12 +224,12 @@ HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size,
 	link_behind(b, rest);
 	b->size = size;
 	course.stats.splits++;
-	block_note(TRACE_STEP_SPLIT, rule, b, size, rest->size);
+	block_trace(TRACE_STEP_SPLIT, rule, b, size, rest->size);
 	return rest;
 }
 
 /* Rule 13: how far the end of the heap has to move. */
-static size_t missing(size_t size)
+static size_t shortfall(size_t size)
 {
 	const struct block_meta *last = course.last;
 
@@ -240,7 +240,7 @@ static size_t missing(size_t size)
 static void expand(struct block_meta *last, size_t size, unsigned int rule)
 {
 	block_extend(size - last->size);
-	block_note(TRACE_STEP_EXPAND, rule, last, last->size, size);
+	block_trace(TRACE_STEP_EXPAND, rule, last, last->size, size);
 	last->size = size;
 }
 
@@ -250,10 +250,10 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	struct block_meta *last = course.last, *b;
 
 	block_require_region_end(last);
-	if (missing(size) > block_room())
+	if (shortfall(size) > block_reserve())
 		return NULL;
 	if (last->status == STATUS_FREE) {
-		forget(last);
+		remove_free(last);
 		expand(last, size, 13);
 		return last;
 	}
@@ -261,7 +261,7 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	block_extend(META + size);
 	b->size = size;
 	link_behind(last, b);
-	block_note(TRACE_STEP_APPEND, 13, b, size, 0);
+	block_trace(TRACE_STEP_APPEND, 13, b, size, 0);
 	return b;
 }
 
@@ -272,7 +272,7 @@ HOT struct block_meta *place(size_t size)
 	unsigned int tries = 0;
 	size_t capacity;
 
-	if (!course.last && !begin())
+	if (!course.last && !create_heap())
 		return NULL;
 	course.stats.searches++;
 	do {
@@ -285,7 +285,7 @@ HOT struct block_meta *place(size_t size)
 			return b;
 		}
 		b = grow(size);
-	} while (!b && block_raise(missing(size), META + size, &tries) == RAISED);
+	} while (!b && block_raise(shortfall(size), META + size, &tries) == RAISED);
 	return b;
 }
 
@@ -301,17 +301,17 @@ HOT void *allocate(size_t size, size_t threshold)
 		b = map(capacity);
 		return b ? b + 1 : NULL;
 	}
-	block_enter();
+	block_lock();
 	b = place(capacity);
 	if (b) {
 		b->status = STATUS_ALLOC;
 		block_set_checksum(b);
 		course.stats.allocs++;
 		course.stats.live_bytes += META + b->size;
-		block_note_peak();
-		block_note(TRACE_STEP_USE, 0, b, b->size, 0);
+		block_update_peak();
+		block_trace(TRACE_STEP_USE, 0, b, b->size, 0);
 	}
-	block_leave();
+	block_unlock();
 	return b ? b + 1 : NULL;
 }
 
@@ -330,7 +330,7 @@ static void *allocate_zeroed(size_t nmemb, size_t size)
 	p = allocate(total, sys_page_size());
 	if (p && ((struct block_meta *)p - 1)->status == STATUS_ALLOC) {
 		memset(p, 0, total);
-		block_note(TRACE_STEP_COPY, 8, NULL, (uintptr_t)p, total);
+		block_trace(TRACE_STEP_COPY, 8, NULL, (uintptr_t)p, total);
 	}
 	return p;
 }
@@ -342,7 +342,7 @@ HOT void release(const char *call, void *p)
 {
 	struct block_meta *b;
 
-	block_enter();
+	block_lock();
 	b = block_of(call, p, false);
 	course.stats.frees++;
 	if (b->status == STATUS_MAPPED) { /* rule 7 */
@@ -352,8 +352,8 @@ HOT void release(const char *call, void *p)
 	course.stats.live_bytes -= META + b->size;
 	b->status = STATUS_FREE;
 	pending_add(&course.pending, b);
-	block_note(TRACE_STEP_FREE, 14, b, b->size, 0);
-	block_leave();
+	block_trace(TRACE_STEP_FREE, 14, b, b->size, 0);
+	block_unlock();
 }
 
 /* ---- Rules 15 to 18: os_realloc ---- */
@@ -365,7 +365,7 @@ static enum raise expand_last(struct block_meta *b, size_t size)
 	unsigned int tries = 0;
 
 	while (raised == RAISED && b == course.last) {
-		if (size - b->size <= block_room()) {
+		if (size - b->size <= block_reserve()) {
 			expand(b, size, 17);
 			return RAISED;
 		}
@@ -384,7 +384,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 	if (result == REFUSED)
 		return result;
 	while (b->size < size && (next = free_next(b))) { /* 17c */
-		forget(next);
+		remove_free(next);
 		absorb(b, next, 17);
 	}
 	if (b->size >= size) { /* 17a, 17c */
@@ -395,7 +395,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 	} /* else 17d */
 	block_set_checksum(b);
 	course.stats.live_bytes += b->size - old;
-	block_note_peak();
+	block_update_peak();
 	return result;
 }
 
@@ -407,7 +407,7 @@ static void *move(void *p, size_t old, size_t size)
 	if (!q)
 		return NULL;
 	memcpy(q, p, old < size ? old : size);
-	block_note(TRACE_STEP_COPY, 18, p, (uintptr_t)q, old < size ? old : size);
+	block_trace(TRACE_STEP_COPY, 18, p, (uintptr_t)q, old < size ? old : size);
 	release("os_realloc", p);
 	return q;
 }
@@ -421,17 +421,17 @@ static void *reallocate(void *p, size_t size)
 
 	if (!p) /* rule 15 */
 		return size ? allocate(size, MMAP_THRESHOLD) : NULL;
-	block_enter();
+	block_lock();
 	b = block_of("os_realloc", p, true);
 	old = b->size;
 	course.stats.reallocs++;
 	if (b->status == STATUS_FREE) { /* rule 16 */
-		block_leave();
+		block_unlock();
 		return NULL;
 	}
 	if (size && b->status == STATUS_ALLOC && size < MMAP_THRESHOLD - META - (GRAIN - 1))
 		result = resize(b, round_up(size, GRAIN));
-	block_leave();
+	block_unlock();
 	if (!size) { /* rule 15 */
 		release("os_realloc", p);
 		return NULL;
@@ -447,11 +447,11 @@ EXPORT void *os_malloc(size_t size)
 {
 	void *p;
 
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_MALLOC, 0, size);
 	p = size ? allocate(size, MMAP_THRESHOLD) : NULL;
-	if (calls_are_noted)
-		calls_note(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
 	return p;
 }
 
@@ -459,11 +459,11 @@ EXPORT void *os_calloc(size_t nmemb, size_t size)
 {
 	void *p;
 
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_CALLOC, nmemb, size);
 	p = allocate_zeroed(nmemb, size);
-	if (calls_are_noted)
-		calls_note(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
 	return p;
 }
 
@@ -471,20 +471,20 @@ EXPORT void *os_realloc(void *p, size_t size)
 {
 	void *q;
 
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
 	q = reallocate(p, size);
-	if (calls_are_noted)
-		calls_note(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
 	return q;
 }
 
 EXPORT void os_free(void *p)
 {
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
 	if (p)
 		release("os_free", p);
-	if (calls_are_noted)
-		calls_note(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
 }

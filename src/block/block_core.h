@@ -62,12 +62,12 @@ struct block_heap {
 extern struct block_heap course;
 extern struct region block_regions[REGIONS_MAX];
 
-HOT void block_enter(void)
+HOT void block_lock(void)
 {
 	lock_acquire(&course.lock);
 }
 
-HOT void block_leave(void)
+HOT void block_unlock(void)
 {
 	lock_release(&course.lock);
 }
@@ -111,7 +111,7 @@ HOT bool block_has_checksum(struct block_meta *b)
 
 /* ---- Figures and traces ---- */
 
-HOT void block_note_peak(void)
+HOT void block_update_peak(void)
 {
 	size_t bytes = course.stats.live_bytes + course.stats.mapped_bytes;
 
@@ -120,8 +120,8 @@ HOT void block_note_peak(void)
 }
 
 /* Record a step that has just been done. */
-HOT void block_note(enum trace_step step, unsigned int rule, const void *first, uint64_t second,
-		    uint64_t third)
+HOT void block_trace(enum trace_step step, unsigned int rule, const void *first, uint64_t second,
+		     uint64_t third)
 {
 	if (trace_is_on)
 		trace_step(step, rule, (uintptr_t)first, second, third);
@@ -153,7 +153,7 @@ HOT const struct block_meta *block_expected_next(const struct region *r, const s
 }
 
 /* Whether the size of b, a block of r, is possible. */
-bool block_has_sane_size(const struct region *r, const struct block_meta *b);
+bool block_has_valid_size(const struct region *r, const struct block_meta *b);
 
 struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free);
 
@@ -197,14 +197,14 @@ HOT void block_make_secret(void)
 }
 
 /* How far the heap can grow without a system call. */
-HOT size_t block_room(void)
+HOT size_t block_reserve(void)
 {
 	const struct region *r = &block_regions[course.region_count - 1];
 
 	return (size_t)(r->limit - r->end);
 }
 
-/* Move the end of the heap up by size bytes, at most block_room(). */
+/* Move the end of the heap up by size bytes, at most block_reserve(). */
 HOT void block_extend(size_t size)
 {
 	block_regions[course.region_count - 1].end += size;

@@ -35,14 +35,14 @@ struct region *block_find_region_slow(const void *p)
 
 void block_corrupted(const struct block_meta *b)
 {
-	block_leave();
+	block_unlock();
 	sys_fatal("heap", b + 1, "the header of this block, or free memory in it, is overwritten");
 }
 
-void links_damaged(const struct block_meta *b)
+void links_corrupted(const struct block_meta *b)
 {
 	if (block_find_region(b))
 		block_corrupted(b);
-	block_leave();
+	block_unlock();
 	sys_fatal("heap", b + 1, "a link in the header of a mapped block is overwritten");
 }

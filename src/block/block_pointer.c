@@ -21,15 +21,15 @@ bool block_is_ours(void *p)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	bool is_ours;
 
-	block_enter();
+	block_lock();
 	is_ours = block_find_region(b) || is_mapped(b);
-	block_leave();
+	block_unlock();
 	return is_ours;
 }
 
 /* ---- Whether a block is in order ---- */
 
-bool block_has_sane_size(const struct region *r, const struct block_meta *b)
+bool block_has_valid_size(const struct region *r, const struct block_meta *b)
 {
 	size_t room = (size_t)(r->end - (const char *)b) - META;
 
@@ -41,7 +41,7 @@ static bool is_linked(const struct region *r, const struct block_meta *b)
 {
 	const struct block_meta *next, *prev = b->prev;
 
-	if (!block_has_sane_size(r, b))
+	if (!block_has_valid_size(r, b))
 		return false;
 	next = block_expected_next(r, b);
 	if (block_end(b) != r->end && r->end - block_end(b) <= (ptrdiff_t)META)
@@ -97,7 +97,7 @@ static struct block_meta *find_block(struct region *r, const char *p, bool *is_d
 
 	*is_damaged = false;
 	while ((char *)b < r->end) {
-		if (!is_free_or_live(b) || !block_has_sane_size(r, b) || b->prev != prev ||
+		if (!is_free_or_live(b) || !block_has_valid_size(r, b) || b->prev != prev ||
 		    (block_end(b) < r->end && (char *)b->next != block_end(b))) {
 			*is_damaged = true;
 			return b;
@@ -117,7 +117,7 @@ static __attribute__((noreturn, cold)) void bad_in_region(struct region *r, cons
 	struct block_meta *b = find_block(r, p < r->end ? p : p - META, &is_damaged);
 	char *payload = (char *)(b + 1);
 
-	block_leave();
+	block_unlock();
 	if (is_damaged && payload == p)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if (is_damaged)
@@ -142,7 +142,7 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 	if ((uintptr_t)p % GRAIN == 0 && r)
 		bad_in_region(r, call, p);
 	was_mapped = is_mapped(b);
-	block_leave();
+	block_unlock();
 	if (was_mapped)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if ((uintptr_t)p % GRAIN)
@@ -163,8 +163,8 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	if (r && may_be_free && b->status == STATUS_FREE && is_linked(r, b))
 		return b;
 	if (!r && is_mapped(b) && block_has_checksum(b) &&
-	    links_is_sound(treap_word(b, TREAP_LEFT, TREAP_MAPPED)) &&
-	    links_is_sound(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
+	    links_is_valid(treap_word(b, TREAP_LEFT, TREAP_MAPPED)) &&
+	    links_is_valid(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
 		return b;
 	bad_pointer(call, p);
 }

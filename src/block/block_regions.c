@@ -66,7 +66,7 @@ static struct region *last_region(void)
 	return course.region_count ? &block_regions[course.region_count - 1] : NULL;
 }
 
-static void note_span(void)
+static void update_bounds(void)
 {
 	links_heap.start = (uintptr_t)block_regions[0].start;
 	links_heap.size = (uintptr_t)last_region()->limit - links_heap.start;
@@ -110,21 +110,21 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 	b->status = STATUS_FREE;
 	*r = (struct region){.start = start, .end = block_end(b), .limit = limit};
 	link_region(r, b);
-	note_span();
+	update_bounds();
 	pending_add(&course.pending, b);
 	course.stats.regions++;
 	course.stats.blocks++;
 	course.stats.region_bytes += META + size;
 	course.stats.ahead_bytes += (size_t)(limit - r->end);
-	block_note(TRACE_STEP_REGION, 0, b, (uintptr_t)limit, 0);
-	block_note(TRACE_STEP_APPEND, 0, b, size, 0);
+	block_trace(TRACE_STEP_REGION, 0, b, (uintptr_t)limit, 0);
+	block_trace(TRACE_STEP_APPEND, 0, b, size, 0);
 }
 
 /*
  * Add [p, limit), which came from the kernel. It stays unused if it is ours already, too small for
  * a block or a region too many. That happens only if somebody else moved the break just now.
  */
-static void accept(char *p, char *limit)
+static void add_memory(char *p, char *limit)
 {
 	struct region *last = last_region();
 	char *start = p + (-(uintptr_t)p & (GRAIN - 1));
@@ -134,7 +134,7 @@ static void accept(char *p, char *limit)
 	if (last && p == last->limit) {
 		course.stats.ahead_bytes += (size_t)(limit - p);
 		last->limit = limit;
-		note_span();
+		update_bounds();
 		return;
 	}
 	if ((i > 0 && block_regions[i - 1].limit > start) ||
@@ -151,7 +151,7 @@ static void accept(char *p, char *limit)
 /* ---- The break ---- */
 
 /* How far to raise the break beyond what is needed now. */
-static size_t ahead_of_need(void)
+static size_t reserve_size(void)
 {
 	size_t total = course.stats.region_bytes;
 
@@ -163,9 +163,9 @@ static char *call_sbrk(size_t size)
 {
 	char *p;
 
-	block_leave();
+	block_unlock();
 	p = size ? sys_raise_break(size) : sys_break();
-	block_enter();
+	block_lock();
 	return p;
 }
 
@@ -177,7 +177,7 @@ static enum raise raise_break(size_t size, size_t ahead)
 	course.stats.brk_calls++;
 	if (!p)
 		return ahead ? raise_break(size, 0) : REFUSED;
-	accept(p, p + size + ahead);
+	add_memory(p, p + size + ahead);
 	return RAISED;
 }
 
@@ -201,7 +201,7 @@ static enum raise read_and_raise(size_t size, size_t chunk)
 	/* The program may have lowered the break into the room ahead. */
 	course.stats.ahead_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;
-	return raise_break(size - block_room(), ahead_of_need());
+	return raise_break(size - block_reserve(), reserve_size());
 }
 
 enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
@@ -210,9 +210,9 @@ enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 	enum raise result = RAISED;
 	bool is_locked;
 
-	block_leave();
+	block_unlock();
 	is_locked = lock_raise();
-	block_enter();
+	block_lock();
 	if (course.raises == raises) { /* else another thread has raised the break */
 		if ((*tries)++ < EXACT_TRIES)
 			result = read_and_raise(size, chunk);
@@ -233,7 +233,7 @@ static void prepare_fork(void)
 	if (!lock_is_needed())
 		return;
 	is_locked = lock_raise();
-	block_enter();
+	block_lock();
 	is_forking = true;
 	is_fork_guarded = true;
 	is_raise_locked = is_locked;
@@ -247,7 +247,7 @@ static void fork_parent(void)
 		return;
 	is_fork_guarded = false;
 	is_forking = false;
-	block_leave();
+	block_unlock();
 	if (is_locked)
 		pthread_mutex_unlock(&raise_lock);
 }

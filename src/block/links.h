@@ -57,7 +57,7 @@ struct links_heap {
 extern struct links_heap links_heap;
 
 /* Report that a link of b is overwritten, and abort. In block_heap.c. */
-void links_damaged(const struct block_meta *b) __attribute__((noreturn, cold));
+void links_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 
 HOT uint32_t *links_padding(struct block_meta *b)
 {
@@ -88,7 +88,7 @@ HOT uint64_t links_encode(uint64_t address, const uint64_t *word)
 	return address << 16 | links_hash(address ^ (uint64_t)(uintptr_t)word << 16) >> 48;
 }
 
-HOT bool links_is_sound(const uint64_t *word)
+HOT bool links_is_valid(const uint64_t *word)
 {
 	return links_encode(*word >> 16, word) == *word;
 }
@@ -101,8 +101,8 @@ HOT void links_store(uint64_t *word, const struct block_meta *to)
 /* The block that word, a link of b, leads to, or NULL. */
 HOT struct block_meta *links_load(const struct block_meta *b, const uint64_t *word)
 {
-	if (__builtin_expect(!links_is_sound(word), 0))
-		links_damaged(b);
+	if (__builtin_expect(!links_is_valid(word), 0))
+		links_corrupted(b);
 	return (struct block_meta *)(uintptr_t)(*word >> 16);
 }
 
@@ -112,33 +112,33 @@ struct narrow_links {
 	struct block_meta *left, *right;
 };
 
-HOT uint32_t links_check(const struct block_meta *b, uint64_t word, uint32_t high)
+HOT uint32_t links_narrow_checksum(const struct block_meta *b, uint64_t word, uint32_t high)
 {
 	return (uint32_t)(links_hash(word ^ (uint64_t)high << 32 ^ (uintptr_t)b) >> 59)
 	       << LINKS_HIGH_BITS;
 }
 
-/* The links of b. Before one is followed, links_narrow_to validates where it leads. */
+/* The links of b. Before one is followed, links_follow_narrow validates where it leads. */
 HOT struct narrow_links links_narrow(struct block_meta *b)
 {
 	uint64_t word = *links_payload(b);
 	uint32_t padding = *links_padding(b), high = padding & LINKS_HIGH_MASK;
 	uint64_t right = (uint64_t)high << LINKS_LOW_BITS | (word & LINKS_LOW_MASK);
 
-	if (__builtin_expect((high | links_check(b, word, high)) != padding, 0))
-		links_damaged(b);
+	if (__builtin_expect((high | links_narrow_checksum(b, word, high)) != padding, 0))
+		links_corrupted(b);
 	return (struct narrow_links){
 		(struct block_meta *)(uintptr_t)(word >> LINKS_LOW_BITS << 3),
 		(struct block_meta *)(uintptr_t)(right << 3),
 	};
 }
 
-HOT struct block_meta *links_narrow_to(const struct block_meta *b, struct block_meta *to)
+HOT struct block_meta *links_follow_narrow(const struct block_meta *b, struct block_meta *to)
 {
 	if (to && __builtin_expect(!links_are_in_heap(to, sizeof(*to) + 8) ||
 					   to->status != STATUS_FREE || to->size != 8,
 				   0))
-		links_damaged(b);
+		links_corrupted(b);
 	return to;
 }
 
@@ -149,5 +149,5 @@ HOT void links_set_narrow(struct block_meta *b, struct narrow_links links)
 	uint32_t high = (uint32_t)(right >> LINKS_LOW_BITS);
 
 	*links_payload(b) = word;
-	*links_padding(b) = high | links_check(b, word, high);
+	*links_padding(b) = high | links_narrow_checksum(b, word, high);
 }

@@ -37,7 +37,7 @@ HOT struct block_meta *pairing_follow(const struct block_meta *b, struct block_m
 	    __builtin_expect(!links_are_in_heap(to, sizeof(*to) + sizeof(struct pairing_links)) ||
 				     pairing_links(to)->back != link,
 			     0))
-		links_damaged(b);
+		links_corrupted(b);
 	return to;
 }
 
@@ -129,7 +129,7 @@ HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 
 	if (__builtin_expect(
 		    (back != root && !links_are_in_heap(back, sizeof(uint64_t))) || *back != b, 0))
-		links_damaged(b);
+		links_corrupted(b);
 	if (children) {
 		children = pairing_meld_siblings(children);
 		pairing_attach(&pairing_links(children)->sibling, heir);

@@ -64,7 +64,7 @@ HOT void pending_add(struct pending *p, struct block_meta *b)
 	p->spilled++;
 }
 
-HOT bool pending_is_sound(const struct pending *p, struct block_meta *b)
+HOT bool pending_is_valid(const struct pending *p, struct block_meta *b)
 {
 	uint32_t place = *links_padding(b) & ~LINKS_PENDING;
 
@@ -100,7 +100,7 @@ pending_pop_spilled(struct pending *p)
 		struct block_meta *next = b->next;
 
 		if (b == p->high || next <= b || !links_are_in_heap(next, sizeof(*next)))
-			links_damaged(b); /* there are more */
+			links_corrupted(b); /* there are more */
 		b = next;
 	}
 	p->low = b;
@@ -117,7 +117,7 @@ HOT struct block_meta *pending_pop(struct pending *p)
 		return p->spilled ? pending_pop_spilled(p) : NULL;
 	b = pending_table[--p->count];
 	if (__builtin_expect(*links_padding(b) != (LINKS_PENDING | (uint32_t)p->count), 0))
-		links_damaged(b);
+		links_corrupted(b);
 	return b;
 }
 
@@ -140,8 +140,8 @@ HOT void pending_end_deferral(struct pending *p)
 }
 
 /* The block before gone, b, has absorbed it. */
-HOT void pending_note_absorbed(struct pending *p, const struct block_meta *gone,
-			       struct block_meta *b)
+HOT void pending_replace_absorbed(struct pending *p, const struct block_meta *gone,
+				  struct block_meta *b)
 {
 	if (p->low == gone)
 		p->low = b;

@@ -42,12 +42,12 @@ static inline struct block_meta *treap_get(struct block_meta *b, enum treap_side
 	struct block_meta *to;
 
 	if (kind == TREAP_NARROW)
-		return links_narrow_to(b, side == TREAP_LEFT ? links_narrow(b).left
-							     : links_narrow(b).right);
+		return links_follow_narrow(b, side == TREAP_LEFT ? links_narrow(b).left
+								 : links_narrow(b).right);
 	to = links_load(b, treap_word(b, side, kind));
 	/* One in 65,536 overwritten links has the right hash by chance. */
 	if (kind == TREAP_SIZED && to && __builtin_expect(!links_are_in_heap(to, sizeof(*to)), 0))
-		links_damaged(b);
+		links_corrupted(b);
 	return to;
 }
 

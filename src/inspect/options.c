@@ -281,7 +281,7 @@ static void complain_of_file(const char *option, const char *path)
 }
 
 /* Have every call noted, in one mode more or less. */
-static void set_noted(enum calls_mode mode, enum tcache_mode cells, bool is_on)
+static void set_recording(enum calls_mode mode, enum tcache_mode cells, bool is_on)
 {
 	calls_set_mode(mode, is_on);
 	tcache_set_mode(cells, is_on);
@@ -297,7 +297,7 @@ static void start_trace(unsigned int parent)
 	}
 	trace_on_time = inspect_trace_figures;
 	inspect_trace_snapshot(TRACE_AT_START);
-	set_noted(CALLS_TRACED, TCACHE_TRACES, true);
+	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
 }
 
 static void open_map(void)
@@ -333,7 +333,7 @@ static void check_now_and_then(void)
 static void stop_tracing(void)
 {
 	trace_abandon();
-	set_noted(CALLS_TRACED, TCACHE_TRACES, false);
+	set_recording(CALLS_TRACED, TCACHE_TRACES, false);
 }
 
 static _Atomic(unsigned int) parent_process; /* two threads may fork at once */
@@ -368,7 +368,7 @@ static void start_counting(void)
 
 	inspect_get_stats(&s);
 	calls_add_live((intptr_t)(s.cells.live_bytes + s.libc.live_bytes + s.libc.mapped_bytes));
-	set_noted(CALLS_COUNTED, TCACHE_COUNTS, true);
+	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
 }
 
 static void begin(void)
@@ -405,7 +405,7 @@ __attribute__((destructor)) static void finish(void)
 	if (trace_is_on) {
 		inspect_trace_figures();
 		inspect_trace_snapshot(TRACE_AT_EXIT);
-		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
+		set_recording(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
 	if (options.has_map_file && !inspect_write_map(&map_file))

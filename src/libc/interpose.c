@@ -21,7 +21,7 @@
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "large/large.h"
-#include "noted.h"
+#include "record.h"
 
 /* C23, not yet in glibc's headers. */
 void free_sized(void *p, size_t size);
@@ -35,8 +35,8 @@ static void *fail(int error)
 
 static NOINLINE void *malloc_slow(size_t size)
 {
-	if (calls_are_noted)
-		return note_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
+	if (calls_are_recorded)
+		return record_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
 	return tcache_alloc_slow(size);
 }
 
@@ -60,15 +60,15 @@ static void *alloc_array(size_t nmemb, size_t size)
 	return tcache_alloc_zeroed(total);
 }
 
-static COLD void *calloc_noted(size_t nmemb, size_t size)
+static COLD void *calloc_recorded(size_t nmemb, size_t size)
 {
-	return note_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
+	return record_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
 EXPORT void *calloc(size_t nmemb, size_t size)
 {
-	return calls_are_noted ? calloc_noted(nmemb, size) : alloc_array(nmemb, size);
+	return calls_are_recorded ? calloc_recorded(nmemb, size) : alloc_array(nmemb, size);
 }
 
 static NOINLINE void *resize(void *p, size_t size)
@@ -81,25 +81,25 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
-static COLD void *realloc_noted(void *p, size_t size)
+static COLD void *realloc_recorded(void *p, size_t size)
 {
-	intptr_t old = noted_bytes("realloc", p);
+	intptr_t old = counted_bytes("realloc", p);
 	bool failed;
 	void *q;
 
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
 	q = resize(p, size);
 	failed = !q && (size || !p);
-	calls_note(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
+	calls_record(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
 	if (!failed)
-		calls_add_live(noted_bytes("realloc", q) - old);
+		calls_add_live(counted_bytes("realloc", q) - old);
 	return q;
 }
 
 /* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
 EXPORT NOINLINE void *realloc(void *p, size_t size)
 {
-	return calls_are_noted ? realloc_noted(p, size) : resize(p, size);
+	return calls_are_recorded ? realloc_recorded(p, size) : resize(p, size);
 }
 
 /*
@@ -118,9 +118,9 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 
 	if (!__builtin_mul_overflow(nmemb, size, &total))
 		return own_realloc(p, total);
-	if (calls_are_noted) {
+	if (calls_are_recorded) {
 		calls_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
-		calls_note(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
+		calls_record(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
 	}
 	return fail(ENOMEM);
 }
@@ -250,8 +250,8 @@ EXPORT int malloc_trim(size_t pad)
 {
 	int is_any = tcache_trim();
 
-	if (calls_are_noted)
-		calls_note(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
+	if (calls_are_recorded)
+		calls_record(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
 	return is_any;
 }
 

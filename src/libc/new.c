@@ -35,7 +35,7 @@
 #include "cache/tcache.h"
 #include "elf_symbol.h"
 #include "helpers.h"
-#include "noted.h"
+#include "record.h"
 
 /*
  * Begin the definition of a form: SYMBOL is its mangled name. Others here forward to it, so it is
@@ -61,8 +61,8 @@ typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
 static NOINLINE void *alloc_slow(size_t size)
 {
-	if (calls_are_noted)
-		return note_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
+	if (calls_are_recorded)
+		return record_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
 	return tcache_alloc_slow(size);
 }
 

@@ -52,7 +52,7 @@ void calls_enter(enum trace_name name, uint64_t a, uint64_t b)
 		trace_put(TRACE_ENTER, name, 0, false, a, b, 0);
 }
 
-void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
+void calls_record(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
 {
 	if (calls_modes & CALLS_COUNTED) {
 		add(&counts[name].calls, 1);

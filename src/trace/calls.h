@@ -3,7 +3,7 @@
 /*
  * What is noted of calls: how many there are of each name, for the summary, and records, for a
  * trace. While nothing is noted nobody comes here: the fast ways are closed only then
- * (TCACHE_COUNTS, TCACHE_TRACES), and what is behind them tests calls_are_noted.
+ * (TCACHE_COUNTS, TCACHE_TRACES), and what is behind them tests calls_are_recorded.
  */
 
 #pragma once
@@ -22,13 +22,13 @@ enum calls_mode {
 /* The modes that are on. Not atomic, for the reason that trace_is_on_now has. */
 extern unsigned char calls_modes __attribute__((visibility("hidden")));
 
-#define calls_are_noted __builtin_expect(calls_modes, 0)
+#define calls_are_recorded __builtin_expect(calls_modes, 0)
 
 void calls_set_mode(enum calls_mode mode, bool is_on);
 
 /* A call begins, or has its result; arguments are as trace_format.h has them for the name. */
 void calls_enter(enum trace_name name, uint64_t a, uint64_t b);
-void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed);
+void calls_record(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /* So many bytes more, or less, of malloc and its relatives are live. Any thread, any moment. */
 void calls_add_live(intptr_t bytes);

@@ -76,9 +76,9 @@ TEST(nothing_is_locked_in_a_single_thread)
 {
 	lock_acquire(&lock);
 	CHECK(!lock_is_held(&lock));
-	CHECK(lock_alone.inside == 1);
+	CHECK(lock_bias.depth == 1);
 	lock_release(&lock);
-	CHECK(lock_alone.inside == 0);
+	CHECK(lock_bias.depth == 0);
 	CHECK(!lock_is_needed());
 }
 
@@ -112,7 +112,7 @@ TEST(a_newcomer_waits_for_the_section_of_the_first_thread)
 	is_over = true;
 	lock_release(&lock);
 	CHECK(pthread_join(thread, NULL) == 0);
-	CHECK(lock_has_strangers() && lock_alone.inside == 0);
+	CHECK(lock_has_strangers() && lock_bias.depth == 0);
 }
 
 /* The child of a newcomer has not got the first thread, which was inside. */
@@ -136,5 +136,5 @@ TEST(nobody_is_waited_for_who_is_gone)
 	CHECK(pthread_create(&thread, NULL, fork_and_lock, NULL) == 0);
 	believe(true);
 	CHECK(pthread_join(thread, NULL) == 0);
-	CHECK(lock_alone.inside == 0);
+	CHECK(lock_bias.depth == 0);
 }
