@@ -3,19 +3,18 @@
 /*
  * os_malloc, os_calloc, os_realloc and os_free: a heap at the program break, and mappings.
  *
- * The heap is a list of blocks in address order. Each is a header (block_meta.h) and its payload.
- * The list is the truth, but no call walks it: two structures beside it hold the free blocks.
+ * The heap is a doubly linked list of blocks in address order. A block is a 32-byte header
+ * (block_meta.h) and a payload of at least 8 bytes. No call walks the list. Two structures hold the
+ * free blocks:
  *
- *	index     those that a search has seen, by size and address (index.h)
- *	pending   those that were freed or split off since (pending.h)
+ *	index     blocks that an earlier search has coalesced, by size and address (index.h)
+ *	pending   blocks that were freed or split off since the last search (pending.h)
  *
- * A search first coalesces the pending blocks with their neighbours and moves them to the index.
- * Then it takes the best fit from the index, or the heap grows.
+ * A search coalesces the pending blocks with their neighbours, moves them to the index, and takes
+ * the best fit from it. If nothing fits, the heap grows. A search costs O(log n) for n free blocks,
+ * everything else O(1) amortised.
  *
- * A search costs O(log n) for n free blocks; everything else is O(1), amortised. A block costs 32
- * bytes for its header; the smallest payload has 8 bytes.
- *
- * The numbers of rules are those of the course's specification of placement:
+ * The rule numbers are those of the course's placement specification:
  *
  *	1 to 4     the list; block_core.h has the layout, block_regions.c moves the break
  *	7          mapped blocks
@@ -50,7 +49,7 @@ HOT void link_behind(struct block_meta *a, struct block_meta *b)
 	course.stats.blocks++;
 }
 
-/* The next block, if it is free and touches b. */
+/* The next block if it is free and adjacent to b, or NULL. */
 HOT struct block_meta *free_next(const struct block_meta *b)
 {
 	struct block_meta *next = b->next;
@@ -66,7 +65,7 @@ HOT struct block_meta *free_prev(const struct block_meta *b)
 											 : NULL;
 }
 
-/* Remove free block b, which will be used or absorbed, from the pending blocks or the index. */
+/* Remove b from the pending blocks or the index, before it is used or absorbed. */
 HOT void remove_free(struct block_meta *b)
 {
 	if ((const char *)b->next != block_end(b))
@@ -80,7 +79,7 @@ HOT void remove_free(struct block_meta *b)
 	}
 }
 
-/* Make next, the block behind a, part of a. */
+/* Merge next, the block behind a, into a. */
 HOT void absorb(struct block_meta *a, struct block_meta *next, unsigned int rule)
 {
 	if (next->prev != a)
@@ -135,7 +134,7 @@ static void unmap(struct block_meta *b)
 
 /* ---- Rules 9 to 13: placement in the heap ---- */
 
-/* Rule 9: the first use. */
+/* Rule 9: first heap use. */
 static __attribute__((noinline)) bool create_heap(void)
 {
 	unsigned int tries = 0;
@@ -144,7 +143,7 @@ static __attribute__((noinline)) bool create_heap(void)
 	return block_raise(0, FIRST_RAISE, &tries) == RAISED;
 }
 
-/* Report a buffer overflow, or another stray write, into b or the headers beside it. */
+/* Validate b and the headers of its neighbours: a buffer overflow may have overwritten them. */
 HOT void check_neighbours(struct block_meta *b)
 {
 	const struct block_meta *prev = b->prev;
@@ -157,7 +156,7 @@ HOT void check_neighbours(struct block_meta *b)
 		block_check_neighbours(b);
 }
 
-/* Rule 10 for b, which is neither pending nor in the index. Returns the block that contains it. */
+/* Rule 10 for b, which is neither pending nor in the index. Returns the merged block. */
 HOT struct block_meta *coalesce(struct block_meta *b)
 {
 	struct block_meta *next, *prev;
@@ -176,7 +175,7 @@ HOT struct block_meta *coalesce(struct block_meta *b)
 	return b;
 }
 
-/* Make b, coalesced, known to searches. size is that of the search that is under way. */
+/* Add b, which is coalesced, to the candidates of a search for size bytes. */
 HOT void add_candidate(struct block_meta *b, size_t size)
 {
 	if (b->size >= INDEX_PAIRING_MIN || size < INDEX_PAIRING_MIN ||
@@ -184,7 +183,7 @@ HOT void add_candidate(struct block_meta *b, size_t size)
 		index_insert(&course.index, b);
 }
 
-/* Rule 10: only blocks that became free since the last search can have free neighbours. */
+/* Rule 10: only a pending block can have a free neighbour. */
 HOT void coalesce_pending(size_t size)
 {
 	struct block_meta *b;
@@ -195,7 +194,7 @@ HOT void coalesce_pending(size_t size)
 		add_candidate(coalesce(b), size);
 }
 
-/* Rule 11. The block, of *capacity bytes, is no longer in the index. */
+/* Rule 11: take the best fit out of the index. Returns the block and its *capacity, or NULL. */
 HOT struct block_meta *search(size_t size, size_t *capacity, bool is_first)
 {
 	struct block_meta *b = index_take(&course.index, size, capacity);
@@ -210,8 +209,8 @@ HOT struct block_meta *search(size_t size, size_t *capacity, bool is_first)
 }
 
 /*
- * Rule 12: cut b, of capacity bytes, down to size. Returns the remainder, which is free, but
- * neither pending nor in the index; or NULL if b is given whole.
+ * Rule 12: split b, of capacity bytes, at size. Returns the remainder, a free block that is neither
+ * pending nor in the index; or NULL if b is given whole.
  */
 HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size, unsigned int rule)
 {
@@ -228,7 +227,7 @@ HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size,
 	return rest;
 }
 
-/* Rule 13: how far the end of the heap has to move. */
+/* Rule 13: the bytes by which the heap has to grow. */
 static size_t shortfall(size_t size)
 {
 	const struct block_meta *last = course.last;
@@ -236,7 +235,7 @@ static size_t shortfall(size_t size)
 	return last->status == STATUS_FREE ? size - last->size : META + size;
 }
 
-/* Rules 13 and 17b: the last block grows to size bytes, for which there is room. */
+/* Rules 13 and 17b: grow the last block to size bytes. The reserve is large enough. */
 static void expand(struct block_meta *last, size_t size, unsigned int rule)
 {
 	block_extend(size - last->size);
@@ -244,7 +243,7 @@ static void expand(struct block_meta *last, size_t size, unsigned int rule)
 	last->size = size;
 }
 
-/* Rule 13: expand the last block, or append one; NULL if the break has to be raised first. */
+/* Rule 13: expand the last block or append one. NULL if the reserve is too small. */
 static __attribute__((noinline)) struct block_meta *grow(size_t size)
 {
 	struct block_meta *last = course.last, *b;
@@ -265,7 +264,7 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	return b;
 }
 
-/* Rules 9 to 13: a block of size bytes, or NULL. block_raise unlocks the heap for a while. */
+/* Rules 9 to 13. block_raise unlocks the heap, so the search starts again after it. */
 HOT struct block_meta *place(size_t size)
 {
 	struct block_meta *b, *rest;
@@ -280,7 +279,7 @@ HOT struct block_meta *place(size_t size)
 		b = search(size, &capacity, tries == 0);
 		if (b) {
 			rest = split(b, capacity, size, 12);
-			if (rest) /* it has no free neighbour: b had none */
+			if (rest) /* b was coalesced, so rest has no free neighbour */
 				add_candidate(rest, size);
 			return b;
 		}
@@ -337,7 +336,7 @@ static void *allocate_zeroed(size_t nmemb, size_t size)
 
 /* ---- Rule 14: os_free ---- */
 
-/* p is not NULL; call is the function that a report names. */
+/* p is not NULL. call is the function named in a report. */
 HOT void release(const char *call, void *p)
 {
 	struct block_meta *b;
@@ -358,7 +357,7 @@ HOT void release(const char *call, void *p)
 
 /* ---- Rules 15 to 18: os_realloc ---- */
 
-/* Rule 17b, if b is the last block and the break has not been moved; otherwise MOVED. */
+/* Rule 17b. MOVED if b is not the last block or somebody else has moved the break. */
 static enum raise expand_last(struct block_meta *b, size_t size)
 {
 	enum raise raised = RAISED;
@@ -374,7 +373,7 @@ static enum raise expand_last(struct block_meta *b, size_t size)
 	return raised == RAISED ? MOVED : raised;
 }
 
-/* Rule 17: RAISED if b has size bytes now, MOVED if it has to move. */
+/* Rule 17. RAISED: b has size bytes. MOVED: b is too small and has to move. */
 static enum raise resize(struct block_meta *b, size_t size)
 {
 	size_t old = b->size;

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/*
- * The state of the heap, and the reports that end the process when it is overwritten. All other
- * files of the course allocator are above this one.
- */
+/* The state of the heap, and the reports of overwritten blocks. The lowest file of this wing. */
 
 #include "block_core.h"
 
 struct block_heap course = {.pending = {.room = PENDING_ROOM}};
 
-/* Only the pages that are used are ever touched. */
+/* Zero-initialised, so unused pages cost nothing. */
 struct region block_regions[REGIONS_MAX] APART;
 struct block_meta *pending_table[PENDING_ROOM] APART;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Copies of the list of blocks and of the figures, and the checker of the invariants. */
+/* Copies of the block list and the statistics, and the checker. */
 
 #include "block_core.h"
 
@@ -30,7 +30,7 @@ static void add_region(struct item_list *list, const struct region *r)
 		add_block(list, OSMEM_BLOCK, b);
 }
 
-/* The mapped blocks of the tree at b, in order. */
+/* Append the mapped blocks of the tree at b in order. */
 static void add_mapped(struct item_list *list, struct block_meta *b)
 {
 	if (!b)
@@ -58,7 +58,7 @@ void block_get_stats(struct osmem_heap_stats *stats)
 	stats->live_blocks = stats->allocs - stats->frees - stats->mapped_blocks;
 }
 
-/* ---- The checker (block_core.h has the invariants) ---- */
+/* ---- The checker of the invariants in block_core.h ---- */
 
 struct totals {
 	size_t blocks, live_blocks, live_bytes, pending, indexed, mapped;
@@ -90,7 +90,7 @@ static const char *check_block(const struct region *r, struct block_meta *b, str
 	return block_has_checksum(b) ? NULL : "H3: an allocated block's header is overwritten";
 }
 
-/* All blocks of region i; *prev is the last block of the region before it, then of this one. */
+/* Check region i. *prev is the last block of the region before it, and becomes the last of it. */
 static const char *check_region(size_t i, struct block_meta **prev, struct totals *t)
 {
 	const struct region *r = &block_regions[i];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Links that the index and the treap of mapped blocks keep inside the blocks. Stray writes of the
- * program may hit them, so each is validated before it is followed.
+ * The links of the index and of the treap of mapped blocks, which are stored inside the blocks. The
+ * program may overwrite them, so each is validated before it is followed.
  *
  *	           size    status  padding              prev    next    payload
  *	header     64      32      32                   64      64      ...
@@ -15,11 +15,11 @@
  *	  to 1024
  *	mapped                     checksum 32          left    right
  *
- * left and right hold an address in their upper 48 bits. The lower 16 are a hash of the address, of
- * the link's own place and of a secret. In a payload of 8 bytes, addresses are in units of 8 and
- * both links share 5 bits of a hash; in addition, they must lead to free blocks of 8 bytes in the
- * heap. child, sibling and back are plain: child and sibling must lead into the heap, and the block
- * there must lead back.
+ * left and right are encoded links. The upper 48 bits are an address. The lower 16 are a keyed hash
+ * of the address and of the location of the link. In a payload of 8 bytes, addresses are in units
+ * of 8, and both links share a hash of 5 bits. Such links must also lead to free blocks of 8 bytes
+ * in the heap. child, sibling and back are plain pointers. child and sibling must lead into the
+ * heap, to a block whose back is the address of the link.
  */
 
 #pragma once
@@ -44,10 +44,10 @@ _Static_assert(offsetof(struct block_meta, prev) - offsetof(struct block_meta, s
 _Static_assert(offsetof(struct block_meta, next) == offsetof(struct block_meta, prev) + 8,
 	       "left and right of a mapped block");
 
-/* On the common path of os_malloc or os_free, which takes half the time if all of it is inlined. */
+/* Part of the fast path of os_malloc or os_free. Inlining all of it halves the time of a call. */
 #define HOT static inline __attribute__((always_inline))
 
-/* The addresses of the heap, and the secret of all hashes. */
+/* The bounds of the heap, and the key of all hashes. */
 struct links_heap {
 	uintptr_t start;
 	size_t size;
@@ -81,7 +81,7 @@ HOT uint64_t links_hash(uint64_t h)
 	return (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
 }
 
-/* ---- Links of 64 bits ---- */
+/* ---- Encoded links of 64 bits ---- */
 
 HOT uint64_t links_encode(uint64_t address, const uint64_t *word)
 {
@@ -106,7 +106,7 @@ HOT struct block_meta *links_load(const struct block_meta *b, const uint64_t *wo
 	return (struct block_meta *)(uintptr_t)(*word >> 16);
 }
 
-/* ---- Two links in the payload and padding of a block of 8 bytes ---- */
+/* ---- Narrow links: two in the payload and padding of a block of 8 bytes ---- */
 
 struct narrow_links {
 	struct block_meta *left, *right;
@@ -118,7 +118,7 @@ HOT uint32_t links_narrow_checksum(const struct block_meta *b, uint64_t word, ui
 	       << LINKS_HIGH_BITS;
 }
 
-/* The links of b. Before one is followed, links_follow_narrow validates where it leads. */
+/* The links of b. links_follow_narrow validates the target of one. */
 HOT struct narrow_links links_narrow(struct block_meta *b)
 {
 	uint64_t word = *links_payload(b);
