@@ -11,16 +11,14 @@
 
 _Thread_local uint32_t fork_parent;
 
-static uint32_t whole; /* the last process that was made whole */
+static uint32_t repaired; /* the last process that was repaired */
 static void (*repair)(void);
 
 static void repair_child(void)
 {
-	whole = sys_process();
+	repaired = sys_process();
 	repair();
 }
-
-/* Other handlers run between these and the fork. */
 
 void fork_check_slow(void)
 {
@@ -40,17 +38,17 @@ static void parent(void)
 	fork_parent = 0;
 }
 
-/* Parent and child may both be process 1, of two namespaces: so the number alone does not tell. */
+/* The process id alone is ambiguous: parent and child may both be process 1 of a namespace. */
 static void child(void)
 {
-	bool is_whole = !fork_parent && whole == sys_process();
+	bool is_repaired = !fork_parent && repaired == sys_process();
 
 	fork_parent = 0;
-	if (!is_whole)
+	if (!is_repaired)
 		repair_child();
 }
 
-/* pthread_atfork may allocate: it finds this done. */
+/* pthread_atfork may allocate and so call this again. */
 void fork_guard(void (*function)(void))
 {
 	static atomic_flag is_done = ATOMIC_FLAG_INIT;
