@@ -12,15 +12,15 @@
 
 #define SHOWN_THREADS 32
 
-/* What the rows of the first table are from. */
+/* The source of the rows of the first table. */
 struct figures {
 	struct osmem_stats s;
-	size_t kept_spans, kept_bytes; /* of malloc: spans that are not live */
+	size_t kept_spans, kept_bytes; /* of malloc: spans that threads cache */
 };
 
 struct row {
 	const char *name;
-	size_t course, malloc; /* offsets of their figures; NONE: it has no such figure */
+	size_t course, malloc; /* offsets of their figures, or NONE */
 };
 
 #define NONE SIZE_MAX
@@ -56,7 +56,7 @@ static const struct row rows[] = {
 	{"bytes of kept spans", NONE, offsetof(struct figures, kept_bytes)},
 };
 
-/* Counted only while somebody asks: see TCACHE_COUNTS. */
+/* Valid only with TCACHE_COUNTS. */
 static const struct row counted_rows[] = {
 	{"cells allocated", NONE, CELLS(allocs)},
 	{"cells freed", NONE, CELLS(frees)},
@@ -140,7 +140,7 @@ static void add_call(struct text *t, const char *name, enum trace_name call)
 		text_add(t, "osmem:   %-24s %14zu %14zu %14zu\n", name, n.calls, n.bytes, n.failed);
 }
 
-/* Only those that there were. */
+/* Names without calls are left out. */
 static void add_calls(struct text *t)
 {
 	text_add(t, "osmem: calls %34s %14s %14s\n", "calls", "bytes wanted", "failed");
@@ -169,7 +169,7 @@ static void add_classes(struct text *t)
 			continue;
 		tcache_get_class(class, &n);
 		cached = n.with_threads + n.in_depots;
-		live = slabs.out > cached ? slabs.out - cached : 0; /* of two moments */
+		live = slabs.out > cached ? slabs.out - cached : 0; /* read one after the other */
 		text_add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", slabs.cell,
 			 slabs.slabs, slabs.cells, live, cached, percent(live, slabs.cells));
 	}

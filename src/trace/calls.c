@@ -8,7 +8,7 @@
 
 unsigned char calls_modes;
 
-/* Any thread adds to them, whatever locks it has. */
+/* Threads may hold any locks here, so these are atomic. */
 static struct {
 	_Atomic(size_t) calls, failed, bytes;
 } counts[TRACE_NAME_END];
