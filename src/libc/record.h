@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* What interpose.c and new.c share: mostly, what they note of a call. */
+/* Core header of this wing: recording of calls, for interpose.c and new.c. */
 
 #pragma once
 
@@ -18,13 +18,13 @@ static inline bool is_power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
-/* Bytes that a block, or NULL, counts for among what is live; call is whose pointer it is. */
+/* The bytes that p adds to the live bytes. call is the function named in a report. */
 static inline intptr_t counted_bytes(const char *call, void *p)
 {
 	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)tcache_usable_size(call, p) : 0;
 }
 
-/* p is the result, and is returned. */
+/* Record an allocation with result p. Returns p. */
 static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
 {
 	calls_record(name, a, b, (uintptr_t)p, !p);
@@ -37,7 +37,7 @@ static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t ali
 	return record_alloc(name, align, size, tcache_alloc_aligned(size, align));
 }
 
-/* What all aligned names have in common once their arguments are in order. */
+/* The common part of all aligned names, after the check of their arguments. */
 static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t align)
 {
 	return calls_are_recorded ? aligned_recorded(name, size, align)
@@ -52,7 +52,7 @@ static COLD void free_recorded(const char *call, enum trace_name name, void *p, 
 	tcache_free_slow(call, p);
 }
 
-/* The rest of every call that frees; it is noted before it frees. */
+/* The slow path of every call that frees. Records the call before it frees. */
 static INLINE void free_rest(const char *call, enum trace_name name, void *p, size_t size,
 			     size_t align)
 {
