@@ -180,12 +180,11 @@ static void read_option(struct word word)
 	const struct option *o = find_option(word, &value);
 
 	if (!o)
-		complain("no option", word, NULL);
+		complain("unknown option", word, NULL);
 	else if (o->file == &options.map && is_picture(value))
-		complain("no picture is drawn for", word,
-			 "use map=FILE, then: heapview --svg FILE");
+		complain("cannot draw a picture:", word, "use map=FILE, then: heapview --svg FILE");
 	else if (!set_option(o, value))
-		complain("no sense in", word, NULL);
+		complain("invalid value in", word, NULL);
 }
 
 static void read_all(const char *text)
