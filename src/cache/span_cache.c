@@ -26,10 +26,10 @@ static void drop_old(struct span_cache *c, unsigned int class)
 	span_free(p);
 }
 
-/* Make room for size bytes more: classes give way in turn. */
+/* Make room for a span of size bytes: classes give way in turn. */
 static void make_room(struct span_cache *c, size_t size)
 {
-	while (__builtin_expect(c->bytes + size > c->limit, 0)) {
+	while (__builtin_expect(!span_cache_has_room(c, size), 0)) {
 		while (!c->count[c->victim])
 			c->victim = (c->victim + 1) % SPAN_CLASSES;
 		drop_old(c, c->victim);

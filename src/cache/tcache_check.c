@@ -79,19 +79,6 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 		  size, (unsigned long)(uintptr_t)cell->start);
 }
 
-#define FIRST_AUDITED 4 /* cells of each bin */
-#define FIRST_TICKS 8 /* visits of the store that may audit, and then every so many */
-
-/*
- * Where all classes come into use one after another, a look at all that are in use for each would
- * be a third of what a thread that lives for 100 objects does.
- */
-void tcache_audit_first(const struct tcache *tc)
-{
-	if (tc->ticks < FIRST_TICKS || tc->ticks % FIRST_TICKS == 0)
-		tcache_audit(tc, FIRST_AUDITED);
-}
-
 /* The checker. Other threads may not allocate meanwhile. */
 
 /*

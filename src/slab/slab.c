@@ -22,9 +22,6 @@
 /* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
 #define SURPLUS_BYTES (4 * MIB)
 
-/* Of the cells of a slab that was purged: when no more are free, its pages are in use again. */
-#define MARKED_SHARE 4
-
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
@@ -228,46 +225,6 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 
 /* Taking. */
 
-/*
- * What a free cell has in its first word: CELL_FREED, but when hardened zero. Purged cells are
- * zero; what was written to one since is seen when it is handed out. In a fork's child, cells that
- * were freed may contain anything.
- */
-static void mark_cell(void *cell)
-{
-	if (slab_store.is_hardened)
-		return;
-	if (slab_store.is_child || !*cell_word(cell))
-		*cell_word(cell) = CELL_FREED;
-}
-
-static void mark_rest(const struct slab *s)
-{
-	size_t size = slab_classes[s->class].size;
-
-	for (size_t i = 0; i < s->carved; i++)
-		if (s->bits[i / 64] >> i % 64 & 1)
-			mark_cell(slab_start(s) + i * size);
-}
-
-/*
- * Closed slab s gives n of its free cells to a cache, where each needs its mark. When few are left,
- * these are marked, too, and the short way is open again. It is still purged: their pages go once a
- * cell has come back, lest trims and users take turns. In a fork's child the short way opens at
- * once, unless that would fill purged pages.
- */
-static __attribute__((noinline, cold)) void open_slab(struct slab *s, void **cells, unsigned int n)
-{
-	bool has_few = s->free <= slab_classes[s->class].capacity / MARKED_SHARE;
-
-	for (unsigned int i = 0; i < n; i++)
-		mark_cell(cells[i]);
-	if (!has_few && (s->is_purged || !slab_store.is_child))
-		return;
-	mark_rest(s);
-	segment_set_bins(s, slab_bin_of(s->class));
-}
-
 /* Up to n cells of s that are in the store; at least one is. */
 static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
 {
@@ -292,7 +249,7 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 		damaged(c, s);
 	s->free = (uint16_t)(s->free - taken);
 	if (slab_is_closed(s) && s->class < CLASS_COUNT)
-		open_slab(s, cells, taken);
+		slab_open(s, cells, taken);
 	if (!s->free)
 		unlink_slab(c, s);
 	else if (s->bucket != bucket_of(s))
@@ -323,7 +280,7 @@ static void check_next_mark(const struct slab *s)
 static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
 {
 	unsigned int capacity = slab_classes[s->class].capacity, taken;
-	bool has_marks = s->class < CLASS_COUNT && !slab_store.is_hardened;
+	bool has_marks = slab_has_marks(s->class);
 
 	check_next_mark(s);
 	s->is_next_marked = false;
@@ -527,10 +484,24 @@ static inline void give(struct slab_class *c, const struct class_info *info, voi
 		refile(c, s);
 }
 
+/* One of n cells has lost its mark: it is no more in a cache alone, or not a cell. */
+static __attribute__((noinline, cold)) void give_unmarked(unsigned int class, void *const *cells,
+							  unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		struct cell_ref cell = slab_find(cells[i]);
+
+		if (cell.state == CELL_LIVE && cell.class == class)
+			slab_require_mark(slab_of(cells[i]), cells[i]);
+		give(&slab_class_states[class], &slab_classes[class], cells[i]);
+	}
+}
+
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 {
 	struct slab_class *c = &slab_class_states[class];
 	const struct class_info *info = &slab_classes[class];
+	uint64_t lost = 0;
 
 	/* Cells of many slabs: the waits for their headers are one. */
 	for (unsigned int i = 0; i < n; i++) {
@@ -538,9 +509,13 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 
 		__builtin_prefetch(&place.slab->bits[place.i / 64], 1);
 		__builtin_prefetch(place.slab, 1);
+		lost |= *cell_word(cells[i]) ^ CELL_FREED;
 	}
-	for (unsigned int i = 0; i < n; i++)
-		give(c, info, cells[i]);
+	if (__builtin_expect(lost && slab_has_marks(class), 0))
+		give_unmarked(class, cells, n);
+	else
+		for (unsigned int i = 0; i < n; i++)
+			give(c, info, cells[i]);
 	c->out -= n;
 }
 
@@ -551,14 +526,19 @@ bool slab_is_child(void)
 
 bool slab_give_unwritten(unsigned int class, void *cell)
 {
+	struct slab_class *c = &slab_class_states[class];
 	bool is_closed;
 
 	if (!slab_store.is_child || slab_bin(cell))
 		return false;
 	slab_enter(class);
 	is_closed = !slab_bin(cell);
-	if (is_closed)
-		slab_give_locked(class, &cell, 1);
+	if (is_closed) {
+		slab_of(cell)->unmarked |= slab_page_bit(slab_of(cell), cell);
+		atomic_thread_fence(memory_order_release); /* for a fork */
+		give(c, &slab_classes[class], cell);
+		c->out--;
+	}
 	slab_leave(class);
 	return is_closed;
 }

@@ -30,6 +30,25 @@ static const char *check_bits(const struct slab *s)
 	return free == s->free ? NULL : "S1: a slab's count of free cells is wrong";
 }
 
+/* Not in unmarked pages: they would be there again. */
+static const char *check_marks(const struct slab *s)
+{
+	size_t size = slab_classes[s->class].size;
+
+	if (!slab_has_marks(s->class))
+		return NULL;
+	if (s->unmarked && !slab_is_closed(s))
+		return "S10: a slab with unmarked pages is open";
+	for (size_t i = 0; i < s->carved; i++) {
+		void *cell = slab_start(s) + i * size;
+
+		if (s->bits[i / 64] >> i % 64 & 1 && !(s->unmarked & slab_page_bit(s, cell)) &&
+		    *cell_word(cell) != CELL_FREED)
+			return "S10: a free cell is not marked";
+	}
+	return NULL;
+}
+
 static const char *check_slab(const struct slab *s, struct totals *t)
 {
 	const struct class_info *info = &slab_classes[s->class];
@@ -39,6 +58,8 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 	if (!s->class || s->class >= CLASS_END || s->carved > info->capacity)
 		return "S5: a slab's class or size is wrong";
 	fault = check_bits(s);
+	if (!fault)
+		fault = check_marks(s);
 	if (fault)
 		return fault;
 	if (s->free == s->carved)

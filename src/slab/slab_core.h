@@ -25,12 +25,14 @@
  *	   segment's slabs by its first slot; what is dirty is not used, what is locked is
  *	   dirty
  *	S6 the page map has what slab_bin_of says for every slot of a slab, or 0 for all of them:
- *	   the slab is closed to the short way, and free cells in it may be without CELL_FREED;
- *	   SLAB_BIN_SPAN for every slot that only spans reach into; and 0 elsewhere
+ *	   the slab is closed to the short way; SLAB_BIN_SPAN for every slot that only spans
+ *	   reach into; and 0 elsewhere
  *	S7 the sets of segments are exact, and every set's summary says which of its words are not
  *	   zero; run_segments and run_classes have what is in those of segments with runs
  *	S8 the figures agree with what is there
  *	S9 slabs and segments are sealed
+ *	S10 a free cell of users has CELL_FREED, but when hardened, unless it starts in a page of
+ *	   unmarked; a slab that has any is closed
  *
  * The header is where a write far from its aim may hit. So whoever takes up a slab or a segment
  * looks at its seal first: what is overwritten is reported, not followed. Cells that come back are
@@ -93,6 +95,7 @@ struct slab {
 	bool is_next_marked : 1; /* the cell to be carved next has CELL_FREED, until it is: S4 */
 	uint8_t purges : 5; /* by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
+	uint64_t unmarked; /* S10: pages where free cells may be without CELL_FREED */
 	uint64_t bits[SLAB_WORDS]; /* of cells; here, where few of them share the line above */
 };
 
@@ -206,6 +209,18 @@ static inline uint64_t slab_mask(const struct slab *s)
 	return (slab_classes[s->class].slots == QUAD ? (uint64_t)0xf : (uint64_t)1) << s->slot;
 }
 
+/* Whether free cells of class have CELL_FREED: S10. */
+static inline bool slab_has_marks(unsigned int class)
+{
+	return class < CLASS_COUNT && !slab_store.is_hardened;
+}
+
+/* The page that cell of s starts in, as a bit of unmarked. */
+static inline uint64_t slab_page_bit(const struct slab *s, const void *cell)
+{
+	return (uint64_t)1 << (size_t)((const char *)cell - slab_start(s)) / PAGE_BYTES;
+}
+
 /* Seals: S9. */
 
 static inline uint32_t slab_seal_of(const struct slab *s)
@@ -269,6 +284,15 @@ void slab_link(struct slab_class *c, struct slab *s);
 
 /* slab.c: file s, which has a free cell, in bucket of its class and shard. */
 void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
+
+/*
+ * slab_pages.c: end the process if cell, which is free, has lost its mark: whoever was given it when
+ * it was freed once more has it now, or somebody has written to it. The lock of s's class is held.
+ */
+void slab_require_mark(const struct slab *s, void *cell);
+
+/* slab_pages.c: closed slab s, of users' cells, gives n free ones to a cache. */
+void slab_open(struct slab *s, void **cells, unsigned int n) __attribute__((cold));
 
 /* slab_pages.c: give back free pages of class's slabs; true if there were any. Not entered. */
 bool slab_trim_pages(unsigned int class);

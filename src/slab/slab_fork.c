@@ -44,8 +44,8 @@ static void take_spans(struct segment *g, uint64_t *taken)
 }
 
 /*
- * A page that was being taken or given is free, and dirty. Slabs are closed: which of them have
- * cells without CELL_FREED, for their pages were purged, is known of none.
+ * A page that was being taken or given is free, and dirty. Slabs are closed; those without unmarked
+ * pages open as soon as cells are taken from them.
  */
 static void rebuild_segment(struct segment *g)
 {

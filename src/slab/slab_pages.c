@@ -12,7 +12,8 @@
  *    will be free, or used, soon.
  * 3. A slab that comes into use again after it was purged waits for every second such sweep, then
  *    for every fourth, and so on: faults would cost more than the memory is worth.
- * 4. Purged cells have lost CELL_FREED, so their slab is closed to the short way: S6.
+ * 4. Purged cells have lost CELL_FREED, so their slab is closed to the short way: S6, S10. Before,
+ *    each must have it: else it is in use.
  */
 
 #include "slab_core.h"
@@ -23,12 +24,82 @@
 #define SWEEP_HOLD 32 /* slabs, while others wait for the class's lock */
 #define PURGES_MAX 4 /* every 16th such sweep, then */
 
+/* Of the cells of a slab that was purged: when no more are free, its pages are in use again. */
+#define MARKED_SHARE 4
+
 /* What a sweep may still do. */
 struct sweep {
 	uint32_t nr; /* of all that look at pages */
 	unsigned int purges, moves;
 	size_t left; /* of PURGE_PIECES */
 };
+
+/* Marks: S10. */
+
+void slab_require_mark(const struct slab *s, void *cell)
+{
+	if (*cell_word(cell) == CELL_FREED)
+		return;
+	slab_leave(s->class);
+	sys_fatal("malloc", cell, "this free block was written to, or freed twice");
+}
+
+/*
+ * What a free cell of an unmarked page gets in its first word: CELL_FREED, but when hardened zero.
+ * Purged cells are zero; what was written to one since is seen when it is handed out. In a fork's
+ * child, cells that were freed may contain anything.
+ */
+static void mark_cell(void *cell)
+{
+	if (slab_store.is_hardened)
+		return;
+	if (slab_store.is_child || !*cell_word(cell))
+		*cell_word(cell) = CELL_FREED;
+}
+
+/* The free cells of an unmarked page get their marks. */
+static void mark_page(struct slab *s, size_t page)
+{
+	size_t size = slab_classes[s->class].size, i = (page * PAGE_BYTES + size - 1) / size;
+
+	for (; i < s->carved && i * size < (page + 1) * PAGE_BYTES; i++)
+		if (s->bits[i / 64] >> i % 64 & 1)
+			mark_cell(slab_start(s) + i * size);
+	atomic_thread_fence(memory_order_release); /* for a fork */
+	s->unmarked &= ~((uint64_t)1 << page);
+}
+
+static void mark_pages(struct slab *s, uint64_t pages)
+{
+	for (pages &= s->unmarked; pages; pages &= pages - 1)
+		mark_page(s, (size_t)__builtin_ctzll(pages));
+}
+
+/*
+ * Closed slab s gives n of its free cells to a cache, where each needs its mark. So do those that
+ * stay in the same pages: once a page is in use, zero in a free cell may be a user's, who has got
+ * it since it was freed twice. When few are left, all are marked, and the short way is open again.
+ * It is still purged: their pages go once a cell has come back, lest trims and users take turns. In
+ * a fork's child the short way opens at once, unless that would fill purged pages.
+ */
+void slab_open(struct slab *s, void **cells, unsigned int n)
+{
+	bool has_few = s->free <= slab_classes[s->class].capacity / MARKED_SHARE;
+	uint64_t pages = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t page = slab_page_bit(s, cells[i]);
+
+		if (s->unmarked & page)
+			mark_cell(cells[i]);
+		pages |= page;
+	}
+	if (has_few || (slab_store.is_child && !s->is_purged))
+		pages = s->unmarked;
+	mark_pages(s, pages);
+	if (!s->unmarked)
+		segment_set_bins(s, slab_bin_of(s->class));
+}
 
 /* Whether no cell of s that is out of the store reaches into [from, to) of the slab. */
 static bool is_range_free(const struct slab *s, size_t from, size_t to)
@@ -53,6 +124,19 @@ static bool next_free_pages(const struct slab *s, size_t *from, size_t *to)
 	return *from < bytes;
 }
 
+/* The pages [from, to) of s will be unmarked. */
+static void unmark_pages(struct slab *s, size_t from, size_t to)
+{
+	size_t size = slab_classes[s->class].size, first = (from + size - 1) / size;
+
+	for (size_t i = first; slab_has_marks(s->class) && i < s->carved && i * size < to; i++)
+		if (!(s->unmarked & slab_page_bit(s, slab_start(s) + i * size)))
+			slab_require_mark(s, slab_start(s) + i * size);
+	for (; from < to; from += PAGE_BYTES)
+		s->unmarked |= (uint64_t)1 << from / PAGE_BYTES;
+	atomic_thread_fence(memory_order_release); /* for a fork */
+}
+
 /*
  * Purge the whole pages of s that are free, run by run; whether there were some that went. What is
  * locked stays, and counts as purged until the slab is used again. *is_locked: nothing went.
@@ -66,11 +150,14 @@ static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 	s->is_next_marked = false;
 	if (s->free)
 		segment_set_bins(s, 0);
-	while (next_free_pages(s, &from, &to))
+	while (next_free_pages(s, &from, &to)) {
+		if (s->free)
+			unmark_pages(s, from, to);
 		if (segment_purge_apart(slab_start(s) + from, to - from, left) == 0)
 			is_any = true;
 		else
 			is_refused = true;
+	}
 	s->is_purged = true;
 	if (!is_any && !is_refused && !was_closed) /* refused, part of a run may have gone */
 		segment_set_bins(s, slab_bin_of(s->class));

@@ -171,3 +171,43 @@ TEST(wrong_frees_of_inherited_blocks_are_reported)
 		 (void *)(p + 16), (void *)p);
 	EXPECT_ABORT(free_it, p + 16, line);
 }
+
+static void allocate_all_but(void *p)
+{
+	for (size_t i = 0; i < BLOCKS; i++) {
+		unsigned char *q = malloc(BLOCK);
+
+		if (!q || q == p)
+			exit(1);
+	}
+}
+
+/*
+ * The parent frees p twice, with others of them in between, so that the first is in a cache, or in
+ * the store. Then it has p again, and writes zeros: no child takes these for a free block.
+ */
+static void free_twice_before_fork(unsigned char *p, size_t others)
+{
+	char line[200];
+
+	snprintf(line, sizeof(line),
+		 "osmem: malloc(%p): this free block was written to, or freed twice", (void *)p);
+	for (size_t i = 0; i <= others; i++)
+		free(i == others / 2 ? p : blocks[i * 7]);
+	free(p);
+	CHECK(malloc(BLOCK) == p);
+	memset(p, 0, BLOCK);
+	EXPECT_ABORT(allocate_all_but, p, line);
+}
+
+TEST(children_report_what_was_freed_twice_before_the_fork)
+{
+	make_blocks();
+	free_twice_before_fork(blocks[BLOCKS / 2 + 1], 1);
+}
+
+TEST(children_report_what_the_store_has_from_a_second_free)
+{
+	make_blocks();
+	free_twice_before_fork(blocks[1], BLOCKS / 8);
+}

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "block/block.h"
+#include "cache/tcache.h"
 #include "common.h"
 #include "large/large.h"
 #include "large/mapping.h"

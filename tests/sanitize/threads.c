@@ -16,9 +16,11 @@
 #include <unistd.h>
 
 #include "block/block.h"
+#include "cache/tcache.h"
 #include "common.h"
 #include "large/large.h"
 #include "osmem.h"
+#include "slab/sizeclass.h"
 
 #define THREADS 6
 #define STEPS 4000

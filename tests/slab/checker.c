@@ -155,6 +155,19 @@ TEST(s8_figures)
 	break_bytes(slab_check, &slab_store.dirty_pages, &wrong, sizeof(wrong), "S8");
 }
 
+TEST(s10_marks)
+{
+	struct slab *s;
+
+	make_sparse(160, 1, 1);
+	s = slab_with(cells[0]);
+	BREAK(*cell_word(cells[1]), 0, "S10");
+	BREAK(s->unmarked, 2, "S10"); /* and is open */
+	CHECK(slab_trim());
+	BREAK(*cell_word(cells[1]), 0, "S10");
+	BREAK(s->unmarked, 0, "S10");
+}
+
 TEST(s9_seals)
 {
 	struct segment *g;

@@ -275,6 +275,54 @@ TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
 	CHECK(!s->free);
 }
 
+/*
+ * A cell that was freed twice, and is in use again, looks like a purged one when its user writes
+ * zero. Where no purge was, it is none: here in the page of a live cell.
+ */
+TEST(cells_that_were_not_purged_get_no_mark)
+{
+	unsigned int others;
+
+	make_sparse(160, 1, 1);
+	others = info->capacity - 1u;
+	sweep();
+	sweep();
+	CHECK(slab_is_closed(slab_with(cells[0])));
+	*cell_word(cells[1]) = 0;
+	CHECK(slab_take_locked(class, 0, cells + 1, others, NULL) == others);
+	CHECK(!*cell_word(cells[1]));
+	for (unsigned int i = 2; i <= others; i++)
+		CHECK(*cell_word(cells[i]) == CELL_FREED);
+}
+
+/* Nor is it where one cell of a purged page was in use since: all get their marks then. */
+TEST(pages_that_are_in_use_again_are_marked)
+{
+	struct slab *s;
+	char *page;
+	void *first;
+
+	make_sparse(160, 1, 1);
+	s = slab_with(cells[0]);
+	page = slab_start(s) + sys_page_size();
+	sweep();
+	sweep();
+	CHECK(is_all(page, sys_page_size(), 0));
+	do
+		first = take_one();
+	while ((char *)first < page);
+	CHECK(slab_is_closed(s));
+	for (char *p = first; p < page + sys_page_size(); p += 160)
+		CHECK(*cell_word(p) == CELL_FREED);
+	give_one(first);
+	CHECK(slab_is_closed(s));
+	CHECK(take_one() == first && *cell_word(first) == CELL_FREED);
+	*cell_word((char *)first + 160) = 0;
+	expect_fault(slab_check, "S10");
+	CHECK(slab_take_locked(class, 0, cells, 1, NULL) && cells[0] == (char *)first + 160);
+	CHECK(!*cell_word(cells[0]));
+}
+
 TEST(hardened_cells_of_purged_slabs_stay_zero)
 {
 	slab_harden();
@@ -400,7 +448,7 @@ TEST(sweeps_wait_until_it_is_calm)
 	make_sparse(KIB, SLABS, 2);
 	sweep();
 	for (unsigned int i = 0; i < BUSY; i++)
-		slab_give_locked(class, &cells[i * info->capacity + 1], 1);
+		give_one(cells[i * info->capacity + 1]);
 	sweep();
 	CHECK(slab_store.sparse_slots == SLABS && are_all_in(SLABS, BUCKET_IDLE));
 	sweep();
@@ -444,4 +492,48 @@ TEST(dirty_pages_are_used_first)
 	CHECK(low < high && slab_with(take_one()) == high);
 	take_all(cells, info->capacity - 1u);
 	CHECK(slab_with(take_one()) == low);
+}
+
+static void give_as_it_is(void *arg)
+{
+	slab_enter(class);
+	slab_give_locked(class, &arg, 1);
+	slab_leave(class);
+}
+
+static void trim_once(void *arg)
+{
+	(void)arg;
+	slab_trim();
+}
+
+static void sweep_all(void *arg)
+{
+	(void)arg;
+	slab_set_sweep_period(0);
+	for (int i = 0; i < 2 * 2; i++)
+		if (slab_begin_sweep())
+			slab_end_sweep();
+}
+
+/* A cell without its mark is somebody's: it is neither put into the store, nor purged there. */
+TEST(store_refuses_what_is_in_use)
+{
+	char line[128];
+	void *cell;
+
+	make_sparse(8192, 1, 1);
+	cell = cells[info->capacity / 2];
+	snprintf(line, sizeof(line),
+		 "osmem: malloc(0x%lx): this free block was written to, or freed twice",
+		 (unsigned long)(uintptr_t)cell);
+	*cell_word(cell) = 0;
+	EXPECT_ABORT(trim_once, NULL, line);
+	EXPECT_ABORT(sweep_all, NULL, line);
+	*cell_word(cell) = CELL_FREED;
+	take_all(cells + 1, info->capacity - 1u);
+	*cell_word(cell) = 0;
+	EXPECT_ABORT(give_as_it_is, cell, line);
+	*cell_word(cell) = CELL_FREED;
+	give_as_it_is(cell);
 }

@@ -46,8 +46,17 @@ static inline void take_all(void **cells, unsigned int n)
 	}
 }
 
+/* What free does first. */
+static inline void mark(void *const *cells, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (slab_has_marks(class) && slab_find(cells[i]).state == CELL_LIVE)
+			*cell_word(cells[i]) = CELL_FREED;
+}
+
 static inline void give(void *const *cells, unsigned int n)
 {
+	mark(cells, n);
 	slab_enter(class);
 	slab_give_locked(class, cells, n);
 	slab_leave(class);
@@ -95,13 +104,9 @@ static inline void make_sparse(size_t size, unsigned int slabs, unsigned int kep
 	use_class(size);
 	for (unsigned int i = 0; i < slabs * info->capacity; i++)
 		CHECK(slab_take_locked(class, 0, &cells[i], 1, NULL) == 1);
-	for (unsigned int i = 0; i < slabs * info->capacity; i++) {
+	for (unsigned int i = 0; i < slabs * info->capacity; i++)
 		memset(cells[i], 0xa5, size);
-		if (!slab_store.is_hardened && i % info->capacity >= kept)
-			*cell_word(cells[i]) = CELL_FREED; /* as free does */
-	}
 	for (unsigned int i = 0; i < slabs; i++)
-		slab_give_locked(class, cells + i * info->capacity + kept, info->capacity - kept);
-	expect_sound(slab_check);
+		give(cells + i * info->capacity + kept, info->capacity - kept);
 	CHECK(state->slabs == slabs);
 }

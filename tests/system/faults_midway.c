@@ -435,6 +435,8 @@ TEST(refused_pages_of_sparse_slabs)
 	for (size_t i = 0; i < COUNT_OF(p); i++) {
 		CHECK(slab_take_locked(class, 0, &p[i], 1, NULL) == 1);
 		fill(p[i], KIB, i);
+		if (i % capacity)
+			*cell_word(p[i]) = CELL_FREED;
 	}
 	for (size_t i = 0; i < COUNT_OF(p); i += capacity)
 		slab_give_locked(class, p + i + 1, capacity - 1);
