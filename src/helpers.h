@@ -27,7 +27,7 @@
 #define SYS_MAP_MAX ((size_t)1 << 48)
 #endif
 
-/* Priorities of constructors, from the bottom wing up. They register fork handlers in this order. */
+/* Priorities of constructors, from the bottom wing up; fork handlers have the same order. */
 #define SYS_BEGIN_BLOCK 101
 #define SYS_BEGIN_CACHE 102
 #define SYS_BEGIN_OPTIONS 103

@@ -95,7 +95,7 @@ static void out_fill(struct out *o, char c, size_t n)
 		o->emit(c, o->arg);
 }
 
-/* Print the part of a field in front of its body of len characters. Returns the spaces behind it. */
+/* Print a field up to its body of len characters. Returns the number of spaces behind it. */
 static size_t open_field(struct out *o, const struct spec *s, const char *prefix, size_t len)
 {
 	size_t prefix_len = strlen(prefix);

@@ -233,7 +233,7 @@ ALIAS(__libc_valloc, valloc, malloc);
 ALIAS(__libc_pvalloc, pvalloc, malloc);
 ALIAS(__posix_memalign, posix_memalign);
 
-/* malloc_usable_size(3): the bytes that p may be used for, and that realloc grows it to in place. */
+/* malloc_usable_size(3): bytes that the caller may use; realloc up to it does not move p. */
 EXPORT size_t malloc_usable_size(void *p)
 {
 	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
