@@ -357,7 +357,7 @@ HOT void release(const char *call, void *p)
 
 /* ---- Rules 15 to 18: os_realloc ---- */
 
-/* Rule 17b. MOVED if b is not the last block or somebody else has moved the break. */
+/* Rule 17b. MOVED if b is not the last block, or if other code has moved the break. */
 static enum raise expand_last(struct block_meta *b, size_t size)
 {
 	enum raise raised = RAISED;

@@ -5,8 +5,8 @@
  * block_regions.c (memory from the kernel, fork), block_pointer.c (validation, reports) and
  * block_walk.c (copies, the checker).
  *
- * The heap is a table of regions in address order. There is one region, unless somebody else moves
- * the break.
+ * The heap is a table of regions in address order. There is one region, unless other code moves the
+ * break.
  *
  *	region  start                                             end       limit
  *	        | header payload | header payload | ... | payload | reserve |
@@ -215,11 +215,11 @@ HOT void block_extend(size_t size)
 enum raise {
 	RAISED, /* the reserve has grown; another thread may have changed or used anything */
 	REFUSED, /* errno is ENOMEM */
-	MOVED, /* somebody else moved the break, and chunk is 0 */
+	MOVED, /* other code has moved the break, and chunk is 0 */
 };
 
 /*
- * Raise the break, so that the heap can grow by size bytes. If somebody else has moved the break,
+ * Raise the break, so that the heap can grow by size bytes. If other code has moved the break,
  * create a new region of chunk bytes instead (one pending free block), unless chunk is 0.
  *
  * The heap is unlocked during the call, because sbrk may be a hook that allocates. *tries is 0 at

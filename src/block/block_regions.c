@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Memory from the kernel (rule 4): one region at the break, and a new one whenever somebody else
- * has moved the break.
+ * Memory from the kernel (rule 4): one region at the break, and a new one whenever other code has
+ * moved the break.
  *
  * sbrk moves the break. A program or tool may have replaced it by a hook that calls os_malloc. So
  * the heap is consistent and unlocked during the call, and the new memory is added to the heap in
@@ -122,7 +122,7 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 
 /*
  * Add [p, limit), which came from the kernel. The memory stays unused if it overlaps a region, is
- * too small for a block, or if the table is full. That happens only if somebody else has just moved
+ * too small for a block, or if the table is full. That happens only if other code has just moved
  * the break.
  */
 static void add_memory(char *p, char *limit)

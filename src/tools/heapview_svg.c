@@ -91,7 +91,7 @@ static void put_text(const struct picture *p, const char *class, double x, const
 		p->y + BASELINE, text);
 }
 
-/* A line of its own. */
+/* A separate line. */
 static void put_line(struct picture *p, const char *class, const char *text)
 {
 	p->y += LINE_GAP;
@@ -203,7 +203,7 @@ static void put_region(struct picture *p, const struct trace_record *region, siz
 		put_block(p, &r, b);
 	put_small(p, &r);
 	room = row_bytes - r.at % row_bytes;
-	put_bytes(p, &r, "ahead", ahead < room ? ahead : room, "ahead of need", NULL);
+	put_bytes(p, &r, "ahead", ahead < room ? ahead : room, "reserve", NULL);
 	if (r.at % row_bytes)
 		p->y += ROW_STEP;
 }
