@@ -4,7 +4,7 @@
 # this one says in what order. CC, CFLAGS, CPPFLAGS and LDFLAGS reach them from the command line or
 # the environment.
 
-include src/version.mk
+include src/version.mk src/quiet.mk
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -33,32 +33,32 @@ PAGES3 = $(wildcard src/tools/man/*.3)
 .NOTPARALLEL:
 
 all:
-	$(MAKE) $(PARALLEL) -C src
-	$(MAKE) $(PARALLEL) -C src/tools
+	$(Q)$(MAKE) $(PARALLEL) -C src
+	$(Q)$(MAKE) $(PARALLEL) -C src/tools
 
 # As many jobs as tests run at a time, unless make was given a number.
 check: PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(or $(JOBS),$(shell nproc 2>/dev/null || echo 1)))
 check:
-	$(MAKE) $(PARALLEL) -C src
-	$(MAKE) $(PARALLEL) --no-print-directory -C tests check
+	$(Q)$(MAKE) $(PARALLEL) -C src
+	$(Q)$(MAKE) $(PARALLEL) -C tests check
 
 soak: all
-	@$(MAKE) --no-print-directory -s -C tests soak
+	@$(MAKE) -s -C tests soak
 
 coverage:
-	@$(MAKE) --no-print-directory -s -C tests coverage
+	@$(MAKE) -s -C tests coverage
 
 fuzz:
-	@$(MAKE) --no-print-directory -s -C tests fuzz
+	@$(MAKE) -s -C tests fuzz
 
 bench bench-quick bench-steps pictures: all
-	$(MAKE) --no-print-directory -C tests/bench $@
+	$(Q)$(MAKE) -C tests/bench $@
 
 bench-misuse: all
-	@$(MAKE) --no-print-directory -s -C tests bench-misuse
+	@$(MAKE) -s -C tests bench-misuse
 
 demo:
-	@$(MAKE) --no-print-directory -s -C tests/demo demo
+	@$(MAKE) -s -C tests/demo demo
 
 lint:
 	tests/lint.sh
@@ -68,7 +68,7 @@ lint-quick:
 
 # osmem-run looks for the library at a place that is told from its own folder.
 install: all
-	$(MAKE) -C src $(LIBRARY)
+	$(Q)$(MAKE) -C src $(LIBRARY)
 	install -d $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3
 	$(OBJCOPY) --only-keep-debug src/$(LIBRARY) $(LIB)/libosmem.so.debug
 	cd $(LIB) && $(OBJCOPY) --strip-unneeded --add-gnu-debuglink=libosmem.so.debug \
@@ -103,9 +103,9 @@ uninstall:
 	[ "$(DESTDIR)" ] || rmdir "$$top" 2>/dev/null; true
 
 clean:
-	$(MAKE) -C src clean
-	$(MAKE) -C tests clean
-	$(MAKE) -C src/tools clean
+	$(Q)$(MAKE) -C src clean
+	$(Q)$(MAKE) -C tests clean
+	$(Q)$(MAKE) -C src/tools clean
 
 help:
 	@echo 'make                 build src/libosmem.so, src/libosmem.a and src/tools/heapview'

@@ -58,8 +58,8 @@ static uint32_t count_symbols(const struct tables *tables)
 	return tables->gnu_hash ? count_hashed(tables->gnu_hash) : 0;
 }
 
-void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool is_relocated,
-		 const char *name)
+static struct tables find_tables(const ElfW(Phdr) * headers, size_t count, uintptr_t bias,
+				 bool is_relocated)
 {
 	struct tables tables = {0};
 
@@ -67,12 +67,36 @@ void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool 
 		if (headers[i].p_type == PT_DYNAMIC)
 			tables = read_dynamic((const void *)(bias + headers[i].p_vaddr),
 					      is_relocated ? 0 : bias);
+	return tables;
+}
+
+void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool is_relocated,
+		 const char *name)
+{
+	struct tables tables = find_tables(headers, count, bias, is_relocated);
+
 	for (uint32_t i = 0, n = count_symbols(&tables); i < n; i++) {
 		const ElfW(Sym) *symbol = &tables.symbols[i];
 
 		if (symbol->st_shndx != SHN_UNDEF &&
 		    !strcmp(tables.strings + symbol->st_name, name))
 			return (void *)(bias + symbol->st_value);
+	}
+	return NULL;
+}
+
+const char *elf_function(const ElfW(Phdr) * headers, size_t count, uintptr_t bias,
+			 bool is_relocated, uintptr_t address, uintptr_t *start)
+{
+	struct tables tables = find_tables(headers, count, bias, is_relocated);
+
+	for (uint32_t i = 0, n = count_symbols(&tables); i < n; i++) {
+		const ElfW(Sym) *symbol = &tables.symbols[i];
+
+		*start = bias + symbol->st_value;
+		if (symbol->st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol->st_info) == STT_FUNC &&
+		    address - *start < symbol->st_size)
+			return tables.strings + symbol->st_name;
 	}
 	return NULL;
 }

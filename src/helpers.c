@@ -26,6 +26,8 @@
 
 void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
+void (*sys_on_fatal)(void);
+
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
 
@@ -420,5 +422,7 @@ void sys_fatal(const char *call, const void *p, const char *what, ...)
 		n = (int)sizeof(line) - 2;
 	line[n] = '\n';
 	sys_print(line, (size_t)n + 1);
+	if (sys_on_fatal)
+		sys_on_fatal();
 	abort();
 }

@@ -221,3 +221,6 @@ void sys_keep_stderr(void);
  */
 void sys_fatal(const char *call, const void *p, const char *what, ...)
 	__attribute__((noreturn, cold, format(__printf__, 3, 4)));
+
+/* If not NULL, called behind that line. It may not allocate. */
+extern void (*sys_on_fatal)(void);

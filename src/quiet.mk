@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# $(call run,CC) in front of a command prints "CC target" instead of it. make V=1 prints the command,
-# make -s nothing.
+# $(call run,CC) in front of a command prints "CC target" instead of it, $(Q) prints nothing. make
+# V=1 prints the command, make -s nothing.
 
-run = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '$(1) $@' && ))
+MAKEFLAGS += --no-print-directory
+Q = $(if $(V),,@)
+
+run = $(if $(V),,@$(if $(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,echo '$(1) $@' && ))

@@ -24,7 +24,7 @@ fi
 wanted=$*
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-cppflags="-Itests/lib -Itests/model -Itests -Iutils -Isrc -D_GNU_SOURCE"
+cppflags="-Isrc/tools -Itests/lib -Itests/model -Itests -Iutils -Isrc -D_GNU_SOURCE"
 warnings="-std=gnu11 -fno-builtin -Wall -Wextra -Wundef -Wshadow -Wstrict-prototypes -Wcast-qual"
 
 is_wanted() {

@@ -242,12 +242,10 @@ static inline bool tcache_may_keep(size_t room, size_t size)
 }
 
 /*
- * Report a cell that tc, the caller's, would hand out soon if it is none or was written to; most of
- * each bin at most. Not hardened, which looks at each when it is handed out.
+ * When a class comes into use, or where many have, now and then: report a cell that tc, the
+ * caller's, would hand out soon if it is none or was written to. Not hardened, which looks at each
+ * when it is handed out.
  */
-void tcache_audit(const struct tcache *tc, unsigned int most);
-
-/* The same when a class comes into use; now and then, where many have. */
 void tcache_audit_first(const struct tcache *tc);
 
 /* How many cells of class tc has. */

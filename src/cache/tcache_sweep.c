@@ -216,7 +216,8 @@ void tcache_ask(struct tcache *tc, unsigned char what)
 
 /* Sweeps: rule 1. */
 
-void tcache_audit(const struct tcache *tc, unsigned int most)
+/* The cells that tc would hand out soon, most of each bin at most; tcache_audit_first. */
+static void audit(const struct tcache *tc, unsigned int most)
 {
 	if (tcache_all.modes & TCACHE_HARDENED)
 		return;
@@ -240,7 +241,7 @@ void tcache_audit(const struct tcache *tc, unsigned int most)
 void tcache_audit_first(const struct tcache *tc)
 {
 	if (tc->ticks < FIRST_TICKS || tc->ticks % FIRST_TICKS == 0)
-		tcache_audit(tc, FIRST_AUDITED);
+		audit(tc, FIRST_AUDITED);
 }
 
 static void shrink_shard(unsigned int shard, bool all)
@@ -323,7 +324,7 @@ static bool ask_idle(const struct tcache *own)
 
 static void sweep(struct tcache *tc)
 {
-	tcache_audit(tc, AUDITED_CELLS);
+	audit(tc, AUDITED_CELLS);
 	tcache_retire_vacant(false);
 	shrink_cache(tc);
 	shrink_depots(false);

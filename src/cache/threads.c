@@ -119,6 +119,13 @@ static struct tcache *add_cache(unsigned int shard)
 }
 
 /* With the list of caches entered. */
+static void make_end_key(void)
+{
+	if (!has_end_key)
+		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
+}
+
+/* With the list of caches entered. */
 static struct tcache *make_cache(void)
 {
 	unsigned int shard = least_shard();
@@ -144,8 +151,7 @@ static struct tcache *make_cache(void)
 	tc->dirty_low = 0;
 	tc->thread = &tcache_thread;
 	tc->id = sys_thread();
-	if (!has_end_key)
-		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
+	make_end_key();
 	return tc;
 }
 
@@ -315,6 +321,14 @@ __attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 	magazine_init();
 	block_is_others = is_mallocs;
 	fork_guard(tcache_fork_child);
+	/*
+	 * One of the first 32 keys. For the values of others libc allocates room with the first,
+	 * and a value set by that very call of malloc would be lost: nobody would part with the
+	 * cache.
+	 */
+	caches_enter();
+	make_end_key();
+	caches_leave();
 }
 
 /* Modes. */

@@ -7,6 +7,7 @@
 
 #include "block/block.h"
 #include "cache/tcache.h"
+#include "item_list.h"
 #include "large/large.h"
 #include "large/mapping.h"
 #include "lock.h"
@@ -22,6 +23,11 @@ _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 
 /* ---- The copy ---- */
 
+static void drop(struct item_list *copy)
+{
+	sys_release(copy->items, copy->room * sizeof(*copy->items));
+}
+
 static void list_all(struct item_list *list)
 {
 	list->count = 0;
@@ -30,7 +36,8 @@ static void list_all(struct item_list *list)
 	slab_list(list);
 }
 
-bool inspect_copy_all(struct item_list *copy)
+/* Make a copy of everything there is; false with errno ENOMEM. What was made must be dropped. */
+static bool copy_all(struct item_list *copy)
 {
 	*copy = (struct item_list){0};
 	list_all(copy);
@@ -42,13 +49,8 @@ bool inspect_copy_all(struct item_list *copy)
 		list_all(copy);
 		if (copy->count <= copy->room)
 			return true;
-		inspect_drop(copy); /* other threads have added items */
+		drop(copy); /* other threads have added items */
 	}
-}
-
-void inspect_drop(struct item_list *copy)
-{
-	sys_release(copy->items, copy->room * sizeof(*copy->items));
 }
 
 /* ---- Public functions ---- */
@@ -58,11 +60,11 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 	struct item_list copy;
 	int result = 0;
 
-	if (!inspect_copy_all(&copy))
+	if (!copy_all(&copy))
 		return -1;
 	for (size_t i = 0; i < copy.count && result == 0; i++)
 		result = visit(&copy.items[i], arg);
-	inspect_drop(&copy);
+	drop(&copy);
 	return result;
 }
 
@@ -213,18 +215,6 @@ static void put_item(struct sink *sink, const struct osmem_item *i)
 	}
 }
 
-static void put_cached(struct sink *sink)
-{
-	struct tcache_class_stats n;
-
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		tcache_get_class(class, &n);
-		if (n.with_threads || n.in_depots)
-			put(sink, TRACE_SNAP_CACHED, TRACE_HEAP_CELLS, slab_classes[class].size,
-			    n.with_threads, n.in_depots);
-	}
-}
-
 static void put_snapshot(struct sink *sink, const struct item_list *copy, enum trace_reason reason)
 {
 	uint64_t first;
@@ -233,7 +223,6 @@ static void put_snapshot(struct sink *sink, const struct item_list *copy, enum t
 	first = sink->count;
 	for (size_t i = 0; i < copy->count; i++)
 		put_item(sink, &copy->items[i]);
-	put_cached(sink);
 	put(sink, TRACE_SNAP_END, reason, sink->count - first, 0, 0);
 }
 
@@ -243,9 +232,9 @@ void inspect_trace_snapshot(enum trace_reason reason)
 	struct sink sink = {0};
 	int saved_errno = errno;
 
-	if (inspect_copy_all(&copy)) {
+	if (copy_all(&copy)) {
 		put_snapshot(&sink, &copy, reason);
-		inspect_drop(&copy);
+		drop(&copy);
 	}
 	errno = saved_errno;
 }
@@ -270,7 +259,7 @@ bool inspect_write_map(struct sys_file *f)
 	size_t room;
 	char *map;
 
-	if (!inspect_copy_all(&copy))
+	if (!copy_all(&copy))
 		return false;
 	room = TRACE_HEADER_SIZE +
 	       (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
@@ -279,7 +268,7 @@ bool inspect_write_map(struct sys_file *f)
 		is_written = sys_file_append(f, map, make_map(&copy, map));
 		sys_release(map, room);
 	}
-	inspect_drop(&copy);
+	drop(&copy);
 	return is_written;
 }
 

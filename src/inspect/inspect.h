@@ -5,12 +5,8 @@
 #pragma once
 
 #include "helpers.h"
-#include "item_list.h"
+#include "osmem_inspect.h"
 #include "trace/trace_format.h"
-
-/* Copy all heaps. False with errno ENOMEM. The caller drops the copy. */
-bool inspect_copy_all(struct item_list *copy);
-void inspect_drop(struct item_list *copy);
 
 /* Fill in all figures, but not size. */
 void inspect_get_stats(struct osmem_stats *stats);

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "inspect.h"
@@ -34,15 +35,16 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
+#define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
 
 /* Options with an effect after the constructor. */
 static struct {
 	struct word trace, map; /* file names, or empty */
 	size_t trace_size;
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
-	size_t stats; /* OFF, or 0 */
+	size_t stats, backtrace; /* OFF, or 0 */
 	bool has_map_file;
-} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF};
+} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
 
 static struct sys_file map_file;
 
@@ -79,6 +81,7 @@ static const struct option {
 	{"trace_size", SIZE, SIZE_MAX, .number = &options.trace_size},
 	{"map", 0, 0, .file = &options.map},
 	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
+	{"backtrace", NOTHING, 0, .number = &options.backtrace},
 	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c reads it earlier */
 	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .set = tcache_set_trim_threshold},
@@ -374,6 +377,8 @@ static void begin(void)
 		start_counting();
 	if (options.stats != OFF || options.map.len)
 		sys_keep_stderr();
+	if (options.backtrace != OFF && !backtrace_begin())
+		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
 	if (options.check != OFF && options.check > 0)
 		tcache_on_look = check_now_and_then;
 	if (options.trace.len)

@@ -98,9 +98,6 @@ void kept_put_in(const struct mapping *m);
 /* Keep m, perhaps at the cost of older ones, or give it back. No lock is held. */
 void kept_keep(const struct mapping *m);
 
-/* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
-void kept_refused(const struct mapping *m);
-
 /* The pages of m go back to where they came from. No lock is held. */
 void kept_release(const struct mapping *m);
 

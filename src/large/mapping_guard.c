@@ -415,7 +415,8 @@ void guard_free(const char *call, const struct mapping *freed)
 static bool grow(struct mapping *m, size_t size)
 {
 	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();
-	size_t bytes = (offset + size + size / 2) & ~(page - 1), most = m->bytes + m->spare;
+	size_t bytes = (offset + size + size / 2 + page - 1) & ~(page - 1);
+	size_t most = m->bytes + m->spare;
 	struct mapping to;
 
 	if (offset + size <= most)

@@ -46,7 +46,7 @@ static void kept_add(const struct mapping *m, bool is_refused)
 }
 
 /* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
-void kept_refused(const struct mapping *m)
+static void kept_refused(const struct mapping *m)
 {
 	mapping_lock();
 	if (mapping_all.kept_count < KEPT_COUNT)

@@ -21,7 +21,8 @@
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
-int segment_purge(void *p, size_t size)
+/* Give back whole pages of the store's; 0 or -1. No lock. */
+static int segment_purge(void *p, size_t size)
 {
 	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
 	return sys_purge(p, size);

@@ -286,8 +286,9 @@ void slab_link(struct slab_class *c, struct slab *s);
 void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
 
 /*
- * slab_pages.c: end the process if cell, which is free, has lost its mark: whoever was given it when
- * it was freed once more has it now, or somebody has written to it. The lock of s's class is held.
+ * slab_pages.c: end the process if cell, which is free, has lost its mark: whoever was given it
+ * when it was freed once more has it now, or somebody has written to it. The lock of s's class is
+ * held.
  */
 void slab_require_mark(const struct slab *s, void *cell);
 
@@ -349,12 +350,9 @@ bool segment_unmap(struct segment *g);
 
 /* purge.c. */
 
-/* Give back whole pages of the store's; 0 or -1. No lock. */
-int segment_purge(void *p, size_t size);
-
 /*
- * The same, up to *left pages of it one by one where some are locked: sys_purge_apart. Callers
- * begin with PURGE_PIECES.
+ * Give back whole pages of the store's; 0 or -1. No lock. Where some are locked, up to *left pages
+ * go one by one: sys_purge_apart. Callers begin with PURGE_PIECES.
  */
 #define PURGE_PIECES 128
 int segment_purge_apart(void *p, size_t size, size_t *left);

@@ -102,10 +102,9 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  *	SLAB	of the preceding segment: a start; b bytes of a cell, slots from bit 32 on; c
  *		capacity in cells, from bit 16 on cells carved so far, from bit 32 on cells live or
  *		cached, from bit 48 on 1 if they are the library's own objects
- *	CACHED	cached cells by class: a bytes of a cell; b cells in threads; c cells in depots
  *	SPAN	of the preceding segment, behind its slabs: a start; b bytes; c status: 1 allocated,
  *		0 freed and cached by a thread. Older traces have regions and blocks of
- *		TRACE_HEAP_LIBC instead
+ *		TRACE_HEAP_LIBC instead, and records of kind 23, which are not used
  */
 enum trace_kind {
 	TRACE_ENTER = 1,
@@ -119,7 +118,6 @@ enum trace_kind {
 	TRACE_SNAP_MAPPED = 20,
 	TRACE_SNAP_SEGMENT = 21,
 	TRACE_SNAP_SLAB = 22,
-	TRACE_SNAP_CACHED = 23,
 	TRACE_SNAP_SPAN = 24,
 	TRACE_SNAP_KIND_END, /* one more than the highest */
 };

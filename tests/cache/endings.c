@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cache/tcache.h"
 #include "harness.h"
 #include "refusals.h"
 #include "signals.h"
@@ -182,6 +183,19 @@ static void end_of_object(void *object)
 	free(object);
 }
 
+/* ---- Many keys ---- */
+
+#define MANY_KEYS 40 /* libc has room for 32 in each thread */
+
+static pthread_key_t many_keys[MANY_KEYS];
+
+/* Before anybody allocates: the library has had its key before that. */
+__attribute__((constructor)) static void make_many_keys(void)
+{
+	for (size_t i = 0; i < COUNT_OF(many_keys); i++)
+		pthread_key_create(&many_keys[i], NULL);
+}
+
 static void set_destructors(void)
 {
 	for (size_t i = 0; i < COUNT_OF(keys); i++) {
@@ -249,6 +263,29 @@ static void run(void (*end)(struct life *life), bool has_destructors)
 		check_all();
 	}
 	check_nothing_lost();
+}
+
+/* libc allocates room for the value, and that is the first call of malloc of the thread. */
+static void *set_first(void *arg)
+{
+	CHECK(pthread_setspecific(many_keys[MANY_KEYS - 1], arg) == 0);
+	return NULL;
+}
+
+TEST(value_of_a_late_key_is_the_first_allocation)
+{
+	struct tcache_stats before, after;
+	pthread_t threads[THREADS];
+
+	free(malloc(100));
+	tcache_get_stats(&before);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_create(&threads[i], NULL, set_first, threads) == 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	tcache_get_stats(&after);
+	CHECK(after.caches == before.caches);
+	check_all();
 }
 
 TEST(returned)
