@@ -6,8 +6,8 @@
  * 1. The first call of libc's backtrace() loads libgcc's unwinder and allocates. So it is called
  *    when the option is read. A report allocates nothing.
  * 2. A report must not wait for another thread. So symbols are looked up here:
- *    backtrace_symbols_fd() takes the lock of the dynamic loader, which a thread holds while it runs
- *    the constructors of a plugin.
+ *    backtrace_symbols_fd() takes the loader's lock, which a thread holds while it runs the
+ *    constructors of a plugin.
  */
 
 #include "backtrace.h"
