@@ -16,9 +16,7 @@
 #include "lock.h"
 
 #include "helpers.h"
-
-#define SPINS 100 /* most sections are shorter than a sleep */
-#define NAP_NS 1000000
+#include "tunables.h"
 
 struct lock_bias lock_bias;
 _Thread_local uint32_t lock_self;
