@@ -10,12 +10,9 @@
 #include "large/trailer.h"
 #include "large/zero.h"
 #include "tcache_core.h"
+#include "tunables.h"
 #include "words.h"
 
-#define QUARANTINE_MAX 64 /* cells of a class */
-#define QUARANTINE_MIN 4
-#define QUARANTINE_BYTES (8 * KIB) /* of a class: it should fit into the first-level cache */
-#define SPARES_MAX 16
 #define ZERO_SIZE_BYTES (16 * MIB) /* of addresses */
 #define ZERO_SIZE_COUNT (ZERO_SIZE_BYTES / CELL_ALIGN)
 
@@ -213,7 +210,7 @@ struct quarantine *hardened_new_quarantine(void)
 
 void hardened_drop_quarantine(struct quarantine *q)
 {
-	if (spare_count == SPARES_MAX) {
+	if (spare_count == QUARANTINE_SPARES) {
 		sys_release(q, sizeof(*q));
 		return;
 	}

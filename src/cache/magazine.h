@@ -22,15 +22,11 @@
 #include <stdatomic.h>
 
 #include "slab/slab.h"
+#include "tunables.h"
 
 #define CLASS_MAGAZINE CLASS_OWN_512
 #define MAGAZINE_SIZE ((size_t)512)
 #define MAGAZINE_CELLS_MAX 60
-#ifndef MAGAZINE_BYTES
-#define MAGAZINE_BYTES (32 * KIB) /* of cells, at most; but at least two cells */
-#endif
-#define DEPOT_BYTES MIB /* of cells in a depot, at most; the default */
-#define SHARD_BYTES (4 * MIB) /* the same for all depots of a shard */
 
 /* Ends the cells of a magazine: a readable address that does not hold CELL_FREED. */
 extern const uint64_t magazine_end SLAB_HIDDEN;

@@ -16,12 +16,10 @@
 #include <string.h>
 
 #include "slab/span.h"
+#include "tunables.h"
 
 #define CLASS_SPANS CLASS_OWN_2048
 #define SPAN_CACHE_SIZE ((size_t)2048)
-#define SPAN_CACHED_MAX ((size_t)1 << 20)
-#define SPAN_CACHE_BYTES (2 * SPAN_CACHED_MAX)
-#define SPAN_CACHE_DEPTH 4 /* spans in a class, at most */
 
 struct span_cache {
 	size_t bytes, limit; /* of cached spans (C4); 0 in span_cache_none */

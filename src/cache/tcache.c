@@ -16,14 +16,10 @@
 
 #include "hardened.h"
 #include "tcache_core.h"
+#include "tunables.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define FIRST_REFILL_BYTES 512 /* of a class */
-#define FIRST_REFILL_MAX 16
-#define EARLY_FREES 1024 /* of a thread, before they alone create a cache */
-#define ZEROED_MIN ((size_t)2048) /* from here on calloc tracks whether cells are zero */
 
 void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 

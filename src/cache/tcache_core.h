@@ -18,6 +18,7 @@
 #include "lock.h"
 #include "span_cache.h"
 #include "tcache.h"
+#include "tunables.h"
 
 #define CLASS_CACHE CLASS_OWN_4096
 #define CACHE_SIZE ((size_t)4096)
@@ -56,8 +57,6 @@ _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itsel
 /* A magazine that is both empty and full. Never written. */
 extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)]
 	__attribute__((aligned(MAGAZINE_SIZE)));
-
-#define VACANT_MAX 2 /* caches without an owner, in each shard */
 
 /* All caches. */
 struct caches {
@@ -146,7 +145,6 @@ void tcache_poll_dirty_locked(void);
 void tcache_note_visit(struct tcache *tc);
 
 /* The same for cells. Without polling every fourth visit counts, as each changes little. */
-#define CELL_VISITS 4
 static inline void tcache_note_cell_visit(struct tcache *tc)
 {
 	if (__builtin_expect(!tc->polls && (tc->events + 1) % CELL_VISITS, 1))
@@ -178,8 +176,6 @@ enum {
 void tcache_request(struct tcache *tc, unsigned char what);
 
 void tcache_handle_request(struct tcache *tc);
-
-#define POLL_EVENTS 32 /* polled calls between two checks of the clock */
 
 /* Called with every call while tc->polls is not 0. */
 static inline void tcache_poll(struct tcache *tc)

@@ -23,28 +23,9 @@
 #include "hardened.h"
 #include "large/large.h"
 #include "tcache_core.h"
+#include "tunables.h"
 
-#define VALIDATED_CELLS 16 /* in each bin, by a scavenge */
-#define SCAVENGE_EVENTS 16 /* visits of the store between two checks of the clock */
-#define POLL_MIN (4 * MIB) /* growth of dirty memory that begins polling */
-#define POLL_OTHERS (16 * MIB) /* the same for polling by all threads */
-#define POLL_LEFT (2 * SLAB_SIZE) /* dirty memory that ends polling: slabs in use have as much */
-#define POLL_VISITS 256 /* visits of the store, without growth, that end polling */
-#define GROWN_MIN (2 * MIB) /* since the last scavenge, for an early one */
-#define GROWN_DIRTY (8 * MIB) /* dirty memory for an early one: more than busy depots have */
-#define GROWN_SHARE 16 /* and growth, as a part of dirty memory, all of which a scavenge visits */
 #define POLL_REQUEST 1 /* polling that ends when the request is served */
-#define IDLE_SCAVENGES 2 /* that send requests to an idle cache */
-#define FEW_CACHES 32 /* that need no poll_many_caches */
-#define TRIM_REQUEST_MS 150 /* between two requests to trim */
-#define TRIMS_PERIOD_MS 1000
-#define COMPLETE_TRIMS 4 /* in that period; later ones may be partial */
-#define LEAVE_MIN MIB /* idle bytes that a partial trim may leave, and in addition */
-#define LEAVE_PART 4 /* this part of the cells in use */
-#define OPEN_MIN (12 * KIB) /* of cells, one per newly used bin, before idle bins are flushed */
-#define OPEN_SHIFT_MAX 10
-#define CACHED_ALL (32 * MIB) /* bytes of cells in all caches; but each cache may have */
-#define CACHED_MIN (64 * KIB)
 
 /* Flushing. */
 
@@ -230,9 +211,6 @@ static void validate_marks(const struct tcache *tc, unsigned int most)
 				tcache_bad_cell(class, top[i]);
 	}
 }
-
-#define VALIDATED_FIRST 4 /* cells of each bin */
-#define FIRST_VISITS 8 /* events that validate, and then every so many */
 
 /* Not each time: that would be a third of the work of a thread of 100 objects of many sizes. */
 void tcache_validate_cached(const struct tcache *tc)

@@ -20,9 +20,7 @@
 #include "block/block.h"
 #include "mapping_core.h"
 #include "slab/span.h"
-
-#define GROWTH_SHIFT 3
-#define CROWD 4096 /* live ones, beyond which those that shrink become spans */
+#include "tunables.h"
 
 struct mappings mapping_all APART;
 bool mapping_is_hardened;

@@ -9,8 +9,8 @@
  *    its first and last page are looked at when it is freed or resized.
  * 2. When it is freed its body is zeroed, and moves to another place, where it is kept for the next
  *    object as mapping_kept.c has it. So pages are used again at once, but addresses are not: what
- *    stays is a grave, inaccessible, whose place is used again when LATE others have been freed.
- *    To move pages costs a tenth of changing what may be done with them.
+ *    stays is a grave, inaccessible, whose place is used again when GRAVES_LATE others have been
+ *    freed. To move pages costs a tenth of changing what may be done with them.
  * 3. One that grows moves in the same way, to a body with half as much again. If it has to be
  *    copied into kept pages, it gets more of them, inaccessible until it grows into them.
  * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
@@ -23,12 +23,9 @@
 #include "mapping_core.h"
 #include "slab/span.h"
 #include "trailer.h"
+#include "tunables.h"
 #include "zero.h"
 
-#define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
-#define LATE 16
-#define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
-#define SPARE_MAX 4
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
 
@@ -106,7 +103,7 @@ static struct mapping *find_grave(size_t bytes)
 	struct mapping *best = NULL;
 	size_t least = 2 * bytes + 1;
 
-	for (uint64_t age = LATE + 1; age <= GRAVES && least > bytes; age++) {
+	for (uint64_t age = GRAVES_LATE + 1; age <= GRAVES && least > bytes; age++) {
 		struct mapping *grave = &mapping_all.graves[(buried - age) % GRAVES];
 		size_t has = grave->payload ? mapping_place_bytes(grave) : 0;
 

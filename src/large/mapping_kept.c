@@ -6,8 +6,7 @@
 
 #include "mapping_core.h"
 #include "slab/span.h"
-
-#define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
+#include "tunables.h"
 
 _Atomic(size_t) mapping_kept_total; /* L3 */
 

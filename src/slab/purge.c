@@ -14,10 +14,7 @@
 #include <errno.h>
 
 #include "slab_core.h"
-
-#define SWEEP_PERIOD_MS 150
-#define SPARSE_EVERY 2 /* sweeps, unless the process grows */
-#define EARLY_SHARE 128 /* of a period, between sweeps while the process grows */
+#include "tunables.h"
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 

@@ -17,13 +17,9 @@
 
 #include "fork.h"
 #include "slab_core.h"
+#include "tunables.h"
 
-#define ALIGNED_TRIES 64 /* segments that may have no aligned place, before one that must */
 #define QUARTER_SLOTS (SEGMENT_SLOTS / 4)
-/* Hardened, the segments with all guards, and with any: a guard costs the process two mappings. */
-#define ALL_GUARDS_MAX 400
-#define GUARDS_MAX 900
-#define REFUSED_SKIPS 64 /* attempts, at most, that are not made while memory is refused */
 
 struct store slab_store;
 

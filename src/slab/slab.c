@@ -18,9 +18,7 @@
 
 #include "fork.h"
 #include "slab_core.h"
-
-/* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
-#define SURPLUS_BYTES (4 * MIB)
+#include "tunables.h"
 
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];

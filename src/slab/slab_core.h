@@ -48,6 +48,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "hash.h"
 #include "lock.h"
 #include "page_map.h"
 #include "slab.h"
@@ -230,7 +231,7 @@ static inline uint32_t slab_seal_of(const struct slab *s)
 	memcpy(words, s, sizeof(words));
 	words[1] = words[1] << 21 | words[1] >> 43;
 	words[2] = words[2] << 42 | words[2] >> 22;
-	return (uint32_t)(((words[0] ^ words[1] ^ words[2] ^ key) * 0x9e3779b97f4a7c15u) >> 32);
+	return (uint32_t)(hash_fast(words[0] ^ words[1] ^ words[2] ^ key) >> 32);
 }
 
 static inline void slab_seal(struct slab *s)
@@ -247,8 +248,8 @@ static inline uint64_t segment_seal_of(const struct segment *g)
 {
 	uint64_t key = slab_store.secret ^ (uintptr_t)g ^ g->is_own;
 
-	return (g->used + key) * 0x9e3779b97f4a7c15u + g->dirty * 0xd6e8feb86659fd93u +
-	       (g->fixed ^ g->cells) * 0xbf58476d1ce4e5b9u;
+	return (g->used + key) * HASH_FACTOR + g->dirty * HASH_FACTOR2 +
+	       (g->fixed ^ g->cells) * HASH_FACTOR3;
 }
 
 static inline bool segment_is_sealed(const struct segment *g)
@@ -354,5 +355,4 @@ bool segment_unmap(struct segment *g);
  * Give back whole pages of the store's; 0 or -1. No lock. Where some are locked, up to *left pages
  * go one by one: sys_purge_apart. Callers begin with PURGE_PIECES.
  */
-#define PURGE_PIECES 128
 int segment_purge_apart(void *p, size_t size, size_t *left);

@@ -17,15 +17,7 @@
  */
 
 #include "slab_core.h"
-
-#define SWEEP_PURGES 512 /* slabs, 32 MiB of small ones, in a sweep */
-#define CALM_SLOTS 64 /* that may be touched while others are purged, and a quarter of those */
-#define SWEEP_MOVES (16 * 1024) /* that a sweep files anew */
-#define SWEEP_HOLD 32 /* slabs, while others wait for the class's lock */
-#define PURGES_MAX 4 /* every 16th such sweep, then */
-
-/* Of the cells of a slab that was purged: when no more are free, its pages are in use again. */
-#define MARKED_SHARE 4
+#include "tunables.h"
 
 /* What a sweep may still do. */
 struct sweep {

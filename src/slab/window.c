@@ -14,9 +14,7 @@
 #include <errno.h>
 
 #include "slab_core.h"
-
-#define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the first is below */
-#define HINT_TRIES 16
+#include "tunables.h"
 
 uintptr_t slab_window;
 uint16_t slab_bins[WINDOW_SLABS] APART;

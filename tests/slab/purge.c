@@ -4,6 +4,7 @@
 /* When slabs, pages and segments are purged or unmapped. */
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
