@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Which of the two layers has a large object, and how it is resized.
+ * Choice between spans and mappings, and resizing.
  *
- * 1. Sizes up to SPAN_MAX are spans, if the page heap has a segment for them; all others, and these
- *    where it has none, are mappings.
- * 2. A span grows and shrinks where it is, if the pages behind it are free. A mapping is remapped.
- *    What shrinks and is too large by more than large_slack gives the rest back.
+ * 1. Sizes up to SPAN_MAX are spans; if memory for a segment is refused, and above, mappings.
+ * 2. A span is resized in place if the pages behind it are free; a mapping is remapped. An object
+ *    that shrinks by more than large_slack returns the rest.
  */
 
 #include "large.h"
@@ -17,7 +16,7 @@
 #include "mapping.h"
 #include "slab/span.h"
 
-#define GROWTH_SHIFT 3 /* what has grown and had to move has an eighth more */
+#define GROWTH_SHIFT 3 /* an object that grows by moving gets an eighth more */
 
 static _Atomic(size_t) threshold = SPAN_MAX + 1;
 static _Atomic(uint64_t) sweep_period_ms = 150;
@@ -55,7 +54,7 @@ void *large_alloc_growing(size_t size)
 	return large_alloc(room, CELL_ALIGN, false);
 }
 
-/* p, of call, is in a span, but is no live one's start. */
+/* Report p: in a span, but not the start of a live one. */
 static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
 						     const struct span_ref *span)
 {
@@ -67,8 +66,8 @@ static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
 }
 
 /*
- * Whether p is a span; what is in one, but not the start of a live one, is reported. Hardened,
- * spans are mapping.c's, and so is the report of what is in none.
+ * Whether p is a span. Reports p if it is in a span, but not the start of a live one. Hardened,
+ * mapping.c knows the spans.
  */
 static bool is_span(const char *call, void *p)
 {
@@ -100,7 +99,7 @@ void large_free(const char *call, void *p)
 	errno = saved_errno;
 }
 
-/* Whether what has room for old bytes stays as it is with size of them: rule 2. */
+/* Whether an object of old bytes stays unchanged for size bytes: rule 2. */
 static bool is_fit(size_t old, size_t size)
 {
 	return size <= old && old - size <= large_slack(size);
@@ -184,7 +183,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 	struct span_stats spans = {0};
 
 	mapping_get_stats(&mappings);
-	if (!mapping_is_hardened) /* mapping.c has counted them */
+	if (!mapping_is_hardened) /* mapping.c counts them when hardened */
 		span_get_stats(&spans);
 	*stats = (struct osmem_heap_stats){
 		.allocs = mappings.allocs + spans.allocs,

@@ -5,16 +5,16 @@
  *
  *	place   | guard | body, accessible | guard |
  *
- * 1. An object ends where its body does, as near as its alignment lets it. The bytes around it in
- *    its first and last page are looked at when it is freed or resized.
- * 2. When it is freed its body is zeroed, and moves to another place, where it is kept for the next
- *    object as mapping_kept.c has it. So pages are used again at once, but addresses are not: what
- *    stays is a grave, inaccessible, whose place is used again when LATE others have been freed.
- *    To move pages costs a tenth of changing what may be done with them.
- * 3. One that grows moves in the same way, to a body with half as much again. If it has to be
- *    copied into kept pages, it gets more of them, inaccessible until it grows into them.
- * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
- *    Others, and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
+ * 1. An object ends at the end of its body, as near as its alignment allows. The bytes around it in
+ *    its first and last page are checked when it is freed or resized.
+ * 2. On free, the body is zeroed and moved to another place, and cached like other mappings. So
+ *    pages are reused at once, addresses are not. The old place becomes a grave: inaccessible, and
+ *    reused when LATE others have been freed. Moving pages costs a tenth of changing their
+ *    protection.
+ * 3. An object that grows is moved likewise, to a body half as large again. If it has to be copied
+ *    into cached pages, it gets more of these, inaccessible until it grows into them.
+ * 4. The number of guarded objects is bounded, because each costs two kernel mappings. Objects
+ *    beyond the bound, or with a large alignment, are bare: spans, or mappings above SPAN_MAX.
  */
 
 #include <errno.h>
@@ -25,22 +25,22 @@
 #include "trailer.h"
 #include "zero.h"
 
-#define GUARDED_MAX 5000 /* of 65,530 mappings, a quarter is the library's */
+#define GUARDED_MAX 5000 /* of 65,530 kernel mappings; the library uses a quarter */
 #define LATE 16
-#define BURIED_MIN (8 * MIB) /* larger bodies go back to the kernel: that is quicker than zeroing */
+#define BURIED_MIN (8 * MIB) /* larger bodies are unmapped: that is faster than zeroing */
 #define SPARE_MAX 4
 #define LOOK ((size_t)64)
-#define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
+#define ALIGN_MAX (4 * MIB) /* of guarded objects, which use that many addresses more */
 
-struct trailer_key trailer_key; /* hardened.c writes it: this is the lowest layer that reads it */
-static _Atomic(uint64_t) buried; /* how many graves there were */
+struct trailer_key trailer_key; /* written by hardened.c; this is the lowest wing that reads it */
+static _Atomic(uint64_t) buried; /* number of graves ever made */
 
 static char *end_of(const struct mapping *m)
 {
 	return m->start + m->bytes;
 }
 
-/* bytes of addresses at which nothing is accessible. */
+/* An inaccessible range of bytes at place. */
 static struct mapping closed(char *place, size_t bytes)
 {
 	return (struct mapping){.payload = (uintptr_t)place, .start = place, .bytes = bytes};
@@ -66,7 +66,7 @@ static struct mapping open_grave(struct mapping *grave)
 	return m;
 }
 
-/* m, which is inaccessible, or NULL, replaces what is in grave; whether that was anything. */
+/* Replace the contents of grave by inaccessible m, or nothing. Returns whether it had any. */
 static bool replace_grave(struct mapping *grave, const struct mapping *m)
 {
 	struct mapping old = {0};
@@ -100,7 +100,7 @@ bool guard_trim(void)
 
 /* Places. */
 
-/* The grave whose place is the smallest that has bytes, and not many more; or NULL. */
+/* The best fitting grave of at least bytes and at most twice as many, or NULL. */
 static struct mapping *find_grave(size_t bytes)
 {
 	struct mapping *best = NULL;
@@ -118,7 +118,7 @@ static struct mapping *find_grave(size_t bytes)
 	return best;
 }
 
-/* A place for a body of bytes aligned to align; nothing is accessible there yet. */
+/* Find an inaccessible place for a body of bytes aligned to align. */
 static bool find_place(struct mapping *m, size_t bytes, size_t align)
 {
 	size_t page = sys_page_size(), most = bytes + (align > page ? align : 0) + 2 * page;
@@ -148,8 +148,8 @@ static bool find_place(struct mapping *m, size_t bytes, size_t align)
 }
 
 /*
- * The body of from moves to a place for that many bytes. If it has as many, it is there still, but
- * empty; if not, nothing is mapped there any more.
+ * Move the body of from to a new place for bytes. If its size stays, from is still mapped, but
+ * empty; otherwise it is unmapped.
  */
 static bool move_body(const struct mapping *from, struct mapping *to, size_t bytes, size_t align)
 {
@@ -162,8 +162,8 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
 }
 
 /*
- * Nothing is mapped where the body of m was. Should another thread have mapped something there
- * meanwhile, only what is around it is ours.
+ * Bury m, whose body is unmapped. If another thread has mapped memory there, only the rest of the
+ * place is ours.
  */
 static void bury_hole(const struct mapping *m)
 {
@@ -179,9 +179,9 @@ static void bury_hole(const struct mapping *m)
 	release_closed(end_of(m), m->behind * sys_page_size());
 }
 
-/* Making one. */
+/* Allocation. */
 
-/* The pages of a body for room bytes: up to ROOMY_MAX of few sizes, for more to fit. */
+/* Body bytes for room. Up to ROOMY_MAX there are few sizes, so that more bodies can be reused. */
 static size_t body_for(size_t room)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
@@ -192,8 +192,8 @@ static size_t body_for(size_t room)
 }
 
 /*
- * The first bytes of a kept body become one of their own: m. The rest stays kept; the end of what
- * has grown may never have been written to.
+ * Split the first bytes of a cached body off as m. The rest is cached again; it may have never been
+ * written to.
  */
 static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t align)
 {
@@ -212,7 +212,7 @@ static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t 
 	return true;
 }
 
-/* Of the body of m only bytes are accessible from now on; the rest, which is zero, is spare. */
+/* Protect all but the first bytes of m's body; the rest, which is zero, is spare. */
 static void hide(struct mapping *m, size_t bytes)
 {
 	size_t rest = m->bytes - bytes;
@@ -224,7 +224,7 @@ static void hide(struct mapping *m, size_t bytes)
 	m->behind += (uint32_t)(rest / sys_page_size());
 }
 
-/* The first bytes of what m has to spare belong to its body. */
+/* Extend the body of m by bytes of its spare memory. */
 static bool use_spare(struct mapping *m, size_t bytes)
 {
 	if (bytes && sys_unprotect(end_of(m), bytes) < 0)
@@ -235,7 +235,7 @@ static bool use_spare(struct mapping *m, size_t bytes)
 	return true;
 }
 
-/* What grows has up to SPARE_MAX times as much in the end, and is not copied on the way there. */
+/* A growing object gets up to SPARE_MAX times its bytes, and is not copied again within these. */
 static bool take_growing(struct mapping *kept, struct mapping *m, size_t bytes)
 {
 	if (kept->bytes <= SPARE_MAX * bytes)
@@ -246,7 +246,7 @@ static bool take_growing(struct mapping *kept, struct mapping *m, size_t bytes)
 	return true;
 }
 
-/* What is kept of another size is made to fit, with the pages that it has. */
+/* Take a cached body, resized if necessary. */
 static bool take_kept(struct mapping *m, size_t bytes, size_t align, bool grows)
 {
 	struct mapping kept = {.is_span = false};
@@ -285,12 +285,12 @@ static bool get_guarded(struct mapping *m, size_t room, size_t align, bool grows
 	return *is_mapped;
 }
 
-/* All pages of the page heap read as zero. */
+/* Bare objects: spans read as zero in hardened mode. */
 static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapped)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
 	bool is_full = !(mapping_round_up(room, align) % page), fresh;
-	size_t more = bytes + is_full * page; /* something of its own is before the payload */
+	size_t more = bytes + is_full * page; /* a page of its own precedes the payload */
 	char *p = NULL;
 
 	if (more <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
@@ -308,7 +308,7 @@ static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapp
 	return p;
 }
 
-/* m has size bytes: what is behind them is not the user's. */
+/* Set the size of m and write the pattern behind it. */
 static void set_size(struct mapping *m, size_t size)
 {
 	char *end = mapping_payload(m) + size;
@@ -333,9 +333,9 @@ bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool 
 	return true;
 }
 
-/* Looking at one: rule 1. */
+/* Validation: rule 1. */
 
-/* Of what is before the payload, its own page is looked at. */
+/* Checks at most a page before the payload. */
 static void require_intact(const char *call, const struct mapping *m)
 {
 	const char *p = mapping_payload(m), *start = m->start;
@@ -351,16 +351,16 @@ static void require_intact(const char *call, const struct mapping *m)
 			  (unsigned long)m->size);
 }
 
-/* Freeing one: rule 2. */
+/* Freeing: rule 2. */
 
 /*
- * What was never written to gets no memory by it. Much is written at multiples of a page from the
- * payload: of most pages a look there is enough, and memory is slow.
+ * Zero the body of m without touching pages that were never written. Writes are likely at the
+ * payload's offset in a page, so that place is checked before the rest.
  */
 static void clear_body(const struct mapping *m)
 {
 	size_t page = sys_page_size(), likely = m->payload % page & ~(LOOK - 1);
-	char *from = m->start, *p = from; /* what is between has been written to */
+	char *from = m->start, *p = from; /* [from, p) has been written to */
 
 	for (; p < end_of(m); p += page) {
 		if (!is_zero(p + likely, LOOK))
@@ -374,7 +374,7 @@ static void clear_body(const struct mapping *m)
 	memset(from, 0, (size_t)(p - from));
 }
 
-/* The body of m, zeroed, moves to another place: to. False: it has to go back to the kernel. */
+/* Zero the body of m and move it to another place, to. False: it has to be unmapped. */
 static bool rescue_body(struct mapping *m, struct mapping *to)
 {
 	if (!mapping_is_guarded(m) || m->bytes + m->spare > BURIED_MIN)
@@ -384,7 +384,7 @@ static bool rescue_body(struct mapping *m, struct mapping *to)
 	return move_body(m, to, m->bytes, (size_t)1 << m->align_shift);
 }
 
-/* Nothing of m can be touched from now on. False: the kernel has no room to note it. */
+/* Make m inaccessible. False if the kernel has no memory for it. */
 static bool seal_off(const struct mapping *m, bool is_empty)
 {
 	if (m->is_span && (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0))
@@ -409,9 +409,9 @@ void guard_free(const char *call, const struct mapping *freed)
 		kept_keep(&to);
 }
 
-/* Resizing one: rule 3. */
+/* Resizing: rule 3. */
 
-/* Pages that are kept are worth a copy: what is new costs a page fault for each. */
+/* Prefers a copy into cached pages, because new pages cost a fault each. */
 static bool grow(struct mapping *m, size_t size)
 {
 	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Mappings that were freed: rule 1 of mapping.c. */
+/* The page cache of freed mappings: rule 1 of mapping.c. */
 
 #include <errno.h>
 
 #include "mapping_core.h"
 #include "slab/span.h"
 
-#define KEPT_OVER_SHIFT 2 /* a kept mapping may be a quarter larger than what is asked for */
+#define KEPT_OVER_SHIFT 2 /* a cached mapping may be a quarter larger than requested */
 
 _Atomic(size_t) mapping_kept_total; /* L3 */
 
-/* What goes when the lock is free again. Large: only count is set at first. */
+/* Evicted mappings, to release without the lock. Large, so only count is initialized. */
 struct doomed {
 	struct mapping all[KEPT_COUNT];
 	unsigned int count;
@@ -30,7 +30,7 @@ static void doom(struct doomed *doomed, struct kept *k)
 	drop_kept(k);
 }
 
-/* There is a place for m. */
+/* A slot for m is free. */
 static void kept_add(const struct mapping *m, bool is_refused)
 {
 	struct kept *k = mapping_all.kept;
@@ -45,7 +45,7 @@ static void kept_add(const struct mapping *m, bool is_refused)
 	mapping_kept_total += m->bytes;
 }
 
-/* The kernel has no room to change what it notes of m: so m waits for the next sweep. */
+/* The kernel refused to unmap m: it waits for the next sweep. */
 static void kept_refused(const struct mapping *m)
 {
 	mapping_lock();
@@ -54,7 +54,7 @@ static void kept_refused(const struct mapping *m)
 	mapping_unlock();
 }
 
-/* Hardened, m is inaccessible: nothing can be noted in it, as sys_release does. */
+/* sys_release stores a link in what it cannot unmap, but m is inaccessible. */
 static void release_guarded(const struct mapping *m)
 {
 	int saved_errno = errno;
@@ -67,7 +67,6 @@ static void release_guarded(const struct mapping *m)
 	errno = saved_errno;
 }
 
-/* The pages of m go back to where they came from. */
 void kept_release(const struct mapping *m)
 {
 	if (mapping_is_hardened)
@@ -92,7 +91,7 @@ static struct kept *oldest_kept(void)
 	return oldest;
 }
 
-/* Hardened, there is a guard right before what is larger than ROOMY_MAX. */
+/* Hardened, a body above ROOMY_MAX follows a guard directly. */
 bool kept_is_fit(size_t has, size_t bytes)
 {
 	if (mapping_is_hardened && bytes > ROOMY_MAX)
@@ -101,8 +100,8 @@ bool kept_is_fit(size_t has, size_t bytes)
 }
 
 /*
- * How far k is from what is wanted, by size; SIZE_MAX: too far. What has to be remapped is last.
- * What grows may have four times as much, for it will need more. Hardened, any larger one is split.
+ * Distance of k from bytes; SIZE_MAX: unusable. Mappings to remap rank last. A growing object may
+ * get four times its bytes. Hardened, larger mappings are split.
  */
 static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 {
@@ -159,8 +158,8 @@ bool kept_has(size_t bytes)
 }
 
 /*
- * What live and kept ones together may have. Hardened, an eighth more: what is freed is used again
- * at once, so there is seldom anything kept when something of another size is wanted.
+ * Bound of live and cached bytes: L3. Hardened, an eighth more: freed bodies are reused at once, so
+ * the cache would seldom hold any for other sizes.
  */
 static size_t most_bytes(void)
 {
@@ -169,13 +168,13 @@ static size_t most_bytes(void)
 	return peak + (mapping_is_hardened ? peak / 8 : 0);
 }
 
-/* What live and kept ones have, and the former to spare. */
+/* Live, spare and cached bytes. */
 static size_t all_bytes(void)
 {
 	return mapping_all.table.bytes + mapping_all.table.spare + mapping_kept_bytes();
 }
 
-/* Rule 1, with bytes more to be live or kept. The table is locked. */
+/* Evict until bytes more obey L3. The caller holds the lock. */
 static void make_room(size_t bytes, struct doomed *doomed)
 {
 	while (mapping_all.kept_count && all_bytes() + bytes > most_bytes())
@@ -197,7 +196,7 @@ void kept_put_in(const struct mapping *m)
 	release_doomed(&doomed);
 }
 
-/* The table is locked. */
+/* Cache m unless it alone exceeds L3. The caller holds the lock. */
 static bool put(const struct mapping *m, struct doomed *doomed)
 {
 	if (m->bytes + mapping_all.table.bytes + mapping_all.table.spare > most_bytes())
@@ -229,7 +228,7 @@ static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
 	return k->m.payload && now - k->freed_ms >= older_ms;
 }
 
-/* One after the other: what a thread has in its hands is lost in the child of a fork. */
+/* Releases one at a time: a fork loses what other threads hold in local variables. */
 static bool give_back(uint64_t older_ms)
 {
 	uint64_t now = sys_now_ms();

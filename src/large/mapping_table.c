@@ -6,7 +6,7 @@
 
 #include "helpers.h"
 
-#define FIRST_ROOM (8 * KIB) /* bytes, of the first places */
+#define FIRST_ROOM (8 * KIB) /* bytes of the first table */
 
 static size_t room_bytes(size_t count)
 {
@@ -26,7 +26,7 @@ static size_t home_of(const struct mapping_room *room, uintptr_t payload)
 	return (payload >> 4) * 0x9e3779b97f4a7c15u >> 20 & (room->count - 1);
 }
 
-/* The entry of payload, or the free place where it would be. */
+/* The entry of payload, or the free slot for it. */
 static struct mapping *place_of(struct mapping_room *room, uintptr_t payload)
 {
 	size_t i = home_of(room, payload);
@@ -45,7 +45,7 @@ static size_t count_for(size_t bytes)
 	return count;
 }
 
-/* Move all entries to a larger room; false: no memory. */
+/* Move all entries to a larger table; false with errno ENOMEM. */
 static bool grow(struct mapping_table *t)
 {
 	struct mapping_room *old = t->room, *room;
@@ -121,7 +121,7 @@ struct mapping *mapping_table_next(const struct mapping_table *t, size_t *i)
 	return NULL;
 }
 
-/* Put every entry where it is looked for; false: one had to move, so look again. */
+/* Reinsert every entry; false if one moved, so that another pass is needed. */
 static bool settle(struct mapping_room *room)
 {
 	bool is_settled = true;
@@ -140,7 +140,7 @@ static bool settle(struct mapping_room *room)
 	return is_settled;
 }
 
-/* Each move is one nearer to home, or ends a second copy: so this ends. */
+/* Terminates: each move shortens a probe distance or removes a duplicate. */
 void mapping_table_repair(struct mapping_table *t)
 {
 	struct mapping *m;

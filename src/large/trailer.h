@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What is behind the user's bytes of a hardened cell, and whether it is as it was written:
- * hardened.h. room is what a cell has in all; slack is what of it is neither the user's nor the
- * trailer's.
+ * The bytes behind the user's in a hardened cell of room bytes: padding (slack), then a canary
+ * (trailer) in the last word. The canary is a keyed hash of its address and of the length of the
+ * padding. See hardened.h.
+ *
+ *	user's bytes | padding, starts with a pattern | canary, 8 bytes |
  */
 
 #pragma once
@@ -17,16 +19,16 @@
 #include "zero.h"
 
 #define TRAILER sizeof(uint64_t)
-#define USER_MIN ((size_t)9) /* less counts as it: the 16 bytes before a trailer are the block's */
+#define USER_MIN ((size_t)9) /* the 16 bytes before a canary belong to its cell */
 #define SLACK_BITS 24
 #define SLACK_MAX (((size_t)1 << SLACK_BITS) - 1)
 
-#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow meets the first */
+#define PATTERN_MAX ((size_t)64) /* bytes of it: an overflow hits the first */
 
-/* Of patterns, wherever they are. */
+/* Unaligned, for patterns. */
 typedef uint64_t lane __attribute__((vector_size(16), aligned(1), may_alias));
 
-/* Of this process; factor is odd, and all bytes of pattern are one, above 127. */
+/* Keys of the process. factor is odd; all bytes of pattern are equal, above 127. */
 extern struct trailer_key {
 	uint64_t secret, factor;
 	lane pattern[PATTERN_MAX / sizeof(lane)];
@@ -48,9 +50,8 @@ static inline uint64_t load_trailer(void *p, size_t room)
 }
 
 /*
- * Whoever has seen some cannot tell what another one is: the upper half of the product is in it.
- * Its first byte (of little-endian machines) is not zero and of no text, so that no text that is
- * too long ends with it.
+ * The upper half of the product prevents that canaries reveal others. The first byte
+ * (little-endian) is above 127, so no overlong text ends in a valid canary.
  */
 static inline uint64_t make_trailer(const void *at, size_t slack)
 {
@@ -72,8 +73,8 @@ static inline bool is_trailer(const void *at, uint64_t trailer)
 }
 
 /*
- * The last slack of the 16 bytes before a trailer, as bits; more is all of them. Sizes are mixed,
- * so no branch asks how many there are: there is one for what cells above 1 KiB have only.
+ * Mask for the last slack bytes, at most 16, before a canary. Branch-free, because sizes are mixed;
+ * only cells above 1 KiB can have more padding.
  */
 static inline lane slack_bits(size_t slack)
 {
@@ -97,14 +98,14 @@ static inline bool has_pattern(const char *p, size_t slack)
 	return !memcmp(p, &trailer_key.pattern, slack < PATTERN_MAX ? slack : PATTERN_MAX);
 }
 
-/* The pattern of more slack than a lane, between size bytes of the user's and the trailer. */
+/* Write the pattern for more padding than a lane. */
 static __attribute__((noinline, unused)) void *seal_wide(char *p, size_t size, size_t slack)
 {
 	put_pattern(p + size, slack);
 	return p;
 }
 
-/* The room bytes at p are size bytes of the user's now. */
+/* Write the padding and the canary of size user bytes in a cell of room bytes. */
 static inline void *seal(void *p, size_t room, size_t size)
 {
 	size_t slack = room - TRAILER - size;
@@ -119,9 +120,9 @@ static inline void *seal(void *p, size_t room, size_t size)
 }
 
 /*
- * A free cell of room bytes gets the trailer for that slack: zero, if it was zero. The trailer
- * comes first, and by an addition in memory: so the first touch of a fresh page is a write, which
- * faults once. After a read it would fault again.
+ * Write the canary for slack into a free cell of room bytes. Returns 0 if the cell was zero. The
+ * canary is added to memory before any read: so the first access to a fresh page is a write, which
+ * faults once. A read would fault first.
  */
 static inline __attribute__((always_inline)) uint64_t claim(void *p, size_t room, size_t slack)
 {
@@ -134,7 +135,7 @@ static inline __attribute__((always_inline)) uint64_t claim(void *p, size_t room
 	return any[0] | any[1] | (atomic_load_explicit(at, memory_order_relaxed) ^ trailer);
 }
 
-/* The same as seal where there are zeroes and the trailer. */
+/* seal for a cell that claim has checked. */
 static inline void *seal_claimed(void *p, size_t room, size_t size, size_t slack)
 {
 	if (slack > sizeof(lane))
@@ -143,7 +144,7 @@ static inline void *seal_claimed(void *p, size_t room, size_t size, size_t slack
 	return p;
 }
 
-/* Zero, if a trailer, at, with a slack of up to 16 bytes before it is as seal has written them. */
+/* 0 if canary, at, and the padding of up to 16 bytes before it are intact. */
 static inline uint64_t end_faults(const char *at, uint64_t trailer)
 {
 	size_t slack = slack_of(trailer);
@@ -152,7 +153,7 @@ static inline uint64_t end_faults(const char *at, uint64_t trailer)
 	return last[0] | last[1] | (trailer ^ make_trailer(at, slack));
 }
 
-/* Whether nothing was written behind what is the user's of the room bytes at p. */
+/* Whether all bytes behind the user's are intact. */
 static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 {
 	size_t slack = slack_of(trailer);
@@ -165,8 +166,8 @@ static inline bool is_intact(const char *p, size_t room, uint64_t trailer)
 }
 
 /*
- * Zero, if what is before a cell, at, is the trailer of another one, or zero: which of the two it
- * is cannot be foreseen, so there is a branch less.
+ * 0 if the word before a cell, at, is a canary or zero. Branch-free, because the two are equally
+ * likely.
  */
 static inline uint64_t start_faults(const void *at, uint64_t trailer)
 {

@@ -3,12 +3,13 @@
 /*
  * Slabs and their cells.
  *
- * 1. Slabs are in shards, as threads are. A shard takes cells of a class from the fullest of its
- *    slabs that has any, lowest addresses first; then it carves new ones. So emptying slabs become
- *    empty. A shard that has none takes over the emptiest slab of another, or takes a new one.
- * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store
- *    already, or was never handed out, ends the process.
- * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
+ * 1. Each shard has its own slabs. It takes cells from its fullest partial slab, lowest addresses
+ *    first, then carves new ones. So emptying slabs become empty. A shard without cells adopts the
+ *    emptiest slab of another shard, or makes a new slab.
+ * 2. Returned cells are checked against the slab's bits: a cell that is free or was never carved
+ *    ends the process.
+ * 3. A slab whose carved cells are all free is released at once; segment.c keeps its pages for a
+ *    while.
  */
 
 #include "slab.h"
@@ -19,7 +20,7 @@
 #include "fork.h"
 #include "slab_core.h"
 
-/* Of free cells of a class, in slabs of which a shard will not take those of another in use. */
+/* Free cells of a class above which a shard may adopt any slab of another. */
 #define SURPLUS_BYTES (4 * MIB)
 
 struct class_info slab_classes[CLASS_END];
@@ -67,7 +68,7 @@ void slab_leave(unsigned int class)
 	lock_release(&slab_locks[class].lock);
 }
 
-/* Seals: S9. */
+/* Checksums: S9. */
 
 static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
 						    const struct slab *s)
@@ -82,15 +83,15 @@ void slab_require_sealed(const struct slab_class *c, const struct slab *s)
 		damaged(c, s);
 }
 
-/* Buckets: S2. */
+/* Fullness groups: S2. */
 
-/* Of s when it was just touched. */
+/* The group of a slab that was just touched. */
 static uint8_t bucket_of(const struct slab *s)
 {
 	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
 }
 
-/* s, with n slots, comes into bucket; or leaves it, and n is negative. */
+/* Add n slots, or remove -n, if s is in a sparse group. */
 static void count_sparse(const struct slab *s, int n)
 {
 	if ((s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE) || s->is_locked)
@@ -152,7 +153,6 @@ void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket)
 	link_in(c, s, bucket);
 }
 
-/* Whether class has more free cells than threads may keep from each other. */
 static bool has_surplus(const struct slab_class *c, unsigned int class)
 {
 	return (c->slabs * slab_classes[class].capacity - c->out) * slab_classes[class].size >
@@ -178,9 +178,9 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 }
 
 /*
- * Make the slab of another shard that has most free cells one of shard's, which has none to carve.
- * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL
- * then, unless it is nearly empty or is_any.
+ * Move the emptiest slab of another shard to shard, which has none to carve. A slab with live cells
+ * of running threads would share cache lines with shard's threads. So such a slab is taken only if
+ * it is nearly empty or is_any. NULL if there is none.
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
@@ -201,7 +201,7 @@ static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 	return NULL;
 }
 
-/* There is no memory for a slab: one of any shard that has cells left will do. */
+/* When memory is exhausted: adopt any slab that has cells, or cells to carve. */
 static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 {
 	struct slab *s = adopt(c, shard, true);
@@ -214,7 +214,7 @@ static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 	return s;
 }
 
-/* The fullest slab of shard that has a free cell, or NULL. */
+/* The fullest partial slab of shard, or NULL. */
 static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 {
 	for (int i = 0; i < BUCKETS; i++)
@@ -223,9 +223,9 @@ static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 	return NULL;
 }
 
-/* Taking. */
+/* Taking cells. */
 
-/* Up to n cells of s that are in the store; at least one is. */
+/* Take up to n free cells of s, which has one at least. */
 static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
 {
 	size_t size = slab_classes[s->class].size;
@@ -263,8 +263,8 @@ static uint64_t *next_word(const struct slab *s)
 }
 
 /*
- * Cells have CELL_FREED from when they are carved, and the one behind them has it, too: so that a
- * free of them is seen, and a write, out of the one before or of one that is not there yet.
+ * Cells have CELL_FREED from when they are carved, and so does the next one to carve: a free of
+ * these cells is detected, and so is an overflow into the next one.
  */
 static void check_next_mark(const struct slab *s)
 {
@@ -276,7 +276,7 @@ static void check_next_mark(const struct slab *s)
 	sys_fatal("malloc", word, "this free block was written to");
 }
 
-/* s, which has cells left to be carved, gives up to n of them. */
+/* Carve up to n cells of s, which has one at least. */
 static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
 {
 	unsigned int capacity = slab_classes[s->class].capacity, taken;
@@ -292,12 +292,12 @@ static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
 	if (!has_marks || s->carved == capacity)
 		return taken;
 	*next_word(s) = CELL_FREED;
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 	s->is_next_marked = true;
 	return taken;
 }
 
-/* Up to n cells that have never been out; *fresh as for slab_take_locked. */
+/* Carve up to n cells; *fresh as in slab_take_locked. */
 static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int shard,
 			  void **cells, unsigned int n, bool *fresh)
 {
@@ -364,7 +364,7 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
 	return taken;
 }
 
-/* Giving back. */
+/* Returning cells. */
 
 static __attribute__((noreturn, cold)) void bad_cell(unsigned int class, void *cell, bool is_free)
 {
@@ -391,7 +391,7 @@ unsigned int slab_shard_of(const void *cell)
 	return atomic_load_explicit(&slab_of(cell)->shard, memory_order_relaxed) % SLAB_SHARDS;
 }
 
-/* Whether the bits of s are of all cells that were carved. */
+/* Whether the bits of all carved cells are set. */
 static bool has_all_bits(const struct slab *s)
 {
 	size_t i, words = s->carved / 64, rest = s->carved % 64;
@@ -413,7 +413,7 @@ static void give_up(struct slab_class *c, struct slab *s)
 	segment_give(s);
 }
 
-/* Where a cell is, by its class and address: it is, or is in, the i-th one of slab. */
+/* The place of an address by its class: in the i-th cell of slab. */
 struct cell_place {
 	struct slab *slab;
 	size_t i;
@@ -433,7 +433,7 @@ static inline struct cell_place place_of(const struct class_info *info, const vo
 	};
 }
 
-/* cell cannot be put into slab s of class c. */
+/* Report why cell cannot return to slab s of class c. */
 static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, const struct slab *s,
 						   void *cell)
 {
@@ -448,7 +448,7 @@ static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, c
 	bad_cell(class, cell, true);
 }
 
-/* s has got a cell, and is to be filed anew, or given up. */
+/* s got a cell and has to change its group, or is empty. */
 static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *s)
 {
 	slab_require_sealed(c, s);
@@ -463,8 +463,8 @@ static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *
 }
 
 /*
- * Put cell into its slab, which is of class c. The seal is looked at only where the header leads
- * further: what else is read here has to agree with the cell and the bits.
+ * Return cell to its slab of class c. The checksum is validated only where links of the header are
+ * followed; the other fields have to agree with the cell and the bits.
  */
 static inline void give(struct slab_class *c, const struct class_info *info, void *cell)
 {
@@ -484,7 +484,7 @@ static inline void give(struct slab_class *c, const struct class_info *info, voi
 		refile(c, s);
 }
 
-/* One of n cells has lost its mark: it is no more in a cache alone, or not a cell. */
+/* Find and report the cell among n that has lost its mark: it is in use, or is not a cell. */
 static __attribute__((noinline, cold)) void give_unmarked(unsigned int class, void *const *cells,
 							  unsigned int n)
 {
@@ -503,7 +503,7 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	const struct class_info *info = &slab_classes[class];
 	uint64_t lost = 0;
 
-	/* Cells of many slabs: the waits for their headers are one. */
+	/* Prefetch the headers of many slabs: the cache misses overlap. */
 	for (unsigned int i = 0; i < n; i++) {
 		struct cell_place place = place_of(info, cells[i]);
 
@@ -535,7 +535,7 @@ bool slab_give_unwritten(unsigned int class, void *cell)
 	is_closed = !slab_bin(cell);
 	if (is_closed) {
 		slab_of(cell)->unmarked |= slab_page_bit(slab_of(cell), cell);
-		atomic_thread_fence(memory_order_release); /* for a fork */
+		atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 		give(c, &slab_classes[class], cell);
 		c->out--;
 	}
@@ -543,7 +543,7 @@ bool slab_give_unwritten(unsigned int class, void *cell)
 	return is_closed;
 }
 
-/* Whose pointer is it? */
+/* Classifying pointers. */
 
 struct cell_ref slab_find(const void *p)
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The checker of the store of cells: every invariant of slab_core.h, for tests. */
+/* Checker of the store: every invariant of slab_core.h, for tests. */
 
 #include "slab_core.h"
 #include "span.h"
 
-/* What the walk over the segments has met; of the lists, the sparse slabs. */
+/* Sums over segments; sparse slabs are counted from the lists. */
 struct totals {
 	size_t segments, dirty_pages, span_pages, sparse_slots, idle_slots;
 	size_t slabs[CLASS_END], with_free[CLASS_END];
@@ -30,7 +30,7 @@ static const char *check_bits(const struct slab *s)
 	return free == s->free ? NULL : "S1: a slab's count of free cells is wrong";
 }
 
-/* Not in unmarked pages: they would be there again. */
+/* Skips unmarked pages: a read would map them again. */
 static const char *check_marks(const struct slab *s)
 {
 	size_t size = slab_classes[s->class].size;
@@ -103,7 +103,7 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 	return NULL;
 }
 
-/* Whose pages are taken: those of fixed slots, slabs and spans. NULL, or a fault. */
+/* The taken pages have to be those of fixed slots, slabs and spans. */
 static const char *check_pages(const struct segment *g, struct totals *t)
 {
 	uint64_t taken[MAP_WORDS] = {0};
@@ -142,7 +142,7 @@ static uint64_t slots_of(const uint64_t *map)
 	return map_slots(map, 0, (struct page_run){0, MAP_PAGES});
 }
 
-/* The classes of all runs of g of that kind, as bits; others if its counts are wrong. */
+/* The classes of g's runs of that kind as bits; a wrong value if its counts are wrong. */
 static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 {
 	const uint64_t *map = kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
@@ -160,7 +160,7 @@ static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 	return classes;
 }
 
-/* Whether the sets have g for its runs, and no others. */
+/* Whether g is in exactly the sets of its runs. */
 static bool has_runs(const struct segment *g, enum run_kind kind, struct totals *t)
 {
 	uint64_t runs = g->is_own ? 0 : classes_of(g, kind), sets = 0;
@@ -201,7 +201,7 @@ static const char *check_seals(const struct segment *g)
 	return NULL;
 }
 
-/* The slabs in one list, added to *listed, and to t if they are sparse. */
+/* Check one list; add its slabs to *listed, and to t if they are sparse. */
 static const char *check_list(unsigned int class, unsigned int shard, unsigned int bucket,
 			      size_t *listed, struct totals *t)
 {
@@ -245,7 +245,7 @@ static const char *check_class(unsigned int class, struct totals *t)
 	return NULL;
 }
 
-/* Whether the summaries lead to the sets of 64 segments, and what is in any of these is live. */
+/* Whether the summaries agree with the sets, and every set is a subset of the live segments. */
 static bool is_group_right(const struct window *w, size_t group)
 {
 	const uint64_t *words = w->bits[group].words;

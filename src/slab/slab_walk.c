@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* For those who look into the store: a copy of the list of segments and slabs, and the figures. */
+/* Inspection of the store: a copy of its segments, slabs and spans, and statistics. */
 
 #include "block_meta.h"
 #include "slab_core.h"

@@ -3,10 +3,10 @@
 /*
  * Windows, sets of segments, and where segments are mapped:
  *
- * 1. Below the last one, where the kernel would map, too; where that is taken, above it. Only in
- *    windows that there are, and not where the main stack may grow to.
- * 2. Where both is taken, the kernel chooses. From there on the next ones are tried.
- * 3. A window that cannot be made for want of memory is a segment that cannot be mapped.
+ * 1. A segment is mapped below the last one, like the kernel does, else above it. The place has to
+ *    be in an existing window, and outside of the range for the main stack.
+ * 2. If both places are taken, the kernel chooses one. The next attempts start there.
+ * 3. If memory for a window is refused, the segment fails, too.
  */
 
 #include "window.h"
@@ -15,7 +15,7 @@
 
 #include "slab_core.h"
 
-#define WINDOW_ABOVE ((size_t)16 << 30) /* the kernel maps downwards: most of the first is below */
+#define WINDOW_ABOVE ((size_t)16 << 30) /* little, because the kernel maps downwards */
 #define HINT_TRIES 16
 
 uintptr_t slab_window;
@@ -59,7 +59,7 @@ void segment_put(const struct segment *g, enum segment_set set, bool is_in)
 	*summary = word ? *summary | bit : *summary & ~bit;
 }
 
-/* The lowest element of set in w that is from or above; WINDOW_SEGMENTS: there is none. */
+/* The lowest element of set in w from index from on, or WINDOW_SEGMENTS. */
 static size_t next_in(const struct window *w, enum segment_set set, size_t from)
 {
 	size_t group = from / 64;
@@ -96,7 +96,7 @@ struct segment *segment_next(enum segment_set set, const struct segment *after)
 
 /* Windows. */
 
-/* The first segment is at p. A fork may copy this: what has a page map is whole. */
+/* The first segment is at p. For a fork: bins is set last. */
 static void choose_window(const char *p)
 {
 	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
@@ -109,7 +109,7 @@ static void choose_window(const char *p)
 	slab_first_window.bins = slab_bins;
 }
 
-/* One more, for p; false: no memory. */
+/* Make the window for p; false when memory is exhausted. */
 static bool add_window(const char *p)
 {
 	size_t offset = (uintptr_t)p - slab_window;
@@ -118,10 +118,12 @@ static bool add_window(const char *p)
 	if (!w)
 		return false;
 	w->start = slab_window + (offset & ~(WINDOW_SIZE - 1));
-	w->bins = (uint16_t *)(w + 1); /* where window_of wants it */
+	w->bins = (uint16_t *)(w + 1); /* window_of relies on this */
 	while (last->next)
 		last = last->next;
-	/* A fork may copy this: what is found is in the list, and what is in the list is whole. */
+	/*
+	 * For a fork: a window is initialized before it is linked, and linked before it is found.
+	 */
 	atomic_thread_fence(memory_order_release);
 	last->next = w;
 	atomic_store_explicit(&slab_far_bins[window_place(p)], w->bins, memory_order_release);
@@ -136,7 +138,7 @@ static void release_part(char *from, char *to)
 		sys_release(from, (size_t)(to - from));
 }
 
-/* An aligned segment somewhere, out of a mapping that is larger. */
+/* Map an aligned segment anywhere, by trimming a larger mapping. */
 static char *map_anywhere(void)
 {
 	char *p = sys_map(2 * SEGMENT_SIZE), *start;
@@ -149,14 +151,14 @@ static char *map_anywhere(void)
 	return start;
 }
 
-/* Whether a segment at p would be in a window, and not where the main stack may grow to. */
+/* Whether a segment at p is in a window and outside of the range for the main stack. */
 static bool is_place(uintptr_t p)
 {
 	return window_of((char *)p) &&
 	       (p + SEGMENT_SIZE <= slab_store.stack.start || p >= slab_store.stack.end);
 }
 
-/* Rule 1: at *hint, or some steps from there; *hint moves on. NULL with errno ENOMEM, or EEXIST. */
+/* Rule 1: try *hint and a few steps on; advance *hint. NULL with errno ENOMEM or EEXIST. */
 static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
 {
 	char *p = NULL;
