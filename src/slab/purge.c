@@ -92,7 +92,7 @@ static void purge_headers(struct segment *g)
 	char *headers = (char *)g->slabs;
 	size_t first = -(uintptr_t)headers % page;
 
-	segment_require_sealed(g);
+	segment_validate(g);
 	for (size_t from = first; from + page <= sizeof(g->slabs); from = end + page) {
 		for (end = from;
 		     end + page <= sizeof(g->slabs) && is_headers_range_free(g, end, end + page);
@@ -120,7 +120,7 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 	while ((g = segment_next(with_dirty, g))) {
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
-		segment_require_sealed(g);
+		segment_validate(g);
 		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1 &&
 		    segment_unmap(g)) {
 			pages += dirty;

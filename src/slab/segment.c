@@ -46,9 +46,9 @@ static uint64_t free_quads(const struct segment *g)
 	return free & free >> 2 & QUAD_STARTS;
 }
 
-void segment_require_sealed(const struct segment *g)
+void segment_validate(const struct segment *g)
 {
-	if (segment_is_sealed(g))
+	if (segment_is_valid(g))
 		return;
 	store_unlock();
 	sys_fatal("heap", &g->used, "the header of a segment is overwritten");
@@ -138,7 +138,7 @@ static void count_all_runs(struct segment *g, enum run_kind kind)
 
 static void put_sets(struct segment *g)
 {
-	g->seal = segment_seal_of(g);
+	g->checksum = segment_checksum_of(g);
 	segment_put(g, segment_set_of(g->is_own, SET_ROOMY), ~g->used);
 	segment_put(g, segment_set_of(g->is_own, SET_WITH_QUAD), free_quads(g));
 	segment_put(g, segment_set_of(g->is_own, SET_WITH_READY), g->dirty & ~g->used);
@@ -313,7 +313,7 @@ static struct segment *find_run(enum run_kind kind, size_t n, size_t align, stru
 		struct segment *g = NULL;
 
 		while (tries && (g = segment_next(segment_run_set(kind, class), g))) {
-			segment_require_sealed(g);
+			segment_validate(g);
 			if (find_in(g, kind, n, align, place))
 				return g;
 			tries -= class < safe;
@@ -355,7 +355,7 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 		g = new_segment(is_own);
 	if (!g)
 		return NULL;
-	segment_require_sealed(g);
+	segment_validate(g);
 	if (n == QUAD) { /* from the top, because single slots are taken from the bottom */
 		*slot = 63 - (unsigned int)__builtin_clzll(free_quads(g));
 		return g;
@@ -395,10 +395,10 @@ struct slab *segment_take(unsigned int class)
 		atomic_fetch_add_explicit(&slab_store.grown_slots, info->slots,
 					  memory_order_relaxed);
 	memset(g->first + slot, (int)slot, info->slots);
-	slab_seal(s);
+	slab_set_checksum(s);
 	atomic_thread_fence(memory_order_release); /* for a fork: this bit makes it a slab */
 	g->cells |= slab_mask(s);
-	g->seal = segment_seal_of(g);
+	g->checksum = segment_checksum_of(g);
 	store_unlock();
 	segment_set_bins(s, slab_bin_of(class));
 	return s;
@@ -411,13 +411,13 @@ void segment_give(struct slab *s)
 
 	segment_set_bins(s, 0);
 	store_lock();
-	segment_require_sealed(g);
+	segment_validate(g);
 	slab_store.slab_frees++;
 	g->cells &= ~slab_mask(s);
 	atomic_thread_fence(memory_order_release);
 	memset(s->bits, 0, sizeof(s->bits));
 	s->class = 0; /* detects a second free of its cells */
-	g->seal = segment_seal_of(g);
+	g->checksum = segment_checksum_of(g);
 	segment_give_pages(g, slot_pages(s->slot, n));
 	store_unlock();
 }

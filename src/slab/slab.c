@@ -77,9 +77,9 @@ static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
 	sys_fatal("heap", s, "the header of a slab is overwritten");
 }
 
-void slab_require_sealed(const struct slab_class *c, const struct slab *s)
+void slab_validate(const struct slab_class *c, const struct slab *s)
 {
-	if (!slab_is_sealed(s))
+	if (!slab_is_valid(s))
 		damaged(c, s);
 }
 
@@ -103,16 +103,16 @@ static void count_sparse(const struct slab *s, int n)
 
 static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
 {
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	s->next = next;
-	slab_seal(s);
+	slab_set_checksum(s);
 }
 
 static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
 {
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	s->prev = prev;
-	slab_seal(s);
+	slab_set_checksum(s);
 }
 
 static void unlink_slab(struct slab_class *c, struct slab *s)
@@ -137,7 +137,7 @@ static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
 	s->next = *head;
 	if (s->next)
 		set_prev(c, s->next, s);
-	slab_seal(s);
+	slab_set_checksum(s);
 	*head = s;
 	count_sparse(s, slab_classes[s->class].slots);
 }
@@ -163,7 +163,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 {
 	unsigned int from = s->shard;
 
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	if (s->free)
 		unlink_slab(c, s);
 	if (slab_lists(c, from)->carving == s) {
@@ -174,7 +174,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 	if (s->free)
 		slab_link(c, s);
 	else
-		slab_seal(s);
+		slab_set_checksum(s);
 }
 
 /*
@@ -232,7 +232,7 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	char *start = slab_start(s);
 	unsigned int taken = 0;
 
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	while (taken < n && s->summary) {
 		size_t word = (size_t)__builtin_ctzll(s->summary);
 		uint64_t left = s->bits[word];
@@ -312,13 +312,13 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 		slab_lists(c, shard)->carving = s;
 		c->slabs++;
 	} else {
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 	}
 	*fresh = s->is_fresh;
 	taken = carve_from(s, cells, n);
 	if (s->carved == slab_classes[class].capacity)
 		slab_lists(c, shard)->carving = NULL;
-	slab_seal(s);
+	slab_set_checksum(s);
 	return taken;
 }
 
@@ -442,7 +442,7 @@ static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, c
 	const struct segment *g = segment_of(s);
 
 	if (g->cells >> (s - g->slabs) & 1)
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 	if (s->class == class && (!place.is_start || place.i >= s->carved))
 		bad_cell(class, cell, false);
 	bad_cell(class, cell, true);
@@ -451,7 +451,7 @@ static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, c
 /* s got a cell and has to change its group, or is empty. */
 static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *s)
 {
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	if (s->free > s->carved || segment_of(s)->first[s->slot] != s->slot)
 		damaged(c, s);
 	if (s->free == 1)

@@ -191,13 +191,13 @@ static const char *check_segment(const struct segment *g, struct totals *t)
 	return fault ? fault : check_slots(g, t);
 }
 
-static const char *check_seals(const struct segment *g)
+static const char *check_checksums(const struct segment *g)
 {
-	if (!segment_is_sealed(g))
-		return "S9: a segment's seal does not fit";
+	if (!segment_is_valid(g))
+		return "S9: a segment's checksum is wrong";
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
-		if (g->cells >> i & 1 && g->first[i] == i && !slab_is_sealed(&g->slabs[i]))
-			return "S9: a slab's seal does not fit";
+		if (g->cells >> i & 1 && g->first[i] == i && !slab_is_valid(&g->slabs[i]))
+			return "S9: a slab's checksum is wrong";
 	return NULL;
 }
 
@@ -301,7 +301,7 @@ static const char *check_store(void)
 		fault = "S8: the store's figures are wrong";
 	g = NULL;
 	while (!fault && (g = segment_next(SET_LIVE, g)))
-		fault = check_seals(g);
+		fault = check_checksums(g);
 	return fault;
 }
 

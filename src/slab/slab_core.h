@@ -83,7 +83,7 @@ struct slab {
 	uint8_t slot;
 	_Atomic(uint8_t) shard; /* atomic, because it is read without the lock */
 	bool is_fresh; /* cells that are not carved read as zero */
-	uint32_t seal; /* S9: keyed hash of all fields before it */
+	uint32_t checksum; /* S9: keyed hash of all fields before it */
 	uint16_t free; /* S1 */
 	bool is_purged; /* its free pages are purged or locked, and no cell was returned since */
 	bool is_locked : 1; /* the kernel refused to purge it: not counted as sparse */
@@ -94,7 +94,8 @@ struct slab {
 	uint64_t bits[SLAB_WORDS]; /* of cells; last, because few of them share the line above */
 };
 
-_Static_assert(offsetof(struct slab, seal) == 3 * sizeof(uint64_t), "the seal is of three words");
+_Static_assert(offsetof(struct slab, checksum) == 3 * sizeof(uint64_t),
+	       "the checksum is of three words");
 
 /* Bitmaps of the pages of a segment. The maps are disjoint. */
 struct segment_maps {
@@ -109,7 +110,7 @@ struct segment_maps {
  */
 struct segment {
 	char margin[SEGMENT_MARGIN]; /* never touched */
-	uint64_t seal; /* S9: keyed hash of the next five */
+	uint64_t checksum; /* S9: keyed hash of the next five */
 	uint64_t fixed; /* slots that never hold a slab or a span */
 	uint64_t cells; /* slots of slabs */
 	uint64_t used; /* slots with a taken page */
@@ -218,7 +219,7 @@ static inline uint64_t slab_page_bit(const struct slab *s, const void *cell)
 
 /* Checksums: S9. */
 
-static inline uint32_t slab_seal_of(const struct slab *s)
+static inline uint32_t slab_checksum_of(const struct slab *s)
 {
 	uint64_t key = slab_store.secret ^ (uintptr_t)s, words[3];
 
@@ -228,17 +229,17 @@ static inline uint32_t slab_seal_of(const struct slab *s)
 	return (uint32_t)(((words[0] ^ words[1] ^ words[2] ^ key) * 0x9e3779b97f4a7c15u) >> 32);
 }
 
-static inline void slab_seal(struct slab *s)
+static inline void slab_set_checksum(struct slab *s)
 {
-	s->seal = slab_seal_of(s);
+	s->checksum = slab_checksum_of(s);
 }
 
-static inline bool slab_is_sealed(const struct slab *s)
+static inline bool slab_is_valid(const struct slab *s)
 {
-	return s->seal == slab_seal_of(s);
+	return s->checksum == slab_checksum_of(s);
 }
 
-static inline uint64_t segment_seal_of(const struct segment *g)
+static inline uint64_t segment_checksum_of(const struct segment *g)
 {
 	uint64_t key = slab_store.secret ^ (uintptr_t)g ^ g->is_own;
 
@@ -246,9 +247,9 @@ static inline uint64_t segment_seal_of(const struct segment *g)
 	       (g->fixed ^ g->cells) * 0xbf58476d1ce4e5b9u;
 }
 
-static inline bool segment_is_sealed(const struct segment *g)
+static inline bool segment_is_valid(const struct segment *g)
 {
-	return g->seal == segment_seal_of(g);
+	return g->checksum == segment_checksum_of(g);
 }
 
 /* The page map entry for open slabs of class. */
@@ -272,7 +273,7 @@ void slab_lock_all(void);
 void slab_unlock_all(void);
 
 /* slab.c: end the process if the checksum of s is wrong. The caller holds the lock of class c. */
-void slab_require_sealed(const struct slab_class *c, const struct slab *s);
+void slab_validate(const struct slab_class *c, const struct slab *s);
 
 /* slab.c: put s, which has a free cell and is in no list, into its fullness group. */
 void slab_link(struct slab_class *c, struct slab *s);
@@ -324,7 +325,7 @@ void segment_give(struct slab *s);
 /* Callers of the following functions hold the store's lock. */
 
 /* End the process if the checksum of g is wrong. */
-void segment_require_sealed(const struct segment *g);
+void segment_validate(const struct segment *g);
 
 /*
  * Find the best place for n pages, aligned to align pages, a power of two. Returns its segment and

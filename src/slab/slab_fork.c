@@ -155,7 +155,7 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 	if (s->free)
 		slab_link(c, s);
 	else
-		slab_seal(s);
+		slab_set_checksum(s);
 }
 
 static void for_each_slab(void (*visit)(struct slab *))
@@ -175,11 +175,11 @@ static void visit_broken(struct slab *s)
 }
 
 /* Set all checksums first: building the lists validates those of neighbors. */
-static void seal_broken(struct slab *s)
+static void checksum_broken(struct slab *s)
 {
 	if (is_broken[s->class]) {
 		s->next = s->prev = NULL;
-		slab_seal(s);
+		slab_set_checksum(s);
 	}
 }
 
@@ -215,7 +215,7 @@ static void rebuild_classes(void)
 		if (is_broken[class])
 			clear_class(class);
 	slab_store.sparse_slots = slab_store.idle_slots = SIZE_MAX / 2; /* set below */
-	for_each_slab(seal_broken);
+	for_each_slab(checksum_broken);
 	for_each_slab(visit_broken);
 	count_sparse();
 }

@@ -171,7 +171,7 @@ static bool trim_list(struct slab_class *c, struct slab *s, size_t *left)
 	struct slab *next;
 
 	for (; s; s = next) {
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 		next = s->next;
 		is_locked = s->is_locked;
 		if (!s->is_purged || s->is_locked)
@@ -199,7 +199,7 @@ bool slab_trim_pages(unsigned int class)
 
 		if (!s || s->free)
 			continue;
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 		if (!s->is_fresh && !s->is_purged)
 			is_any |= purge_free_pages(s, &left, &is_locked);
 	}
@@ -278,7 +278,7 @@ static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep
 	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, bucket)); n++) {
 		if (bucket == BUCKET_IDLE && !sweep->purges)
 			break;
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 		if (bucket == BUCKET_TOUCHED) {
 			sweep->moves--;
 			slab_move(c, s, BUCKET_IDLE);

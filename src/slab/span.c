@@ -95,7 +95,7 @@ static struct page_run pages_of(const void *p)
 /* Validate the span at run: a damaged word may lead anywhere. The caller holds the lock. */
 static void require_span(const struct segment *g, struct page_run run)
 {
-	segment_require_sealed(g);
+	segment_validate(g);
 	if (run.start < run.end && run.end <= MAP_PAGES &&
 	    !(g->spans[run.start] & ~(SPAN_KEPT | SPAN_WHOLE | SPAN_PAGES)) &&
 	    map_count(g->maps.taken, run) == run.end - run.start)

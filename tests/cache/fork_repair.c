@@ -74,7 +74,7 @@ static void scramble_slab(struct slab *s)
 	SCRAMBLE(s->prev);
 	SCRAMBLE(s->bucket);
 	SCRAMBLE(s->shard);
-	SCRAMBLE(s->seal);
+	SCRAMBLE(s->checksum);
 	SCRAMBLE(s->free);
 	SCRAMBLE(s->summary);
 	segment_set_bins(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
@@ -117,7 +117,7 @@ static void scramble_segment(struct segment *g)
 	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->start) / SEGMENT_SIZE / 64];
 	uint64_t live = bits->words[SET_LIVE];
 
-	SCRAMBLE(g->seal);
+	SCRAMBLE(g->checksum);
 	SCRAMBLE(g->used);
 	SCRAMBLE(g->dirty);
 	SCRAMBLE(g->runs);

@@ -168,19 +168,19 @@ TEST(s10_marks)
 	BREAK(s->unmarked, 0, "S10");
 }
 
-TEST(s9_seals)
+TEST(s9_checksums)
 {
 	struct segment *g;
 
 	set_up();
 	g = segment_of(full);
-	BREAK(full->seal, full->seal ^ 1, "S9");
+	BREAK(full->checksum, full->checksum ^ 1, "S9");
 	BREAK(full->next, holed, "S9"); /* in no list */
 	BREAK(full->is_fresh, !full->is_fresh, "S9");
-	BREAK(g->seal, g->seal ^ 1, "S9");
+	BREAK(g->checksum, g->checksum ^ 1, "S9");
 }
 
-/* Every sealed byte of a slab's header, by every call that takes the slab up; then the others. */
+/* Bytes covered by a slab's checksum, for every call that validates it; then the others. */
 
 struct damage {
 	char *at;
