@@ -20,9 +20,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "canary.h"
 #include "mapping_core.h"
 #include "slab/span.h"
-#include "trailer.h"
 #include "zero.h"
 
 #define GUARDED_MAX 5000 /* of 65,530 kernel mappings; the library uses a quarter */
@@ -32,7 +32,7 @@
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded objects, which use that many addresses more */
 
-struct trailer_key trailer_key; /* written by hardened.c; this is the lowest wing that reads it */
+struct canary_key canary_key; /* written by hardened.c; this is the lowest wing that reads it */
 static _Atomic(uint64_t) buried; /* number of graves ever made */
 
 static char *end_of(const struct mapping *m)
@@ -385,7 +385,7 @@ static bool rescue_body(struct mapping *m, struct mapping *to)
 }
 
 /* Make m inaccessible. False if the kernel has no memory for it. */
-static bool seal_off(const struct mapping *m, bool is_empty)
+static bool make_inaccessible(const struct mapping *m, bool is_empty)
 {
 	if (m->is_span && (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0))
 		clear_body(m);
@@ -401,7 +401,7 @@ void guard_free(const char *call, const struct mapping *freed)
 
 	require_intact(call, &m);
 	is_moved = rescue_body(&m, &to);
-	if (seal_off(&m, is_moved))
+	if (make_inaccessible(&m, is_moved))
 		bury(&m);
 	else
 		kept_release(&m);
