@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The bytes behind the user's in a hardened cell of room bytes: padding, then a canary in the last word,
- * a keyed hash of its address and of the length of the padding. See hardened.h.
+ * The bytes behind the user's in a hardened cell of room bytes: padding, then a canary in the last
+ * word, a keyed hash of its address and of the length of the padding. See hardened.h.
  *
  *	user's bytes | padding, starts with a pattern | canary, 8 bytes |
  */

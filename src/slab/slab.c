@@ -86,7 +86,7 @@ void slab_validate(const struct slab_class *c, const struct slab *s)
 /* Fullness groups: S2. */
 
 /* The group of a slab that was just touched. */
-static uint8_t bucket_of(const struct slab *s)
+static uint8_t group_of(const struct slab *s)
 {
 	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
 }
@@ -94,10 +94,10 @@ static uint8_t bucket_of(const struct slab *s)
 /* Add n slots, or remove -n, if s is in a sparse group. */
 static void count_sparse(const struct slab *s, int n)
 {
-	if ((s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE) || s->is_locked)
+	if ((s->group != GROUP_TOUCHED && s->group != GROUP_IDLE) || s->is_locked)
 		return;
 	atomic_fetch_add_explicit(&slab_store.sparse_slots, (size_t)n, memory_order_relaxed);
-	if (s->bucket == BUCKET_IDLE)
+	if (s->group == GROUP_IDLE)
 		atomic_fetch_add_explicit(&slab_store.idle_slots, (size_t)n, memory_order_relaxed);
 }
 
@@ -120,18 +120,18 @@ static void unlink_slab(struct slab_class *c, struct slab *s)
 	if (s->prev)
 		set_next(c, s->prev, s->next);
 	else
-		slab_lists(c, s->shard)->partial[s->bucket] = s->next;
+		slab_lists(c, s->shard)->partial[s->group] = s->next;
 	if (s->next)
 		set_prev(c, s->next, s->prev);
 	c->partial_count--;
 	count_sparse(s, -slab_classes[s->class].slots);
 }
 
-static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
+static void link_in(struct slab_class *c, struct slab *s, uint8_t group)
 {
-	struct slab **head = &slab_lists(c, s->shard)->partial[bucket];
+	struct slab **head = &slab_lists(c, s->shard)->partial[group];
 
-	s->bucket = bucket;
+	s->group = group;
 	c->partial_count++;
 	s->prev = NULL;
 	s->next = *head;
@@ -144,13 +144,13 @@ static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
 
 void slab_link(struct slab_class *c, struct slab *s)
 {
-	link_in(c, s, bucket_of(s));
+	link_in(c, s, group_of(s));
 }
 
-void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket)
+void slab_move(struct slab_class *c, struct slab *s, uint8_t group)
 {
 	unlink_slab(c, s);
-	link_in(c, s, bucket);
+	link_in(c, s, group);
 }
 
 static bool has_surplus(const struct slab_class *c, unsigned int class)
@@ -184,15 +184,15 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
-	const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
+	const uint8_t order[GROUPS] = {GROUP_IDLE, GROUP_TOUCHED, GROUP_PURGED, 2, 1, 0};
 	struct slab *s;
 
-	for (unsigned int nr = 0; c->partial_count && nr < BUCKETS; nr++) {
-		unsigned int bucket = order[nr];
+	for (unsigned int nr = 0; c->partial_count && nr < GROUPS; nr++) {
+		unsigned int group = order[nr];
 
 		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-			s = slab_lists(c, i)->partial[bucket];
-			if (!s || (slab_shard_users[i] && bucket < BUCKET_TOUCHED && !is_any))
+			s = slab_lists(c, i)->partial[group];
+			if (!s || (slab_shard_users[i] && group < GROUP_TOUCHED && !is_any))
 				continue;
 			change_shard(c, s, shard);
 			return s;
@@ -217,7 +217,7 @@ static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 /* The fullest partial slab of shard, or NULL. */
 static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 {
-	for (int i = 0; i < BUCKETS; i++)
+	for (int i = 0; i < GROUPS; i++)
 		if (slab_lists(c, shard)->partial[i])
 			return slab_lists(c, shard)->partial[i];
 	return NULL;
@@ -252,8 +252,8 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 		slab_open(s, cells, taken);
 	if (!s->free)
 		unlink_slab(c, s);
-	else if (s->bucket != bucket_of(s))
-		slab_move(c, s, bucket_of(s));
+	else if (s->group != group_of(s))
+		slab_move(c, s, group_of(s));
 	return taken;
 }
 
@@ -456,8 +456,8 @@ static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *
 		damaged(c, s);
 	if (s->free == 1)
 		slab_link(c, s);
-	else if (s->bucket != bucket_of(s))
-		slab_move(c, s, bucket_of(s));
+	else if (s->group != group_of(s))
+		slab_move(c, s, group_of(s));
 	if (s->free == s->carved)
 		give_up(c, s);
 }
@@ -479,8 +479,8 @@ static inline void give(struct slab_class *c, const struct class_info *info, voi
 	s->summary |= (uint64_t)1 << place.i / 64;
 	s->is_purged = false;
 	s->free++;
-	if (s->free == 1 || s->free >= s->carved || s->bucket > BUCKET_TOUCHED ||
-	    s->free * QUARTERS > (s->bucket + 1u) * info->capacity)
+	if (s->free == 1 || s->free >= s->carved || s->group > GROUP_TOUCHED ||
+	    s->free * QUARTERS > (s->group + 1u) * info->capacity)
 		refile(c, s);
 }
 

@@ -202,26 +202,26 @@ static const char *check_checksums(const struct segment *g)
 }
 
 /* Check one list; add its slabs to *listed, and to t if they are sparse. */
-static const char *check_list(unsigned int class, unsigned int shard, unsigned int bucket,
+static const char *check_list(unsigned int class, unsigned int shard, unsigned int group,
 			      size_t *listed, struct totals *t)
 {
 	const struct slab *prev = NULL;
 
-	for (const struct slab *s = slab_lists(&slab_class_states[class], shard)->partial[bucket];
-	     s; prev = s, s = s->next) {
+	for (const struct slab *s = slab_lists(&slab_class_states[class], shard)->partial[group]; s;
+	     prev = s, s = s->next) {
 		unsigned int quarter = (s->free * QUARTERS - 1u) / slab_classes[class].capacity;
 
 		if (s->class != class || s->prev != prev || s->shard != shard ||
-		    s->bucket != bucket || !s->free ||
-		    quarter != (bucket < BUCKET_TOUCHED ? bucket : BUCKET_TOUCHED) ||
-		    (bucket == BUCKET_PURGED && !s->is_purged))
+		    s->group != group || !s->free ||
+		    quarter != (group < GROUP_TOUCHED ? group : GROUP_TOUCHED) ||
+		    (group == GROUP_PURGED && !s->is_purged))
 			return "S2: a slab is in a list that it does not belong to";
 		++*listed;
 		if (s->is_locked)
 			continue;
-		if (bucket == BUCKET_TOUCHED || bucket == BUCKET_IDLE)
+		if (group == GROUP_TOUCHED || group == GROUP_IDLE)
 			t->sparse_slots += slab_classes[class].slots;
-		if (bucket == BUCKET_IDLE)
+		if (group == GROUP_IDLE)
 			t->idle_slots += slab_classes[class].slots;
 	}
 	return NULL;
@@ -234,8 +234,8 @@ static const char *check_class(unsigned int class, struct totals *t)
 	size_t listed = 0;
 
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		for (unsigned int bucket = 0; bucket < BUCKETS && !fault; bucket++)
-			fault = check_list(class, shard, bucket, &listed, t);
+		for (unsigned int group = 0; group < GROUPS && !fault; group++)
+			fault = check_list(class, shard, group, &listed, t);
 	if (fault)
 		return fault;
 	if (listed != t->with_free[class] || listed != c->partial_count)

@@ -61,11 +61,11 @@
  * holds sparse slabs, whose free pages are worth purging. Taking or giving a cell files such a slab
  * as touched; sweeps move it on (slab_pages.c).
  */
-enum slab_bucket {
-	BUCKET_TOUCHED = 3,
-	BUCKET_IDLE,
-	BUCKET_PURGED,
-	BUCKETS
+enum fullness_group {
+	GROUP_TOUCHED = 3,
+	GROUP_IDLE,
+	GROUP_PURGED,
+	GROUPS
 };
 
 #define QUARTERS 4
@@ -79,7 +79,7 @@ struct slab {
 	struct slab *next, *prev; /* S2 */
 	uint16_t class;
 	uint16_t carved;
-	uint8_t bucket; /* enum fullness_group, or the number of a fuller quarter */
+	uint8_t group; /* enum fullness_group, or the number of a fuller quarter */
 	uint8_t slot;
 	_Atomic(uint8_t) shard; /* atomic, because it is read without the lock */
 	bool is_fresh; /* cells that are not carved read as zero */
@@ -141,7 +141,7 @@ extern struct slab_class slab_class_states[CLASS_END];
 
 /* Guarded by the lock of the class. Separate and by shard, so that few threads touch few pages. */
 struct slab_lists {
-	struct slab *partial[BUCKETS]; /* S2 */
+	struct slab *partial[GROUPS]; /* S2 */
 	struct slab *carving; /* S4; or NULL */
 } __attribute__((aligned(64)));
 
@@ -279,7 +279,7 @@ void slab_validate(const struct slab_class *c, const struct slab *s);
 void slab_link(struct slab_class *c, struct slab *s);
 
 /* slab.c: move s, which has a free cell, to group of its class and shard. */
-void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket);
+void slab_move(struct slab_class *c, struct slab *s, uint8_t group);
 
 /*
  * slab_pages.c: end the process if free cell has lost its mark: it was written to, or is in use

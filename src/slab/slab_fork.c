@@ -191,10 +191,10 @@ static void count_sparse(void)
 		const struct slab_class *c = &slab_class_states[i / SLAB_SHARDS];
 		size_t slots = slab_classes[i / SLAB_SHARDS].slots;
 
-		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[BUCKET_TOUCHED]; s;
+		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[GROUP_TOUCHED]; s;
 		     s = s->next)
 			touched += s->is_locked ? 0 : slots;
-		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[BUCKET_IDLE]; s;
+		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[GROUP_IDLE]; s;
 		     s = s->next)
 			idle += s->is_locked ? 0 : slots;
 	}

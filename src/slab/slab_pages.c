@@ -176,10 +176,10 @@ static bool trim_list(struct slab_class *c, struct slab *s, size_t *left)
 		is_locked = s->is_locked;
 		if (!s->is_purged || s->is_locked)
 			is_any |= purge_free_pages(s, left, &is_locked);
-		if (s->bucket == BUCKET_TOUCHED || s->bucket == BUCKET_IDLE)
-			slab_move(c, s, BUCKET_PURGED);
+		if (s->group == GROUP_TOUCHED || s->group == GROUP_IDLE)
+			slab_move(c, s, GROUP_PURGED);
 		/* GROUP_PURGED is not counted as sparse. */
-		s->is_locked = is_locked && s->bucket == BUCKET_PURGED;
+		s->is_locked = is_locked && s->group == GROUP_PURGED;
 	}
 	return is_any;
 }
@@ -191,8 +191,8 @@ bool slab_trim_pages(unsigned int class)
 	bool is_any = false, is_locked;
 
 	slab_enter(class);
-	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		is_any |= trim_list(c, slab_lists(c, i / BUCKETS)->partial[i % BUCKETS], &left);
+	for (unsigned int i = 0; i < SLAB_SHARDS * GROUPS; i++)
+		is_any |= trim_list(c, slab_lists(c, i / GROUPS)->partial[i % GROUPS], &left);
 	/* Carving slabs without a free cell are in no list, but may have dirty pages to carve. */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 		struct slab *s = slab_lists(c, i)->carving;
@@ -230,8 +230,8 @@ size_t slab_free_page_bytes(size_t *out)
 
 		slab_enter(class);
 		*out += c->out * slab_classes[class].size;
-		for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-			free += free_bytes_of(slab_lists(c, i / BUCKETS)->partial[i % BUCKETS]);
+		for (unsigned int i = 0; i < SLAB_SHARDS * GROUPS; i++)
+			free += free_bytes_of(slab_lists(c, i / GROUPS)->partial[i % GROUPS]);
 		slab_leave(class);
 	}
 	return free;
@@ -239,11 +239,11 @@ size_t slab_free_page_bytes(size_t *out)
 
 /* Sweeps: rules 2 and 3. */
 
-static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
+static struct slab *first_in(const struct slab_class *c, enum fullness_group group)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
-		if (slab_lists(c, i)->partial[bucket])
-			return slab_lists(c, i)->partial[bucket];
+		if (slab_lists(c, i)->partial[group])
+			return slab_lists(c, i)->partial[group];
 	return NULL;
 }
 
@@ -254,7 +254,7 @@ static void sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep
 
 	sweep->moves--;
 	if (!s->is_purged && sweep->nr & ((1u << s->purges) - 1)) {
-		slab_move(c, s, BUCKET_TOUCHED);
+		slab_move(c, s, GROUP_TOUCHED);
 		return;
 	}
 	if (!s->is_purged) {
@@ -263,25 +263,25 @@ static void sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep
 		if (s->purges < PURGES_MAX)
 			s->purges++;
 	}
-	slab_move(c, s, BUCKET_PURGED);
+	slab_move(c, s, GROUP_PURGED);
 	s->is_locked = is_locked; /* GROUP_PURGED is not counted as sparse */
 }
 
 /* Handle up to SWEEP_HOLD slabs of class in group. Returns whether there may be more. */
-static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep *sweep)
+static bool sweep_some(unsigned int class, enum fullness_group group, struct sweep *sweep)
 {
 	struct slab_class *c = &slab_class_states[class];
 	unsigned int n = 0;
 	struct slab *s;
 
 	slab_enter(class);
-	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, bucket)); n++) {
-		if (bucket == BUCKET_IDLE && !sweep->purges)
+	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, group)); n++) {
+		if (group == GROUP_IDLE && !sweep->purges)
 			break;
 		slab_validate(c, s);
-		if (bucket == BUCKET_TOUCHED) {
+		if (group == GROUP_TOUCHED) {
 			sweep->moves--;
-			slab_move(c, s, BUCKET_IDLE);
+			slab_move(c, s, GROUP_IDLE);
 		} else {
 			sweep_slab(c, s, sweep);
 		}
@@ -301,9 +301,9 @@ void slab_sweep_pages(void)
 	if (slab_store.sparse_slots - idle > CALM_SLOTS + idle / 4)
 		sweep.purges = 0;
 	for (unsigned int class = 1; class < CLASS_END && sweep.moves; class += 1) {
-		while (sweep_some(class, BUCKET_IDLE, &sweep))
+		while (sweep_some(class, GROUP_IDLE, &sweep))
 			;
-		while (sweep_some(class, BUCKET_TOUCHED, &sweep))
+		while (sweep_some(class, GROUP_TOUCHED, &sweep))
 			;
 	}
 }

@@ -72,7 +72,7 @@ static void scramble_slab(struct slab *s)
 {
 	SCRAMBLE(s->next);
 	SCRAMBLE(s->prev);
-	SCRAMBLE(s->bucket);
+	SCRAMBLE(s->group);
 	SCRAMBLE(s->shard);
 	SCRAMBLE(s->checksum);
 	SCRAMBLE(s->free);

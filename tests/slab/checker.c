@@ -59,7 +59,7 @@ TEST(s2_lists)
 	BREAK(slab_lists(state, 0)->partial[2], holed, "S2");
 	BREAK(slab_lists(state, 0)->partial[0]->prev, full, "S2");
 	BREAK(slab_lists(state, 0)->partial[0]->next, NULL, "S2");
-	BREAK(holed->bucket, 3, "S2");
+	BREAK(holed->group, 3, "S2");
 }
 
 TEST(s2_purged)
@@ -70,7 +70,7 @@ TEST(s2_purged)
 	CHECK(slab_trim());
 	s = slab_with(cells[0]);
 	BREAK(s->is_purged, false, "S2");
-	BREAK(s->bucket, BUCKET_IDLE, "S2");
+	BREAK(s->group, GROUP_IDLE, "S2");
 }
 
 TEST(s3_empty_slab)
