@@ -367,12 +367,12 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 	return g;
 }
 
-void segment_set_bins(const struct slab *s, uint16_t bin)
+void segment_set_page_map(const struct slab *s, uint16_t bin)
 {
-	uint16_t *bins = segment_bins(segment_of(s)) + s->slot;
+	uint16_t *map = segment_page_map(segment_of(s)) + s->slot;
 
 	for (unsigned int i = 0; i < slab_classes[s->class].slots; i++)
-		bins[i] = bin;
+		map[i] = bin;
 }
 
 struct slab *segment_take(unsigned int class)
@@ -400,7 +400,7 @@ struct slab *segment_take(unsigned int class)
 	g->cells |= slab_mask(s);
 	g->checksum = segment_checksum_of(g);
 	store_unlock();
-	segment_set_bins(s, slab_bin_of(class));
+	segment_set_page_map(s, slab_bin_of(class));
 	return s;
 }
 
@@ -409,7 +409,7 @@ void segment_give(struct slab *s)
 	struct segment *g = segment_of(s);
 	unsigned int n = slab_classes[s->class].slots;
 
-	segment_set_bins(s, 0);
+	segment_set_page_map(s, 0);
 	store_lock();
 	segment_validate(g);
 	slab_store.slab_frees++;

@@ -69,23 +69,23 @@ extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 /*
  * Segments lie in windows of the address space (window.h); slab_window is the start of the first.
  * Each window has a page map from a slot to the bin of its cells in a thread cache. The first one's
- * is slab_bins: one load classifies a pointer. An entry is SLAB_BIN_SIZE * class, or 0 if the slot
- * has no open slab of user cells. Entries of classes above SLAB_CELL_MAX, which have no fast path,
- * are CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Only pages of the map for existing segments use
- * memory.
+ * is slab_page_map: one load classifies a pointer. An entry is SLAB_BIN_SIZE * class, or 0 if the
+ * slot has no open slab of user cells. Entries of classes above SLAB_CELL_MAX, which have no fast
+ * path, are CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Only pages of the map for existing segments
+ * use memory.
  */
 #define SLAB_BIN_SIZE 16
 #define CLASS_WIDE_COUNT 16 /* classes above SLAB_CELL_MAX */
 #define SLAB_BIN_SPAN ((CLASS_COUNT + CLASS_WIDE_COUNT) * SLAB_BIN_SIZE) /* spans only: span.h */
 #define SLAB_BIN_COUNT (CLASS_COUNT + CLASS_WIDE_COUNT + 1)
 extern uintptr_t slab_window SLAB_HIDDEN;
-extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
+extern uint16_t slab_page_map[WINDOW_SLABS] SLAB_HIDDEN;
 
 /*
  * Page maps of the other windows by place, or NULL. The first window has the place in the middle.
  */
 #define WINDOWS ((size_t)1 << (49 - WINDOW_SHIFT))
-extern _Atomic(uint16_t *) slab_far_bins[WINDOWS] SLAB_HIDDEN;
+extern _Atomic(uint16_t *) slab_far_page_maps[WINDOWS] SLAB_HIDDEN;
 
 _Static_assert(2 * SYS_MAP_MAX <= WINDOWS * WINDOW_SIZE, "every address has a place of its own");
 
@@ -96,24 +96,25 @@ static inline size_t window_place(const void *p)
 }
 
 /* The page map of p's window, or NULL. NULL for the first window, too. */
-static inline __attribute__((always_inline)) uint16_t *slab_far_bins_of(const void *p)
+static inline __attribute__((always_inline)) uint16_t *slab_far_page_map(const void *p)
 {
 	size_t place = window_place(p);
 
-	return place < WINDOWS ? atomic_load_explicit(&slab_far_bins[place], memory_order_acquire)
-			       : NULL;
+	return place < WINDOWS
+		       ? atomic_load_explicit(&slab_far_page_maps[place], memory_order_acquire)
+		       : NULL;
 }
 
 /* The page map entry for p, any address. */
 static inline __attribute__((always_inline)) uint16_t slab_bin(const void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-	const uint16_t *bins;
+	const uint16_t *map;
 
 	if (__builtin_expect(slab < WINDOW_SLABS, 1))
-		return slab_bins[slab];
-	bins = slab_far_bins_of(p);
-	return bins ? bins[slab % WINDOW_SLABS] : 0;
+		return slab_page_map[slab];
+	map = slab_far_page_map(p);
+	return map ? map[slab % WINDOW_SLABS] : 0;
 }
 
 /*

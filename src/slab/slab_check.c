@@ -52,7 +52,7 @@ static const char *check_marks(const struct slab *s)
 static const char *check_slab(const struct slab *s, struct totals *t)
 {
 	const struct class_info *info = &slab_classes[s->class];
-	const uint16_t *bins = segment_bins(segment_of(s)) + s->slot;
+	const uint16_t *map = segment_page_map(segment_of(s)) + s->slot;
 	const char *fault;
 
 	if (!s->class || s->class >= CLASS_END || s->carved > info->capacity)
@@ -70,7 +70,7 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 	if (s->carved == info->capacity && s->is_next_marked)
 		return "S4: a slab that is all carved has a mark behind its cells";
 	for (unsigned int i = 0; i < info->slots; i++)
-		if (bins[i] != bins[0] || (bins[i] && bins[i] != slab_bin_of(s->class)))
+		if (map[i] != map[0] || (map[i] && map[i] != slab_bin_of(s->class)))
 			return "S6: the table of bins has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;
@@ -80,14 +80,14 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 
 static const char *check_slots(const struct segment *g, struct totals *t)
 {
-	const uint16_t *bins = segment_bins(g);
+	const uint16_t *map = segment_page_map(g);
 	const char *fault;
 
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++) {
 		const struct slab *s = &g->slabs[i];
 
 		if (!(g->cells >> i & 1)) {
-			if (bins[i] != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
+			if (map[i] != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
 				return "S6: the table of bins has a slot wrong that is no slab's";
 			continue;
 		}

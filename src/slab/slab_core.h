@@ -44,7 +44,7 @@
 #include <string.h>
 
 #include "lock.h"
-#include "page_map.h"
+#include "page_bits.h"
 #include "slab.h"
 #include "span.h"
 #include "window.h"
@@ -265,7 +265,7 @@ static inline uint16_t slab_bin_of(unsigned int class)
 /* Whether s is closed to the fast path: S6. Slabs of the library's own objects always are. */
 static inline bool slab_is_closed(const struct slab *s)
 {
-	return !segment_bins(segment_of(s))[s->slot];
+	return !segment_page_map(segment_of(s))[s->slot];
 }
 
 /* slab_check.c: lock all classes, then the store. */
@@ -317,7 +317,7 @@ static inline struct page_run slot_pages(unsigned int slot, unsigned int n)
 struct slab *segment_take(unsigned int class);
 
 /* Set the entries of s in the page map. */
-void segment_set_bins(const struct slab *s, uint16_t bin);
+void segment_set_page_map(const struct slab *s, uint16_t bin);
 
 /* Turn s, whose carved cells are all free, into free slots. */
 void segment_give(struct slab *s);

@@ -29,7 +29,7 @@ static void take_slots(struct segment *g, uint64_t *taken)
 
 static void take_spans(struct segment *g, uint64_t *taken)
 {
-	uint16_t *bins = segment_bins(g);
+	uint16_t *map = segment_page_map(g);
 
 	for (size_t page = 0; page < MAP_PAGES; page++) {
 		size_t pages = g->spans[page] & SPAN_PAGES;
@@ -39,7 +39,7 @@ static void take_spans(struct segment *g, uint64_t *taken)
 		map_set(taken, (struct page_run){page, page + pages});
 		slab_store.span_pages += pages;
 		for (size_t slot = page / SLOT_PAGES; slot * SLOT_PAGES < page + pages; slot++)
-			bins[slot] = SLAB_BIN_SPAN;
+			map[slot] = SLAB_BIN_SPAN;
 	}
 }
 
@@ -55,7 +55,7 @@ static void rebuild_segment(struct segment *g)
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
 		if (!(g->cells >> slot & 1))
 			memset(g->slabs[slot].bits, 0, sizeof(g->slabs[slot].bits));
-	memset(segment_bins(g), 0, SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(slab_page_map[0]));
 	take_slots(g, taken);
 	take_spans(g, taken);
 	for (size_t i = 0; i < MAP_WORDS; i++) {
@@ -149,7 +149,7 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 	}
 	if (s->carved < slab_classes[s->class].capacity && !set_carving(c, s))
 		carve_all(s);
-	segment_set_bins(s, 0); /* closed, like all slabs of rebuilt classes */
+	segment_set_page_map(s, 0); /* closed, like all slabs of rebuilt classes */
 	c->slabs++;
 	c->out += (size_t)(s->carved - s->free);
 	if (s->free)
@@ -223,11 +223,11 @@ static void rebuild_classes(void)
 static void close_slabs(void)
 {
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
-		uint16_t *bins = segment_bins(g);
+		uint16_t *map = segment_page_map(g);
 
 		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
-			if (bins[slot] != SLAB_BIN_SPAN)
-				bins[slot] = 0;
+			if (map[slot] != SLAB_BIN_SPAN)
+				map[slot] = 0;
 	}
 }
 

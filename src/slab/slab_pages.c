@@ -96,7 +96,7 @@ void slab_open(struct slab *s, void **cells, unsigned int n)
 		pages = s->unmarked;
 	mark_pages(s, pages);
 	if (!s->unmarked)
-		segment_set_bins(s, slab_bin_of(s->class));
+		segment_set_page_map(s, slab_bin_of(s->class));
 }
 
 /* Whether no cell outside of the store overlaps [from, to) of slab s. */
@@ -147,7 +147,7 @@ static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 	/* For a fork: close the slab before marks disappear. */
 	s->is_next_marked = false;
 	if (s->free)
-		segment_set_bins(s, 0);
+		segment_set_page_map(s, 0);
 	while (next_free_pages(s, &from, &to)) {
 		if (s->free)
 			unmark_pages(s, from, to);
@@ -158,7 +158,7 @@ static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 	}
 	s->is_purged = true;
 	if (!is_any && !is_refused && !was_closed) /* part of a refused run may be purged */
-		segment_set_bins(s, slab_bin_of(s->class));
+		segment_set_page_map(s, slab_bin_of(s->class));
 	*is_locked = is_refused && !is_any;
 	return is_any;
 }

@@ -21,13 +21,13 @@ static char *page_at(const struct segment *g, size_t page)
 /* Update the page map for slots without a slab, after run was taken or freed. */
 static void map_slots_of(const struct segment *g, struct page_run run)
 {
-	uint16_t *bins = segment_bins(g);
+	uint16_t *map = segment_page_map(g);
 
 	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++) {
 		uint16_t bin = g->used >> slot & 1 ? SLAB_BIN_SPAN : 0;
 
-		if (bins[slot] != bin) /* avoids sharing misses: other threads read it */
-			bins[slot] = bin;
+		if (map[slot] != bin) /* avoids sharing misses: other threads read it */
+			map[slot] = bin;
 	}
 }
 

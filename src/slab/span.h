@@ -17,7 +17,7 @@
 
 #pragma once
 
-#include "page_map.h"
+#include "page_bits.h"
 #include "slab.h"
 
 #define SPAN_MAX ((size_t)2 << 20) /* larger objects have their own mappings */

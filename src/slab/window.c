@@ -19,9 +19,9 @@
 #define HINT_TRIES 16
 
 uintptr_t slab_window;
-uint16_t slab_bins[WINDOW_SLABS] APART;
+uint16_t slab_page_map[WINDOW_SLABS] APART;
 struct window slab_first_window APART;
-_Atomic(uint16_t *) slab_far_bins[WINDOWS] APART;
+_Atomic(uint16_t *) slab_far_page_maps[WINDOWS] APART;
 
 /* Sets: S7. */
 
@@ -96,7 +96,7 @@ struct segment *segment_next(enum segment_set set, const struct segment *after)
 
 /* Windows. */
 
-/* The first segment is at p. For a fork: bins is set last. */
+/* The first segment is at p. For a fork: page_map is set last. */
 static void choose_window(const char *p)
 {
 	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
@@ -106,19 +106,19 @@ static void choose_window(const char *p)
 	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
 	slab_first_window.start = slab_window;
 	atomic_thread_fence(memory_order_release);
-	slab_first_window.bins = slab_bins;
+	slab_first_window.page_map = slab_page_map;
 }
 
 /* Make the window for p; false when memory is exhausted. */
 static bool add_window(const char *p)
 {
 	size_t offset = (uintptr_t)p - slab_window;
-	struct window *w = sys_map(sizeof(*w) + sizeof(slab_bins)), *last = &slab_first_window;
+	struct window *w = sys_map(sizeof(*w) + sizeof(slab_page_map)), *last = &slab_first_window;
 
 	if (!w)
 		return false;
 	w->start = slab_window + (offset & ~(WINDOW_SIZE - 1));
-	w->bins = (uint16_t *)(w + 1); /* window_of relies on this */
+	w->page_map = (uint16_t *)(w + 1); /* window_of relies on this */
 	while (last->next)
 		last = last->next;
 	/*
@@ -126,7 +126,8 @@ static bool add_window(const char *p)
 	 */
 	atomic_thread_fence(memory_order_release);
 	last->next = w;
-	atomic_store_explicit(&slab_far_bins[window_place(p)], w->bins, memory_order_release);
+	atomic_store_explicit(&slab_far_page_maps[window_place(p)], w->page_map,
+			      memory_order_release);
 	return true;
 }
 
@@ -178,7 +179,7 @@ void *window_map_segment(void)
 	char *p = NULL;
 
 	slab_store.map_calls++;
-	if (slab_first_window.bins) {
+	if (slab_first_window.page_map) {
 		p = map_at_hint(&slab_store.below, -step);
 		if (!p && errno == EEXIST)
 			p = map_at_hint(&slab_store.above, step);
@@ -188,7 +189,7 @@ void *window_map_segment(void)
 	p = map_anywhere();
 	if (!p)
 		return NULL;
-	if (!slab_first_window.bins)
+	if (!slab_first_window.page_map)
 		choose_window(p);
 	if (!window_of(p) && !add_window(p)) {
 		sys_release(p, SEGMENT_SIZE);

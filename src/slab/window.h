@@ -8,11 +8,11 @@
  * the kernel maps a segment outside of the existing ones. It is one mapping that holds its page map
  * and sets, uses memory where touched, and is never freed.
  *
- *	slab_far_bins, by place
+ *	slab_far_page_maps, by place
  *	| NULL | … | window | … |
  *	                └────────────────┐
  *	                | struct window  | page map                              |
- *	                  start, sets      an entry for each slot: see slab_bins
+ *	                  start, sets      an entry for each slot: see slab_page_map
  *
  * A set has a bit for each segment. Its summary has a bit for each 64 segments.
  */
@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "page_map.h"
+#include "page_bits.h"
 #include "slab.h"
 
 struct segment;
@@ -61,7 +61,7 @@ struct segment_bits {
 /* Guarded by the store's lock, except the page map. SET_LIVE may be read without it. */
 struct window {
 	uintptr_t start;
-	uint16_t *bins; /* the page map: slab_bins, or memory behind this struct */
+	uint16_t *page_map; /* slab_page_map, or memory behind this struct */
 	struct window *next; /* in order of creation */
 	uint64_t summaries[SET_COUNT][WINDOW_GROUPS / 64] __attribute__((aligned(64))); /* S7 */
 	struct segment_bits bits[WINDOW_GROUPS];
@@ -72,20 +72,20 @@ extern struct window slab_first_window;
 /* The window that contains p, or NULL. Takes no lock. */
 static inline struct window *window_of(const void *p)
 {
-	void *bins;
+	void *map;
 
 	if (__builtin_expect((uintptr_t)p - slab_window < WINDOW_SIZE, 1))
 		return &slab_first_window;
-	bins = slab_far_bins_of(p);
-	return bins ? (struct window *)bins - 1 : NULL;
+	map = slab_far_page_map(p);
+	return map ? (struct window *)map - 1 : NULL;
 }
 
 /* The page map entries of g's slots. */
-static inline uint16_t *segment_bins(const struct segment *g)
+static inline uint16_t *segment_page_map(const struct segment *g)
 {
 	const struct window *w = window_of(g);
 
-	return &w->bins[((uintptr_t)g - w->start) >> SLAB_SHIFT];
+	return &w->page_map[((uintptr_t)g - w->start) >> SLAB_SHIFT];
 }
 
 /* The set of that kind for the library's own segments, or for users'. */

@@ -77,7 +77,7 @@ static void scramble_slab(struct slab *s)
 	SCRAMBLE(s->checksum);
 	SCRAMBLE(s->free);
 	SCRAMBLE(s->summary);
-	segment_set_bins(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
+	segment_set_page_map(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
 }
 
 static void scramble_class(unsigned int class)
@@ -121,7 +121,7 @@ static void scramble_segment(struct segment *g)
 	SCRAMBLE(g->used);
 	SCRAMBLE(g->dirty);
 	SCRAMBLE(g->runs);
-	scramble(segment_bins(g), SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	scramble(segment_page_map(g), SEGMENT_SLOTS * sizeof(slab_page_map[0]));
 	SCRAMBLE(*bits);
 	bits->words[SET_LIVE] = live;
 }

@@ -109,9 +109,9 @@ TEST(s6_bins)
 
 	set_up();
 	place = ((uintptr_t)slab_start(full) - slab_window) >> SLAB_SHIFT;
-	BREAK(slab_bins[place], SLAB_BIN_SPAN, "S6");
-	BREAK(slab_bins[place], SLAB_BIN_SIZE, "S6");
-	BREAK(slab_bins[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
+	BREAK(slab_page_map[place], SLAB_BIN_SPAN, "S6");
+	BREAK(slab_page_map[place], SLAB_BIN_SIZE, "S6");
+	BREAK(slab_page_map[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
 }
 
 TEST(s7_sets_of_segments)
