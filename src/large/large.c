@@ -150,13 +150,13 @@ size_t large_frees(void)
 
 size_t large_dirty_bytes(void)
 {
-	return mapping_kept_bytes();
+	return mapping_cached_bytes();
 }
 
 bool large_sweep(void)
 {
 	int saved_errno = errno;
-	bool is_any = mapping_kept_bytes() && mapping_sweep(sweep_period_ms);
+	bool is_any = mapping_cached_bytes() && mapping_sweep(sweep_period_ms);
 
 	errno = saved_errno;
 	return is_any;
@@ -196,7 +196,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 		.live_blocks = spans.spans,
 		.live_bytes = spans.bytes,
 		.region_bytes = spans.bytes,
-		.ahead_bytes = mapping_kept_bytes(),
+		.ahead_bytes = mapping_cached_bytes(),
 		.mapped_blocks = mappings.count,
 		.mapped_bytes = mappings.bytes,
 		.peak_bytes = mappings.peak_bytes + spans.peak_bytes,

@@ -58,7 +58,7 @@ bool large_trim(void);
 /* Objects of at least size bytes are mappings; 0: all large objects. */
 void large_set_threshold(size_t size);
 
-/* Minimum time in milliseconds that freed memory is kept. */
+/* Minimum time in milliseconds that freed memory is cached. */
 void large_set_sweep_period(uint64_t ms);
 
 /* Enable hardened mode, with guard pages. Call before the first allocation. */

@@ -53,7 +53,7 @@ static struct found find_around(const void *p)
 	for (m = mapping_all.graves; m < mapping_all.graves + GRAVES; m++)
 		if (has_place(m, p))
 			return (struct found){m, true};
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
 		if (has_place(&k->m, p))
 			return (struct found){&k->m, true};
 	return (struct found){.m = NULL};
@@ -151,7 +151,7 @@ static bool fit(struct mapping *m, size_t bytes, bool grows)
 {
 	char *moved;
 
-	if (kept_is_fit(m->bytes, bytes) || (grows && m->bytes >= bytes))
+	if (cache_is_fit(m->bytes, bytes) || (grows && m->bytes >= bytes))
 		return true;
 	moved = sys_remap(m->start, m->bytes, bytes);
 	if (!moved) {
@@ -180,7 +180,7 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	bool grows = room > size;
 
 	*m = (struct mapping){.bytes = bytes};
-	if (align > page || zero || !kept_take(m, bytes, grows) || !fit(m, bytes, grows)) {
+	if (align > page || zero || !cache_take(m, bytes, grows) || !fit(m, bytes, grows)) {
 		m->bytes = bytes;
 		m->start = mapping_map(bytes, align);
 		*is_mapped = m->start;
@@ -232,7 +232,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	mapping_all.stats.allocs++;
 	mapping_all.stats.map_calls += is_mapped;
 	mapping_unlock();
-	kept_put_in(&m);
+	mapping_insert(&m);
 	return mapping_payload(&m);
 }
 
@@ -248,7 +248,7 @@ void mapping_free(const char *call, void *p)
 	if (mapping_is_hardened)
 		guard_free(call, &m);
 	else
-		kept_keep(&m);
+		cache_put(&m);
 	mapping_lock();
 	mapping_all.table.used--;
 	mapping_unlock();
@@ -336,7 +336,7 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
 	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
-	kept_put_in(&m);
+	mapping_insert(&m);
 	return is_done ? mapping_payload(&m) : NULL;
 }
 
@@ -346,9 +346,9 @@ void *mapping_resize(const char *call, void *p, size_t size)
 static void repair(void)
 {
 	mapping_table_repair(&mapping_all.table);
-	kept_repair();
-	if (mapping_all.table.bytes + mapping_kept_bytes() > mapping_all.stats.peak_bytes)
-		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_kept_bytes();
+	cache_repair();
+	if (mapping_all.table.bytes + mapping_cached_bytes() > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_cached_bytes();
 }
 
 void mapping_fork_child(void)
@@ -408,7 +408,7 @@ const char *mapping_check(void)
 	mapping_lock();
 	fault = mapping_table_check(&mapping_all.table);
 	if (!fault)
-		fault = kept_check();
+		fault = cache_check();
 	mapping_unlock();
 	return fault;
 }

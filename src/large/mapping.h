@@ -72,12 +72,12 @@ size_t mapping_usable_size(const char *call, void *p);
 /* Whether p is inside a live or cached mapping. */
 bool mapping_has(const void *p);
 
-extern _Atomic(size_t) mapping_kept_total;
+extern _Atomic(size_t) mapping_cached_total;
 
 /* Bytes of freed mappings in the page cache. */
-static inline size_t mapping_kept_bytes(void)
+static inline size_t mapping_cached_bytes(void)
 {
-	return atomic_load_explicit(&mapping_kept_total, memory_order_relaxed);
+	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
 }
 
 /* Return mappings cached for period_ms, or all. Returns whether there were any. */
@@ -104,8 +104,8 @@ void mapping_list(struct item_list *list);
 
 /*
  * Verify L1, L2 and L3. Returns NULL, or a text on the first violation.
- *	L3 mapping_kept_total is the bytes of the page cache; if it holds any, live and cached bytes
- *	   are at most the peak of live bytes, or an eighth more when hardened, not counting
+ *	L3 mapping_cached_total is the bytes of the page cache; if it holds any, live and cached
+ *	   bytes are at most the peak of live bytes, or an eighth more when hardened, not counting
  *	   mappings that the kernel refused to unmap
  */
 const char *mapping_check(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Core header of mapping.c, mapping_kept.c (the page cache) and mapping_guard.c (hardened objects).
+ * Core header of mapping.c, mapping_cache.c (page cache) and mapping_guard.c (hardened objects).
  */
 
 #pragma once
@@ -12,12 +12,12 @@
 #include "mapping.h"
 #include "mapping_table.h"
 
-#define KEPT_COUNT 64
+#define CACHED_COUNT 64
 #define GRAVES 64 /* a power of two */
 #define ROOMY_MAX ((size_t)1 << 19) /* hardened, a larger object starts at a guard, too */
 
 /* A freed mapping in the page cache. */
-struct kept {
+struct cached {
 	struct mapping m; /* unchanged, for reports of double frees; hardened, only its body */
 	bool is_refused; /* the kernel refused to unmap it; not reused, not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
@@ -31,8 +31,8 @@ struct mappings {
 	struct mapping_stats stats;
 	size_t guarded;
 	uint64_t turn;
-	unsigned int kept_count;
-	struct kept kept[KEPT_COUNT];
+	unsigned int cached_count;
+	struct cached cached[CACHED_COUNT];
 	struct mapping graves[GRAVES]; /* hardened: inaccessible places of freed objects, a ring */
 };
 
@@ -80,31 +80,31 @@ static inline char *mapping_payload(const struct mapping *m)
 /* Map bytes aligned to align; NULL with errno ENOMEM. */
 char *mapping_map(size_t bytes, size_t align);
 
-/* mapping_kept.c. */
+/* mapping_cache.c. */
 
 /* Whether a mapping of has bytes serves bytes without a remap. */
-bool kept_is_fit(size_t has, size_t bytes);
+bool cache_is_fit(size_t has, size_t bytes);
 
 /* Take a cached mapping of about bytes; grows admits larger ones. False if there is none. */
-bool kept_take(struct mapping *m, size_t bytes, bool grows);
+bool cache_take(struct mapping *m, size_t bytes, bool grows);
 
 /* Whether a cached mapping has at least bytes. */
-bool kept_has(size_t bytes);
+bool cache_has(size_t bytes);
 
 /* Insert live m, for which an entry is reserved; evict cached mappings for L3. Takes the lock. */
-void kept_put_in(const struct mapping *m);
+void mapping_insert(const struct mapping *m);
 
 /* Cache m, evicting older mappings if necessary, or release it. Takes the lock. */
-void kept_keep(const struct mapping *m);
+void cache_put(const struct mapping *m);
 
 /* Return the pages of m to the kernel or the page heap. May take the lock. */
-void kept_release(const struct mapping *m);
+void mapping_release(const struct mapping *m);
 
 /* In a forked child: recount the cache. */
-void kept_repair(void);
+void cache_repair(void);
 
 /* Check L3. The caller holds the lock. */
-const char *kept_check(void);
+const char *cache_check(void);
 
 /* mapping_guard.c. */
 

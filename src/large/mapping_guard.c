@@ -50,7 +50,7 @@ static void release_closed(char *place, size_t bytes)
 {
 	struct mapping m = closed(place, bytes);
 
-	kept_release(&m);
+	mapping_release(&m);
 }
 
 /* Graves. */
@@ -61,7 +61,7 @@ static struct mapping open_grave(struct mapping *grave)
 
 	mapping_copy(&m, grave);
 	if (m.is_span)
-		span_set_kept(m.start, false);
+		span_set_cached(m.start, false);
 	atomic_store_explicit(&grave->payload, 0, memory_order_release);
 	return m;
 }
@@ -75,12 +75,12 @@ static bool replace_grave(struct mapping *grave, const struct mapping *m)
 	if (grave->payload)
 		old = open_grave(grave);
 	if (m && m->is_span)
-		span_set_kept(m->start, true);
+		span_set_cached(m->start, true);
 	if (m)
 		mapping_copy(grave, m);
 	mapping_unlock();
 	if (old.payload)
-		kept_release(&old);
+		mapping_release(&old);
 	return old.payload;
 }
 
@@ -157,7 +157,7 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
 		return false;
 	if (sys_move(from->start, from->bytes, to->start, bytes) == 0)
 		return true;
-	kept_release(to);
+	mapping_release(to);
 	return false;
 }
 
@@ -195,20 +195,20 @@ static size_t body_for(size_t room)
  * Split the first bytes of a cached body off as m. The rest is cached again; it may have never been
  * written to.
  */
-static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t align)
+static bool split(struct mapping *cached, struct mapping *m, size_t bytes, size_t align)
 {
-	struct mapping head = *kept;
+	struct mapping head = *cached;
 
 	head.bytes = bytes;
 	if (!move_body(&head, m, bytes, align))
 		return false;
-	kept->start += bytes;
-	kept->payload = (uintptr_t)kept->start;
-	kept->size = kept->bytes -= bytes;
+	cached->start += bytes;
+	cached->payload = (uintptr_t)cached->start;
+	cached->size = cached->bytes -= bytes;
 	if (sys_protect(head.start, bytes) == 0)
-		kept_keep(kept);
+		cache_put(cached);
 	else
-		kept_release(kept);
+		mapping_release(cached);
 	return true;
 }
 
@@ -236,38 +236,39 @@ static bool use_spare(struct mapping *m, size_t bytes)
 }
 
 /* A growing object gets up to SPARE_MAX times its bytes, and is not copied again within these. */
-static bool take_growing(struct mapping *kept, struct mapping *m, size_t bytes)
+static bool take_growing(struct mapping *cached, struct mapping *m, size_t bytes)
 {
-	if (kept->bytes <= SPARE_MAX * bytes)
-		*m = *kept;
-	else if (!split(kept, m, SPARE_MAX * bytes, sys_page_size()))
+	if (cached->bytes <= SPARE_MAX * bytes)
+		*m = *cached;
+	else if (!split(cached, m, SPARE_MAX * bytes, sys_page_size()))
 		return false;
 	hide(m, bytes);
 	return true;
 }
 
 /* Take a cached body, resized if necessary. */
-static bool take_kept(struct mapping *m, size_t bytes, size_t align, bool grows)
+static bool take_cached(struct mapping *m, size_t bytes, size_t align, bool grows)
 {
-	struct mapping kept = {.is_span = false};
+	struct mapping cached = {.is_span = false};
 
-	if (!kept_take(&kept, bytes, false))
+	if (!cache_take(&cached, bytes, false))
 		return false;
-	if (grows && kept.bytes > bytes && take_growing(&kept, m, bytes))
+	if (grows && cached.bytes > bytes && take_growing(&cached, m, bytes))
 		return true;
-	if (kept.bytes == bytes || (align <= sys_page_size() && kept_is_fit(kept.bytes, bytes))) {
-		*m = kept;
+	if (cached.bytes == bytes ||
+	    (align <= sys_page_size() && cache_is_fit(cached.bytes, bytes))) {
+		*m = cached;
 		m->align_shift = (uint8_t)__builtin_ctzll(align);
 		if ((uintptr_t)m->start % align == 0)
 			return true;
 	}
-	if (kept.bytes > bytes && split(&kept, m, bytes, align))
+	if (cached.bytes > bytes && split(&cached, m, bytes, align))
 		return true;
-	if (kept.bytes != bytes && move_body(&kept, m, bytes, align)) {
-		bury_hole(&kept);
+	if (cached.bytes != bytes && move_body(&cached, m, bytes, align)) {
+		bury_hole(&cached);
 		return true;
 	}
-	kept_release(&kept);
+	mapping_release(&cached);
 	return false;
 }
 
@@ -275,13 +276,13 @@ static bool get_guarded(struct mapping *m, size_t room, size_t align, bool grows
 {
 	size_t bytes = body_for(room);
 
-	if (take_kept(m, bytes, align, grows))
+	if (take_cached(m, bytes, align, grows))
 		return true;
 	if (!find_place(m, bytes, align))
 		return false;
 	*is_mapped = sys_unprotect(m->start, bytes) == 0;
 	if (!*is_mapped)
-		kept_release(m);
+		mapping_release(m);
 	return *is_mapped;
 }
 
@@ -404,9 +405,9 @@ void guard_free(const char *call, const struct mapping *freed)
 	if (make_inaccessible(&m, is_moved))
 		bury(&m);
 	else
-		kept_release(&m);
+		mapping_release(&m);
 	if (is_moved)
-		kept_keep(&to);
+		cache_put(&to);
 }
 
 /* Resizing: rule 3. */
@@ -421,7 +422,7 @@ static bool grow(struct mapping *m, size_t size)
 
 	if (offset + size <= most)
 		return use_spare(m, (bytes < most ? bytes : most) - m->bytes);
-	if (!mapping_is_guarded(m) || kept_has(bytes) || !use_spare(m, m->spare) ||
+	if (!mapping_is_guarded(m) || cache_has(bytes) || !use_spare(m, m->spare) ||
 	    !move_body(m, &to, bytes, page))
 		return false;
 	to.payload = (uintptr_t)to.start + offset;

@@ -97,7 +97,7 @@ static void require_span(const struct segment *g, struct page_run run)
 {
 	segment_validate(g);
 	if (run.start < run.end && run.end <= MAP_PAGES &&
-	    !(g->spans[run.start] & ~(SPAN_KEPT | SPAN_WHOLE | SPAN_PAGES)) &&
+	    !(g->spans[run.start] & ~(SPAN_CACHED | SPAN_WHOLE | SPAN_PAGES)) &&
 	    map_count(g->maps.taken, run) == run.end - run.start)
 		return;
 	store_unlock();
@@ -164,7 +164,7 @@ struct span_ref span_find(const void *p)
 		return ref;
 	ref.start = page_at(g, first);
 	ref.size = (word & SPAN_PAGES) * PAGE_BYTES;
-	if (word & SPAN_KEPT)
+	if (word & SPAN_CACHED)
 		ref.state = SPAN_FREE;
 	else
 		ref.state = ref.start == p ? SPAN_LIVE : SPAN_INSIDE;

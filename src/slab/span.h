@@ -5,9 +5,9 @@
  * no header. A segment has a word for each page; that of a span's first page has the span's length.
  *
  *	word   15     14      13 … 11   10 … 0
- *	       kept   whole   0         pages
+ *	       cached whole   0         pages
  *
- * A whole span has exactly the pages of its size class. A kept span is free: in a thread's page
+ * A whole span has exactly the pages of its size class. A cached span is free: in a thread's page
  * cache (span_cache.h), or hardened in a grave (mapping_guard.c). So a double free is detected. The
  * page map has SLAB_BIN_SPAN for every slot that spans overlap but no slab has: free() classifies
  * spans with the load that it makes anyway.
@@ -37,7 +37,7 @@ static inline size_t span_class_size(unsigned int class)
 	return class_size(class + CLASS_COUNT);
 }
 
-#define SPAN_KEPT ((uint16_t)0x8000)
+#define SPAN_CACHED ((uint16_t)0x8000)
 #define SPAN_WHOLE ((uint16_t)0x4000)
 #define SPAN_PAGES ((uint16_t)0x7ff)
 
@@ -61,7 +61,7 @@ static inline size_t span_pages_for(size_t size)
  */
 void *span_alloc(size_t size, size_t align, bool *fresh);
 
-/* Free the live or kept span at p. A damaged header is reported. */
+/* Free the live or cached span at p. A damaged header is reported. */
 void span_free(void *p);
 
 /*
@@ -74,7 +74,7 @@ bool span_resize(void *p, size_t size);
 enum span_state {
 	SPAN_NONE, /* in no span */
 	SPAN_LIVE, /* start of a span */
-	SPAN_FREE, /* inside a kept span */
+	SPAN_FREE, /* inside a cached span */
 	SPAN_INSIDE, /* inside a live span, but not its start */
 };
 
@@ -107,18 +107,19 @@ static inline size_t span_size(const void *p)
 	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) * PAGE_BYTES;
 }
 
-/* Set or clear the kept bit of the caller's span at p. */
-static inline void span_set_kept(const void *p, bool is_kept)
+/* Set or clear the cached bit of the caller's span at p. */
+static inline void span_set_cached(const void *p, bool is_cached)
 {
-	if (is_kept)
-		atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
+	if (is_cached)
+		atomic_fetch_or_explicit(span_word(p), SPAN_CACHED, memory_order_relaxed);
 	else
-		atomic_fetch_and_explicit(span_word(p), (uint16_t)~SPAN_KEPT, memory_order_relaxed);
+		atomic_fetch_and_explicit(span_word(p), (uint16_t)~SPAN_CACHED,
+					  memory_order_relaxed);
 }
 
 struct span_stats {
 	size_t allocs, frees; /* that thread caches did not serve */
-	size_t spans, bytes; /* including kept ones */
+	size_t spans, bytes; /* including cached ones */
 	size_t peak_bytes;
 };
 

@@ -117,10 +117,10 @@ TEST(l3_kept)
 
 	CHECK(p && q);
 	free(p);
-	CHECK(mapping_kept_bytes() >= 8 * MIB);
-	BREAK_BY(mapping_check, mapping_kept_total, mapping_kept_total + 4096, "L3");
-	BREAK_BY(mapping_check, mapping_kept_total, 0, "L3");
-	BREAK_BY(tcache_check, mapping_kept_total, 4096, "L3");
+	CHECK(mapping_cached_bytes() >= 8 * MIB);
+	BREAK_BY(mapping_check, mapping_cached_total, mapping_cached_total + 4096, "L3");
+	BREAK_BY(mapping_check, mapping_cached_total, 0, "L3");
+	BREAK_BY(tcache_check, mapping_cached_total, 4096, "L3");
 	free(q);
 }
 

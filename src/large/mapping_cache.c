@@ -7,33 +7,33 @@
 #include "mapping_core.h"
 #include "slab/span.h"
 
-#define KEPT_OVER_SHIFT 2 /* a cached mapping may be a quarter larger than requested */
+#define CACHED_OVER_SHIFT 2 /* a cached mapping may be a quarter larger than requested */
 
-_Atomic(size_t) mapping_kept_total; /* L3 */
+_Atomic(size_t) mapping_cached_total; /* L3 */
 
 /* Evicted mappings, to release without the lock. Large, so only count is initialized. */
-struct doomed {
-	struct mapping all[KEPT_COUNT];
+struct evicted {
+	struct mapping all[CACHED_COUNT];
 	unsigned int count;
 };
 
-static void drop_kept(struct kept *k)
+static void remove_cached(struct cached *k)
 {
-	mapping_kept_total -= k->m.bytes;
-	mapping_all.kept_count--;
+	mapping_cached_total -= k->m.bytes;
+	mapping_all.cached_count--;
 	atomic_store_explicit(&k->m.payload, 0, memory_order_release);
 }
 
-static void doom(struct doomed *doomed, struct kept *k)
+static void evict(struct evicted *evicted, struct cached *k)
 {
-	mapping_copy(&doomed->all[doomed->count++], &k->m);
-	drop_kept(k);
+	mapping_copy(&evicted->all[evicted->count++], &k->m);
+	remove_cached(k);
 }
 
 /* A slot for m is free. */
-static void kept_add(const struct mapping *m, bool is_refused)
+static void cache_add(const struct mapping *m, bool is_refused)
 {
-	struct kept *k = mapping_all.kept;
+	struct cached *k = mapping_all.cached;
 
 	while (k->m.payload)
 		k++;
@@ -41,16 +41,16 @@ static void kept_add(const struct mapping *m, bool is_refused)
 	k->freed_ms = sys_now_ms();
 	k->turn = mapping_all.turn++;
 	mapping_copy(&k->m, m);
-	mapping_all.kept_count++;
-	mapping_kept_total += m->bytes;
+	mapping_all.cached_count++;
+	mapping_cached_total += m->bytes;
 }
 
 /* The kernel refused to unmap m: it waits for the next sweep. */
-static void kept_refused(const struct mapping *m)
+static void cache_refused(const struct mapping *m)
 {
 	mapping_lock();
-	if (mapping_all.kept_count < KEPT_COUNT)
-		kept_add(m, true);
+	if (mapping_all.cached_count < CACHED_COUNT)
+		cache_add(m, true);
 	mapping_unlock();
 }
 
@@ -61,13 +61,13 @@ static void release_guarded(const struct mapping *m)
 
 	if (m->is_span ? sys_unprotect(m->start, m->bytes)
 		       : sys_unmap(mapping_place(m), mapping_place_bytes(m)))
-		kept_refused(m);
+		cache_refused(m);
 	else if (m->is_span)
 		span_free(m->start);
 	errno = saved_errno;
 }
 
-void kept_release(const struct mapping *m)
+void mapping_release(const struct mapping *m)
 {
 	if (mapping_is_hardened)
 		release_guarded(m);
@@ -75,41 +75,41 @@ void kept_release(const struct mapping *m)
 		sys_release(m->start, m->bytes);
 }
 
-static void release_doomed(const struct doomed *doomed)
+static void release_evicted(const struct evicted *evicted)
 {
-	for (unsigned int i = 0; i < doomed->count; i++)
-		kept_release(&doomed->all[i]);
+	for (unsigned int i = 0; i < evicted->count; i++)
+		mapping_release(&evicted->all[i]);
 }
 
-static struct kept *oldest_kept(void)
+static struct cached *oldest_cached(void)
 {
-	struct kept *oldest = NULL;
+	struct cached *oldest = NULL;
 
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
 		if (k->m.payload && (!oldest || k->turn < oldest->turn))
 			oldest = k;
 	return oldest;
 }
 
 /* Hardened, a body above ROOMY_MAX follows a guard directly. */
-bool kept_is_fit(size_t has, size_t bytes)
+bool cache_is_fit(size_t has, size_t bytes)
 {
 	if (mapping_is_hardened && bytes > ROOMY_MAX)
 		return has == bytes;
-	return has >= bytes && has - bytes <= bytes >> KEPT_OVER_SHIFT;
+	return has >= bytes && has - bytes <= bytes >> CACHED_OVER_SHIFT;
 }
 
 /*
  * Distance of k from bytes; SIZE_MAX: unusable. Mappings to remap rank last. A growing object may
  * get four times its bytes. Hardened, larger mappings are split.
  */
-static size_t misfit(const struct kept *k, size_t bytes, bool grows)
+static size_t misfit(const struct cached *k, size_t bytes, bool grows)
 {
 	size_t difference = k->m.bytes > bytes ? k->m.bytes - bytes : bytes - k->m.bytes;
 
 	if (k->is_refused)
 		return SIZE_MAX;
-	if (kept_is_fit(k->m.bytes, bytes))
+	if (cache_is_fit(k->m.bytes, bytes))
 		return difference;
 	if (mapping_is_hardened && k->m.bytes > bytes)
 		return difference + bytes;
@@ -118,17 +118,17 @@ static size_t misfit(const struct kept *k, size_t bytes, bool grows)
 	return difference + (mapping_is_hardened ? PTRDIFF_MAX : bytes);
 }
 
-bool kept_take(struct mapping *m, size_t bytes, bool grows)
+bool cache_take(struct mapping *m, size_t bytes, bool grows)
 {
 	size_t least = SIZE_MAX, far;
-	struct kept *best = NULL;
+	struct cached *best = NULL;
 	unsigned int left;
 
-	if (!mapping_kept_bytes())
+	if (!mapping_cached_bytes())
 		return false;
 	mapping_lock();
-	left = mapping_all.kept_count;
-	for (struct kept *k = mapping_all.kept; left; k++) {
+	left = mapping_all.cached_count;
+	for (struct cached *k = mapping_all.cached; left; k++) {
 		if (!k->m.payload)
 			continue;
 		left--;
@@ -140,18 +140,18 @@ bool kept_take(struct mapping *m, size_t bytes, bool grows)
 	}
 	if (best) {
 		mapping_copy(m, &best->m);
-		drop_kept(best);
+		remove_cached(best);
 	}
 	mapping_unlock();
 	return best;
 }
 
-bool kept_has(size_t bytes)
+bool cache_has(size_t bytes)
 {
 	bool has = false;
 
 	mapping_lock();
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
 		has |= k->m.payload && !k->is_refused && k->m.bytes >= bytes;
 	mapping_unlock();
 	return has;
@@ -171,59 +171,59 @@ static size_t most_bytes(void)
 /* Live, spare and cached bytes. */
 static size_t all_bytes(void)
 {
-	return mapping_all.table.bytes + mapping_all.table.spare + mapping_kept_bytes();
+	return mapping_all.table.bytes + mapping_all.table.spare + mapping_cached_bytes();
 }
 
 /* Evict until bytes more obey L3. The caller holds the lock. */
-static void make_room(size_t bytes, struct doomed *doomed)
+static void make_room(size_t bytes, struct evicted *evicted)
 {
-	while (mapping_all.kept_count && all_bytes() + bytes > most_bytes())
-		doom(doomed, oldest_kept());
+	while (mapping_all.cached_count && all_bytes() + bytes > most_bytes())
+		evict(evicted, oldest_cached());
 }
 
-void kept_put_in(const struct mapping *m)
+void mapping_insert(const struct mapping *m)
 {
-	struct doomed doomed;
+	struct evicted evicted;
 
-	doomed.count = 0;
+	evicted.count = 0;
 	mapping_lock();
 	mapping_table_insert(&mapping_all.table, m);
 	if (mapping_all.table.bytes > mapping_all.stats.peak_bytes)
 		mapping_all.stats.peak_bytes = mapping_all.table.bytes;
-	make_room(0, &doomed);
-	mapping_all.stats.unmap_calls += doomed.count;
+	make_room(0, &evicted);
+	mapping_all.stats.unmap_calls += evicted.count;
 	mapping_unlock();
-	release_doomed(&doomed);
+	release_evicted(&evicted);
 }
 
 /* Cache m unless it alone exceeds L3. The caller holds the lock. */
-static bool put(const struct mapping *m, struct doomed *doomed)
+static bool put(const struct mapping *m, struct evicted *evicted)
 {
 	if (m->bytes + mapping_all.table.bytes + mapping_all.table.spare > most_bytes())
 		return false;
-	make_room(m->bytes, doomed);
-	if (mapping_all.kept_count == KEPT_COUNT)
-		doom(doomed, oldest_kept());
-	kept_add(m, false);
+	make_room(m->bytes, evicted);
+	if (mapping_all.cached_count == CACHED_COUNT)
+		evict(evicted, oldest_cached());
+	cache_add(m, false);
 	return true;
 }
 
-void kept_keep(const struct mapping *m)
+void cache_put(const struct mapping *m)
 {
-	struct doomed doomed;
-	bool is_kept;
+	struct evicted evicted;
+	bool is_cached;
 
-	doomed.count = 0;
+	evicted.count = 0;
 	mapping_lock();
-	is_kept = put(m, &doomed);
-	mapping_all.stats.unmap_calls += doomed.count + (!is_kept && !m->is_span);
+	is_cached = put(m, &evicted);
+	mapping_all.stats.unmap_calls += evicted.count + (!is_cached && !m->is_span);
 	mapping_unlock();
-	release_doomed(&doomed);
-	if (!is_kept)
-		kept_release(m);
+	release_evicted(&evicted);
+	if (!is_cached)
+		mapping_release(m);
 }
 
-static bool is_due(const struct kept *k, uint64_t now, uint64_t older_ms)
+static bool is_due(const struct cached *k, uint64_t now, uint64_t older_ms)
 {
 	return k->m.payload && now - k->freed_ms >= older_ms;
 }
@@ -234,19 +234,19 @@ static bool give_back(uint64_t older_ms)
 	uint64_t now = sys_now_ms();
 	bool is_any = false;
 
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
-		struct doomed doomed;
+	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++) {
+		struct evicted evicted;
 
 		if (!is_due(k, now, older_ms))
 			continue;
-		doomed.count = 0;
+		evicted.count = 0;
 		mapping_lock();
 		if (is_due(k, now, older_ms))
-			doom(&doomed, k);
-		mapping_all.stats.unmap_calls += doomed.count;
+			evict(&evicted, k);
+		mapping_all.stats.unmap_calls += evicted.count;
 		mapping_unlock();
-		release_doomed(&doomed);
-		is_any |= doomed.count;
+		release_evicted(&evicted);
+		is_any |= evicted.count;
 	}
 	return is_any;
 }
@@ -260,32 +260,33 @@ bool mapping_trim(void)
 {
 	bool is_any = guard_trim();
 
-	return (mapping_kept_bytes() && give_back(0)) || is_any;
+	return (mapping_cached_bytes() && give_back(0)) || is_any;
 }
 
-void kept_repair(void)
+void cache_repair(void)
 {
-	mapping_all.kept_count = 0;
-	mapping_kept_total = 0;
-	for (unsigned int i = 0; i < KEPT_COUNT; i++) {
-		mapping_all.kept_count += mapping_all.kept[i].m.payload != 0;
-		mapping_kept_total +=
-			mapping_all.kept[i].m.payload ? mapping_all.kept[i].m.bytes : 0;
+	mapping_all.cached_count = 0;
+	mapping_cached_total = 0;
+	for (unsigned int i = 0; i < CACHED_COUNT; i++) {
+		mapping_all.cached_count += mapping_all.cached[i].m.payload != 0;
+		mapping_cached_total +=
+			mapping_all.cached[i].m.payload ? mapping_all.cached[i].m.bytes : 0;
 	}
 }
 
-const char *kept_check(void)
+const char *cache_check(void)
 {
-	size_t kept = 0, refused = 0, count = 0;
+	size_t cached = 0, refused = 0, count = 0;
 
-	for (const struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++) {
+	for (const struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT;
+	     k++) {
 		if (!k->m.payload)
 			continue;
 		count++;
-		kept += k->m.bytes;
+		cached += k->m.bytes;
 		refused += k->is_refused ? k->m.bytes : 0;
 	}
-	if (count != mapping_all.kept_count || kept != mapping_kept_bytes() ||
+	if (count != mapping_all.cached_count || cached != mapping_cached_bytes() ||
 	    (count && all_bytes() > most_bytes() + refused))
 		return "L3: the figures of what is kept are wrong, or it is too much";
 	return NULL;
