@@ -288,6 +288,6 @@ const char *cache_check(void)
 	}
 	if (count != mapping_all.cached_count || cached != mapping_cached_bytes() ||
 	    (count && all_bytes() > most_bytes() + refused))
-		return "L3: the figures of what is kept are wrong, or it is too much";
+		return "L3: the figures of the page cache are wrong, or it is too large";
 	return NULL;
 }

@@ -122,9 +122,9 @@ struct mapping *mapping_table_next(const struct mapping_table *t, size_t *i)
 }
 
 /* Reinsert every entry; false if one moved, so that another pass is needed. */
-static bool settle(struct mapping_room *room)
+static bool reinsert(struct mapping_room *room)
 {
-	bool is_settled = true;
+	bool is_done = true;
 
 	for (size_t i = 0; i < room->count; i++) {
 		struct mapping m = {0}, *place;
@@ -135,9 +135,9 @@ static bool settle(struct mapping_room *room)
 		room->entries[i].payload = 0;
 		place = place_of(room, m.payload);
 		mapping_copy(place, &m);
-		is_settled &= place == &room->entries[i];
+		is_done &= place == &room->entries[i];
 	}
-	return is_settled;
+	return is_done;
 }
 
 /* Terminates: each move shortens a probe distance or removes a duplicate. */
@@ -148,7 +148,7 @@ void mapping_table_repair(struct mapping_table *t)
 
 	if (!t->room)
 		return;
-	while (!settle(t->room))
+	while (!reinsert(t->room))
 		;
 	t->count = t->bytes = t->spare = 0;
 	while ((m = mapping_table_next(t, &i))) {

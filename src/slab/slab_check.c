@@ -71,7 +71,7 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 		return "S4: a slab that is all carved has a mark behind its cells";
 	for (unsigned int i = 0; i < info->slots; i++)
 		if (map[i] != map[0] || (map[i] && map[i] != slab_bin_of(s->class)))
-			return "S6: the table of bins has a slab's class wrong";
+			return "S6: the page map has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;
 	t->out[s->class] += (size_t)s->carved - s->free;
@@ -88,7 +88,7 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 
 		if (!(g->cells >> i & 1)) {
 			if (map[i] != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
-				return "S6: the table of bins has a slot wrong that is no slab's";
+				return "S6: the page map is wrong for a slot without a slab";
 			continue;
 		}
 		if (g->first[i] == i && s->slot == i)
