@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hash.h"
 #include "kernel.h"
 #include "printf.h"
 
@@ -288,7 +289,7 @@ uint64_t sys_secret(void)
 	if (random)
 		memcpy(secret, (const void *)random, sizeof(secret));
 	/* libc takes its own secrets from the same bytes: hand out none of them as they are. */
-	return (secret[0] ^ secret[1] << 1) * 0x9e3779b97f4a7c15u + 1;
+	return hash_fast(secret[0] ^ secret[1] << 1) + 1;
 }
 
 static uint64_t read_clock(clockid_t clock)

@@ -18,9 +18,7 @@
 #include "lock.h"
 
 #include "helpers.h"
-
-#define SPINS 100 /* what is guarded is mostly shorter than a sleep */
-#define NAP_NS 1000000
+#include "tunables.h"
 
 struct lock_alone lock_alone;
 _Thread_local uint32_t lock_self;

@@ -157,7 +157,7 @@ top_level() {
 
 function_length() {
 	# shellcheck disable=SC2016 # the dollars are awk's
-	files '*.c' '*.h' | xargs -r awk '
+	files '*.[ch]' '*.cc' '*.hh' | xargs -r awk '
 		FNR == 1 { start = 0 }
 		/^[a-zA-Z_].*\(/ { name = $0 }
 		/^{/ { start = FNR }
@@ -169,7 +169,7 @@ function_length() {
 }
 
 file_length() {
-	for file in $(files '*.[ch]' | grep '^src/'); do
+	for file in $(files '*.[ch]' '*.cc' '*.hh' '*.sh' '*.awk' | grep -v '^utils/'); do
 		[ "$(wc -l <"$file")" -le 600 ] || echo "$file: more than 600 lines"
 	done | none
 }

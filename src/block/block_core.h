@@ -30,6 +30,7 @@
 
 #include "block.h"
 #include "block_meta.h"
+#include "hash.h"
 #include "helpers.h"
 #include "index.h"
 #include "lock.h"
@@ -96,7 +97,7 @@ HOT uint32_t block_checksum_of(const struct block_meta *b)
 	uint64_t key = links_heap.secret ^ (uintptr_t)b;
 
 	/* The upper half of the product depends on every bit of size and status. */
-	return (uint32_t)(((key + (b->size << 2) + (uint64_t)b->status) * LINKS_HASH) >> 32);
+	return (uint32_t)(hash_fast(key + (b->size << 2) + (uint64_t)b->status) >> 32);
 }
 
 HOT void block_set_checksum(struct block_meta *b)

@@ -16,15 +16,7 @@
 #include <string.h>
 
 #include "block_core.h"
-
-#ifndef COURSE_EXACT_MAX
-#define COURSE_EXACT_MAX MIB /* larger heaps raise the break ahead of need */
-#endif
-#define AHEAD_SHIFT 3 /* by an eighth of the heap */
-#define EXACT_TRIES 2
-
-#define WAITS 100 /* for raise_lock */
-#define WAIT_NS 10000000
+#include "tunables.h"
 
 /* ---- The lock of sbrk ---- */
 
@@ -45,9 +37,9 @@ static bool lock_raise(void)
 {
 	bool is_locked = pthread_mutex_trylock(&raise_lock) == 0;
 
-	for (unsigned int i = 0; i < WAITS && !is_locked; i++) {
+	for (unsigned int i = 0; i < SBRK_WAITS && !is_locked; i++) {
 		unsigned int turn = turns;
-		uint64_t ns = sys_wall_ns() + WAIT_NS;
+		uint64_t ns = sys_wall_ns() + SBRK_WAIT_NS;
 		struct timespec late = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
 
 		is_locked = pthread_mutex_timedlock(&raise_lock, &late) == 0;

@@ -29,13 +29,13 @@
 #include <stdint.h>
 
 #include "block_meta.h"
+#include "hash.h"
 
 #define LINKS_LOW_BITS 19
 #define LINKS_LOW_MASK ((UINT64_C(1) << LINKS_LOW_BITS) - 1)
 #define LINKS_HIGH_BITS 26
 #define LINKS_HIGH_MASK ((UINT32_C(1) << LINKS_HIGH_BITS) - 1)
 #define LINKS_PENDING (UINT32_C(1) << 31)
-#define LINKS_HASH UINT64_C(0x9e3779b97f4a7c15) /* 2^64 / golden ratio */
 
 _Static_assert(sizeof(struct block_meta) == 32, "links are drawn for a 32-byte header");
 _Static_assert(offsetof(struct block_meta, prev) - offsetof(struct block_meta, status) ==
@@ -77,8 +77,7 @@ HOT bool links_are_in_heap(const void *p, size_t size)
 
 HOT uint64_t links_hash(uint64_t h)
 {
-	h = (h ^ links_heap.secret) * LINKS_HASH;
-	return (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+	return hash_full(h ^ links_heap.secret);
 }
 
 /* ---- Links of 64 bits ---- */

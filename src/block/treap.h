@@ -18,6 +18,7 @@
 
 #pragma once
 
+#include "hash.h"
 #include "links.h"
 
 enum treap_kind {
@@ -99,9 +100,7 @@ static inline void treap_put(struct block_meta **root, struct treap_place place,
 
 static inline uint64_t treap_priority(const struct block_meta *b)
 {
-	uint64_t h = (uint64_t)(uintptr_t)b * LINKS_HASH;
-
-	return (h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+	return hash_full((uintptr_t)b);
 }
 
 static inline bool treap_before(const struct block_meta *a, const struct block_meta *b,

@@ -10,12 +10,9 @@
 #include "large/large.h"
 #include "large/zero.h"
 #include "tcache_core.h"
+#include "tunables.h"
 #include "words.h"
 
-#define QUARANTINE_MAX 64 /* cells of a class */
-#define QUARANTINE_MIN 4
-#define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
-#define SPARES_MAX 16
 #define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
 #define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
 
@@ -216,7 +213,7 @@ struct quarantine *hardened_new_quarantine(void)
 
 void hardened_drop_quarantine(struct quarantine *q)
 {
-	if (spare_count == SPARES_MAX) {
+	if (spare_count == QUARANTINE_SPARES) {
 		sys_release(q, sizeof(*q));
 		return;
 	}

@@ -22,15 +22,11 @@
 #include <stdatomic.h>
 
 #include "slab/slab.h"
+#include "tunables.h"
 
 #define CLASS_MAGAZINE CLASS_OWN_512
 #define MAGAZINE_SIZE ((size_t)512)
 #define MAGAZINE_CELLS_MAX 60
-#ifndef MAGAZINE_BYTES
-#define MAGAZINE_BYTES (32 * KIB) /* of cells, at most, unless that is less than two */
-#endif
-#define DEPOT_BYTES MIB /* of cells in a depot, at most, unless it is set to something else */
-#define SHARD_BYTES (4 * MIB) /* and in all depots of a shard */
 
 /* Behind the cells of a magazine: an address that may be read, and CELL_FREED is not there. */
 extern const uint64_t magazine_end SLAB_HIDDEN;

@@ -14,12 +14,10 @@
 #include <string.h>
 
 #include "slab/span.h"
+#include "tunables.h"
 
 #define CLASS_SPANS CLASS_OWN_2048
 #define SPAN_CACHE_SIZE ((size_t)2048)
-#define SPAN_KEPT_MAX ((size_t)1 << 20)
-#define SPAN_CACHE_BYTES (2 * SPAN_KEPT_MAX)
-#define SPAN_CACHE_DEPTH 4 /* spans of a class */
 
 struct span_cache {
 	size_t bytes, limit; /* of what is kept, and the most of that */

@@ -16,14 +16,10 @@
 
 #include "hardened.h"
 #include "tcache_core.h"
+#include "tunables.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define FIRST_REFILL_BYTES 512 /* what a class is given first; more could be for nothing */
-#define FIRST_REFILL_MAX 16
-#define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
-#define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
 
 void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 

@@ -20,6 +20,7 @@
 #include "lock.h"
 #include "span_cache.h"
 #include "tcache.h"
+#include "tunables.h"
 
 #define CLASS_CACHE CLASS_OWN_4096
 #define CACHE_SIZE ((size_t)4096)
@@ -59,8 +60,6 @@ _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itsel
 /* A magazine that is empty, full, and never written. */
 extern void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)]
 	__attribute__((aligned(MAGAZINE_SIZE)));
-
-#define VACANT_MAX 2 /* caches without a thread, in each shard */
 
 /* All caches. */
 struct caches {
@@ -150,7 +149,6 @@ void tcache_watch_dirt_locked(void);
 void tcache_tick(struct tcache *tc);
 
 /* The same for a cell: while nothing is watched, every fourth visit, for each changes little. */
-#define CELL_TICKS 4
 static inline void tcache_tick_cell(struct tcache *tc)
 {
 	if (__builtin_expect(!tc->watch && (tc->ticks + 1) % CELL_TICKS, 1))
@@ -182,8 +180,6 @@ enum {
 void tcache_ask(struct tcache *tc, unsigned char what);
 
 void tcache_serve(struct tcache *tc);
-
-#define WATCH_TICKS 32 /* watched calls between two looks at the clock */
 
 /* A call while tc->watch is not 0. */
 static inline void tcache_watch(struct tcache *tc)

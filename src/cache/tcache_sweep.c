@@ -23,28 +23,9 @@
 #include "hardened.h"
 #include "large/large.h"
 #include "tcache_core.h"
+#include "tunables.h"
 
-#define AUDITED_CELLS 16 /* of each bin, by a sweep */
-#define TICKS 16 /* visits of the store between two looks at the clock */
-#define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
-#define WATCH_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
-#define WATCH_LEFT (2 * SLAB_SIZE) /* what may be left: slabs that the calls themselves use */
-#define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
-#define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
-#define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
-#define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
 #define ASK_WATCH 1 /* a watch that ends when what was asked for is done */
-#define ASK_SWEEPS 2 /* that a cache sees while it is idle */
-#define FEW_CACHES 32 /* that may hold what they can */
-#define ASK_PERIOD_MS 150 /* between two trims that another thread takes part in */
-#define TRIMS_PERIOD_MS 1000
-#define TRIMS_OF_ALL 4 /* in that period, before others leave what is used again at once: */
-#define LEAVE_MIN MIB /* that much, and of cells in use */
-#define LEAVE_PART 4 /* a quarter */
-#define OPEN_MIN (12 * KIB) /* of cells, one of each class that comes into use, until a look */
-#define OPEN_SHIFT_MAX 10
-#define CACHED_ALL (32 * MIB) /* of cells in all caches, unless each then had less than */
-#define CACHED_MIN (64 * KIB)
 
 /* Flushing. */
 
@@ -231,9 +212,6 @@ static void audit(const struct tcache *tc, unsigned int most)
 	}
 }
 
-#define FIRST_AUDITED 4 /* cells of each bin */
-#define FIRST_TICKS 8 /* visits of the store that may audit, and then every so many */
-
 /*
  * Where all classes come into use one after another, a look at all that are in use for each would
  * be a third of what a thread that lives for 100 objects does.
@@ -398,7 +376,7 @@ static void note_dirt(struct tcache *tc)
 void tcache_tick(struct tcache *tc)
 {
 	note_dirt(tc);
-	if (++tc->ticks % TICKS == 0)
+	if (++tc->ticks % STORE_TICKS == 0)
 		tcache_look(tc);
 }
 

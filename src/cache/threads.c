@@ -17,10 +17,7 @@
 #include "hardened.h"
 #include "large/large.h"
 #include "tcache_core.h"
-
-/* Of cells in a cache that is left to the next thread, and in one of its bins, at most. */
-#define VACANT_BYTES (128 * KIB)
-#define VACANT_BIN (4 * KIB)
+#include "tunables.h"
 
 struct caches tcache_all;
 

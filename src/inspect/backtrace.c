@@ -99,7 +99,7 @@ static void print_stack(void)
  * NULL in a program without a dynamic section. The unwinder is linked into it: nothing is to be
  * loaded, and it aborts before its own constructor has run, which is after ours.
  */
-extern ElfW(Dyn) _DYNAMIC[] __attribute__((weak, visibility("hidden")));
+#pragma weak _DYNAMIC
 
 bool backtrace_begin(void)
 {

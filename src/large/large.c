@@ -15,11 +15,10 @@
 
 #include "mapping.h"
 #include "slab/span.h"
-
-#define GROWTH_SHIFT 3 /* an object that grows by moving gets an eighth more */
+#include "tunables.h"
 
 static _Atomic(size_t) threshold = SPAN_MAX + 1;
-static _Atomic(uint64_t) sweep_period_ms = 150;
+static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 static _Atomic(size_t) resizes;
 
 void large_harden(void)

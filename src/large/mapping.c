@@ -19,9 +19,7 @@
 #include "block/block.h"
 #include "mapping_core.h"
 #include "slab/span.h"
-
-#define GROWTH_SHIFT 3
-#define CROWD 4096 /* live mappings above which shrinking ones become spans */
+#include "tunables.h"
 
 struct mappings mapping_all APART;
 bool mapping_is_hardened;

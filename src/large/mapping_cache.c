@@ -6,8 +6,7 @@
 
 #include "mapping_core.h"
 #include "slab/span.h"
-
-#define CACHED_OVER_SHIFT 2 /* a cached mapping may be a quarter larger than requested */
+#include "tunables.h"
 
 _Atomic(size_t) mapping_cached_total; /* L3 */
 

@@ -11,10 +11,7 @@
 #include "lock.h"
 #include "mapping.h"
 #include "mapping_table.h"
-
-#define CACHED_COUNT 64
-#define GRAVES 64 /* a power of two */
-#define ROOMY_MAX ((size_t)1 << 19) /* hardened, a larger object starts at a guard, too */
+#include "tunables.h"
 
 /* A freed mapping in the page cache. */
 struct cached {

@@ -9,8 +9,8 @@
  *    its first and last page are checked when it is freed or resized.
  * 2. On free, the body is zeroed and moved to another place, and cached like other mappings. So
  *    pages are reused at once, addresses are not. The old place becomes a grave: inaccessible, and
- *    reused when LATE others have been freed. Moving pages costs a tenth of changing their
- *    protection.
+ *    reused when GRAVES_LATE others have been freed. Moving pages costs a tenth of changing
+ *    their protection.
  * 3. An object that grows is moved likewise, to a body half as large again. If it has to be copied
  *    into cached pages, it gets more of these, inaccessible until it grows into them.
  * 4. The number of guarded objects is bounded, because each costs two kernel mappings. Objects
@@ -23,12 +23,9 @@
 #include "canary.h"
 #include "mapping_core.h"
 #include "slab/span.h"
+#include "tunables.h"
 #include "zero.h"
 
-#define GUARDED_MAX 5000 /* of 65,530 kernel mappings; the library uses a quarter */
-#define LATE 16
-#define BURIED_MIN (8 * MIB) /* larger bodies are unmapped: that is faster than zeroing */
-#define SPARE_MAX 4
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded objects, which use that many addresses more */
 
@@ -106,7 +103,7 @@ static struct mapping *find_grave(size_t bytes)
 	struct mapping *best = NULL;
 	size_t least = 2 * bytes + 1;
 
-	for (uint64_t age = LATE + 1; age <= GRAVES && least > bytes; age++) {
+	for (uint64_t age = GRAVES_LATE + 1; age <= GRAVES && least > bytes; age++) {
 		struct mapping *grave = &mapping_all.graves[(buried - age) % GRAVES];
 		size_t has = grave->payload ? mapping_place_bytes(grave) : 0;
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "hash.h"
 #include "helpers.h"
 
 #define FIRST_ROOM (8 * KIB) /* bytes of the first table */
@@ -23,7 +24,7 @@ void mapping_copy(struct mapping *to, const struct mapping *from)
 
 static size_t home_of(const struct mapping_room *room, uintptr_t payload)
 {
-	return (payload >> 4) * 0x9e3779b97f4a7c15u >> 20 & (room->count - 1);
+	return hash_fast(payload >> 4) >> 20 & (room->count - 1);
 }
 
 /* The entry of payload, or the free slot for it. */

@@ -14,10 +14,7 @@
 #include <errno.h>
 
 #include "slab_core.h"
-
-#define SWEEP_PERIOD_MS 150
-#define SPARSE_EVERY 2 /* sweeps of segments for one of sparse slabs, unless it is early */
-#define EARLY_SHARE 128 /* an early sweep may follow the last one after this fraction of a period */
+#include "tunables.h"
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 

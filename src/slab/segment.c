@@ -16,13 +16,9 @@
 
 #include "fork.h"
 #include "slab_core.h"
+#include "tunables.h"
 
-#define ALIGNED_TRIES 64 /* segments tried that may lack an aligned place, before one that has it */
 #define QUARTER_SLOTS (SEGMENT_SLOTS / 4)
-/* Number of hardened segments with all guards, and with any. A guard costs two kernel mappings. */
-#define ALL_GUARDS_MAX 400
-#define GUARDS_MAX 900
-#define REFUSED_SKIPS 64 /* most attempts to skip while memory is refused */
 
 struct store slab_store;
 

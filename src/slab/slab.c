@@ -19,9 +19,7 @@
 
 #include "fork.h"
 #include "slab_core.h"
-
-/* Free cells of a class above which a shard may adopt any slab of another. */
-#define SURPLUS_BYTES (4 * MIB)
+#include "tunables.h"
 
 struct class_info slab_classes[CLASS_END];
 _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];

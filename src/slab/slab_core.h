@@ -43,6 +43,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "hash.h"
 #include "lock.h"
 #include "page_bits.h"
 #include "slab.h"
@@ -226,7 +227,7 @@ static inline uint32_t slab_checksum_of(const struct slab *s)
 	memcpy(words, s, sizeof(words));
 	words[1] = words[1] << 21 | words[1] >> 43;
 	words[2] = words[2] << 42 | words[2] >> 22;
-	return (uint32_t)(((words[0] ^ words[1] ^ words[2] ^ key) * 0x9e3779b97f4a7c15u) >> 32);
+	return (uint32_t)(hash_fast(words[0] ^ words[1] ^ words[2] ^ key) >> 32);
 }
 
 static inline void slab_set_checksum(struct slab *s)
@@ -243,8 +244,8 @@ static inline uint64_t segment_checksum_of(const struct segment *g)
 {
 	uint64_t key = slab_store.secret ^ (uintptr_t)g ^ g->is_own;
 
-	return (g->used + key) * 0x9e3779b97f4a7c15u + g->dirty * 0xd6e8feb86659fd93u +
-	       (g->fixed ^ g->cells) * 0xbf58476d1ce4e5b9u;
+	return (g->used + key) * HASH_FACTOR + g->dirty * HASH_FACTOR2 +
+	       (g->fixed ^ g->cells) * HASH_FACTOR3;
 }
 
 static inline bool segment_is_valid(const struct segment *g)
@@ -351,5 +352,4 @@ bool segment_unmap(struct segment *g);
  * Purge whole pages. Returns 0 or -1. Takes no lock. Where pages are locked, up to *left pages are
  * purged one by one (sys_purge_apart). Callers start with PURGE_PIECES.
  */
-#define PURGE_PIECES 128
 int segment_purge_apart(void *p, size_t size, size_t *left);

@@ -16,8 +16,7 @@
 
 #include "slab_core.h"
 #include "span.h"
-
-#define SHARED_MIN 8 /* segments: a smaller heap does not justify a longer path for each free */
+#include "tunables.h"
 
 /* The store. */
 
@@ -251,7 +250,7 @@ void slab_fork_child(void)
 		rebuild_store();
 	if (is_any)
 		rebuild_classes();
-	if (slab_store.is_hardened || slab_store.segments < SHARED_MIN)
+	if (slab_store.is_hardened || slab_store.segments < FORK_SHARED_MIN)
 		return;
 	slab_store.is_child = true;
 	close_slabs();

@@ -15,15 +15,7 @@
  */
 
 #include "slab_core.h"
-
-#define SWEEP_PURGES 512 /* slabs in a sweep: 32 MiB of one-slot slabs */
-#define CALM_SLOTS 64 /* most touched slots, plus a quarter of the idle, while purging */
-#define SWEEP_MOVES (16 * 1024) /* slabs that a sweep moves */
-#define SWEEP_HOLD 32 /* slabs per hold of the class lock */
-#define PURGES_MAX 4 /* every 16th such sweep at most */
-
-/* A closed slab opens when no more than this fraction of its cells is free. */
-#define MARKED_SHARE 4
+#include "tunables.h"
 
 /* The remaining budget of a sweep. */
 struct sweep {

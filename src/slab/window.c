@@ -14,9 +14,7 @@
 #include <errno.h>
 
 #include "slab_core.h"
-
-#define WINDOW_ABOVE ((size_t)16 << 30) /* little, because the kernel maps downwards */
-#define HINT_TRIES 16
+#include "tunables.h"
 
 uintptr_t slab_window;
 uint16_t slab_page_map[WINDOW_SLABS] APART;

@@ -7,12 +7,10 @@
 
 #include "helpers.h"
 #include "lock.h"
+#include "tunables.h"
 
 #define META_SIZE 32 /* of a block's header: block_meta.h is for the heaps */
-#define WINDOW_RECORDS ((uint64_t)16384)
 #define WINDOW_BYTES (WINDOW_RECORDS * sizeof(struct trace_record))
-#define KEPT_SHIFT 4 /* a sixteenth of the file is kept for snapshots */
-#define FIGURES_PERIOD_NS 10000000u
 
 _Static_assert(WINDOW_BYTES % (64 * KIB) == 0, "a window is whole pages of any size");
 
@@ -172,7 +170,7 @@ static bool map_all(uint64_t size, unsigned int parent)
 	uint32_t header_size = (uint32_t)(page > TRACE_HEADER_SIZE ? page : TRACE_HEADER_SIZE);
 
 	trace.records = size > header_size ? (size - header_size) / sizeof(struct trace_record) : 0;
-	trace.ordinary = trace.records - (trace.records >> KEPT_SHIFT);
+	trace.ordinary = trace.records - (trace.records >> SNAPSHOT_SHIFT);
 	trace.window_count = trace.records / WINDOW_RECORDS + 1;
 	trace.windows = sys_map(trace.window_count * sizeof(*trace.windows));
 	if (!trace.windows)

@@ -149,8 +149,9 @@ static inline void allocate_all(void)
 #define LIBC_CELLS 8 /* of its threads */
 
 /*
- * At most threads were doing something, and what they had in their hands is lost: of spans three, for
- * realloc has the new one, the old one, and one that gives way to the old one in the thread's cache.
+ * At most threads were doing something, and what they had in their hands is lost: of spans three,
+ * for realloc has the new one, the old one, and one that gives way to the old one in the thread's
+ * cache.
  */
 static inline void check_lost(size_t threads)
 {

@@ -4,6 +4,7 @@
 /* When slabs, their pages and segments go back to the kernel. */
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
