@@ -5,12 +5,12 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-/* What is needed of an object; all NULL where it has no such table. */
+/* The tables of an object. NULL: it has no such table. */
 struct tables {
 	const ElfW(Sym) * symbols;
 	const char *strings;
-	const uint32_t *hash; /* buckets, symbols, and the table itself */
-	/* Buckets, first symbol, words of the filter, shift; filter, buckets, chains. */
+	const uint32_t *hash; /* count of buckets, count of symbols, table */
+	/* Count of buckets, first symbol, words of the filter, shift, filter, buckets, chains. */
 	const uint32_t *gnu_hash;
 };
 
@@ -33,7 +33,7 @@ static struct tables read_dynamic(const ElfW(Dyn) * dynamic, uintptr_t bias)
 	return tables;
 }
 
-/* The symbol with the highest number is in the last chain, whose end has the lowest bit set. */
+/* The last symbol ends the last chain. The lowest bit marks the end of a chain. */
 static uint32_t count_hashed(const uint32_t *table)
 {
 	const uint32_t first = table[1], *bucket = table + 4 + table[2] * (sizeof(ElfW(Addr)) / 4);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The files of traces and maps: sys_file_* of helpers.h. */
+/* Files of traces and maps: sys_file_* of helpers.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "kernel.h"
 #include "printf.h"
 
-#define OWN_FD_MIN 500 /* out of the way of programs that count on low numbers */
+#define OWN_FD_MIN 500 /* programs may expect the low descriptors */
 
 int sys_open(const char *path, int flags)
 {
@@ -42,8 +42,8 @@ bool sys_write_all(int fd, const char *text, size_t len)
 	return true;
 }
 
-/* Move fd out of the way, if that can be. */
-static int out_of_the_way(int fd)
+/* Move fd to a high number if possible. */
+static int move_high(int fd)
 {
 	int high = sys_copy_high(fd);
 
@@ -75,8 +75,8 @@ static bool is_same_file(const struct sys_file *f, int fd)
 }
 
 /*
- * The program may have closed the descriptor, and may even have it for something else. The lock
- * stays as long as part of the file is mapped.
+ * Reopen the file if the program has closed or reused the descriptor. The file lock persists while
+ * part of the file is mapped.
  */
 static bool find_again(struct sys_file *f)
 {
@@ -91,7 +91,7 @@ static bool find_again(struct sys_file *f)
 		f->fd = -1;
 		return false;
 	}
-	f->fd = out_of_the_way(fd);
+	f->fd = move_high(fd);
 	return true;
 }
 
@@ -110,7 +110,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 		RAW(close, fd);
 		return false;
 	}
-	f->fd = out_of_the_way(fd);
+	f->fd = move_high(fd);
 	f->device = st.st_dev;
 	f->inode = st.st_ino;
 	return true;
@@ -123,7 +123,7 @@ void sys_file_close(struct sys_file *f)
 	f->fd = -1;
 }
 
-/* Have the blocks of the range on the disk. A limit on files must not kill the program. */
+/* Allocate the range on the disk. Respect RLIMIT_FSIZE: exceeding it kills the program. */
 static bool reserve(int fd, uint64_t offset, size_t size)
 {
 	static const char zeroes[4096];
@@ -167,7 +167,7 @@ void sys_file_release(void *p, size_t size)
 void sys_file_cut(struct sys_file *f, uint64_t size)
 {
 	if (find_again(f) && CALL(ftruncate, f->fd, size) < 0)
-		return; /* it only stays longer than it need be */
+		return; /* harmless: the file stays longer than necessary */
 }
 
 bool sys_file_append(struct sys_file *f, const char *text, size_t len)

@@ -11,23 +11,21 @@
 
 _Thread_local uint32_t fork_parent;
 
-static uint32_t whole; /* the last process that was made whole */
-static void (*make_whole)(void);
+static uint32_t repaired; /* the last process that was repaired */
+static void (*repair)(void);
 
-static void make_child_whole(void)
+static void repair_child(void)
 {
-	whole = sys_process();
-	make_whole();
+	repaired = sys_process();
+	repair();
 }
-
-/* Other handlers run between these and the fork. */
 
 void fork_check_slow(void)
 {
 	if (sys_process() == fork_parent)
 		return;
 	fork_parent = 0;
-	make_child_whole();
+	repair_child();
 }
 
 static void prepare(void)
@@ -40,23 +38,23 @@ static void parent(void)
 	fork_parent = 0;
 }
 
-/* Parent and child may both be process 1, of two namespaces: so the number alone does not tell. */
+/* The process id alone is ambiguous: parent and child may both be process 1 of a namespace. */
 static void child(void)
 {
-	bool is_whole = !fork_parent && whole == sys_process();
+	bool is_repaired = !fork_parent && repaired == sys_process();
 
 	fork_parent = 0;
-	if (!is_whole)
-		make_child_whole();
+	if (!is_repaired)
+		repair_child();
 }
 
-/* pthread_atfork may allocate: it finds this done. */
+/* pthread_atfork may allocate and so call this again. */
 void fork_guard(void (*function)(void))
 {
 	static atomic_flag is_done = ATOMIC_FLAG_INIT;
 
 	if (atomic_flag_test_and_set(&is_done))
 		return;
-	make_whole = function;
+	repair = function;
 	pthread_atfork(prepare, parent, child);
 }

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What the locks of malloc have to know of fork; cache/tcache_fork.c says what happens in a child.
+ * Fork detection for the locks of malloc. cache/tcache_fork.c describes the repair of a child.
  *
- * Handlers of pthread_atfork that were registered before ours run in the child before ours does,
- * and may allocate. So whoever is about to lock anything, and has nothing locked, looks whether
- * this is a child that nobody has made whole yet.
+ * Child handlers that were registered before ours run before ours and may allocate. So a thread
+ * that holds no lock calls fork_check before it takes one. That repairs the child if necessary.
  */
 
 #pragma once
 
 #include <stdint.h>
 
-/* While the thread forks, the process that it forks from; 0 otherwise. */
+/* The process that this thread is forking from, or 0. */
 extern _Thread_local uint32_t fork_parent __attribute__((visibility("hidden")));
 
 void fork_check_slow(void);
@@ -24,7 +23,7 @@ static inline void fork_check(void)
 }
 
 /*
- * Register the handlers, once; by a constructor, and by the first allocation. function is called
- * in each child, which it makes whole, with nothing locked.
+ * Register the handlers. Idempotent: a constructor and the first allocation call it. Each child
+ * calls function, without locks, to repair itself.
  */
 void fork_guard(void (*function)(void));

@@ -23,25 +23,25 @@
 
 #define FALLBACK_PAGE_SIZE ((size_t)4096)
 #define STACK_ROOM_MIN (128 * MIB)
-#define STACK_GAP MIB /* which the kernel keeps free below a stack */
+#define STACK_GAP MIB /* the kernel keeps it free below a stack */
 
-void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
+void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 void (*sys_on_fatal)(void);
 
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
 
-/* A mapping, at its start, that the kernel did not take back. */
+/* At the start of a mapping that the kernel refused to unmap. */
 struct unreleased {
 	struct unreleased *next;
 	size_t size;
 };
 
-/* Consistent after each store: a fork may copy it. */
+/* Consistent after each store, because a fork may copy it. */
 static _Atomic(struct unreleased *) unreleased;
 
-/* As mmap(2); private memory of nobody's, or NULL with errno. */
+/* Private anonymous memory, or NULL with errno. */
 static void *map_private(void *at, size_t size, int access, int flags)
 {
 	void *p = (void *)CALL(mmap, at, size, access, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1);
@@ -49,11 +49,11 @@ static void *map_private(void *at, size_t size, int access, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static void tell(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
+static void report(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
 {
 	atomic_fetch_add_explicit(&counts[event], 1, memory_order_relaxed);
-	if (sys_watch)
-		sys_watch(event, (uintptr_t)a, b, c, failed);
+	if (sys_observer)
+		sys_observer(event, (uintptr_t)a, b, c, failed);
 }
 
 size_t sys_count(enum sys_event event)
@@ -91,10 +91,10 @@ char *sys_raise_break(size_t size)
 	}
 	p = sbrk((intptr_t)size);
 	if ((intptr_t)p != -1) {
-		tell(SYS_BRK, p, (uintptr_t)p + size, 0, false);
+		report(SYS_BRK, p, (uintptr_t)p + size, 0, false);
 		return p;
 	}
-	tell(SYS_BRK, NULL, size, 0, true);
+	report(SYS_BRK, NULL, size, 0, true);
 	errno = ENOMEM;
 	return NULL;
 }
@@ -103,9 +103,9 @@ void *sys_map(size_t size)
 {
 	void *p = map_private(NULL, size, PROT_READ | PROT_WRITE, 0);
 
-	tell(SYS_MMAP, p, size, 0, !p);
+	report(SYS_MMAP, p, size, 0, !p);
 	if (!p)
-		errno = ENOMEM; /* also for EAGAIN, of locked memory, and EPERM, of a filter */
+		errno = ENOMEM; /* not EAGAIN (locked memory) or EPERM (a system call filter) */
 	return p;
 }
 
@@ -113,10 +113,10 @@ void *sys_map_at(void *at, size_t size)
 {
 	void *p = map_private(at, size, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
 
-	tell(SYS_MMAP, at, size, 0, p != at);
+	report(SYS_MMAP, at, size, 0, p != at);
 	if (p == at)
 		return p;
-	if (p) { /* a kernel before 4.17 takes the place for a hint */
+	if (p) { /* kernels before 4.17 treat the address as a hint */
 		sys_release(p, size);
 		errno = EEXIST;
 	} else if (errno != EEXIST) {
@@ -129,7 +129,7 @@ int sys_unmap(void *p, size_t size)
 {
 	int result = (int)CALL(munmap, p, size);
 
-	tell(SYS_MUNMAP, p, size, 0, result < 0);
+	report(SYS_MUNMAP, p, size, 0, result < 0);
 	return result;
 }
 
@@ -174,7 +174,7 @@ void *sys_remap(void *p, size_t old_size, size_t new_size)
 {
 	void *q = (void *)CALL(mremap, p, old_size, new_size, MREMAP_MAYMOVE);
 
-	tell(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
+	report(SYS_MREMAP, p, q == MAP_FAILED ? 0 : (uintptr_t)q, new_size, q == MAP_FAILED);
 	if (q != MAP_FAILED)
 		return q;
 	errno = ENOMEM;
@@ -188,7 +188,7 @@ int sys_move(void *p, size_t old_size, void *to, size_t new_size)
 	bool failed = CALL(mremap, p, old_size, new_size, how, to) < 0;
 
 	errno = saved_errno;
-	tell(SYS_MREMAP, p, failed ? 0 : (uintptr_t)to, new_size, failed);
+	report(SYS_MREMAP, p, failed ? 0 : (uintptr_t)to, new_size, failed);
 	return failed ? -1 : 0;
 }
 
@@ -232,7 +232,7 @@ int sys_purge(void *p, size_t size)
 {
 	int result = (int)CALL(madvise, p, size, MADV_DONTNEED);
 
-	tell(SYS_MADVISE, p, size, 0, result < 0);
+	report(SYS_MADVISE, p, size, 0, result < 0);
 	return result;
 }
 
@@ -254,9 +254,9 @@ int sys_purge_apart(void *p, size_t size, size_t *left)
 }
 
 /*
- * The name of the program, which the kernel puts there, is the last on the stack. What the kernel
- * leaves below it is what the limit says, but 128 MiB at least, for the limit may still be raised.
- * Without a limit it may be anything: a third of the addresses, down to where programs are loaded.
+ * The stack ends at the name of the program. The kernel keeps the stack limit free below it, and at
+ * least 128 MiB, because the limit may still be raised. Without a limit it keeps up to a third of
+ * the addresses free, down to where programs are loaded.
  */
 struct sys_room sys_stack_room(void)
 {
@@ -276,7 +276,7 @@ struct sys_room sys_stack_room(void)
 
 const char *sys_options(void)
 {
-	static char name[] = "OSMEM_OPTIONS"; /* not constant: those share no page that is in use */
+	static char name[] = "OSMEM_OPTIONS"; /* not const: .rodata would cost another page */
 
 	return secure_getenv(name);
 }
@@ -288,7 +288,7 @@ uint64_t sys_secret(void)
 
 	if (random)
 		memcpy(secret, (const void *)random, sizeof(secret));
-	/* libc takes its own secrets from the same bytes: hand out none of them as they are. */
+	/* libc uses the same bytes for its own secrets, so do not reveal them unhashed. */
 	return hash_fast(secret[0] ^ secret[1] << 1) + 1;
 }
 
@@ -331,10 +331,7 @@ uint32_t sys_thread(void)
 {
 	clockid_t clock;
 
-	/*
-	 * libc knows its threads' numbers and does not tell them, but in its clocks: this is the
-	 * kernel's format of a thread's clock. So no system call is needed.
-	 */
+	/* The id of a thread's CPU clock contains the thread id, in the kernel's format. */
 	if (pthread_getcpuclockid(pthread_self(), &clock) == 0)
 		return (uint32_t) ~(clock >> 3);
 	return (uint32_t)CALL(gettid);
@@ -400,8 +397,8 @@ void sys_keep_stderr(void)
 }
 
 /*
- * printf.c of a course may leave this one to its user. Ours has it too, and so has a program that
- * sends its output elsewhere: both definitions here are weak.
+ * A course's printf.c may only declare this function. Ours defines it, weakly as here, so that a
+ * program can redirect its output.
  */
 __attribute__((weak)) void _putchar(char character)
 {
@@ -417,7 +414,7 @@ void sys_fatal(const char *call, const void *p, const char *what, ...)
 	va_list args;
 	int n;
 
-	/* Not %p: what a course's printf.c makes of it differs. */
+	/* Not %p: its format depends on the course's printf.c. */
 	n = snprintf_(line, sizeof(line), "osmem: %s(0x%lx): ", call, (unsigned long)(uintptr_t)p);
 	va_start(args, what);
 	n += vsnprintf_(line + n, sizeof(line) - 1 - (size_t)n, what, args);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * All system calls. Memory that is refused is returned as NULL or -1 with errno ENOMEM; anything
- * else that fails is a bug of the caller and fatal. Sizes are in bytes.
+ * All system calls. If the kernel refuses memory, functions return NULL or -1 with errno ENOMEM.
+ * Sizes are in bytes.
  */
 
 #pragma once
@@ -16,147 +16,146 @@
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
 #define EXPORT __attribute__((visibility("default")))
-/* Of a large table: it is behind all small variables, which so have few pages. */
+/* For a large table: the linker places it behind the small variables, which then share pages. */
 #define APART __attribute__((common))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The kernel maps nothing above this of its own accord, with five levels of page tables neither. */
+/* The kernel maps nothing above this without a hint, not even with five levels of page tables. */
 #ifdef __x86_64__
 #define SYS_MAP_MAX ((size_t)1 << 47)
 #else
 #define SYS_MAP_MAX ((size_t)1 << 48)
 #endif
 
-/* Priorities of constructors, from the bottom wing up. Fork handlers run in this order, too. */
+/* Priorities of constructors, from the bottom wing up; fork handlers have the same order. */
 #define SYS_BEGIN_BLOCK 101
 #define SYS_BEGIN_CACHE 102
 #define SYS_BEGIN_OPTIONS 103
 
-/* OSMEM_OPTIONS, or NULL; not for a privileged program. */
+/* OSMEM_OPTIONS, or NULL. NULL in a privileged program. */
 const char *sys_options(void);
 
-/* The page size; 4096 where the kernel does not say. */
+/* The page size; 4096 if the kernel does not tell. */
 size_t sys_page_size(void) __attribute__((pure));
 
 /* The current program break, as libc knows it, or NULL. */
 char *sys_break(void);
 
-/* Raise the break by size; the old break, or NULL. */
+/* Raise the break by size. Returns the old break, or NULL. */
 char *sys_raise_break(size_t size);
 
 /* Fresh zeroed private memory at a page boundary, or NULL. */
 void *sys_map(size_t size);
 
-/* As sys_map, at exactly this place; NULL with errno EEXIST if anything is there, or ENOMEM. */
+/* As sys_map, at exactly this address. NULL with errno EEXIST (something is mapped) or ENOMEM. */
 void *sys_map_at(void *at, size_t size);
 
-/* Give a mapping back; -1 if the kernel refuses, as it may where a mapping would become two. */
+/* Unmap. -1 if the kernel refuses, which it may if a mapping would be split into two. */
 int sys_unmap(void *p, size_t size);
 
 /*
- * Give a mapping back for good; size need not be a multiple of the page size. If the kernel
- * refuses, the pages are purged and the mapping is put on a list, to be tried again. errno is
- * preserved.
+ * Unmap; size need not be a multiple of the page size. If the kernel refuses, purge the pages and
+ * put the mapping on a list for sys_release_rest. Preserves errno.
  */
 void sys_release(void *p, size_t size);
 
 /*
- * Try again; true if anything went. What is tried is on no list meanwhile: a fork may not happen,
- * so the caller has a lock that it takes.
+ * Retry the list of sys_release. True if any mapping was released. The caller holds a lock that
+ * fork takes, because the list is incomplete during the call.
  */
 bool sys_release_rest(void);
 
-/* Resize a mapping, moving it if it must; the new place, or NULL with the old one intact. */
+/* Resize or move a mapping. Returns the new address, or NULL and leaves the mapping as it was. */
 void *sys_remap(void *p, size_t old_size, size_t new_size);
 
 /*
- * Move pages to addresses that are the caller's. There, new_size bytes replace what is mapped; -1
- * leaves all as it was. If the size stays the same, empty pages are left behind: kernels before 5.7
- * cannot do that. Otherwise nothing is mapped there any more.
+ * Move pages to addresses that the caller owns, and replace new_size bytes of mappings there. -1:
+ * nothing has changed. If the sizes are equal, empty pages remain at p, which kernels before 5.7 do
+ * not support. Otherwise nothing remains mapped there.
  */
 int sys_move(void *p, size_t old_size, void *to, size_t new_size);
 
-/* Nothing can be read or written there from now on; -1 if the kernel has no room to note it. */
+/* Make pages inaccessible. -1 if the kernel has reached its limit of mappings. */
 int sys_protect(void *p, size_t size);
 
-/* It can be again; -1 if the kernel has no room, or no memory for what is to be written there. */
+/* Make pages accessible. -1 if the kernel has reached its limit of mappings or of memory. */
 int sys_unprotect(void *p, size_t size);
 
 /*
- * Addresses that nothing can be read or written at, or NULL. If at is not NULL, they are there,
- * where nothing may be mapped; kernels before 4.17 may give others instead.
+ * Reserve inaccessible addresses, or return NULL. If at is not NULL, reserve them there, where
+ * nothing may be mapped. Kernels before 4.17 may choose other addresses.
  */
 void *sys_reserve(void *at, size_t size);
 
 /*
- * Give back pages and keep their addresses, at which nothing can be read or written from then on;
- * -1 if the kernel has no room to note it.
+ * Release pages and keep their addresses, inaccessible. -1 if the kernel has reached its limit of
+ * mappings.
  */
 int sys_bury(void *p, size_t size);
 
-/* Give whole pages back but keep the addresses; they read as zero afterwards if 0 is returned. */
+/* Release whole pages and keep the mapping. If it returns 0, they read as zero. */
 int sys_purge(void *p, size_t size);
 
 /*
- * The same for a range in which memory may be locked, which the kernel refuses whole: it is purged
- * in pieces, and up to *left pieces, which counts down, page by page. -1: something stays.
+ * As sys_purge, for a range with locked pages, which the kernel refuses as a whole. It is purged in
+ * pieces, and up to *left pieces page by page; *left counts down. -1: some pages remain.
  */
 #define SYS_PURGE_PIECE (64 * KIB)
 int sys_purge_apart(void *p, size_t size, size_t *left);
 
-/* Where the main stack is and may grow to: nothing is to be mapped there. Empty if not known. */
+/* The addresses that the main stack may grow to, where nothing may be mapped. Empty if unknown. */
 struct sys_room {
 	uintptr_t start, end;
 };
 
 struct sys_room sys_stack_room(void);
 
-/* A secret of this process, the same for its whole life. */
+/* A secret of this process. It never changes. */
 uint64_t sys_secret(void);
 
-/* Milliseconds of a clock that never goes back, coarse. */
+/* Monotonic time in milliseconds, coarse. */
 uint64_t sys_now_ms(void);
 
-/* Nanoseconds of the same clock, exact; and since 1970. */
+/* Monotonic time, and time since 1970, in nanoseconds. */
 uint64_t sys_now_ns(void);
 uint64_t sys_wall_ns(void);
 
 /*
- * The kernel's numbers of the calling thread and the process. sys_thread makes no system call:
- * every thread's first allocation wants it, and a filter made for another malloc may kill for it.
+ * The kernel's ids of the calling thread and the process. sys_thread makes no system call: the
+ * first allocation of each thread needs it, and a system call filter may not allow it.
  */
 uint32_t sys_thread(void);
 uint32_t sys_process(void);
 
 /*
- * Sleep while *word is value, until sys_wake_one; at most ns nanoseconds, which are below a second,
- * unless that is 0. Wakes up for no reason, too.
+ * Sleep while *word is value, until sys_wake_one, for at most ns nanoseconds (below a second; 0: no
+ * limit). Spurious wakeups are possible.
  */
 void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns);
 void sys_wake_one(_Atomic(uint32_t) *word);
 
-/* The path of the executable, cut to size bytes with its null; empty if it cannot be had. */
+/* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
 
-/* The current folder, absolute, in path (PATH_MAX bytes); false with errno. */
+/* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);
 
-/* Pages of the process, as /proc/self/statm has them; zeroes where there is none. */
+/* The figures of /proc/self/statm in bytes, or zeros if it cannot be read. */
 struct sys_memory {
-	size_t size, resident, shared; /* in bytes */
+	size_t size, resident, shared;
 };
 
 void sys_get_memory(struct sys_memory *memory);
 
-/* Of the whole process so far. */
+/* The resource usage of the process. */
 struct sys_usage {
-	size_t minor_faults, major_faults; /* without and with a read from a disk */
+	size_t minor_faults, major_faults; /* a major fault reads from a disk */
 	size_t peak_resident; /* in bytes */
 };
 
 void sys_get_usage(struct sys_usage *usage);
 
-/* What sys_watch is told. */
+/* Events, and the arguments that sys_observer gets. */
 enum sys_event {
 	SYS_BRK, /* the break before and after */
 	SYS_MMAP, /* address, size */
@@ -166,15 +165,15 @@ enum sys_event {
 	SYS_EVENTS,
 };
 
-/* How many there were, from the beginning; refused ones too. */
+/* The number of these system calls so far, including refused ones. */
 size_t sys_count(enum sys_event event);
 
-/* If not NULL, called after each of these; any locks may be held. It must preserve errno. */
-extern void (*sys_watch)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
+/* If not NULL, called after each of these, with any locks held. It must preserve errno. */
+extern void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*
- * A file that the program knows nothing about: its descriptor is a high one, closed on exec, and
- * found again if the program closes it.
+ * A file that the program does not know. Its descriptor is high and closed on exec. If the program
+ * closes it, it is opened again.
  */
 struct sys_file {
 	int fd;
@@ -183,36 +182,36 @@ struct sys_file {
 };
 
 /*
- * Make or empty the file, and lock it for this process. False with errno; EWOULDBLOCK if another
- * process has it. Forked children have to close it to leave the lock with their parent.
+ * Create or truncate the file, and lock it. False with errno; EWOULDBLOCK if another process holds
+ * the lock. A forked child must close the file to leave the lock to its parent.
  */
 bool sys_file_open(struct sys_file *f, const char *path);
 
-/* Close f, unless it is closed. errno is preserved. */
+/* Close f. Idempotent. Preserves errno. */
 void sys_file_close(struct sys_file *f);
 
 /*
- * Map size bytes from offset on, shared; both are multiples of the page size. The disk has room for
- * them, so no write there can fail. NULL with errno.
+ * Map size bytes at offset, shared; both are multiples of the page size. Their disk space is
+ * allocated first, so writes to the mapping cannot fail. NULL with errno.
  */
 void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size);
 void sys_file_unmap(void *p, size_t size);
 
-/* Pages that were mapped so need not be resident for now. */
+/* Drop mapped pages from memory. They are read again when they are touched. */
 void sys_file_release(void *p, size_t size);
 
-/* Cut f to size bytes. What is mapped beyond may not be touched any more. */
+/* Truncate f to size bytes. Mappings beyond them must not be touched any more. */
 void sys_file_cut(struct sys_file *f, uint64_t size);
 
-/* Append text; false with errno when it could not be written whole. */
+/* Append text. False with errno if not all of it was written. */
 bool sys_file_append(struct sys_file *f, const char *text, size_t len);
 
-/* Write text to standard error, all of it, leaving errno alone. */
+/* Write text to standard error. Preserves errno. */
 void sys_print(const char *text, size_t len);
 
 /*
- * Print to what is standard error now from here on, even when the program closes it: coreutils do
- * so before the last destructors run.
+ * Duplicate standard error for sys_print, because the program may close it: coreutils do so before
+ * the last destructors run.
  */
 void sys_keep_stderr(void);
 

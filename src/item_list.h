@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* A copy of what is there: block_walk.c, mapping.c and slab_walk.c append to it. */
+/* A copy of the heaps: block_walk.c, mapping.c and slab_walk.c append to it. */
 
 #pragma once
 
@@ -8,7 +8,7 @@
 
 #include "osmem_inspect.h"
 
-/* Items that do not fit are only counted. */
+/* Items that do not fit are counted only. */
 struct item_list {
 	struct osmem_item *items;
 	size_t room, count;

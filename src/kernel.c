@@ -55,7 +55,7 @@ static int ask_clock(clockid_t clock, struct timespec *now)
 
 static clock_function *find_clock(void)
 {
-	/* Not constant: those share no page that is in use. */
+	/* Not const: .rodata would cost another page. */
 	static char names[2][24] = {"__vdso_clock_gettime", "__kernel_clock_gettime"};
 	void *found = elf_vdso_symbol(names[0]);
 
@@ -69,7 +69,7 @@ int kernel_clock(clockid_t clock, struct timespec *now)
 	static _Atomic(clock_function *) function;
 	clock_function *f = atomic_load_explicit(&function, memory_order_relaxed);
 
-	if (!f) { /* two threads may, and find the same */
+	if (!f) { /* a race is harmless: all threads find the same function */
 		f = find_clock();
 		atomic_store_explicit(&function, f, memory_order_relaxed);
 	}

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The slow part of locks: who waits, and the end of being alone.
+ * The slow paths of locks: waiting, and revocation of the bias.
  *
- * The thread that is alone stores that it is inside, and then loads whether it still is alone. A
- * newcomer stores that it is not, and then looks whether it is inside. That takes a fence on both
- * sides, and costs the first one nothing: the newcomer sleeps for a millisecond in between. The
- * store that it may miss was executed before that load, so it only waits to leave the processor,
- * which takes less than a microsecond. No architecture promises that time; a barrier in all threads
- * (membarrier) would, but filters of system calls may kill the process for it.
+ * The owner stores depth and then loads owner. A second thread stores owner and then loads depth.
+ * This needs a store-load fence on both sides. The owner does without one: the second thread sleeps
+ * for a millisecond between its store and its load. The owner's store precedes its load, so it only
+ * has to leave the store buffer, which takes less than a microsecond. No architecture guarantees
+ * that time. membarrier does, but a system call filter may kill the process for it.
  *
- * What remains: a second thread that shares the first one's thread pointer is not noticed. If a
- * newcomer forks before its first allocation, while the first thread is inside, the child does not
- * know what that was changing.
+ * Limits: a second thread with the same thread pointer is not detected. If a second thread forks
+ * before its first allocation, while the owner is inside, the child may get inconsistent data.
  */
 
 #include "lock.h"
@@ -20,7 +18,7 @@
 #include "helpers.h"
 #include "tunables.h"
 
-struct lock_alone lock_alone;
+struct lock_bias lock_bias;
 _Thread_local uint32_t lock_self;
 
 static inline void pause_shortly(void)
@@ -44,7 +42,7 @@ static bool spin(struct lock *l)
 	return false;
 }
 
-/* Whoever has slept does not know whether others do: it leaves a 2. */
+/* A thread that has slept does not know whether others sleep, so it leaves a 2. */
 __attribute__((noinline, cold)) void lock_wait(struct lock *l)
 {
 	if (spin(l))
@@ -58,35 +56,35 @@ __attribute__((noinline, cold)) void lock_wake(struct lock *l)
 	sys_wake_one(&l->state);
 }
 
-static void end_being_alone(void)
+static void revoke_bias(void)
 {
-	_Atomic(uint32_t) nobody_wakes = 0;
+	_Atomic(uint32_t) never_woken = 0;
 
-	atomic_fetch_or(&lock_alone.thread, LOCK_ENDS);
+	atomic_fetch_or(&lock_bias.owner, LOCK_REVOKING);
 	do {
-		sys_sleep_on(&nobody_wakes, 0, NAP_NS);
-	} while (atomic_load_explicit(&lock_alone.inside, memory_order_acquire));
-	atomic_store(&lock_alone.thread, LOCK_SHARED);
+		sys_sleep_on(&never_woken, 0, NAP_NS);
+	} while (atomic_load_explicit(&lock_bias.depth, memory_order_acquire));
+	atomic_store(&lock_bias.owner, LOCK_REVOKED);
 }
 
-__attribute__((noinline, cold)) bool lock_meet(void)
+__attribute__((noinline, cold)) bool lock_enter_slow(void)
 {
 	uintptr_t self = (uintptr_t)&lock_self, thread = 0;
 
-	if (atomic_compare_exchange_strong(&lock_alone.thread, &thread, self))
-		return lock_pass();
-	if (thread != LOCK_SHARED && (thread & ~LOCK_ENDS) != self)
-		end_being_alone();
+	if (atomic_compare_exchange_strong(&lock_bias.owner, &thread, self))
+		return lock_enter_biased();
+	if (thread != LOCK_REVOKED && (thread & ~LOCK_REVOKING) != self)
+		revoke_bias();
 	return false;
 }
 
-/* The thread that was alone may be gone, and never leaves where it is inside. */
+/* The owner may not exist in the child, so it never leaves its section. */
 void lock_fork_child(void)
 {
-	uintptr_t thread = atomic_load(&lock_alone.thread);
+	uintptr_t thread = atomic_load(&lock_bias.owner);
 
-	if (!thread || (thread & ~LOCK_ENDS) == (uintptr_t)&lock_self)
+	if (!thread || (thread & ~LOCK_REVOKING) == (uintptr_t)&lock_self)
 		return;
-	atomic_store(&lock_alone.inside, 0);
-	atomic_store(&lock_alone.thread, LOCK_SHARED);
+	atomic_store(&lock_bias.depth, 0);
+	atomic_store(&lock_bias.owner, LOCK_REVOKED);
 }

@@ -3,19 +3,18 @@
 /*
  * os_malloc, os_calloc, os_realloc and os_free: a heap at the program break, and mappings.
  *
- * The heap is a list of blocks in address order. Each is a header (block_meta.h) and its payload.
- * The list is the truth, but no call walks it: two structures beside it hold the free blocks.
+ * The heap is a doubly linked list of blocks in address order. A block is a 32-byte header
+ * (block_meta.h) and a payload of at least 8 bytes. No call walks the list. Two structures hold the
+ * free blocks:
  *
- *	index     those that a search has seen, by size and address (index.h)
- *	pending   those that were freed or split off since (pending.h)
+ *	index     blocks that an earlier search has coalesced, by size and address (index.h)
+ *	pending   blocks that were freed or split off since the last search (pending.h)
  *
- * A search first coalesces the pending blocks with their neighbours and moves them to the index.
- * Then it takes the best fit from the index, or the heap grows.
+ * A search coalesces the pending blocks with their neighbours, moves them to the index, and takes
+ * the best fit from it. If nothing fits, the heap grows. A search costs O(log n) for n free blocks,
+ * everything else O(1) amortised.
  *
- * A search costs O(log n) for n free blocks; everything else is O(1), amortised. A block costs 32
- * bytes for its header; the smallest payload has 8 bytes.
- *
- * The numbers of rules are those of the course's specification of placement:
+ * The rule numbers are those of the course's placement specification:
  *
  *	1 to 4     the list; block_core.h has the layout, block_regions.c moves the break
  *	7          mapped blocks
@@ -50,7 +49,7 @@ HOT void link_behind(struct block_meta *a, struct block_meta *b)
 	course.stats.blocks++;
 }
 
-/* The next block, if it is free and touches b. */
+/* The next block if it is free and adjacent to b, or NULL. */
 HOT struct block_meta *free_next(const struct block_meta *b)
 {
 	struct block_meta *next = b->next;
@@ -66,13 +65,13 @@ HOT struct block_meta *free_prev(const struct block_meta *b)
 											 : NULL;
 }
 
-/* Remove free block b, which will be used or absorbed, from the pending blocks or the index. */
-HOT void forget(struct block_meta *b)
+/* Remove b from the pending blocks or the index, before it is used or absorbed. */
+HOT void remove_free(struct block_meta *b)
 {
 	if ((const char *)b->next != block_end(b))
 		block_require_region_end(b);
 	if (pending_has(b)) {
-		if (!pending_is_sound(&course.pending, b))
+		if (!pending_is_valid(&course.pending, b))
 			block_corrupted(b);
 		pending_remove(&course.pending, b);
 	} else if (!index_remove(&course.index, b)) {
@@ -80,7 +79,7 @@ HOT void forget(struct block_meta *b)
 	}
 }
 
-/* Make next, the block behind a, part of a. */
+/* Merge next, the block behind a, into a. */
 HOT void absorb(struct block_meta *a, struct block_meta *next, unsigned int rule)
 {
 	if (next->prev != a)
@@ -91,10 +90,10 @@ HOT void absorb(struct block_meta *a, struct block_meta *next, unsigned int rule
 		a->next->prev = a;
 	else
 		course.last = a;
-	pending_note_absorbed(&course.pending, next, a);
+	pending_replace_absorbed(&course.pending, next, a);
 	course.stats.blocks--;
 	course.stats.coalesces++;
-	block_note(TRACE_STEP_COALESCE, rule, a, (uintptr_t)next, a->size);
+	block_trace(TRACE_STEP_COALESCE, rule, a, (uintptr_t)next, a->size);
 }
 
 /* ---- Rule 7: mapped blocks ---- */
@@ -107,7 +106,7 @@ static struct block_meta *map(size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	block_enter();
+	block_lock();
 	block_make_secret();
 	b->size = size;
 	b->status = STATUS_MAPPED;
@@ -116,9 +115,9 @@ static struct block_meta *map(size_t size)
 	course.stats.mmap_calls++;
 	course.stats.allocs++;
 	course.stats.mapped_bytes += META + size;
-	block_note_peak();
-	block_note(TRACE_STEP_MAPPED, 7, b, size, 0);
-	block_leave();
+	block_update_peak();
+	block_trace(TRACE_STEP_MAPPED, 7, b, size, 0);
+	block_unlock();
 	return b;
 }
 
@@ -128,15 +127,15 @@ static void unmap(struct block_meta *b)
 	treap_remove(&course.mapped, b, TREAP_MAPPED);
 	course.stats.munmap_calls++;
 	course.stats.mapped_bytes -= META + b->size;
-	block_note(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
-	block_leave();
+	block_trace(TRACE_STEP_UNMAPPED, 7, b, b->size, 0);
+	block_unlock();
 	sys_release(b, META + b->size);
 }
 
 /* ---- Rules 9 to 13: placement in the heap ---- */
 
-/* Rule 9: the first use. */
-static __attribute__((noinline)) bool begin(void)
+/* Rule 9: first heap use. */
+static __attribute__((noinline)) bool create_heap(void)
 {
 	unsigned int tries = 0;
 
@@ -144,7 +143,7 @@ static __attribute__((noinline)) bool begin(void)
 	return block_raise(0, FIRST_RAISE, &tries) == RAISED;
 }
 
-/* Report a buffer overflow, or another stray write, into b or the headers beside it. */
+/* Validate b and the headers of its neighbours: a buffer overflow may have overwritten them. */
 HOT void check_neighbours(struct block_meta *b)
 {
 	const struct block_meta *prev = b->prev;
@@ -157,18 +156,18 @@ HOT void check_neighbours(struct block_meta *b)
 		block_check_neighbours(b);
 }
 
-/* Rule 10 for b, which is neither pending nor in the index. Returns the block that contains it. */
+/* Rule 10 for b, which is neither pending nor in the index. Returns the merged block. */
 HOT struct block_meta *coalesce(struct block_meta *b)
 {
 	struct block_meta *next, *prev;
 
 	check_neighbours(b);
 	while ((next = free_next(b))) {
-		forget(next);
+		remove_free(next);
 		absorb(b, next, 10);
 	}
 	while ((prev = free_prev(b))) {
-		forget(prev);
+		remove_free(prev);
 		absorb(prev, b, 10);
 		b = prev;
 		check_neighbours(b);
@@ -176,7 +175,7 @@ HOT struct block_meta *coalesce(struct block_meta *b)
 	return b;
 }
 
-/* Make b, coalesced, known to searches. size is that of the search that is under way. */
+/* Add b, which is coalesced, to the candidates of a search for size bytes. */
 HOT void add_candidate(struct block_meta *b, size_t size)
 {
 	if (b->size >= INDEX_PAIRING_MIN || size < INDEX_PAIRING_MIN ||
@@ -184,7 +183,7 @@ HOT void add_candidate(struct block_meta *b, size_t size)
 		index_insert(&course.index, b);
 }
 
-/* Rule 10: only blocks that became free since the last search can have free neighbours. */
+/* Rule 10: only a pending block can have a free neighbour. */
 HOT void coalesce_pending(size_t size)
 {
 	struct block_meta *b;
@@ -195,7 +194,7 @@ HOT void coalesce_pending(size_t size)
 		add_candidate(coalesce(b), size);
 }
 
-/* Rule 11. The block, of *capacity bytes, is no longer in the index. */
+/* Rule 11: take the best fit out of the index. Returns the block and its *capacity, or NULL. */
 HOT struct block_meta *search(size_t size, size_t *capacity, bool is_first)
 {
 	struct block_meta *b = index_take(&course.index, size, capacity);
@@ -210,8 +209,8 @@ HOT struct block_meta *search(size_t size, size_t *capacity, bool is_first)
 }
 
 /*
- * Rule 12: cut b, of capacity bytes, down to size. Returns the remainder, which is free, but
- * neither pending nor in the index; or NULL if b is given whole.
+ * Rule 12: split b, of capacity bytes, at size. Returns the remainder, a free block that is neither
+ * pending nor in the index; or NULL if b is given whole.
  */
 HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size, unsigned int rule)
 {
@@ -224,36 +223,36 @@ HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size,
 	link_behind(b, rest);
 	b->size = size;
 	course.stats.splits++;
-	block_note(TRACE_STEP_SPLIT, rule, b, size, rest->size);
+	block_trace(TRACE_STEP_SPLIT, rule, b, size, rest->size);
 	return rest;
 }
 
-/* Rule 13: how far the end of the heap has to move. */
-static size_t missing(size_t size)
+/* Rule 13: the bytes by which the heap has to grow. */
+static size_t shortfall(size_t size)
 {
 	const struct block_meta *last = course.last;
 
 	return last->status == STATUS_FREE ? size - last->size : META + size;
 }
 
-/* Rules 13 and 17b: the last block grows to size bytes, for which there is room. */
+/* Rules 13 and 17b: grow the last block to size bytes. The reserve is large enough. */
 static void expand(struct block_meta *last, size_t size, unsigned int rule)
 {
 	block_extend(size - last->size);
-	block_note(TRACE_STEP_EXPAND, rule, last, last->size, size);
+	block_trace(TRACE_STEP_EXPAND, rule, last, last->size, size);
 	last->size = size;
 }
 
-/* Rule 13: expand the last block, or append one; NULL if the break has to be raised first. */
+/* Rule 13: expand the last block or append one. NULL if the reserve is too small. */
 static __attribute__((noinline)) struct block_meta *grow(size_t size)
 {
 	struct block_meta *last = course.last, *b;
 
 	block_require_region_end(last);
-	if (missing(size) > block_room())
+	if (shortfall(size) > block_reserve())
 		return NULL;
 	if (last->status == STATUS_FREE) {
-		forget(last);
+		remove_free(last);
 		expand(last, size, 13);
 		return last;
 	}
@@ -261,18 +260,18 @@ static __attribute__((noinline)) struct block_meta *grow(size_t size)
 	block_extend(META + size);
 	b->size = size;
 	link_behind(last, b);
-	block_note(TRACE_STEP_APPEND, 13, b, size, 0);
+	block_trace(TRACE_STEP_APPEND, 13, b, size, 0);
 	return b;
 }
 
-/* Rules 9 to 13: a block of size bytes, or NULL. block_raise unlocks the heap for a while. */
+/* Rules 9 to 13. block_raise unlocks the heap, so the search starts again after it. */
 HOT struct block_meta *place(size_t size)
 {
 	struct block_meta *b, *rest;
 	unsigned int tries = 0;
 	size_t capacity;
 
-	if (!course.last && !begin())
+	if (!course.last && !create_heap())
 		return NULL;
 	course.stats.searches++;
 	do {
@@ -280,12 +279,12 @@ HOT struct block_meta *place(size_t size)
 		b = search(size, &capacity, tries == 0);
 		if (b) {
 			rest = split(b, capacity, size, 12);
-			if (rest) /* it has no free neighbour: b had none */
+			if (rest) /* b was coalesced, so rest has no free neighbour */
 				add_candidate(rest, size);
 			return b;
 		}
 		b = grow(size);
-	} while (!b && block_raise(missing(size), META + size, &tries) == RAISED);
+	} while (!b && block_raise(shortfall(size), META + size, &tries) == RAISED);
 	return b;
 }
 
@@ -301,17 +300,17 @@ HOT void *allocate(size_t size, size_t threshold)
 		b = map(capacity);
 		return b ? b + 1 : NULL;
 	}
-	block_enter();
+	block_lock();
 	b = place(capacity);
 	if (b) {
 		b->status = STATUS_ALLOC;
 		block_set_checksum(b);
 		course.stats.allocs++;
 		course.stats.live_bytes += META + b->size;
-		block_note_peak();
-		block_note(TRACE_STEP_USE, 0, b, b->size, 0);
+		block_update_peak();
+		block_trace(TRACE_STEP_USE, 0, b, b->size, 0);
 	}
-	block_leave();
+	block_unlock();
 	return b ? b + 1 : NULL;
 }
 
@@ -330,19 +329,19 @@ static void *allocate_zeroed(size_t nmemb, size_t size)
 	p = allocate(total, sys_page_size());
 	if (p && ((struct block_meta *)p - 1)->status == STATUS_ALLOC) {
 		memset(p, 0, total);
-		block_note(TRACE_STEP_COPY, 8, NULL, (uintptr_t)p, total);
+		block_trace(TRACE_STEP_COPY, 8, NULL, (uintptr_t)p, total);
 	}
 	return p;
 }
 
 /* ---- Rule 14: os_free ---- */
 
-/* p is not NULL; call is the function that a report names. */
+/* p is not NULL. call is the function named in a report. */
 HOT void release(const char *call, void *p)
 {
 	struct block_meta *b;
 
-	block_enter();
+	block_lock();
 	b = block_of(call, p, false);
 	course.stats.frees++;
 	if (b->status == STATUS_MAPPED) { /* rule 7 */
@@ -352,20 +351,20 @@ HOT void release(const char *call, void *p)
 	course.stats.live_bytes -= META + b->size;
 	b->status = STATUS_FREE;
 	pending_add(&course.pending, b);
-	block_note(TRACE_STEP_FREE, 14, b, b->size, 0);
-	block_leave();
+	block_trace(TRACE_STEP_FREE, 14, b, b->size, 0);
+	block_unlock();
 }
 
 /* ---- Rules 15 to 18: os_realloc ---- */
 
-/* Rule 17b, if b is the last block and the break has not been moved; otherwise MOVED. */
+/* Rule 17b. MOVED if b is not the last block, or if other code has moved the break. */
 static enum raise expand_last(struct block_meta *b, size_t size)
 {
 	enum raise raised = RAISED;
 	unsigned int tries = 0;
 
 	while (raised == RAISED && b == course.last) {
-		if (size - b->size <= block_room()) {
+		if (size - b->size <= block_reserve()) {
 			expand(b, size, 17);
 			return RAISED;
 		}
@@ -374,7 +373,7 @@ static enum raise expand_last(struct block_meta *b, size_t size)
 	return raised == RAISED ? MOVED : raised;
 }
 
-/* Rule 17: RAISED if b has size bytes now, MOVED if it has to move. */
+/* Rule 17. RAISED: b has size bytes. MOVED: b is too small and has to move. */
 static enum raise resize(struct block_meta *b, size_t size)
 {
 	size_t old = b->size;
@@ -384,7 +383,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 	if (result == REFUSED)
 		return result;
 	while (b->size < size && (next = free_next(b))) { /* 17c */
-		forget(next);
+		remove_free(next);
 		absorb(b, next, 17);
 	}
 	if (b->size >= size) { /* 17a, 17c */
@@ -395,7 +394,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 	} /* else 17d */
 	block_set_checksum(b);
 	course.stats.live_bytes += b->size - old;
-	block_note_peak();
+	block_update_peak();
 	return result;
 }
 
@@ -407,7 +406,7 @@ static void *move(void *p, size_t old, size_t size)
 	if (!q)
 		return NULL;
 	memcpy(q, p, old < size ? old : size);
-	block_note(TRACE_STEP_COPY, 18, p, (uintptr_t)q, old < size ? old : size);
+	block_trace(TRACE_STEP_COPY, 18, p, (uintptr_t)q, old < size ? old : size);
 	release("os_realloc", p);
 	return q;
 }
@@ -421,17 +420,17 @@ static void *reallocate(void *p, size_t size)
 
 	if (!p) /* rule 15 */
 		return size ? allocate(size, MMAP_THRESHOLD) : NULL;
-	block_enter();
+	block_lock();
 	b = block_of("os_realloc", p, true);
 	old = b->size;
 	course.stats.reallocs++;
 	if (b->status == STATUS_FREE) { /* rule 16 */
-		block_leave();
+		block_unlock();
 		return NULL;
 	}
 	if (size && b->status == STATUS_ALLOC && size < MMAP_THRESHOLD - META - (GRAIN - 1))
 		result = resize(b, round_up(size, GRAIN));
-	block_leave();
+	block_unlock();
 	if (!size) { /* rule 15 */
 		release("os_realloc", p);
 		return NULL;
@@ -447,11 +446,11 @@ EXPORT void *os_malloc(size_t size)
 {
 	void *p;
 
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_MALLOC, 0, size);
 	p = size ? allocate(size, MMAP_THRESHOLD) : NULL;
-	if (calls_are_noted)
-		calls_note(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_MALLOC, 0, size, (uintptr_t)p, size && !p);
 	return p;
 }
 
@@ -459,11 +458,11 @@ EXPORT void *os_calloc(size_t nmemb, size_t size)
 {
 	void *p;
 
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_CALLOC, nmemb, size);
 	p = allocate_zeroed(nmemb, size);
-	if (calls_are_noted)
-		calls_note(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_CALLOC, nmemb, size, (uintptr_t)p, nmemb && size && !p);
 	return p;
 }
 
@@ -471,20 +470,20 @@ EXPORT void *os_realloc(void *p, size_t size)
 {
 	void *q;
 
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
 	q = reallocate(p, size);
-	if (calls_are_noted)
-		calls_note(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
 	return q;
 }
 
 EXPORT void os_free(void *p)
 {
-	if (calls_are_noted)
+	if (calls_are_recorded)
 		calls_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
 	if (p)
 		release("os_free", p);
-	if (calls_are_noted)
-		calls_note(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
+	if (calls_are_recorded)
+		calls_record(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# $(call run,CC) in front of a command prints "CC target" in its place, $(Q) nothing; make V=1
-# prints the command, and make -s nothing.
+# $(call run,CC) in front of a command prints "CC target" instead of it, $(Q) prints nothing. make
+# V=1 prints the command, make -s nothing.
 
 MAKEFLAGS += --no-print-directory
 Q = $(if $(V),,@)

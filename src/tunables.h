@@ -22,7 +22,7 @@
 #ifndef COURSE_EXACT_MAX /* make bench-steps sets it */
 #define COURSE_EXACT_MAX MIB /* larger heaps raise the break ahead of need, */
 #endif
-#define AHEAD_SHIFT 3 /* by an eighth: 58 calls from 1 MiB to 1 GiB */
+#define RESERVE_SHIFT 3 /* by an eighth: 58 calls from 1 MiB to 1 GiB */
 #define EXACT_TRIES 2 /* where others use up the room; then enough for both is asked for */
 #define SBRK_WAITS 100 /* for the lock of sbrk, whose holder may wait for the caller: a second, */
 #define SBRK_WAIT_NS 10000000 /* in all */

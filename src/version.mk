@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Programs that were linked with an installed library go on with any later one of the same first
-# number.
+# Programs linked with an installed library work with any later one of the same major version.
 
 VERSION = 1.0.0
 SONAME = libosmem.so.$(firstword $(subst ., ,$(VERSION)))

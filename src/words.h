@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The words of OSMEM_OPTIONS, which commas separate: the variable is read where it is. */
+/* Comma-separated words of OSMEM_OPTIONS, read in place. */
 
 #pragma once
 
@@ -13,7 +13,7 @@ struct word {
 	size_t len;
 };
 
-/* The first word of a text. *at is '\0' behind the last one. */
+/* The first word of a text. Behind the last word, *at is '\0'. */
 static inline struct word word_first(const char *at)
 {
 	return (struct word){.at = at, .len = strcspn(at, ",")};

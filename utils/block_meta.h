@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* For test programs: say where and why, and leave with errno as the exit code. */
+/* For test programs: print the location and the error, and exit with errno. */
 #define DIE(assertion, call_description)                                                           \
 	do {                                                                                       \
 		if (assertion) {                                                                   \
@@ -18,7 +18,7 @@
 	} while (0)
 
 /*
- * The header in front of every payload.
+ * The header of a block, in front of its payload.
  *
  *      payload - 32                    - 20   - 16       - 8        payload
  *      +----------------+--------------+------+----------+----------+------------------ - -
@@ -33,5 +33,5 @@ struct block_meta {
 };
 
 #define STATUS_FREE 0 /* in the heap, free */
-#define STATUS_ALLOC 1 /* in the heap, handed out */
-#define STATUS_MAPPED 2 /* a mapping of its own, handed out */
+#define STATUS_ALLOC 1 /* in the heap, allocated */
+#define STATUS_MAPPED 2 /* its own mapping, allocated */

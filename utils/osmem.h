@@ -9,30 +9,30 @@ extern "C" {
 #endif
 
 /*
- * The course allocator. Sizes are in bytes and are rounded up to a multiple of 8; every pointer
- * returned is aligned to 8 and belongs to the caller until it is handed to os_free or os_realloc.
- * All four functions may be called from any thread at any time, but not from a signal handler.
+ * The course allocator. Sizes are in bytes, rounded up to a multiple of 8. Results are aligned to 8
+ * and belong to the caller until os_free or os_realloc. Any thread may call these functions at any
+ * time, but not from a signal handler.
  *
- * A pointer that is not a live payload (freed twice, interior, on the stack, from another
- * allocator, its header overwritten) is reported in one line on standard error; then abort().
+ * An invalid pointer (freed twice, interior, on the stack, from another allocator, its header
+ * overwritten) is reported in one line on standard error, then abort().
  */
 
 /*
- * Allocate size bytes, uninitialised. NULL for size 0 (errno untouched), and with errno ENOMEM when
- * the kernel refuses memory or size is above PTRDIFF_MAX.
+ * Allocate size bytes, uninitialised. NULL for size 0 (errno is preserved), and with errno ENOMEM
+ * if the kernel refuses memory or size is above PTRDIFF_MAX.
  */
 void *os_malloc(size_t size);
 
 /*
- * Allocate an array of nmemb elements of size bytes each, zeroed. NULL when either is 0 (errno
- * untouched), and with errno ENOMEM when there is no memory or the product overflows.
+ * Allocate a zeroed array of nmemb elements of size bytes each. NULL if either is 0 (errno is
+ * preserved), and with errno ENOMEM if memory is exhausted or the product overflows.
  */
 void *os_calloc(size_t nmemb, size_t size);
 
 /*
- * Resize the block at ptr to size bytes, keeping the contents up to the smaller of the two sizes.
- * ptr NULL: os_malloc(size). size 0: os_free(ptr), returns NULL. NULL when the block has already
- * been freed (nothing changes), and with errno ENOMEM when there is no memory (ptr stays valid).
+ * Resize the block at ptr to size bytes. Preserves the contents up to the smaller of the two sizes.
+ * ptr NULL: os_malloc(size). size 0: os_free(ptr), returns NULL. NULL if the block is already free
+ * (nothing changes), and with errno ENOMEM if memory is exhausted (ptr stays valid).
  */
 void *os_realloc(void *ptr, size_t size);
 

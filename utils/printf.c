@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * printf without a heap; printf.h says what it prints.
+ * printf without a heap; printf.h defines the conversions.
  *
- * 1. A call has one struct out, which counts every character and hands it on to emit.
+ * 1. A call has one struct out, which counts every character and passes it to emit.
  * 2. A conversion is parsed into a struct spec, and its argument is printed as a field:
  *
  *	spaces | prefix (sign, 0x) | zeros | body | spaces
@@ -26,9 +26,9 @@
 struct out {
 	void (*emit)(char character, void *arg);
 	void *arg;
-	size_t limit; /* so many characters are emitted, the others only counted */
+	size_t limit; /* characters to emit; the others are only counted */
 	size_t len; /* characters so far, at most INT_MAX */
-	bool overflow; /* there would be more: nothing is emitted any more */
+	bool overflow; /* the text is longer than that; nothing more is emitted */
 };
 
 /* The bits of spec.flags are in the order of flag_chars. */
@@ -40,7 +40,7 @@ static const char flag_chars[] = "-+ #0'";
 #define FLAG_ALT (1u << 3)
 #define FLAG_ZERO (1u << 4)
 
-/* The first that matches counts. */
+/* The first match wins. */
 static const struct length {
 	char name[3];
 	unsigned char size; /* of an integer, in bytes */
@@ -70,7 +70,7 @@ static int min_int(int a, int b)
 
 /* Output */
 
-/* Count n more characters; returns how many of them to emit. */
+/* Count n more characters. Returns the number to emit. */
 static size_t out_claim(struct out *o, size_t n)
 {
 	size_t room = o->len < o->limit ? o->limit - o->len : 0;
@@ -95,10 +95,7 @@ static void out_fill(struct out *o, char c, size_t n)
 		o->emit(c, o->arg);
 }
 
-/*
- * Begin a field whose body has len characters: print all that is in front of the body. Returns how
- * many spaces are to follow it.
- */
+/* Print a field up to its body of len characters. Returns the number of spaces behind it. */
 static size_t open_field(struct out *o, const struct spec *s, const char *prefix, size_t len)
 {
 	size_t prefix_len = strlen(prefix);
@@ -233,7 +230,7 @@ struct decimal {
 	char digit[UNITS + 1 - LEAST_EXPONENT];
 };
 
-/* A digit and a carry or rest, shifted by so much, are less than 10 << 60 and fit in 64 bits. */
+/* A digit with its carry or remainder, shifted by this, is below 10 << 60 and fits in 64 bits. */
 #define SHIFT_MAX 60
 
 static void decimal_prepend(struct decimal *d, uint64_t value)
@@ -287,7 +284,7 @@ static void decimal_set(struct decimal *d, uint64_t mantissa, int exponent)
 	decimal_trim(d);
 }
 
-/* Is what begins at digit at more than half of the unit in front of it, or half and that odd? */
+/* Whether to round up at digit at: more than half a unit, or half and the digit before is odd. */
 static bool rounds_up(const struct decimal *d, int at)
 {
 	if (at < d->first)
@@ -320,7 +317,7 @@ static void decimal_round(struct decimal *d, int64_t at)
 
 /* Floating point: the three styles */
 
-/* Print n digits from index from on; those that d does not have, on either side, are zeros. */
+/* Print n digits from index from on. Digits outside of d are zeros. */
 static void out_digits(struct out *o, const struct decimal *d, int from, size_t n)
 {
 	size_t zeros = from < d->first ? min_size((size_t)(d->first - from), n) : 0;
@@ -339,7 +336,7 @@ static bool is_upper(const struct spec *s)
 	return s->conv >= 'A' && s->conv <= 'Z';
 }
 
-/* What ends the scientific style: e+05, E-308. */
+/* The exponent of the scientific style: e+05, E-308. */
 static void set_tail(char tail[6], char letter, int exponent)
 {
 	int power = exponent < 0 ? -exponent : exponent;
@@ -353,7 +350,7 @@ static void set_tail(char tail[6], char letter, int exponent)
 	*tail = '\0';
 }
 
-/* Print in fixed or scientific style with prec digits after the point; d is rounded to that. */
+/* Print in fixed or scientific style with prec digits after the point. Rounds d to that. */
 static void print_decimal(struct out *o, const struct spec *s, const char *sign,
 			  const struct decimal *d, bool fixed, size_t prec)
 {
@@ -372,7 +369,7 @@ static void print_decimal(struct out *o, const struct spec *s, const char *sign,
 	out_fill(o, ' ', right);
 }
 
-/* %g: prec significant digits in the style that suits, without zeros at the end unless with #. */
+/* %g: prec significant digits, in the style that ISO C selects; # keeps trailing zeros. */
 static void print_general(struct out *o, const struct spec *s, const char *sign, struct decimal *d,
 			  int64_t prec)
 {
@@ -404,7 +401,7 @@ static void print_finite(struct out *o, const struct spec *s, const char *sign, 
 	print_decimal(o, s, sign, d, fixed, (size_t)prec);
 }
 
-/* Not inlined, so that the other conversions do not need the stack of this one. */
+/* Not inlined, so that other conversions do not need its stack. */
 static __attribute__((noinline)) void print_double(struct out *o, struct spec *s, double value)
 {
 	uint64_t bits, mantissa;
@@ -454,7 +451,7 @@ static double double_arg(const struct spec *s, va_list *ap)
 	return va_arg(*ap, double);
 }
 
-/* Print one argument; false if the conversion is not one of ours. */
+/* Print one argument. False if the conversion is unknown. */
 static bool print_arg(struct out *o, struct spec *s, va_list *ap)
 {
 	bool is_wide = s->length->name[0] == 'l';
@@ -463,7 +460,7 @@ static bool print_arg(struct out *o, struct spec *s, va_list *ap)
 	if (!c)
 		return false;
 	if (c == 'n' || (c == 's' && is_wide)) {
-		(void)va_arg(*ap, void *); /* or all that follow would get the wrong one */
+		(void)va_arg(*ap, void *); /* skip it, so that later conversions get theirs */
 		return false;
 	}
 	if (strchr("di", c)) {
@@ -487,7 +484,7 @@ static bool print_arg(struct out *o, struct spec *s, va_list *ap)
 	return true;
 }
 
-/* A width or precision; 0 if there is none. A number that is no int is an overflow. */
+/* Parse a width or precision; 0 if there is none. A number above INT_MAX is an overflow. */
 static const char *parse_number(struct out *o, const char *p, va_list *ap, int *value)
 {
 	if (*p == '*') {
@@ -510,7 +507,7 @@ static bool starts_with(const char *text, const char *start)
 	return !strncmp(text, start, strlen(start));
 }
 
-/* Parse what follows a %; returns the end of the conversion. */
+/* Parse a conversion behind its %. Returns its end. */
 static const char *parse_spec(struct out *o, const char *p, va_list *ap, struct spec *s)
 {
 	const char *flag;
@@ -535,7 +532,7 @@ static const char *parse_spec(struct out *o, const char *p, va_list *ap, struct 
 	return *p ? p + 1 : p;
 }
 
-/* The whole call; returns what the public functions return. */
+/* The common part of all public functions. */
 static int print_format(struct out *o, const char *format, va_list va)
 {
 	const char *p = format, *start;
@@ -567,7 +564,7 @@ __attribute__((weak)) void _putchar(char character)
 {
 	int saved = errno;
 
-	/* One byte is written or not: there is no short write. */
+	/* A single byte cannot be a short write. */
 	while (write(STDOUT_FILENO, &character, 1) < 0 && errno == EINTR)
 		;
 	errno = saved;

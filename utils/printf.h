@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * A printf that never allocates, for programs that are, or test, an allocator. It takes no locks,
- * calls nothing but write(2) and the mem*() and str*() functions, and needs less than 3 KiB of
- * stack, so it may be called anywhere: inside malloc, from a signal handler, in a forked child.
+ * A printf that never allocates, for allocators and their tests. It takes no locks, calls only
+ * write(2), mem*() and str*(), and needs less than 3 KiB of stack. So it may be called anywhere:
+ * inside malloc, from a signal handler, in a forked child.
  *
  * A conversion is %[flags][width][.precision][length]conversion, as in ISO C:
  *
@@ -39,12 +39,12 @@ extern "C" {
 #endif
 
 /*
- * Where printf_ and vprintf_ send each character. The library's own, which writes to file
- * descriptor 1 and ignores errors, is weak: a program may define another.
+ * Output of printf_ and vprintf_, one character. The library's definition writes to file descriptor
+ * 1 and ignores errors. It is weak: a program may define another.
  */
 void _putchar(char character);
 
-/* Print to _putchar. Texts of several threads mix by the character. */
+/* Print to _putchar. Output of several threads may interleave. */
 int printf_(const char *format, ...) __attribute__((__format__(__printf__, 1, 2)));
 int vprintf_(const char *format, va_list va) __attribute__((__format__(__printf__, 1, 0)));
 
@@ -53,14 +53,14 @@ int sprintf_(char *buffer, const char *format, ...) __attribute__((__format__(__
 
 /*
  * Print at most count - 1 characters and a null to buffer. With count 0 nothing is written and
- * buffer may be NULL. The text was cut short if the return value is count or more.
+ * buffer may be NULL. The text was truncated if the return value is count or more.
  */
 int snprintf_(char *buffer, size_t count, const char *format, ...)
 	__attribute__((__format__(__printf__, 3, 4)));
 int vsnprintf_(char *buffer, size_t count, const char *format, va_list va)
 	__attribute__((__format__(__printf__, 3, 0)));
 
-/* Hand each character to out(character, arg); there is no terminating null. */
+/* Call out(character, arg) for each character, without a terminating null. */
 int fctprintf(void (*out)(char character, void *arg), void *arg, const char *format, ...)
 	__attribute__((__format__(__printf__, 3, 4)));
 

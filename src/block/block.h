@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/*
- * What the rest of the library may call of the course allocator (osmem.c): figures, lists and
- * checks. Any thread may call these functions.
- */
+/* Public header of the course allocator (osmem.c). Any thread may call these functions. */
 
 #pragma once
 
@@ -12,17 +9,17 @@
 
 #include "item_list.h"
 
-/* The figures of the heap at one moment. */
+/* A consistent copy of the statistics. */
 void block_get_stats(struct osmem_heap_stats *stats);
 
-/* Append the regions and blocks of one moment. */
+/* Append a consistent copy of all regions and blocks. */
 void block_list(struct item_list *list);
 
-/* Whether p is a live block of malloc; the layers above set this for reports of bad pointers. */
+/* Whether p is a live block of malloc. Set by the upper wings, for reports of bad pointers. */
 extern bool (*block_is_others)(const void *p);
 
-/* Whether p is a live block of os_malloc, for reports of bad pointers. The caller has no lock. */
+/* Whether p is a block of os_malloc, for reports of bad pointers. The caller holds no lock. */
 bool block_is_ours(void *p);
 
-/* Check every invariant in O(n). Returns NULL, or a text about the first that does not hold. */
+/* Check every invariant in O(n). Returns NULL or a description of the first violation. */
 const char *block_check(void);

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of the course allocator. Its files alone include this: osmem.c (the rules),
- * block_heap.c (the state), block_regions.c (memory from the kernel, and fork), block_pointer.c
- * (validation and reports) and block_walk.c (copies for block.h, and the checker).
+ * Core header of the course allocator: osmem.c (the rules), block_heap.c (the state),
+ * block_regions.c (memory from the kernel, fork), block_pointer.c (validation, reports) and
+ * block_walk.c (copies, the checker).
  *
- * The heap is a table of regions in address order. There is one region, unless somebody else moves
- * the break.
+ * The heap is a table of regions in address order. There is one region, unless other code moves the
+ * break.
  *
- *	region  start                                              end            limit
- *	        | header payload | header payload | ... | payload | ahead of need |
+ *	region  start                                             end       limit
+ *	        | header payload | header payload | ... | payload | reserve |
  *
  * Invariants, checked by block_check:
  *	H1 blocks fill [start, end) of each region; sizes are multiples of 8, and not 0
- *	H2 next leads through all blocks of all regions in address order, and prev leads back
- *	H3 a block of a region is free or allocated; live blocks have the checksum of their header
+ *	H2 next links all blocks of all regions in address order, and prev is its inverse
+ *	H3 a block of a region is free or allocated; the checksum in a live header is valid
  *	H4 every free block is either pending (Q1) or in the index (I1 to I3); no other block is
- *	H5 regions do not touch, so blocks that touch are of one region
- *	H6 last is the last block of the last region, the one that grows
- *	H7 the figures in stats agree with the list
+ *	H5 regions are not adjacent, so adjacent blocks belong to one region
+ *	H6 last is the last block of the last region, which is the one that grows
+ *	H7 the statistics agree with the list
  *	H8 the mapped blocks are in a treap (T1, T2)
  */
 
@@ -38,37 +38,37 @@
 #include "trace/trace.h"
 
 #define META sizeof(struct block_meta)
-#define GRAIN ((size_t)8) /* sizes are multiples of it, and the smallest payload */
+#define GRAIN ((size_t)8) /* the smallest payload; every size is a multiple of it */
 #define MMAP_THRESHOLD (128 * KIB)
 #define REGIONS_MAX 65536
 
 struct region {
-	char *start; /* the first block */
+	char *start; /* of the first block */
 	char *end; /* of the last block */
-	char *limit; /* of what the kernel gave */
+	char *limit; /* of the reserve behind it */
 };
 
 struct block_heap {
-	size_t recent; /* the region that a pointer was found in last */
+	size_t recent; /* the region of the last lookup */
 	size_t region_count;
-	unsigned int raises; /* how often memory came from the kernel */
+	unsigned int raises; /* how often the break was raised */
 	struct block_meta *last; /* H6; NULL before the first use */
 	struct pending pending;
 	struct osmem_heap_stats stats; /* block_get_stats derives live_blocks and mapped_blocks */
 	struct index index;
 	struct block_meta *mapped; /* H8 */
-	struct lock lock; /* of all of this, block_regions, pending_table and links_heap */
+	struct lock lock; /* guards this struct, block_regions, pending_table and links_heap */
 };
 
 extern struct block_heap course;
 extern struct region block_regions[REGIONS_MAX];
 
-HOT void block_enter(void)
+HOT void block_lock(void)
 {
 	lock_acquire(&course.lock);
 }
 
-HOT void block_leave(void)
+HOT void block_unlock(void)
 {
 	lock_release(&course.lock);
 }
@@ -90,7 +90,7 @@ HOT struct block_meta *block_at(char *p)
 	return (struct block_meta *)(void *)p;
 }
 
-/* ---- Checksums: a keyed hash of address, size and status in every live header ---- */
+/* ---- Checksum of a live header: a keyed hash of address, size and status ---- */
 
 HOT uint32_t block_checksum_of(const struct block_meta *b)
 {
@@ -110,9 +110,9 @@ HOT bool block_has_checksum(struct block_meta *b)
 	return *links_padding(b) == block_checksum_of(b);
 }
 
-/* ---- Figures and traces ---- */
+/* ---- Statistics and traces ---- */
 
-HOT void block_note_peak(void)
+HOT void block_update_peak(void)
 {
 	size_t bytes = course.stats.live_bytes + course.stats.mapped_bytes;
 
@@ -120,15 +120,15 @@ HOT void block_note_peak(void)
 		course.stats.peak_bytes = bytes;
 }
 
-/* Record a step that has just been done. */
-HOT void block_note(enum trace_step step, unsigned int rule, const void *first, uint64_t second,
-		    uint64_t third)
+/* Record a step that has just been performed. */
+HOT void block_trace(enum trace_step step, unsigned int rule, const void *first, uint64_t second,
+		     uint64_t third)
 {
 	if (trace_is_on)
 		trace_step(step, rule, (uintptr_t)first, second, third);
 }
 
-/* ---- block_pointer.c: validation; what is not in order is reported, and the process ends ---- */
+/* ---- block_pointer.c: validation; an invalid block is reported, and the process aborts ---- */
 
 HOT bool block_is_in(const struct region *r, const void *p)
 {
@@ -137,7 +137,7 @@ HOT bool block_is_in(const struct region *r, const void *p)
 
 struct region *block_find_region_slow(const void *p); /* block_heap.c */
 
-/* The region that p is in, or NULL. */
+/* The region that contains p, or NULL. */
 HOT struct region *block_find_region(const void *p)
 {
 	struct region *r = &block_regions[course.recent];
@@ -145,7 +145,7 @@ HOT struct region *block_find_region(const void *p)
 	return __builtin_expect(block_is_in(r, p), 1) ? r : block_find_region_slow(p);
 }
 
-/* What next of b, a block of r, has to be. */
+/* The only valid value of b->next, for a block of r. */
 HOT const struct block_meta *block_expected_next(const struct region *r, const struct block_meta *b)
 {
 	if (block_end(b) != r->end)
@@ -153,17 +153,17 @@ HOT const struct block_meta *block_expected_next(const struct region *r, const s
 	return r + 1 == block_regions + course.region_count ? NULL : block_at(r[1].start);
 }
 
-/* Whether the size of b, a block of r, is possible. */
-bool block_has_sane_size(const struct region *r, const struct block_meta *b);
+/* Whether b, a block of r, can have its size. */
+bool block_has_valid_size(const struct region *r, const struct block_meta *b);
 
 struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free);
 
 /*
- * The block of a pointer that the program passed to call: a live one, or a free one where
- * may_be_free is set. Only memory of the heap is read.
+ * Validate p, which the program passed to call, and return its block: a live one, or a free one if
+ * may_be_free is set. Reads only memory of the heap.
  *
- * Of the links, only next is validated here. The neighbours' headers are read when the block is
- * coalesced: they are two cache misses that the search needs anyway.
+ * Of the links, only next is validated here. The neighbours' headers are two cache misses, so they
+ * are validated when the block is coalesced, which reads them anyway.
  */
 HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 {
@@ -182,30 +182,30 @@ HOT struct block_meta *block_of(const char *call, void *p, bool may_be_free)
 /* Validate b, a free block, and its neighbours. */
 void block_check_neighbours(struct block_meta *b) __attribute__((cold));
 
-/* Validate b, which does not touch the next block: it has to be the last of its region. */
+/* Validate b, which is not adjacent to the next block: it must be the last of its region. */
 void block_require_region_end(struct block_meta *b) __attribute__((cold));
 
-/* block_heap.c: report that b is overwritten. */
+/* block_heap.c: report that b is overwritten, and abort. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 
 /* ---- block_regions.c ---- */
 
-/* Draw the secret of all checksums before the first block is made. */
+/* Set the secret of all checksums, before the first block exists. */
 HOT void block_make_secret(void)
 {
 	if (!links_heap.secret)
 		links_heap.secret = sys_secret();
 }
 
-/* How far the heap can grow without a system call. */
-HOT size_t block_room(void)
+/* Bytes by which the heap can grow without a system call. */
+HOT size_t block_reserve(void)
 {
 	const struct region *r = &block_regions[course.region_count - 1];
 
 	return (size_t)(r->limit - r->end);
 }
 
-/* Move the end of the heap up by size bytes, at most block_room(). */
+/* Take size bytes from the reserve. */
 HOT void block_extend(size_t size)
 {
 	block_regions[course.region_count - 1].end += size;
@@ -214,16 +214,17 @@ HOT void block_extend(size_t size)
 }
 
 enum raise {
-	RAISED, /* the heap has more room; others may have changed anything meanwhile */
+	RAISED, /* the reserve has grown; another thread may have changed or used anything */
 	REFUSED, /* errno is ENOMEM */
-	MOVED, /* the break is not where the heap ends, and no new region was wanted */
+	MOVED, /* other code has moved the break, and chunk is 0 */
 };
 
 /*
- * Raise the break for the heap to grow by size bytes. If somebody else has moved it, make a new
- * region of chunk bytes instead, unless chunk is 0: one free block, pending.
+ * Raise the break, so that the heap can grow by size bytes. If other code has moved the break,
+ * create a new region of chunk bytes instead (one pending free block), unless chunk is 0.
  *
- * The heap is unlocked meanwhile, since sbrk may be a hook that allocates. *tries is 0 at first. A
- * hook may use up the new room every time, so the third try raises the break by enough for either.
+ * The heap is unlocked during the call, because sbrk may be a hook that allocates. *tries is 0 at
+ * first. A hook may use up the new memory every time, so the third try raises the break by enough
+ * for both cases.
  */
 enum raise block_raise(size_t size, size_t chunk, unsigned int *tries);

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/*
- * The state of the heap, and the reports that end the process when it is overwritten. All other
- * files of the course allocator are above this one.
- */
+/* The state of the heap, and the reports of overwritten blocks. The lowest file of this wing. */
 
 #include "block_core.h"
 
 struct block_heap course = {.pending = {.room = PENDING_ROOM}};
 
-/* Only the pages that are used are ever touched. */
+/* Zero-initialised, so unused pages cost nothing. */
 struct region block_regions[REGIONS_MAX] APART;
 struct block_meta *pending_table[PENDING_ROOM] APART;
 
@@ -35,14 +32,14 @@ struct region *block_find_region_slow(const void *p)
 
 void block_corrupted(const struct block_meta *b)
 {
-	block_leave();
+	block_unlock();
 	sys_fatal("heap", b + 1, "the header of this block, or free memory in it, is overwritten");
 }
 
-void links_damaged(const struct block_meta *b)
+void links_corrupted(const struct block_meta *b)
 {
 	if (block_find_region(b))
 		block_corrupted(b);
-	block_leave();
+	block_unlock();
 	sys_fatal("heap", b + 1, "a link in the header of a mapped block is overwritten");
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Validation of pointers and blocks, and reports of what is wrong. A report may walk the list to be
- * precise, since the process ends there.
+ * Validation of pointers and blocks, and precise reports. A report may walk the list, because the
+ * process aborts afterwards.
  */
 
 #include "block_core.h"
 
 bool (*block_is_others)(const void *p);
 
-/* ---- Which memory is ours ---- */
+/* ---- Ownership ---- */
 
 static bool is_mapped(const struct block_meta *b)
 {
@@ -21,27 +21,27 @@ bool block_is_ours(void *p)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	bool is_ours;
 
-	block_enter();
+	block_lock();
 	is_ours = block_find_region(b) || is_mapped(b);
-	block_leave();
+	block_unlock();
 	return is_ours;
 }
 
-/* ---- Whether a block is in order ---- */
+/* ---- Validation ---- */
 
-bool block_has_sane_size(const struct region *r, const struct block_meta *b)
+bool block_has_valid_size(const struct region *r, const struct block_meta *b)
 {
 	size_t room = (size_t)(r->end - (const char *)b) - META;
 
 	return room <= PTRDIFF_MAX && b->size <= room && b->size >= GRAIN && b->size % GRAIN == 0;
 }
 
-/* Whether b and its neighbours lead to each other. Nothing outside of the regions is read. */
+/* Whether b and its neighbours link to each other. Reads only memory of the regions. */
 static bool is_linked(const struct region *r, const struct block_meta *b)
 {
 	const struct block_meta *next, *prev = b->prev;
 
-	if (!block_has_sane_size(r, b))
+	if (!block_has_valid_size(r, b))
 		return false;
 	next = block_expected_next(r, b);
 	if (block_end(b) != r->end && r->end - block_end(b) <= (ptrdiff_t)META)
@@ -76,7 +76,7 @@ void block_check_neighbours(struct block_meta *b)
 	if (!r || b->status != STATUS_FREE)
 		block_corrupted(b);
 	next = b->next;
-	if (!is_linked(r, b)) /* b or, if b is right about next, next */
+	if (!is_linked(r, b)) /* blame next only if b->next is valid */
 		block_corrupted(next == block_expected_next(r, b) && next && next->prev != b ? next
 											     : b);
 	if ((char *)b != r->start && block_end(b->prev) != (char *)b)
@@ -88,8 +88,8 @@ void block_check_neighbours(struct block_meta *b)
 /* ---- Reports ---- */
 
 /*
- * Walk r to the block that has p in its header or payload. *is_damaged: the walk ended at an
- * overwritten header, of this block or of one before it.
+ * Walk r to the block whose header or payload contains p. *is_damaged: the walk stopped at an
+ * overwritten header, that of this block or of one before it.
  */
 static struct block_meta *find_block(struct region *r, const char *p, bool *is_damaged)
 {
@@ -97,7 +97,7 @@ static struct block_meta *find_block(struct region *r, const char *p, bool *is_d
 
 	*is_damaged = false;
 	while ((char *)b < r->end) {
-		if (!is_free_or_live(b) || !block_has_sane_size(r, b) || b->prev != prev ||
+		if (!is_free_or_live(b) || !block_has_valid_size(r, b) || b->prev != prev ||
 		    (block_end(b) < r->end && (char *)b->next != block_end(b))) {
 			*is_damaged = true;
 			return b;
@@ -117,7 +117,7 @@ static __attribute__((noreturn, cold)) void bad_in_region(struct region *r, cons
 	struct block_meta *b = find_block(r, p < r->end ? p : p - META, &is_damaged);
 	char *payload = (char *)(b + 1);
 
-	block_leave();
+	block_unlock();
 	if (is_damaged && payload == p)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if (is_damaged)
@@ -142,7 +142,7 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 	if ((uintptr_t)p % GRAIN == 0 && r)
 		bad_in_region(r, call, p);
 	was_mapped = is_mapped(b);
-	block_leave();
+	block_unlock();
 	if (was_mapped)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if ((uintptr_t)p % GRAIN)
@@ -152,7 +152,7 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 	sys_fatal(call, p, "not a block of this allocator");
 }
 
-/* Anything but a live block of the heap. */
+/* Handles everything but a live block of the heap. */
 struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
@@ -163,8 +163,8 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	if (r && may_be_free && b->status == STATUS_FREE && is_linked(r, b))
 		return b;
 	if (!r && is_mapped(b) && block_has_checksum(b) &&
-	    links_is_sound(treap_word(b, TREAP_LEFT, TREAP_MAPPED)) &&
-	    links_is_sound(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
+	    links_is_valid(treap_word(b, TREAP_LEFT, TREAP_MAPPED)) &&
+	    links_is_valid(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
 		return b;
 	bad_pointer(call, p);
 }

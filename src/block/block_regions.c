@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Where the heap's memory comes from: one region at the break, and another one wherever the break
- * is after somebody else has moved it (rule 4).
+ * Memory from the kernel (rule 4): one region at the break, and a new one whenever other code has
+ * moved the break.
  *
- * The break is moved with libc's sbrk, or with a hook that a program or tool has put in its place
- * and that may call os_malloc. So the heap is whole and unlocked during the call, and afterwards
- * the new memory is added to the heap as it is then. Since libc's sbrk is not thread-safe, callers
- * hold raise_lock, which is recursive for the sake of hooks.
+ * sbrk moves the break. A program or tool may have replaced it by a hook that calls os_malloc. So
+ * the heap is consistent and unlocked during the call, and the new memory is added to the heap in
+ * whatever state the call leaves it. libc's sbrk is not thread-safe: callers hold raise_lock,
+ * which is recursive because of hooks.
  */
 
 #include <errno.h>
@@ -22,16 +22,16 @@
 
 static pthread_mutex_t raise_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
-/* What prepare_fork has locked; guarded by the heap's lock. */
+/* The locks that prepare_fork holds; guarded by the heap's lock. */
 static bool is_fork_guarded, is_raise_locked;
 
-static atomic_bool is_forking; /* the holder of raise_lock forks, and is not in sbrk */
+static atomic_bool is_forking; /* the holder of raise_lock is in fork, not in sbrk */
 static atomic_uint turns; /* how often raise_lock was taken */
 
 /*
- * If one thread is in sbrk for a second, it is in a hook that waits for a thread that waits here:
- * that one goes on without the lock. There are many short waits: when the process is stopped or
- * the clock is set, only one of them ends early.
+ * A thread that stays in sbrk for a second is in a hook that waits for this thread. To break the
+ * deadlock, this thread continues without the lock. The second is made of short waits, because a
+ * stopped process or a changed clock ends one of them early.
  */
 static bool lock_raise(void)
 {
@@ -58,13 +58,13 @@ static struct region *last_region(void)
 	return course.region_count ? &block_regions[course.region_count - 1] : NULL;
 }
 
-static void note_span(void)
+static void update_bounds(void)
 {
 	links_heap.start = (uintptr_t)block_regions[0].start;
 	links_heap.size = (uintptr_t)last_region()->limit - links_heap.start;
 }
 
-/* The index in the table for a region that starts at start. */
+/* The table index for a region at start. */
 static size_t place_of(const char *start)
 {
 	size_t i = course.region_count;
@@ -74,7 +74,7 @@ static size_t place_of(const char *start)
 	return i;
 }
 
-/* Put b, the only block of r, into the list. */
+/* Insert b, the only block of r, into the list. */
 static void link_region(const struct region *r, struct block_meta *b)
 {
 	bool is_last = r == last_region();
@@ -91,7 +91,7 @@ static void link_region(const struct region *r, struct block_meta *b)
 		course.last = b;
 }
 
-/* Insert a region at index i of the table: one free block of size bytes. */
+/* Insert a region of one free block of size bytes at index i of the table. */
 static void add_region(size_t i, char *start, char *limit, size_t size)
 {
 	struct region *r = &block_regions[i];
@@ -102,21 +102,22 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 	b->status = STATUS_FREE;
 	*r = (struct region){.start = start, .end = block_end(b), .limit = limit};
 	link_region(r, b);
-	note_span();
+	update_bounds();
 	pending_add(&course.pending, b);
 	course.stats.regions++;
 	course.stats.blocks++;
 	course.stats.region_bytes += META + size;
 	course.stats.ahead_bytes += (size_t)(limit - r->end);
-	block_note(TRACE_STEP_REGION, 0, b, (uintptr_t)limit, 0);
-	block_note(TRACE_STEP_APPEND, 0, b, size, 0);
+	block_trace(TRACE_STEP_REGION, 0, b, (uintptr_t)limit, 0);
+	block_trace(TRACE_STEP_APPEND, 0, b, size, 0);
 }
 
 /*
- * Add [p, limit), which came from the kernel. It stays unused if it is ours already, too small for
- * a block or a region too many. That happens only if somebody else moved the break just now.
+ * Add [p, limit), which came from the kernel. The memory stays unused if it overlaps a region, is
+ * too small for a block, or if the table is full. That happens only if other code has just moved
+ * the break.
  */
-static void accept(char *p, char *limit)
+static void add_memory(char *p, char *limit)
 {
 	struct region *last = last_region();
 	char *start = p + (-(uintptr_t)p & (GRAIN - 1));
@@ -126,7 +127,7 @@ static void accept(char *p, char *limit)
 	if (last && p == last->limit) {
 		course.stats.ahead_bytes += (size_t)(limit - p);
 		last->limit = limit;
-		note_span();
+		update_bounds();
 		return;
 	}
 	if ((i > 0 && block_regions[i - 1].limit > start) ||
@@ -142,34 +143,34 @@ static void accept(char *p, char *limit)
 
 /* ---- The break ---- */
 
-/* How far to raise the break beyond what is needed now. */
-static size_t ahead_of_need(void)
+/* Bytes to add to a growth as reserve. */
+static size_t reserve_size(void)
 {
 	size_t total = course.stats.region_bytes;
 
-	return total > COURSE_EXACT_MAX ? round_up(total >> AHEAD_SHIFT, sys_page_size()) : 0;
+	return total > COURSE_EXACT_MAX ? round_up(total >> RESERVE_SHIFT, sys_page_size()) : 0;
 }
 
-/* sbrk(size), with the heap unlocked. NULL if it is refused. */
+/* sbrk(size), with the heap unlocked. NULL if the kernel refuses. */
 static char *call_sbrk(size_t size)
 {
 	char *p;
 
-	block_leave();
+	block_unlock();
 	p = size ? sys_raise_break(size) : sys_break();
-	block_enter();
+	block_lock();
 	return p;
 }
 
-/* Raise the break by size + ahead or, if that is refused, by size. */
-static enum raise raise_break(size_t size, size_t ahead)
+/* Raise the break by size + reserve or, if the kernel refuses, by size. */
+static enum raise raise_break(size_t size, size_t reserve)
 {
-	char *p = call_sbrk(size + ahead);
+	char *p = call_sbrk(size + reserve);
 
 	course.stats.brk_calls++;
 	if (!p)
-		return ahead ? raise_break(size, 0) : REFUSED;
-	accept(p, p + size + ahead);
+		return reserve ? raise_break(size, 0) : REFUSED;
+	add_memory(p, p + size + reserve);
 	return RAISED;
 }
 
@@ -180,20 +181,20 @@ static enum raise read_and_raise(size_t size, size_t chunk)
 	struct region *r = last_region();
 	bool is_moved = !r || brk > r->limit;
 
-	if (course.raises != raises) /* by a hook of sbrk */
+	if (course.raises != raises) /* a hook of sbrk has raised it */
 		return RAISED;
 	if (brk && is_moved && !chunk)
 		return MOVED;
 	if (!brk || (r && brk < r->end) || (is_moved && course.region_count == REGIONS_MAX)) {
-		errno = ENOMEM; /* refused, or the program has lowered the break into our blocks */
+		errno = ENOMEM; /* also if the program has lowered the break into our blocks */
 		return REFUSED;
 	}
 	if (is_moved)
 		return raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0);
-	/* The program may have lowered the break into the room ahead. */
+	/* The program may have lowered the break into the reserve. */
 	course.stats.ahead_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;
-	return raise_break(size - block_room(), ahead_of_need());
+	return raise_break(size - block_reserve(), reserve_size());
 }
 
 enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
@@ -202,13 +203,13 @@ enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 	enum raise result = RAISED;
 	bool is_locked;
 
-	block_leave();
+	block_unlock();
 	is_locked = lock_raise();
-	block_enter();
-	if (course.raises == raises) { /* else another thread has raised the break */
+	block_lock();
+	if (course.raises == raises) { /* otherwise another thread has raised the break */
 		if ((*tries)++ < EXACT_TRIES)
 			result = read_and_raise(size, chunk);
-		else /* enough to extend the heap and for a new region, whichever it will be */
+		else /* enough to extend the heap or for a new region */
 			result = raise_break((chunk ? chunk : size) + 2 * GRAIN, 0);
 	}
 	if (is_locked)
@@ -216,7 +217,7 @@ enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 	return result;
 }
 
-/* ---- Fork: the heap is locked meanwhile, so the child has a whole one ---- */
+/* ---- Fork: the heap is locked across it, so the child gets a consistent copy ---- */
 
 static void prepare_fork(void)
 {
@@ -225,7 +226,7 @@ static void prepare_fork(void)
 	if (!lock_is_needed())
 		return;
 	is_locked = lock_raise();
-	block_enter();
+	block_lock();
 	is_forking = true;
 	is_fork_guarded = true;
 	is_raise_locked = is_locked;
@@ -239,14 +240,14 @@ static void fork_parent(void)
 		return;
 	is_fork_guarded = false;
 	is_forking = false;
-	block_leave();
+	block_unlock();
 	if (is_locked)
 		pthread_mutex_unlock(&raise_lock);
 }
 
 static void fork_child(void)
 {
-	/* It records its holder's thread id, and that of a thread changes with the fork. */
+	/* The mutex records the id of its holder, which is different in the child. */
 	raise_lock = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 	is_forking = false;
 	if (is_fork_guarded)
@@ -255,8 +256,8 @@ static void fork_child(void)
 }
 
 /*
- * As early as possible: the handlers that were registered before run after ours when a fork is
- * prepared, and may allocate.
+ * Register as early as possible: prepare handlers that were registered before ours run after it,
+ * with the heap locked, and may allocate.
  */
 __attribute__((constructor(SYS_BEGIN_BLOCK))) static void guard_forks(void)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Copies of the list of blocks and of the figures, and the checker of the invariants. */
+/* Copies of the block list and the statistics, and the checker. */
 
 #include "block_core.h"
 
@@ -26,11 +26,11 @@ static void add_region(struct item_list *list, const struct region *r)
 						 .start = r->start,
 						 .size = (size_t)(r->end - r->start),
 						 .ahead = (size_t)(r->limit - r->end)});
-	for (; (char *)b < r->end && block_has_sane_size(r, b); b = block_at(block_end(b)))
+	for (; (char *)b < r->end && block_has_valid_size(r, b); b = block_at(block_end(b)))
 		add_block(list, OSMEM_BLOCK, b);
 }
 
-/* The mapped blocks of the tree at b, in order. */
+/* Append the mapped blocks of the tree at b in order. */
 static void add_mapped(struct item_list *list, struct block_meta *b)
 {
 	if (!b)
@@ -42,23 +42,23 @@ static void add_mapped(struct item_list *list, struct block_meta *b)
 
 void block_list(struct item_list *list)
 {
-	block_enter();
+	block_lock();
 	for (size_t i = 0; i < course.region_count; i++)
 		add_region(list, &block_regions[i]);
 	add_mapped(list, course.mapped);
-	block_leave();
+	block_unlock();
 }
 
 void block_get_stats(struct osmem_heap_stats *stats)
 {
-	block_enter();
+	block_lock();
 	*stats = course.stats;
-	block_leave();
+	block_unlock();
 	stats->mapped_blocks = stats->mmap_calls - stats->munmap_calls;
 	stats->live_blocks = stats->allocs - stats->frees - stats->mapped_blocks;
 }
 
-/* ---- The checker (block_core.h has the invariants) ---- */
+/* ---- The checker of the invariants in block_core.h ---- */
 
 struct totals {
 	size_t blocks, live_blocks, live_bytes, pending, indexed, mapped;
@@ -71,14 +71,14 @@ static const char *check_free(struct block_meta *b, struct totals *t)
 
 	t->pending += is_pending;
 	t->indexed += !is_pending;
-	return is_pending && !pending_is_sound(&course.pending, b)
+	return is_pending && !pending_is_valid(&course.pending, b)
 		       ? "Q1: a pending block is not in the table"
 		       : NULL;
 }
 
 static const char *check_block(const struct region *r, struct block_meta *b, struct totals *t)
 {
-	if (!block_has_sane_size(r, b))
+	if (!block_has_valid_size(r, b))
 		return "H1: a block's size is wrong";
 	if (b->status != STATUS_FREE && b->status != STATUS_ALLOC)
 		return "H3: a block's status is neither free nor allocated";
@@ -90,7 +90,7 @@ static const char *check_block(const struct region *r, struct block_meta *b, str
 	return block_has_checksum(b) ? NULL : "H3: an allocated block's header is overwritten";
 }
 
-/* All blocks of region i; *prev is the last block of the region before it, then of this one. */
+/* Check region i. *prev is the last block of the region before it, and becomes the last of it. */
 static const char *check_region(size_t i, struct block_meta **prev, struct totals *t)
 {
 	const struct region *r = &block_regions[i];
@@ -168,8 +168,8 @@ const char *block_check(void)
 {
 	const char *fault;
 
-	block_enter();
+	block_lock();
 	fault = check();
-	block_leave();
+	block_unlock();
 	return fault;
 }

@@ -2,9 +2,7 @@
 
 #include "index.h"
 
-/*
- * A copy of each operation for blocks of 8 bytes, whose links are narrow, and one for all others.
- */
+/* Each operation calls the treap with a constant kind, so that the compiler specialises it. */
 
 void index_insert_sized(struct index *ix, struct block_meta *b)
 {
@@ -31,12 +29,12 @@ bool index_remove_sized(struct index *ix, struct block_meta *b)
 	return is_there;
 }
 
-/* The first block of at least size bytes in a bin, which may be INDEX_BINS; or NULL. */
+/* Remove the first block of at least size bytes from a bin, or return NULL. */
 struct block_meta *index_take_sized(struct index *ix, size_t bin, size_t size)
 {
 	struct block_meta *root = bin < INDEX_BINS ? ix->bin[bin] : NULL, *b;
 
-	if (!root || index_bin_of(root->size) != bin) /* overwritten */
+	if (!root || index_bin_of(root->size) != bin) /* overwritten: the caller reports it */
 		return root;
 	if (bin == 0)
 		b = treap_take(&ix->bin[bin], size, TREAP_NARROW);
@@ -47,20 +45,20 @@ struct block_meta *index_take_sized(struct index *ix, size_t bin, size_t size)
 	return b;
 }
 
-/* Checking. */
+/* ---- The checker ---- */
 
-/* The block whose child or sibling is b, not the root; *is_parent: it is child. */
+/* The block whose link leads to b, which is not the root. *is_parent: that link is child. */
 static struct block_meta *owner_of_link(struct block_meta *b, bool *is_parent)
 {
 	struct block_meta **back = pairing_links(b)->back;
 	struct block_meta *parent = (struct block_meta *)(void *)back - 1;
 
-	/* Had the link been a sibling's, this were the padding and status of a free block: zero. */
+	/* If the link is a sibling, this word is the padding and status of a free block: zero. */
 	*is_parent = parent->size == b->size;
 	return *is_parent ? parent : (struct block_meta *)(void *)(back - 1) - 1;
 }
 
-/* The block after b in a pairing heap, parents before children; NULL at the end. */
+/* The block after b in preorder, or NULL. */
 static struct block_meta *next_in_pairing(struct block_meta *root, struct block_meta *b)
 {
 	bool is_parent;

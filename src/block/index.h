@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The index of the free blocks: exact best fit, the lowest address among equals. It needs no memory
- * of its own, and is derived from the block list.
+ * The index of free blocks: exact best fit, lowest address among equals. Its links are in the
+ * payloads of the blocks, so it needs no memory.
  *
  * Blocks are in bins by size. A bitmap has a bit for each bin, set while the bin is not empty.
- *	- 8 to 1024 bytes: a bin for each size, so the best fit is the lowest address of a bin. From
- *	  24 bytes on that is a pairing heap (pairing.h). The links of one do not fit into 8 or 16
- *	  bytes; these bins are treaps (treap.h).
- *	- Larger: eight bins for each doubling of size. Each is a treap by size, then address.
+ *	- 8 to 1024 bytes: one bin per size, so the best fit is the lowest address of a bin. Bins
+ *	  from 24 bytes on are pairing heaps (pairing.h), whose three links do not fit into 8 or 16
+ *	  bytes. Those two bins are treaps (treap.h).
+ *	- Larger: eight bins per doubling of size. Each is a treap by size, then address.
  *
  * Insertion into a pairing heap is O(1); everything else is O(log n), amortised.
  *
@@ -17,7 +17,7 @@
  *	I2 a bit of the bitmap is set if and only if its bin is not empty
  *	I3 pairing heaps keep P1 and P2, treaps T1 and T2
  *
- * What pairing heaps need is in this header: inlined into the search it takes half the time.
+ * Pairing heaps are implemented in headers: inlined into the search they take half the time.
  */
 
 #pragma once
@@ -39,7 +39,7 @@ struct index {
 	struct block_meta *bin[INDEX_BINS]; /* roots */
 };
 
-/* Whether blocks of this size are in a pairing heap, in bin index_exact_bin(size). */
+/* Whether blocks of this size are in a pairing heap. */
 HOT bool index_is_pairing(size_t size)
 {
 	return size - INDEX_PAIRING_MIN <= INDEX_EXACT_MAX - INDEX_PAIRING_MIN;
@@ -72,7 +72,7 @@ HOT void index_clear_bit(struct index *ix, size_t bin)
 	ix->occupied[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
 }
 
-/* The first bin from bin on that is not empty, or INDEX_BINS. */
+/* The first bin at or after bin that is not empty, or INDEX_BINS. */
 HOT size_t index_next_occupied(const struct index *ix, size_t bin)
 {
 	size_t w = bin / 64;
@@ -86,12 +86,12 @@ HOT size_t index_next_occupied(const struct index *ix, size_t bin)
 	return w * 64 + (size_t)__builtin_ctzll(bits);
 }
 
-/* index.c: the bins that are treaps. */
+/* index.c: operations on the bins that are treaps. */
 void index_insert_sized(struct index *ix, struct block_meta *b);
 bool index_remove_sized(struct index *ix, struct block_meta *b);
 struct block_meta *index_take_sized(struct index *ix, size_t bin, size_t size);
 
-/* Insert b, free and not pending. */
+/* Insert b, which is free and not pending. */
 HOT void index_insert(struct index *ix, struct block_meta *b)
 {
 	size_t bin = index_exact_bin(b->size);
@@ -105,7 +105,7 @@ HOT void index_insert(struct index *ix, struct block_meta *b)
 	index_set_bit(ix, bin);
 }
 
-/* Take b out. Returns false if it is not in the bin of its size. */
+/* Remove b. Returns false if it is not in the bin of its size. */
 HOT bool index_remove(struct index *ix, struct block_meta *b)
 {
 	size_t bin = index_exact_bin(b->size);
@@ -118,7 +118,7 @@ HOT bool index_remove(struct index *ix, struct block_meta *b)
 	return true;
 }
 
-/* Take out the lowest block of a bin that is a pairing heap and not empty. */
+/* Remove the lowest block of a pairing heap that is not empty. */
 HOT struct block_meta *index_take_lowest(struct index *ix, size_t bin)
 {
 	struct block_meta *b = ix->bin[bin],
@@ -134,11 +134,11 @@ HOT struct block_meta *index_take_lowest(struct index *ix, size_t bin)
 }
 
 /*
- * Take out the smallest block of at least size bytes, the lowest one among equals; NULL if there is
- * none. A block whose header is overwritten may be returned, too: the caller has to validate it.
+ * Remove the smallest block of at least size bytes, the lowest among equals. NULL if there is none.
+ * The header of the result may be overwritten: the caller has to validate it.
  *
- * *capacity is the block's size. It mostly follows from the bin, two loads before the block is
- * read, so a branch on it is resolved earlier: that is worth 1 ns of 34.
+ * *capacity is the size of the block. It is mostly known from the bin, before the block is read, so
+ * that a branch on it resolves two loads earlier. That saves 1 ns of 34.
  */
 HOT struct block_meta *index_take(struct index *ix, size_t size, size_t *capacity)
 {
@@ -159,5 +159,5 @@ HOT struct block_meta *index_take(struct index *ix, size_t size, size_t *capacit
 	return b;
 }
 
-/* Check I1 to I3 in O(n), and add the blocks to *count. Returns NULL, or a text about a fault. */
+/* Check I1 to I3 in O(n), and count the blocks. Returns NULL or a description of a violation. */
 const char *index_check(const struct index *ix, size_t *count);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Links that the index and the treap of mapped blocks keep inside the blocks. Stray writes of the
- * program may hit them, so each is validated before it is followed.
+ * The links of the index and of the treap of mapped blocks, which are stored inside the blocks. The
+ * program may overwrite them, so each is validated before it is followed.
  *
  *	           size    status  padding              prev    next    payload
  *	header     64      32      32                   64      64      ...
@@ -15,11 +15,11 @@
  *	  to 1024
  *	mapped                     checksum 32          left    right
  *
- * left and right hold an address in their upper 48 bits. The lower 16 are a hash of the address, of
- * the link's own place and of a secret. In a payload of 8 bytes, addresses are in units of 8 and
- * both links share 5 bits of a hash; in addition, they must lead to free blocks of 8 bytes in the
- * heap. child, sibling and back are plain: child and sibling must lead into the heap, and the block
- * there must lead back.
+ * left and right are encoded links. The upper 48 bits are an address. The lower 16 are a keyed hash
+ * of the address and of the location of the link. In a payload of 8 bytes, addresses are in units
+ * of 8, and both links share a hash of 5 bits. Such links must also lead to free blocks of 8 bytes
+ * in the heap. child, sibling and back are plain pointers. child and sibling must lead into the
+ * heap, to a block whose back is the address of the link.
  */
 
 #pragma once
@@ -44,10 +44,10 @@ _Static_assert(offsetof(struct block_meta, prev) - offsetof(struct block_meta, s
 _Static_assert(offsetof(struct block_meta, next) == offsetof(struct block_meta, prev) + 8,
 	       "left and right of a mapped block");
 
-/* On the common path of os_malloc or os_free, which takes half the time if all of it is inlined. */
+/* Part of the fast path of os_malloc or os_free. Inlining all of it halves the time of a call. */
 #define HOT static inline __attribute__((always_inline))
 
-/* The addresses of the heap, and the secret of all hashes. */
+/* The bounds of the heap, and the key of all hashes. */
 struct links_heap {
 	uintptr_t start;
 	size_t size;
@@ -57,7 +57,7 @@ struct links_heap {
 extern struct links_heap links_heap;
 
 /* Report that a link of b is overwritten, and abort. In block_heap.c. */
-void links_damaged(const struct block_meta *b) __attribute__((noreturn, cold));
+void links_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 
 HOT uint32_t *links_padding(struct block_meta *b)
 {
@@ -80,14 +80,14 @@ HOT uint64_t links_hash(uint64_t h)
 	return hash_full(h ^ links_heap.secret);
 }
 
-/* ---- Links of 64 bits ---- */
+/* ---- Encoded links of 64 bits ---- */
 
 HOT uint64_t links_encode(uint64_t address, const uint64_t *word)
 {
 	return address << 16 | links_hash(address ^ (uint64_t)(uintptr_t)word << 16) >> 48;
 }
 
-HOT bool links_is_sound(const uint64_t *word)
+HOT bool links_is_valid(const uint64_t *word)
 {
 	return links_encode(*word >> 16, word) == *word;
 }
@@ -100,44 +100,44 @@ HOT void links_store(uint64_t *word, const struct block_meta *to)
 /* The block that word, a link of b, leads to, or NULL. */
 HOT struct block_meta *links_load(const struct block_meta *b, const uint64_t *word)
 {
-	if (__builtin_expect(!links_is_sound(word), 0))
-		links_damaged(b);
+	if (__builtin_expect(!links_is_valid(word), 0))
+		links_corrupted(b);
 	return (struct block_meta *)(uintptr_t)(*word >> 16);
 }
 
-/* ---- Two links in the payload and padding of a block of 8 bytes ---- */
+/* ---- Narrow links: two in the payload and padding of a block of 8 bytes ---- */
 
 struct narrow_links {
 	struct block_meta *left, *right;
 };
 
-HOT uint32_t links_check(const struct block_meta *b, uint64_t word, uint32_t high)
+HOT uint32_t links_narrow_checksum(const struct block_meta *b, uint64_t word, uint32_t high)
 {
 	return (uint32_t)(links_hash(word ^ (uint64_t)high << 32 ^ (uintptr_t)b) >> 59)
 	       << LINKS_HIGH_BITS;
 }
 
-/* The links of b. Before one is followed, links_narrow_to validates where it leads. */
+/* The links of b. links_follow_narrow validates the target of one. */
 HOT struct narrow_links links_narrow(struct block_meta *b)
 {
 	uint64_t word = *links_payload(b);
 	uint32_t padding = *links_padding(b), high = padding & LINKS_HIGH_MASK;
 	uint64_t right = (uint64_t)high << LINKS_LOW_BITS | (word & LINKS_LOW_MASK);
 
-	if (__builtin_expect((high | links_check(b, word, high)) != padding, 0))
-		links_damaged(b);
+	if (__builtin_expect((high | links_narrow_checksum(b, word, high)) != padding, 0))
+		links_corrupted(b);
 	return (struct narrow_links){
 		(struct block_meta *)(uintptr_t)(word >> LINKS_LOW_BITS << 3),
 		(struct block_meta *)(uintptr_t)(right << 3),
 	};
 }
 
-HOT struct block_meta *links_narrow_to(const struct block_meta *b, struct block_meta *to)
+HOT struct block_meta *links_follow_narrow(const struct block_meta *b, struct block_meta *to)
 {
 	if (to && __builtin_expect(!links_are_in_heap(to, sizeof(*to) + 8) ||
 					   to->status != STATUS_FREE || to->size != 8,
 				   0))
-		links_damaged(b);
+		links_corrupted(b);
 	return to;
 }
 
@@ -148,5 +148,5 @@ HOT void links_set_narrow(struct block_meta *b, struct narrow_links links)
 	uint32_t high = (uint32_t)(right >> LINKS_LOW_BITS);
 
 	*links_payload(b) = word;
-	*links_padding(b) = high | links_check(b, word, high);
+	*links_padding(b) = high | links_narrow_checksum(b, word, high);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * A pairing heap of free blocks by address: the root is the lowest block. It needs no memory of its
- * own; three links are in each payload. Insertion, and removal of a block that has no children,
- * touch a constant number of blocks; other operations are O(log n), amortised.
+ * A pairing heap of free blocks by address: the root is the lowest block. Three links are in each
+ * payload. Insertion, and removal of a block without children, take O(1). Other operations take
+ * O(log n) amortised.
  *
- * The children of a block are a list: child is the first one, sibling the next. back is the address
- * of the one link that leads to the block, which is the root's, its parent's child or a sibling. So
- * removal is the same wherever a block is.
+ * The children of a block form a list: child is the first one, sibling the next. back is the
+ * address of the only link to the block: the root, the child of its parent, or a sibling. So any
+ * block is removed in the same way.
  *
  * Invariants, for every block b in a heap:
  *	P1 the address of a child is higher than its parent's
@@ -28,7 +28,7 @@ HOT struct pairing_links *pairing_links(struct block_meta *b)
 	return (struct pairing_links *)(void *)(b + 1);
 }
 
-/* The block that a link of b leads to, validated, or NULL. */
+/* Validate and follow a link of b. Returns a block or NULL. */
 HOT struct block_meta *pairing_follow(const struct block_meta *b, struct block_meta **link)
 {
 	struct block_meta *to = *link;
@@ -37,7 +37,7 @@ HOT struct block_meta *pairing_follow(const struct block_meta *b, struct block_m
 	    __builtin_expect(!links_are_in_heap(to, sizeof(*to) + sizeof(struct pairing_links)) ||
 				     pairing_links(to)->back != link,
 			     0))
-		links_damaged(b);
+		links_corrupted(b);
 	return to;
 }
 
@@ -48,7 +48,7 @@ HOT void pairing_attach(struct block_meta **link, struct block_meta *b)
 		pairing_links(b)->back = link;
 }
 
-/* Make the higher of two roots the first child of the lower one, and return that. */
+/* Make the higher of two roots the first child of the lower one. Returns the lower one. */
 HOT struct block_meta *pairing_meld(struct block_meta *a, struct block_meta *b)
 {
 	struct block_meta *parent = a < b ? a : b, *child = a < b ? b : a;
@@ -59,7 +59,7 @@ HOT struct block_meta *pairing_meld(struct block_meta *a, struct block_meta *b)
 	return parent;
 }
 
-/* Meld a list of siblings into one heap: first in pairs, then all pairs, the last one first. */
+/* Meld a list of siblings into one heap: first in pairs, then the pairs, the last one first. */
 static __attribute__((noinline)) struct block_meta *pairing_meld_siblings(struct block_meta *first)
 {
 	struct block_meta *pairs = NULL, *root = NULL, *second, *next;
@@ -87,7 +87,7 @@ HOT void pairing_set_root(struct block_meta **root, struct block_meta *b)
 	pairing_attach(root, b);
 }
 
-/* All ones or 0, in a way that keeps the compiler from making a branch of it. */
+/* All ones or 0. The asm keeps the compiler from turning it into a branch. */
 HOT uintptr_t pairing_mask(bool is)
 {
 	uintptr_t mask = -(uintptr_t)is;
@@ -96,10 +96,7 @@ HOT uintptr_t pairing_mask(bool is)
 	return mask;
 }
 
-/*
- * Meld without branches on whether there is a root and whether b is lower, which are mispredicted
- * half the time.
- */
+/* Meld without branches on the root: they are mispredicted half the time. */
 HOT void pairing_insert(struct block_meta **root, struct block_meta *b)
 {
 	static struct pairing_links none; /* written only */
@@ -120,7 +117,7 @@ HOT void pairing_insert(struct block_meta **root, struct block_meta *b)
 	pairing_set_root(root, parent);
 }
 
-/* Take b out: its children, as one heap, take its place. */
+/* Remove b. Its children, melded into one heap, take its place. */
 HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 {
 	struct pairing_links *links = pairing_links(b);
@@ -129,7 +126,7 @@ HOT void pairing_remove(struct block_meta **root, struct block_meta *b)
 
 	if (__builtin_expect(
 		    (back != root && !links_are_in_heap(back, sizeof(uint64_t))) || *back != b, 0))
-		links_damaged(b);
+		links_corrupted(b);
 	if (children) {
 		children = pairing_meld_siblings(children);
 		pairing_attach(&pairing_links(children)->sibling, heir);

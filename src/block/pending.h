@@ -3,22 +3,22 @@
 /*
  * The free blocks that the index does not hold. Two kinds share one table:
  *
- *	[0, deferred)      coalesced, but too small for a pairing heap: a search takes them into the
- *	                   index only if it may want one, which is rare. Most are remains of a split
- *	                   that go again when a neighbour is freed.
+ *	[0, deferred)      coalesced, but too small for a pairing heap. Only a search for such a
+ *	                   small block moves them to the index, which is rare. Most are remainders
+ *	                   that are absorbed when a neighbour is freed.
  *	[deferred, count)  freed or split off since the last search. Their payloads must not change
- *	                   before the next one (rule 14), so nothing can be stored there.
+ *	                   before the next search (rule 14), so they cannot hold links.
  *
- * The table is in bss: it costs the pages that are touched, and no system call. The padding of a
- * block's header holds its place in the table, so that any block can be removed in O(1).
+ * The table is in bss: only touched pages cost memory, and it needs no system call. The padding of
+ * a header holds the block's place in the table, so that any block can be removed in O(1).
  *
  * When the table is full, freed blocks are only marked as spilled. A search finds them by walking
- * the list of blocks from the lowest to the highest of them, once for 2^17 calls or more.
+ * the list from the lowest to the highest of them, at most once in 2^17 calls.
  *
  * Invariant:
- *	Q1 the padding of every pending block has LINKS_PENDING set. Below it is the place of the
- *	   block in the table; or PENDING_ROOM, and then the block is one of the spilled ones,
- *	   which are between low and high. No other free block has LINKS_PENDING set.
+ *	Q1 the padding of every pending block has LINKS_PENDING set. The bits below it are the
+ *	   block's place in the table, or PENDING_ROOM if the block is spilled. Spilled blocks are
+ *	   between low and high. No other free block has LINKS_PENDING set.
  */
 
 #pragma once
@@ -64,7 +64,7 @@ HOT void pending_add(struct pending *p, struct block_meta *b)
 	p->spilled++;
 }
 
-HOT bool pending_is_sound(const struct pending *p, struct block_meta *b)
+HOT bool pending_is_valid(const struct pending *p, struct block_meta *b)
 {
 	uint32_t place = *links_padding(b) & ~LINKS_PENDING;
 
@@ -73,7 +73,7 @@ HOT bool pending_is_sound(const struct pending *p, struct block_meta *b)
 	return place < p->count && pending_table[place] == b;
 }
 
-/* Remove b, which is sound. The last block of either kind moves into the gap. */
+/* Remove b, which is valid. The last block of its kind fills the gap. */
 HOT void pending_remove(struct pending *p, struct block_meta *b)
 {
 	size_t gap = *links_padding(b) & ~LINKS_PENDING;
@@ -100,7 +100,7 @@ pending_pop_spilled(struct pending *p)
 		struct block_meta *next = b->next;
 
 		if (b == p->high || next <= b || !links_are_in_heap(next, sizeof(*next)))
-			links_damaged(b); /* there are more */
+			links_corrupted(b); /* a spilled block is missing */
 		b = next;
 	}
 	p->low = b;
@@ -108,7 +108,7 @@ pending_pop_spilled(struct pending *p)
 	return b;
 }
 
-/* Take out a block that is not deferred; NULL if there is none. */
+/* Remove and return a block that is not deferred, or NULL. */
 HOT struct block_meta *pending_pop(struct pending *p)
 {
 	struct block_meta *b;
@@ -117,11 +117,11 @@ HOT struct block_meta *pending_pop(struct pending *p)
 		return p->spilled ? pending_pop_spilled(p) : NULL;
 	b = pending_table[--p->count];
 	if (__builtin_expect(*links_padding(b) != (LINKS_PENDING | (uint32_t)p->count), 0))
-		links_damaged(b);
+		links_corrupted(b);
 	return b;
 }
 
-/* Add b, coalesced, as deferred; false if there are too many of these already. */
+/* Add b, which is coalesced, as deferred. Returns false if there are too many of these. */
 HOT bool pending_defer(struct pending *p, struct block_meta *b)
 {
 	if (p->deferred >= p->room / 2)
@@ -133,15 +133,15 @@ HOT bool pending_defer(struct pending *p, struct block_meta *b)
 	return true;
 }
 
-/* All deferred blocks wait for the next search again. */
+/* Make all deferred blocks ordinary pending ones. */
 HOT void pending_end_deferral(struct pending *p)
 {
 	p->deferred = 0;
 }
 
-/* The block before gone, b, has absorbed it. */
-HOT void pending_note_absorbed(struct pending *p, const struct block_meta *gone,
-			       struct block_meta *b)
+/* b has absorbed gone, the block behind it: keep low and high valid. */
+HOT void pending_replace_absorbed(struct pending *p, const struct block_meta *gone,
+				  struct block_meta *b)
 {
 	if (p->low == gone)
 		p->low = b;

@@ -2,14 +2,14 @@
 
 /*
  * A treap of blocks: a binary search tree by key that is also a heap by priority. The priority is a
- * hash of the block's address, so it needs no space, and the expected depth is O(log n). There are
- * no parent links and no recursion. The two links are inside the blocks (links.h):
+ * hash of the address, so it is not stored. The expected depth is O(log n). There are no parent
+ * links and no recursion. The two links are inside the blocks (links.h):
  *
  *	TREAP_SIZED   free blocks by size, then address: two words of the payload
  *	TREAP_NARROW  free blocks of 8 bytes by address: the payload and the header's padding
  *	TREAP_MAPPED  mapped blocks by address: prev and next of the header
  *
- * Callers pass the kind as a constant, so the compiler makes a copy of each function for it.
+ * Callers pass a constant kind, so the compiler specialises each function.
  *
  * Invariants, for every block b in a tree:
  *	T1 every block left of b is before b, every block right of b is after b
@@ -43,12 +43,12 @@ static inline struct block_meta *treap_get(struct block_meta *b, enum treap_side
 	struct block_meta *to;
 
 	if (kind == TREAP_NARROW)
-		return links_narrow_to(b, side == TREAP_LEFT ? links_narrow(b).left
-							     : links_narrow(b).right);
+		return links_follow_narrow(b, side == TREAP_LEFT ? links_narrow(b).left
+								 : links_narrow(b).right);
 	to = links_load(b, treap_word(b, side, kind));
-	/* One in 65,536 overwritten links has the right hash by chance. */
+	/* One in 65,536 overwritten links has a valid hash by chance. */
 	if (kind == TREAP_SIZED && to && __builtin_expect(!links_are_in_heap(to, sizeof(*to)), 0))
-		links_damaged(b);
+		links_corrupted(b);
 	return to;
 }
 
@@ -71,13 +71,13 @@ static inline void treap_set(struct block_meta *b, enum treap_side side, struct 
 
 static inline void treap_clear(struct block_meta *b, enum treap_kind kind)
 {
-	if (kind == TREAP_NARROW) /* both at once: they share a checksum, which is not valid yet */
+	if (kind == TREAP_NARROW) /* both at once: their common checksum is not valid yet */
 		links_set_narrow(b, (struct narrow_links){NULL, NULL});
 	treap_set(b, TREAP_LEFT, NULL, kind);
 	treap_set(b, TREAP_RIGHT, NULL, kind);
 }
 
-/* A link in a tree: a side of a block, or the root if of is NULL. */
+/* The location of a link: a side of a block, or the root if of is NULL. */
 struct treap_place {
 	struct block_meta *of;
 	enum treap_side side;
@@ -118,7 +118,7 @@ static inline struct treap_place treap_towards(struct block_meta *t, const struc
 	return (struct treap_place){t, treap_before(b, t, kind) ? TREAP_LEFT : TREAP_RIGHT};
 }
 
-/* Insert b: descend to the place for its priority, then split the tree that was there at b. */
+/* Insert b: descend to the place for its priority, then split the subtree there at b. */
 static inline void treap_insert(struct block_meta **root, struct block_meta *b,
 				enum treap_kind kind)
 {
@@ -147,7 +147,7 @@ static inline void treap_insert(struct block_meta **root, struct block_meta *b,
 	treap_put(root, more, NULL, kind);
 }
 
-/* Remove b, which is at this place, and merge its subtrees there. */
+/* Remove b, which is at this place. Its merged subtrees replace it. */
 static inline void treap_remove_at(struct block_meta **root, struct treap_place at,
 				   struct block_meta *b, enum treap_kind kind)
 {
@@ -182,7 +182,7 @@ static inline bool treap_remove(struct block_meta **root, struct block_meta *b,
 	return t;
 }
 
-/* Remove the first block of at least size bytes, or return NULL. Not for mapped blocks. */
+/* Remove and return the first block of at least size bytes, or NULL. Not for mapped blocks. */
 static inline struct block_meta *treap_take(struct block_meta **root, size_t size,
 					    enum treap_kind kind)
 {
@@ -201,7 +201,7 @@ static inline struct block_meta *treap_take(struct block_meta **root, size_t siz
 	return best;
 }
 
-/* Whether b is in a tree of mapped blocks. b itself is not read. */
+/* Whether b is in a tree of mapped blocks. Does not read b. */
 static inline bool treap_has(struct block_meta *const *root, const struct block_meta *b)
 {
 	struct block_meta *t = *root;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * OSMEM_OPTIONS=backtrace: the call stack behind the line of a report.
+ * OSMEM_OPTIONS=backtrace: print the call stack behind a report.
  *
- * 1. libc's backtrace() loads libgcc's unwinder when it is first called, and allocates for that. So
- *    it is called once when the option is read. A report allocates nothing.
- * 2. A report waits for nobody. So names are looked up here: backtrace_symbols_fd() waits for the
- *    lock of the dynamic loader, which a thread has while it runs the constructors of a plugin.
+ * 1. The first call of libc's backtrace() loads libgcc's unwinder and allocates. So it is called
+ *    when the option is read. A report allocates nothing.
+ * 2. A report must not wait for another thread. So symbols are looked up here:
+ *    backtrace_symbols_fd() takes the loader's lock, which a thread holds while it runs the
+ *    constructors of a plugin.
  */
 
 #include "backtrace.h"
@@ -23,12 +24,12 @@
 
 #define FRAMES_MAX 64
 #define LINE_SIZE 512
-#define SHOWN_MAX 200 /* characters of a name or a path, whose end is shown */
+#define SHOWN_MAX 200 /* longer names are truncated; longer paths lose their start */
 
 struct frame {
 	uintptr_t address;
 	uintptr_t bias, function; /* of its object; where the function begins, if it has a name */
-	const char *path, *name; /* NULL if not known */
+	const char *path, *name; /* NULL: unknown */
 };
 
 static bool has_address(const struct dl_phdr_info *info, uintptr_t address)
@@ -87,7 +88,7 @@ static void print_stack(void)
 
 	sys_program(program, sizeof(program));
 	for (int i = 0; i < count; i++) {
-		/* A call may be the last instruction of its function. */
+		/* - 1: a call may be the last instruction of its function. */
 		struct frame f = {.address = (uintptr_t)addresses[i] - 1};
 
 		dl_iterate_phdr(find_in_object, &f);

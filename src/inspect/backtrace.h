@@ -6,5 +6,5 @@
 
 #include <stdbool.h>
 
-/* Have every report followed by the call stack. False: libgcc's unwinder cannot be loaded. */
+/* Print the call stack behind every report. False: libgcc's unwinder cannot be loaded. */
 bool backtrace_begin(void);

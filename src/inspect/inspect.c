@@ -14,14 +14,14 @@
 #include "slab/slab.h"
 #include "trace/trace.h"
 
-#define HEADROOM 64 /* items that may have come since they were counted */
+#define HEADROOM 64 /* for items that other threads add after the count */
 
 _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 		       (int)OSMEM_LIBC == (int)TRACE_HEAP_LIBC &&
 		       (int)OSMEM_CELLS == (int)TRACE_HEAP_CELLS,
-	       "heaps have one number everywhere");
+	       "heaps have the same numbers everywhere");
 
-/* The copy. */
+/* ---- The copy ---- */
 
 static void drop(struct item_list *copy)
 {
@@ -49,11 +49,11 @@ static bool copy_all(struct item_list *copy)
 		list_all(copy);
 		if (copy->count <= copy->room)
 			return true;
-		drop(copy); /* others have made more meanwhile */
+		drop(copy); /* other threads have added items */
 	}
 }
 
-/* What is public. */
+/* ---- Public functions ---- */
 
 EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 {
@@ -68,13 +68,13 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 	return result;
 }
 
-/* Two figures of two moments: while other threads run, their difference is approximate. */
+/* Not below 0: other threads may change the figures between the two reads. */
 static size_t difference(size_t a, size_t b)
 {
 	return a > b ? a - b : 0;
 }
 
-/* Of spans, those that threads keep are not live. */
+/* Spans that threads cache are not live. */
 static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_stats *cached)
 {
 	large_get_stats(stats);
@@ -137,9 +137,9 @@ EXPORT const char *osmem_check(void)
 	return lock_is_needed() ? slab_check() : tcache_check();
 }
 
-/* Traces and maps. */
+/* ---- Traces and maps ---- */
 
-/* Where records go: the trace under way or, for a map, memory. */
+/* The destination of records: the current trace, or the memory of a map. */
 struct sink {
 	struct trace_record *records; /* NULL: the trace */
 	uint64_t count;
@@ -239,7 +239,7 @@ void inspect_trace_snapshot(enum trace_reason reason)
 	errno = saved_errno;
 }
 
-/* A map of copy, in memory that is large enough; its number of bytes. */
+/* Write the map of copy to memory that is large enough. Returns its bytes. */
 static size_t make_map(const struct item_list *copy, char *map)
 {
 	struct trace_header *header = (struct trace_header *)(void *)map;
@@ -274,7 +274,7 @@ bool inspect_write_map(struct sys_file *f)
 
 EXPORT int osmem_write_map(const char *file)
 {
-	struct sys_file *f = sys_map(sizeof(*f)); /* a path is too long for a stack */
+	struct sys_file *f = sys_map(sizeof(*f)); /* a path may be too long for the stack */
 	int status = -1;
 
 	if (!f)

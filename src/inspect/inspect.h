@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Walking everything: for the program (osmem_inspect.h), traces, maps, the summary. */
+/* Public header: walks and figures of all heaps, for programs, traces, maps and the summary. */
 
 #pragma once
 
@@ -8,16 +8,14 @@
 #include "osmem_inspect.h"
 #include "trace/trace_format.h"
 
-/* The figures; size is left alone. */
+/* Fill in all figures, but not size. */
 void inspect_get_stats(struct osmem_stats *stats);
 
-/*
- * Write the figures, or a snapshot of everything, into the trace under way. No locks may be held.
- */
+/* Write the figures, or a snapshot, to the current trace. The caller holds no lock. */
 void inspect_trace_figures(void);
 void inspect_trace_snapshot(enum trace_reason reason);
 
-/* Write a map to f, which is open: a trace file with one snapshot. False with errno. */
+/* Write a map, a trace file with one snapshot, to f. False with errno. */
 bool inspect_write_map(struct sys_file *f);
 
 /* stats.c: write a summary to standard error. */

@@ -3,18 +3,17 @@
 /*
  * OSMEM_OPTIONS="name[=value],…".
  *
- * 1. All of it is read first, then done: the order of options does not matter, the last of a kind
- *    holds.
- * 2. A name or a value that is wrong is named in one line, with all names that there are, and left
- *    out.
- * 3. Sizes are in bytes, with k, M or G behind them for 2^10, 2^20, 2^30.
- * 4. %p in the name of a file is the number of the process. Without it the first process that opens
- *    the file has it for as long as it lives; others, its children and what they execute among
- *    them, leave it alone and say nothing. With it each process has a file of its own, forked
- *    children too, which begin theirs with a snapshot of what they inherit.
- * 5. A name of a file that is not absolute is meant from the folder that the first process starts
- *    in: it is made absolute in the environment, which children inherit wherever they go.
- * 6. Setuid programs have no options.
+ * 1. All options are read before any takes effect. Their order does not matter; the last one of a
+ *    name wins.
+ * 2. An invalid name or value is reported in one line, with a list of all names, and ignored.
+ * 3. Sizes are in bytes. The suffixes k, M and G multiply by 2^10, 2^20 and 2^30.
+ * 4. %p in a file name is the process id. Without %p, the first process that opens the file owns it
+ *    until it ends. Other processes, including its children, silently do not write to it. With %p,
+ *    each process has its own file. That of a forked child starts with a snapshot of the inherited
+ *    heaps.
+ * 5. A relative file name refers to the folder in which the first process starts. It is made
+ *    absolute in the environment, which children inherit.
+ * 6. Setuid programs ignore all options.
  */
 
 #include <errno.h>
@@ -34,15 +33,15 @@
 #include "words.h"
 
 #define LINE_SIZE 512
-#define SHOWN_MAX 80 /* characters of what is wrong */
+#define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
 #define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
 
-/* What was asked for, and concerns more than one moment. */
+/* Options with an effect after the constructor. */
 static struct {
-	struct word trace, map; /* names of files; empty: none */
+	struct word trace, map; /* file names, or empty */
 	size_t trace_size;
-	size_t check; /* OFF, or visits of the clock between two checks; 0: only at exit */
+	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t stats, backtrace; /* OFF, or 0 */
 	bool has_map_file;
 } options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
@@ -60,15 +59,15 @@ static void set_purge_delay(size_t ms)
 	slab_set_sweep_period(ms);
 }
 
-/* What a value may be, if it is not the name of a file. */
+/* Allowed values, if the value is not a file name. */
 enum value {
-	NOTHING = 1, /* read as 0 */
+	NOTHING = 1, /* means 0 */
 	NUMBER = 2,
 	SIZE = 4, /* rule 3 */
-	NEVER = 8, /* that word, read as SIZE_MAX */
+	NEVER = 8, /* the word "never", which means SIZE_MAX */
 };
 
-/* In the order of the README's table. The value goes to what is not NULL. */
+/* In the order of the table in README.md. One of number, file and set receives the value. */
 static const struct option {
 	const char *name;
 	unsigned int values; /* enum value */
@@ -83,7 +82,7 @@ static const struct option {
 	{"map", 0, 0, .file = &options.map},
 	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
 	{"backtrace", NOTHING, 0, .number = &options.backtrace},
-	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c has read it before */
+	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c reads it earlier */
 	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .set = tcache_set_trim_threshold},
 	{"purge_delay", NUMBER, 24 * 3600 * 1000, .set = set_purge_delay},
@@ -91,7 +90,7 @@ static const struct option {
 	{"perturb", NUMBER, 255, .set = set_perturb},
 };
 
-/* Reading. */
+/* ---- Parsing ---- */
 
 static bool read_number(struct word value, bool has_unit, size_t *number)
 {
@@ -121,7 +120,7 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	       *number <= o->max;
 }
 
-/* False: the value makes no sense. */
+/* False if the value is invalid. */
 static bool set_option(const struct option *o, struct word value)
 {
 	size_t number;
@@ -184,12 +183,11 @@ static void read_option(struct word word)
 	const struct option *o = find_option(word, &value);
 
 	if (!o)
-		complain("no option", word, NULL);
+		complain("unknown option", word, NULL);
 	else if (o->file == &options.map && is_picture(value))
-		complain("no picture is drawn for", word,
-			 "use map=FILE, then: heapview --svg FILE");
+		complain("cannot draw a picture:", word, "use map=FILE, then: heapview --svg FILE");
 	else if (!set_option(o, value))
-		complain("no sense in", word, NULL);
+		complain("invalid value in", word, NULL);
 }
 
 static void read_all(const char *text)
@@ -199,11 +197,11 @@ static void read_all(const char *text)
 			read_option(word);
 }
 
-/* Names of files. */
+/* ---- File names ---- */
 
 #define VARIABLE "OSMEM_OPTIONS="
 
-/* How much of word is in front of a name that is not absolute; 0: it has none. */
+/* The length of word up to a relative file name, or 0 if it has none. */
 static int before_relative(struct word word)
 {
 	struct word value;
@@ -212,7 +210,7 @@ static int before_relative(struct word word)
 	return o && o->file && value.len && *value.at != '/' ? (int)(value.at - word.at) : 0;
 }
 
-/* The variable, with folder in front of relative names, in size bytes at to; its length. */
+/* Write the variable, with folder in front of relative names, to size bytes. Returns its length. */
 static size_t make_absolute(char *to, size_t size, const char *text, const char *folder)
 {
 	size_t n = (size_t)snprintf_(to, size, "%s", VARIABLE);
@@ -227,7 +225,7 @@ static size_t make_absolute(char *to, size_t size, const char *text, const char 
 	return n;
 }
 
-/* Rule 5: the text, which is in the environment, with absolute names; it is replaced there. */
+/* Rule 5. text is the value in the environment. Returns the new value. */
 static const char *resolve_names(const char *text)
 {
 	char *entry = (char *)(uintptr_t)text - strlen(VARIABLE), *room;
@@ -248,7 +246,7 @@ static const char *resolve_names(const char *text)
 	return room + strlen(VARIABLE);
 }
 
-/* Rule 4: name with %p replaced, in path (PATH_MAX bytes). False with errno: too long. */
+/* Rule 4: write name to path (PATH_MAX bytes), with %p replaced. False with errno if too long. */
 static bool expand_name(char *path, struct word name)
 {
 	const char *at = name.at, *end = name.at + name.len, *p;
@@ -276,15 +274,15 @@ static void complain_of_file(const char *option, const char *path)
 	const char *error = strerrorname_np(errno);
 	int n;
 
-	if (errno == EWOULDBLOCK) /* another process has it: rule 4 */
+	if (errno == EWOULDBLOCK) /* rule 4: another process owns the file */
 		return;
 	n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s: cannot write %.200s: %s\n",
 		      option, path, error ? error : "?");
 	sys_print(line, (size_t)n);
 }
 
-/* Have every call noted, in one mode more or less. */
-static void set_noted(enum calls_mode mode, enum tcache_mode cells, bool is_on)
+/* Turn a mode of recording on or off. */
+static void set_recording(enum calls_mode mode, enum tcache_mode cells, bool is_on)
 {
 	calls_set_mode(mode, is_on);
 	tcache_set_mode(cells, is_on);
@@ -300,7 +298,7 @@ static void start_trace(unsigned int parent)
 	}
 	trace_on_time = inspect_trace_figures;
 	inspect_trace_snapshot(TRACE_AT_START);
-	set_noted(CALLS_TRACED, TCACHE_TRACES, true);
+	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
 }
 
 static void open_map(void)
@@ -312,9 +310,8 @@ static void open_map(void)
 		complain_of_file("map", path);
 }
 
-/* Checks. */
+/* ---- Checks ---- */
 
-/* The caches of other threads are theirs: they are checked only where there are none. */
 static void check(const char *when)
 {
 	const char *fault = osmem_check();
@@ -325,18 +322,18 @@ static void check(const char *when)
 
 static void check_now_and_then(void)
 {
-	static _Atomic(size_t) looks;
+	static _Atomic(size_t) reads;
 
-	if (atomic_fetch_add(&looks, 1) % options.check == 0)
+	if (atomic_fetch_add(&reads, 1) % options.check == 0)
 		check("check");
 }
 
-/* Fork. */
+/* ---- Fork ---- */
 
 static void stop_tracing(void)
 {
 	trace_abandon();
-	set_noted(CALLS_TRACED, TCACHE_TRACES, false);
+	set_recording(CALLS_TRACED, TCACHE_TRACES, false);
 }
 
 static _Atomic(unsigned int) parent_process; /* two threads may fork at once */
@@ -346,7 +343,7 @@ static void fork_prepare(void)
 	parent_process = sys_process();
 }
 
-/* Rule 4. The heaps' own handlers have run, so their locks are open. */
+/* Rule 4. The handlers of the heaps have run, so their locks are free. */
 static void fork_child(void)
 {
 	if (trace_is_on) {
@@ -362,16 +359,16 @@ static void fork_child(void)
 	}
 }
 
-/* Beginning and end. */
+/* ---- Start and end ---- */
 
-/* What has been allocated before is live, too. */
+/* Objects that were allocated before are live, too. */
 static void start_counting(void)
 {
 	struct osmem_stats s;
 
 	inspect_get_stats(&s);
 	calls_add_live((intptr_t)(s.cells.live_bytes + s.libc.live_bytes + s.libc.mapped_bytes));
-	set_noted(CALLS_COUNTED, TCACHE_COUNTS, true);
+	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
 }
 
 static void begin(void)
@@ -392,7 +389,7 @@ static void begin(void)
 		pthread_atfork(fork_prepare, NULL, fork_child);
 }
 
-/* Early, so that nothing is missing. */
+/* Early, so that no call is missed. */
 __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 {
 	const char *text = sys_options();
@@ -410,7 +407,7 @@ __attribute__((destructor)) static void finish(void)
 	if (trace_is_on) {
 		inspect_trace_figures();
 		inspect_trace_snapshot(TRACE_AT_EXIT);
-		set_noted(CALLS_TRACED, TCACHE_TRACES, false);
+		set_recording(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
 	if (options.has_map_file && !inspect_write_map(&map_file))

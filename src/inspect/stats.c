@@ -12,15 +12,15 @@
 
 #define SHOWN_THREADS 32
 
-/* What the rows of the first table are from. */
+/* The source of the rows of the first table. */
 struct figures {
 	struct osmem_stats s;
-	size_t kept_spans, kept_bytes; /* of malloc: spans that are not live */
+	size_t kept_spans, kept_bytes; /* of malloc: spans that threads cache */
 };
 
 struct row {
 	const char *name;
-	size_t course, malloc; /* offsets of their figures; NONE: it has no such figure */
+	size_t course, malloc; /* offsets of their figures, or NONE */
 };
 
 #define NONE SIZE_MAX
@@ -42,21 +42,21 @@ static const struct row rows[] = {
 	{"mremap calls", NONE, LARGE(mremap_calls)},
 	{"regions", COURSE(regions), NONE},
 	{"region bytes", COURSE(region_bytes), NONE},
-	{"bytes ahead of need", COURSE(ahead_bytes), NONE},
+	{"bytes in reserve", COURSE(ahead_bytes), NONE},
 	{"blocks in regions", COURSE(blocks), NONE},
 	{"live blocks", BOTH(live_blocks)},
-	{"live bytes, headers too", BOTH(live_bytes)},
+	{"live bytes with headers", BOTH(live_bytes)},
 	{"mapped blocks", BOTH(mapped_blocks)},
 	{"mapped bytes", BOTH(mapped_bytes)},
 	{"peak bytes", BOTH(peak_bytes)},
 	{"spans", NONE, LARGE(blocks)},
 	{"bytes in spans", NONE, LARGE(region_bytes)},
-	{"bytes of kept mappings", NONE, LARGE(ahead_bytes)},
-	{"spans kept by threads", NONE, offsetof(struct figures, kept_spans)},
-	{"bytes of kept spans", NONE, offsetof(struct figures, kept_bytes)},
+	{"bytes of cached mappings", NONE, LARGE(ahead_bytes)},
+	{"spans cached by threads", NONE, offsetof(struct figures, kept_spans)},
+	{"bytes of cached spans", NONE, offsetof(struct figures, kept_bytes)},
 };
 
-/* Counted only while somebody asks: see TCACHE_COUNTS. */
+/* Valid only with TCACHE_COUNTS. */
 static const struct row counted_rows[] = {
 	{"cells allocated", NONE, CELLS(allocs)},
 	{"cells freed", NONE, CELLS(frees)},
@@ -117,7 +117,7 @@ static const char *const call_names[TRACE_NAME_END] = {
 	[TRACE_MALLOC] = "malloc",
 	[TRACE_CALLOC] = "calloc",
 	[TRACE_REALLOC] = "realloc",
-	[TRACE_REALLOCARRAY] = "reallocarray, too much",
+	[TRACE_REALLOCARRAY] = "reallocarray, overflow",
 	[TRACE_FREE] = "free",
 	[TRACE_FREE_SIZED] = "free_sized",
 	[TRACE_FREE_ALIGNED_SIZED] = "free_aligned_sized",
@@ -140,10 +140,10 @@ static void add_call(struct text *t, const char *name, enum trace_name call)
 		text_add(t, "osmem:   %-24s %14zu %14zu %14zu\n", name, n.calls, n.bytes, n.failed);
 }
 
-/* Only those that there were. */
+/* Names without calls are left out. */
 static void add_calls(struct text *t)
 {
-	text_add(t, "osmem: calls %34s %14s %14s\n", "calls", "bytes wanted", "failed");
+	text_add(t, "osmem: calls %34s %14s %14s\n", "calls", "requested", "failed");
 	for (unsigned int i = 0; i < TRACE_NAME_END; i++)
 		add_call(t, call_names[i], (enum trace_name)i);
 	add_call(t, "all calls", TRACE_NAME_END);
@@ -169,7 +169,7 @@ static void add_classes(struct text *t)
 			continue;
 		tcache_get_class(class, &n);
 		cached = n.with_threads + n.in_depots;
-		live = slabs.out > cached ? slabs.out - cached : 0; /* of two moments */
+		live = slabs.out > cached ? slabs.out - cached : 0; /* read one after the other */
 		text_add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", slabs.cell,
 			 slabs.slabs, slabs.cells, live, cached, percent(live, slabs.cells));
 	}
@@ -200,10 +200,10 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 
 	sys_get_memory(&memory);
 	sys_get_usage(&usage);
-	text_add(t, "osmem: in all\n");
+	text_add(t, "osmem: totals\n");
 	add_figure(t, "live bytes", s->live_bytes);
 	if (calls_modes & CALLS_COUNTED)
-		add_figure(t, "peak of malloc's", calls_peak_bytes());
+		add_figure(t, "peak live bytes, malloc", calls_peak_bytes());
 	add_figure(t, "held bytes", s->held_bytes);
 	text_add(t, "osmem:   %-24s %13lu%%\n", "fragmentation",
 		 100 - percent(s->live_bytes, s->held_bytes));

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's allocation functions, over the thread caches: argument rules and errno, no
- * policy. Sizes and alignments are in bytes. What is returned belongs to the caller until it is
- * freed, is aligned to 16 at least, and is unlike every other live pointer even for size 0. Without
- * memory, or for a size above PTRDIFF_MAX: NULL and errno ENOMEM. All of them may be called from
- * any thread and before main, none from a signal handler. A pointer that did not come from here is
- * reported in one line on standard error, then abort(); one that was freed before, too, at once or
- * before its memory is handed out twice.
+ * The C library's allocation functions: argument rules and errno, no policy. Sizes and alignments
+ * are in bytes. A result is aligned to 16 at least, and unique among live pointers even for size 0.
+ * When memory is exhausted, or for a size above PTRDIFF_MAX, they return NULL with errno ENOMEM.
+ * Any thread may call them, also before main, but not from a signal handler. A pointer that is not
+ * from here is reported in one line on standard error, then abort(). So is a double free: at once,
+ * or before the memory is allocated twice.
  *
- * While calls are counted or a trace is being made, every call takes the slow path (TCACHE_COUNTS,
- * TCACHE_TRACES) and is noted there: when it has its result, but before it frees.
+ * While calls are counted or traced, every call takes the slow path (TCACHE_COUNTS, TCACHE_TRACES),
+ * which records it: an allocation when it has its result, a free before it frees.
  */
 
 #include <errno.h>
@@ -21,7 +20,7 @@
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "large/large.h"
-#include "noted.h"
+#include "record.h"
 
 /* C23, not yet in glibc's headers. */
 void free_sized(void *p, size_t size);
@@ -35,8 +34,8 @@ static void *fail(int error)
 
 static NOINLINE void *malloc_slow(size_t size)
 {
-	if (calls_are_noted)
-		return note_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
+	if (calls_are_recorded)
+		return record_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
 	return tcache_alloc_slow(size);
 }
 
@@ -60,15 +59,15 @@ static void *alloc_array(size_t nmemb, size_t size)
 	return tcache_alloc_zeroed(total);
 }
 
-static COLD void *calloc_noted(size_t nmemb, size_t size)
+static COLD void *calloc_recorded(size_t nmemb, size_t size)
 {
-	return note_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
+	return record_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
 EXPORT void *calloc(size_t nmemb, size_t size)
 {
-	return calls_are_noted ? calloc_noted(nmemb, size) : alloc_array(nmemb, size);
+	return calls_are_recorded ? calloc_recorded(nmemb, size) : alloc_array(nmemb, size);
 }
 
 static NOINLINE void *resize(void *p, size_t size)
@@ -81,46 +80,44 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
-static COLD void *realloc_noted(void *p, size_t size)
+static COLD void *realloc_recorded(void *p, size_t size)
 {
-	intptr_t old = noted_bytes("realloc", p);
+	intptr_t old = counted_bytes("realloc", p);
 	bool failed;
 	void *q;
 
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
 	q = resize(p, size);
 	failed = !q && (size || !p);
-	calls_note(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
+	calls_record(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
 	if (!failed)
-		calls_add_live(noted_bytes("realloc", q) - old);
+		calls_add_live(counted_bytes("realloc", q) - old);
 	return q;
 }
 
-/* malloc(3), glibc's reading: size 0 frees p and returns NULL. On failure p is as it was. */
+/* malloc(3), as in glibc: size 0 frees p and returns NULL. On failure p stays valid. */
 EXPORT NOINLINE void *realloc(void *p, size_t size)
 {
-	return calls_are_noted ? realloc_noted(p, size) : resize(p, size);
+	return calls_are_recorded ? realloc_recorded(p, size) : resize(p, size);
 }
 
 /*
- * Tools that replace realloc where it stands, as valgrind does, do not know reallocarray: it goes
- * the same way, by a name that no other library can take over.
+ * valgrind patches realloc but does not know reallocarray, so reallocarray calls the patched
+ * function, by a name that no other library can interpose.
  */
 extern __typeof__(realloc) own_realloc
 	__attribute__((alias("realloc"), visibility("hidden"), nothrow, leaf));
 
-/*
- * malloc(3): ENOMEM if the product overflows, and p is as it was. Noted as realloc, if it does not.
- */
+/* malloc(3): ENOMEM if the product overflows, and p stays valid. Otherwise recorded as realloc. */
 EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 {
 	size_t total;
 
 	if (!__builtin_mul_overflow(nmemb, size, &total))
 		return own_realloc(p, total);
-	if (calls_are_noted) {
+	if (calls_are_recorded) {
 		calls_enter(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX);
-		calls_note(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
+		calls_record(TRACE_REALLOCARRAY, (uintptr_t)p, SIZE_MAX, 0, true);
 	}
 	return fail(ENOMEM);
 }
@@ -144,7 +141,7 @@ static NOINLINE void free_sized_slow(void *p, size_t size)
 	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
-/* C23 7.24.3.4. A size that p cannot have been allocated or resized with is reported. */
+/* C23 7.24.3.4. Reports a size that does not match p. */
 EXPORT void free_sized(void *p, size_t size)
 {
 	if (unlikely(!tcache_has_size(p, size)) || unlikely(!tcache_put(p)))
@@ -158,14 +155,14 @@ static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
-/* C23 7.24.3.5. A size or an alignment that p cannot have been allocated with is reported. */
+/* C23 7.24.3.5. Reports a size or an alignment that does not match p. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	if (unlikely(!tcache_has_aligned(p, size, align)) || unlikely(!tcache_put(p)))
 		free_aligned_sized_slow(p, align, size);
 }
 
-/* posix_memalign(3), C17: any power of two, and a size that need be no multiple; else EINVAL. */
+/* posix_memalign(3), C17: align is any power of two, else EINVAL; size need not be a multiple. */
 EXPORT void *aligned_alloc(size_t align, size_t size)
 {
 	if (!is_power_of_two(align))
@@ -173,7 +170,7 @@ EXPORT void *aligned_alloc(size_t align, size_t size)
 	return alloc_aligned(TRACE_ALIGNED_ALLOC, size, align);
 }
 
-/* posix_memalign(3), as in glibc: rounded up to a power of two; EINVAL if there is none. */
+/* posix_memalign(3), as in glibc: rounds align up to a power of two, or EINVAL. */
 EXPORT void *memalign(size_t align, size_t size)
 {
 	if (align > SIZE_MAX / 2 + 1)
@@ -186,8 +183,8 @@ EXPORT void *memalign(size_t align, size_t size)
 }
 
 /*
- * posix_memalign(3): the error is returned, and *out left alone on failure. As in glibc, errno is
- * ENOMEM too where memory is refused, and left alone otherwise.
+ * posix_memalign(3): returns the error, and does not change *out then. As in glibc, ENOMEM is also
+ * in errno, which is otherwise preserved.
  */
 EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
@@ -222,10 +219,7 @@ EXPORT void *pvalloc(size_t size)
 	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
 }
 
-/*
- * glibc's second names of these, which wrappers of malloc call. The same functions, so that both
- * names may be mixed.
- */
+/* glibc's internal names, which wrappers of malloc call. Both names may be mixed. */
 #define ALIAS(alias_name, name, ...)                                                               \
 	extern __typeof__(name) alias_name                                                         \
 		__attribute__((alias(#name), visibility("default"), nothrow, leaf, ##__VA_ARGS__))
@@ -239,25 +233,25 @@ ALIAS(__libc_valloc, valloc, malloc);
 ALIAS(__libc_pvalloc, pvalloc, malloc);
 ALIAS(__posix_memalign, posix_memalign);
 
-/* malloc_usable_size(3): all of it may be written, and realloc up to it does not move the block. */
+/* malloc_usable_size(3): bytes that the caller may use; realloc up to it does not move p. */
 EXPORT size_t malloc_usable_size(void *p)
 {
 	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
 }
 
-/* malloc_trim(3): pad is not needed, all free pages go. 1 if anything was given back, else 0. */
+/* malloc_trim(3): purges all free pages and ignores pad. 1 if any memory was released, else 0. */
 EXPORT int malloc_trim(size_t pad)
 {
 	int is_any = tcache_trim();
 
-	if (calls_are_noted)
-		calls_note(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
+	if (calls_are_recorded)
+		calls_record(TRACE_MALLOC_TRIM, pad, 0, (uint64_t)is_any, false);
 	return is_any;
 }
 
 /*
- * mallopt(3): 1 for all parameters that glibc has, 0 for others. Programs take 0 for a failure, so
- * parameters without a meaning here are accepted and ignored.
+ * mallopt(3): accepts all parameters of glibc and ignores those without a meaning here, because
+ * programs treat 0 as a failure.
  */
 EXPORT int mallopt(int param, int value)
 {

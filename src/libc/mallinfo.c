@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The C library's functions about its heap, here of os_malloc's blocks and of malloc's cells, spans
- * and mappings. A file of their own, so that a program with a malloc of its own, and with these,
- * can link the archive.
+ * The C library's heap statistics, for os_malloc and malloc together. A separate file, so that a
+ * program with its own malloc and its own versions of these can link the archive.
  *
- * Figures of all of them together:
+ *	arena     regions of os_malloc with their reserve, slabs, spans, cached mappings, and dirty
+ *	          pages of segments; always uordblks + fordblks
+ *	uordblks  live blocks with headers, live spans and live cells
+ *	fordblks  the rest of arena
+ *	ordblks   free blocks, cached spans, and free or uncarved cells of slabs
+ *	smblks    cells in magazines, fsmblks their bytes, which are also in fordblks
+ *	hblks     live mappings, hblkhd their bytes, which are not in arena
+ *	keepcost  memory that is returned to the kernel first
  *
- *	arena     regions of os_malloc with what is ahead of need, slabs, spans, freed mappings that
- *	          are kept, and pages of segments that are free and not yet with the kernel; always
- *	          uordblks + fordblks
- *	uordblks  live blocks, headers included, live spans and live cells
- *	fordblks  everything else in arena
- *	ordblks   free blocks, spans that threads keep, and cells that slabs have or have room for
- *	smblks    cells in magazines, fsmblks their bytes, which are in fordblks too
- *	hblks     live mappings, hblkhd their bytes: not in arena
- *	keepcost  what goes back to the kernel first
- *
- * Memory that holds the library's own records is in none of them.
+ * The library's own objects are not counted.
  */
 
 #include <errno.h>
@@ -38,7 +34,7 @@ static size_t free_bytes(const struct osmem_heap_stats *s)
 	return s->region_bytes - s->live_bytes;
 }
 
-/* malloc_info(3), mallinfo(3). Sizes are in bytes; any thread may call it. */
+/* mallinfo(3). */
 EXPORT struct mallinfo2 mallinfo2(void)
 {
 	size_t live, free, kept;
@@ -67,7 +63,7 @@ static int clamp(size_t n)
 	return n > INT_MAX ? INT_MAX : (int)n;
 }
 
-/* mallinfo(3): as mallinfo2, but what an int cannot hold reads as INT_MAX. */
+/* mallinfo(3): as mallinfo2, with values limited to INT_MAX. */
 EXPORT struct mallinfo mallinfo(void)
 {
 	struct mallinfo2 info = mallinfo2();
@@ -117,8 +113,7 @@ static void add_cells(struct text *t, int nr, const struct osmem_cell_stats *s)
 		 s->live_bytes + s->cached_bytes + s->free_bytes + s->own_bytes + s->dirty_bytes);
 }
 
-/* malloc_info(3): XML on stream. -1 with errno EINVAL for options other than 0, or when writing
- * fails. */
+/* malloc_info(3): XML. EINVAL for options other than 0. */
 EXPORT int malloc_info(int options, FILE *stream)
 {
 	struct text t = {.len = 0};

@@ -4,26 +4,25 @@
  * The 20 replaceable forms of C++ operator new and delete, from C.
  *
  * 1. Four forms do the work: new, aligned new, delete, aligned delete. Every other form forwards to
- *    the one that the C++ standard names for it, as libstdc++ does, and it forwards through the
- *    dynamic linker: a program that replaces only new(size_t) and delete(void *) gets all other
- *    forms on top of its own pair, never one of ours that meets one of its own. A form that is
- *    bound to ours takes the short way to the memory.
- * 2. Memory comes from tcache_alloc and goes to tcache_free, as malloc's, so it may be mixed with
- *    malloc and free. A bad pointer is reported under the name of the form that did the work:
+ *    the one that the C++ standard specifies, through the dynamic linker, as in libstdc++. So if a
+ *    program replaces only new(size_t) and delete(void *), all other forms use its pair. A form
+ *    that is bound to ours takes the fast path.
+ * 2. Memory comes from tcache_alloc and returns to tcache_free, so the forms may be mixed with
+ *    malloc and free. A bad pointer is reported with the name of the form that did the work:
  *    "operator delete".
- * 3. A throwing form that gets no memory calls the installed new-handler and tries again until
- *    there is none; then it throws std::bad_alloc. Both go through weak references to libstdc++:
- *    this library does not link it.
- * 4. The references stay unbound where the C++ runtime was loaded by dlopen (a C++ plugin of a C
- *    program), or is not libstdc++. Then the runtime's own definition of the same form is looked up
- *    among the loaded objects and does the rest: it calls malloc, which is ours and fails again,
- *    and it knows its handler and its exception. Without a runtime nobody could catch: fatal.
- * 5. A nothrow form must return NULL when the new-handler throws. C cannot catch, so where a
- *    handler is installed, or new is the program's own, the runtime's nothrow form does it as in 4:
- *    it calls the throwing form, and catches.
+ * 3. When memory is exhausted, a throwing form calls the new-handler and retries until there is no
+ *    handler. Then it throws std::bad_alloc. Both use weak references to libstdc++, which this
+ *    library does not link.
+ * 4. The references are unbound if the C++ runtime was loaded by dlopen (a C++ plugin of a C
+ *    program) or is not libstdc++. Then the form of the loaded runtime does the rest. It calls
+ *    malloc, which is ours and fails again, and then its own handler and exception. If there is no
+ *    runtime, the failure is fatal: no code could catch an exception.
+ * 5. A nothrow form must return NULL when the new-handler throws. C cannot catch. So if a handler
+ *    is installed or the program replaces new, the runtime's nothrow form is called as in 4: it
+ *    calls the throwing form and catches.
  *
- * The functions may be called from any thread; they take no lock of their own. What throws is safe
- * to unwind through: this file is compiled with -fexceptions and holds nothing while it calls out.
+ * Any thread may call these functions. This file is compiled with -fexceptions and holds no lock
+ * during a call to a handler, so exceptions may pass through it.
  */
 
 #include <link.h>
@@ -35,11 +34,11 @@
 #include "cache/tcache.h"
 #include "elf_symbol.h"
 #include "helpers.h"
-#include "noted.h"
+#include "record.h"
 
 /*
- * Begin the definition of a form: SYMBOL is its mangled name. Others here forward to it, so it is
- * never inlined: it may be replaced.
+ * Start the definition of a form with the mangled name SYMBOL. It is never inlined into the forms
+ * that forward to it, because a program may replace it.
  */
 #define FORM(symbol, result, name, ...)                                                            \
 	EXPORT NOINLINE result name(__VA_ARGS__) __asm__(symbol);                                  \
@@ -57,12 +56,12 @@ typedef void *aligned_form(size_t size, size_t align);
 typedef void *nothrow_form(size_t size, const void *tag);
 typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
-/* Memory. */
+/* ---- Memory ---- */
 
 static NOINLINE void *alloc_slow(size_t size)
 {
-	if (calls_are_noted)
-		return note_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
+	if (calls_are_recorded)
+		return record_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
 	return tcache_alloc_slow(size);
 }
 
@@ -92,7 +91,7 @@ static INLINE void release(void *p)
 		release_slow(p);
 }
 
-/* The runtime's own forms: rules 4 and 5. */
+/* ---- The forms of the runtime: rules 4 and 5 ---- */
 
 struct lookup {
 	const char *symbol;
@@ -120,8 +119,8 @@ static int find_in_object(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 /*
- * The loaded C++ runtime's own definition of a form, or NULL. Not dlsym: that may allocate, and it
- * does not see what was loaded with RTLD_LOCAL. dl_iterate_phdr does neither.
+ * The definition of a form in the loaded C++ runtime, or NULL. dlsym is not sufficient: it may
+ * allocate, and it does not find objects that were loaded with RTLD_LOCAL.
  */
 static COLD void *runtime_form(const char *symbol)
 {
@@ -199,13 +198,13 @@ FORM("_ZnamSt11align_val_t", void *, operator_new_array_aligned, size_t size, si
 	return operator_new_aligned(size, align);
 }
 
-/* The nothrow forms: rule 5. */
+/* ---- The nothrow forms: rule 5 ---- */
 
-/* The borders of the object this file was linked into. */
+/* The bounds of the object that contains this file. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char _end[] __attribute__((visibility("hidden")));
 
-/* Did the dynamic linker bind the form to this file's own definition? */
+/* Whether the dynamic linker bound the form to the definition in this file. */
 #define IS_OURS(form) is_within((uintptr_t)(form))
 
 static bool is_within(uintptr_t form)
@@ -213,15 +212,15 @@ static bool is_within(uintptr_t form)
 	return form >= (uintptr_t)__ehdr_start && form < (uintptr_t)_end;
 }
 
-/* Our own form got no memory: is there anything left to try but to return NULL? */
+/* Whether a new-handler may be installed. If not, a nothrow form returns NULL at once. */
 static bool may_have_handler(void)
 {
 	return !get_new_handler || get_new_handler();
 }
 
 /*
- * base is the form that forwards here, and is_ours says whose it is. Without a runtime there is no
- * handler and no exception of the library's, so what is left is the program's own form.
+ * base is the form to forward to; is_ours: it is the one in this file. Without a runtime there is
+ * no handler and no exception of the library, so base is the program's form.
  */
 static INLINE void *new_nothrow(const char *symbol, new_form *base, bool is_ours, size_t size,
 				const void *tag)
@@ -254,8 +253,8 @@ static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is
 /*
  * The deletes. NULL is ignored and errno is preserved.
  *
- * The size and the alignment that a delete is given are compared with the block, unless the forms
- * that it may come from are the program's own. A mismatch is reported.
+ * A delete reports a size or an alignment that does not match the block, unless the program
+ * replaces a form that the block may come from.
  */
 
 static NOINLINE void release_checked(void *p, size_t size)
@@ -307,7 +306,7 @@ FORM("_ZdaPvSt11align_val_t", void, operator_delete_array_aligned, void *p, size
 	operator_delete_aligned(p, align);
 }
 
-/* base is the form that these forward to, and is_ours says whose it is. */
+/* base is the form to forward to; is_ours: it is the one in this file. */
 
 static INLINE void delete_sized(void (*base)(void *p), bool is_ours, void *p, size_t size)
 {
@@ -331,9 +330,9 @@ static INLINE void delete_sized_aligned(void (*base)(void *p, size_t align), boo
 }
 
 /*
- * The other forms: those of objects, and those of arrays, whose names here end in KIND. n and d are
- * how the mangled names of new and delete begin. The compiler calls the nothrow deletes when a
- * constructor throws out of a nothrow new.
+ * The other forms, for objects and for arrays; KIND ends their names here. n and d start the
+ * mangled names of new and delete. The compiler calls a nothrow delete when a constructor throws in
+ * a nothrow new.
  */
 #define OTHER_FORMS(kind, n, d)                                                                    \
 	FORM(n "RKSt9nothrow_t", void *, operator_new##kind##_nothrow, size_t size,                \

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heapview: what OSMEM_OPTIONS=trace=FILE, map=FILE or osmem_write_map wrote, as a page for a
+ * heapview: shows a file of OSMEM_OPTIONS=trace=FILE, map=FILE or osmem_write_map as a page for a
  * browser, as a picture, or as text.
  *
  *	heapview.c        options, the file, text
  *	heapview_list.c   the last snapshot; the block list of os_malloc, step by step
- *	heapview_calls.c  figures of all calls
- *	heapview_page.c   the page, which is heapview.html with these in it
+ *	heapview_calls.c  statistics of all calls
+ *	heapview_page.c   the page: heapview.html with the data of these files
  *	heapview_svg.c    the picture of the heap
  */
 
@@ -23,20 +23,20 @@
 #include <unistd.h>
 
 static const char usage[] =
-	"Usage: heapview FILE [-o OUT.html]        a page that shows FILE, to OUT.html or "
-	"FILE.html\n"
-	"       heapview --svg FILE [-o OUT.svg]   a picture of the heap, to OUT.svg or FILE.svg\n"
-	"       heapview --text FILE               the block list of os_malloc, at the end\n"
+	"Usage: heapview FILE [-o OUT.html]        write a page that shows FILE\n"
+	"       heapview --svg FILE [-o OUT.svg]   draw a picture of the heap\n"
+	"       heapview --text FILE               print the final block list of os_malloc\n"
 	"\n"
-	"FILE is a trace, which OSMEM_OPTIONS=trace=FILE wrote, or a map, of "
-	"OSMEM_OPTIONS=map=FILE\n"
-	"or osmem_write_map.\n"
+	"FILE is a trace (OSMEM_OPTIONS=trace=FILE) or a map (OSMEM_OPTIONS=map=FILE or\n"
+	"osmem_write_map).\n"
 	"\n"
-	"  -o OUT      where the page or picture goes; - is the standard output\n"
-	"  --svg       draw what the last snapshot of FILE has: blocks, slabs, segments, mappings\n"
-	"  --text      print the list: address of the header, payload bytes, free, used or mapped\n"
-	"  --step N    with --text: the list after N steps; else: the player begins there\n"
-	"  --help      this\n";
+	"  -o OUT      write the page or picture to OUT, not to FILE.html or FILE.svg;\n"
+	"              - is standard output\n"
+	"  --svg       draw the last snapshot of FILE: blocks, slabs, segments, mappings\n"
+	"  --text      print for each block: address of the header, payload bytes, status\n"
+	"  --step N    with --text: print the list after N steps; otherwise: start the player\n"
+	"              at step N\n"
+	"  --help      print this text\n";
 
 struct options {
 	const char *file, *out;
@@ -67,16 +67,16 @@ void *grow(void *p, size_t count, size_t size)
 static void check_header(const char *file, const struct trace_header *h, size_t bytes)
 {
 	if (bytes < sizeof(*h) || memcmp(h->magic, TRACE_MAGIC, sizeof(h->magic)) != 0)
-		die("%s: no trace or map of osmem", file);
+		die("%s: not an osmem trace or map", file);
 	if (h->version != TRACE_VERSION)
-		die("%s: version %u of the format; this heapview knows %d", file, h->version,
-		    TRACE_VERSION);
+		die("%s: version %u of the format; this heapview supports version %d", file,
+		    h->version, TRACE_VERSION);
 	if (h->record_size != sizeof(struct trace_record) || h->header_size < sizeof(*h) ||
 	    h->header_size % 8)
-		die("%s: a header that makes no sense", file);
+		die("%s: invalid header", file);
 }
 
-/* Map the file at path. What it lacks is said in t->note. */
+/* Map the file at path. t->note says what is missing from it. */
 static void trace_open(struct trace *t, const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -87,7 +87,7 @@ static void trace_open(struct trace *t, const char *path)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		die("%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || !st.st_size)
-		die("%s: no trace or map of osmem", path);
+		die("%s: not an osmem trace or map", path);
 	bytes = (size_t)st.st_size;
 	h = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (h == MAP_FAILED)
@@ -100,11 +100,10 @@ static void trace_open(struct trace *t, const char *path)
 	room = bytes > h->header_size ? (bytes - h->header_size) / sizeof(*t->records) : 0;
 	t->note[0] = '\0';
 	if (t->count > room) {
-		snprintf(t->note, sizeof(t->note), "truncated: %zu of %zu records are there", room,
-			 t->count);
+		snprintf(t->note, sizeof(t->note), "truncated: %zu of %zu records", room, t->count);
 		t->count = room;
 	} else if (h->dropped) {
-		snprintf(t->note, sizeof(t->note), "%lu records found no room in the file",
+		snprintf(t->note, sizeof(t->note), "incomplete: %lu records were dropped",
 			 (unsigned long)h->dropped);
 	}
 }
@@ -127,7 +126,7 @@ static void print_list(const struct trace *t, const struct list *list)
 		printf("# %s: %zu blocks, %lu bytes\n", names[i], count[i],
 		       (unsigned long)bytes[i]);
 	if (list->refused)
-		printf("# %zu steps fit no block: the trace is not whole\n", list->refused);
+		printf("# %zu steps match no block: the trace is incomplete\n", list->refused);
 	printf("# headers: %u bytes each\n", t->header->meta_size);
 }
 
@@ -137,7 +136,7 @@ static void print_text(const struct trace *t, const struct options *o)
 	size_t count, *steps = player_steps(t, &count);
 
 	if (o->has_step && o->step > count)
-		die("%s: there are %zu steps", o->file, count);
+		die("%s: has only %zu steps", o->file, count);
 	list_begin(&list, t);
 	for (size_t i = 0; i < (o->has_step ? o->step : count); i++)
 		list_apply(&list, &t->records[steps[i]], t->header->meta_size);
@@ -154,7 +153,7 @@ static void write_out(const struct trace *t, const struct options *o)
 	FILE *out;
 
 	if (o->is_svg && !has_snapshot(t))
-		die("%s: no snapshot to draw", o->file);
+		die("%s: has no snapshot", o->file);
 	if (snprintf(name, sizeof(name), "%s%s", o->out ? o->out : o->file,
 		     o->out	 ? ""
 		     : o->is_svg ? ".svg"
@@ -186,7 +185,7 @@ static size_t number(const char *text)
 	unsigned long n = strtoul(text, &rest, 10);
 
 	if (*text < '0' || *text > '9' || *rest)
-		die("%s is no number", text);
+		die("%s: not a number", text);
 	return n;
 }
 
@@ -206,15 +205,15 @@ static void parse(struct options *o, char **argv)
 		} else if (strcmp(argv[i], "-o") == 0) {
 			o->out = value(argv, &i);
 		} else if (argv[i][0] == '-' || o->file) {
-			die("%s: not understood; see heapview --help", argv[i]);
+			die("%s: unexpected argument; see heapview --help", argv[i]);
 		} else {
 			o->file = argv[i];
 		}
 	}
 	if (!o->file)
-		die("which file? See heapview --help");
+		die("no file given; see heapview --help");
 	if (o->is_svg && (o->is_text || o->has_step))
-		die("--svg goes with neither --text nor --step; see heapview --help");
+		die("--svg cannot be combined with --text or --step; see heapview --help");
 }
 
 int main(int argc, char **argv)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* What the parts of heapview share: a trace as read, and what is made of it. Sizes are in bytes. */
+/* Interfaces of the parts of heapview. Sizes are in bytes. */
 
 #pragma once
 
@@ -15,7 +15,7 @@
 struct trace {
 	const struct trace_header *header;
 	const struct trace_record *records;
-	size_t count; /* of records, finished or not */
+	size_t count; /* of records, completed or not */
 	char note[256]; /* what is missing from it, or "" */
 };
 
@@ -24,45 +24,45 @@ struct block {
 	int status; /* 0 free, 1 used, 2 mapped */
 };
 
-/* The list of os_malloc, in the order of addresses. No two blocks overlap. */
+/* The block list of os_malloc in address order. Blocks do not overlap. */
 struct list {
 	struct block *blocks;
 	size_t count, room;
-	size_t refused; /* steps that did not fit the list: the trace is not whole */
+	size_t refused; /* steps that do not match the list, because the trace is incomplete */
 };
 
 /* Print a line to standard error and exit with status 1. */
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* Memory or the end: heapview has nothing to do without. */
+/* reallocarray(3), or die. */
 void *grow(void *p, size_t count, size_t size);
 
 /*
- * The records that are steps of the player: what happens in the heap of os_malloc, its calls'
- * begins and ends, and system calls in between. Their indices, *count of them; the caller frees.
+ * The indices of the records that are steps of the player: steps of os_malloc's heap, starts and
+ * ends of its calls, and system calls between them. *count of them; the caller frees.
  */
 size_t *player_steps(const struct trace *t, size_t *count);
 
-/* Whether there is a snapshot that has an end. */
+/* Whether there is a complete snapshot. */
 bool has_snapshot(const struct trace *t);
 
 /*
- * The records of the last snapshot that has an end, without its begin and end: a copy, which the
- * caller frees; *count of them, 0 if there is no snapshot.
+ * A copy of the last complete snapshot, without its begin and end. *count records, 0 if there is no
+ * snapshot; the caller frees.
  */
 struct trace_record *last_snapshot(const struct trace *t, size_t *count);
 
 /* Whether r is a block of os_malloc in a snapshot. */
 bool is_course_block(const struct trace_record *r);
 
-/* Change the list as the step r did; what is no step changes nothing. */
+/* Apply step r to the list. Other records change nothing. */
 void list_apply(struct list *list, const struct trace_record *r, uint64_t meta_size);
-/* The list before the first step: that of a snapshot before it, or empty. */
+/* The list before the first step: that of a preceding snapshot, or empty. */
 void list_begin(struct list *list, const struct trace *t);
 
-/* Write the whole page; its player begins after the first steps. */
+/* Write the page. Its player starts after first steps. */
 void page_write(FILE *out, const struct trace *t, size_t first);
 /* Write the picture of the last snapshot. */
 void svg_write(FILE *out, const struct trace *t);
-/* Write the figures of all calls, members of a JavaScript object. */
+/* Write the statistics of all calls, as members of a JavaScript object. */
 void calls_write(FILE *out, const struct trace *t);

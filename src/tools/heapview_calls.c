@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Figures of all calls: live bytes over time, sizes, lifetimes. One pass over the records, with a
- * table of the addresses that were handed out, whose places are used again with the addresses.
+ * Statistics of all calls: live bytes over time, sizes, lifetimes. One pass over the records, with
+ * a hash table of all addresses.
  */
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "heapview.h"
 
 #define POINTS 800 /* of a curve in the page */
-#define BINS 64 /* powers of two */
+#define BINS 64 /* one per power of two */
 #define TOP 20
 
 enum effect {
@@ -46,15 +46,15 @@ enum life {
 	LIFE_NONE,
 	LIFE_LIVE,
 	LIFE_ENDING
-}; /* ending: a realloc has begun */
+}; /* LIFE_ENDING: a realloc has started */
 
 struct object {
-	uint64_t key; /* an address or a size, 0: no entry */
-	uint64_t size, time; /* of an address; of a size: calls and bytes */
+	uint64_t key; /* an address, or a size + 1; 0: no entry */
+	uint64_t size, time; /* for a size: its calls and bytes */
 	enum life life;
 };
 
-/* Open addressing, at most half full, nothing is ever removed. */
+/* Open addressing, at most half full. Entries are never removed. */
 struct table {
 	struct object *objects;
 	size_t room, count; /* room: a power of two, or 0 */
@@ -63,7 +63,7 @@ struct table {
 struct figures {
 	struct table addresses, sizes;
 	uint64_t calls, frees, failed,
-		unknown; /* unknown: frees of what the trace has no begin of */
+		unknown; /* unknown: frees of objects that are older than the trace */
 	uint64_t live, peak, live_count;
 	uint64_t by_size[BINS], by_life[BINS];
 };
@@ -91,7 +91,7 @@ static void table_double(struct table *t)
 	*t = larger;
 }
 
-/* The entry of key, made if there is none. */
+/* Find or create the entry of key. */
 static struct object *table_get(struct table *t, uint64_t key)
 {
 	struct object *o;
@@ -133,7 +133,7 @@ static void object_begin(struct figures *f, uint64_t ptr, uint64_t size, uint64_
 	f->live_count++;
 	if (f->live > f->peak)
 		f->peak = f->live;
-	s = table_get(&f->sizes, size + 1); /* no size is 0, which is no key */
+	s = table_get(&f->sizes, size + 1); /* 0 is not a valid key */
 	s->time += size;
 	s->size++;
 }
@@ -218,7 +218,7 @@ static void write_sizes(FILE *out, struct table *sizes)
 	fprintf(out, "],\n");
 }
 
-/* The curve of live bytes as asked for, a point for every so many calls. */
+/* The curve of requested live bytes, sampled every n calls. */
 static void write_live(FILE *out, const struct trace *t, struct figures *f)
 {
 	size_t step = t->count / POINTS + 1;
@@ -238,7 +238,7 @@ static bool is_figures(const struct trace *t, size_t i)
 	return i + 1 < t->count && t->records[i].kind == TRACE_FIGURES && !t->records[i].what;
 }
 
-/* time, live, held, dirty, resident; the last is of the record behind, if it is there. */
+/* time, live, held, dirty, resident. resident is in the next record, which may be missing. */
 static void write_figures(FILE *out, const struct trace *t)
 {
 	size_t all = 0, n = 0;

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* What is in a trace: its last snapshot, and the block list of os_malloc, step by step. */
+/* The last snapshot of a trace, and the block list of os_malloc, step by step. */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "heapview.h"
 
-#define INSIDE_MAX                                                                                 \
-	64 /* threads at once inside a call of os_*: of more, system calls are left out */
+#define INSIDE_MAX 64 /* concurrent calls of os_*; system calls of more are left out */
 
 /* Threads that are inside a call of os_*. */
 struct inside {
@@ -101,7 +100,7 @@ bool is_course_block(const struct trace_record *r)
 	       r->what == TRACE_HEAP_COURSE;
 }
 
-/* The place of the first block from start on. */
+/* The index of the first block at or above start. */
 static size_t place(const struct list *list, uint64_t start)
 {
 	size_t low = 0, high = list->count;
@@ -134,7 +133,7 @@ static void insert(struct list *list, uint64_t start, uint64_t size, int status)
 	list->count++;
 }
 
-/* The block at start, or NULL: counted. */
+/* The block at start. If there is none, count the step as refused and return NULL. */
 static struct block *find(struct list *list, uint64_t start)
 {
 	size_t i = place(list, start);
@@ -212,7 +211,7 @@ void list_begin(struct list *list, const struct trace *t)
 	for (size_t i = 0; i < t->count; i++) {
 		const struct trace_record *r = &t->records[i];
 
-		/* System calls may precede: the snapshot's own are among them. */
+		/* System calls may precede the snapshot. */
 		if (r->kind == TRACE_STEP && r->what < TRACE_STEP_BRK)
 			break;
 		if (r->kind == TRACE_SNAP_BEGIN)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The page: heapview.html, with one object, DATA, in the place of a mark.
+ * The page: heapview.html, with the object DATA in place of a mark.
  *
- * Steps are written as they are in the trace, STEPS_MAX at most, with the whole list as it is after
- * some of them, so that any step is a few away from a list. Between two lists there are at least as
- * many steps as a list has blocks, so that lists take no more room than steps.
+ * The page gets at most STEPS_MAX steps, and checkpoints: copies of the whole list after some of
+ * them. There are at least as many steps between two checkpoints as the list has blocks, so that
+ * checkpoints take no more space than steps.
  */
 
 #include <stdlib.h>
@@ -14,8 +14,8 @@
 #include "heapview.h"
 
 #define STEPS_MAX 20000
-#define LIST_EVERY 100 /* steps, at least */
-#define MAP_MAX 20000 /* records of a snapshot in the map */
+#define LIST_EVERY 100 /* minimum of steps between checkpoints */
+#define MAP_MAX 20000 /* records of the snapshot */
 #define MARK "/*DATA*/"
 
 extern const char page_html[];
@@ -25,7 +25,7 @@ __asm__(".pushsection .rodata\n"
 	".byte 0\n"
 	".popsection");
 
-/* Text of somebody else, between quotes; no character ends a string or the script. */
+/* Write a quoted string of untrusted text. No character ends the string or the script. */
 static void write_text(FILE *out, const char *name, const char *text, size_t max)
 {
 	fprintf(out, "\"%s\":\"", name);
@@ -47,7 +47,7 @@ static void write_list(FILE *out, const struct list *list)
 	fputc(']', out);
 }
 
-/* A list: the number of steps that it is after, and its blocks. */
+/* Write the number of preceding steps and the list. */
 static void write_checkpoint(FILE *out, size_t step, const struct list *list)
 {
 	fprintf(out, "%s[%zu,", step ? ",\n" : "", step);
@@ -105,7 +105,7 @@ static void write_player(FILE *out, const struct trace *t, size_t first)
 	free(steps);
 }
 
-/* The last snapshot: kind, heap, and the three figures, two of them as strings of hexadecimals. */
+/* The last snapshot: kind, heap, a, and b and c as hexadecimal strings. */
 static void write_snapshot(FILE *out, const struct trace *t)
 {
 	size_t count;

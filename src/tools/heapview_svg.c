@@ -3,16 +3,16 @@
 /*
  * The picture of a heap: the last snapshot of a map or trace, as SVG.
  *
- * 1. The regions of os_malloc are drawn in rows, to one scale: a block is as long as it is, header
- *    and payload. Neighbours that would be thinner than MIN_WIDTH share one bar.
- * 2. Slabs are summed by size of cells: how many cells are out, free, and not yet carved.
- * 3. Segments are drawn slot by slot, with the spans in them to scale; mappings as bars, the
- *    largest as wide as a row.
- * 4. Every kind has a pattern and a shade of its own, so that it reads without colour; titles give
- *    the figures to pointers and screen readers. The picture has a background of its own, light or
- *    dark as the reader prefers.
+ * 1. Regions of os_malloc are drawn in rows. Headers and payloads are to scale. Adjacent blocks
+ *    that would be thinner than MIN_WIDTH share one bar.
+ * 2. Slabs are summed by cell size: live or cached cells, free cells, and cells not yet carved.
+ * 3. Segments are drawn slot by slot, with their spans to scale. Mappings are bars; the largest is
+ *    as wide as a row.
+ * 4. Every kind has its own pattern and shade, so that the picture does not depend on colour.
+ *    Titles show the figures to pointers and screen readers. The background follows the reader's
+ *    preference, light or dark.
  *
- * A damaged file has a picture too: blocks that reach beyond their region are left out.
+ * In a damaged file, blocks that reach beyond their region are left out.
  */
 
 #include <stdlib.h>
@@ -28,15 +28,15 @@
 #define LEFT 20.0
 #define ROW_WIDTH (WIDTH - 2 * LEFT)
 #define ROWS_MAX 32 /* of a heap's regions */
-#define ROW_MIN (8 * KIB) /* bytes in a row, at least */
+#define ROW_MIN (8 * KIB) /* minimum of bytes in a row */
 #define ROW_HEIGHT 16.0
 #define ROW_STEP 20.0
 #define LINE 18.0 /* of text, with a gap above it */
 #define LINE_GAP 6.0
 #define TOP 14.0
-#define BASELINE 12.0 /* of text, from the top of its row */
+#define BASELINE 12.0 /* of text, below the top of its row */
 #define MIN_WIDTH 0.5
-#define LABEL_MIN 46.0 /* a block this wide has its size written into it */
+#define LABEL_MIN 46.0 /* wider blocks contain their size as text */
 #define SLOTS 64 /* of a segment */
 #define SLOT_SIZE (64 * KIB)
 #define SLOTS_LEFT 140.0
@@ -49,7 +49,7 @@
 
 struct picture {
 	FILE *out;
-	double y; /* the top of what is drawn next */
+	double y; /* the top of the next element */
 	size_t meta; /* bytes of a header */
 	const struct trace_record *records, *end; /* of the snapshot */
 };
@@ -91,7 +91,7 @@ static void put_text(const struct picture *p, const char *class, double x, const
 		p->y + BASELINE, text);
 }
 
-/* A line of its own. */
+/* A separate line. */
 static void put_line(struct picture *p, const char *class, const char *text)
 {
 	p->y += LINE_GAP;
@@ -99,7 +99,7 @@ static void put_line(struct picture *p, const char *class, const char *text)
 	p->y += LINE;
 }
 
-/* The first record of the kind from r on, or NULL. */
+/* The first record of the kind at or after r, or NULL. */
 static const struct trace_record *find(const struct picture *p, const struct trace_record *r,
 				       enum trace_kind kind)
 {
@@ -108,13 +108,13 @@ static const struct trace_record *find(const struct picture *p, const struct tra
 	return r < p->end ? r : NULL;
 }
 
-/* Blocks of os_malloc: rule 1. Older traces have regions of malloc, too. */
+/* ---- Blocks of os_malloc: rule 1. Older traces have regions of malloc, too. ---- */
 
 struct rows {
 	size_t bytes; /* in a row */
-	size_t left; /* bytes of the region that no block has had yet */
-	size_t at; /* bytes of the region that are drawn */
-	size_t small, small_free; /* bytes of thin blocks behind that, which wait for their bar */
+	size_t left; /* bytes of the region behind the current block */
+	size_t at; /* bytes of the region drawn so far */
+	size_t small, small_free; /* bytes of thin blocks behind them, not drawn yet */
 };
 
 static const struct trace_record *find_region(const struct picture *p, const struct trace_record *r)
@@ -134,7 +134,7 @@ static double width_of(const struct rows *r, size_t bytes)
 	return ROW_WIDTH * (double)bytes / (double)r->bytes;
 }
 
-/* A bar from at on, over as many rows as it takes; the last of them stays the current one. */
+/* Draw a bar from at on, over several rows if necessary. The last one stays the current row. */
 static void put_bytes(struct picture *p, struct rows *r, const char *class, size_t size,
 		      const char *title, const char *label)
 {
@@ -188,14 +188,14 @@ static void put_block(struct picture *p, struct rows *r, const struct trace_reco
 	put_bytes(p, r, class, b->b, title, label);
 }
 
-/* What is ahead of need is drawn to the end of the row only. */
+/* The reserve is drawn up to the end of the row only. */
 static void put_region(struct picture *p, const struct trace_record *region, size_t row_bytes)
 {
 	struct rows r = {.bytes = row_bytes, .left = difference(region->b, region->a)};
 	size_t ahead = difference(region->c, region->b), room;
 	char text[TITLE_SIZE];
 
-	snprintf(text, sizeof(text), "region at 0x%zx: %s, and %s ahead of need", (size_t)region->a,
+	snprintf(text, sizeof(text), "region at 0x%zx: %s, and %s in reserve", (size_t)region->a,
 		 readable(r.left).text, readable(ahead).text);
 	put_line(p, "note", text);
 	for (const struct trace_record *b = region + 1; b < p->end && b->kind == TRACE_SNAP_BLOCK;
@@ -203,7 +203,7 @@ static void put_region(struct picture *p, const struct trace_record *region, siz
 		put_block(p, &r, b);
 	put_small(p, &r);
 	room = row_bytes - r.at % row_bytes;
-	put_bytes(p, &r, "ahead", ahead < room ? ahead : room, "ahead of need", NULL);
+	put_bytes(p, &r, "ahead", ahead < room ? ahead : room, "reserve", NULL);
 	if (r.at % row_bytes)
 		p->y += ROW_STEP;
 }
@@ -228,7 +228,7 @@ static void put_regions(struct picture *p)
 		put_region(p, i, row_bytes);
 }
 
-/* Mappings: rule 3. */
+/* ---- Mappings: rule 3 ---- */
 
 static void put_mapped_block(struct picture *p, const struct trace_record *m, size_t largest)
 {
@@ -265,7 +265,7 @@ static void put_mapped(struct picture *p)
 		put_mapped_block(p, i, largest);
 }
 
-/* Slabs: rule 2. */
+/* ---- Slabs: rule 2 ---- */
 
 struct class_sum {
 	size_t cell, slabs, cells, carved, out;
@@ -286,8 +286,8 @@ static void put_class(struct picture *p, const struct class_sum *sum)
 
 	snprintf(text, sizeof(text), "%zu bytes", sum->cell);
 	put_text(p, "label", LEFT, text);
-	snprintf(text, sizeof(text), "%zu of %zu cells out, %zu free, %zu never used", sum->out,
-		 sum->cells, sum->carved - sum->out, sum->cells - sum->carved);
+	snprintf(text, sizeof(text), "%zu of %zu cells live or cached, %zu free, %zu never used",
+		 sum->out, sum->cells, sum->carved - sum->out, sum->cells - sum->carved);
 	put_bar(p, "used", BAR_LEFT, out, text);
 	put_bar(p, "free", BAR_LEFT + out, free, text);
 	put_bar(p, "ahead", BAR_LEFT + out + free, BAR_WIDTH - out - free, text);
@@ -297,8 +297,7 @@ static void put_class(struct picture *p, const struct class_sum *sum)
 	p->y += ROW_STEP;
 }
 
-/* The sums of the program's slabs, by size of cells; their number. The library's own are left out.
- */
+/* Sum the program's slabs by cell size. Returns the number of sums. */
 static size_t sum_slabs(const struct picture *p, struct class_sum *sums)
 {
 	const struct trace_record *s = find(p, p->records, TRACE_SNAP_SLAB);
@@ -333,16 +332,14 @@ static void put_slabs(struct picture *p)
 	size_t count = sum_slabs(p, sums);
 
 	if (count)
-		put_line(p, "head",
-			 "malloc: cells in slabs, by size (out: with the program, or cached)");
+		put_line(p, "head", "malloc: cells live or cached in slabs, by size");
 	for (size_t i = 0; i < count; i++)
 		put_class(p, &sums[i]);
 	free(sums);
 }
 
-/* Segments: rule 3. */
+/* ---- Segments: rule 3 ---- */
 
-/* How wide so many bytes of a segment are. */
 static double slots_width(size_t bytes)
 {
 	return SLOT_WIDTH * (double)bytes / (double)SLOT_SIZE;
@@ -355,8 +352,8 @@ static void put_slot(const struct picture *p, unsigned int slot, bool is_slab, b
 	} kinds[] = {
 		{"header", "records"},
 		{"used", "slab"},
-		{"free", "free, its pages still here"},
-		{"ahead", "not touched, or given back"},
+		{"free", "free, dirty"},
+		{"ahead", "never used, or purged"},
 	};
 	unsigned int kind = slot == 0 ? 0 : is_slab ? 1 : is_dirty ? 2 : 3;
 	char title[TITLE_SIZE];
@@ -370,14 +367,13 @@ static void put_span(const struct picture *p, const struct trace_record *span, s
 {
 	char title[TITLE_SIZE];
 
-	snprintf(title, sizeof(title), "%s at 0x%zx, %s",
-		 span->c ? "span" : "free span that is kept", (size_t)span->a,
-		 readable(span->b).text);
+	snprintf(title, sizeof(title), "%s at 0x%zx, %s", span->c ? "span" : "cached free span",
+		 (size_t)span->a, readable(span->b).text);
 	put_bar(p, span->c ? "span" : "kept", SLOTS_LEFT + slots_width(offset),
 		slots_width(span->b), title);
 }
 
-/* The spans of a segment, which are behind its slabs, are drawn on top of its slots. */
+/* The spans of a segment follow its slabs and are drawn on top of its slots. */
 static void put_segment(struct picture *p, const struct trace_record *segment)
 {
 	const struct trace_record *i = segment + 1;
@@ -399,7 +395,7 @@ static void put_segment(struct picture *p, const struct trace_record *segment)
 static void put_segments(struct picture *p)
 {
 	const struct trace_record *i = find(p, p->records, TRACE_SNAP_SPAN);
-	size_t count[2] = {0}, bytes[2] = {0}; /* of spans: kept, live */
+	size_t count[2] = {0}, bytes[2] = {0}; /* of spans: cached, live */
 	size_t segments = 0;
 	char text[TITLE_SIZE];
 
@@ -413,7 +409,7 @@ static void put_segments(struct picture *p)
 		return;
 	i = find(p, p->records, TRACE_SNAP_SEGMENT);
 	snprintf(text, sizeof(text),
-		 "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu kept (%s)%s",
+		 "segments of 4 MiB: 64 slots of 64 KiB each; %zu spans (%s), %zu cached (%s)%s",
 		 count[1], readable(bytes[1]).text, count[0], readable(bytes[0]).text,
 		 segments > SEGMENTS_MAX ? "; the first of them drawn" : "");
 	put_line(p, "head", text);
@@ -421,22 +417,22 @@ static void put_segments(struct picture *p)
 		put_segment(p, i);
 }
 
-/* The whole. */
+/* ---- The picture ---- */
 
 static void put_legend(struct picture *p)
 {
 	static const struct {
-		double place; /* 0 begins a row */
+		double place; /* 0 starts a row */
 		const char *class, *text;
 	} kinds[] = {
 		{0, "header", "header, records"},
 		{130, "used", "used, slab"},
 		{230, "free", "free"},
-		{300, "ahead", "not yet used, or given back"},
+		{300, "ahead", "never used, or purged"},
 		{500, "small used", "small blocks, mostly used"},
 		{700, "small free", "mostly free"},
 		{0, "span", "span"},
-		{130, "kept", "free span that is kept"},
+		{130, "kept", "cached free span"},
 		{350, "mapped", "mapped"},
 	};
 
@@ -450,7 +446,7 @@ static void put_legend(struct picture *p)
 	p->y += ROW_STEP;
 }
 
-/* Text of somebody else. */
+/* Untrusted text. */
 static void put_escaped(FILE *out, const char *text, size_t max)
 {
 	for (size_t i = 0; i < max && text[i]; i++)
@@ -485,7 +481,7 @@ static void draw(struct picture *p, const struct trace *t)
 	put_segments(p);
 }
 
-/* Shades that differ in print, and patterns: rule 4. Patterns stay light, and what is in them. */
+/* Rule 4. Patterns and the text in them stay light in dark mode. */
 static const char style[] =
 	"<style>\n"
 	"text{font:12px sans-serif;fill:#222}.title{font-size:16px;font-weight:bold}"
@@ -525,7 +521,7 @@ void svg_write(FILE *out, const struct trace *t)
 
 	p.records = snapshot;
 	p.end = snapshot + count;
-	p.out = open_memstream(&body, &size); /* the height is known last, but comes first */
+	p.out = open_memstream(&body, &size); /* the height comes first but is known last */
 	if (!p.out)
 		die("out of memory");
 	draw(&p, t);

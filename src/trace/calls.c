@@ -8,7 +8,7 @@
 
 unsigned char calls_modes;
 
-/* Any thread adds to them, whatever locks it has. */
+/* Threads may hold any locks here, so these are atomic. */
 static struct {
 	_Atomic(size_t) calls, failed, bytes;
 } counts[TRACE_NAME_END];
@@ -52,7 +52,7 @@ void calls_enter(enum trace_name name, uint64_t a, uint64_t b)
 		trace_put(TRACE_ENTER, name, 0, false, a, b, 0);
 }
 
-void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
+void calls_record(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed)
 {
 	if (calls_modes & CALLS_COUNTED) {
 		add(&counts[name].calls, 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What is noted of calls: how many there are of each name, for the summary, and records, for a
- * trace. While nothing is noted nobody comes here: the fast ways are closed only then
- * (TCACHE_COUNTS, TCACHE_TRACES), and what is behind them tests calls_are_noted.
+ * Recording of calls: counters for each name (the summary), and trace records. While neither is on,
+ * the fast paths are open and the slow paths test calls_are_recorded. Otherwise the fast paths are
+ * closed (TCACHE_COUNTS, TCACHE_TRACES).
  */
 
 #pragma once
@@ -19,27 +19,27 @@ enum calls_mode {
 	CALLS_TRACED = 2,
 };
 
-/* The modes that are on. Not atomic, for the reason that trace_is_on_now has. */
+/* The modes that are on. Not atomic, for the same reason as trace_is_on_now. */
 extern unsigned char calls_modes __attribute__((visibility("hidden")));
 
-#define calls_are_noted __builtin_expect(calls_modes, 0)
+#define calls_are_recorded __builtin_expect(calls_modes, 0)
 
 void calls_set_mode(enum calls_mode mode, bool is_on);
 
-/* A call begins, or has its result; arguments are as trace_format.h has them for the name. */
+/* Record the start, or the result, of a call. trace_format.h defines the arguments. */
 void calls_enter(enum trace_name name, uint64_t a, uint64_t b);
-void calls_note(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed);
+void calls_record(enum trace_name name, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
-/* So many bytes more, or less, of malloc and its relatives are live. Any thread, any moment. */
+/* Add to the live bytes of malloc and its relatives. Any thread may call it at any time. */
 void calls_add_live(intptr_t bytes);
 
 struct call_stats {
-	size_t calls, failed; /* failed ones are calls, too */
-	size_t bytes; /* asked for by those that did not fail */
+	size_t calls, failed; /* calls includes failed */
+	size_t bytes; /* requested by calls that did not fail */
 };
 
-/* Those of one name since counting began; their sum over all names is name TRACE_NAME_END. */
+/* Counts of a name since counting began. TRACE_NAME_END: the sum over all names. */
 void calls_get(enum trace_name name, struct call_stats *stats);
 
-/* The most bytes that were live at once since counting began. */
+/* The peak of live bytes since counting began. */
 size_t calls_peak_bytes(void);

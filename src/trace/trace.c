@@ -15,18 +15,18 @@
 _Static_assert(WINDOW_BYTES % (64 * KIB) == 0, "a window is whole pages of any size");
 
 /*
- * The trace under way. header and windows never change while it is on; a window is NULL until
- * somebody maps it, and stays mapped: some thread may be writing there for as long as it likes.
+ * The current trace. header and windows are constant while it is on. A window is NULL until a
+ * thread maps it. It stays mapped, because a thread may be writing a record there.
  */
 static struct {
 	struct sys_file file;
 	struct trace_header *header;
 	_Atomic(char *) *windows;
 	uint64_t window_count;
-	uint64_t records, ordinary; /* how many may be in the file, and how many not full ones */
+	uint64_t records, ordinary; /* capacity: of the file, and outside of the reserve */
 	uint64_t start;
-	_Atomic(uint64_t) next_figures; /* when trace_on_time is due */
-	_Atomic(bool) is_stuck; /* the file could not grow: it is not asked to again */
+	_Atomic(uint64_t) next_figures; /* when to call trace_on_time */
+	_Atomic(bool) is_full; /* the file could not grow; no thread tries again */
 } trace;
 
 bool trace_is_on_now;
@@ -37,9 +37,9 @@ static _Atomic(uint64_t) *shared(uint64_t *word)
 	return (_Atomic(uint64_t) *)word;
 }
 
-/* Windows. */
+/* ---- Windows ---- */
 
-/* What has been left behind need not be resident; who still writes there gets it back. */
+/* Drop an old window from memory. A thread that still writes there reads it again. */
 static void release_older(uint64_t window)
 {
 	char *p = window >= 2 ? atomic_load(&trace.windows[window - 2]) : NULL;
@@ -56,9 +56,9 @@ static char *map_window(uint64_t window)
 			       WINDOW_BYTES);
 
 	if (!p)
-		atomic_store(&trace.is_stuck, true);
+		atomic_store(&trace.is_full, true);
 	if (p && !atomic_compare_exchange_strong(&trace.windows[window], &none, p)) {
-		sys_file_unmap(p, WINDOW_BYTES); /* somebody else was faster */
+		sys_file_unmap(p, WINDOW_BYTES); /* another thread was faster */
 		p = none;
 	}
 	if (p)
@@ -67,14 +67,14 @@ static char *map_window(uint64_t window)
 	return p;
 }
 
-/* The place of the next record, or NULL: there is none, and one is counted as dropped. */
-static struct trace_record *take_place(bool full)
+/* Claim the next record. If there is no room, count it as dropped and return NULL. */
+static struct trace_record *claim_record(bool use_reserve)
 {
 	struct trace_header *header = trace.header;
-	uint64_t limit = full ? trace.records : trace.ordinary, i;
+	uint64_t limit = use_reserve ? trace.records : trace.ordinary, i;
 	char *p = NULL;
 
-	if (!trace.is_stuck &&
+	if (!trace.is_full &&
 	    atomic_load_explicit(shared(&header->next), memory_order_relaxed) < limit) {
 		i = atomic_fetch_add_explicit(shared(&header->next), 1, memory_order_relaxed);
 		if (i < trace.records) {
@@ -90,14 +90,14 @@ static struct trace_record *take_place(bool full)
 	return NULL;
 }
 
-/* Records. */
+/* ---- Records ---- */
 
-/* From thread to flags is one word, which is written last, and at once. */
-#define MARK_AT offsetof(struct trace_record, thread)
+/* The commit word, thread to flags, is written last and atomically. */
+#define COMMIT_AT offsetof(struct trace_record, thread)
 
-_Static_assert(MARK_AT == 8 && offsetof(struct trace_record, a) == 16, "the mark is one word");
+_Static_assert(COMMIT_AT == 8 && offsetof(struct trace_record, a) == 16, "the commit is one word");
 
-/* Some thread that has made a call is the one to take the figures. */
+/* The first thread that ends a call after the time is due records the figures. */
 static void take_figures(uint64_t now)
 {
 	uint64_t due = atomic_load_explicit(&trace.next_figures, memory_order_relaxed);
@@ -115,16 +115,16 @@ void trace_put(enum trace_kind kind, unsigned int what, unsigned int rule, bool 
 				       .what = (uint8_t)what,
 				       .rule = (uint8_t)rule,
 				       .flags = failed ? TRACE_FAILED : 0};
-	uint64_t now = sys_now_ns() - trace.start, mark;
-	struct trace_record *place = take_place(kind >= TRACE_FIGURES);
+	uint64_t now = sys_now_ns() - trace.start, commit;
+	struct trace_record *place = claim_record(kind >= TRACE_FIGURES);
 
 	if (place) {
 		place->time = now;
 		place->a = a;
 		place->b = b;
 		place->c = c;
-		memcpy(&mark, (const char *)&r + MARK_AT, sizeof(mark));
-		atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, mark,
+		memcpy(&commit, (const char *)&r + COMMIT_AT, sizeof(commit));
+		atomic_store_explicit((_Atomic(uint64_t) *)(void *)&place->thread, commit,
 				      memory_order_release);
 	}
 	if (kind == TRACE_CALL)
@@ -142,7 +142,7 @@ _Static_assert(TRACE_STEP_BRK + SYS_MMAP == TRACE_STEP_MMAP &&
 		       TRACE_STEP_BRK + SYS_MADVISE == TRACE_STEP_MADVISE,
 	       "events are in the order of steps");
 
-/* Beginning and end. */
+/* ---- Start and end ---- */
 
 void trace_fill_header(struct trace_header *header, uint32_t header_size, uint64_t capacity)
 {
@@ -195,13 +195,13 @@ bool trace_start(const char *file, uint64_t size, unsigned int parent)
 		return false;
 	}
 	trace.next_figures = 0;
-	trace.is_stuck = false;
-	sys_watch = on_system_call;
+	trace.is_full = false;
+	sys_observer = on_system_call;
 	trace_is_on_now = true;
 	return true;
 }
 
-/* Bytes of the file that records may be in. */
+/* The length of the file up to the last mapped record. */
 static uint64_t used_bytes(void)
 {
 	uint64_t count = trace.header->next < trace.records ? trace.header->next : trace.records;
@@ -219,9 +219,9 @@ void trace_stop(void)
 	if (!trace_is_on)
 		return;
 	trace_is_on_now = false;
-	sys_watch = NULL;
+	sys_observer = NULL;
 	trace.header->end_time = sys_now_ns() - trace.start;
-	if (!lock_is_needed()) /* nobody is in the middle of a record */
+	if (!lock_is_needed()) /* otherwise a thread may be writing a record */
 		sys_file_cut(&trace.file, used_bytes());
 	sys_file_close(&trace.file);
 }
@@ -229,7 +229,7 @@ void trace_stop(void)
 void trace_abandon(void)
 {
 	trace_is_on_now = false;
-	sys_watch = NULL;
+	sys_observer = NULL;
 	for (uint64_t i = 0; i < trace.window_count; i++)
 		if (trace.windows[i])
 			sys_file_unmap(trace.windows[i], WINDOW_BYTES);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Writing the trace: records of calls and of the steps inside them, into a file (trace_format.h).
+ * The trace writer: records of calls and of the steps inside them (trace_format.h).
  *
- * Any thread may write at any moment, also in a signal handler and under any lock: a record's place
- * is taken with one atomic addition in the file's header, and written there. Nothing is allocated
- * or locked, errno is preserved. The file is mapped in windows, each when the first record falls
- * into it; its pages are the kernel's, so what was written is safe whatever becomes of the process.
+ * Any thread may write at any time, also in a signal handler and with any lock held. It claims a
+ * record by one atomic addition in the header of the file, and fills it in. It allocates nothing,
+ * takes no lock and preserves errno. The file is mapped in windows, each when its first record is
+ * claimed. The pages belong to the kernel, so records survive the process.
  */
 
 #pragma once
@@ -19,8 +19,8 @@
 #include "trace_format.h"
 
 /*
- * Whether records are wanted: the next functions may be called only then. Not atomic, so that a
- * test is one instruction: a thread that sees a change late writes a record less, or one into a
+ * Whether a trace is being written. Test it before calling the next functions. Not atomic, so that
+ * a test is one instruction. A thread that sees a change late omits a record, or writes one to a
  * file that is still mapped.
  */
 extern bool trace_is_on_now __attribute__((visibility("hidden")));
@@ -28,13 +28,13 @@ extern bool trace_is_on_now __attribute__((visibility("hidden")));
 #define trace_is_on __builtin_expect(trace_is_on_now, 0)
 
 /*
- * Write a record; rule is 0 for what is no step. Figures and snapshots may be written to the room
- * that is kept for them. A call may take the figures: see trace_on_time.
+ * Write a record. rule is 0 unless it is a step. Figures and snapshots may use the reserve of the
+ * file. A call may record the figures: see trace_on_time.
  */
 void trace_put(enum trace_kind kind, unsigned int what, unsigned int rule, bool failed, uint64_t a,
 	       uint64_t b, uint64_t c);
 
-/* Write a TRACE_STEP that was not refused. */
+/* Write a TRACE_STEP that succeeded. */
 static inline void trace_step(enum trace_step step, unsigned int rule, uint64_t a, uint64_t b,
 			      uint64_t c)
 {
@@ -42,20 +42,20 @@ static inline void trace_step(enum trace_step step, unsigned int rule, uint64_t 
 }
 
 /*
- * Begin a trace in file, with at most size bytes: false with errno if it cannot be made,
- * EWOULDBLOCK if another process is tracing into it. parent is the process that this was forked
- * from, or 0. What calls records into being is the caller's: CALLS_TRACED, TCACHE_TRACES.
+ * Start a trace in file, of at most size bytes. False with errno; EWOULDBLOCK if another process is
+ * tracing to it. parent is the process that forked this one, or 0. The caller turns on the records
+ * of calls: CALLS_TRACED, TCACHE_TRACES.
  */
 bool trace_start(const char *file, uint64_t size, unsigned int parent);
 
-/* Fill in all of a header but what says how far its file is: next, dropped, end_time. */
+/* Fill in a header, except next, dropped and end_time. */
 void trace_fill_header(struct trace_header *header, uint32_t header_size, uint64_t capacity);
 
-/* End it; cut the file to what is in it where no other thread can be writing. */
+/* Stop. Truncate the file to its records, unless another thread may be writing. */
 void trace_stop(void);
 
-/* In a child: leave the file to the parent. */
+/* In a forked child: leave the file to the parent. */
 void trace_abandon(void);
 
-/* Called about a hundred times a second, by some thread after a call, with no locks held. */
+/* Called about 100 times a second, by any thread at the end of a call, without locks. */
 extern void (*trace_on_time)(void);

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The file that OSMEM_OPTIONS=trace=FILE makes, for those who write and for those who read it.
+ * The format of trace files (OSMEM_OPTIONS=trace=FILE).
  *
  *	offset 0                 TRACE_HEADER_SIZE     + 40                  + 80
  *	| struct trace_header, 0 | struct trace_record | struct trace_record | …
  *
- * Everything is little-endian, at its natural alignment, and without padding. Addresses and sizes
- * are in bytes. The file is a mapping that the process writes to, so it is whole up to the last
- * moment also when the process was killed: take min(header.next, header.capacity) records, and no
- * more than the file has. A record whose kind is 0 was never finished: skip it. A reader skips
- * kinds, steps and names that it does not know; version changes when that is not enough.
+ * All fields are little-endian and naturally aligned, without padding. Addresses and sizes are in
+ * bytes. The process writes to a mapping of the file, so the file is complete even if the process
+ * was killed. Read min(header.next, header.capacity) records, but not beyond the end of the file.
+ * Skip a record whose kind is 0: it was never completed. Skip unknown kinds, steps and names;
+ * version changes when that is not sufficient.
  *
- * Order. Records are in the order in which their places were taken, and times nearly so. What
- * happens to the blocks of os_malloc is in the order in which it happened. A TRACE_CALL that
- * allocates is written when it has its result, one that frees before it frees: so an address is
- * never handed out again before the record of its free. realloc has both: its TRACE_ENTER ends the
- * old block, its TRACE_CALL begins the new one, or the old one again if it failed.
+ * Order. Records are in the order in which they were claimed; times may differ slightly from it.
+ * Steps of os_malloc are in the order of execution. A call that allocates is recorded when it has
+ * its result, a call that frees before it frees. So an address is never reused before the record of
+ * its free. For realloc, TRACE_ENTER ends the old block. TRACE_CALL starts the new block, or the
+ * old one again if the call failed.
  *
- * A map, OSMEM_OPTIONS=map=FILE or osmem_write_map, is such a file with one snapshot and figures.
+ * A map (OSMEM_OPTIONS=map=FILE or osmem_write_map) is such a file with one snapshot and figures.
  */
 
 #pragma once
@@ -32,81 +32,79 @@
 struct trace_header {
 	char magic[8]; /* TRACE_MAGIC */
 	uint32_t version; /* TRACE_VERSION */
-	uint32_t header_size; /* TRACE_HEADER_SIZE: where the records begin */
+	uint32_t header_size; /* TRACE_HEADER_SIZE: the offset of the first record */
 	uint32_t record_size; /* sizeof(struct trace_record), 40 */
 	uint32_t pid;
 	uint32_t page_size;
 	uint32_t meta_size; /* of the header in front of a block's payload, 32 */
-	uint64_t start_wall; /* nanoseconds since 1970, when record.time was 0 */
-	uint64_t start_clock; /* CLOCK_MONOTONIC in nanoseconds at that moment */
-	uint64_t end_time; /* as record.time, of an orderly exit; 0: running, killed, or _exit */
-	uint64_t capacity; /* the most records that the file can have: trace_size */
-	uint64_t next; /* records whose places were taken; past capacity when some found none */
-	uint64_t dropped; /* records that were lost: the file was full, or could not grow */
-	uint32_t parent; /* the process that this one was forked from while it traced, or 0 */
+	uint64_t start_wall; /* nanoseconds since 1970 when record.time was 0 */
+	uint64_t start_clock; /* CLOCK_MONOTONIC in nanoseconds at that time */
+	uint64_t end_time; /* as record.time, of a normal exit; 0: running, killed, or _exit */
+	uint64_t capacity; /* the maximum number of records, from trace_size */
+	uint64_t next; /* records claimed; above capacity if the file was full */
+	uint64_t dropped; /* records lost: the file was full or could not grow */
+	uint32_t parent; /* the process that forked this one while it traced, or 0 */
 	uint32_t reserved;
-	char program[256]; /* the path of the executable, null-terminated, perhaps cut */
+	char program[256]; /* the path of the executable, null-terminated, may be truncated */
 };
 
 struct trace_record {
 	uint64_t time; /* nanoseconds since header.start_clock */
 	uint32_t thread; /* as gettid() */
-	uint8_t kind; /* enum trace_kind; 0: not finished */
+	uint8_t kind; /* enum trace_kind; 0: not completed */
 	uint8_t what; /* by kind: a name, a step, or a heap */
-	uint8_t rule; /* of TRACE_STEP: the number of the placement rule, 0 for none */
+	uint8_t rule; /* TRACE_STEP: the number of the placement rule, or 0 */
 	uint8_t flags; /* TRACE_FAILED, … */
-	uint64_t a, b, c; /* by kind and what, as below; 0 where nothing is said */
+	uint64_t a, b, c; /* by kind and what, see below; 0 if not defined */
 };
 
-_Static_assert(sizeof(struct trace_header) == 344, "the format is what it says");
-_Static_assert(sizeof(struct trace_record) == 40, "the format is what it says");
+_Static_assert(sizeof(struct trace_header) == 344, "the file format is fixed");
+_Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
 
 #define TRACE_FAILED 1 /* a call returned NULL or an error; a system call was refused */
 
 /*
- * Kinds, and what their records have.
+ * Kinds of records.
  *
- * TRACE_ENTER: a call begins; what is an enum trace_name, a and b are as for TRACE_CALL. Only for
- * os_*, realloc and reallocarray, and always followed by a TRACE_CALL of the same thread and name,
- * unless the process ends. Steps in between, of the same thread, are the call's.
+ * TRACE_ENTER: the start of a call. what is an enum trace_name; a and b are as in TRACE_CALL. Only
+ * for os_*, realloc and reallocarray. A TRACE_CALL of the same thread and name follows, unless the
+ * process ends. Steps of this thread between the two belong to the call.
  *
- * TRACE_CALL: a call with its arguments and result: see enum trace_name.
+ * TRACE_CALL: a call with its arguments and result; see enum trace_name.
  *
- * TRACE_STEP: something that happened in the course of a call: see enum trace_step. All but the
- * system calls are of the heap of os_malloc; those of other calls precede the TRACE_CALL of their
- * thread.
+ * TRACE_STEP: a step of a call; see enum trace_step. System calls may belong to any name and
+ * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap.
  *
- * TRACE_FIGURES: some 100 times a second and at the end, in two records one after another, of one
- * moment and thread:
- *	what 0	a live bytes, rounded up as the allocator rounds, blocks' headers included, of
- *		  everything (but not what caches hold)
- *		b bytes held: regions with what is ahead of need, used and dirty pages of segments,
- *		  mappings, live or kept
- *		c dirty bytes: free memory that the kernel could have back
- *	what 1	a resident bytes of the process, as /proc/self/statm has it
- *		b those of them that are shared or of files, this trace's own among them
+ * TRACE_FIGURES: about 100 times a second and at the end. Two consecutive records of one thread:
+ *	what 0	a live bytes of all heaps, rounded up as the allocator rounds, with headers, but
+ *		  without caches
+ *		b bytes held: regions with their reserve, used and dirty pages of segments,
+ *		  mappings, live or cached
+ *		c dirty bytes: free memory that can be returned to the kernel
+ *	what 1	a resident bytes of the process, from /proc/self/statm
+ *		b resident bytes that are shared or of files, this trace among them
  *		c bytes of address space
  *
- * A snapshot is everything there is, between a TRACE_SNAP_BEGIN and a TRACE_SNAP_END of one thread;
- * other threads' records may be between. In a process with several threads the parts are of
- * slightly different moments, each heap's blocks of one. One is written when tracing begins in a
- * process that has blocks (so after a fork), and at exit. what of BEGIN is an enum trace_reason, of
- * the others an enum trace_heap.
- *	END	a the number of records between that belong to it
- *	REGION	a start; b end of its last block; c end of what the kernel gave
- *	BLOCK	in order of address, after the region that they are in: a header; b payload bytes;
- *		c status: 0 free, 1 allocated
- *	MAPPED	a start; b payload bytes; c bytes of the whole mapping. Of os_malloc the start is
- *		that of the header, and the mapping ends where the payload ends. Of malloc it is
- *		that of the payload; hardened, the mapping has guards around it
- *	SEGMENT	4 MiB of 64 slots of 64 KiB, slot 0 their metadata: a start; b bit i: some of slot i
- *		is used; c bit i: some of it is free and dirty
- *	SLAB	of the segment before: a start; b bytes of a cell, from bit 32 on slots; c cells
- *		that it has room for, from bit 16 on those carved so far, from bit 32 on those that
- *		are live or cached, from bit 48 on 1 if they are the library's own objects
- *	SPAN	of the segment before, behind its slabs: a start; b bytes; c status: 1 allocated, 0
- *		freed, and kept for the next object of this size. Older traces have regions and
- *		blocks of TRACE_HEAP_LIBC instead, and records of kind 23, which nothing reads
+ * A snapshot lists all heaps between a TRACE_SNAP_BEGIN and a TRACE_SNAP_END of one thread. Records
+ * of other threads may be between. With several threads each heap's blocks are consistent, but
+ * heaps are copied one after another. A snapshot is written at exit, and at the start of tracing in
+ * a forked process, which has blocks already. what of BEGIN is an enum trace_reason, that of the
+ * others an enum trace_heap.
+ *	END	a number of records of the snapshot, without BEGIN and END
+ *	REGION	a start; b end of its last block; c end of its reserve
+ *	BLOCK	in address order, behind its region: a header; b payload bytes; c status: 0 free, 1
+ *		allocated
+ *	MAPPED	a start; b payload bytes; c bytes of the whole mapping. For os_malloc the start is
+ *		that of the header, and the mapping ends with the payload. For malloc it is that of
+ *		the payload; a hardened mapping has guard pages around it
+ *	SEGMENT	4 MiB in 64 slots of 64 KiB, slot 0 is metadata: a start; b bit i: a page of slot i
+ *		is used; c bit i: a page of slot i is free and dirty
+ *	SLAB	of the preceding segment: a start; b bytes of a cell, slots from bit 32 on; c
+ *		capacity in cells, from bit 16 on cells carved so far, from bit 32 on cells live or
+ *		cached, from bit 48 on 1 if they are the library's own objects
+ *	SPAN	of the preceding segment, behind its slabs: a start; b bytes; c status: 1 allocated,
+ *		0 freed and cached by a thread. Older traces have regions and blocks of
+ *		TRACE_HEAP_LIBC instead, and records of kind 23, which are not used
  */
 enum trace_kind {
 	TRACE_ENTER = 1,
@@ -125,20 +123,20 @@ enum trace_kind {
 };
 
 enum trace_reason {
-	TRACE_AT_START = 0, /* the process had blocks already: it was forked */
+	TRACE_AT_START = 0,
 	TRACE_AT_EXIT = 1,
 	TRACE_ASKED = 2, /* osmem_write_map, map=FILE */
 };
 
 enum trace_heap {
-	TRACE_HEAP_COURSE = 0, /* os_malloc and its sisters */
+	TRACE_HEAP_COURSE = 0, /* os_* */
 	TRACE_HEAP_LIBC = 1, /* malloc and its relatives: objects above 32 KiB */
-	TRACE_HEAP_CELLS = 2, /* the same, up to 32 KiB: segments, slabs, caches */
+	TRACE_HEAP_CELLS = 2, /* malloc and its relatives, up to 32 KiB: segments, slabs, caches */
 };
 
 /*
- * Names, and what a, b and c are in a TRACE_CALL. ptr and result are payloads, 0 for NULL. A result
- * that is not NULL, or TRACE_FAILED, tells whether it worked; size 0 of os_* and realloc fails not.
+ * Names, and the meaning of a, b and c in a TRACE_CALL. ptr and result are payloads, 0 for NULL. A
+ * call failed if it has TRACE_FAILED. Size 0 is not a failure of os_* and realloc.
  */
 enum trace_name {
 	TRACE_OS_MALLOC = 1, /* b size, c result */
@@ -165,32 +163,30 @@ enum trace_name {
 };
 
 /*
- * Steps, with the rules that they follow. A block is given by the address of its header; its
- * payload begins meta_size bytes behind. Starting from a snapshot, or from nothing, the steps from
- * REGION to UNMAPPED change a list of (header, payload bytes, status) into what the heap's list is
- * after each of them.
- *	SEARCH	 11		a payload bytes wanted, rounded up; b the best fit, 0 if nothing
+ * Steps, with their rules. A block is given by the address of its header. Its payload starts
+ * meta_size bytes behind. A reader reconstructs the heap's list of (header, payload bytes, status)
+ * from a snapshot, or an empty list, by applying the steps from REGION to UNMAPPED.
+ *	SEARCH	 11		a requested payload bytes, rounded up; b the best fit, 0 if nothing
  *				fits; c its payload bytes. The candidates are the free blocks of the
- *				list as it is now, coalesced by rule 10 in the steps before
- *	REGION			an empty one begins: a start; b end of what the kernel gave, which
- *				may move later
- *	APPEND	 9, 13		a free block behind the last one of its region; b payload bytes
- *	SPLIT	 12, 17a, 17c	a block, cut down; b its payload bytes now; c those of the rest, a
- *				free block that begins where a now ends
- *	COALESCE 10, 17c	a block; b the free block behind it, which is no block any more; c
- *				payload bytes of a now
- *	EXPAND	 13, 17b	a the last block, which grows; b payload bytes before; c and now
- *	USE			a block that is handed out; b payload bytes
- *	FREE	 14		a block that is free; b payload bytes
- *	MAPPED	 7		a block with a mapping of its own that comes; b payload bytes
- *	UNMAPPED 7		the same, but it goes
- *	COPY	 18, calloc	a from (0: zeroes); b to, both payloads; c bytes
- * System calls, of any name; TRACE_FAILED: refused.
- *	BRK			a the break before; b after. Rule 9's first one raises it from where
- *				it is found by 131072: preallocation
+ *				current list, which preceding steps have coalesced (rule 10)
+ *	REGION			a new empty region: a start; b end of its reserve, which may change
+ *	APPEND	 9, 13		a new free block, behind the last one of its region; b payload bytes
+ *	SPLIT	 12, 17a, 17c	a block; b its new payload bytes; c payload bytes of the remainder,
+ *				a free block that starts at the new end of a
+ *	COALESCE 10, 17c	a block; b the free block behind it, which a absorbs; c new payload
+ *				bytes of a
+ *	EXPAND	 13, 17b	a the last block; b its old payload bytes; c its new ones
+ *	USE			a allocated block; b payload bytes
+ *	FREE	 14		a freed block; b payload bytes
+ *	MAPPED	 7		a new mapped block; b payload bytes
+ *	UNMAPPED 7		a mapped block that is unmapped; b payload bytes
+ *	COPY	 18, calloc	a source (0: zeros); b target, both payloads; c bytes
+ * System calls, of any name. TRACE_FAILED: refused.
+ *	BRK			a old break; b new break. The first one, of rule 9, raises it by
+ *				131072: preallocation
  *	MMAP, MUNMAP		a address; b bytes
  *	MREMAP			a old address; b new address; c new bytes
- *	MADVISE			a address; b bytes: pages given back, addresses kept
+ *	MADVISE			a address; b bytes: pages released, addresses kept
  */
 enum trace_step {
 	TRACE_STEP_SEARCH = 1,

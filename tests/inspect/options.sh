@@ -50,7 +50,7 @@ build_programs() {
 	done
 }
 
-# calls NAME COLUMN: of the summary in err; calls, bytes wanted, failed.
+# calls NAME COLUMN: of the summary in err; calls, bytes requested, failed.
 calls() {
 	awk -v name="$1" -v column="$2" '
 		sub("^osmem:   " name "  +", "") { print $column; found = 1 }
@@ -94,7 +94,7 @@ counts() (
 # Of one round, whichever the form: what is largest in it, and what else there is.
 peak_is_the_most() {
 	OSMEM_OPTIONS=stats "$scratch/linked" 7 2>"$scratch/err" &&
-		peak=$(calls "peak of malloc's" 1) &&
+		peak=$(calls "peak live bytes, malloc" 1) &&
 		[ "$peak" -ge 5242880 ] && [ "$peak" -lt 6000000 ] &&
 		[ "$(calls 'all mmap calls' 1)" -ge "$(figure 'mmap calls')" ] &&
 		[ "$(calls 'page faults' 1)" -gt 0 ] && grep -q '^osmem:   fragmentation .*%$' "$scratch/err"
@@ -118,7 +118,7 @@ counting_and_tracing_go_together() {
 
 archived_programs_have_options() {
 	counts "$scratch/archived" 0 && OSMEM_OPTIONS=no "$scratch/archived" 1 2>"$scratch/err" &&
-		named 'no option' no && OSMEM_OPTIONS=trace=$scratch/t,map=$scratch/m "$scratch/archived" 1 &&
+		named 'unknown option' no && OSMEM_OPTIONS=trace=$scratch/t,map=$scratch/m "$scratch/archived" 1 &&
 		[ "$(head -c 8 "$scratch/t")" = OSMEMTRC ] && [ "$(head -c 8 "$scratch/m")" = OSMEMTRC ] &&
 		OSMEM_OPTIONS='' "$scratch/archived" 1 >"$scratch/out" 2>&1 && [ ! -s "$scratch/out" ]
 }
@@ -187,21 +187,21 @@ named() {
 }
 
 unknown_is_named_and_ignored() {
-	run nonsense ls / && [ -s "$scratch/out" ] && named 'no option' nonsense
+	run nonsense ls / && [ -s "$scratch/out" ] && named 'unknown option' nonsense
 }
 
 bad_values_are_named_and_ignored() {
 	for word in stats=1 trace= trace_size trace_size=7x trace_size=k trace_size=99999999999G \
 		trace_size=1kk map= perturb=256 perturb= check=x purge_delay=1k mmap_threshold=-1 \
 		trim_threshold=nevermore trim_threshold=neve mmap_threshold=never; do
-		run "$word" ls / && [ -s "$scratch/out" ] && named 'no sense in' "$word" || return 1
+		run "$word" ls / && [ -s "$scratch/out" ] && named 'invalid value in' "$word" || return 1
 	done
 }
 
 # The library draws nothing: who asks for a picture is told who does, and gets no file.
 pictures_are_refused() {
 	run map=/nonexistent/a.svg ls / && [ -s "$scratch/out" ] && [ "$(cat "$scratch/err")" = \
-		'osmem: OSMEM_OPTIONS: no picture is drawn for "map=/nonexistent/a.svg"; use map=FILE, then: heapview --svg FILE' ] &&
+		'osmem: OSMEM_OPTIONS: cannot draw a picture: "map=/nonexistent/a.svg"; use map=FILE, then: heapview --svg FILE' ] &&
 		run "map=$scratch/a.svg,map=$scratch/svg" ls / && [ ! -e "$scratch/a.svg" ] && [ -s "$scratch/svg" ]
 }
 
@@ -213,13 +213,13 @@ sizes_have_units() {
 }
 
 unknown_does_not_hide_the_next() {
-	run 'no,,stats,' ls / && grep -q 'no option "no"' "$scratch/err" &&
+	run 'no,,stats,' ls / && grep -q 'unknown option "no"' "$scratch/err" &&
 		grep -q 'blocks allocated' "$scratch/err"
 }
 
 a_part_of_a_name_is_unknown() {
-	run stat ls / && grep -q 'no option "stat"' "$scratch/err" &&
-		run statsx ls / && grep -q 'no option "statsx"' "$scratch/err"
+	run stat ls / && grep -q 'unknown option "stat"' "$scratch/err" &&
+		run statsx ls / && grep -q 'unknown option "statsx"' "$scratch/err"
 }
 
 a_long_name_is_cut() {

@@ -27,7 +27,7 @@ static inline uint64_t random_next(uint64_t *state)
 /* A random number below n, which is not 0. */
 static inline size_t random_below(uint64_t *state, size_t n)
 {
-	return (size_t)(random_next(state) % n);
+	return (size_t)(random_next(state) % n); // NOLINT(clang-analyzer-core.DivideZero)
 }
 
 /* True once in n times. */

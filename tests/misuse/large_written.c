@@ -99,16 +99,14 @@ struct above {
 	int fill;
 };
 
-/* Live cells, a free one that the thread has, and ones that are to come. */
+/* Of the cells some are live, others are to come, and every other live one is freed afterwards. */
 static void overflow_into_cells(void *arg)
 {
 	struct above *a = arg;
 
-	for (size_t i = 0; i < COUNT_OF(a->cells); i += 2)
-		free(a->cells[i]);
 	memset(a->span + 1, a->fill, 2 * SLOT - 1);
 	free(a->span);
-	for (size_t i = 1; i < COUNT_OF(a->cells); i += 2)
+	for (size_t i = 0; i < COUNT_OF(a->cells); i += 1)
 		free(a->cells[i]);
 	malloc_trim(0);
 	for (size_t i = 0; i < COUNT_OF(a->cells); i++) {
@@ -116,6 +114,26 @@ static void overflow_into_cells(void *arg)
 		CHECK(a->cells[i] && a->cells[i][0] == 0 &&
 		      memcmp(a->cells[i], a->cells[i] + 1, 111) == 0);
 	}
+}
+
+/* Free ones lose their marks, and the store wants these. */
+static void overflow_into_free_cells(void *arg)
+{
+	struct above *a = arg;
+
+	for (size_t i = 0; i < COUNT_OF(a->cells); i += 2)
+		free(a->cells[i]);
+	memset(a->span + 1, a->fill, 2 * SLOT - 1);
+	malloc_trim(0);
+}
+
+static void end_in_report(void (*body)(void *arg), void *arg, const char *what)
+{
+	char err[256];
+	int status = test_in_child(body, arg, err, sizeof(err));
+
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(err, what),
+		  "expected %s, but it %s and said %s", what, test_ending(status), err);
 }
 
 static void find_slab_above(struct above *a)
@@ -143,6 +161,8 @@ TEST(span_overflow_into_a_slab)
 	for (size_t i = 0; i < COUNT_OF(fills); i++) {
 		a.fill = fills[i];
 		end_in_order(overflow_into_cells, &a);
+		end_in_report(overflow_into_free_cells, &a,
+			      ": this free block was written to, or freed twice");
 	}
 }
 

@@ -31,5 +31,5 @@ marks() {
 
 # knows_hardened LIBRARY: does it have that option?
 knows_hardened() {
-	! LD_PRELOAD=$1 OSMEM_OPTIONS=hardened env true 2>&1 | grep -q 'no option'
+	! LD_PRELOAD=$1 OSMEM_OPTIONS=hardened env true 2>&1 | grep -q 'unknown option'
 }

@@ -207,7 +207,7 @@ static void set_target(enum phase phase, uint64_t *random)
 	size_t peak = soak.max_live / 100 * 90, target;
 
 	if (phase == PHASE_GROW)
-		target = peak / 4 + random_below(random, peak / 4 * 3 | 1);
+		target = peak / 4 + random_below(random, peak / 4 * 3);
 	else if (phase == PHASE_SHRINK)
 		target = random_below(random, 2) ? random_below(random, peak) : 0;
 	else

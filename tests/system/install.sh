@@ -212,7 +212,7 @@ expect library_is_stripped library_is_stripped
 expect wrapper_helps wrapper_helps
 expect wrapper_status wrapper_status
 expect wrapper_without_program refuses 2 '^usage:'
-expect wrapper_unknown_option refuses 2 'no option --nonsense' --nonsense true
+expect wrapper_unknown_option refuses 2 'unknown option --nonsense' --nonsense true
 expect wrapper_file_missing refuses 2 '--map=FILE' --map true
 expect wrapper_comma refuses 2 comma name=a,b true
 expect wrapper_unknown_program refuses 127 'not found' no-such-program

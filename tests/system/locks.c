@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* The lock, and the end of being alone: what libc believes is set here. */
+/* The lock and the revocation of its bias. The test sets libc's belief about threads. */
 
 #include <pthread.h>
 #include <sched.h>
@@ -76,9 +76,9 @@ TEST(nothing_is_locked_in_a_single_thread)
 {
 	lock_acquire(&lock);
 	CHECK(!lock_is_held(&lock));
-	CHECK(lock_alone.inside == 1);
+	CHECK(lock_bias.depth == 1);
 	lock_release(&lock);
-	CHECK(lock_alone.inside == 0);
+	CHECK(lock_bias.depth == 0);
 	CHECK(!lock_is_needed());
 }
 
@@ -86,20 +86,20 @@ static void *come(void *arg)
 {
 	wait_until_told();
 	lock_acquire(&lock);
-	CHECK_MSG(is_over, "a section of the thread that was alone was not waited for");
+	CHECK_MSG(is_over, "a section of the thread that owns the bias was not waited for");
 	CHECK(lock_is_held(&lock));
 	lock_release(&lock);
 	return arg;
 }
 
-/* The second thread waits, while the first goes on with what it has not locked. */
+/* The second thread waits until the owner of the bias leaves its section, which is not locked. */
 TEST(a_newcomer_waits_for_the_section_of_the_first_thread)
 {
 	static struct lock inner;
 	pthread_t thread;
 
 	lock_acquire(&lock);
-	lock_release(&lock); /* the first one is known, now it is that alone */
+	lock_release(&lock); /* this thread owns the bias from here on */
 	lock_acquire(&lock);
 	CHECK(pthread_create(&thread, NULL, come, NULL) == 0);
 	believe(true);
@@ -112,10 +112,10 @@ TEST(a_newcomer_waits_for_the_section_of_the_first_thread)
 	is_over = true;
 	lock_release(&lock);
 	CHECK(pthread_join(thread, NULL) == 0);
-	CHECK(lock_has_strangers() && lock_alone.inside == 0);
+	CHECK(lock_has_strangers() && lock_bias.depth == 0);
 }
 
-/* The child of a newcomer has not got the first thread, which was inside. */
+/* The owner of the bias is inside a section and does not exist in the child of another thread. */
 static void *fork_and_lock(void *arg)
 {
 	wait_until_told();
@@ -136,5 +136,5 @@ TEST(nobody_is_waited_for_who_is_gone)
 	CHECK(pthread_create(&thread, NULL, fork_and_lock, NULL) == 0);
 	believe(true);
 	CHECK(pthread_join(thread, NULL) == 0);
-	CHECK(lock_alone.inside == 0);
+	CHECK(lock_bias.depth == 0);
 }

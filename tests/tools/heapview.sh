@@ -101,10 +101,10 @@ picture_is_as_the_walk_says() {
 picture_shows_spans() {
 	SPANS=1 OSMEM_OPTIONS=map="$scratch/s" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
 		draw "$scratch/s" && grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
-		[ "$(grep -c -e '<title>span at' -e '<title>free span .* at' "$scratch/s.svg")" -eq \
+		[ "$(grep -c -e '<title>span at' -e '<title>cached free span at' "$scratch/s.svg")" -eq \
 			"$(wc -l <"$scratch/walk3")" ] || return 1
 	while read -r start _ kind; do
-		[ "$kind" = kept ] && words='free span that is kept' || words=span
+		[ "$kind" = kept ] && words='cached free span' || words=span
 		grep -q "<title>$words at $start, " "$scratch/s.svg" || return 1
 	done <"$scratch/walk3"
 }
@@ -167,15 +167,15 @@ errors_are_clear() {
 	{ head -c 8 "$scratch/trace" && printf '\377\0\0\0' && tail -c +13 "$scratch/trace"; } \
 		>"$scratch/newer"
 	: >"$scratch/empty"
-	refused 'no trace or map' "$0" && refused 'no trace or map' "$scratch/empty" &&
-		refused 'no trace or map' "$scratch" && refused 'No such file' "$scratch/none" &&
-		refused 'version 255' "$scratch/newer" && refused 'which file' &&
-		refused 'not understood' --nonsense && refused 'no number' --step x "$scratch/trace" &&
+	refused 'not an osmem trace or map' "$0" && refused 'not an osmem trace or map' "$scratch/empty" &&
+		refused 'not an osmem trace or map' "$scratch" && refused 'No such file' "$scratch/none" &&
+		refused 'version 255' "$scratch/newer" && refused 'no file given' &&
+		refused 'unexpected argument' --nonsense && refused 'not a number' --step x "$scratch/trace" &&
 		refused 'cannot be written' "$scratch/trace" -o /dev/full &&
 		refused 'cannot be written' --svg "$scratch/trace" -o /dev/full &&
 		! "$view" --svg "$scratch/cut" -o "$scratch/cut.svg" 2>"$scratch/err" &&
-		grep -q 'no snapshot' "$scratch/err" && [ ! -e "$scratch/cut.svg" ] && refused 'neither' --svg --text "$scratch/trace" &&
-		"$view" --help >"$scratch/out" && grep -q -e --text "$scratch/out" && grep -q 'a map, of' "$scratch/out"
+		grep -q 'no snapshot' "$scratch/err" && [ ! -e "$scratch/cut.svg" ] && refused 'cannot be combined' --svg --text "$scratch/trace" &&
+		"$view" --help >"$scratch/out" && grep -q -e --text "$scratch/out" && grep -q 'a map (OSMEM' "$scratch/out"
 }
 
 truncated_goes_as_far_as_it_goes() {
@@ -361,11 +361,11 @@ chromium_draws_spans() {
 		dump "$scratch/spans$width.html" "$width" && fits "$width" &&
 			[ "$(squares live)" -eq "$(spans live)" ] && [ "$(squares kept)" -eq "$(spans kept)" ] || return 1
 		while read -r start bytes kind; do
-			[ "$kind" = kept ] && words='free, kept for the next of its size' || words=live
+			[ "$kind" = kept ] && words='free, cached by a thread' || words=live
 			grep -q "<title>$start: page 1 of $((bytes / $(getconf PAGESIZE))) of a span of .* at $start, $words</title>" \
 				"$scratch/dom" || return 1
 		done <"$scratch/walk3"
-		grep -q 'a freed span that is kept' "$scratch/dom" &&
+		grep -q 'free span that a thread caches' "$scratch/dom" &&
 			grep -q 'malloc: mapping at .*, 5760 KiB' "$scratch/dom" || return 1
 	done
 }
@@ -377,7 +377,7 @@ chromium_draws_maps_of_older_libraries() {
 	dump "$scratch/older1.html" 1600 && fits 1600 && ! grep -q '<g data-span' "$scratch/dom" &&
 		grep -q 'malloc: region at 0x7f0000100000, 256 KiB, 64 KiB live' "$scratch/dom" &&
 		grep -q 'malloc: mapping at 0x7f0000800fe0, ' "$scratch/dom" &&
-		grep -q '25 % of 4096 B live; in a slab of 1024 cells of 64 bytes, 16 of them out' "$scratch/dom"
+		grep -q '25 % of 4096 B live; in a slab of 1024 cells of 64 bytes, 16 of them live or cached' "$scratch/dom"
 }
 
 # A window of the steps, from one in the middle on; the last one is as it is in the text.

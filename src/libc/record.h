@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Core header of this wing: recording of calls, for interpose.c and new.c. */
+
+#pragma once
+
+#include "cache/tcache.h"
+#include "trace/calls.h"
+
+#define NOINLINE __attribute__((noinline))
+#define COLD __attribute__((noinline, cold))
+#define INLINE inline __attribute__((always_inline))
+#define likely(condition) __builtin_expect(condition, 1)
+#define unlikely(condition) __builtin_expect(condition, 0)
+
+static inline bool is_power_of_two(size_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+/* The bytes that p adds to the live bytes. call is the function named in a report. */
+static inline intptr_t counted_bytes(const char *call, void *p)
+{
+	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)tcache_usable_size(call, p) : 0;
+}
+
+/* Record an allocation with result p. Returns p. */
+static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
+{
+	calls_record(name, a, b, (uintptr_t)p, !p);
+	calls_add_live(counted_bytes("malloc", p));
+	return p;
+}
+
+static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
+{
+	return record_alloc(name, align, size, tcache_alloc_aligned(size, align));
+}
+
+/* The common part of all aligned names, after the check of their arguments. */
+static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t align)
+{
+	return calls_are_recorded ? aligned_recorded(name, size, align)
+				  : tcache_alloc_aligned(size, align);
+}
+
+static COLD void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
+			       size_t align)
+{
+	calls_add_live(-counted_bytes(call, p));
+	calls_record(name, (uintptr_t)p, size, align, false);
+	tcache_free_slow(call, p);
+}
+
+/* The slow path of every call that frees. Records the call before it frees. */
+static INLINE void free_rest(const char *call, enum trace_name name, void *p, size_t size,
+			     size_t align)
+{
+	if (calls_are_recorded)
+		free_recorded(call, name, p, size, align);
+	else
+		tcache_free_slow(call, p);
+}
