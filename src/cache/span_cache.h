@@ -7,7 +7,7 @@
  * Only the owning thread may use a cache. Sizes are in bytes.
  *
  * Invariant, checked by span_cache_check:
- *	C4 a cached span is of its class, marked SPAN_KEPT, and in one cache; bytes is the sum of
+ *	C4 a cached span is of its class, marked SPAN_CACHED, and in one cache; bytes is the sum of
  *	   their sizes
  */
 
@@ -73,8 +73,8 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class, si
 	atomic_signal_fence(memory_order_release);
 	c->count[class] = (uint8_t)(n - 1);
 	word = span_word(p);
-	live = atomic_load_explicit(word, memory_order_relaxed) ^ SPAN_KEPT;
-	if (__builtin_expect(live & SPAN_KEPT, 0))
+	live = atomic_load_explicit(word, memory_order_relaxed) ^ SPAN_CACHED;
+	if (__builtin_expect(live & SPAN_CACHED, 0))
 		span_cache_double_free(p);
 	atomic_store_explicit(word, (uint16_t)live, memory_order_relaxed);
 	c->bytes -= (live & SPAN_PAGES) * PAGE_BYTES;
@@ -93,7 +93,7 @@ static inline void span_cache_add(struct span_cache *c, void *p, size_t word)
 	c->bytes += bytes;
 	c->used[class] = true;
 	/* If two threads free p at once, both cache it: span_cache_take reports that. */
-	atomic_store_explicit(span_word(p), (uint16_t)(word | SPAN_KEPT), memory_order_relaxed);
+	atomic_store_explicit(span_word(p), (uint16_t)(word | SPAN_CACHED), memory_order_relaxed);
 }
 
 /* Add the span at p, for which span_is_near holds. False if it is not cacheable or does not fit. */

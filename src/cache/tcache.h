@@ -33,7 +33,7 @@ struct bin {
 	uint32_t taken; /* cells taken from the store so far */
 };
 
-_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_bins has offsets of bins");
+_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_page_map has offsets of bins");
 _Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the offset of its bin");
 
 struct tcache; /* starts with its bins, indexed by class */
@@ -148,13 +148,14 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	if (__builtin_expect(size - 1 < CELL_FINE_MAX, 1)) /* not 0: slab_bins has it for no cell */
+	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
+			     1)) /* not 0: slab_page_map has it for no cell */
 		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
 	else
 		return false;
-	return slab_bins[slab] == offset;
+	return slab_page_map[slab] == offset;
 }
 
 /* The same for size bytes aligned to align. If false, call tcache_check_aligned. */
@@ -170,9 +171,10 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 
-	/* For cells of up to CELL_FINE_MAX bytes, slab_bins holds the cell size. */
+	/* For cells of up to CELL_FINE_MAX bytes, slab_page_map holds the cell size. */
 	return __builtin_expect(slab < WINDOW_SLABS, 1) &&
-	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
+	       (size_t)slab_page_map[slab] - 1 < CELL_FINE_MAX &&
+	       !(slab_page_map[slab] & (align - 1));
 }
 
 /* Mark and push p, the start of a cell. False if bin is full or p was freed last. */
@@ -197,7 +199,7 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	bin = tcache_bin_at(tcache_thread.fast, slab_bins[slab]);
+	bin = tcache_bin_at(tcache_thread.fast, slab_page_map[slab]);
 	/* Mark nothing but the start of a cell. A bin without a class is always full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;
