@@ -75,48 +75,47 @@
 #endif
 #define DEPOT_BYTES MIB /* depot_size: with 256 KiB, such batches take twice the instructions */
 #define SHARD_BYTES (4 * MIB) /* in all depots of a shard */
-#define FIRST_REFILL_BYTES 512 /* of a class: more could be for nothing */
-#define FIRST_REFILL_MAX 16 /* cells, of these */
-#define EARLY_FREES 1024 /* of a thread without a cache, before it gets one for them */
-#define ZEROED_MIN ((size_t)2048) /* calloc looks for cells that are zero from here on */
-#define SPAN_KEPT_MAX ((size_t)1 << 20) /* larger spans are not kept */
-#define SPAN_CACHE_BYTES (2 * SPAN_KEPT_MAX) /* of spans, with a thread */
-#define SPAN_CACHE_DEPTH 4 /* spans of a class, with a thread */
-#define CACHED_ALL (32 * MIB) /* of cells in all caches, unless each then had less than */
+#define FIRST_REFILL_BYTES 512 /* of a class: it may need no more */
+#define FIRST_REFILL_MAX 16 /* cells of these bytes */
+#define EARLY_FREES 1024 /* of a thread, before they alone create a cache */
+#define ZEROED_MIN ((size_t)2048) /* from here on calloc tracks whether cells are zero */
+#define SPAN_CACHED_MAX ((size_t)1 << 20) /* larger spans are not cached */
+#define SPAN_CACHE_BYTES (2 * SPAN_CACHED_MAX) /* of spans in a thread's page cache */
+#define SPAN_CACHE_DEPTH 4 /* spans of a class in it */
+#define CACHED_ALL (32 * MIB) /* of cells in all caches; but each cache may have */
 #define CACHED_MIN (64 * KIB)
-#define OPEN_MIN                                                                                   \
-	(12 * KIB) /* of cells, one of each class that comes into use, until idle bins go */
-#define OPEN_SHIFT_MAX 10 /* doublings of this, where bins went too soon */
-#define VACANT_MAX 2 /* caches without a thread, in each shard: the next threads need no refills */
-#define VACANT_BYTES (128 * KIB) /* of cells in such a cache, */
-#define VACANT_BIN (4 * KIB) /* and in one of its bins */
+#define OPEN_MIN (12 * KIB) /* of cells, one per newly used bin, before idle bins are flushed */
+#define OPEN_SHIFT_MAX 10 /* doublings of this where bins were flushed too soon */
+#define VACANT_MAX 2 /* caches without an owner in each shard: the next threads need no refills */
+#define VACANT_BYTES (128 * KIB) /* of cells in such a cache */
+#define VACANT_BIN (4 * KIB) /* of cells in one of its bins */
 
-/* cache: the clock, and watches. A watched pair of calls takes three times as long. */
+/* cache: scavenging and polling. A pair of calls takes three times as long while a thread polls. */
 
-#define STORE_TICKS 16 /* visits of the store between two looks at the clock */
-#define CELL_TICKS 4 /* single cells that are a visit */
-#define WATCH_TICKS 32 /* watched calls between two looks at the clock */
-#define WATCH_MIN (4 * MIB) /* what the kernel could get back that is worth a watch */
-#define WATCH_OTHERS (16 * MIB) /* the same of a thread that may sleep next: others watch */
-#define WATCH_LEFT (128 * KIB) /* what may be left: two slabs that the calls themselves use */
-#define WATCH_VISITS 256 /* visits of the store, without growth, that end a watch */
-#define GROWN_MIN (2 * MIB) /* since the last sweep, for an early one */
-#define GROWN_DIRTY (8 * MIB) /* that could go: more than depots in use have */
-#define GROWN_SHARE 16 /* of that: a sweep looks at all of it */
-#define ASK_SWEEPS 2 /* that a cache sees while it is idle */
-#define FEW_CACHES 32 /* that may hold what they can */
-#define ASK_PERIOD_MS 150 /* between two trims that another thread takes part in */
+#define SCAVENGE_EVENTS 16 /* visits of the store between two checks of the clock */
+#define CELL_VISITS 4 /* refills that count as a visit */
+#define POLL_EVENTS 32 /* polled calls between two checks of the clock */
+#define POLL_MIN (4 * MIB) /* growth of dirty memory that begins polling */
+#define POLL_OTHERS (16 * MIB) /* the same for polling by all threads */
+#define POLL_LEFT (128 * KIB) /* dirty memory that ends polling: two slabs in use have it */
+#define POLL_VISITS 256 /* visits of the store, without growth, that end polling */
+#define GROWN_MIN (2 * MIB) /* since the last scavenge, for an early one */
+#define GROWN_DIRTY (8 * MIB) /* dirty memory for an early one: busy depots have less */
+#define GROWN_SHARE 16 /* and growth, as a part of it: a scavenge visits all of it */
+#define IDLE_SCAVENGES 2 /* that send requests to an idle cache */
+#define FEW_CACHES 32 /* that need no poll_many_caches */
+#define TRIM_REQUEST_MS 150 /* between two requests to a thread to trim */
 #define TRIMS_PERIOD_MS 1000
-#define TRIMS_OF_ALL 4 /* in that period, before others leave what is used again at once: */
-#define LEAVE_MIN MIB /* that much, */
-#define LEAVE_PART 4 /* and a quarter of cells in use */
-#define AUDITED_CELLS 16 /* of each bin, by a sweep, for double frees */
-#define FIRST_AUDITED 4 /* of each bin, when a class comes into use */
-#define FIRST_TICKS 8 /* visits of the store that may audit, and then every so many */
+#define COMPLETE_TRIMS 4 /* in that period; later ones may be partial */
+#define LEAVE_MIN MIB /* idle bytes that a partial trim may leave, and in addition */
+#define LEAVE_PART 4 /* this part of the cells in use */
+#define VALIDATED_CELLS 16 /* of each bin, by a scavenge, for double frees */
+#define VALIDATED_FIRST 4 /* of each bin, when a class comes into use */
+#define FIRST_VISITS 8 /* events that validate, and then every so many */
 
 /* cache, hardened */
 
-#define QUARANTINE_BYTES (8 * KIB) /* of a class: it is to stay in a core's first cache */
+#define QUARANTINE_BYTES (8 * KIB) /* of a class: it should fit into the first-level cache */
 #define QUARANTINE_MAX 64 /* cells of a class */
 #define QUARANTINE_MIN 4
 #define QUARANTINE_SPARES 16 /* of threads that have ended */

@@ -13,29 +13,27 @@
 #include "tunables.h"
 #include "words.h"
 
-#define NOTHING_SIZE (16 * MIB) /* of addresses for malloc(0) */
-#define NOTHING_COUNT (NOTHING_SIZE / CELL_ALIGN)
+#define ZERO_SIZE_BYTES (16 * MIB) /* of addresses */
+#define ZERO_SIZE_COUNT (ZERO_SIZE_BYTES / CELL_ALIGN)
 
-/* Written by its thread only; rows of classes that it has not freed are never touched. */
+/* Written by the owner of the cache only. Rows of classes that it never freed are never touched. */
 struct quarantine {
 	uint64_t random; /* odd */
 	struct quarantine *next; /* of spares */
 	_Atomic(uint8_t) count[CLASS_COUNT]; /* Q2 */
-	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL where there is none */
+	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL: none */
 };
 
 static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
 
-/* Quarantines of threads that are gone, empty. Guarded by the list of caches. */
+/* Empty quarantines for reuse, and their number. Guarded by the lock of the list of caches. */
 static struct quarantine *spares;
 static unsigned int spare_count;
 
-/* malloc(0): addresses where nothing is, and a bit for each that is out. */
-static char *nothing;
-static _Atomic(uint64_t) *nothing_bits;
-static _Atomic(size_t) nothing_hint; /* the word to look at first */
-
-/* Starting. */
+/* malloc(0): inaccessible addresses, and a bit for each that is in use. */
+static char *zero_size_area;
+static _Atomic(uint64_t) *zero_size_used;
+static _Atomic(size_t) zero_size_hint; /* the word to search first */
 
 static uint64_t scramble(uint64_t x)
 {
@@ -76,16 +74,14 @@ __attribute__((cold)) bool hardened_start(void)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
 	large_harden();
-	nothing = sys_reserve(NULL, NOTHING_SIZE);
-	nothing_bits = nothing ? sys_map(NOTHING_COUNT / 8) : NULL;
-	if (!nothing_bits)
-		nothing = NULL;
+	zero_size_area = sys_reserve(NULL, ZERO_SIZE_BYTES);
+	zero_size_used = zero_size_area ? sys_map(ZERO_SIZE_COUNT / 8) : NULL;
+	if (!zero_size_used)
+		zero_size_area = NULL;
 	return true;
 }
 
-/* Chance. */
-
-/* A number below n, which is below 2^32. */
+/* A random number below n; n is below 2^32. */
 static size_t random_below(struct quarantine *q, size_t n)
 {
 	q->random *= 6364136223846793005u;
@@ -103,7 +99,7 @@ void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
 	}
 }
 
-/* Reports of what is around a cell. */
+/* Validation of what is around a cell. */
 
 static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
 						    uint64_t canary)
@@ -116,7 +112,7 @@ static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, s
 		  (unsigned long)(room - CANARY - padding));
 }
 
-/* The size of the live block at p, after a look at whether anything was written behind it. */
+/* Validate padding and canary of the live block at p, which has room bytes. Returns its size. */
 static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t canary)
 {
 	if (__builtin_expect(!is_intact(p, room, canary), 0))
@@ -124,7 +120,7 @@ static inline size_t checked_size(const char *call, void *p, size_t room, uint64
 	return room - CANARY - padding_of(canary);
 }
 
-/* Before the first cell of a slab may be a guard, or a large object. */
+/* Before the first cell of a slab may be a guard page, or a large object. */
 static inline bool is_intact_before(const char *p, bool is_first)
 {
 	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - CANARY);
@@ -145,20 +141,21 @@ static __attribute__((noreturn, cold)) void bad_start(const char *call, void *p)
 
 /* malloc(0). */
 
-static void *alloc_nothing(void)
+static void *alloc_zero_size(void)
 {
-	size_t words = NOTHING_COUNT / 64, first = nothing_hint;
+	size_t words = ZERO_SIZE_COUNT / 64, first = zero_size_hint;
 
-	for (size_t i = 0; nothing && i < words; i++) {
+	for (size_t i = 0; zero_size_area && i < words; i++) {
 		size_t word = (first + i) % words;
-		uint64_t bits = nothing_bits[word];
+		uint64_t bits = zero_size_used[word];
 
 		while (~bits) {
 			uint64_t bit = ~bits & (bits + 1);
 
-			if (atomic_compare_exchange_weak(&nothing_bits[word], &bits, bits | bit)) {
-				nothing_hint = word;
-				return nothing +
+			if (atomic_compare_exchange_weak(&zero_size_used[word], &bits,
+							 bits | bit)) {
+				zero_size_hint = word;
+				return zero_size_area +
 				       (word * 64 + (size_t)__builtin_ctzll(bit)) * CELL_ALIGN;
 			}
 		}
@@ -166,29 +163,29 @@ static void *alloc_nothing(void)
 	return NULL;
 }
 
-static bool is_nothing(const void *p)
+static bool is_zero_size(const void *p)
 {
-	return nothing && (uintptr_t)p - (uintptr_t)nothing < NOTHING_SIZE;
+	return zero_size_area && (uintptr_t)p - (uintptr_t)zero_size_area < ZERO_SIZE_BYTES;
 }
 
-static size_t nothing_index(const char *call, const void *p)
+static size_t zero_size_index(const char *call, const void *p)
 {
-	size_t offset = (uintptr_t)p - (uintptr_t)nothing;
+	size_t offset = (uintptr_t)p - (uintptr_t)zero_size_area;
 
 	if (offset % CELL_ALIGN)
 		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
 	offset /= CELL_ALIGN;
-	if (!(nothing_bits[offset / 64] >> offset % 64 & 1))
+	if (!(zero_size_used[offset / 64] >> offset % 64 & 1))
 		sys_fatal(call, p, "this block is already free");
 	return offset;
 }
 
-static void free_nothing(const char *call, const void *p)
+static void free_zero_size(const char *call, const void *p)
 {
-	size_t i = nothing_index(call, p);
+	size_t i = zero_size_index(call, p);
 	uint64_t bit = (uint64_t)1 << i % 64;
 
-	if (!(atomic_fetch_and(&nothing_bits[i / 64], ~bit) & bit))
+	if (!(atomic_fetch_and(&zero_size_used[i / 64], ~bit) & bit))
 		sys_fatal(call, p, "this block is already free");
 }
 
@@ -229,7 +226,7 @@ static void set_count(struct quarantine *q, unsigned int class, unsigned int n)
 
 static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
 
-/* cell, which is zero, goes into quarantine, and what leaves it for that is free. */
+/* Put cell, which is zero, into a random place of the quarantine; free what was there. */
 static inline void put(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_thread.own;
@@ -245,7 +242,7 @@ static inline void put(unsigned int class, void *cell)
 	leaves = *place;
 	if (__builtin_expect(!leaves, 0))
 		set_count(tc->quarantine, class, tc->quarantine->count[class] + 1u);
-	/* For a fork: what is in quarantine is zero, and counted. */
+	/* For a fork: a cell in quarantine is zero and counted. */
 	atomic_signal_fence(memory_order_release);
 	*place = cell;
 	if (__builtin_expect(!leaves, 0))
@@ -329,12 +326,12 @@ const char *hardened_check(const struct tcache *tc)
 
 /* Cells. */
 
-/* size bytes in cell, which has room, and has waited and was not written to. */
+/* Make cell, which has room bytes, a live block of size bytes. Reports a write after free. */
 static inline __attribute__((always_inline)) void *open_room(void *cell, size_t room, size_t size)
 {
 	size_t padding = room - CANARY - size;
 
-	atomic_signal_fence(memory_order_release); /* for a fork: it is out of its magazine */
+	atomic_signal_fence(memory_order_release); /* for a fork: cell has left its magazine */
 	if (__builtin_expect(claim(cell, room, padding) != 0, 0))
 		sys_fatal("malloc", cell, "this free block was written to");
 	return write_canary_claimed(cell, room, size, padding);
@@ -363,7 +360,7 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 	return cell.class;
 }
 
-/* The class of p, which is live (a freed cell's canary is zero); 0 if it is no cell. */
+/* The class of the live cell p; 0 if p is no cell. The canary of a freed cell is zero. */
 static inline unsigned int live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);
@@ -384,18 +381,18 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 	return checked_size(call, p, room, canary);
 }
 
-/* What goes with what the names promise. */
+/* Entry points. */
 
 __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 {
 	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
-	void *p = size || align > CELL_ALIGN ? NULL : alloc_nothing();
+	void *p = size || align > CELL_ALIGN ? NULL : alloc_zero_size();
 
 	if (!p && class < CLASS_COUNT)
 		p = alloc_cell(class, size);
 	if (!p)
 		p = tcache_alloc_other(tcache_own(), size, align, true);
-	if (!p && class < CLASS_COUNT) /* everything free has gone to the store meanwhile */
+	if (!p && class < CLASS_COUNT) /* tcache_reclaim has returned everything to the store */
 		p = alloc_cell(class, size);
 	return p;
 }
@@ -408,7 +405,7 @@ void *hardened_malloc(size_t size)
 	void *cell;
 
 	if (__builtin_expect(size - 1 >= CELL_MAX - CANARY, 0) ||
-	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
+	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->polls, 0))
 		return hardened_alloc(size, CELL_ALIGN);
 	class = class_of_size(room_for(size));
 	bin = &tc->bins[class];
@@ -417,13 +414,13 @@ void *hardened_malloc(size_t size)
 		return hardened_alloc(size, CELL_ALIGN);
 	bin->top++;
 	tc->allocs++;
-	__builtin_prefetch(*bin->top, 1); /* the next one is read whole, too */
+	__builtin_prefetch(*bin->top, 1); /* the next cell, which is read whole */
 	if (class > ZERO_FEW / CELL_ALIGN)
 		return open_cell(class, cell, size);
-	return open_room(cell, class * CELL_ALIGN, size); /* which saves no registers */
+	return open_room(cell, class * CELL_ALIGN, size); /* inlined: saves no registers */
 }
 
-/* p is a live cell of class, or damaged. */
+/* p is a live cell of class, perhaps damaged. */
 static __attribute__((noinline)) void free_cell(const char *call, void *p, unsigned int class)
 {
 	size_t room = slab_classes[class].size;
@@ -439,8 +436,8 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 	if (!p)
 		return;
-	if (is_nothing(p)) {
-		free_nothing(call, p);
+	if (is_zero_size(p)) {
+		free_zero_size(call, p);
 		return;
 	}
 	class = live_class_slow(call, p);
@@ -449,7 +446,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 		return;
 	}
 	large_free(call, p);
-	tcache_tick_free();
+	tcache_note_free();
 }
 
 static __attribute__((noinline)) void free_any(const char *call, void *p, uint16_t bin)
@@ -462,10 +459,10 @@ static __attribute__((noinline)) void free_any(const char *call, void *p, uint16
 		free_slow(call, p);
 }
 
-/* Most cells are small, and intact: what makes no call saves no registers. */
+/* Most cells are small and intact: this path makes no calls, so it saves no registers. */
 void hardened_free_in(const char *call, void *p, uint16_t bin)
 {
-	size_t room = bin; /* of what is no larger than CELL_FINE_MAX */
+	size_t room = bin; /* up to CELL_FINE_MAX, bin is the cell size */
 	unsigned int class = bin / SLAB_BIN_SIZE;
 	uint64_t canary;
 
@@ -494,15 +491,15 @@ size_t hardened_usable_size(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (is_nothing(p)) {
-		nothing_index(call, p);
+	if (is_zero_size(p)) {
+		zero_size_index(call, p);
 		return 0;
 	}
 	class = live_class(call, p);
 	return class ? cell_size(call, p, class) : large_usable_size(call, p);
 }
 
-/* p has room bytes: whether it may stay where it is with size of them. */
+/* Whether a block of room bytes may stay in place when it is resized to size. */
 static bool may_stay(size_t room, size_t size)
 {
 	size_t padding = room - CANARY - size;
@@ -510,7 +507,7 @@ static bool may_stay(size_t room, size_t size)
 	return size <= room - CANARY && padding <= PADDING_MAX && padding <= room / 2;
 }
 
-/* What has grown by less than half will grow again: it moves at every few steps only. */
+/* A block that grows by less than half is likely to grow again: leave room for a few steps. */
 static void *alloc_roomy(size_t old, size_t size)
 {
 	size_t roomy = old + old / 4;
@@ -546,8 +543,8 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 	unsigned int class;
 	size_t old, room;
 
-	if (is_nothing(p)) {
-		nothing_index(call, p);
+	if (is_zero_size(p)) {
+		zero_size_index(call, p);
 		return move(call, p, 0, size);
 	}
 	class = live_class(call, p);

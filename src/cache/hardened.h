@@ -1,30 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * OSMEM_OPTIONS=hardened: misuse of malloc and its relatives that costs something to see, or that
- * can only be made harmless. Decided by the first call of the process and for all of them; every
- * call then takes the slow path and ends here.
+ * OSMEM_OPTIONS=hardened: detects, or makes harmless, misuse of malloc that costs time to detect.
+ * The first call of the process decides; then every call takes the slow path and ends here.
  *
  *	cell
- *	| size bytes of the user | pattern … | canary, 8 bytes |
+ *	| size bytes of the user | padding … | canary, 8 bytes |
  *
- * The canary is a keyed hash of its own address and of how many bytes are between it and the
- * user's, which it also has; the pattern is a byte of the process, whose top bit is set, in the
- * first 64 of these. A freed cell is all zero, its canary too. Should two threads free one in the
- * same moment, both have it in quarantine: the second hand-out reports that.
+ * The canary has the number of bytes between the user's and itself, and a keyed hash of that and of
+ * its own address. The first 64 bytes of padding hold a byte with its top bit set, the same in the
+ * whole process. A freed cell is all zero, canary included. If two threads free one at once, both
+ * put it into quarantine; the second hand-out reports that.
  *
- * 1. One byte past the end, and the byte before the start, are seen when an object is freed or
- *    resized.
- * 2. A freed cell waits in a quarantine, and leaves it at random. It must be all zero when it is
- *    handed out again. Larger objects are made inaccessible when they are freed, and are used again
+ * 1. free and realloc report a write one byte past the end, and to the byte before the start.
+ * 2. A freed cell waits in a quarantine and leaves it in random order. When it is handed out again
+ *    it must be all zero. Larger objects become inaccessible when they are freed, and are reused
  *    late: mapping_guard.c.
- * 3. Cells of a fresh batch are in random order.
- * 4. Objects above CELL_MAX are between inaccessible pages, segments have some behind their header
- *    and at their end; the library's own objects have segments of their own (slab_harden).
- * 5. malloc(0) returns addresses where nothing is.
+ * 3. Cells of a refill are in random order.
+ * 4. Objects above CELL_MAX are between guard pages. Segments have guard pages behind the header
+ *    and at the end. The library's own objects have their own segments (slab_harden).
+ * 5. malloc(0) returns addresses that are not accessible.
  *
- * Sizes and alignments are in bytes; alignments are powers of two. What does not get memory or
- * address space for its precautions goes without them.
+ * If memory or addresses for a precaution are refused, the allocation succeeds without it.
+ *
+ * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call.
  */
 
 #pragma once
@@ -33,10 +32,10 @@
 
 struct quarantine;
 
-/* Whether the environment asks for it. If so, the layers below are told. */
+/* Whether the option is set. If so, harden the wings below, too. */
 bool hardened_start(void);
 
-/* As malloc(3) and its relatives, in interpose.c; what is allocated is zero; bin is slab_bin(p). */
+/* The contracts of malloc(3) and its relatives, but memory is zero. bin is slab_bin(p). */
 void *hardened_alloc(size_t size, size_t align);
 void *hardened_malloc(size_t size);
 void hardened_free(const char *call, void *p);
@@ -44,25 +43,22 @@ void hardened_free_in(const char *call, void *p, uint16_t bin);
 void *hardened_realloc(const char *call, void *p, size_t size);
 size_t hardened_usable_size(const char *call, void *p);
 
-/* Put cells in random order, tc's own; tc is the caller's. */
+/* Shuffle cells, with the random state of tc, the caller's cache. */
 void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n);
 
-/*
- * Freed cells of a thread's cache; NULL without memory. Both with the list of caches entered; q is
- * empty.
- */
+/* Get an empty quarantine (NULL: no memory); return an empty one. The list of caches is locked. */
 struct quarantine *hardened_new_quarantine(void);
 void hardened_drop_quarantine(struct quarantine *q);
 
-/* What tc has in quarantine of class goes to the store. */
+/* Return the cells of class in tc's quarantine to the store. */
 void hardened_flush(struct tcache *tc, unsigned int class);
 
-/* For figures and reports: how many cells tc has in quarantine, whether cell is one. */
+/* The number of cells of class in tc's quarantine, and whether cell is one of them. */
 size_t hardened_quarantined(const struct tcache *tc, unsigned int class);
 bool hardened_has(const struct tcache *tc, unsigned int class, const void *cell);
 
 /*
- * Check what tc has: NULL, or the text of what does not hold.
+ * Check tc's quarantine. NULL, or a static text that names the violated invariant:
  *	Q1 cells in quarantine are of their class, out of the store, and zero
  *	Q2 counts are right
  */

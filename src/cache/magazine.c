@@ -6,7 +6,7 @@
 
 _Atomic(size_t) magazine_depot_size = DEPOT_BYTES;
 
-/* Every program reads it: it is with constants that are relocated, whose pages all have. */
+/* Every program reads it, so it is on a page that relocation has touched anyway. */
 const uint64_t magazine_end __attribute__((section(".data.rel.ro")));
 struct depot_shard magazine_shards[SLAB_SHARDS] APART;
 struct depot_size magazine_sizes[SLAB_SHARDS];
@@ -52,7 +52,7 @@ static size_t full_bytes(unsigned int class)
 
 struct magazine *magazine_new(unsigned int class)
 {
-	int saved_errno = errno; /* free may need one */
+	int saved_errno = errno; /* free must preserve it */
 	struct magazine *m = NULL;
 	void *cell;
 
@@ -82,7 +82,7 @@ static struct depot *depot_of(unsigned int class, unsigned int shard)
 	return &magazine_shards[shard].depots[class];
 }
 
-/* d has n full magazines, and the depots of shard bytes of cells. Only the lock's holder writes. */
+/* Set the counts of d and shard. Only the lock's holder writes, so no read-modify-write. */
 static inline void set_full(struct depot *d, unsigned int n, unsigned int shard, size_t bytes)
 {
 	atomic_store_explicit(&d->full_count, n, memory_order_relaxed);
@@ -123,7 +123,7 @@ struct magazine *depot_exchange_full_locked(unsigned int class, unsigned int sha
 	unsigned int n = d->full_count + 1;
 	struct magazine *m;
 
-	/* No division: this is for every magazine of a batch. */
+	/* A multiplication, not a division: every magazine of a batch comes here. */
 	if (n * full_bytes(class) > magazine_depot_size || bytes >= SHARD_BYTES)
 		return NULL;
 	m = take_empty(d, class);

@@ -2,37 +2,37 @@
 
 #include "span_cache.h"
 
-_Static_assert(2 * SPAN_KEPT_MAX <= SPAN_MAX,
+_Static_assert(2 * SPAN_CACHED_MAX <= SPAN_MAX,
 	       "above the class of every kept span there are two more");
 
 struct span_cache span_cache_none;
 
-void span_cache_freed_twice(void *p)
+void span_cache_double_free(void *p)
 {
 	sys_fatal("free", p, "this block is already free");
 }
 
-/* Free a span of class, and not the one that has been kept least long, if there is another. */
-static void drop_old(struct span_cache *c, unsigned int class)
+/* Free a span of class: not the newest one, unless it is the only one. */
+static void evict(struct span_cache *c, unsigned int class)
 {
 	unsigned int last = --c->count[class];
-	void *p = c->kept[class][0];
+	void *p = c->spans[class][0];
 
-	/* A fork may copy this thread between any two stores: no span is there twice. */
+	/* A fork may happen between any two stores: no span may be listed twice. */
 	atomic_signal_fence(memory_order_release);
-	c->kept[class][0] = c->kept[class][last];
+	c->spans[class][0] = c->spans[class][last];
 	c->bytes -= span_class_size(class);
 	c->has_freed = true;
 	span_free(p);
 }
 
-/* Make room for a span of size bytes: classes give way in turn. */
+/* Evict from the classes in turn until a span of size bytes fits. */
 static void make_room(struct span_cache *c, size_t size)
 {
 	while (__builtin_expect(!span_cache_has_room(c, size), 0)) {
 		while (!c->count[c->victim])
 			c->victim = (c->victim + 1) % SPAN_CLASSES;
-		drop_old(c, c->victim);
+		evict(c, c->victim);
 		c->victim = (c->victim + 1) % SPAN_CLASSES;
 	}
 }
@@ -46,17 +46,17 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 		word = atomic_fetch_or_explicit(span_word(p), SPAN_CACHED, memory_order_relaxed);
 	if (!word || word & SPAN_CACHED)
 		return false;
-	if (!span_may_be_kept(word)) {
+	if (!span_is_cacheable(word)) {
 		c->has_freed = true;
-		span_free(p); /* it looks at the word again, and reports one that is written over */
+		span_free(p); /* which validates the word, and reports an overwritten one */
 		return true;
 	}
 	bytes = (word - SPAN_WHOLE) * PAGE_BYTES;
 	class = span_class_of(bytes);
 	if (c->count[class] == SPAN_CACHE_DEPTH)
-		drop_old(c, class);
+		evict(c, class);
 	make_room(c, bytes);
-	span_cache_keep(c, p, word);
+	span_cache_add(c, p, word);
 	return true;
 }
 
@@ -66,7 +66,7 @@ void span_cache_shrink(struct span_cache *c, bool all)
 		return;
 	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
 		while (c->count[class] && (all || !c->used[class]))
-			drop_old(c, class);
+			evict(c, class);
 	memset(c->used, 0, sizeof(c->used));
 }
 
@@ -79,10 +79,10 @@ size_t span_cache_count(const struct span_cache *c)
 	return n;
 }
 
-static bool is_twice(const struct span_cache *c, unsigned int class, unsigned int i)
+static bool is_duplicate(const struct span_cache *c, unsigned int class, unsigned int i)
 {
 	for (unsigned int j = 0; j < i; j++)
-		if (c->kept[class][j] == c->kept[class][i])
+		if (c->spans[class][j] == c->spans[class][i])
 			return true;
 	return false;
 }
@@ -93,10 +93,10 @@ const char *span_cache_check(const struct span_cache *c)
 
 	for (unsigned int class = 0; class < SPAN_CLASSES; class += 1)
 		for (unsigned int i = 0; i < c->count[class]; i++) {
-			struct span_ref span = span_find(c->kept[class][i]);
+			struct span_ref span = span_find(c->spans[class][i]);
 
-			if (span.state != SPAN_FREE || span.start != c->kept[class][i] ||
-			    span.size != span_class_size(class) || is_twice(c, class, i))
+			if (span.state != SPAN_FREE || span.start != c->spans[class][i] ||
+			    span.size != span_class_size(class) || is_duplicate(c, class, i))
 				return "C4: what a thread keeps is no span of its class, or twice";
 			bytes += span.size;
 		}

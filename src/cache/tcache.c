@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The slow paths of allocation.
+ * The slow paths of cells.
  *
- * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded one
- *    is changed for a full spare, else for a full one of the class in the depots of the thread's
- *    shard, else it is filled from the store: a few cells at first, more as the bin takes more. A
- *    full one is changed for an empty spare, else the spare goes to the depots of the shard that
- *    its cells are from.
- * 2. Where there is no cache (no memory for one, a thread at its end) cells come from the store and
- *    go there one by one.
- * 3. Where there is no cell, for want of memory for a segment, a mapping serves: it needs less at a
+ * 1. A bin has a loaded magazine and perhaps a spare, which is empty or full. An empty loaded
+ *    magazine is exchanged for a full spare, else for a full magazine from the depot of the
+ *    thread's shard, else it is refilled from the store: with a few cells at first, with more as
+ *    the bin takes more. A full one is exchanged for an empty spare, else the spare goes to the
+ *    depot of the shard that its cells are from.
+ * 2. Without a cache (memory is exhausted, or the thread is exiting) cells are taken from and given
+ *    to the store one by one.
+ * 3. If there is no memory for a segment, a mapping serves instead of a cell: it needs less at a
  *    time.
  */
 
@@ -32,7 +32,7 @@ _Thread_local struct tcache_thread tcache_thread = {
 	.fast = (struct tcache *)(uintptr_t)&tcache_none,
 };
 
-/* Cells, one by one: rule 2. */
+/* Single cells: rule 2. */
 
 static void *take_one(unsigned int class, unsigned int shard, bool *fresh)
 {
@@ -69,7 +69,7 @@ static void **empty_top(struct magazine *m, unsigned int class)
 	return &m->cells[magazine_capacity(class)];
 }
 
-static unsigned int first_refill(unsigned int class)
+static unsigned int first_refill_count(unsigned int class)
 {
 	unsigned int n = FIRST_REFILL_BYTES / slab_classes[class].size;
 
@@ -77,20 +77,20 @@ static unsigned int first_refill(unsigned int class)
 }
 
 /*
- * How many cells to take from the store this time: a quarter of what the bin has taken so far, lest
- * what every class had at its peak adds up to much more than all had at one time.
+ * The cells to take from the store: a quarter of those taken so far, because the peaks of all
+ * classes are not at one time.
  */
-static unsigned int next_refill(const struct bin *bin, unsigned int class)
+static unsigned int refill_count(const struct bin *bin, unsigned int class)
 {
 	unsigned int capacity = magazine_capacity(class);
-	unsigned int n = bin->taken / 4, least = first_refill(class);
+	unsigned int n = bin->taken / 4, least = first_refill_count(class);
 
 	return n < least ? least : n > capacity ? capacity : n;
 }
 
 /*
- * Fill the loaded magazine, which is empty, with up to n cells of the store; with own, of the slabs
- * that the thread's shard has. False: none.
+ * Fill the loaded magazine, which is empty, with up to n cells from the store; with own, only from
+ * slabs of the thread's shard. False if there are none.
  */
 static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fresh, bool own)
 {
@@ -112,7 +112,7 @@ static bool fill(struct tcache *tc, unsigned int class, unsigned int n, bool *fr
 	return n;
 }
 
-/* Put the full magazine m, of shard's depot, in the place of the loaded one, which is empty. */
+/* Load the full magazine m, from shard's depot, in place of the empty loaded one. */
 static void load_full_locked(struct tcache *tc, unsigned int class, unsigned int shard,
 			     struct magazine *m)
 {
@@ -141,8 +141,8 @@ static bool load_depot_full(struct tcache *tc, unsigned int class, unsigned int 
 }
 
 /*
- * What threads that are gone have left. Others keep theirs: cells of one and the same slab in two
- * threads share cache lines, and would go on to be mixed more and more.
+ * Load a magazine from a shard that no thread uses any more. Others keep theirs: threads that share
+ * slabs share cache lines, and their cells mix more and more.
  */
 static bool load_orphan(struct tcache *tc, unsigned int class)
 {
@@ -153,8 +153,8 @@ static bool load_orphan(struct tcache *tc, unsigned int class)
 }
 
 /*
- * Make the loaded magazine, which has count cells, the spare; another one is to be loaded at once.
- * A fork may copy this thread in between: see drop_twins.
+ * Make the loaded magazine, which has count cells, the spare. The caller then loads another. A fork
+ * in between leaves one magazine in both places: see drop_duplicates.
  */
 static void set_spare(struct tcache *tc, unsigned int class, unsigned int count)
 {
@@ -191,10 +191,7 @@ static bool has_magazine(struct tcache *tc, unsigned int class)
 	return true;
 }
 
-/*
- * The first cell of a class comes without a magazine: many classes have one object and no more.
- * Not hardened, where chance decides which cell it is.
- */
+/* A class's first cell needs no magazine: many have one object only. Hardened, it is random. */
 static bool is_first(const struct bin *bin)
 {
 	return !bin->taken && !bin_has_magazine(bin) && !tcache_is_hardened();
@@ -207,7 +204,7 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	unsigned int n = 1;
 
 	if (is_first(bin)) {
-		tcache_audit_first(tc);
+		tcache_validate_cached(tc);
 		bin->taken = 1;
 		return take_one(class, tc->shard, fresh);
 	}
@@ -216,21 +213,21 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	if (load_depot_full(tc, class, tc->shard))
 		return pop(bin);
 	if (!bin->taken)
-		tcache_audit_first(tc);
+		tcache_validate_cached(tc);
 	if (!fresh || slab_classes[class].size < ZEROED_MIN)
-		n = next_refill(bin, class);
+		n = refill_count(bin, class);
 	if (fill(tc, class, n, fresh, true) || load_orphan(tc, class) ||
 	    fill(tc, class, n, fresh, false))
 		return pop(bin);
 	return NULL;
 }
 
-/* Batches of one size come here for each magazine, and go no further. */
+/* Batches of one size end here once per magazine. */
 static __attribute__((noinline)) void *refill(struct tcache *tc, unsigned int class, bool *fresh)
 {
 	struct bin *bin = &tc->bins[class];
 
-	tcache_tick_cell(tc);
+	tcache_note_cell_visit(tc);
 	if (load_spare_full(tc, class) ||
 	    (bin_has_magazine(bin) && load_depot_full(tc, class, tc->shard)))
 		return pop(bin);
@@ -244,8 +241,8 @@ void *tcache_take_cell(unsigned int class, bool *fresh)
 
 	if (!tc)
 		return take_one(class, 0, fresh);
-	if (tc->watch)
-		tcache_watch(tc);
+	if (tc->polls)
+		tcache_poll(tc);
 	tc->allocs++;
 	cell = pop(&tc->bins[class]);
 	return cell ? cell : refill(tc, class, fresh);
@@ -269,9 +266,9 @@ static bool load_spare_empty(struct tcache *tc, unsigned int class)
 }
 
 /*
- * An empty magazine for the full spare, whose cells go to the depot of the shard that they are
- * from, or to the store. A fork may copy this thread where the cells are in neither, not where they
- * are in both: but for the depot, see drop_handed_over.
+ * Exchange the full spare for an empty magazine. Its cells go to the depot of their shard, or to
+ * the store. A fork may lose the cells, but must not find them in two places; for the depot see
+ * drop_in_depot.
  */
 static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
 {
@@ -293,10 +290,10 @@ static struct magazine *exchange_spare(struct tcache *tc, unsigned int class)
 }
 
 /*
- * Hand the loaded magazine, which is full, to the depot of the shard that its cells are from.
- * False: not now.
+ * Exchange the loaded magazine, which is full, for an empty one from the depot of its cells' shard.
+ * False if the depot is full or memory is exhausted.
  */
-static bool hand_over(struct tcache *tc, unsigned int class)
+static bool push_to_depot(struct tcache *tc, unsigned int class)
 {
 	struct bin *bin = &tc->bins[class];
 	struct magazine *full = magazine_of(bin->top), *empty;
@@ -312,8 +309,8 @@ static bool hand_over(struct tcache *tc, unsigned int class)
 }
 
 /*
- * Make room for one cell more in the loaded magazine. False: not now. A spare is for those who also
- * take: a thread that only frees what others made has none.
+ * Make room for a cell in the loaded magazine. False if memory is exhausted. Only threads that also
+ * take cells need a spare: one that only frees cells of others has none.
  */
 static bool make_room(struct tcache *tc, unsigned int class)
 {
@@ -322,10 +319,10 @@ static bool make_room(struct tcache *tc, unsigned int class)
 
 	if ((uintptr_t)bin->top % MAGAZINE_SIZE)
 		return true;
-	tcache_tick_full(tc, class);
+	tcache_note_full(tc, class);
 	if (!bin_has_magazine(bin))
 		return has_magazine(tc, class);
-	if (!bin->taken && !tc->spares[class] && hand_over(tc, class))
+	if (!bin->taken && !tc->spares[class] && push_to_depot(tc, class))
 		return true;
 	if (load_spare_empty(tc, class))
 		return true;
@@ -337,8 +334,8 @@ static bool make_room(struct tcache *tc, unsigned int class)
 }
 
 /*
- * libc frees a few blocks in a thread whose destructors have already run, and a cache that is made
- * then would never be given back. So frees alone make a cache only if they are many.
+ * libc frees a few blocks after the destructors of a thread: a cache created then would never be
+ * released. So frees alone create a cache only if there are many.
  */
 struct tcache *tcache_for_free(void)
 {
@@ -353,8 +350,8 @@ void tcache_put_cell(unsigned int class, void *cell)
 {
 	struct tcache *tc = tcache_for_free();
 
-	if (tc && tc->watch)
-		tcache_watch(tc);
+	if (tc && tc->polls)
+		tcache_poll(tc);
 	if (!tc || !make_room(tc, class)) {
 		give_one(class, cell);
 		return;
@@ -363,7 +360,7 @@ void tcache_put_cell(unsigned int class, void *cell)
 	tc->frees++;
 }
 
-/* The door from a pointer to its cell. */
+/* Validation, and the entry points. */
 
 __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, void *p)
 {
@@ -377,7 +374,7 @@ __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, 
 	return cell.class;
 }
 
-/* cell, which has just left a cache or the store, for a user. */
+/* Validate and unmark cell, taken from a cache or the store, for a user. */
 static inline void *hand_out(unsigned int class, void *cell)
 {
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
@@ -386,8 +383,8 @@ static inline void *hand_out(unsigned int class, void *cell)
 }
 
 /*
- * A cell of class, whose cells are aligned to align; if there is none, a large object. Where there
- * is no memory for that, everything free has gone to the store, and there may be a slab for class.
+ * A cell of class, else a large object. If both fail, tcache_reclaim has returned everything to the
+ * store: there may be a slab for class now.
  */
 static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t size, size_t align)
 {
@@ -408,7 +405,7 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 	return cell;
 }
 
-/* As alloc_cell, first without a look to the left or right. */
+/* The same, with a fast path. */
 static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
 {
 	void *cell = pop(&tcache_thread.fast->bins[class]);
@@ -458,10 +455,7 @@ void *tcache_alloc_zeroed(size_t size)
 	return fresh ? cell : memset(cell, 0, size);
 }
 
-/*
- * The class for size bytes aligned to align, CLASS_COUNT if only a large object fits. Cells whose
- * size is a multiple of the alignment have it: slabs are aligned to more.
- */
+/* Slabs are aligned to more than any cell: cells have every alignment that divides their size. */
 unsigned int tcache_class_of(size_t size, size_t align)
 {
 	unsigned int class;
@@ -488,7 +482,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 	return alloc_cell_quickly(class, size, align);
 }
 
-/* In a fork's child, p goes to the store if its slab is closed. False: p has to be marked. */
+/* In a fork's child, return p to the store if its slab is closed. False if p has to be marked. */
 static bool give_unwritten(unsigned int class, void *p)
 {
 	struct tcache *tc;
@@ -498,12 +492,11 @@ static bool give_unwritten(unsigned int class, void *p)
 	tc = tcache_for_free();
 	if (tc) {
 		tc->frees++;
-		tcache_tick(tc);
+		tcache_note_visit(tc);
 	}
 	return true;
 }
 
-/* Whether p, of class, is the cell that would be handed out next. */
 static inline bool is_next(unsigned int class, const void *p)
 {
 	const struct tcache *tc = tcache_thread.own;
@@ -518,7 +511,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	if (!p)
 		return;
 	class = slab_class_of(p);
-	if (!class || tcache_all.modes || is_next(class, p)) /* it is worth the wait for the cell */
+	if (!class || tcache_all.modes || is_next(class, p)) /* worth the read of the cell */
 		class = tcache_live_class(call, p);
 	if (!class) {
 		tcache_free_mapping(call, p);
@@ -532,15 +525,15 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	tcache_put_cell(class, p);
 }
 
-/* free where all calls take the slow path, and mostly are only watched; bin is p's entry. */
-static __attribute__((noinline)) void free_watched(const char *call, void *p, uint16_t bin)
+/* free while all calls take the slow path, which mostly is for polling. bin is slab_bin(p). */
+static __attribute__((noinline)) void free_polled(const char *call, void *p, uint16_t bin)
 {
 	struct tcache *tc = tcache_thread.own;
 	unsigned int class;
 
 	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_all.modes) {
-		if (tc->watch)
-			tcache_watch(tc);
+		if (tc->polls)
+			tcache_poll(tc);
 		class = slab_class_in(p, bin);
 		if (class && tcache_push(&tc->bins[class], p))
 			return;
@@ -548,19 +541,19 @@ static __attribute__((noinline)) void free_watched(const char *call, void *p, ui
 	free_slow(call, p);
 }
 
-/* free of p, of class or no cell, for which the caller's cache may have no room. */
+/* free of p, of class or no cell (0), where the bin may be full. */
 static __attribute__((noinline)) void free_full(const char *call, void *p, unsigned int class)
 {
-	struct tcache *tc = tcache_thread.own; /* another thread may have changed fast by now */
+	struct tcache *tc = tcache_thread.own; /* another thread may have changed fast */
 	bool is_cell = class && (uintptr_t)tc > (uintptr_t)TCACHE_ENDED;
 
-	__builtin_prefetch(p, 1); /* it is written to at last */
+	__builtin_prefetch(p, 1); /* written to at the end */
 	if (!is_cell || *tc->bins[class].top == p || !make_room(tc, class) ||
 	    !tcache_push(&tc->bins[class], p))
 		free_slow(call, p);
 }
 
-/* Most are cells that tcache_put does not know, or for which there is no room. */
+/* Most calls are for spans, for cells that tcache_put does not know, or for full bins. */
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
 	struct tcache *tc = tcache_thread.fast;
@@ -575,7 +568,7 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		if (tcache_is_hardened())
 			hardened_free_in(call, p, bin);
 		else
-			free_watched(call, p, bin);
+			free_polled(call, p, bin);
 		return;
 	}
 	class = slab_class_in(p, bin);

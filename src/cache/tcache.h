@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Allocation as the C library's names want it: small objects from per-thread caches of cells over
- * the store (slab.h), everything else is large (large.h). Sizes and alignments are in
- * bytes, call is the name of the public function for the report of a bad pointer. Any thread may
- * call.
+ * Thread caches: the allocator behind the C library's names. Small objects are cells from caches
+ * that each thread uses without a lock, filled from the store (slab.h). All others are large
+ * (large.h).
  *
- * The short way of malloc and free is here. A thread's cache has a bin for every class with a
- * magazine of cells (magazine.h), and both ways end in a tail call to the slow path if anything is
- * out of the ordinary: no cell, no room, no cache yet, a large size, a pointer that is not a cell's
- * start, a cell that was freed twice.
+ * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call any
+ * function, unless its comment says otherwise. Allocations return NULL with errno ENOMEM when
+ * memory is exhausted; frees preserve errno. call is the public function that a misuse report
+ * names; misuse is fatal.
  *
- * free marks a cell: CELL_FREED in its first word. malloc takes only marked cells, and takes the
- * mark off. So a cell that was freed twice is handed out once at most: where its second entry
- * comes up, there is no mark. free itself does not read the cell, which would wait for memory; it
- * only compares its address with the cell freed last. A program may have that number in a live
- * cell; the slow paths that find it look whether the cell really is in a magazine, or in the store.
+ * The fast path of malloc and free is inlined from here. A cache has a bin with a magazine
+ * (magazine.h) for every class. Anything unusual ends in a tail call to the slow path: an empty or
+ * full bin, no cache yet, a large size, a pointer that is not the start of a cell, a double free.
+ *
+ * free writes a mark, CELL_FREED, into the first word of the cell. malloc takes only marked cells
+ * and removes the mark. So a cell that was freed twice is handed out at most once: its second entry
+ * is found without a mark. free does not read the cell, which would wait for memory; it only
+ * compares its address with the cell freed last. A live cell may hold the value of the mark by
+ * chance: so slow paths that find it check whether the cell really is in a magazine or the store.
  */
 
 #pragma once
@@ -25,31 +28,31 @@
 #include "magazine.h"
 
 struct bin {
-	void **top; /* in its magazine, or in tcache_no_cells; see magazine.h */
-	uint32_t magic; /* of the class */
-	uint32_t taken; /* cells from the store */
+	void **top; /* the next cell: in a magazine (magazine.h) or tcache_no_cells */
+	uint32_t magic; /* of the class; see slab_is_multiple */
+	uint32_t taken; /* cells taken from the store so far */
 };
 
 _Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_page_map has offsets of bins");
 _Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the offset of its bin");
 
-struct tcache; /* starts with its bins, by class */
+struct tcache; /* starts with its bins, indexed by class */
 
 /*
- * fast is the cache whose bins the short way uses: the thread's own, or tcache_none where every
- * call is to take the slow path. own is the thread's cache, NULL before it has one, TCACHE_ENDED
- * when its last destructors run.
+ * The fast path uses the bins of fast: own, or tcache_none while every call has to take the slow
+ * path. own is the thread's cache: NULL before it has one, TCACHE_ENDED if it gets none any more.
+ * Other threads may write fast (tcache_set_fast), not own.
  */
 struct tcache_thread {
 	struct tcache *fast;
 	struct tcache *own;
-	unsigned int early_frees; /* before there was an own cache */
+	unsigned int early_frees; /* before the thread had a cache */
 };
 
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
 extern const struct tcache tcache_none;
 
-/* See the head of this file, and interpose.c for what they promise. */
+/* The slow paths. Their contracts are those of malloc(3) and its relatives. */
 void *tcache_alloc_slow(size_t size);
 void *tcache_alloc_zeroed(size_t size);
 void *tcache_alloc_aligned(size_t size, size_t align);
@@ -58,15 +61,15 @@ void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, siz
 size_t tcache_usable_size(const char *call, void *p);
 
 /*
- * Report p, which is not NULL, if what has been allocated there cannot have been size bytes. With
- * is_resizable it may have come from realloc, which keeps more than it is asked for.
+ * Report p, not NULL, if the block there cannot have been allocated with size bytes. is_resizable:
+ * it may come from realloc, which keeps blocks that are larger than needed.
  */
 void tcache_check_size(const char *call, void *p, size_t size, bool is_resizable);
 
-/* The same for what was allocated aligned to align, a power of two. */
+/* The same for a block that was allocated with alignment align. */
 void tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
 
-/* Report p, which is not NULL, if it cannot have been allocated aligned to align. */
+/* Report p, not NULL, if it cannot have been allocated with alignment align. */
 void tcache_check_align(const char *call, void *p, size_t align);
 
 static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
@@ -74,18 +77,18 @@ static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 	return (struct bin *)(void *)((char *)tc + offset);
 }
 
-/* Put cell into bin's magazine, which has room. */
+/* Push cell into bin's magazine, which is not full. */
 static inline __attribute__((always_inline)) void bin_push(struct bin *bin, void *cell)
 {
 	bin->top[-1] = cell;
-	/* A fork may copy this thread between any two instructions: no garbage above top. */
+	/* A fork may happen between any two instructions: write the entry before top. */
 	atomic_signal_fence(memory_order_release);
 	bin->top--;
 }
 
 /*
- * The mark of a cell that leaves its magazine for a user. A fork may copy this thread before: the
- * cell is lost then, but none in a magazine is without its mark.
+ * Remove the mark of a cell that has left its magazine for a user. A fork before that loses the
+ * cell, but leaves no unmarked cell in a magazine.
  */
 static inline __attribute__((always_inline)) void *cell_unmark(void *cell)
 {
@@ -94,35 +97,34 @@ static inline __attribute__((always_inline)) void *cell_unmark(void *cell)
 	return cell;
 }
 
-/* A cell of bin's magazine for a user; slow(size) if there is none, or it has lost its mark. */
+/* Pop a cell of bin for a user. If there is none, or it has lost its mark, return slow(size). */
 static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin, size_t size,
 								void *(*slow)(size_t size))
 {
 	void *cell = *bin->top;
 
-	__asm__("" : "+a"(cell)); /* where it is returned: else it is moved there at last */
+	__asm__("" : "+a"(cell)); /* in the register of the result: saves a move */
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
-	__builtin_prefetch(bin->top[2], 1); /* the second next: the next one may come too soon */
-	atomic_signal_fence(memory_order_release); /* top is added to in memory: one instruction */
+	__builtin_prefetch(bin->top[2], 1); /* the next but one: it is too late for the next */
+	atomic_signal_fence(memory_order_release); /* so top is incremented in memory */
 	bin->top++;
 	return cell_unmark(cell);
 }
 
-/*
- * slow is what to end in if anything is out of the ordinary: tcache_alloc_slow, or what ends there.
- */
+/* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
 static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 								   void *(*slow)(size_t size))
 {
-	size_t offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* of bin 0, for size 0 */
+	size_t offset =
+		(size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* bin 0, always empty, for size 0 */
 
 	if (__builtin_expect(size > CELL_FINE_MAX, 0))
 		return slow(size);
 	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
 }
 
-/* The same for what tcache_alloc_or ends in, where most calls are for cells above CELL_FINE_MAX. */
+/* The same for sizes above CELL_FINE_MAX; the slow of tcache_alloc_or may call it. */
 static inline __attribute__((always_inline)) void *tcache_alloc_wide_or(size_t size,
 									void *(*slow)(size_t size))
 {
@@ -139,17 +141,15 @@ static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 	return tcache_alloc_or(size, tcache_alloc_slow);
 }
 
-/*
- * Whether p, where there is a cell's start, is what malloc(size) returns; false means that
- * tcache_check_size has to look.
- */
+/* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */
 static inline __attribute__((always_inline)) bool tcache_has_size(const void *p, size_t size)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT, offset;
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	if (__builtin_expect(size - 1 < CELL_FINE_MAX, 1)) /* where there is no cell, 0 would do */
+	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
+			     1)) /* not 0: slab_page_map has it for no cell */
 		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
@@ -158,7 +158,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 	return slab_page_map[slab] == offset;
 }
 
-/* The same for size bytes aligned to align; false means tcache_check_aligned. */
+/* The same for size bytes aligned to align. If false, call tcache_check_aligned. */
 static inline __attribute__((always_inline)) bool tcache_has_aligned(const void *p, size_t size,
 								     size_t align)
 {
@@ -166,18 +166,18 @@ static inline __attribute__((always_inline)) bool tcache_has_aligned(const void 
 	       !((uintptr_t)p & (align - 1));
 }
 
-/* Whether all cells where p is are aligned to align; false means tcache_check_align. */
+/* Whether all cells of the slab at p are aligned to align. If false, call tcache_check_align. */
 static inline __attribute__((always_inline)) bool tcache_has_align(const void *p, size_t align)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
 
-	/* Up to CELL_FINE_MAX, what the table has for cells is their size. */
+	/* For cells of up to CELL_FINE_MAX bytes, slab_page_map holds the cell size. */
 	return __builtin_expect(slab < WINDOW_SLABS, 1) &&
 	       (size_t)slab_page_map[slab] - 1 < CELL_FINE_MAX &&
 	       !(slab_page_map[slab] & (align - 1));
 }
 
-/* Put p, the start of a cell of bin's class, into its magazine; false: p is free, or no room. */
+/* Mark and push p, the start of a cell. False if bin is full or p was freed last. */
 static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, void *p)
 {
 	if (__builtin_expect(*bin->top == p, 0))
@@ -191,7 +191,7 @@ static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, v
 	return true;
 }
 
-/* Put p into a magazine of the thread, if it is a cell and there is nothing else to be done. */
+/* The fast path of free. False if p needs the slow path. */
 static inline __attribute__((always_inline)) bool tcache_put(void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
@@ -200,7 +200,7 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
 	bin = tcache_bin_at(tcache_thread.fast, slab_page_map[slab]);
-	/* Only the start of a cell may be written to. A bin that no cell belongs to is full. */
+	/* Mark nothing but the start of a cell. A bin without a class is always full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;
 	return tcache_push(bin, p);
@@ -212,59 +212,57 @@ static inline __attribute__((always_inline)) void tcache_free(const char *call, 
 		tcache_free_slow(call, p);
 }
 
-/* Give back all that is free, of this thread's cache too; true if anything was given back. */
+/* Return all free memory to the kernel, including this thread's cache. True if any was returned. */
 bool tcache_trim(void);
 
-/*
- * Memory was refused: the same, if anything may have become free since the last time. False: to try
- * again is no use.
- */
+/* The same when memory was refused. False: nothing was freed since the last call, do not retry. */
 bool tcache_reclaim(void);
 
-/* Why a thread's calls all take the slow path. */
+/* Modes in which all calls take the slow path. */
 enum tcache_mode {
-	TCACHE_COUNTS = 1, /* they are counted */
-	TCACHE_PERTURBS = 2, /* cells are filled, as M_PERTURB says */
-	TCACHE_TRACES = 4, /* the layer above writes a trace of them */
-	TCACHE_HARDENED = 8, /* from the first call on, or never: hardened.h */
+	TCACHE_COUNTS = 1, /* calls are counted */
+	TCACHE_PERTURBS = 2, /* cells are filled as M_PERTURB says */
+	TCACHE_TRACES = 4, /* the layer above traces calls */
+	TCACHE_HARDENED = 8, /* decided by the first call: hardened.h */
 };
 
-/* Switch modes on or off, for all threads. */
+/* Switch mode for all threads. Takes effect with a thread's next call. */
 void tcache_set_mode(enum tcache_mode mode, bool is_on);
 void tcache_set_perturb(unsigned char value); /* 0: off */
 
-/* Nothing goes to the kernel by itself while that is all there is; SIZE_MAX: never. */
+/* Do not scavenge up to size dirty bytes. SIZE_MAX: never scavenge. */
 void tcache_set_trim_threshold(size_t size);
 
 struct tcache_stats {
 	size_t caches;
-	size_t cached_cells, cached_bytes; /* in magazines */
-	size_t spans, span_bytes; /* that threads keep */
-	size_t allocs, frees, reallocs; /* of cells, while TCACHE_COUNTS is on */
+	size_t cached_cells, cached_bytes; /* in magazines, depots and quarantines */
+	size_t spans, span_bytes; /* in page caches of threads */
+	size_t allocs, frees, reallocs; /* of cells; complete only while TCACHE_COUNTS is on */
 };
 
 void tcache_get_stats(struct tcache_stats *stats);
 
-/* Cells of one class that wait, for threads or with them. */
+/* Cached cells of one class. */
 struct tcache_class_stats {
 	size_t with_threads, in_depots;
 };
 
 void tcache_get_class(unsigned int class, struct tcache_class_stats *stats);
 
-/* What one thread has cached. */
+/* The cached cells of one thread. */
 struct tcache_thread_stats {
-	uint32_t id; /* of the thread, as the kernel has it */
+	uint32_t id; /* the kernel's thread id */
 	size_t cells, bytes;
 };
 
-/* Those of all threads that have a cache, room of them at most; how many there are. */
+/* Fill threads with at most room entries. Returns the number of threads that have a cache. */
 size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 
-/* If not NULL, called by every look at the clock, with nothing locked. */
-extern void (*tcache_on_look)(void);
+/* If not NULL, tcache_scavenge calls it each time, with nothing locked. */
+extern void (*tcache_on_scavenge)(void);
 
 /*
- * Check every invariant of caches, magazines and store: NULL or the text of the first broken one.
+ * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other
+ * threads must not allocate meanwhile.
  */
 const char *tcache_check(void);

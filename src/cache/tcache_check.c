@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/*
- * What is in caches, magazines and depots: a question that the report of a fault asks, and the
- * checker of all of it, for tests.
- */
+/* Validation: reports of bad cells and pointers, and the checker of tcache_check. */
 
 #include "hardened.h"
 #include "large/mapping.h"
@@ -41,7 +38,7 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 	bool is_cached;
 
 	lock_acquire(&tcache_all.lock);
-	/* Magazines come into depots and go back to the store under these. */
+	/* Under these locks magazines enter depots, and are returned to the store. */
 	depot_lock_all();
 	slab_enter(class);
 	is_cached = is_in_depot(class, cell);
@@ -53,7 +50,7 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 	return is_cached;
 }
 
-/* Looks at what is cached. */
+/* Reports. */
 
 void tcache_bad_cell(unsigned int class, void *p)
 {
@@ -79,11 +76,11 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 		  size, (unsigned long)(uintptr_t)cell->start);
 }
 
-/* The checker. Other threads may not allocate meanwhile. */
+/* The checker. */
 
 /*
- * That no cell is in two places (M3) is seen by their second words, which are nobody's while a cell
- * is cached: every one of them is set to where it was met, then every one is looked at.
+ * No cell is in two places (M3): the second word of a cached cell is unused. A first pass stores in
+ * it where the cell was found, a second one compares.
  */
 static const char *check_cells(void *const *top, unsigned int class, bool is_second)
 {
@@ -100,7 +97,7 @@ static const char *check_cells(void *const *top, unsigned int class, bool is_sec
 		else if (*mark != at)
 			return "M3: a cell is in two magazines";
 		else
-			*mark = NULL; /* zero is what hardened.c wants there */
+			*mark = NULL; /* hardened.c needs zero */
 	}
 	return NULL;
 }

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * malloc and fork. Nothing is locked and nothing stops while a thread forks: libc waits for its
- * stdio locks between the handlers and the fork, and whoever holds those may be waiting for memory.
- * So the child may find any lock held by a thread that it has not got, and makes whole what that
- * was changing: slab_fork.c, magazine.c, mapping.c, and here the caches.
+ * malloc and fork. A fork takes no lock of malloc: libc waits for its stdio locks between the fork
+ * handlers and the fork, and a thread that holds one may wait for memory. So in the child any lock
+ * may belong to a thread that does not exist there. The child repairs what that thread was
+ * changing: slab_fork.c, magazine.c, mapping.c, and the caches here. It also flushes and frees the
+ * caches of other threads.
  *
- * A store that another thread has made is in the child only with all that it has made before: who
- * writes to a page that the kernel has copied waits for the end of the fork. So the order of stores
- * is what counts, and the comments "for a fork" are where it does.
- *
- * The caches of the threads that are gone are given back.
+ * The child sees the stores of another thread in their order: a thread that writes to a page that
+ * the kernel has already copied waits for the end of the fork. So the order of stores is what
+ * matters; comments "for a fork" say where.
  */
 
 #include <string.h>
@@ -19,8 +18,8 @@
 #include "tcache_core.h"
 
 /*
- * Caches may be on their way into the list, or out of it: the way by next is whole. None is vacant:
- * the caller takes all others' apart.
+ * Rebuild the list of caches by next, which is consistent after every store. None stays vacant: the
+ * caller frees the caches of all other threads.
  */
 static void count_caches(void)
 {
@@ -38,18 +37,16 @@ static void count_caches(void)
 	}
 }
 
-/*
- * The thread of tc may have been changing two magazines for each other, or handing one to a depot:
- * then that one is in two places.
- */
-static void drop_twins(struct tcache *tc)
+/* The owner of tc may have been exchanging magazines, so that one is both loaded and spare. */
+static void drop_duplicates(struct tcache *tc)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		if (tc->spares[class] && tc->spares[class] == magazine_of(tc->bins[class].top))
 			tc->spares[class] = NULL;
 }
 
-static void drop_handed_over(struct tcache *tc, unsigned int shard)
+/* The same where it was handing a magazine to the depot of shard. */
+static void drop_in_depot(struct tcache *tc, unsigned int shard)
 {
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		struct bin *bin = &tc->bins[class];
@@ -61,13 +58,13 @@ static void drop_handed_over(struct tcache *tc, unsigned int shard)
 	}
 }
 
-/* tc is a cache of a thread that is gone. */
+/* The owner of tc does not exist in the child. */
 static void take_apart(struct tcache *tc)
 {
-	drop_twins(tc);
+	drop_duplicates(tc);
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		if (slab_fork_was_locked(shard))
-			drop_handed_over(tc, shard);
+			drop_in_depot(tc, shard);
 	tcache_retire(tc);
 }
 
@@ -90,9 +87,9 @@ void tcache_fork_child(void)
 		next = tc->next;
 		if (tc != tcache_thread.own)
 			take_apart(tc);
-		else if (slab_is_child()) /* its cells are of closed slabs: slab_fork.c */
-			tcache_ask(tc, ASKED_TO_FLUSH);
-		else /* another thread may have been about to */
+		else if (slab_is_child()) /* its cells are of closed slabs */
+			tcache_request(tc, REQUEST_FLUSH);
+		else /* another thread may have been setting it */
 			tcache_set_fast(tc);
 	}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The slow paths for large objects, and for cells where there are none. A thread takes and puts the
- * spans that it keeps without a lock (span_cache.h); all else is large.h's.
+ * The slow paths of large objects, and of small ones without a cell. A thread's page cache needs no
+ * lock (span_cache.h); large.h has all the rest.
  */
 
 #include <errno.h>
@@ -12,34 +12,31 @@
 #include "large/large.h"
 #include "tcache_core.h"
 
-static void tick(struct tcache *tc)
+static void note_visit(struct tcache *tc)
 {
 	if (tc)
-		tcache_tick(tc);
+		tcache_note_visit(tc);
 }
 
-void tcache_tick_free(void)
+void tcache_note_free(void)
 {
-	tick(tcache_for_free());
+	note_visit(tcache_for_free());
 }
 
-/*
- * What the page heap got is a visit of the store. What is allocated or freed without one is a look
- * at the clock now and then.
- */
-static inline void watch_span(struct tcache *tc)
+/* A span that went to the page heap counts as a visit of the store. */
+static inline void note_span_visit(struct tcache *tc)
 {
 	if (__builtin_expect(tc->spans->has_freed, 0)) {
 		tc->spans->has_freed = false;
-		tcache_tick(tc);
-	} else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0)) {
-		tcache_look(tc);
+		tcache_note_visit(tc);
+	} else if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0)) {
+		tcache_scavenge(tc);
 	}
-	if (__builtin_expect(tc->asked, 0))
-		tcache_serve(tc);
+	if (__builtin_expect(tc->request, 0))
+		tcache_handle_request(tc);
 }
 
-/* Fill what M_PERTURB wants to be filled. */
+/* Fill new memory as M_PERTURB says. */
 static void *perturb(void *p, size_t size)
 {
 	if (p && __builtin_expect(tcache_all.perturb, 0))
@@ -48,8 +45,9 @@ static void *perturb(void *p, size_t size)
 }
 
 /*
- * A kept one of the next two classes is better than a visit of the page heap: with these and 2 MiB
- * kept, not 1, threads that exchange objects of 8 to 128 KiB visit it 0.3 times as often.
+ * A cached span of the next two classes is better than a visit of the page heap: with these, and a
+ * limit of 2 MiB instead of 1, threads that exchange objects of 8 to 128 KiB visit it 0.3 times as
+ * often.
  */
 static void *take_span(struct span_cache *c, unsigned int class, size_t align)
 {
@@ -64,7 +62,7 @@ void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero
 {
 	void *p = large_alloc(size, align, zero);
 
-	tick(tc);
+	note_visit(tc);
 	if (!p && size <= SYS_MAP_MAX && align <= SYS_MAP_MAX && tcache_reclaim())
 		p = large_alloc(size, align, zero);
 	return p;
@@ -77,10 +75,10 @@ __attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bo
 
 	if (tcache_is_hardened())
 		return hardened_alloc(size, align);
-	if (tc && size > CELL_MAX && size <= SPAN_KEPT_MAX)
+	if (tc && size > CELL_MAX && size <= SPAN_CACHED_MAX)
 		p = take_span(tc->spans, span_class_of(size), align);
 	if (p) {
-		watch_span(tc);
+		note_span_visit(tc);
 		p = zero ? memset(p, 0, size) : p;
 	} else {
 		p = tcache_alloc_other(tc, size, align, zero);
@@ -103,7 +101,7 @@ static struct span_cache *new_span_cache(void)
 	return c;
 }
 
-/* The caller's cache, that has one for spans; NULL: there is none. */
+/* The caller's cache, if it has a page cache, else NULL. */
 static struct tcache *span_cache_for_free(void)
 {
 	struct tcache *tc = tcache_for_free();
@@ -127,9 +125,9 @@ static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, large_usable_size(call, p));
 	if (!tc || !span_cache_put_slow(tc->spans, p))
-		large_free(call, p); /* which reports it, if there was a cache */
+		large_free(call, p); /* it reports a p that the page cache rejected */
 	if (tc)
-		watch_span(tc);
+		note_span_visit(tc);
 }
 
 void tcache_free_span(const char *call, void *p)
@@ -138,8 +136,8 @@ void tcache_free_span(const char *call, void *p)
 
 	if (!span_cache_put(tc->spans, p))
 		free_span_slow(call, p);
-	else if (__builtin_expect(++tc->ticks % WATCH_TICKS == 0, 0))
-		tcache_look(tc);
+	else if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0))
+		tcache_scavenge(tc);
 }
 
 void tcache_free_mapping(const char *call, void *p)
@@ -147,5 +145,5 @@ void tcache_free_mapping(const char *call, void *p)
 	if (__builtin_expect(tcache_all.perturb, 0))
 		memset(p, tcache_all.perturb, large_usable_size(call, p));
 	large_free(call, p);
-	tcache_tick_free();
+	tcache_note_free();
 }

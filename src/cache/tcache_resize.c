@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* How large objects are, whether what callers say of that can be right, and resizing. */
+/* Usable sizes, validation of sizes and alignments that callers state, and realloc. */
 
 #include <string.h>
 
@@ -14,11 +14,11 @@ size_t tcache_usable_size(const char *call, void *p)
 
 	if (tcache_is_hardened())
 		return hardened_usable_size(call, p);
-	class = tcache_live_class_slow(call, p); /* nobody looks at it later, as when it is freed */
+	class = tcache_live_class_slow(call, p); /* full validation: no later check */
 	return class ? slab_classes[class].size : large_usable_size(call, p);
 }
 
-/* What a caller says of a block. A size that is provably wrong is reported, and no other. */
+/* Validation of stated sizes. Only a size that is provably wrong is reported. */
 
 static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p, size_t size,
 						       size_t usable)
@@ -27,22 +27,19 @@ static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p
 		  (unsigned long)usable);
 }
 
-/*
- * A realloc found no memory, and left what it was given: from then on something may be more than
- * twice as large as was asked for.
- */
-static _Atomic(bool) has_oversized;
+/* A realloc failed to shrink its block: from now on sizes may be more than twice too large. */
+static _Atomic(bool) has_unshrunk;
 
 /*
- * Whether usable bytes may be what there is for size: realloc keeps what is up to twice too large.
- * Blocks have a page more at most, for what is in front of them, behind them, or rounded up.
+ * Whether a block of usable bytes may have been allocated with size: realloc keeps blocks of up to
+ * twice the size. slack is what a header, padding or rounding may add.
  */
 static bool is_plausible(size_t usable, size_t size, size_t slack)
 {
 	if (size > usable)
 		return false;
 	return size + slack >= usable / 2 ||
-	       atomic_load_explicit(&has_oversized, memory_order_relaxed);
+	       atomic_load_explicit(&has_unshrunk, memory_order_relaxed);
 }
 
 static void check_block_size(const char *call, void *p, size_t size)
@@ -53,7 +50,7 @@ static void check_block_size(const char *call, void *p, size_t size)
 		wrong_size(call, p, size, usable);
 }
 
-/* Hardened, all sizes are known. */
+/* Hardened blocks know their exact size. */
 static void check_exact_size(const char *call, void *p, size_t size)
 {
 	size_t exact = hardened_usable_size(call, p);
@@ -110,11 +107,11 @@ void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
 		wrong_size(call, p, size, slab_classes[class].size);
 }
 
-/* Resize */
+/* Resizing. */
 
 /*
- * What has grown will grow again: in small steps it moves at every few of them only. It gets what
- * it may keep with the next step, too.
+ * The size to allocate for a block that moves. One that grows in small steps gets a quarter more,
+ * so that it moves at every few steps only; but no more than it may keep when it stays in place.
  */
 static size_t with_headroom(size_t old, size_t size)
 {
@@ -140,10 +137,10 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 	return q;
 }
 
-/* p, which has to shrink, cannot move for want of memory: it may stay as large as it is. */
+/* p cannot move to shrink, because memory is exhausted: it stays in place. */
 static void *stay(void *p)
 {
-	atomic_store_explicit(&has_oversized, true, memory_order_relaxed);
+	atomic_store_explicit(&has_unshrunk, true, memory_order_relaxed);
 	return p;
 }
 
@@ -155,7 +152,6 @@ static __attribute__((noinline, cold)) void count_realloc(void)
 		tc->reallocs++;
 }
 
-/* A cell stays if it is large enough, and not much too large. */
 static void *resize_cell(const char *call, void *p, size_t size, unsigned int class)
 {
 	size_t old = slab_classes[class].size;
@@ -175,7 +171,7 @@ static __attribute__((nonnull)) void *realloc_large(const char *call, void *p, s
 	void *q = size > CELL_MAX ? large_resize(call, p, size) : NULL;
 
 	if (q == p && old && span_size(p) < old)
-		tcache_tick_free();
+		tcache_note_free();
 	if (q)
 		return q;
 	old = large_usable_size(call, p);

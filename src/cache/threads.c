@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Thread caches: creation, the end of a thread, modes, figures.
+ * Thread caches: creation, thread exit, modes, figures.
  *
- * A thread gets its cache with its first visit of the slow path, and leaves it in a destructor of
- * thread-specific data: to the next thread, if little is in it, else everything goes back.
- * Destructors that run later allocate without a cache, and so do threads that libc does not know.
+ * A thread gets a cache with its first visit of the slow path. A destructor of thread-specific data
+ * leaves the cache to the next thread if little is in it, else flushes and frees it. Destructors
+ * that run later, and threads that libc does not know, allocate without a cache.
  */
 
 #include <ctype.h>
@@ -21,8 +21,8 @@
 
 struct caches tcache_all;
 
-static pthread_key_t end_key;
-static bool has_end_key; /* guarded by tcache_all.lock */
+static pthread_key_t exit_key;
+static bool has_exit_key; /* guarded by tcache_all.lock */
 
 /* Locking. */
 
@@ -39,8 +39,8 @@ void caches_leave(void)
 
 /* Creation. */
 
-static void end_thread(void *arg);
-static void part_with(struct tcache *tc, struct tcache *own);
+static void on_thread_exit(void *arg);
+static void detach_cache(struct tcache *tc, struct tcache *own);
 
 static void reset_bins(struct tcache *tc)
 {
@@ -49,7 +49,7 @@ static void reset_bins(struct tcache *tc)
 		tc->bins[class].magic = slab_classes[class].magic;
 }
 
-/* The shard that fewest caches have, so that threads one after another all have the same. */
+/* The shard with the fewest caches. So threads that run one after another share one. */
 static unsigned int least_shard(void)
 {
 	unsigned int least = 0;
@@ -61,18 +61,18 @@ static unsigned int least_shard(void)
 }
 
 /*
- * Another copy of libc has made this thread, and knows nothing of our destructor: nobody would give
- * a cache back, and others would write to what was the thread's tcache_thread. libc gives every
- * thread that it makes a table of the kinds of characters, and others have none.
+ * Whether another copy of libc created this thread. It would not run our destructor, so a cache
+ * would leak, and others would write to the stale tcache_thread. libc gives a character type table
+ * to each thread that it creates; foreign threads have none.
  */
-static bool is_stranger(void)
+static bool is_foreign_thread(void)
 {
 	return lock_has_strangers() && !*__ctype_b_loc();
 }
 
 /*
- * A cache that another thread has left, as it is now; or NULL. A new one would be filled class by
- * class, and flushed at the end: where a thread lives for 100 objects, nearly all of its time.
+ * Take a vacant cache with its cells, or return NULL. A new one would be filled class by class, and
+ * flushed at the end: for a thread of 100 objects, nearly all of its time.
  */
 static struct tcache *take_vacant_locked(unsigned int shard)
 {
@@ -89,7 +89,7 @@ static struct tcache *take_vacant_locked(unsigned int shard)
 	return NULL;
 }
 
-/* With the list of caches entered. */
+/* The list of caches is locked. */
 static struct tcache *add_cache(unsigned int shard)
 {
 	struct tcache *tc;
@@ -107,7 +107,7 @@ static struct tcache *add_cache(unsigned int shard)
 	tc->next = tcache_all.first;
 	if (tc->next)
 		tc->next->prev = tc;
-	atomic_thread_fence(memory_order_release); /* a fork may copy it now */
+	atomic_thread_fence(memory_order_release); /* a fork may happen here */
 	tcache_all.first = tc;
 	tcache_all.count++;
 	tc->shard = shard;
@@ -115,15 +115,15 @@ static struct tcache *add_cache(unsigned int shard)
 	return tc;
 }
 
-/* With the list of caches entered. */
-static void make_end_key(void)
+/* The list of caches is locked. */
+static void make_exit_key(void)
 {
-	if (!has_end_key)
-		has_end_key = pthread_key_create(&end_key, end_thread) == 0;
+	if (!has_exit_key)
+		has_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
 }
 
-/* With the list of caches entered. */
-static struct tcache *make_cache(void)
+/* The list of caches is locked. */
+static struct tcache *create_cache(void)
 {
 	unsigned int shard = least_shard();
 	struct tcache *tc;
@@ -133,7 +133,7 @@ static struct tcache *make_cache(void)
 		if (hardened_start())
 			tcache_all.modes |= TCACHE_HARDENED;
 	}
-	if (is_stranger()) {
+	if (is_foreign_thread()) {
 		tcache_thread.own = TCACHE_ENDED;
 		return NULL;
 	}
@@ -142,13 +142,13 @@ static struct tcache *make_cache(void)
 		tc = add_cache(shard);
 	if (!tc)
 		return NULL;
-	tc->watch = 0;
-	tc->asked = 0;
-	tc->idle_sweeps = 0;
+	tc->polls = 0;
+	tc->request = 0;
+	tc->idle_scavenges = 0;
 	tc->dirty_low = 0;
 	tc->thread = &tcache_thread;
 	tc->id = sys_thread();
-	make_end_key();
+	make_exit_key();
 	return tc;
 }
 
@@ -160,7 +160,7 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	magazine_init();
 	fork_guard(tcache_fork_child);
 	caches_enter();
-	tc = make_cache();
+	tc = create_cache();
 	caches_leave();
 	errno = saved_errno;
 	if (!tc)
@@ -168,11 +168,11 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	tcache_thread.own = tc;
 	tcache_set_fast(tc);
 	/*
-	 * It may allocate, and finds the cache in its place. Without it nobody would give that
-	 * back.
+	 * It may allocate, and finds the cache in place. If it fails nobody would release the
+	 * cache.
 	 */
-	if (!has_end_key || pthread_setspecific(end_key, tc) != 0) {
-		part_with(tc, NULL);
+	if (!has_exit_key || pthread_setspecific(exit_key, tc) != 0) {
+		detach_cache(tc, NULL);
 		errno = saved_errno;
 		return NULL;
 	}
@@ -185,19 +185,19 @@ void tcache_set_fast(struct tcache *tc)
 
 	if (!tc->thread)
 		return;
-	/* Not for a moment either: tc's thread may run, and a hardened cell is to be cleared. */
-	if (tc->watch || tcache_all.modes) {
+	/* Never set fast to tc, even briefly: the owner may run, and must clear hardened cells. */
+	if (tc->polls || tcache_all.modes) {
 		tc->thread->fast = none;
 		return;
 	}
 	tc->thread->fast = tc;
-	/* A mode, or a watch, is set first, then fast. */
+	/* Others set a mode, or polls, and then fast. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (tcache_all.modes || tc->watch)
+	if (tcache_all.modes || tc->polls)
 		tc->thread->fast = none;
 }
 
-/* The end of a thread. */
+/* Thread exit. */
 
 static void give_own(unsigned int class, void *cell)
 {
@@ -206,8 +206,8 @@ static void give_own(unsigned int class, void *cell)
 	slab_leave(class);
 }
 
-/* Take tc, which is empty, out of the list, and free it. The list is entered. */
-static void unmake_cache(struct tcache *tc)
+/* Unlink and free tc, which is empty. The list is locked. */
+static void destroy_cache(struct tcache *tc)
 {
 	if (tc->prev)
 		tc->prev->next = tc->next;
@@ -231,15 +231,12 @@ void tcache_retire(struct tcache *tc)
 {
 	tcache_flush(tc);
 	caches_enter();
-	unmake_cache(tc);
-	tcache_watch_dirt_locked();
+	destroy_cache(tc);
+	tcache_poll_dirty_locked();
 	caches_leave();
 }
 
-/*
- * Leave tc, whose thread is gone, to the next one with its shard. False: it has too much, or
- * others wait already.
- */
+/* Leave tc to the next thread in its shard. False if it holds too much, or enough caches wait. */
 static bool vacate(struct tcache *tc)
 {
 	struct tcache **place = tcache_all.vacant[tc->shard];
@@ -252,17 +249,17 @@ static bool vacate(struct tcache *tc)
 	while (i < VACANT_MAX && place[i])
 		i++;
 	if (i < VACANT_MAX) {
-		tc->vacant_since = tcache_all.sweeps;
+		tc->vacant_since = tcache_all.scavenges;
 		slab_shard_users[tc->shard]--;
 		tcache_all.vacant_count++;
 		place[i] = tc;
-		tcache_watch_dirt_locked();
+		tcache_poll_dirty_locked();
 	}
 	caches_leave();
 	return i < VACANT_MAX;
 }
 
-/* One that is vacant, since before the last sweep unless all; or NULL. */
+/* Take a cache that has been vacant since before the last scavenge, or any if all. NULL: none. */
 static struct tcache *old_vacant(bool all)
 {
 	struct tcache *tc = NULL;
@@ -271,7 +268,7 @@ static struct tcache *old_vacant(bool all)
 	for (unsigned int i = 0; i < SLAB_SHARDS * VACANT_MAX && !tc; i++) {
 		struct tcache **place = &tcache_all.vacant[i / VACANT_MAX][i % VACANT_MAX];
 
-		if (!*place || (!all && (*place)->vacant_since == tcache_all.sweeps))
+		if (!*place || (!all && (*place)->vacant_since == tcache_all.scavenges))
 			continue;
 		tc = *place;
 		*place = NULL;
@@ -290,11 +287,11 @@ void tcache_retire_vacant(bool all)
 		tcache_retire(tc);
 }
 
-/* Give back tc, the calling thread's; own is what the thread has instead. */
-static void part_with(struct tcache *tc, struct tcache *own)
+/* Release tc, the calling thread's cache; own replaces it. */
+static void detach_cache(struct tcache *tc, struct tcache *own)
 {
 	caches_enter();
-	tc->thread = NULL; /* nobody sets fast any more */
+	tc->thread = NULL; /* so no other thread sets fast */
 	caches_leave();
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
@@ -302,12 +299,12 @@ static void part_with(struct tcache *tc, struct tcache *own)
 		tcache_retire(tc);
 }
 
-static void end_thread(void *arg)
+static void on_thread_exit(void *arg)
 {
-	part_with(arg, TCACHE_ENDED);
+	detach_cache(arg, TCACHE_ENDED);
 }
 
-/* In a block of malloc, live or free: whoever gives it to os_free has confused the two. */
+/* Whether p is in a block of malloc, live or free: for reports by os_free. */
 static bool is_mallocs(const void *p)
 {
 	return slab_find(p).state != CELL_NONE || large_has(p);
@@ -319,12 +316,11 @@ __attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 	block_is_others = is_mallocs;
 	fork_guard(tcache_fork_child);
 	/*
-	 * One of the first 32 keys. For the values of others libc allocates room with the first,
-	 * and a value set by that very call of malloc would be lost: nobody would part with the
-	 * cache.
+	 * Create one of the first 32 keys. For values of later keys libc allocates memory with the
+	 * first value, and would lose a value that this very malloc sets: the cache would leak.
 	 */
 	caches_enter();
-	make_end_key();
+	make_exit_key();
 	caches_leave();
 }
 
@@ -358,7 +354,7 @@ size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
 	return tcache_magazine_cells(tc, class) + hardened_quarantined(tc, class);
 }
 
-/* With all shards locked, so that no magazine goes away. */
+/* With all shards locked, so that no magazine is freed. */
 static struct tcache_class_stats count_class(unsigned int class)
 {
 	struct tcache_class_stats n = {0};
@@ -372,7 +368,6 @@ static struct tcache_class_stats count_class(unsigned int class)
 	return n;
 }
 
-/* The list of caches and all depots. */
 static void lock_all(void)
 {
 	caches_enter();

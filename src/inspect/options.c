@@ -380,7 +380,7 @@ static void begin(void)
 	if (options.backtrace != OFF && !backtrace_begin())
 		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
 	if (options.check != OFF && options.check > 0)
-		tcache_on_look = check_now_and_then;
+		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)
 		start_trace(0);
 	if (options.map.len)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* What threads keep in their caches is bounded, and goes back when they sleep or are idle. */
+/* Caches of threads are bounded, and are flushed when their threads sleep or are idle. */
 
 #include <malloc.h>
 #include <pthread.h>
@@ -18,7 +18,7 @@
 #include "caches.h"
 #include "harness.h"
 
-/* What a thread keeps. */
+/* What a thread caches. */
 
 static size_t own_bytes(void)
 {
@@ -46,7 +46,7 @@ TEST(sizes_that_were_used_once_are_not_kept)
 	CHECK_MSG(bytes < 30 * KIB, "%zu bytes", bytes);
 }
 
-/* A program that goes on with all of them keeps them before long. */
+/* A program that goes on using all sizes soon has all of them cached. */
 TEST(sizes_that_are_used_again_are_kept)
 {
 	size_t out;
@@ -61,7 +61,7 @@ TEST(sizes_that_are_used_again_are_kept)
 	check_all();
 }
 
-#define MANY 64 /* threads: more than may hold what they can */
+#define MANY 64 /* threads: enough for the limit to apply */
 
 static pthread_barrier_t many_are;
 static atomic_bool is_over;
@@ -97,7 +97,7 @@ static size_t cached_bytes(void)
 	return stats.cached_bytes;
 }
 
-/* MANY threads, lightly active or not, of which none takes more than the short way. */
+/* MANY threads, lightly active or not, none of which leaves the fast path. */
 static void start_many(pthread_t *threads, bool are_active)
 {
 	pthread_barrier_init(&many_are, NULL, MANY + 1);
@@ -144,7 +144,7 @@ static void *free_much_and_sleep(void *arg)
 	return NULL;
 }
 
-/* The others, which take the short way only, look after what it has left. */
+/* The other threads, which stay on the fast path, scavenge what it has left. */
 TEST(what_a_thread_has_freed_that_sleeps_goes_back)
 {
 	struct tcache *tc = own_cache();
@@ -154,12 +154,12 @@ TEST(what_a_thread_has_freed_that_sleeps_goes_back)
 	CHECK(pthread_create(&thread, NULL, free_much_and_sleep, &many_are) == 0);
 	pthread_barrier_wait(&many_are);
 	CHECK(slab_dirty_bytes() > 16 * MIB);
-	for (int i = 0; i < 300 && tc->watch; i++) {
+	for (int i = 0; i < 300 && tc->polls; i++) {
 		usleep(10000);
 		for (int j = 0; j < 20; j++)
 			free(malloc(64));
 	}
-	CHECK(!tc->watch && slab_dirty_bytes() < MIB);
+	CHECK(!tc->polls && slab_dirty_bytes() < MIB);
 	pthread_barrier_wait(&many_are);
 	CHECK(pthread_join(thread, NULL) == 0);
 	check_all();
@@ -172,21 +172,21 @@ static void *serve_trims(void *arg)
 	burst();
 	CHECK(own_bytes() > 256 * KIB);
 	pthread_barrier_wait(arg);
-	pthread_barrier_wait(arg); /* trimmed meanwhile */
-	CHECK(tc->watch && tcache_thread.fast == &tcache_none);
+	pthread_barrier_wait(arg); /* another thread has trimmed */
+	CHECK(tc->polls && tcache_thread.fast == &tcache_none);
 	free(malloc(64));
-	CHECK(own_bytes() < 4 * KIB && !tc->watch && tcache_thread.fast == tc);
+	CHECK(own_bytes() < 4 * KIB && !tc->polls && tcache_thread.fast == tc);
 	pthread_barrier_wait(arg);
 	pthread_barrier_wait(arg); /* trimmed again */
-	CHECK(!tc->watch && tcache_thread.fast == tc);
+	CHECK(!tc->polls && tcache_thread.fast == tc);
 	usleep(200000);
 	pthread_barrier_wait(arg);
-	pthread_barrier_wait(arg); /* and again, later */
-	CHECK(tc->watch && tcache_thread.fast == &tcache_none);
+	pthread_barrier_wait(arg); /* and later again */
+	CHECK(tc->polls && tcache_thread.fast == &tcache_none);
 	return NULL;
 }
 
-/* With its next call, then it goes on as before; and not with each of many trims in a row. */
+/* It trims with its next call, then goes on as before; frequent trims do not ask it each time. */
 TEST(trims_ask_others_now_and_then)
 {
 	pthread_t thread;
@@ -204,9 +204,9 @@ TEST(trims_ask_others_now_and_then)
 	check_all();
 }
 
-/* Where the kernel does not do what it is asked for. */
+/* System calls that fail. */
 
-/* All calls look at the clock while something could go to the kernel; here it never can. */
+/* All calls poll while there is dirty memory; here it cannot be purged. */
 TEST(watch_ends_where_memory_is_locked)
 {
 	struct tcache *tc = own_cache();
@@ -217,13 +217,13 @@ TEST(watch_ends_where_memory_is_locked)
 	for (size_t i = 0; i < COUNT_OF(cells); i++)
 		if (i % 2000)
 			free(cells[i]);
-	CHECK(tc->watch && slab_dirty_bytes() > MIB);
-	for (int i = 0; i < 3000 && tc->watch; i++) {
+	CHECK(tc->polls && slab_dirty_bytes() > MIB);
+	for (int i = 0; i < 3000 && tc->polls; i++) {
 		for (int j = 0; j < 100; j++)
 			free(malloc(SIZE));
 		usleep(1000);
 	}
-	CHECK(!tc->watch);
+	CHECK(!tc->polls);
 }
 
 /* Leave one block of size bytes in each 64 KiB of 16 MiB. */
@@ -239,9 +239,7 @@ static void leave_survivors(size_t size)
 			free(blocks[i]);
 }
 
-/*
- * A process that grows although it has pages to give back gives them back before a period is over.
- */
+/* A process that grows although it has dirty pages purges them before a period is over. */
 TEST(growth_brings_sweeps_early)
 {
 	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};

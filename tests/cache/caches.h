@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What tests of thread caches share. Their programs have so many keys of thread-specific data that
- * the library's own is one for which pthread_setspecific allocates.
+ * Shared by tests of thread caches. The programs have so many keys of thread-specific data that
+ * pthread_setspecific allocates for the library's key.
  */
 
 #pragma once
@@ -65,7 +65,7 @@ static inline void in_thread(void *(*body)(void *arg), void *arg)
 	CHECK(pthread_join(thread, NULL) == 0);
 }
 
-#define SIZE 240 /* of which nothing but the test has cells */
+#define SIZE 240 /* used by the test only */
 
 static inline unsigned int class_in_use(void)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* tcache_check() against caches that are broken on purpose, each invariant by its number. */
+/* tcache_check() reports each broken invariant by its number. */
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "caches.h"
 #include "harness.h"
 
-/* From thread to thread. */
+/* Between threads. */
 
 static pthread_barrier_t barrier;
 
@@ -24,7 +24,7 @@ static unsigned int broken_class;
 static unsigned int capacity;
 static struct bin *bin; /* half full */
 static struct magazine *spare; /* full */
-static struct depot *depot; /* with two full ones and an empty one */
+static struct depot *depot; /* two full magazines and an empty one */
 static struct tcache *cache;
 
 static void set_up(void)

@@ -2,11 +2,10 @@
 // Needs: objects, refusals
 
 /*
- * Threads that end in every way, at random moments of a life of allocation: they return, call
- * pthread_exit from deep inside, are cancelled while they sleep, at a cancellation point, or
- * anywhere at all between two calls; with destructors of keys and of thread-local objects that
- * allocate and free, and under signals. Whatever they held or had cached is there again: the
- * figures return, and everything is sound.
+ * Threads that end in every way, at random moments: they return; call pthread_exit deep in the
+ * stack; are cancelled while they sleep, at a cancellation point, or anywhere between two calls.
+ * Destructors of keys and of thread-local objects allocate and free, and signals arrive. Afterwards
+ * nothing is lost: the figures return to what they were, and the checkers are content.
  */
 
 #include <errno.h>
@@ -57,7 +56,7 @@ struct life {
 	pthread_t thread;
 	uint64_t state;
 	struct block *held[HELD];
-	volatile size_t sum; /* of a computation that allocates nothing */
+	volatile size_t sum; /* of a computation without allocations */
 };
 
 static struct life lives[THREADS];
@@ -67,11 +66,11 @@ static void work(struct life *life)
 	size_t i = random_below(&life->state, HELD);
 
 	drop_block(life->held[i]);
-	life->held[i] = NULL; /* a cancellation may come between the two */
+	life->held[i] = NULL; /* a cancellation may happen between the two */
 	life->held[i] = make_block(&life->state);
 }
 
-/* A cleanup handler: what every thread here has on top of its stack. */
+/* A cleanup handler, which each of these threads has. */
 static void drop_all(void *arg)
 {
 	struct life *life = arg;
@@ -89,7 +88,7 @@ static void return_at_random(struct life *life)
 }
 
 static void (*volatile leave)(void *value) =
-	pthread_exit; /* for all that the compiler knows, it returns */
+	pthread_exit; /* the compiler must believe that it returns */
 
 static void exit_from(struct life *life, size_t depth)
 {
@@ -121,8 +120,8 @@ static void wait_for_cancellation(struct life *life)
 }
 
 /*
- * Cancellation at any instruction, but for the calls of the library: they are no more safe from
- * that than any other function.
+ * Asynchronous cancellation, except in the library's functions: like all others, they do not
+ * support it.
  */
 static void wait_for_cancellation_anywhere(struct life *life)
 {
@@ -148,7 +147,7 @@ static pthread_key_t keys[3];
 
 struct value {
 	pthread_key_t key;
-	int again; /* this many more times: libc asks three times more at most */
+	int again; /* as often again; libc repeats at most three times */
 	unsigned char bytes[];
 };
 
@@ -189,7 +188,7 @@ static void end_of_object(void *object)
 
 static pthread_key_t many_keys[MANY_KEYS];
 
-/* Before anybody allocates: the library has had its key before that. */
+/* Before the first allocation; the library creates its key even earlier. */
 __attribute__((constructor)) static void make_many_keys(void)
 {
 	for (size_t i = 0; i < COUNT_OF(many_keys); i++)
@@ -228,7 +227,7 @@ static void *live(void *arg)
 	return NULL;
 }
 
-/* Threads that wait for it are cancelled, the others may have ended before. */
+/* Cancel threads that wait for it; others may have ended before. */
 static void live_and_end(uint64_t *state)
 {
 	for (size_t i = 0; i < THREADS; i++) {
@@ -252,7 +251,7 @@ static void run(void (*end)(struct life *life), bool has_destructors)
 
 	for (size_t i = 0; i < COUNT_OF(keys); i++)
 		CHECK(pthread_key_create(&keys[i], end_of_key) == 0);
-	/* What libc allocates once stays: for stacks, and for the first cancellation. */
+	/* Let libc make its one-time allocations: stacks, and the first cancellation. */
 	plan = (struct plan){.has_destructors = has_destructors};
 	live_and_end(&state);
 	malloc_trim(0);
@@ -265,7 +264,7 @@ static void run(void (*end)(struct life *life), bool has_destructors)
 	check_nothing_lost();
 }
 
-/* libc allocates room for the value, and that is the first call of malloc of the thread. */
+/* libc allocates memory for the value, with the thread's first call of malloc. */
 static void *set_first(void *arg)
 {
 	CHECK(pthread_setspecific(many_keys[MANY_KEYS - 1], arg) == 0);
@@ -313,7 +312,7 @@ TEST(ended_in_any_way_with_destructors)
 	run(NULL, true);
 }
 
-/* The same under signals, at a high rate, wherever a thread is. */
+/* The same with frequent signals at any instruction. */
 
 TEST(ended_in_any_way_under_signals)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* What a thread leaves behind at its end; cells that threads hand on as they end. */
+/* Thread exit: what is released, and cells that pass from exiting threads to others. */
 
 #include <malloc.h>
 #include <pthread.h>
@@ -18,7 +18,7 @@
 #include "harness.h"
 #include "slab/slab_core.h"
 
-/* Cells that nobody uses and that are not in the store. */
+/* Cells that are neither in use nor in the store. */
 static size_t cached_cells(void)
 {
 	struct tcache_stats stats;
@@ -27,11 +27,11 @@ static size_t cached_cells(void)
 	return stats.cached_cells;
 }
 
-/* From thread to thread. */
+/* Between threads. */
 
 static pthread_barrier_t barrier;
 
-/* Threads that end. */
+/* Thread exit. */
 
 static void *use_all_classes(void *arg)
 {
@@ -64,7 +64,7 @@ static void *use_a_little(void *arg)
 	return arg;
 }
 
-/* Beside what a thread's stack and the like need for the first time. */
+/* Except for one-time allocations, such as stacks. */
 TEST(a_thread_that_ends_leaves_nothing)
 {
 	size_t out, magazines, caches;
@@ -72,7 +72,7 @@ TEST(a_thread_that_ends_leaves_nothing)
 	own_cache();
 	for (int i = 0; i < 3; i++) {
 		in_thread(use_and_free_all_classes, NULL);
-		malloc_trim(0); /* this thread's cells go, too */
+		malloc_trim(0); /* flushes this thread's cache, too */
 		CHECK(cached_cells() == 0);
 		if (i > 0) {
 			CHECK_MSG(out_cells() == out, "%zu cells, then %zu", out, out_cells());
@@ -86,7 +86,7 @@ TEST(a_thread_that_ends_leaves_nothing)
 	}
 }
 
-/* Cells out of its magazines are live still, and go the usual way. */
+/* Live cells from its magazines are freed as usual. */
 TEST(a_thread_that_ends_leaves_what_is_live)
 {
 	size_t n = 5000;
@@ -104,7 +104,7 @@ TEST(a_thread_that_ends_leaves_what_is_live)
 	check_all();
 }
 
-/* Caches that wait for the next thread. */
+/* Vacant caches. */
 
 static size_t vacant_now(void)
 {
@@ -124,7 +124,9 @@ static void *note_cache(void *arg)
 	return NULL;
 }
 
-/* With its cells, so that no visit of the store is needed; and a watch is over. */
+/*
+ * The next thread gets the cells as well, so it needs no visit of the store; and polling has ended.
+ */
 TEST(a_thread_takes_over_the_cache_of_the_last)
 {
 	struct tcache *first, *second;
@@ -134,9 +136,9 @@ TEST(a_thread_takes_over_the_cache_of_the_last)
 	in_thread(note_cache, &first);
 	CHECK(vacant_now() == 1 && !slab_shard_users[first->shard]);
 	out = out_of(class);
-	tcache_ask(first, ASKED_TO_FLUSH);
+	tcache_request(first, REQUEST_FLUSH);
 	in_thread(note_cache, &second);
-	CHECK(second == first && out_of(class) == out && !first->watch && !first->asked);
+	CHECK(second == first && out_of(class) == out && !first->polls && !first->request);
 	CHECK(vacant_now() == 1 && out_of(CLASS_CACHE) == 2);
 }
 
@@ -147,9 +149,9 @@ TEST(vacant_caches_go_with_the_second_sweep_or_a_trim)
 
 	in_thread(note_cache, &tc);
 	slab_set_sweep_period(0);
-	tcache_look(own_cache());
+	tcache_scavenge(own_cache());
 	CHECK(vacant_now() == 1);
-	tcache_look(own_cache());
+	tcache_scavenge(own_cache());
 	CHECK(vacant_now() == 0 && out_of(class) == 0 && out_of(CLASS_CACHE) == 1);
 	in_thread(note_cache, &tc);
 	CHECK(vacant_now() == 1);
@@ -157,7 +159,7 @@ TEST(vacant_caches_go_with_the_second_sweep_or_a_trim)
 	CHECK(vacant_now() == 0 && out_of(class) == 0);
 }
 
-/* 3 KiB of each of many sizes, so often that all are kept; and more of another. */
+/* Cache 3 KiB of each of many sizes, and more of another. */
 static void *use_sizes(void *sizes)
 {
 	for (size_t i = 0; i < 20 * *(size_t *)sizes; i++) {
@@ -193,12 +195,12 @@ static void *free_spans(void *arg)
 	return arg;
 }
 
-/* What its thread has freed besides is looked after. */
+/* Other memory that the thread has freed is scavenged. */
 TEST(a_vacant_cache_leaves_dirt_to_others)
 {
-	CHECK(!own_cache()->watch);
+	CHECK(!own_cache()->polls);
 	in_thread(free_spans, NULL);
-	CHECK(vacant_now() == 1 && tcache_thread.own->watch > 1); /* not just asked */
+	CHECK(vacant_now() == 1 && tcache_thread.own->polls > 1); /* more than a request */
 }
 
 static void *wait_for_others(void *arg)
@@ -225,7 +227,7 @@ TEST(few_caches_are_vacant_in_each_shard)
 
 static pthread_key_t late_key;
 
-/* Destructors run in the order of the keys: this one when the cache has gone. */
+/* Destructors run in the order of the keys: this one after the cache's. */
 static void use_malloc_late(void *arg)
 {
 	void *p[100];
@@ -251,7 +253,7 @@ static void *set_late_key(void *arg)
 
 TEST(late_destructors_allocate_without_a_cache)
 {
-	unsigned int class = class_in_use(); /* has made the library's key */
+	unsigned int class = class_in_use(); /* creates the library's key */
 
 	CHECK(pthread_key_create(&late_key, use_malloc_late) == 0);
 	for (int i = 0; i < 10; i++) {
@@ -269,9 +271,9 @@ static void *wait_for_all(void *arg)
 }
 
 /*
- * The last call of such a thread, behind all destructors, is a free: the C library keeps no more
- * than 40 MiB of stacks, and frees what belongs to older ones. A cache made then would stay, and a
- * switch of modes would write to the thread that is gone.
+ * The last call of such a thread, after all destructors, is a free: libc caches at most 40 MiB of
+ * stacks, and frees what belongs to older ones. A cache created then would leak, and a switch of
+ * modes would write to the memory of a dead thread.
  */
 TEST(detached_threads_leave_no_cache)
 {
@@ -366,13 +368,13 @@ TEST(counts_of_threads_that_ended_stay)
 	CHECK(after.frees >= before.frees + 1000 && after.frees < before.frees + 1100);
 }
 
-/* Random calls over cells full of cookies, handed across threads that die. */
+/* Random calls on cells that are filled with patterns, and passed between threads that exit. */
 
 #define PLACES 2000
 #define GENERATIONS 60
 #define STEPS 3000
 
-/* First word: the size. All further bytes: made from it. */
+/* The first word is the size; all other bytes are derived from it. */
 static _Atomic(unsigned char *) places[PLACES];
 
 static unsigned char cookie(size_t size, size_t at)
@@ -459,7 +461,7 @@ TEST(cells_handed_across_dying_threads)
 	check_all();
 }
 
-/* Cells whose users write what a freed cell has, handed on while magazines change hands. */
+/* Live cells that hold the mark of freed ones, passed on while magazines are exchanged. */
 
 #define MARKED_SIZE 64
 

@@ -2,9 +2,9 @@
 // Needs: objects
 
 /*
- * A child makes whole what other threads were changing: what is derived is overwritten with
- * anything, one lock held at a time. And at full speed: threads allocate and free while others
- * fork.
+ * A fork's child repairs what other threads were changing. Derived data is overwritten with
+ * garbage, for each lock that may be held. And at full speed: threads allocate and free while
+ * others fork.
  */
 
 #include <pthread.h>
@@ -20,7 +20,7 @@
 #include "places.h"
 #include "slab/slab_core.h"
 
-/* One lock held, and whatever is derived from what it guards is not to be believed. */
+/* With one lock held, all data that derives from what it guards is garbage. */
 
 static void set_up(void)
 {
@@ -32,7 +32,7 @@ static void set_up(void)
 	check_all("at first");
 }
 
-/* The same, where two windows are full. */
+/* The same with two full windows. */
 static void set_up_far(void)
 {
 	struct object *o = objects[1];
@@ -89,7 +89,7 @@ static void scramble_class(unsigned int class)
 	for_each_slab(class, scramble_slab);
 }
 
-/* In a child of the child's kind: fork's handler runs in it. */
+/* In a grandchild, fork's handler runs as well. */
 static void expect_repair(void (*change)(unsigned int nr), unsigned int nr)
 {
 	pid_t pid = (pid_t)syscall(SYS_fork);
@@ -227,7 +227,7 @@ TEST(caches_are_counted)
 		CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
-/* Another thread has switched a mode on, and was about to tell this one. */
+/* Another thread has switched a mode on, but has not yet set this one's fast. */
 TEST(modes_are_told)
 {
 	pid_t pid;
@@ -245,7 +245,7 @@ TEST(modes_are_told)
 	expect_good_end(pid);
 }
 
-/* What threads kept is not lost with them. */
+/* The page caches of other threads are released. */
 static void *keep_everything(void *arg)
 {
 	uint64_t state = (uintptr_t)arg;
@@ -297,7 +297,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* Threads that come, allocate and go. */
+/* Threads that start, allocate and exit. */
 static void *work_briefly(void *arg)
 {
 	uint64_t state = (uintptr_t)arg;

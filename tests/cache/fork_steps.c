@@ -2,14 +2,11 @@
 // Needs: objects
 
 /*
- * Fork between any two instructions: a child gets a copy of threads that it does not have, wherever
- * they are, and has to make whole what they were changing.
- *
- * A thread is single-stepped through calls of every kind. Now and then it is copied between two
- * instructions, and the child takes itself for another thread: all that the stepped one has was a
- * stranger's. Or a signal handler forks there, in the only thread, and the child goes on with what
- * that was doing. FORK_STEPS of the environment is how many instructions there are to a child on
- * average.
+ * Fork between any two instructions. A thread is single-stepped through calls of every kind. Now
+ * and then it is copied between two instructions. The child acts as another thread: it has to
+ * repair what the stepped thread was changing. Or a signal handler of the only thread forks there,
+ * and the child continues the call. FORK_STEPS in the environment is the average number of
+ * instructions between two forks.
  */
 
 #include <malloc.h>
@@ -39,10 +36,10 @@ static size_t steps_to_a_child = 400;
 static uint64_t step_state = 1;
 static size_t children, instructions;
 static _Thread_local bool is_stepped;
-static bool is_alone; /* children are of the handler's, and go on */
+static bool is_alone; /* a signal handler forks, and children continue */
 static bool is_child;
 
-/* In a child of fork's kind it is another thread that goes on, and has no cache yet. */
+/* A child as fork makes it continues as another thread, which has no cache yet. */
 static void __attribute__((noreturn)) be_the_child(void)
 {
 	is_stepped = false;
@@ -57,7 +54,7 @@ static void copy_the_process(void)
 	pid_t pid;
 
 	children++;
-	pid = is_alone ? fork() : (pid_t)syscall(SYS_fork); /* as if another thread did it */
+	pid = is_alone ? fork() : (pid_t)syscall(SYS_fork); /* as if by another thread */
 	if (pid == 0 && !is_alone)
 		be_the_child();
 	if (pid == 0)
@@ -97,7 +94,7 @@ static inline void steps_begin(void)
 				 : "memory", "cc");
 }
 
-/* The program's own, in the place of libc's: nobody wants to step through all bytes. */
+/* Replaces libc's function, of which each byte would be stepped through. */
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
@@ -146,7 +143,7 @@ static void expect_children(size_t least)
 	CHECK_MSG(children >= least, "%zu children in %zu instructions", children, instructions);
 }
 
-/* Random calls, of which some are stepped through, when there is something of everything. */
+/* Random calls. Some are stepped through, once there are objects of every kind. */
 static void step_through(const char *what, void (*call)(uint64_t *state), size_t calls)
 {
 	uint64_t state = 1;
@@ -184,7 +181,7 @@ static void call_sweep(uint64_t *state)
 	if (slab_begin_sweep())
 		slab_end_sweep();
 	mapping_sweep(0);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 }
 
 TEST(between_instructions_of_calls)
@@ -201,7 +198,7 @@ TEST(between_instructions_of_trims)
 	expect_children(20);
 }
 
-/* What the kernel does not take, for it is locked; in children it is not. */
+/* Locked memory, which cannot be purged; in children it is not locked. */
 static void lock_and_trim(uint64_t *state)
 {
 	(void)state;
@@ -228,7 +225,7 @@ TEST(between_instructions_of_sweeps)
 	expect_children(20);
 }
 
-/* Spans alone: growing and shrinking in their place, and a thread's cache that is full. */
+/* Spans only: resized in place, and with a full page cache. */
 static void call_span(uint64_t *state)
 {
 	struct object *o = &objects[0][random_below(state, OBJECTS)];
@@ -249,7 +246,7 @@ TEST(between_instructions_of_spans)
 	expect_children(20);
 }
 
-/* Mappings alone, among so many that the table grows. */
+/* Mappings only, so many that the table grows. */
 static void call_mapping(uint64_t *state)
 {
 	struct object *o = &objects[random_below(state, WORKERS)][random_below(state, OBJECTS)];
@@ -270,7 +267,7 @@ TEST(between_instructions_of_mappings)
 	expect_children(20);
 }
 
-/* Cells alone, of all sizes: clearing large objects takes too many steps. */
+/* Cells only, of all sizes: clearing large objects takes too many steps. */
 TEST(between_instructions_of_cells)
 {
 	size_count = SIZES_OF_CELLS;
@@ -279,7 +276,7 @@ TEST(between_instructions_of_cells)
 	expect_children(20);
 }
 
-/* Once more, in a process that is hardened from its first call on. */
+/* Again in a process that is hardened from its first call on. */
 
 TEST(between_instructions_hardened)
 {
@@ -289,7 +286,7 @@ TEST(between_instructions_hardened)
 	CHECK_MSG(status == 0 && strstr(said, "1 passed, 0 failed"), "%s", said);
 }
 
-/* In the only thread nothing is locked, and nothing may be lost. */
+/* With one thread nothing is locked, and nothing may be lost. */
 static void call_alone(uint64_t *state)
 {
 	if (random_below(state, 2))
@@ -306,7 +303,7 @@ TEST(between_instructions_of_the_only_thread)
 	expect_children(20);
 }
 
-/* A thread's beginning, and its end: until the next destructor runs. */
+/* The start of a thread, and its exit until the next destructor runs. */
 
 static pthread_key_t after_key;
 
@@ -337,7 +334,7 @@ TEST(between_instructions_of_a_thread)
 
 	start_stepping(1500);
 	where = "thread";
-	CHECK(pthread_key_create(&after_key, end_of_steps) == 0); /* the library's is before */
+	CHECK(pthread_key_create(&after_key, end_of_steps) == 0); /* created after the library's */
 	for (int i = 0; i < 200; i++)
 		step(objects[0], &state);
 	for (uintptr_t i = 1; i <= 2; i++) {
@@ -351,7 +348,7 @@ TEST(between_instructions_of_a_thread)
 	expect_children(20);
 }
 
-/* A window is made. */
+/* A new window is created. */
 static void call_for_window(uint64_t *state)
 {
 	static size_t nr;

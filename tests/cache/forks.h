@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What tests of fork share: objects that are known. Each child runs all checkers, frees every
- * object that it knows, allocates, and looks at what is lost: not more than a thread has in its
- * hands.
+ * Shared by tests of fork: a table of known objects. Each child runs all checkers, frees every
+ * known object, allocates, and measures what is lost: at most what each other thread had in use.
  */
 
 #pragma once
@@ -23,10 +22,7 @@
 #include "large/mapping.h"
 #include "slab/slab_core.h"
 
-/*
- * Objects that are known: p is set when what is in them says which one it is, and cleared before
- * they are freed.
- */
+/* Known objects: p is set after their contents identify them, and cleared before they are freed. */
 struct object {
 	unsigned char *_Atomic p;
 	size_t size;
@@ -37,7 +33,7 @@ struct object {
 
 static struct object objects[WORKERS][OBJECTS];
 
-/* Large cells soon fill and empty magazines, depots and slabs; then there are spans, mappings. */
+/* Large cells, which soon fill and empty magazines, depots and slabs; spans; mappings. */
 static const size_t sizes[] = {16,    100,   1000,	8000,	   20000,    20000,   32000,  32000,
 			       40000, 40000, 100 * KIB, 300 * KIB, SPAN_MAX, 3 * MIB, 5 * MIB};
 #define SIZES_OF_CELLS 8 /* of these */
@@ -149,8 +145,8 @@ static inline void allocate_all(void)
 #define LIBC_CELLS 8 /* of its threads */
 
 /*
- * At most threads were doing something, and what they had in their hands is lost: of spans three,
- * for realloc has the new one, the old one, and one that gives way to the old one in the thread's
+ * At most threads other threads were in a call, and lose what they were working on. Of spans that
+ * may be three: realloc has the new one, the old one, and one that the old one evicts from the page
  * cache.
  */
 static inline void check_lost(size_t threads)
@@ -196,11 +192,11 @@ static inline void expect_good_end(pid_t pid)
 
 	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status))
-		_exit(WEXITSTATUS(status)); /* the child has said why */
+		_exit(WEXITSTATUS(status)); /* the child has printed the reason */
 	CHECK_MSG(status == 0, "%s: a child was killed by signal %d", where, WTERMSIG(status));
 }
 
-/* What is left of fork(): the process is a copy, and its locks may be others'. */
+/* The rest of fork(): the process is a copy, and other threads may hold its locks. */
 static inline void become_child(void)
 {
 	fork_parent = (uint32_t)getppid();
@@ -213,7 +209,7 @@ static inline void *do_nothing(void *arg)
 	return arg;
 }
 
-/* From now on there are locks. */
+/* From now on locks are taken. */
 static inline void have_had_a_thread(void)
 {
 	pthread_t thread;

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Needs: libosmem.so
 #
-# How many instructions a pair of malloc and free takes, the call and the loop included, as
-# callgrind counts them. Only of a library that was built as it is by default.
+# Bounds the instructions of a pair of malloc and free, call and loop included, as
+# callgrind counts them. Needs a library with default flags.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
@@ -11,13 +11,13 @@
 
 pairs=20000
 
-# counted LIBRARY PAIRS SIZE BATCH: of the whole program
+# counted LIBRARY PAIRS SIZE BATCH: instructions of the whole program
 counted() {
 	LD_PRELOAD=$1 timeout 120 valgrind --tool=callgrind --callgrind-out-file=/dev/null \
 		"$scratch/count" "$2" 1 "$3" "$4" 2>&1 >/dev/null | sed -n 's/.*Collected : //p'
 }
 
-# tenths LIBRARY SIZE BATCH: of an instruction, of a pair: what twice as many pairs take more
+# tenths LIBRARY SIZE BATCH: tenths of an instruction per pair, by doubling the number of pairs
 tenths() {
 	few=$(counted "$1" "$pairs" "$2" "$3")
 	many=$(counted "$1" $((2 * pairs)) "$2" "$3")
@@ -31,7 +31,7 @@ is_at_most() {
 	[ "$count" -le $(($1 * 10)) ]
 }
 
-# The C library's own malloc takes more than any bound below.
+# Self-test: libc's own malloc exceeds every bound below.
 glibc_takes_more() {
 	count=$(tenths "" 32 1) && [ "$count" -gt 1000 ]
 }

@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Magazines and depots: how caches fill, what they hold at most, and how cells go from one thread
- * to another. That sweeps flush them while cells come and go.
+ * Magazines and depots: how caches fill, their limits, and how cells pass between threads.
+ * Scavenges flush them while cells come and go.
  */
 
 #include <malloc.h>
@@ -19,7 +19,7 @@
 #include "harness.h"
 #include "slab/slab_core.h"
 
-/* Allocate until the thread has none of class left. */
+/* Allocate until the thread has no cells of class left. */
 static void drain(unsigned int class)
 {
 	while (tcache_cached_cells(own_cache(), class))
@@ -34,7 +34,7 @@ TEST(refills_start_small_and_grow)
 	size_t out = 0, taken = 0, n = 0, slab = slab_classes[class].capacity;
 
 	CHECK((cells[taken++] = malloc(SIZE)));
-	CHECK(out_of(class) == ++out); /* the first one comes alone */
+	CHECK(out_of(class) == ++out); /* the first cell comes alone */
 	while (n < magazine_capacity(class) || out % slab) {
 		n = out / 4 < 512 / SIZE ? 512 / SIZE : out / 4;
 		if (n > magazine_capacity(class))
@@ -65,7 +65,7 @@ TEST(one_object_of_a_class_needs_no_magazine)
 	check_all();
 }
 
-/* Two magazines, here and there: a thread that goes up and down by one never visits the store. */
+/* Two magazines: a thread that alternates around a full one never visits the store. */
 TEST(spare_and_loaded_change_places)
 {
 	unsigned int class = class_in_use(), capacity = magazine_capacity(class);
@@ -126,14 +126,12 @@ TEST(depots_are_bounded)
 	check_depot_bounds(CELL_MAX);
 }
 
-/*
- * The sweep may come when a magazine has just been made room in, and the bin is idle in its eyes.
- */
+/* A scavenge may happen just after room was made in a magazine, when the bin appears idle. */
 static void sweep_at_next_visit(struct tcache *tc, unsigned int class, void **top)
 {
 	slab_store.last_sweep_ms = 0;
 	tc->seen[class] = top;
-	tc->ticks = 15;
+	tc->events = 15;
 }
 
 TEST(sweep_while_a_cell_is_put)
@@ -150,7 +148,7 @@ TEST(sweep_while_a_cell_is_put)
 		out = out_of(class);
 		free_cells(2 * capacity);
 		CHECK((uintptr_t)tc->bins[class].top % MAGAZINE_SIZE == 0);
-		next = magazine_new(class); /* the one that comes next */
+		next = magazine_new(class); /* the next cell */
 		magazine_free(next);
 		sweep_at_next_visit(tc, class, kind ? &next->cells[capacity] : tc->bins[class].top);
 		free(cells[2 * capacity]);
@@ -164,10 +162,10 @@ static void write_and_sweep(void *arg)
 {
 	memset(arg, 0, 1);
 	slab_set_sweep_period(0);
-	tcache_look(own_cache());
+	tcache_scavenge(own_cache());
 }
 
-/* Not the next one to be handed out. */
+/* Not the next cell. */
 TEST(sweep_meets_a_cell_that_was_written_to)
 {
 	char *p = malloc(112), *q = malloc(112), line[128];
@@ -191,13 +189,14 @@ TEST(sweep_while_a_cell_is_taken)
 		while (*tc->bins[class].top != MAGAZINE_END)
 			CHECK(malloc(SIZE));
 		cells[2 * capacity] = malloc(SIZE);
-		CHECK(slab_find(cells[2 * capacity]).state == CELL_LIVE); /* no block instead */
+		CHECK(slab_find(cells[2 * capacity]).state ==
+		      CELL_LIVE); /* instead of returning a block */
 		free_cells(2 * capacity + 1);
 		check_all();
 	}
 }
 
-/* From thread to thread. */
+/* Between threads. */
 
 #define ROUNDS 300
 #define BATCH 1000
@@ -224,8 +223,8 @@ static void *alloc_batches(void *arg)
 	return arg;
 }
 
-/* This thread allocates and another one frees, or the other way round; nothing piles up. */
-static void hand_over(void *(*other)(void *arg), bool allocates)
+/* This thread allocates and another one frees, or vice versa. Nothing accumulates. */
+static void produce_and_consume(void *(*other)(void *arg), bool allocates)
 {
 	unsigned int class = class_in_use();
 	size_t most = 0, early = 0;
@@ -255,12 +254,12 @@ static void hand_over(void *(*other)(void *arg), bool allocates)
 
 TEST(cells_freed_by_another_thread_come_back)
 {
-	hand_over(free_batches, true);
+	produce_and_consume(free_batches, true);
 }
 
 TEST(cells_allocated_by_another_thread_go_back)
 {
-	hand_over(alloc_batches, false);
+	produce_and_consume(alloc_batches, false);
 }
 
 static void *free_in_thread(void *arg)
@@ -271,8 +270,8 @@ static void *free_in_thread(void *arg)
 }
 
 /*
- * Cells go back to the shard that they are from: its threads get them, not new ones. Who never
- * takes any keeps no spare.
+ * Cells go back to their shard, whose threads get them instead of new ones. A thread that never
+ * allocates has no spare.
  */
 TEST(cells_go_home)
 {
@@ -291,7 +290,7 @@ TEST(cells_go_home)
 	check_all();
 }
 
-/* What is at home where no thread is any more serves others. */
+/* The depots of a shard without threads serve other shards. */
 TEST(depots_of_threads_that_ended_serve_others)
 {
 	unsigned int class = class_in_use();
@@ -311,7 +310,7 @@ TEST(depots_of_threads_that_ended_serve_others)
 	check_all();
 }
 
-/* All depots of a shard together are bounded, too. */
+/* The depots of a shard have a common limit, too. */
 TEST(shards_are_bounded)
 {
 	struct depot_size *shard = &magazine_sizes[own_cache()->shard];
@@ -320,7 +319,7 @@ TEST(shards_are_bounded)
 		alloc_cells_of(size, MIB / size);
 		free_cells(MIB / size);
 	}
-	/* A sweep may have come between. */
+	/* A scavenge may have happened in between. */
 	CHECK(shard->bytes && shard->bytes < SHARD_BYTES + MAGAZINE_BYTES);
 	check_all();
 	CHECK(malloc_trim(0));
@@ -328,9 +327,9 @@ TEST(shards_are_bounded)
 	check_all();
 }
 
-/* What is handed out. */
+/* Allocation. */
 
-/* The library's own memory is nobody's to free. */
+/* The library's own memory cannot be freed. */
 static void free_arg(void *arg)
 {
 	free(arg);
@@ -358,9 +357,9 @@ TEST(magazines_and_caches_are_not_freed)
 	expect_foreign(slab_page_map);
 }
 
-/* Where the kernel does not do what it is asked for. */
+/* System calls that fail. */
 
-/* Another thread begins a watch of this one, which ends one in the same moment: see set_watch. */
+/* Another thread makes this one poll while this one ends its polling: see set_polls. */
 TEST(a_sweep_opens_the_short_way)
 {
 	struct tcache *tc = own_cache();
@@ -368,6 +367,6 @@ TEST(a_sweep_opens_the_short_way)
 	slab_set_sweep_period(0);
 	malloc_trim(0);
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
-	tcache_look(tc);
-	CHECK(!tc->watch && tcache_thread.fast == tc);
+	tcache_scavenge(tc);
+	CHECK(!tc->polls && tcache_thread.fast == tc);
 }

@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Modes that keep calls off the short way, switched at any moment; what the short way and the slow
- * ones do alike: contents, alignments, errno.
+ * Modes in which all calls take the slow path, switched at any moment. Fast and slow paths agree on
+ * contents, alignments and errno.
  */
 
 #include <errno.h>
@@ -23,11 +23,11 @@
 #include "harness.h"
 #include "slab/slab_core.h"
 
-/* From thread to thread. */
+/* Between threads. */
 
 static pthread_barrier_t barrier;
 
-/* Threads that end. */
+/* Thread exit. */
 
 static pthread_key_t late_key;
 
@@ -46,7 +46,7 @@ static void *switch_modes(void *arg)
 	return arg;
 }
 
-/* Switched for all, whatever they do. */
+/* Switched for all threads, at any moment. */
 TEST(modes_switch_while_threads_run)
 {
 	pthread_t thread;
@@ -85,7 +85,7 @@ static void *end_when_told(void *arg)
 	return NULL;
 }
 
-/* What a thread has given back it does not use again, whoever switches modes while it does that. */
+/* A thread does not use again what it has released, whoever switches modes meanwhile. */
 TEST(modes_switch_while_a_thread_ends)
 {
 	unsigned int class = class_in_use();
@@ -95,7 +95,7 @@ TEST(modes_switch_while_a_thread_ends)
 	CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
 	CHECK(pthread_create(&thread, NULL, end_when_told, &barrier) == 0);
 	pthread_barrier_wait(&barrier);
-	slab_enter(class); /* here the thread will wait, with what it has of the class */
+	slab_enter(class); /* the thread will wait here, with its cells of the class */
 	pthread_barrier_wait(&barrier);
 	while (ending->own != TCACHE_ENDED)
 		usleep(1000);
@@ -115,7 +115,7 @@ TEST(perturbed_cells)
 
 		CHECK(p && is_all(p, size, 0xa5));
 		free(p);
-		/* Behind the words that a free cell is known by. */
+		/* Behind the mark of a free cell. */
 		CHECK(size < 32 || is_all(p + 16, size - 16, 0x5a));
 		p = calloc(1, size);
 		CHECK(p && is_all(p, size, 0));
@@ -124,7 +124,7 @@ TEST(perturbed_cells)
 	check_all();
 }
 
-/* What is handed out. */
+/* Allocation. */
 
 TEST(calloc_is_zero_after_reuse_at_all_sizes)
 {
@@ -168,7 +168,7 @@ TEST(all_alignments_and_sizes)
 	check_all();
 }
 
-/* Where the kernel does not do what it is asked for. */
+/* System calls that fail. */
 
 static bool has_roomy_segment(void)
 {
@@ -207,7 +207,7 @@ static void refuse_memory(void)
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 
-/* A segment's place, unless something is there. */
+/* Reserve the place of a segment, unless it is taken. */
 static bool take_place(uintptr_t at)
 {
 	void *p = mmap((void *)at, SEGMENT_SIZE, PROT_NONE,
@@ -237,7 +237,7 @@ TEST(free_preserves_errno_where_the_next_place_is_taken)
 	check_errno_of_free(take_next_places);
 }
 
-/* What says that all calls take the slow path holds at every moment: hardened, it is relied on. */
+/* The slow path is in force at every moment: hardened mode relies on it. */
 
 static atomic_bool are_modes_over;
 

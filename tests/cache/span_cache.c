@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* Spans in threads' caches. */
+/* Page caches of threads. */
 
 #include <malloc.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@
 
 static uint64_t random_state = 1;
 
-/* Kept spans. */
+/* Cached spans. */
 
 static struct span_cache *own(void)
 {
@@ -54,7 +54,7 @@ TEST(a_kept_span_is_the_next_of_its_size)
 	free(p);
 }
 
-/* One of the next two classes is taken, before the page heap is asked. */
+/* A span of the next two classes is preferred to the page heap. */
 TEST(a_kept_span_serves_two_classes_below)
 {
 	char *p = malloc(112 * KIB), *q, *r;
@@ -89,7 +89,7 @@ TEST(a_kept_span_serves_the_alignment_that_it_has)
 	check_kept();
 }
 
-/* A thread that frees no span needs no memory for keeping them. */
+/* A thread that frees no span has no page cache. */
 TEST(no_cache_before_a_span_is_freed)
 {
 	char *p = malloc(100 * KIB);
@@ -117,14 +117,14 @@ TEST(kept_spans_are_bounded)
 		free(p[i]);
 	CHECK(own()->count[span_class_of(40000)] == SPAN_CACHE_DEPTH);
 	check_kept();
-	free(malloc(SPAN_KEPT_MAX + 1)); /* too large */
-	CHECK(own()->count[span_class_of(SPAN_KEPT_MAX + 1)] == 0);
-	free(malloc(SPAN_KEPT_MAX)); /* it counts twice: all others give way */
+	free(malloc(SPAN_CACHED_MAX + 1)); /* too large */
+	CHECK(own()->count[span_class_of(SPAN_CACHED_MAX + 1)] == 0);
+	free(malloc(SPAN_CACHED_MAX)); /* it counts twice: all others are evicted */
 	check_kept();
-	CHECK(own()->bytes == SPAN_KEPT_MAX && span_cache_count(own()) == 1);
+	CHECK(own()->bytes == SPAN_CACHED_MAX && span_cache_count(own()) == 1);
 }
 
-/* What was not used between two sweeps goes. */
+/* What was not used between two scavenges is freed. */
 TEST(kept_spans_shrink_at_sweeps)
 {
 	char *p = malloc(100 * KIB), *q = malloc(300 * KIB);
@@ -132,13 +132,13 @@ TEST(kept_spans_shrink_at_sweeps)
 	free(p);
 	free(q);
 	slab_set_sweep_period(0);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 2);
 	CHECK(malloc(100 * KIB) == p);
 	free(p);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 1 && span_find(q).state == SPAN_NONE);
-	tcache_look(tcache_thread.own);
+	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 0);
 	check_kept();
 }
@@ -163,7 +163,7 @@ TEST(a_thread_leaves_no_kept_span)
 	expect_sound(slab_check);
 }
 
-/* A span that was cut or is of no class's size is not kept. */
+/* A span that was trimmed, or whose size is no class's, is not cached. */
 TEST(odd_spans_are_not_kept)
 {
 	char *p = malloc(200 * KIB);

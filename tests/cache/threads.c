@@ -2,9 +2,9 @@
 // Needs: libosmem.so
 
 /*
- * Threads. Every block is filled with cookies that say how large it is, and whoever frees it,
- * mostly another thread than the one that made it, looks at them first. Each test runs over os_*
- * and over the C library's names.
+ * Threads. Every block is filled with a pattern that depends on its size. The thread that frees it,
+ * mostly another one, verifies the pattern first. Each test runs over os_* and over the C library's
+ * names.
  */
 
 #include <pthread.h>
@@ -39,7 +39,10 @@ static const struct family libc = {
 	.free = free,
 };
 
-/* Cookies: a block is an array of words, the first its number and the others made from it. */
+/*
+ * Patterns: a block is an array of words, the first of which is their number. The others are
+ * derived from it.
+ */
 
 static uintptr_t cookie(uintptr_t words, uintptr_t at)
 {
@@ -90,11 +93,11 @@ static uintptr_t *resize_block(const struct family *f, uintptr_t *block, size_t 
 	return block;
 }
 
-/* Boxes: where blocks change hands. */
+/* Boxes: where threads exchange blocks. */
 
 #define BOXES 256
 
-/* Blocks of one family at a time. */
+/* Blocks of one allocator at a time. */
 static _Atomic(uintptr_t *) boxes[BOXES];
 
 static void swap_box(const struct family *f, uint64_t *state)
@@ -110,7 +113,7 @@ static void empty_boxes(const struct family *f)
 		drop_block(f, atomic_exchange(&boxes[i], NULL));
 }
 
-/* Threads with a number, which is also their seed. */
+/* Threads with a number, which is their seed. */
 
 struct worker {
 	pthread_t thread;
@@ -192,7 +195,7 @@ static void produce(struct worker *w)
 	pthread_mutex_unlock(&queue.lock);
 }
 
-/* The next block, or NULL when no more will come. */
+/* The next block, or NULL at the end. */
 static uintptr_t *take(void)
 {
 	uintptr_t *block = NULL;
@@ -240,7 +243,7 @@ TEST_BOTH(many_producers_one_consumer)
 	produce_and_consume(f, 6, 1);
 }
 
-/* Frees from elsewhere. */
+/* Frees by other threads. */
 
 static uintptr_t *handed_over[20000];
 
@@ -278,7 +281,7 @@ TEST_BOTH(freed_by_the_main_thread)
 		drop_block(f, handed_over[i]);
 }
 
-/* Threads that come and go. */
+/* Short-lived threads. */
 
 TEST_BOTH(thread_churn)
 {
@@ -309,7 +312,7 @@ static void use_own_blocks(struct worker *w)
 	}
 }
 
-/* Sixteen threads at a time; each dies and leaves its blocks to the one that takes its place. */
+/* Sixteen threads at a time; each leaves its blocks to its successor. */
 TEST_BOTH(dying_threads_hand_their_blocks_on)
 {
 	size_t n = 16;
@@ -329,7 +332,7 @@ TEST_BOTH(a_hundred_threads)
 	empty_boxes(f);
 }
 
-/* Blocks of one's own, in both families. */
+/* Each thread has blocks of its own, of both allocators. */
 static void alternate(struct worker *w)
 {
 	for (size_t i = 0; i < w->steps; i++) {
@@ -346,7 +349,7 @@ TEST(both_families_at_once)
 		join(&workers[i]);
 }
 
-/* One block, grown by one thread and shrunk by another, which take turns. */
+/* Two threads take turns: one grows a block, the other shrinks it. */
 
 static _Atomic(uintptr_t *) ball;
 
@@ -374,13 +377,11 @@ TEST_BOTH(realloc_ping_pong)
 	drop_block(f, atomic_load(&ball));
 }
 
-/* Fork. A child has only the thread that forked, and whatever the others had in hand. */
+/* Fork. A child has only the thread that forked, and what the others were changing. */
 
 static atomic_bool is_over, is_quiet;
 
-/*
- * The threads matter at the moment of a fork; while a child is looked at, they would only slow it.
- */
+/* Threads matter at the moment of the fork only; while a child is checked, they would slow it. */
 static void swap_until_over(struct worker *w)
 {
 	while (!atomic_load(&is_over)) {
@@ -390,7 +391,7 @@ static void swap_until_over(struct worker *w)
 	}
 }
 
-/* Everything works, and every block that can be reached is as it should be. */
+/* All calls work, and every reachable block is intact. */
 static void check_in_child(const struct family *f)
 {
 	const struct family *other = f == &course ? &libc : &course;
@@ -423,7 +424,7 @@ static void fork_once(const struct family *f)
 	}
 	CHECK(waitpid(pid, &status, 0) == pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status))
-		_exit(WEXITSTATUS(status)); /* the child has said why */
+		_exit(WEXITSTATUS(status)); /* the child has printed the reason */
 	CHECK_MSG(status == 0, "a child was killed by signal %d", WTERMSIG(status));
 }
 

@@ -2,9 +2,9 @@
 // Needs: objects
 
 /*
- * The checkers of large objects against what is broken on purpose, each invariant by its number:
- * mapping_check() and mapping_table_check(), span_cache_check(), and of slab_check() what is about
- * pages, spans and runs. Every test puts back what it broke, and the checker is content again.
+ * The checkers of large objects report each broken invariant by its number: mapping_check(),
+ * mapping_table_check(), span_cache_check(), and slab_check() for pages, spans and runs. Every test
+ * repairs what it broke; then the checker is content again.
  */
 
 #include <malloc.h>
@@ -21,7 +21,7 @@
 
 #define PAGES(n) ((n)*PAGE_BYTES)
 
-/* The table of mappings by itself: L1, L2. */
+/* The table of mappings on its own: L1, L2. */
 
 static struct mapping_table table;
 
@@ -52,7 +52,7 @@ static size_t place_of(uintptr_t i)
 	return (size_t)(entry(i) - table.room->entries);
 }
 
-/* An entry that stands right behind another, which it had to give way to. */
+/* An entry right behind another one that has its home place. */
 static uintptr_t pushed_on(void)
 {
 	for (uintptr_t i = 1; i <= ENTRIES; i++) {
@@ -110,7 +110,7 @@ TEST(l2_figures)
 	expect_sound(check_table);
 }
 
-/* What is kept: L3. */
+/* The page cache: L3. */
 TEST(l3_kept)
 {
 	void *p = malloc(8 * MIB), *q = malloc(8 * MIB);
@@ -124,7 +124,7 @@ TEST(l3_kept)
 	free(q);
 }
 
-/* Spans that a thread keeps: C4. */
+/* Spans cached by a thread: C4. */
 TEST(c4_kept_spans)
 {
 	unsigned int class = span_class_of(100 * KIB);
@@ -140,17 +140,17 @@ TEST(c4_kept_spans)
 	CHECK(c && c->count[class] == COUNT_OF(p));
 	BREAK_BY(tcache_check, c->bytes, c->bytes + 4096, "C4");
 	BREAK_BY(tcache_check, c->count[class], 2, "C4");
-	BREAK_BY(tcache_check, c->kept[class][1], other, "C4"); /* live, and of another class */
-	BREAK_BY(tcache_check, c->kept[class][1], (char *)p[1] + 4096, "C4");
-	BREAK_BY(tcache_check, c->kept[class][2], p[0], "C4"); /* twice */
+	BREAK_BY(tcache_check, c->spans[class][1], other, "C4"); /* live, and of another class */
+	BREAK_BY(tcache_check, c->spans[class][1], (char *)p[1] + 4096, "C4");
+	BREAK_BY(tcache_check, c->spans[class][2], p[0], "C4"); /* twice */
 	BREAK_BY(tcache_check, *span_word(p[2]), span_size(p[2]) / PAGE_BYTES, "C4"); /* live */
 	free(other);
-	BREAK_BY(tcache_check, c->kept[class][0], other, "C4"); /* free, and of another class */
+	BREAK_BY(tcache_check, c->spans[class][0], other, "C4"); /* free, and of another class */
 }
 
 /* Pages: S5, S6, S7. */
 
-static char *low, *high; /* live spans; what was between is free and dirty */
+static char *low, *high; /* live spans, with free dirty pages between them */
 static struct segment *g;
 
 static size_t page_of(const char *p)
@@ -184,7 +184,7 @@ TEST(s5_pages)
 	size_t behind;
 
 	set_up();
-	behind = page_of(high) + 22; /* as classes of runs go, one page less is as much */
+	behind = page_of(high) + 22; /* a run of the same class with one page less */
 	CHECK(run_class(MAP_PAGES - behind) == run_class(MAP_PAGES - behind - 1));
 	break_page(g->maps.taken, behind, "S5");
 	break_page(g->maps.stuck, page_of(low), "S5");
@@ -248,7 +248,7 @@ TEST(s7_runs)
 	break_runs(RUN_DIRTY);
 }
 
-/* What is in a set and no segment. */
+/* An entry of a set that is no segment. */
 TEST(s7_sets_of_what_is_gone)
 {
 	struct window *w;

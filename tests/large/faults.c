@@ -2,8 +2,8 @@
 // Needs: objects, refusals
 
 /*
- * Spans and mappings by themselves, and a kernel that refuses any of their calls: what is asked for
- * is made, or refused with ENOMEM; what there was stays as it was, and nothing is lost.
+ * Spans and mappings on their own, with a kernel that refuses any of their calls. A request
+ * succeeds or fails with ENOMEM; existing objects stay as they were, and nothing is lost.
  */
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "refusals.h"
 #include "slab/sizeclass.h"
 
-#define CALLS_MAX 300 /* of the kernel's in one scenario, at most */
+#define CALLS_MAX 300 /* system calls in a scenario, at most */
 #define OBJECTS 90 /* the table grows */
 
 static const size_t sizes[] = {40000, 500000, 2 * MIB, 3 * MIB, 20 * MIB};
@@ -63,7 +63,7 @@ static void make(size_t i)
 	set(i, p, size);
 }
 
-/* Where it is not resized in its place, it may be copied: not here. */
+/* If it cannot be resized in place, it may be copied; this test does not copy. */
 static void resize(size_t i, size_t size)
 {
 	unsigned char *p;
@@ -103,7 +103,7 @@ static void scenario(void)
 	malloc_trim(0);
 }
 
-/* The calls from first to last fail, of all or of one kind. Was there a call to fail? */
+/* Let the calls from first to last fail, of one kind or of all. Returns whether any call failed. */
 static bool survives(size_t first, size_t last, unsigned int kinds)
 {
 	bool is_refused;
@@ -129,7 +129,7 @@ static void refuse_each(size_t step, bool for_ever, unsigned int kinds, size_t l
 	note_live();
 	while (n < CALLS_MAX && survives(n, for_ever ? SIZE_MAX : n, kinds))
 		n += step;
-	scenario(); /* with memory again all of it works */
+	scenario(); /* all of it works again */
 	check_nothing_lost();
 	CHECK_MSG(n > least && n < CALLS_MAX, "%zu calls", n);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* The table of mappings, in every arrangement and copied in the middle of every change. */
+/* The table of mappings, in every arrangement, and copied in the middle of every change. */
 
 #include <signal.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 
 static uint64_t random_state = 1;
 
-/* The table. What an entry has follows from its payload. */
+/* The table. The contents of an entry derive from its payload. */
 
 static struct mapping_table table;
 
@@ -121,7 +121,7 @@ TEST(reserved_entries_have_room)
 
 static uintptr_t by_home[AROUND][ENTRIES]; /* payloads */
 
-/* The home of payload: where it is when it is alone. */
+/* The home of payload: its place in an empty table. */
 static size_t home_of(uintptr_t payload)
 {
 	size_t home;
@@ -184,7 +184,7 @@ TEST(removal_in_every_arrangement)
 	}
 }
 
-/* A table that a fork has copied: by hand, what a removal may leave. */
+/* A table that a fork has copied during a removal, made by hand. */
 
 static struct mapping_table copy;
 
@@ -201,7 +201,7 @@ static void copy_table(void)
 		copy.room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 				 -1, 0);
 	memcpy(copy.room, table.room, bytes);
-	copy.count = copy.bytes = 77; /* nobody believes them */
+	copy.count = copy.bytes = 77; /* they are not trusted */
 	copy.used = 0;
 }
 
@@ -225,7 +225,7 @@ TEST(repair_of_what_was_removed_only)
 	}
 }
 
-/* One that moves is in two places. */
+/* An entry that moves is in two places. */
 TEST(repair_of_copies)
 {
 	uintptr_t payloads[ENTRIES];
@@ -251,7 +251,7 @@ TEST(repair_of_copies)
 	}
 }
 
-/* And copied between any two instructions of a change. */
+/* The table copied between any two instructions of a change. */
 
 static uintptr_t arranged[ENTRIES];
 static size_t changed, repairs;
@@ -265,7 +265,7 @@ static void repair_copy(void)
 	repairs++;
 }
 
-/* The signal is a trap behind one instruction of this thread, not one that comes at any time. */
+/* The signal is a trap after one instruction of this thread, so it is not asynchronous. */
 static void (*volatile on_step)(void) = repair_copy;
 
 static void handle_step(int nr)

@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Mappings of single objects: what is kept of freed ones, for whom, how much and how long;
- * resizing; pointers that are reported.
+ * Mappings of single objects: which freed ones are cached, for which requests, how many and how
+ * long; resizing; reports of bad pointers.
  */
 
 #include <malloc.h>
@@ -23,7 +23,7 @@
 
 static uint64_t random_state = 1;
 
-/* What is kept. */
+/* The page cache. */
 
 static void check_mappings(void)
 {
@@ -73,7 +73,10 @@ TEST(kept_by_best_fit)
 	give(s);
 }
 
-/* What grows takes one of four times its size as it is, and is told of twice its size. */
+/*
+ * A growing object takes a cached mapping of up to four times its size as it is, and reports up to
+ * twice its size as usable.
+ */
 TEST(kept_for_what_grows)
 {
 	char *p = take(16 * MIB), *q = malloc(SPAN_MAX);
@@ -88,13 +91,16 @@ TEST(kept_for_what_grows)
 	free(p);
 }
 
-/* A quarter too large, no more: then it is remapped, if it is from half to twice the size. */
+/*
+ * One that is up to a quarter too large is taken as it is; one of half to twice the size is
+ * remapped.
+ */
 TEST(kept_for_what_is_a_quarter_smaller)
 {
 	size_t size = 5 * MIB / 4;
 	char *p, *q;
 
-	give(take(16 * MIB)); /* so much may be kept */
+	give(take(16 * MIB)); /* raises the limit of the cache */
 	malloc_trim(0);
 	p = take(size);
 	give(p);
@@ -116,7 +122,7 @@ TEST(kept_for_what_is_a_quarter_smaller)
 	CHECK(mapping_cached_bytes() == 0 && q[size - 1] == 7 && q[2 * size - 1] == 1);
 }
 
-/* Live and kept ones together are no more than were live at one time. */
+/* Live and cached mappings together do not exceed the peak of live ones. */
 TEST(no_more_than_was_ever_live)
 {
 	enum {
@@ -145,7 +151,7 @@ TEST(no_more_than_was_ever_live)
 	CHECK(most > 0 && stats().unmap_calls > 0);
 }
 
-/* The number of kept ones is bounded, too: the oldest go. */
+/* The number of cached mappings is bounded: the oldest are unmapped. */
 TEST(kept_ones_are_few)
 {
 	static char *p[300];
@@ -174,7 +180,7 @@ TEST(kept_for_a_period)
 	check_mappings();
 }
 
-/* calloc wants zeroes: what is kept has none. */
+/* calloc needs zeros, which cached mappings do not have. */
 TEST(zeroed_ones_are_new)
 {
 	char *p = take(4 * MIB), *q;
@@ -195,7 +201,7 @@ TEST(alignments)
 		char *p = mapping_alloc(3 * MIB + 1, 3 * MIB + 1, align, false);
 
 		CHECK(p && (uintptr_t)p % align == 0);
-		CHECK(stats().bytes == 3 * MIB + 4096); /* what is around it has gone */
+		CHECK(stats().bytes == 3 * MIB + 4096); /* its neighbours have been unmapped */
 		p[0] = p[3 * MIB] = 1;
 		give(p);
 		malloc_trim(0);
@@ -231,7 +237,7 @@ TEST(growing_copies_nothing)
 	before = faults();
 	for (int i = 0; i < 5; i++) {
 		other = mmap(p + mapping_usable_size("test", p), 4096, PROT_NONE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* in its way, perhaps */
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* perhaps in its way */
 		p = resize(p, mapping_usable_size("test", p) * 2);
 		munmap(other, 4096);
 	}
@@ -255,7 +261,7 @@ TEST(growing_in_small_steps_is_seldom)
 	free(p);
 }
 
-/* What a thread remembers of the mapping that it resized last is of that one, as it is now. */
+/* What a thread remembers of the mapping that it resized last is up to date. */
 TEST(staying_is_known_while_nothing_changes)
 {
 	size_t size = 8 * MIB, room = 9 * MIB;
@@ -270,12 +276,12 @@ TEST(staying_is_known_while_nothing_changes)
 	CHECK(!mapping_stays(p, room)); /* it may have moved */
 	CHECK(mapping_keeps("test", p, 20 * MIB) && mapping_stays(p, 20 * MIB));
 	give(p);
-	q = take(18 * MIB); /* in the same place, and smaller */
+	q = take(18 * MIB); /* at the same address, but smaller */
 	CHECK(!mapping_stays(p, 20 * MIB) && !mapping_stays(q, 20 * MIB));
 	give(q);
 }
 
-/* Memory follows what shrinks a little, however that is known, and then much. */
+/* An object that grew in place in small steps returns memory when it shrinks. */
 TEST(shrinking_is_seen_after_growing_in_place)
 {
 	char *p = take(10 * MIB);
@@ -323,7 +329,7 @@ TEST(pointers_into_and_past_a_mapping)
 	expect_free_report(p + 16, "not the start of a block, but inside one of ", rest);
 	expect_free_report(p + 4096, "not the start of a block, but inside one of ", rest);
 	expect_free_report(p + size - 1, "not the start of a block, but inside one of ", rest);
-	free(p); /* kept */
+	free(p); /* cached */
 	expect_free_report(p, "this block is already free", "");
 	malloc_trim(0);
 	expect_free_report(p, "not a block of this allocator", "");

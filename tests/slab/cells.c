@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* The store of cells by itself: which cells it hands out and takes back, and in which order. */
+/* The store of cells on its own: which cells it gives and takes back, and in which order. */
 
 #include <pthread.h>
 #include <stdint.h>
@@ -16,7 +16,7 @@
 #include "slab/slab_core.h"
 #include "slabs.h"
 
-/* Random, the same in every run. */
+/* Pseudo-random, with a fixed seed. */
 static uint64_t random_state = 1;
 
 static void shuffle(void **p, size_t n)
@@ -88,7 +88,7 @@ TEST(lowest_addresses_first)
 	n = info->capacity;
 	take_all(cells, n);
 	shuffle(cells, n);
-	give(cells, n / 2); /* one by one in no order */
+	give(cells, n / 2); /* one by one in random order */
 	take_all(cells, n / 2);
 	for (unsigned int i = 1; i < n / 2; i++)
 		CHECK(cells[i - 1] < cells[i]);
@@ -110,7 +110,7 @@ TEST(fullest_first)
 		given[i] = n * percent[i] / 100;
 		give(cells + i * n, given[i]);
 	}
-	/* Slab by slab, those with the fewest free cells first. */
+	/* Slab by slab, fullest first. */
 	for (unsigned int i = 0, free_before = 0; i < given[0] + given[1] + given[2] + given[3];
 	     i++) {
 		struct slab *s = slab_with(take_one());
@@ -134,7 +134,7 @@ TEST(free_cells_before_new_ones)
 	CHECK(cells[3] < cells[5] && cells[4] < cells[5] && slab_with(cells[3])->carved == 18);
 }
 
-/* A few cells now are better than a slab more. */
+/* A few cells at once are better than another slab. */
 TEST(no_new_slab_for_the_rest_of_a_batch)
 {
 	use_class(640);
@@ -162,7 +162,7 @@ TEST(slab_is_given_up_when_empty)
 	CHECK(segment_of(start)->dirty >> (place % SEGMENT_SLOTS) & 1);
 }
 
-/* The same when it is not all carved. */
+/* The same when the slab is not fully carved. */
 TEST(slab_is_given_up_while_it_is_carved)
 {
 	use_class(640);
@@ -174,7 +174,10 @@ TEST(slab_is_given_up_while_it_is_carved)
 	CHECK(state->slabs == 1 && slab_lists(state, 0)->carving);
 }
 
-/* Whose bins tell nothing but that: the slow path has to look. Each slot has an entry. */
+/*
+ * Cells whose page map entries say no more than that: the slow path has to search. Each slot has an
+ * entry.
+ */
 TEST(large_slabs_have_bins_of_their_own)
 {
 	size_t place;
@@ -244,12 +247,12 @@ TEST(fresh_is_what_was_never_written)
 {
 	use_class(5120);
 	check_fresh(true);
-	give(cells, 8); /* all: the slab is dirty slots now */
+	give(cells, 8); /* all: the slab is made of dirty slots */
 	check_fresh(false);
 	give(cells, 8);
 	CHECK(slab_trim());
 	check_fresh(true);
-	give(cells + 2, 3); /* some: from bits and from the rest */
+	give(cells + 2, 3); /* some: freed cells and carved ones */
 	check_fresh(false);
 }
 
@@ -264,14 +267,14 @@ TEST(fresh_large_slabs)
 	check_fresh(true);
 }
 
-/* In a fork's child; forks.c has what is half done. */
+/* In a fork's child; fork_repair.c tests interrupted changes. */
 
 static void *do_nothing(void *arg)
 {
 	return arg;
 }
 
-/* The locks of a store that is whole, held by a thread that the child has not got. */
+/* A thread that the child does not have holds the locks of an intact store. */
 TEST(child_of_a_whole_store)
 {
 	pthread_t thread;
@@ -290,7 +293,7 @@ TEST(child_of_a_whole_store)
 	slab_fork_child();
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		CHECK(slab_fork_was_locked(shard));
-	expect_sound(slab_check); /* which takes all locks */
+	expect_sound(slab_check); /* takes all locks */
 	slab_get_stats(&after);
 	CHECK(memcmp(&before, &after, sizeof(before)) == 0);
 	slab_fork_child();
@@ -300,14 +303,14 @@ TEST(child_of_a_whole_store)
 	CHECK(state->slabs == 0 && slab_trim());
 }
 
-/* What is given back wrongly. */
+/* Invalid frees. */
 
 static void give_arg(void *arg)
 {
 	give_one(arg);
 }
 
-/* A shard in use keeps its slabs from another only while that can have new ones. */
+/* A shard in use keeps its slabs from another, unless that cannot get new ones. */
 TEST(without_memory_all_shards_cells_serve)
 {
 	struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
@@ -323,9 +326,9 @@ TEST(without_memory_all_shards_cells_serve)
 		give_one(cells[i]);
 	CHECK(setrlimit(RLIMIT_AS, &none) == 0);
 	while (slab_take_locked(class_of_size(CELL_MAX), 0, &large, 1, NULL))
-		; /* every slot that takes four */
+		; /* fills every run of four slots */
 	while (slab_take_locked(class_of_size(8192), 0, &large, 1, NULL))
-		; /* and every other one */
+		; /* fills every other slot */
 	while ((got = slab_take_locked(class, 1, others + taken, half, NULL)))
 		taken += got;
 	CHECK_MSG(taken == half, "%u cells of %u", taken, half);
@@ -348,10 +351,10 @@ TEST(store_refuses_what_it_has)
 	expect_refused(cells[1], "this block is already free");
 	expect_refused((char *)cells[2] + 640, "not a block");
 	class = class_of_size(1000);
-	expect_refused(cells[2], "this block is already free"); /* of another class by now */
+	expect_refused(cells[2], "this block is already free"); /* now of another class */
 }
 
-/* Of slabs that are no more, whose headers the kernel has got back. */
+/* Pointers into former slabs, whose headers have been purged. */
 TEST(store_refuses_what_is_gone)
 {
 	unsigned int slabs = 24;

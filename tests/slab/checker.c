@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * slab_check() against stores that are broken on purpose, each invariant by its number; overwritten
- * headers of segments, which are reported.
+ * slab_check() reports each broken invariant by its number; overwritten segment headers are
+ * reported.
  */
 
 #include <signal.h>
@@ -22,7 +22,7 @@
 
 #define BREAK(lvalue, wrong, number) BREAK_BY(slab_check, lvalue, wrong, number)
 
-/* Two slabs that are all carved, one with a free cell, and one that is being carved. */
+/* Two fully carved slabs, one with a free cell, and one that is partly carved. */
 static struct slab *full, *holed, *carving;
 
 static void set_up(void)
@@ -128,7 +128,7 @@ TEST(s7_sets_of_segments)
 	BREAK(words[SET_WITH_DIRTY], words[SET_WITH_DIRTY] ^ bit, "S7");
 }
 
-/* The summaries lead to the words. */
+/* The summaries match the words. */
 TEST(s7_summaries)
 {
 	size_t i;
@@ -175,7 +175,7 @@ TEST(s9_checksums)
 	set_up();
 	g = segment_of(full);
 	BREAK(full->checksum, full->checksum ^ 1, "S9");
-	BREAK(full->next, holed, "S9"); /* in no list */
+	BREAK(full->next, holed, "S9"); /* not in a list */
 	BREAK(full->is_fresh, !full->is_fresh, "S9");
 	BREAK(g->checksum, g->checksum ^ 1, "S9");
 }
@@ -200,7 +200,7 @@ static void give_all(void)
 	slab_give_locked(class, cells + info->capacity + 2, info->capacity - 2);
 }
 
-/* One that does not move its slab, which is followed only then. */
+/* One that does not move its slab: the links are followed only for a move. */
 static void give_one_and_take(void)
 {
 	slab_give_locked(class, cells + info->capacity + 2, 1);
@@ -250,11 +250,11 @@ TEST(overwritten_headers_are_reported)
 		expect_report((char *)&holed->summary + i, take_more, of_slab);
 	expect_report((char *)&holed->free, take_more, of_slab);
 	expect_report((char *)&holed->free + 1, give_all, of_slab);
-	expect_report((char *)&holed->bits[0], take_more, of_slab); /* not what free says */
+	expect_report((char *)&holed->bits[0], take_more, of_slab); /* not the report of free */
 	expect_report((char *)&g->first[holed->slot], give_all, "");
 }
 
-/* What is written past the last cell of a segment hits nothing of the next one's. */
+/* A write past the last cell of a segment does not reach the header of the next one. */
 TEST(margin_between_segments)
 {
 	struct segment *g;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* When slabs, their pages and segments go back to the kernel. */
+/* When slabs, pages and segments are purged or unmapped. */
 
 #include <stdint.h>
 #include <stdio.h>
@@ -15,11 +15,11 @@
 #include "slab/slab_core.h"
 #include "slabs.h"
 
-#define PERIOD_MS 200 /* of sweeps, and a little more */
+#define PERIOD_MS 200 /* the period of scavenges, and a little more */
 
 /* Segments. */
 
-/* Slabs for n segments and a bit, each with one cell out. */
+/* Slabs for a little more than n segments, each with one live cell. */
 static unsigned int fill_segments(unsigned int n)
 {
 	unsigned int count;
@@ -55,7 +55,7 @@ static void sweep_in_time(void)
 	expect_sound(slab_check);
 }
 
-/* What is free for less than a period stays. */
+/* What has been free for less than a period stays. */
 TEST(sweeps_unmap_what_is_old)
 {
 	unsigned int n = fill_segments(3);
@@ -70,7 +70,7 @@ TEST(sweeps_unmap_what_is_old)
 	CHECK(slab_store.segments == 1 && slab_dirty_bytes() == 0);
 }
 
-/* Where a segment has slabs, its free slots are purged. */
+/* In a segment with slabs, free slots are purged. */
 TEST(trim_purges_between_live_slabs)
 {
 	unsigned int n = fill_segments(2), kept = 0;
@@ -90,7 +90,7 @@ TEST(trim_purges_between_live_slabs)
 		CHECK(*(char *)cells[i] == 1);
 }
 
-/* Every 32nd cell of 1 KiB lives: its page stays as it is, and the others read as zero. */
+/* Every 32nd cell of 1 KiB is live: its page keeps its contents, and the others read as zero. */
 TEST(trim_purges_pages_between_live_cells)
 {
 	unsigned char *start;
@@ -119,9 +119,9 @@ TEST(trim_purges_pages_between_live_cells)
 	expect_sound(slab_check);
 }
 
-/* Sparse slabs, and sweeps. */
+/* Sparse slabs, and scavenges. */
 
-/* Up to one that looks at pages: every other one does. */
+/* Scavenge until one visits sparse slabs: every other one does. */
 static void sweep(void)
 {
 	slab_set_sweep_period(0);
@@ -201,7 +201,7 @@ TEST(slabs_that_are_touched_stay)
 	make_sparse(KIB, 2, 2);
 	sweep();
 	give_one(cells[1]);
-	cell = take_one(); /* of the other one: that was touched last of all */
+	cell = take_one(); /* of the other one, which was touched last */
 	CHECK(slab_with(cell) == slab_with(cells[0]));
 	CHECK(slab_with(cells[0])->group == GROUP_TOUCHED);
 	CHECK(slab_with(cells[info->capacity])->group == GROUP_IDLE);
@@ -212,7 +212,7 @@ TEST(slabs_that_are_touched_stay)
 	CHECK(are_all_in(2, GROUP_PURGED));
 }
 
-/* What is there is used before what would have to come back. */
+/* Resident cells are used before purged ones. */
 TEST(purged_slabs_are_used_last)
 {
 	make_sparse(KIB, 2, 3);
@@ -229,7 +229,7 @@ TEST(purged_slabs_are_used_last)
 	}
 }
 
-/* In a cache, their second free is seen by the mark; in the store, by the bits. */
+/* A double free is detected by the mark in a cache, and by the bits in the store. */
 TEST(cells_of_purged_slabs_are_marked_when_they_leave)
 {
 	struct slab *s;
@@ -251,7 +251,7 @@ TEST(cells_of_purged_slabs_are_marked_when_they_leave)
 		CHECK(*cell_word(cells[i]) == CELL_FREED);
 }
 
-/* What is left then is marked in the store: frees into a slab in use take the short way. */
+/* The remaining cells are then marked in the store: frees into a slab in use take the fast path. */
 TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
 {
 	unsigned int left;
@@ -277,8 +277,8 @@ TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
 }
 
 /*
- * A cell that was freed twice, and is in use again, looks like a purged one when its user writes
- * zero. Where no purge was, it is none: here in the page of a live cell.
+ * A cell that was freed twice and is in use again looks like a purged one if its user writes zero.
+ * Without a purge it is none: here, in the page of a live cell.
  */
 TEST(cells_that_were_not_purged_get_no_mark)
 {
@@ -296,7 +296,10 @@ TEST(cells_that_were_not_purged_get_no_mark)
 		CHECK(*cell_word(cells[i]) == CELL_FREED);
 }
 
-/* Nor is it where one cell of a purged page was in use since: all get their marks then. */
+/*
+ * Nor is it one if a cell of a purged page has been in use since: then all cells there get their
+ * marks.
+ */
 TEST(pages_that_are_in_use_again_are_marked)
 {
 	struct slab *s;
@@ -335,7 +338,10 @@ TEST(hardened_cells_of_purged_slabs_stay_zero)
 		CHECK(is_all(cells[i], 160, 0));
 }
 
-/* Use slab s, which has one cell out, and leave it idle. The sweeps until it is purged again. */
+/*
+ * Use slab s, which has one live cell, and leave it idle. Returns the number of scavenges until it
+ * is purged again.
+ */
 static unsigned int sweeps_until_purged(struct slab *s, void **room)
 {
 	unsigned int n = 0;
@@ -369,7 +375,7 @@ TEST(slabs_in_use_now_and_then_are_purged_less_and_less)
 	CHECK(segment_of(s)->slabs[s->slot].purges == 4);
 }
 
-/* A purged slab that only gives cells has nothing new to give back. */
+/* A purged slab that only gives cells has nothing new to purge. */
 TEST(purged_slabs_are_not_purged_for_what_was_taken)
 {
 	size_t advised;
@@ -385,7 +391,7 @@ TEST(purged_slabs_are_not_purged_for_what_was_taken)
 	CHECK(are_all_in(1, GROUP_PURGED) && slab_store.advise_calls == advised);
 }
 
-/* A sweep of very many does a part, and the next ones the rest. */
+/* A scavenge visits a bounded number of sparse slabs; the next ones visit the rest. */
 TEST(sweeps_are_bounded)
 {
 	enum {
@@ -407,7 +413,7 @@ TEST(sweeps_are_bounded)
 	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, GROUP_PURGED));
 }
 
-/* Those of a process that grows: soon, and each looks at sparse slabs. */
+/* A growing process scavenges early, and visits sparse slabs each time. */
 TEST(early_sweeps_purge_sparse_slabs)
 {
 	slab_set_sweep_period(10 * PERIOD_MS);
@@ -438,7 +444,7 @@ TEST(growth_is_what_was_not_dirty)
 	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
 }
 
-/* What is at work gets nothing purged: 100 of 120 slabs are touched. */
+/* A busy process purges nothing: 100 of 120 slabs are touched. */
 TEST(sweeps_wait_until_it_is_calm)
 {
 	enum {
@@ -464,9 +470,7 @@ TEST(trim_files_sparse_slabs_as_purged)
 	CHECK(slab_dirty_bytes() && !slab_trim() && !slab_dirty_bytes());
 }
 
-/*
- * A slab with free cells where nothing was given back since the last time is not looked at again.
- */
+/* A slab with free cells that got none back since the last time is not visited again. */
 TEST(trim_purges_again_what_was_used_again)
 {
 	use_class(8192);
@@ -517,7 +521,7 @@ static void sweep_all(void *arg)
 			slab_end_sweep();
 }
 
-/* A cell without its mark is somebody's: it is neither put into the store, nor purged there. */
+/* A cell without its mark may be in use: it neither enters the store nor is purged there. */
 TEST(store_refuses_what_is_in_use)
 {
 	char line[128];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* The arithmetic of size classes and of cells in slabs, for every size and every offset. */
+/* The arithmetic of size classes, and of cells in slabs, for every size and offset. */
 
 #include <malloc.h>
 #include <stdint.h>
@@ -42,7 +42,7 @@ TEST(sizes_ascend_in_bounded_steps)
 	}
 }
 
-/* 12.5 % of the cell at most, above 128 bytes. */
+/* Waste of at most 12.5 % of the cell above 128 bytes. */
 TEST(waste_is_bounded)
 {
 	for (size_t size = 129; size <= CELL_MAX; size++) {
@@ -52,7 +52,7 @@ TEST(waste_is_bounded)
 	}
 }
 
-/* The short way of malloc. */
+/* The fast path of malloc. */
 TEST(small_size_rounded_up_is_the_offset_of_its_bin)
 {
 	for (size_t size = 1; size <= CELL_FINE_MAX; size++)
@@ -76,7 +76,7 @@ TEST(classes_know_their_cells)
 	CHECK(slab_classes[CLASS_CACHE].size == CACHE_SIZE);
 }
 
-/* The short way of free: is an offset into a slab a multiple of the size? */
+/* The fast path of free: is an offset into a slab a multiple of the size? */
 TEST(magic_is_exact)
 {
 	slab_init();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* What tests of the store of cells share: it has cells of one class, and nobody else does. */
+/* Shared by tests of the store of cells, which use a class of their own. */
 
 #pragma once
 
@@ -11,7 +11,7 @@
 #include "harness.h"
 #include "slab/slab_core.h"
 
-static unsigned int class; /* of the cells in the test; no other has any of it */
+static unsigned int class; /* of the test's cells; nobody else uses it */
 static const struct class_info *info;
 static struct slab_class *state;
 
@@ -35,7 +35,7 @@ static inline unsigned int take(void **cells, unsigned int n, bool *fresh)
 	return taken;
 }
 
-/* All n, in as many batches as it takes. */
+/* Take n cells, in as many batches as needed. */
 static inline void take_all(void **cells, unsigned int n)
 {
 	for (unsigned int taken = 0; taken < n;) {
@@ -46,7 +46,7 @@ static inline void take_all(void **cells, unsigned int n)
 	}
 }
 
-/* What free does first. */
+/* The first step of free. */
 static inline void mark(void *const *cells, unsigned int n)
 {
 	for (unsigned int i = 0; i < n; i++)
@@ -87,7 +87,7 @@ static inline void give_one(void *cell)
 
 static void *cells[CELLS];
 
-/* Fresh, as a store gives it: the mark of a free cell, and zeros. */
+/* Fresh, as the store gives it: the mark of a free cell, and zeros. */
 static inline bool is_fresh(const char *p, size_t size)
 {
 	uint64_t word;
@@ -98,7 +98,7 @@ static inline bool is_fresh(const char *p, size_t size)
 	return word == CELL_FREED && !p[0] && memcmp(p, p + 1, size - 1) == 0;
 }
 
-/* Take slabs full of cells, write to all, give back all but kept of each, as cells[] has them. */
+/* Take all cells of some slabs, write to them, give back all but kept of each; cells[] has them. */
 static inline void make_sparse(size_t size, unsigned int slabs, unsigned int kept)
 {
 	use_class(size);

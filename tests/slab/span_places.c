@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* Random spans: their places are those that a naive search of the maps finds. */
+/* Random spans are placed where a naive search of the maps finds room. */
 
 #include <stdint.h>
 #include <sys/mman.h>
@@ -31,7 +31,10 @@ static bool is_of_kind(const struct segment *g, enum run_kind kind, size_t page)
 	return kind == RUN_DIRTY ? is_set(g->maps.dirty, page) : !is_set(g->maps.taken, page);
 }
 
-/* The smallest run of g with n pages, and the largest class of its runs that is enough: place. */
+/*
+ * The size of the smallest run of g with at least n pages. place gets its start, and the lowest
+ * class of runs that surely suffices.
+ */
 static size_t smallest_run(const struct segment *g, enum run_kind kind, size_t n,
 			   struct place *place)
 {
@@ -54,7 +57,7 @@ static size_t smallest_run(const struct segment *g, enum run_kind kind, size_t n
 	return smallest;
 }
 
-/* Where n pages have to be; NULL: in a new segment. */
+/* Where n pages must be placed; NULL: in a new segment. */
 static char *naive_place(size_t n)
 {
 	for (int kind = RUN_DIRTY; kind >= RUN_FREE; kind--) {

@@ -2,8 +2,8 @@
 // Needs: objects
 
 /*
- * Spans by themselves: where they are made, how they join when they are freed, grow and shrink,
- * what is known to be zero, when pages go back, and which pointers are reported.
+ * Spans on their own: where they are placed, how they coalesce, grow and shrink, what is known to
+ * be zero, when pages are purged, and which pointers are reported.
  */
 
 #include <malloc.h>
@@ -47,7 +47,10 @@ static size_t dirty_pages(void)
 	return slab_store.dirty_pages;
 }
 
-/* Free runs of so many pages, in that order, with a live page between each two; where they are. */
+/*
+ * Make free runs of the given numbers of pages, in that order, with a live page between them.
+ * Stores their addresses.
+ */
 static void make_holes(const size_t *pages, char **holes, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -59,7 +62,7 @@ static void make_holes(const size_t *pages, char **holes, size_t n)
 		give(holes[i]);
 }
 
-/* Where. */
+/* Placement. */
 
 TEST(best_fit)
 {
@@ -68,7 +71,7 @@ TEST(best_fit)
 
 	make_holes(pages, holes, COUNT_OF(pages));
 	CHECK(take(20) == holes[5]);
-	CHECK(take(22) == holes[1]); /* the lowest of the equals; two pages are left */
+	CHECK(take(22) == holes[1]); /* the lowest of equal runs; two pages are left */
 	CHECK(take(24) == holes[4]);
 	CHECK(take(36) == holes[2]);
 	CHECK(take(26) == holes[3]);
@@ -89,7 +92,7 @@ TEST(dirty_runs_first)
 	CHECK(take(20) == holes[0] && fresh);
 }
 
-/* A run of which only a part is dirty is a clean one, if that part is too small. */
+/* A partly dirty run counts as clean if its dirty part is too small. */
 TEST(runs_that_are_dirty_in_part)
 {
 	char *p = take(40);
@@ -111,7 +114,7 @@ TEST(neighbours_join_in_any_order)
 
 	for (size_t i = 0; i < COUNT_OF(orders); i++) {
 		whole = take(96);
-		take(9); /* what is behind stays apart */
+		take(9); /* what is behind is not coalesced */
 		give(whole);
 		for (size_t j = 0; j < 3; j++)
 			CHECK((p[j] = take(32)) == whole + PAGES(32 * j));
@@ -121,7 +124,7 @@ TEST(neighbours_join_in_any_order)
 	}
 }
 
-/* Slabs and spans have pages of one and the same segment. */
+/* Slabs and spans share a segment. */
 TEST(beside_slabs)
 {
 	unsigned int class = class_of_size(8000);
@@ -150,7 +153,7 @@ TEST(beside_slabs)
 	CHECK(slab_store.span_pages == 0);
 }
 
-/* A slot is the page map's: where a span reaches into it, free() knows. */
+/* The page map has an entry for each slot: free() recognises a span that reaches into one. */
 TEST(page_map)
 {
 	char *start, *p, *q;
@@ -213,7 +216,7 @@ TEST(growing_and_shrinking_in_place)
 
 	memset(p, 1, PAGES(20));
 	memset(q, 2, PAGES(20));
-	CHECK(!span_resize(p, PAGES(21)) && span_size(p) == PAGES(20)); /* q is there */
+	CHECK(!span_resize(p, PAGES(21)) && span_size(p) == PAGES(20)); /* q is in its way */
 	expect_sound(slab_check);
 	CHECK(span_resize(q, PAGES(12) - 1) && span_size(q) == PAGES(12));
 	expect_sound(slab_check);
@@ -236,7 +239,7 @@ TEST(growing_and_shrinking_in_place)
 	give(r);
 }
 
-/* By the names: the same object stays, or has room to grow on. */
+/* Through realloc: the object stays in place, or gets headroom. */
 TEST(realloc_in_place)
 {
 	size_t moves = 0;
@@ -259,7 +262,7 @@ TEST(realloc_in_place)
 	expect_sound(slab_check);
 }
 
-/* What is zero. */
+/* Zeroed memory. */
 
 TEST(fresh_is_what_was_never_used_or_purged)
 {
@@ -298,7 +301,7 @@ TEST(calloc_is_zero)
 	}
 }
 
-/* Pages that the kernel does not take, for the program has locked them. */
+/* Pages that cannot be purged because the program has locked them. */
 
 static bool is_stuck(const char *p)
 {
@@ -325,10 +328,10 @@ TEST(stuck_pages)
 	}
 	calls = slab_store.advise_calls;
 	sweep();
-	CHECK(slab_store.advise_calls == calls); /* no sweep tries again */
+	CHECK(slab_store.advise_calls == calls); /* no scavenge retries */
 	slab_trim();
 	expect_sound(slab_check);
-	CHECK(slab_store.advise_calls > calls); /* a trim does */
+	CHECK(slab_store.advise_calls > calls); /* a trim retries */
 	CHECK(dirty_pages() == 0 && is_stuck(p + PAGES(21)) && is_stuck(p + PAGES(22)));
 	CHECK(take(20) == p && fresh);
 	CHECK(take(40) == p + PAGES(20) && !fresh && !is_stuck(p + PAGES(21)));
@@ -345,11 +348,11 @@ TEST(stuck_pages)
 TEST(pages_go_after_a_period)
 {
 	char *p = take(20), *q = take(208), *r = take(20);
-	size_t shared = (uintptr_t)q % SLAB_SIZE / PAGE_BYTES; /* pages of p near q stay as long */
+	size_t shared = (uintptr_t)q % SLAB_SIZE / PAGE_BYTES; /* so do pages of p near q */
 
 	give(p);
 	CHECK(dirty_pages() == 20);
-	sweep(); /* it was freed since the last one */
+	sweep(); /* it was freed after the last one */
 	CHECK(dirty_pages() == 20);
 	give(q);
 	sweep();
@@ -361,7 +364,7 @@ TEST(pages_go_after_a_period)
 	CHECK(dirty_pages() == 20);
 }
 
-/* A segment in which nothing is goes whole, but for the last one. */
+/* An empty segment is unmapped, except for the last one. */
 TEST(empty_segments_go)
 {
 	char *p[8];
@@ -387,7 +390,7 @@ TEST(pointers_into_and_past_a_span)
 
 	CHECK(p && q == p + size);
 	free(q);
-	malloc_trim(0); /* nothing is behind p */
+	malloc_trim(0); /* p is followed by free memory */
 	snprintf(rest, sizeof(rest), "%zu bytes at %p", size, (void *)p);
 	expect_free_report(p + 1, "not the start of a block, but inside one of ", rest);
 	expect_free_report(p + 16, "not the start of a block, but inside one of ", rest);
@@ -404,10 +407,10 @@ TEST(freed_twice)
 
 	CHECK(p && q && r);
 	snprintf(rest, sizeof(rest), "%zu bytes at %p", malloc_usable_size(p), (void *)p);
-	free(p); /* kept */
+	free(p); /* cached */
 	expect_free_report(p, "this block is already free", "");
 	expect_free_report(p + 64, "not the start of a block, but inside a free one of ", rest);
-	free(q); /* too large to be kept */
+	free(q); /* too large to be cached */
 	expect_free_report(q, "this memory is already free", "");
 	free(r);
 	expect_free_report(r, "this block is already free", "");
@@ -416,7 +419,7 @@ TEST(freed_twice)
 	expect_free_report(q, "not a block of this allocator", "");
 }
 
-/* Kept spans. */
+/* Cached spans. */
 
 static void allocate_100k(void *arg)
 {
@@ -425,8 +428,8 @@ static void allocate_100k(void *arg)
 }
 
 /*
- * Two threads that free p at once may both keep it, for its mark is written with a plain store.
- * Whoever takes it second finds it live.
+ * Two threads that free p at once may both cache it, because its mark is written with a plain
+ * store. The second to take it finds it live.
  */
 TEST(freed_twice_in_the_same_moment)
 {
@@ -434,7 +437,7 @@ TEST(freed_twice_in_the_same_moment)
 	char want[100];
 
 	free(p);
-	span_set_cached(p, false); /* as if the other one had taken it */
+	span_set_cached(p, false); /* as if the other thread had taken it */
 	snprintf(want, sizeof(want), "osmem: free(%p): this block is already free", p);
 	EXPECT_ABORT(allocate_100k, NULL, want);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* What tests of spans share. */
+/* Shared by tests of spans. */
 
 #pragma once
 

@@ -2,8 +2,8 @@
 // Needs: objects, refusals
 
 /*
- * Cells and spans in windows beyond the first, whose places are taken: they are as all others are,
- * in every call, for every thread, for reports, walks, trims and forks.
+ * Cells and spans in windows other than the first, which is full. They behave as all others in
+ * every call, for all threads, in reports, walks, trims and forks.
  */
 
 #include <errno.h>
@@ -32,9 +32,9 @@ static size_t usable(void *p)
 	return malloc_usable_size(p);
 }
 
-#define CELL_USER_MAX (CELL_MAX - 8) /* hardened, what is larger is in no window */
+#define CELL_USER_MAX (CELL_MAX - 8) /* hardened, larger objects are not in windows */
 
-/* The next cells and spans are from a new window, but for those that are free now. */
+/* Further cells and spans, except for those that are free now, come from a new window. */
 static void *make_in_last_window(size_t size)
 {
 	void *p;
@@ -45,7 +45,7 @@ static void *make_in_last_window(size_t size)
 	return p;
 }
 
-/* Two windows that are full, and a third. */
+/* Fill two windows, so that a third is created. */
 static void set_up(void)
 {
 	free(malloc(1));
@@ -71,7 +71,7 @@ static void check_fill(const unsigned char *p, size_t i, size_t size)
 	CHECK(p[0] == i + 1 && p[size / 2] == i + 1 && p[size - 1] == i + 1);
 }
 
-/* Of each size one, in the last window. */
+/* One object of each size, in the last window. */
 static void *objects[COUNT_OF(sizes)];
 
 static void make_objects(void)
@@ -104,7 +104,7 @@ TEST(objects_in_far_windows)
 	}
 }
 
-/* What a thread has freed it takes again: cells from its magazine, spans from its cache. */
+/* A thread reuses what it has freed: cells from its magazine, spans from its page cache. */
 TEST(freed_objects_are_used_again)
 {
 	set_up();
@@ -194,7 +194,7 @@ static void free_twice(void *p)
 	free(p);
 }
 
-/* The second free comes when the cell is in the store. */
+/* The second free happens when the cell is in the store. */
 static void free_twice_later(void *p)
 {
 	free(p);
@@ -217,7 +217,7 @@ static const struct slab *slab_of(const void *p)
 	return &g->slabs[g->first[(uintptr_t)p % SEGMENT_SIZE / SLAB_SIZE]];
 }
 
-/* A cell in a slab that is not empty without it. */
+/* A cell in a slab with other live cells. */
 static void *make_beside_another(size_t size)
 {
 	void *p = make_in_last_window(size), *last;
@@ -229,7 +229,7 @@ static void *make_beside_another(size_t size)
 	return p;
 }
 
-/* The report depends on whether the thread keeps the span, or the slab has another cell. */
+/* The report depends on whether the span is cached, or the slab has other live cells. */
 static void expect_double_free(void *p)
 {
 	char kept[100], gone[100], err[200];
@@ -267,7 +267,7 @@ TEST(misuse_of_far_objects_is_reported)
 	}
 }
 
-/* Where nothing is, in the window or in none, nothing is read. */
+/* Unmapped memory, inside and outside of windows, is not read. */
 TEST(foreign_pointers)
 {
 	uintptr_t start;
@@ -284,9 +284,9 @@ TEST(foreign_pointers)
 	       "not a block of this allocator");
 }
 
-/* ---- Where segments are ---- */
+/* ---- Placement of segments ---- */
 
-/* What is free in the first windows comes first. */
+/* Free memory in the first windows is used first. */
 TEST(near_segments_are_used_first)
 {
 	char *near;
@@ -326,7 +326,7 @@ TEST(far_segments_go_back_and_come_again)
 	CHECK(slab_first_window.next->next == last_window());
 }
 
-/* ---- Looking in ---- */
+/* ---- Introspection ---- */
 
 struct seen {
 	size_t segments, slabs, spans;
@@ -413,7 +413,9 @@ static void use_up_slots(void)
 		CHECK(malloc(SLAB_CELL_MAX));
 }
 
-/* Each call that a new window needs, and all from one on: a mapping serves, or nothing. */
+/*
+ * Refuse each call that a new window needs, and all from one on: a mapping serves, or malloc fails.
+ */
 TEST(window_is_refused)
 {
 	set_up();
@@ -430,7 +432,7 @@ TEST(window_is_refused)
 	}
 }
 
-/* There is memory, but none for segments: that is not asked for every cell. */
+/* There is memory, but not for segments: not every cell asks for one. */
 TEST(segments_are_always_refused)
 {
 	struct osmem_cell_stats before, after;
@@ -440,7 +442,7 @@ TEST(segments_are_always_refused)
 	use_up_slots();
 	slab_get_stats(&before);
 	kernel.least = 2 * SEGMENT_SIZE;
-	refuse(1, SIZE_MAX); /* and so many blocks that their table stays below that */
+	refuse(1, SIZE_MAX); /* and so few blocks that their table is smaller */
 	for (int i = 0; i < 20000; i++)
 		CHECK(malloc(64));
 	slab_get_stats(&after);

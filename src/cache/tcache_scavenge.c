@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * What is cached goes back: flushes, sweeps and when they are, trims.
+ * Flushing, scavenging, trimming: how cached memory goes back to the store and the kernel.
  *
- * 1. Now and then the store is swept. What waits in depots, in spares and in bins that were not
- *    used since the last sweep is taken apart first: one cell would keep a whole slab.
- * 2. A thread that only takes the short way would never sweep. So when what could go to the kernel
- *    has grown, all its calls take the slow path and look at the clock, until everything has gone
- *    or the store is visited so often that the visits will do (tcache_tick). Whoever leaves much
- *    may sleep next: then the calls of all threads do.
- * 3. Only its thread may touch a cache. So a sweep or a trim asks the others: a flag, and a watch,
- *    and each does with its next call what it was asked for.
- * 4. All caches together have CACHED_ALL. One that has more than its share is flushed when a
- *    magazine is full. So a thread that sleeps after a burst keeps little where threads are many.
- * 5. Of many trims in a second, the later ones leave the caches of others and the pages between
- *    cells if that is little. Most would be used again at once: with a trim every 5 ms beside two
- *    threads at work, these do 0.83 of what they do without trims, and 0.57 if all trims do all.
+ * 1. A scavenge first flushes what was not used since the last one: depots, spares, bins, cached
+ *    spans. Otherwise one cell would keep a whole slab. Then it purges dirty pages.
+ * 2. A thread that stays on the fast path would never scavenge. So when dirty memory has grown, the
+ *    thread polls: all its calls take the slow path and check the clock. Polling ends when the
+ *    memory is purged, or when visits of the store are so frequent that they suffice. The thread
+ *    that leaves much dirty memory may sleep next: then all threads poll.
+ * 3. Only its owner may touch a cache. So a scavenge or a trim sets a request in the caches of
+ *    others and makes them poll: each owner acts on the request with its next call.
+ * 4. All caches together may hold CACHED_ALL. A cache that exceeds its share is flushed when a
+ *    magazine is full. So a thread that sleeps after a burst keeps little if threads are many.
+ * 5. If trims are frequent, the later ones skip other caches and the pages between cells, unless
+ *    these hold much: most of it would be reused at once. With a trim every 5 ms, two busy threads
+ *    do 0.83 of the work they do without trims, and 0.57 if every trim is complete.
  */
 
 #include <errno.h>
@@ -25,11 +25,11 @@
 #include "tcache_core.h"
 #include "tunables.h"
 
-#define ASK_WATCH 1 /* a watch that ends when what was asked for is done */
+#define POLL_REQUEST 1 /* polling that ends when the request is served */
 
 /* Flushing. */
 
-/* The cells that m, in a bin of class or a spare, has from top on go to the store, and m too. */
+/* Return the cells from top on, and their magazine, to the store. */
 static void flush_magazine_locked(unsigned int class, void **top)
 {
 	struct magazine *m = magazine_of(top);
@@ -109,9 +109,9 @@ void tcache_flush(struct tcache *tc)
 	flush_bins(tc);
 }
 
-/* Watches: rule 2. */
+/* Polling: rule 2. */
 
-/* Where no more than this could go to the kernel, nothing does by itself. */
+/* Dirty bytes up to which nothing is scavenged. */
 static _Atomic(size_t) trim_threshold;
 
 void tcache_set_trim_threshold(size_t size)
@@ -124,13 +124,13 @@ static size_t over_threshold(size_t dirty)
 	return dirty > trim_threshold ? dirty : 0;
 }
 
-/* What the kernel could get back, or will sometime. */
+/* Dirty bytes, including those that full depots may become. */
 static size_t dirty_bytes(void)
 {
 	return over_threshold(slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes());
 }
 
-/* The same without the other shards, which their threads look after: quickly known. */
+/* The same without the depots of other shards: cheap. */
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
 	return over_threshold(
@@ -138,88 +138,85 @@ static size_t near_dirty_bytes(const struct tcache *tc)
 		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
 }
 
-/* Another thread may have begun a watch of tc in between: so fast is set in any case. */
-static void set_watch(struct tcache *tc, unsigned int visits)
+/* Set fast in any case: another thread may be setting tc->polls as well. */
+static void set_polls(struct tcache *tc, unsigned int visits)
 {
-	if (!tc->watch)
-		tc->watched_from = tcache_all.sweeps;
-	/* Not an exchange, which would wait for the stores to all cells that were freed lately. */
-	atomic_store_explicit(&tc->watch, visits, memory_order_release);
+	if (!tc->polls)
+		tc->polling_since = tcache_all.scavenges;
+	/* Not an exchange: it would wait for pending stores to recently freed cells. */
+	atomic_store_explicit(&tc->polls, visits, memory_order_release);
 	tcache_set_fast(tc);
 }
 
 /* The list of caches is entered. */
-static void watch_all_locked(void)
+static void poll_all_locked(void)
 {
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		tc->watch = WATCH_VISITS;
-		tc->watched_from = tcache_all.sweeps;
+		tc->polls = POLL_VISITS;
+		tc->polling_since = tcache_all.scavenges;
 		tcache_set_fast(tc);
 	}
 }
 
-void tcache_watch_dirt_locked(void)
+void tcache_poll_dirty_locked(void)
 {
 	size_t dirty = dirty_bytes();
 
-	if (dirty <= tcache_all.dirty_seen || dirty < WATCH_MIN)
+	if (dirty <= tcache_all.dirty_seen || dirty < POLL_MIN)
 		return;
 	tcache_all.dirty_seen = dirty;
-	watch_all_locked();
+	poll_all_locked();
 }
 
-static void watch_dirt(void)
+static void poll_dirty(void)
 {
 	caches_enter();
-	tcache_watch_dirt_locked();
+	tcache_poll_dirty_locked();
 	caches_leave();
 }
 
-/* What many caches hold is much. Once for each sweep. */
-static void watch_caches(void)
+/* Many caches hold much: all threads poll, once between two scavenges. */
+static void poll_many_caches(void)
 {
-	if (tcache_all.count <= FEW_CACHES || tcache_all.watched_at == tcache_all.sweeps + 1)
+	if (tcache_all.count <= FEW_CACHES || tcache_all.polled_at == tcache_all.scavenges + 1)
 		return;
 	caches_enter();
-	tcache_all.watched_at = tcache_all.sweeps + 1;
-	watch_all_locked();
+	tcache_all.polled_at = tcache_all.scavenges + 1;
+	poll_all_locked();
 	caches_leave();
 }
 
-void tcache_ask(struct tcache *tc, unsigned char what)
+void tcache_request(struct tcache *tc, unsigned char what)
 {
-	if (tc->asked < what)
-		tc->asked = what;
-	if (!tc->watch)
-		tc->watch = ASK_WATCH;
+	if (tc->request < what)
+		tc->request = what;
+	if (!tc->polls)
+		tc->polls = POLL_REQUEST;
 	tcache_set_fast(tc);
 }
 
-/* Sweeps: rule 1. */
+/* Scavenging: rule 1. */
 
-/* The cells that tc would hand out soon, most of each bin at most; tcache_audit_first. */
-static void audit(const struct tcache *tc, unsigned int most)
+/* Validate up to most cells at the top of each bin of tc. */
+static void validate_marks(const struct tcache *tc, unsigned int most)
 {
 	if (tcache_all.modes & TCACHE_HARDENED)
 		return;
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
 		void *const *top = tc->bins[class].top;
 
-		/* The first one may have come by a free of what is no cell. */
+		/* The first cell is validated in full: an invalid free may have put it there. */
 		for (unsigned int i = 0; i < most && top[i] != MAGAZINE_END; i++)
 			if (!i || *cell_word(top[i]) != CELL_FREED)
 				tcache_bad_cell(class, top[i]);
 	}
 }
 
-/*
- * Where all classes come into use one after another, a look at all that are in use for each would
- * be a third of what a thread that lives for 100 objects does.
- */
-void tcache_audit_first(const struct tcache *tc)
+/* Not each time: that would be a third of the work of a thread of 100 objects of many sizes. */
+void tcache_validate_cached(const struct tcache *tc)
 {
-	if (tc->ticks < FIRST_TICKS || tc->ticks % FIRST_TICKS == 0)
-		audit(tc, FIRST_AUDITED);
+	if (tc->events < FIRST_VISITS || tc->events % FIRST_VISITS == 0)
+		validate_marks(tc, VALIDATED_FIRST);
 }
 
 static void shrink_shard(unsigned int shard, bool all)
@@ -241,7 +238,7 @@ static void shrink_depots(bool all)
 		shrink_shard(shard, all);
 }
 
-/* Flush the bins of tc that were not used since the last time, and all spares. */
+/* Flush the bins of tc that were not used since the last call, and all spares. */
 static void shrink_cache(struct tcache *tc)
 {
 	span_cache_shrink(tc->spans, false);
@@ -262,10 +259,7 @@ static void shrink_cache(struct tcache *tc)
 	}
 }
 
-/*
- * A thread that has used many sizes once would keep a cell of each. What was opened too often
- * doubles what may be opened until the next look.
- */
+/* Bound what a thread of many sizes keeps. Each bin flushed too soon doubles the bound. */
 void tcache_open_bin(struct tcache *tc, unsigned int class)
 {
 	if (tc->was_flushed[class] && tc->reopened < OPEN_SHIFT_MAX)
@@ -278,48 +272,45 @@ void tcache_open_bin(struct tcache *tc, unsigned int class)
 }
 
 /*
- * Others shrink their caches with their next call if they have not visited the store since the
- * sweep before. Twice: the first time they see what they have.
+ * Ask idle caches, those without an event since the scavenge before, to shrink. Twice: the first
+ * time they only note what they have. True if any was asked.
  */
-static bool ask_idle(const struct tcache *own)
+static bool shrink_idle(const struct tcache *own)
 {
 	bool is_any = false;
 
 	caches_enter();
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		if (tc->ticks != tc->ticks_seen)
-			tc->idle_sweeps = 0;
-		tc->ticks_seen = tc->ticks;
-		if (tc == own || tc->idle_sweeps == ASK_SWEEPS)
+		if (tc->events != tc->events_seen)
+			tc->idle_scavenges = 0;
+		tc->events_seen = tc->events;
+		if (tc == own || tc->idle_scavenges == IDLE_SCAVENGES)
 			continue;
-		tc->idle_sweeps++;
-		tcache_ask(tc, ASKED_TO_SHRINK);
+		tc->idle_scavenges++;
+		tcache_request(tc, REQUEST_SHRINK);
 		is_any = true;
 	}
 	caches_leave();
 	return is_any;
 }
 
-static void sweep(struct tcache *tc)
+static void scavenge(struct tcache *tc)
 {
-	audit(tc, AUDITED_CELLS);
+	validate_marks(tc, VALIDATED_CELLS);
 	tcache_retire_vacant(false);
 	shrink_cache(tc);
 	shrink_depots(false);
 	slab_end_sweep();
-	tcache_all.sweeps++;
+	tcache_all.scavenges++;
 	tcache_all.dirty_seen = 0;
 	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
-	if ((ask_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > WATCH_MIN)
-		set_watch(tc, WATCH_VISITS);
-	else if (dirty_bytes() <= WATCH_LEFT)
-		set_watch(tc, 0);
+	if ((shrink_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > POLL_MIN)
+		set_polls(tc, POLL_VISITS);
+	else if (dirty_bytes() <= POLL_LEFT)
+		set_polls(tc, 0);
 }
 
-/*
- * Whether the process gets memory from the kernel although much could go back. Not while cells are
- * quarantined, which are to stay there for long.
- */
+/* Whether the process grows although much is dirty. Not hardened: cells stay in quarantine. */
 static bool is_growing(const struct tcache *tc)
 {
 	size_t grown = slab_grown_bytes(), dirty;
@@ -330,65 +321,65 @@ static bool is_growing(const struct tcache *tc)
 	return dirty >= GROWN_DIRTY && grown >= dirty / GROWN_SHARE;
 }
 
-/* Of that, what this thread and its shard hold: others may be idle only since a moment ago. */
-static void sweep_early(struct tcache *tc)
+/* Flush only this thread and its shard: others may have been busy until now. */
+static void scavenge_early(struct tcache *tc)
 {
 	shrink_cache(tc);
 	shrink_shard(tc->shard, false);
 	slab_end_sweep();
 }
 
-void (*tcache_on_look)(void);
+void (*tcache_on_scavenge)(void);
 
-void tcache_look(struct tcache *tc)
+void tcache_scavenge(struct tcache *tc)
 {
-	if (tcache_on_look)
-		tcache_on_look();
+	if (tcache_on_scavenge)
+		tcache_on_scavenge();
 	if (trim_threshold && !dirty_bytes())
 		return;
 	large_sweep();
 	if (slab_begin_sweep())
-		sweep(tc);
+		scavenge(tc);
 	else if (is_growing(tc) && slab_begin_early_sweep())
-		sweep_early(tc);
-	else if (tc->watch && tc->watched_from != tcache_all.sweeps && dirty_bytes() <= WATCH_LEFT)
-		set_watch(tc, 0);
+		scavenge_early(tc);
+	else if (tc->polls && tc->polling_since != tcache_all.scavenges &&
+		 dirty_bytes() <= POLL_LEFT)
+		set_polls(tc, 0);
 }
 
-/* Growth from the least that was seen begins a watch, any growth prolongs it. */
-static void note_dirt(struct tcache *tc)
+/* Begin polling when dirty memory has grown POLL_MIN above its minimum. Any growth prolongs it. */
+static void update_polls(struct tcache *tc)
 {
 	size_t dirty = near_dirty_bytes(tc);
 
 	if (dirty < tc->dirty_low)
 		tc->dirty_low = dirty;
-	if (tc->watch ? dirty > tc->dirty_seen : dirty > tc->dirty_low + WATCH_MIN) {
+	if (tc->polls ? dirty > tc->dirty_seen : dirty > tc->dirty_low + POLL_MIN) {
 		tc->dirty_seen = dirty;
-		set_watch(tc, WATCH_VISITS);
-		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + WATCH_OTHERS)
-			watch_dirt();
-	} else if (tc->watch) {
+		set_polls(tc, POLL_VISITS);
+		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + POLL_OTHERS)
+			poll_dirty();
+	} else if (tc->polls) {
 		tc->dirty_low = dirty;
-		set_watch(tc, tc->watch - 1);
+		set_polls(tc, tc->polls - 1);
 	}
 }
 
-void tcache_tick(struct tcache *tc)
+void tcache_note_visit(struct tcache *tc)
 {
-	note_dirt(tc);
-	if (++tc->ticks % STORE_TICKS == 0)
-		tcache_look(tc);
+	update_polls(tc);
+	if (++tc->events % SCAVENGE_EVENTS == 0)
+		tcache_scavenge(tc);
 }
 
-/* Rule 4. */
+/* Limits: rule 4. */
 
-/* Whether bytes is more than the share of a cache. */
 static bool is_over_share(size_t bytes)
 {
 	return bytes > CACHED_MIN && bytes * tcache_all.count > CACHED_ALL;
 }
 
-/* Flush tc if it has more than its share. Else look again when half of that may have been added. */
+/* Flush tc if it exceeds its share. Else check again when it may have grown by half. */
 static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 {
 	size_t bytes = 0;
@@ -400,50 +391,47 @@ static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 		bytes = 0;
 	}
 	tc->filled = bytes / 2;
-	watch_caches();
+	poll_many_caches();
 }
 
-void tcache_tick_full(struct tcache *tc, unsigned int class)
+void tcache_note_full(struct tcache *tc, unsigned int class)
 {
-	tcache_tick_cell(tc);
+	tcache_note_cell_visit(tc);
 	tc->filled += magazine_capacity(class) * slab_classes[class].size;
 	if (is_over_share(tc->filled))
 		limit_cached(tc);
 }
 
-/* What others ask for: rule 3. */
+/* Requests: rule 3. Trims: rule 5. */
 
-void tcache_serve(struct tcache *tc)
+void tcache_handle_request(struct tcache *tc)
 {
 	int saved_errno = errno;
-	unsigned char asked = tc->asked;
+	unsigned char request = tc->request;
 
-	tc->asked = 0;
-	if (asked == ASKED_TO_SHRINK)
+	tc->request = 0;
+	if (request == REQUEST_SHRINK)
 		shrink_cache(tc);
 	else
 		tcache_flush(tc);
-	if (asked == ASKED_TO_TRIM)
+	if (request == REQUEST_TRIM)
 		slab_trim();
-	if (tc->watch == ASK_WATCH)
-		set_watch(tc, 0);
+	if (tc->polls == POLL_REQUEST)
+		set_polls(tc, 0);
 	errno = saved_errno;
 }
 
-/*
- * What other threads have cached is theirs: each gives it back with its next call. Not so often
- * that they could not work.
- */
-static void ask_others(const struct tcache *own)
+/* Ask other caches to trim, but rarely, so that their owners make progress. */
+static void trim_others(const struct tcache *own)
 {
 	uint64_t now = sys_now_ms();
 
 	caches_enter();
 	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		if (tc == own || now - tc->trim_asked_ms < ASK_PERIOD_MS)
+		if (tc == own || now - tc->trim_requested_ms < TRIM_REQUEST_MS)
 			continue;
-		tc->trim_asked_ms = now;
-		tcache_ask(tc, ASKED_TO_TRIM);
+		tc->trim_requested_ms = now;
+		tcache_request(tc, REQUEST_TRIM);
 	}
 	caches_leave();
 }
@@ -452,15 +440,14 @@ static bool trim_all(void)
 {
 	bool had_mappings;
 
-	ask_others(tcache_thread.own);
+	trim_others(tcache_thread.own);
 	tcache_retire_vacant(true);
 	shrink_depots(true);
 	had_mappings = large_trim();
 	return slab_trim() || had_mappings;
 }
 
-/* Rule 5: whether a trim would find no more than may stay. */
-static bool has_little_idle(void)
+static bool is_little_idle(void)
 {
 	size_t out, idle = magazine_depot_bytes() + slab_free_page_bytes(&out);
 
@@ -482,7 +469,7 @@ static void flush_own(void)
 		tcache_flush(tc);
 }
 
-/* Rule 5: whether this is one of many trims in a second, and others have caches. */
+/* Whether trims are frequent and other threads have caches. */
 static bool is_frequent(void)
 {
 	static _Atomic(uint64_t) first_ms;
@@ -493,13 +480,13 @@ static bool is_frequent(void)
 		first_ms = now;
 		count = 0;
 	}
-	return count++ >= TRIMS_OF_ALL && tcache_all.count > 1;
+	return count++ >= COMPLETE_TRIMS && tcache_all.count > 1;
 }
 
 bool tcache_trim(void)
 {
 	flush_own();
-	return is_frequent() && has_little_idle() ? trim_some() : trim_all();
+	return is_frequent() && is_little_idle() ? trim_some() : trim_all();
 }
 
 static bool has_any(const struct tcache *tc)
@@ -512,7 +499,7 @@ static bool has_any(const struct tcache *tc)
 	return false;
 }
 
-/* Whoever is refused again and again, and frees nothing, does not search everything each time. */
+/* A program that is refused again and again, and frees nothing, does not search each time. */
 bool tcache_reclaim(void)
 {
 	static _Atomic(size_t) frees_seen = SIZE_MAX;
