@@ -3,7 +3,7 @@
 /*
  * The hash of tables, priorities, checksums and seals: multiplication by odd constants. A keyed
  * hash adds a secret to what is hashed. Only the trailer of hardened blocks has a factor that is
- * secret (large/trailer.h).
+ * secret (large/canary.h).
  */
 
 #pragma once

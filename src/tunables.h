@@ -52,8 +52,8 @@
 /* large */
 
 #define GROWTH_SHIFT 3 /* what has grown and has to move gets an eighth more */
-#define KEPT_COUNT 64 /* mappings: a list that is searched */
-#define KEPT_OVER_SHIFT 2 /* a kept one may be a quarter larger than what is asked for */
+#define CACHED_COUNT 64 /* mappings: a list that is searched */
+#define CACHED_OVER_SHIFT 2 /* a cached one may be a quarter larger than requested */
 #define CROWD 4096 /* live mappings, of 65,530; what shrinks beyond becomes a span */
 
 /* large, hardened */

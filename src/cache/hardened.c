@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "large/canary.h"
 #include "large/large.h"
-#include "large/trailer.h"
 #include "large/zero.h"
 #include "tcache_core.h"
 #include "tunables.h"
@@ -69,9 +69,9 @@ __attribute__((cold)) bool hardened_start(void)
 {
 	if (!is_asked_for())
 		return false;
-	trailer_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
-	trailer_key.factor = scramble(trailer_key.secret) | 1;
-	memset(trailer_key.pattern, (int)(scramble(trailer_key.factor) | 0x80), PATTERN_MAX);
+	canary_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
+	canary_key.factor = scramble(canary_key.secret) | 1;
+	memset(canary_key.pattern, (int)(scramble(canary_key.factor) | 0x80), PATTERN_MAX);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
 	slab_harden();
@@ -106,28 +106,28 @@ void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
 /* Reports of what is around a cell. */
 
 static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, size_t room,
-						    uint64_t trailer)
+						    uint64_t canary)
 {
-	size_t slack = slack_of(trailer);
+	size_t padding = padding_of(canary);
 
-	if (!is_trailer(trailer_of(p, room), trailer) || slack > room - TRAILER)
+	if (!is_canary(canary_of(p, room), canary) || padding > room - CANARY)
 		sys_fatal(call, p, "memory behind this block is overwritten");
 	sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
-		  (unsigned long)(room - TRAILER - slack));
+		  (unsigned long)(room - CANARY - padding));
 }
 
 /* The size of the live block at p, after a look at whether anything was written behind it. */
-static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t trailer)
+static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t canary)
 {
-	if (__builtin_expect(!is_intact(p, room, trailer), 0))
-		bad_end(call, p, room, trailer);
-	return room - TRAILER - slack_of(trailer);
+	if (__builtin_expect(!is_intact(p, room, canary), 0))
+		bad_end(call, p, room, canary);
+	return room - CANARY - padding_of(canary);
 }
 
 /* Before the first cell of a slab may be a guard, or a large object. */
 static inline bool is_intact_before(const char *p, bool is_first)
 {
-	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - TRAILER);
+	const _Atomic(uint64_t) *at = (const _Atomic(uint64_t) *)(const void *)(p - CANARY);
 
 	return !start_faults(at, is_first ? slab_word_before(p)
 					  : atomic_load_explicit(at, memory_order_relaxed));
@@ -207,7 +207,7 @@ struct quarantine *hardened_new_quarantine(void)
 	q = sys_map(sizeof(*q));
 	errno = saved_errno;
 	if (q)
-		q->random = scramble(trailer_key.secret ^ (uintptr_t)q) | 1;
+		q->random = scramble(canary_key.secret ^ (uintptr_t)q) | 1;
 	return q;
 }
 
@@ -332,12 +332,12 @@ const char *hardened_check(const struct tcache *tc)
 /* size bytes in cell, which has room, and has waited and was not written to. */
 static inline __attribute__((always_inline)) void *open_room(void *cell, size_t room, size_t size)
 {
-	size_t slack = room - TRAILER - size;
+	size_t padding = room - CANARY - size;
 
 	atomic_signal_fence(memory_order_release); /* for a fork: it is out of its magazine */
-	if (__builtin_expect(claim(cell, room, slack) != 0, 0))
+	if (__builtin_expect(claim(cell, room, padding) != 0, 0))
 		sys_fatal("malloc", cell, "this free block was written to");
-	return seal_claimed(cell, room, size, slack);
+	return write_canary_claimed(cell, room, size, padding);
 }
 
 static __attribute__((noinline)) void *open_cell(unsigned int class, void *cell, size_t size)
@@ -358,17 +358,17 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 
 	if (cell.state == CELL_NONE)
 		return 0;
-	if (cell.state != CELL_LIVE || !load_trailer(p, slab_classes[cell.class].size))
+	if (cell.state != CELL_LIVE || !load_canary(p, slab_classes[cell.class].size))
 		tcache_bad_pointer(call, p, &cell);
 	return cell.class;
 }
 
-/* The class of p, which is live (a freed cell's trailer is zero); 0 if it is no cell. */
+/* The class of p, which is live (a freed cell's canary is zero); 0 if it is no cell. */
 static inline unsigned int live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);
 
-	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
+	if (__builtin_expect(class && load_canary(p, slab_classes[class].size), 1))
 		return class;
 	return live_class_slow(call, p);
 }
@@ -377,11 +377,11 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 							      unsigned int class)
 {
 	size_t room = slab_classes[class].size;
-	uint64_t trailer = load_trailer(p, room);
+	uint64_t canary = load_canary(p, room);
 
 	if (__builtin_expect(!is_intact_before(p, is_first_of_slab(p)), 0))
 		bad_start(call, p);
-	return checked_size(call, p, room, trailer);
+	return checked_size(call, p, room, canary);
 }
 
 /* What goes with what the names promise. */
@@ -407,7 +407,7 @@ void *hardened_malloc(size_t size)
 	unsigned int class;
 	void *cell;
 
-	if (__builtin_expect(size - 1 >= CELL_MAX - TRAILER, 0) ||
+	if (__builtin_expect(size - 1 >= CELL_MAX - CANARY, 0) ||
 	    __builtin_expect((uintptr_t)tc <= (uintptr_t)TCACHE_ENDED || tc->watch, 0))
 		return hardened_alloc(size, CELL_ALIGN);
 	class = class_of_size(room_for(size));
@@ -456,7 +456,7 @@ static __attribute__((noinline)) void free_any(const char *call, void *p, uint16
 {
 	unsigned int class = slab_class_in(p, bin);
 
-	if (__builtin_expect(class && load_trailer(p, slab_classes[class].size), 1))
+	if (__builtin_expect(class && load_canary(p, slab_classes[class].size), 1))
 		free_cell(call, p, class);
 	else
 		free_slow(call, p);
@@ -467,16 +467,16 @@ void hardened_free_in(const char *call, void *p, uint16_t bin)
 {
 	size_t room = bin; /* of what is no larger than CELL_FINE_MAX */
 	unsigned int class = bin / SLAB_BIN_SIZE;
-	uint64_t trailer;
+	uint64_t canary;
 
 	if (room - 1 >= ZERO_FEW || is_first_of_slab(p) ||
 	    !slab_is_multiple(p, slab_classes[class].magic)) {
 		free_any(call, p, bin);
 		return;
 	}
-	trailer = load_trailer(p, room);
-	if (!trailer || slack_of(trailer) > sizeof(lane) ||
-	    __builtin_expect(end_faults((char *)p + room - TRAILER, trailer), 0) ||
+	canary = load_canary(p, room);
+	if (!canary || padding_of(canary) > sizeof(lane) ||
+	    __builtin_expect(end_faults((char *)p + room - CANARY, canary), 0) ||
 	    __builtin_expect(!is_intact_before(p, false), 0)) {
 		free_any(call, p, bin);
 		return;
@@ -505,9 +505,9 @@ size_t hardened_usable_size(const char *call, void *p)
 /* p has room bytes: whether it may stay where it is with size of them. */
 static bool may_stay(size_t room, size_t size)
 {
-	size_t slack = room - TRAILER - size;
+	size_t padding = room - CANARY - size;
 
-	return size <= room - TRAILER && slack <= SLACK_MAX && slack <= room / 2;
+	return size <= room - CANARY && padding <= PADDING_MAX && padding <= room / 2;
 }
 
 /* What has grown by less than half will grow again: it moves at every few steps only. */
@@ -516,9 +516,9 @@ static void *alloc_roomy(size_t old, size_t size)
 	size_t roomy = old + old / 4;
 	void *p = NULL;
 
-	if (size > old && size - old <= old / 2 && old > CELL_MAX - TRAILER && size <= SYS_MAP_MAX)
+	if (size > old && size - old <= old / 2 && old > CELL_MAX - CANARY && size <= SYS_MAP_MAX)
 		p = large_alloc_growing(size);
-	else if (size > old && size < roomy && roomy <= CELL_MAX - TRAILER)
+	else if (size > old && size < roomy && roomy <= CELL_MAX - CANARY)
 		p = alloc_cell(class_of_size(room_for(roomy)), size);
 	return p ? p : hardened_malloc(size);
 }
@@ -536,7 +536,7 @@ static void *move(const char *call, void *p, size_t old, size_t size)
 
 static void *realloc_large(const char *call, void *p, size_t size)
 {
-	void *q = size > CELL_MAX - TRAILER ? large_resize(call, p, size) : NULL;
+	void *q = size > CELL_MAX - CANARY ? large_resize(call, p, size) : NULL;
 
 	return q ? q : move(call, p, large_usable_size(call, p), size);
 }
@@ -555,7 +555,7 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 		return realloc_large(call, p, size);
 	old = cell_size(call, p, class);
 	room = slab_classes[class].size;
-	if (may_stay(room, size) && (size >= old || tcache_may_keep(room - TRAILER, size)))
-		return seal(p, room, size);
+	if (may_stay(room, size) && (size >= old || tcache_may_keep(room - CANARY, size)))
+		return write_canary(p, room, size);
 	return move(call, p, old, size);
 }

@@ -6,11 +6,11 @@
  * call then takes the slow path and ends here.
  *
  *	cell
- *	| size bytes of the user | pattern … | trailer, 8 bytes |
+ *	| size bytes of the user | pattern … | canary, 8 bytes |
  *
- * The trailer is a keyed hash of its own address and of how many bytes are between it and the
+ * The canary is a keyed hash of its own address and of how many bytes are between it and the
  * user's, which it also has; the pattern is a byte of the process, whose top bit is set, in the
- * first 64 of these. A freed cell is all zero, its trailer too. Should two threads free one in the
+ * first 64 of these. A freed cell is all zero, its canary too. Should two threads free one in the
  * same moment, both have it in quarantine: the second hand-out reports that.
  *
  * 1. One byte past the end, and the byte before the start, are seen when an object is freed or

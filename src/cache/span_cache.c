@@ -43,8 +43,8 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 	unsigned int class;
 
 	if ((uintptr_t)p % PAGE_BYTES == 0 && *span_word(p))
-		word = atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
-	if (!word || word & SPAN_KEPT)
+		word = atomic_fetch_or_explicit(span_word(p), SPAN_CACHED, memory_order_relaxed);
+	if (!word || word & SPAN_CACHED)
 		return false;
 	if (!span_may_be_kept(word)) {
 		c->has_freed = true;

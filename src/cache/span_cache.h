@@ -71,8 +71,8 @@ static inline void *span_cache_take(struct span_cache *c, unsigned int class, si
 	atomic_signal_fence(memory_order_release);
 	c->count[class] = (uint8_t)(n - 1);
 	word = span_word(p);
-	live = atomic_load_explicit(word, memory_order_relaxed) ^ SPAN_KEPT;
-	if (__builtin_expect(live & SPAN_KEPT, 0))
+	live = atomic_load_explicit(word, memory_order_relaxed) ^ SPAN_CACHED;
+	if (__builtin_expect(live & SPAN_CACHED, 0))
 		span_cache_freed_twice(p);
 	atomic_store_explicit(word, (uint16_t)live, memory_order_relaxed);
 	c->bytes -= (live & SPAN_PAGES) * PAGE_BYTES;
@@ -91,7 +91,7 @@ static inline void span_cache_keep(struct span_cache *c, void *p, size_t word)
 	c->bytes += bytes;
 	c->used[class] = true;
 	/* Two threads may do all this at once, and both keep p: see span_cache_take. */
-	atomic_store_explicit(span_word(p), (uint16_t)(word | SPAN_KEPT), memory_order_relaxed);
+	atomic_store_explicit(span_word(p), (uint16_t)(word | SPAN_CACHED), memory_order_relaxed);
 }
 
 /* Keep the span at p, which is near one. False: there is no room, or p may not be kept. */

@@ -30,7 +30,7 @@ struct bin {
 	uint32_t taken; /* cells from the store */
 };
 
-_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_bins has offsets of bins");
+_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_page_map has offsets of bins");
 _Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the offset of its bin");
 
 struct tcache; /* starts with its bins, by class */
@@ -155,7 +155,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
 	else
 		return false;
-	return slab_bins[slab] == offset;
+	return slab_page_map[slab] == offset;
 }
 
 /* The same for size bytes aligned to align; false means tcache_check_aligned. */
@@ -173,7 +173,8 @@ static inline __attribute__((always_inline)) bool tcache_has_align(const void *p
 
 	/* Up to CELL_FINE_MAX, what the table has for cells is their size. */
 	return __builtin_expect(slab < WINDOW_SLABS, 1) &&
-	       (size_t)slab_bins[slab] - 1 < CELL_FINE_MAX && !(slab_bins[slab] & (align - 1));
+	       (size_t)slab_page_map[slab] - 1 < CELL_FINE_MAX &&
+	       !(slab_page_map[slab] & (align - 1));
 }
 
 /* Put p, the start of a cell of bin's class, into its magazine; false: p is free, or no room. */
@@ -198,7 +199,7 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	bin = tcache_bin_at(tcache_thread.fast, slab_bins[slab]);
+	bin = tcache_bin_at(tcache_thread.fast, slab_page_map[slab]);
 	/* Only the start of a cell may be written to. A bin that no cell belongs to is full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Which of the two layers has a large object, and how it is resized.
+ * Choice between spans and mappings, and resizing.
  *
- * 1. Sizes up to SPAN_MAX are spans, if the page heap has a segment for them; all others, and these
- *    where it has none, are mappings.
- * 2. A span grows and shrinks where it is, if the pages behind it are free. A mapping is remapped.
- *    What shrinks and is too large by more than large_slack gives the rest back.
+ * 1. Sizes up to SPAN_MAX are spans; if memory for a segment is refused, and above, mappings.
+ * 2. A span is resized in place if the pages behind it are free; a mapping is remapped. An object
+ *    that shrinks by more than large_slack returns the rest.
  */
 
 #include "large.h"
@@ -54,7 +53,7 @@ void *large_alloc_growing(size_t size)
 	return large_alloc(room, CELL_ALIGN, false);
 }
 
-/* p, of call, is in a span, but is no live one's start. */
+/* Report p: in a span, but not the start of a live one. */
 static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
 						     const struct span_ref *span)
 {
@@ -66,8 +65,8 @@ static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
 }
 
 /*
- * Whether p is a span; what is in one, but not the start of a live one, is reported. Hardened,
- * spans are mapping.c's, and so is the report of what is in none.
+ * Whether p is a span. Reports p if it is in a span, but not the start of a live one. Hardened,
+ * mapping.c knows the spans.
  */
 static bool is_span(const char *call, void *p)
 {
@@ -99,7 +98,7 @@ void large_free(const char *call, void *p)
 	errno = saved_errno;
 }
 
-/* Whether what has room for old bytes stays as it is with size of them: rule 2. */
+/* Whether an object of old bytes stays unchanged for size bytes: rule 2. */
 static bool is_fit(size_t old, size_t size)
 {
 	return size <= old && old - size <= large_slack(size);
@@ -150,13 +149,13 @@ size_t large_frees(void)
 
 size_t large_dirty_bytes(void)
 {
-	return mapping_kept_bytes();
+	return mapping_cached_bytes();
 }
 
 bool large_sweep(void)
 {
 	int saved_errno = errno;
-	bool is_any = mapping_kept_bytes() && mapping_sweep(sweep_period_ms);
+	bool is_any = mapping_cached_bytes() && mapping_sweep(sweep_period_ms);
 
 	errno = saved_errno;
 	return is_any;
@@ -183,7 +182,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 	struct span_stats spans = {0};
 
 	mapping_get_stats(&mappings);
-	if (!mapping_is_hardened) /* mapping.c has counted them */
+	if (!mapping_is_hardened) /* mapping.c counts them when hardened */
 		span_get_stats(&spans);
 	*stats = (struct osmem_heap_stats){
 		.allocs = mappings.allocs + spans.allocs,
@@ -196,7 +195,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 		.live_blocks = spans.spans,
 		.live_bytes = spans.bytes,
 		.region_bytes = spans.bytes,
-		.ahead_bytes = mapping_kept_bytes(),
+		.ahead_bytes = mapping_cached_bytes(),
 		.mapped_blocks = mappings.count,
 		.mapped_bytes = mappings.bytes,
 		.peak_bytes = mappings.peak_bytes + spans.peak_bytes,

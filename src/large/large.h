@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Objects above CELL_MAX, and those that no cell is aligned enough for: spans of pages in segments
- * (span.h) up to SPAN_MAX, mappings of their own (mapping.h) above. Sizes are in bytes; alignments
- * are powers of two. Any thread may call. Functions that take the name of the public call use it in
- * the report of a bad pointer: one line on standard error, then abort().
+ * Public header of the large wing: objects above CELL_MAX, and those with a larger alignment than
+ * cells have. They are spans (span.h) up to SPAN_MAX and mappings (mapping.h) above.
+ *
+ * Sizes are in bytes; alignments are powers of two. Any thread may call. A bad pointer is reported
+ * with call, the name of the public function: one line on standard error, then abort().
  */
 
 #pragma once
@@ -18,50 +19,50 @@
 #include "osmem_inspect.h"
 
 /*
- * size bytes (0 counts as 1) aligned to align. NULL with errno ENOMEM. With zero the first size
- * bytes are zero.
+ * Allocate size bytes (0 counts as 1) aligned to align. zero: the first size bytes are zero. NULL
+ * with errno ENOMEM.
  */
 void *large_alloc(size_t size, size_t align, bool zero);
 
-/* Free p, which is not NULL and no cell. errno is preserved. */
+/* Free p, neither NULL nor a cell. errno is preserved. */
 void large_free(const char *call, void *p);
 
-/* Whether it is known at once that p, which is no cell, stays as it is with size bytes. */
+/* Whether p, not a cell, certainly stays unchanged for size bytes. Fast and may miss. */
 bool large_stays(const void *p, size_t size);
 
 /*
- * Resize p, which is not NULL and no cell, to size bytes (not 0) where it is, or move it without a
- * copy. NULL: it is as it was, and has to be copied.
+ * Resize p, neither NULL nor a cell, to size bytes (not 0) in place, or move it without a copy.
+ * Returns the new address. NULL: p is unchanged, and the caller has to copy.
  */
 void *large_resize(const char *call, void *p, size_t size);
 
-/* As large_alloc, for what has grown to size from p: there is some room to grow on. */
+/* large_alloc for the copy of an object that has grown to size: adds room for more growth. */
 void *large_alloc_growing(size_t size);
 
-/* The capacity of p, which is no cell: every byte of it may be written. */
+/* The capacity of p, not a cell. All these bytes may be written. */
 size_t large_usable_size(const char *call, void *p);
 
-/* A count that has grown when something may have become free since. */
+/* A counter that grows whenever memory may have become free. */
 size_t large_frees(void);
 
-/* Whether p is in one, live or free; for the report of a bad pointer, with nothing locked. */
+/* Whether p is inside a live or free large object; for reports. The caller holds no lock. */
 bool large_has(const void *p);
 
-/* Bytes that a sweep could give back, apart from the segments' (slab.h). Takes no lock. */
+/* Bytes that a sweep could return, apart from segments (slab.h). Takes no lock. */
 size_t large_dirty_bytes(void);
 
-/* Give back what has been free for a period, or everything; whether there was anything. */
+/* Return what has been free for a period, or everything. Returns whether there was any. */
 bool large_sweep(void);
 bool large_trim(void);
 
-/* Objects this large are mappings; 0: all that are no cells. */
+/* Objects of at least size bytes are mappings; 0: all large objects. */
 void large_set_threshold(size_t size);
 
-/* Milliseconds that freed memory stays with the process at least. */
+/* Minimum time in milliseconds that freed memory is cached. */
 void large_set_sweep_period(uint64_t ms);
 
-/* From now on large objects are guarded: hardened.h. Before the first one. */
+/* Enable hardened mode, with guard pages. Call before the first allocation. */
 void large_harden(void);
 
-/* Figures of spans and mappings as one heap, as osmem_inspect.h has them. */
+/* Statistics of spans and mappings together, for osmem_inspect.h. */
 void large_get_stats(struct osmem_heap_stats *stats);

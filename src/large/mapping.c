@@ -3,14 +3,13 @@
 /*
  * Mappings of single objects.
  *
- * 1. A freed mapping is kept, for the next object of its size or up to a quarter less. One from
- *    half to twice the size is remapped: the pages that it has need no page fault. Live and kept
- *    ones together are never more than were live at one time. Sweeps unmap what was kept for a
- *    period.
- * 2. Growing remaps, without a copy. A mapping that grows gets an eighth more than it needs, which
- *    costs addresses only. One that shrinks keeps its mapping, unless there are many: the process
- *    has 65,530.
- * 3. Hardened, objects have guards, and what is freed becomes inaccessible: mapping_guard.c.
+ * 1. A freed mapping is cached for the next object of its size or up to a quarter less. One of half
+ *    to twice the size is remapped: its pages cost no fault. Live and cached bytes never exceed the
+ *    peak of live bytes. Sweeps unmap mappings that were cached for a period.
+ * 2. Growing remaps without a copy. The mapping gets an eighth more than needed, which costs
+ *    address space only. Shrinking keeps the mapping, unless there are many: the kernel allows
+ *    65,530.
+ * 3. Hardened, objects have guards, and freed ones are inaccessible: mapping_guard.c.
  */
 
 #include "mapping.h"
@@ -29,9 +28,9 @@ _Atomic(size_t) mapping_changes;
 
 /* Bad pointers. */
 
-/* What p is in, perhaps not in its payload. */
+/* The mapping whose place contains a pointer. */
 struct found {
-	const struct mapping *m; /* NULL: nothing */
+	const struct mapping *m; /* or NULL */
 	bool is_free;
 };
 
@@ -40,7 +39,7 @@ static bool has_place(const struct mapping *m, const void *p)
 	return m->payload && (uintptr_t)p - (uintptr_t)mapping_place(m) < mapping_place_bytes(m);
 }
 
-/* The table is locked. */
+/* The caller holds the lock. */
 static struct found find_around(const void *p)
 {
 	const struct mapping *m;
@@ -52,7 +51,7 @@ static struct found find_around(const void *p)
 	for (m = mapping_all.graves; m < mapping_all.graves + GRAVES; m++)
 		if (has_place(m, p))
 			return (struct found){m, true};
-	for (struct kept *k = mapping_all.kept; k < mapping_all.kept + KEPT_COUNT; k++)
+	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
 		if (has_place(&k->m, p))
 			return (struct found){&k->m, true};
 	return (struct found){.m = NULL};
@@ -93,7 +92,7 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 	sys_fatal(call, p, "not a block of this allocator");
 }
 
-/* The entry of p, with the table locked. */
+/* The entry of p, or a report. The caller holds the lock. */
 static struct mapping *live(const char *call, void *p)
 {
 	struct mapping *m = mapping_table_find(&mapping_all.table, p);
@@ -103,7 +102,7 @@ static struct mapping *live(const char *call, void *p)
 	return m;
 }
 
-/* Out of the table, with an entry reserved: nobody else can free it meanwhile. */
+/* Remove p from the table, with its entry reserved: no other thread can free it meanwhile. */
 static struct mapping take_out(const char *call, void *p)
 {
 	struct mapping m = {0}, *entry = live(call, p);
@@ -114,7 +113,7 @@ static struct mapping take_out(const char *call, void *p)
 	return m;
 }
 
-/* Making one. */
+/* Allocation. */
 
 static void release_edge(char *from, char *to)
 {
@@ -143,14 +142,14 @@ char *mapping_map(size_t bytes, size_t align)
 }
 
 /*
- * A mapping that is too small or much too large keeps the pages that it has. What grows will need
- * the rest of one that is too large.
+ * Remap m to bytes if it is too small or much too large; its pages stay. An object that grows keeps
+ * a larger mapping.
  */
 static bool fit(struct mapping *m, size_t bytes, bool grows)
 {
 	char *moved;
 
-	if (kept_is_fit(m->bytes, bytes) || (grows && m->bytes >= bytes))
+	if (cache_is_fit(m->bytes, bytes) || (grows && m->bytes >= bytes))
 		return true;
 	moved = sys_remap(m->start, m->bytes, bytes);
 	if (!moved) {
@@ -163,15 +162,15 @@ static bool fit(struct mapping *m, size_t bytes, bool grows)
 }
 
 /*
- * The room that an object of size bytes is told of in bytes, perhaps four times as many: sizes that
- * callers state are plausible from half of it on.
+ * The usable size of an object of size bytes in a mapping of bytes, which may be four times as
+ * large. Sized frees accept sizes from half of it on.
  */
 static size_t told_room(size_t bytes, size_t size)
 {
 	return bytes / 2 > size ? 2 * size : bytes;
 }
 
-/* m for size bytes of room; false with errno ENOMEM. *is_mapped: the kernel has given it now. */
+/* Make m for size bytes in room; false with errno ENOMEM. *is_mapped: made by mmap. */
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
 		 bool *is_mapped)
 {
@@ -179,7 +178,7 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	bool grows = room > size;
 
 	*m = (struct mapping){.bytes = bytes};
-	if (align > page || zero || !kept_take(m, bytes, grows) || !fit(m, bytes, grows)) {
+	if (align > page || zero || !cache_take(m, bytes, grows) || !fit(m, bytes, grows)) {
 		m->bytes = bytes;
 		m->start = mapping_map(bytes, align);
 		*is_mapped = m->start;
@@ -231,7 +230,7 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 	mapping_all.stats.allocs++;
 	mapping_all.stats.map_calls += is_mapped;
 	mapping_unlock();
-	kept_put_in(&m);
+	mapping_insert(&m);
 	return mapping_payload(&m);
 }
 
@@ -247,7 +246,7 @@ void mapping_free(const char *call, void *p)
 	if (mapping_is_hardened)
 		guard_free(call, &m);
 	else
-		kept_keep(&m);
+		cache_put(&m);
 	mapping_lock();
 	mapping_all.table.used--;
 	mapping_unlock();
@@ -335,19 +334,19 @@ void *mapping_resize(const char *call, void *p, size_t size)
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
 	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
-	kept_put_in(&m);
+	mapping_insert(&m);
 	return is_done ? mapping_payload(&m) : NULL;
 }
 
 /* Fork. */
 
-/* Another thread was changing the table, or what is kept. */
+/* Another thread was changing the table or the page cache. */
 static void repair(void)
 {
 	mapping_table_repair(&mapping_all.table);
-	kept_repair();
-	if (mapping_all.table.bytes + mapping_kept_bytes() > mapping_all.stats.peak_bytes)
-		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_kept_bytes();
+	cache_repair();
+	if (mapping_all.table.bytes + mapping_cached_bytes() > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_cached_bytes();
 }
 
 void mapping_fork_child(void)
@@ -359,16 +358,16 @@ void mapping_fork_child(void)
 	lock_reset(&mapping_all.lock);
 	if (is_broken)
 		repair();
-	if (!lock_is_needed()) /* the only thread goes on with what it was about to insert */
+	if (!lock_is_needed()) /* the only thread continues with its reservation */
 		return;
-	/* What other threads were about to insert is not. */
+	/* Reservations of other threads are void. */
 	mapping_all.table.used = mapping_all.table.count;
 	mapping_all.guarded = 0;
 	while (mapping_is_hardened && (m = mapping_table_next(&mapping_all.table, &i)))
 		mapping_all.guarded += mapping_is_guarded(m);
 }
 
-/* Figures. */
+/* Statistics. */
 
 void mapping_get_stats(struct mapping_stats *stats)
 {
@@ -407,7 +406,7 @@ const char *mapping_check(void)
 	mapping_lock();
 	fault = mapping_table_check(&mapping_all.table);
 	if (!fault)
-		fault = kept_check();
+		fault = cache_check();
 	mapping_unlock();
 	return fault;
 }

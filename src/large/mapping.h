@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Objects with a mapping of their own: those above SPAN_MAX, and any that the page heap has no
- * room for; hardened, all above CELL_MAX. No header stands in the user's pages: mapping_table.h.
+ * Public header of mappings: objects with their own mmap. These are objects above SPAN_MAX, any
+ * that the page heap has no memory for, and in hardened mode all above CELL_MAX. Metadata is apart
+ * from the user's pages (mapping_table.h).
  *
- * Sizes are in bytes; alignments are powers of two. Any thread may call. A lock is taken inside,
- * with none below it, and not held over a system call. A pointer that is no payload is reported
- * with the name of the public call.
+ * Sizes are in bytes; alignments are powers of two. Any thread may call. Functions take one lock,
+ * below which no other is taken, and hold it over no system call. A bad pointer is reported with
+ * call, the name of the public function.
  */
 
 #pragma once
@@ -19,8 +20,8 @@
 #include "item_list.h"
 
 /*
- * What a large object of size bytes may have more than that, after realloc: memory follows to 1.28
- * of what is live, and what has grown by an eighth, rounded up to the next class, stays.
+ * Bytes beyond size that realloc may leave in an object: an object that grew by an eighth, rounded
+ * up to its class, stays. Memory is at most 1.28 times what is live.
  */
 static inline size_t large_slack(size_t size)
 {
@@ -28,22 +29,22 @@ static inline size_t large_slack(size_t size)
 }
 
 /*
- * At least size bytes aligned to align, with room for as many, which is no less; with zero, and
- * when hardened, they read as zero. NULL with errno ENOMEM.
+ * Allocate size bytes aligned to align, with room bytes (at least size) to grow into. The memory is
+ * zero if zero is set or in hardened mode. NULL with errno ENOMEM.
  */
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero);
 
 void mapping_free(const char *call, void *p);
 
 /*
- * Whether p may stay as it is with size bytes: it has room for them, and unless it shrinks, or has
- * grown and never used the rest, not much more.
+ * Whether p may stay unchanged for size bytes: it has room for them, and not much more, unless it
+ * is growing into its room.
  */
 bool mapping_keeps(const char *call, void *p, size_t size);
 
 /*
- * What mapping_keeps last said yes to, in this thread: p may stay as it is with least bytes and up
- * to more than that, while no mapping has been freed or resized since.
+ * The last positive answer of mapping_keeps in this thread: p may stay for least to least + more
+ * bytes until any mapping is freed or resized.
  */
 struct mapping_recent {
 	const void *p;
@@ -54,7 +55,7 @@ struct mapping_recent {
 extern _Thread_local struct mapping_recent mapping_recent __attribute__((visibility("hidden")));
 extern _Atomic(size_t) mapping_changes __attribute__((visibility("hidden")));
 
-/* Whether it is known, without a look at the table, that mapping_keeps says yes. */
+/* Whether mapping_recent answers mapping_keeps with yes. Takes no lock. */
 static inline bool mapping_stays(const void *p, size_t size)
 {
 	return p == mapping_recent.p && size - mapping_recent.least <= mapping_recent.more &&
@@ -62,52 +63,49 @@ static inline bool mapping_stays(const void *p, size_t size)
 		       atomic_load_explicit(&mapping_changes, memory_order_relaxed);
 }
 
-/*
- * p, with room for size bytes, wherever that is, moved without a copy; it may have more room. NULL:
- * it is as it was, and may be copied.
- */
+/* Resize p to size bytes or more, moving it without a copy if necessary. NULL: p is unchanged. */
 void *mapping_resize(const char *call, void *p, size_t size);
 
-/* The capacity of p: every byte of it may be written. Hardened, what was asked for. */
+/* The capacity of p, all of it writable. Hardened: the size requested. */
 size_t mapping_usable_size(const char *call, void *p);
 
-/* Whether p is in one, live or kept. */
+/* Whether p is inside a live or cached mapping. */
 bool mapping_has(const void *p);
 
-extern _Atomic(size_t) mapping_kept_total;
+extern _Atomic(size_t) mapping_cached_total;
 
-/* Bytes of freed mappings that are kept for the next of their size. */
-static inline size_t mapping_kept_bytes(void)
+/* Bytes of freed mappings in the page cache. */
+static inline size_t mapping_cached_bytes(void)
 {
-	return atomic_load_explicit(&mapping_kept_total, memory_order_relaxed);
+	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
 }
 
-/* Give back what has been kept for period_ms, or all; whether anything was. */
+/* Return mappings cached for period_ms, or all. Returns whether there were any. */
 bool mapping_sweep(uint64_t period_ms);
 bool mapping_trim(void);
 
-/* There are guards, and what is freed is inaccessible: hardened.h. Set before the first one. */
+/* Guard pages are on, and freed objects are inaccessible. Set before the first allocation. */
 extern bool mapping_is_hardened __attribute__((visibility("hidden")));
 
-/* In a fork's child: mend what other threads have left half done. */
+/* Repair the state in a forked child. */
 void mapping_fork_child(void);
 
 struct mapping_stats {
 	size_t allocs, frees, resizes;
 	size_t map_calls, unmap_calls, remap_calls;
-	size_t count, bytes, peak_bytes; /* live ones */
-	size_t table_bytes; /* of the table itself */
+	size_t count, bytes, peak_bytes; /* of live mappings */
+	size_t table_bytes; /* of the table */
 };
 
 void mapping_get_stats(struct mapping_stats *stats);
 
-/* Copy the live ones, but for spans. */
+/* Append the live mappings to list. */
 void mapping_list(struct item_list *list);
 
 /*
- * Check the table and what is kept: NULL, or the text of what does not hold.
- *	L3 kept_total is right; if anything is kept, live and kept ones together are no more than
- *	   were ever live, or an eighth more when hardened, but for those that the kernel would not
- *	   take
+ * Verify L1, L2 and L3. Returns NULL, or a text on the first violation.
+ *	L3 mapping_cached_total is the bytes of the page cache; if it holds any, live and cached
+ *	   bytes are at most the peak of live bytes, or an eighth more when hardened, not counting
+ *	   mappings that the kernel refused to unmap
  */
 const char *mapping_check(void);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The inside of mapping.c, mapping_kept.c (what was freed) and mapping_guard.c (hardened objects);
- * mapping.h is for others.
+ * Core header of mapping.c, mapping_cache.c (page cache) and mapping_guard.c (hardened objects).
  */
 
 #pragma once
@@ -14,24 +13,24 @@
 #include "mapping_table.h"
 #include "tunables.h"
 
-/* A freed one. */
-struct kept {
-	struct mapping m; /* as it was, for the report of a double free; hardened, its body */
-	bool is_refused; /* by the kernel, and nobody can use it: not bounded by L3 */
+/* A freed mapping in the page cache. */
+struct cached {
+	struct mapping m; /* unchanged, for reports of double frees; hardened, only its body */
+	bool is_refused; /* the kernel refused to unmap it; not reused, not bounded by L3 */
 	_Atomic(uint64_t) freed_ms;
-	uint64_t turn; /* the order of their freeing */
+	uint64_t turn; /* order of freeing */
 };
 
-/* All that mappings have. */
+/* The state of all mappings. */
 struct mappings {
-	struct lock lock; /* guards everything here */
+	struct lock lock; /* guards all fields */
 	struct mapping_table table;
 	struct mapping_stats stats;
 	size_t guarded;
 	uint64_t turn;
-	unsigned int kept_count;
-	struct kept kept[KEPT_COUNT];
-	struct mapping graves[GRAVES]; /* hardened: places of what was freed last, by number */
+	unsigned int cached_count;
+	struct cached cached[CACHED_COUNT];
+	struct mapping graves[GRAVES]; /* hardened: inaccessible places of freed objects, a ring */
 };
 
 extern struct mappings mapping_all __attribute__((visibility("hidden")));
@@ -57,7 +56,7 @@ static inline bool mapping_is_guarded(const struct mapping *m)
 	return m->behind;
 }
 
-/* The place of m: its body, and what is inaccessible around it. */
+/* The place of m: its body and the inaccessible memory around it. */
 static inline char *mapping_place(const struct mapping *m)
 {
 	return m->place ? m->place : m->start;
@@ -75,48 +74,51 @@ static inline char *mapping_payload(const struct mapping *m)
 
 /* mapping.c. */
 
-/* Pages that begin where align says; NULL with errno ENOMEM. */
+/* Map bytes aligned to align; NULL with errno ENOMEM. */
 char *mapping_map(size_t bytes, size_t align);
 
-/* mapping_kept.c. */
+/* mapping_cache.c. */
 
-/* Whether a mapping of has bytes may be used for bytes as it is. */
-bool kept_is_fit(size_t has, size_t bytes);
+/* Whether a mapping of has bytes serves bytes without a remap. */
+bool cache_is_fit(size_t has, size_t bytes);
 
-/* A kept one of about that many bytes, for what grows perhaps more. False: none is near that. */
-bool kept_take(struct mapping *m, size_t bytes, bool grows);
+/* Take a cached mapping of about bytes; grows admits larger ones. False if there is none. */
+bool cache_take(struct mapping *m, size_t bytes, bool grows);
 
-/* Whether one has that many bytes. */
-bool kept_has(size_t bytes);
+/* Whether a cached mapping has at least bytes. */
+bool cache_has(size_t bytes);
 
-/* m, for which an entry is reserved, is live; kept ones may go for it. No lock is held. */
-void kept_put_in(const struct mapping *m);
+/* Insert live m, for which an entry is reserved; evict cached mappings for L3. Takes the lock. */
+void mapping_insert(const struct mapping *m);
 
-/* Keep m, perhaps at the cost of older ones, or give it back. No lock is held. */
-void kept_keep(const struct mapping *m);
+/* Cache m, evicting older mappings if necessary, or release it. Takes the lock. */
+void cache_put(const struct mapping *m);
 
-/* The pages of m go back to where they came from. No lock is held. */
-void kept_release(const struct mapping *m);
+/* Return the pages of m to the kernel or the page heap. May take the lock. */
+void mapping_release(const struct mapping *m);
 
-/* In a fork's child: count what is kept anew. */
-void kept_repair(void);
+/* In a forked child: recount the cache. */
+void cache_repair(void);
 
-/* L3 of mapping_check. The lock is held. */
-const char *kept_check(void);
+/* Check L3. The caller holds the lock. */
+const char *cache_check(void);
 
 /* mapping_guard.c. */
 
 /*
- * Hardened, m for size bytes of room, which read as zero; false with errno ENOMEM. *is_mapped: the
- * kernel has given it now.
+ * Hardened: make m for size bytes in zeroed room. False with errno ENOMEM. *is_mapped: made by a
+ * system call.
  */
 bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool *is_mapped);
 
-/* m, which is out of the table, is freed. Both report what was written around its payload. */
+/* Free m, which is out of the table. Reports overwritten memory around its payload. */
 void guard_free(const char *call, const struct mapping *m);
 
-/* m, which is out of the table, has size bytes, and may be elsewhere; false: it is as it was. */
+/*
+ * Resize m, which is out of the table; it may move. False: it is unchanged. Reports overwritten
+ * memory around its payload.
+ */
 bool guard_resize(const char *call, struct mapping *m, size_t size);
 
-/* What was freed goes back to the kernel, addresses and all; whether there was anything. */
+/* Return all graves to the kernel. Returns whether there were any. */
 bool guard_trim(void);

@@ -5,39 +5,39 @@
  *
  *	place   | guard | body, accessible | guard |
  *
- * 1. An object ends where its body does, as near as its alignment lets it. The bytes around it in
- *    its first and last page are looked at when it is freed or resized.
- * 2. When it is freed its body is zeroed, and moves to another place, where it is kept for the next
- *    object as mapping_kept.c has it. So pages are used again at once, but addresses are not: what
- *    stays is a grave, inaccessible, whose place is used again when GRAVES_LATE others have been
- *    freed. To move pages costs a tenth of changing what may be done with them.
- * 3. One that grows moves in the same way, to a body with half as much again. If it has to be
- *    copied into kept pages, it gets more of them, inaccessible until it grows into them.
- * 4. The number of guarded objects is bounded, for each costs two of the process's mappings.
- *    Others, and those aligned to more than a page, are bare: spans, or mappings above SPAN_MAX.
+ * 1. An object ends at the end of its body, as near as its alignment allows. The bytes around it in
+ *    its first and last page are checked when it is freed or resized.
+ * 2. On free, the body is zeroed and moved to another place, and cached like other mappings. So
+ *    pages are reused at once, addresses are not. The old place becomes a grave: inaccessible, and
+ *    reused when GRAVES_LATE others have been freed. Moving pages costs a tenth of changing
+ *    their protection.
+ * 3. An object that grows is moved likewise, to a body half as large again. If it has to be copied
+ *    into cached pages, it gets more of these, inaccessible until it grows into them.
+ * 4. The number of guarded objects is bounded, because each costs two kernel mappings. Objects
+ *    beyond the bound, or with a large alignment, are bare: spans, or mappings above SPAN_MAX.
  */
 
 #include <errno.h>
 #include <string.h>
 
+#include "canary.h"
 #include "mapping_core.h"
 #include "slab/span.h"
-#include "trailer.h"
 #include "tunables.h"
 #include "zero.h"
 
 #define LOOK ((size_t)64)
-#define ALIGN_MAX (4 * MIB) /* of guarded ones, which take as many addresses more */
+#define ALIGN_MAX (4 * MIB) /* of guarded objects, which use that many addresses more */
 
-struct trailer_key trailer_key; /* hardened.c writes it: this is the lowest layer that reads it */
-static _Atomic(uint64_t) buried; /* how many graves there were */
+struct canary_key canary_key; /* written by hardened.c; this is the lowest wing that reads it */
+static _Atomic(uint64_t) buried; /* number of graves ever made */
 
 static char *end_of(const struct mapping *m)
 {
 	return m->start + m->bytes;
 }
 
-/* bytes of addresses at which nothing is accessible. */
+/* An inaccessible range of bytes at place. */
 static struct mapping closed(char *place, size_t bytes)
 {
 	return (struct mapping){.payload = (uintptr_t)place, .start = place, .bytes = bytes};
@@ -47,7 +47,7 @@ static void release_closed(char *place, size_t bytes)
 {
 	struct mapping m = closed(place, bytes);
 
-	kept_release(&m);
+	mapping_release(&m);
 }
 
 /* Graves. */
@@ -58,12 +58,12 @@ static struct mapping open_grave(struct mapping *grave)
 
 	mapping_copy(&m, grave);
 	if (m.is_span)
-		span_set_kept(m.start, false);
+		span_set_cached(m.start, false);
 	atomic_store_explicit(&grave->payload, 0, memory_order_release);
 	return m;
 }
 
-/* m, which is inaccessible, or NULL, replaces what is in grave; whether that was anything. */
+/* Replace the contents of grave by inaccessible m, or nothing. Returns whether it had any. */
 static bool replace_grave(struct mapping *grave, const struct mapping *m)
 {
 	struct mapping old = {0};
@@ -72,12 +72,12 @@ static bool replace_grave(struct mapping *grave, const struct mapping *m)
 	if (grave->payload)
 		old = open_grave(grave);
 	if (m && m->is_span)
-		span_set_kept(m->start, true);
+		span_set_cached(m->start, true);
 	if (m)
 		mapping_copy(grave, m);
 	mapping_unlock();
 	if (old.payload)
-		kept_release(&old);
+		mapping_release(&old);
 	return old.payload;
 }
 
@@ -97,7 +97,7 @@ bool guard_trim(void)
 
 /* Places. */
 
-/* The grave whose place is the smallest that has bytes, and not many more; or NULL. */
+/* The best fitting grave of at least bytes and at most twice as many, or NULL. */
 static struct mapping *find_grave(size_t bytes)
 {
 	struct mapping *best = NULL;
@@ -115,7 +115,7 @@ static struct mapping *find_grave(size_t bytes)
 	return best;
 }
 
-/* A place for a body of bytes aligned to align; nothing is accessible there yet. */
+/* Find an inaccessible place for a body of bytes aligned to align. */
 static bool find_place(struct mapping *m, size_t bytes, size_t align)
 {
 	size_t page = sys_page_size(), most = bytes + (align > page ? align : 0) + 2 * page;
@@ -145,8 +145,8 @@ static bool find_place(struct mapping *m, size_t bytes, size_t align)
 }
 
 /*
- * The body of from moves to a place for that many bytes. If it has as many, it is there still, but
- * empty; if not, nothing is mapped there any more.
+ * Move the body of from to a new place for bytes. If its size stays, from is still mapped, but
+ * empty; otherwise it is unmapped.
  */
 static bool move_body(const struct mapping *from, struct mapping *to, size_t bytes, size_t align)
 {
@@ -154,13 +154,13 @@ static bool move_body(const struct mapping *from, struct mapping *to, size_t byt
 		return false;
 	if (sys_move(from->start, from->bytes, to->start, bytes) == 0)
 		return true;
-	kept_release(to);
+	mapping_release(to);
 	return false;
 }
 
 /*
- * Nothing is mapped where the body of m was. Should another thread have mapped something there
- * meanwhile, only what is around it is ours.
+ * Bury m, whose body is unmapped. If another thread has mapped memory there, only the rest of the
+ * place is ours.
  */
 static void bury_hole(const struct mapping *m)
 {
@@ -176,9 +176,9 @@ static void bury_hole(const struct mapping *m)
 	release_closed(end_of(m), m->behind * sys_page_size());
 }
 
-/* Making one. */
+/* Allocation. */
 
-/* The pages of a body for room bytes: up to ROOMY_MAX of few sizes, for more to fit. */
+/* Body bytes for room. Up to ROOMY_MAX there are few sizes, so that more bodies can be reused. */
 static size_t body_for(size_t room)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
@@ -189,27 +189,27 @@ static size_t body_for(size_t room)
 }
 
 /*
- * The first bytes of a kept body become one of their own: m. The rest stays kept; the end of what
- * has grown may never have been written to.
+ * Split the first bytes of a cached body off as m. The rest is cached again; it may have never been
+ * written to.
  */
-static bool split(struct mapping *kept, struct mapping *m, size_t bytes, size_t align)
+static bool split(struct mapping *cached, struct mapping *m, size_t bytes, size_t align)
 {
-	struct mapping head = *kept;
+	struct mapping head = *cached;
 
 	head.bytes = bytes;
 	if (!move_body(&head, m, bytes, align))
 		return false;
-	kept->start += bytes;
-	kept->payload = (uintptr_t)kept->start;
-	kept->size = kept->bytes -= bytes;
+	cached->start += bytes;
+	cached->payload = (uintptr_t)cached->start;
+	cached->size = cached->bytes -= bytes;
 	if (sys_protect(head.start, bytes) == 0)
-		kept_keep(kept);
+		cache_put(cached);
 	else
-		kept_release(kept);
+		mapping_release(cached);
 	return true;
 }
 
-/* Of the body of m only bytes are accessible from now on; the rest, which is zero, is spare. */
+/* Protect all but the first bytes of m's body; the rest, which is zero, is spare. */
 static void hide(struct mapping *m, size_t bytes)
 {
 	size_t rest = m->bytes - bytes;
@@ -221,7 +221,7 @@ static void hide(struct mapping *m, size_t bytes)
 	m->behind += (uint32_t)(rest / sys_page_size());
 }
 
-/* The first bytes of what m has to spare belong to its body. */
+/* Extend the body of m by bytes of its spare memory. */
 static bool use_spare(struct mapping *m, size_t bytes)
 {
 	if (bytes && sys_unprotect(end_of(m), bytes) < 0)
@@ -232,39 +232,40 @@ static bool use_spare(struct mapping *m, size_t bytes)
 	return true;
 }
 
-/* What grows has up to SPARE_MAX times as much in the end, and is not copied on the way there. */
-static bool take_growing(struct mapping *kept, struct mapping *m, size_t bytes)
+/* A growing object gets up to SPARE_MAX times its bytes, and is not copied again within these. */
+static bool take_growing(struct mapping *cached, struct mapping *m, size_t bytes)
 {
-	if (kept->bytes <= SPARE_MAX * bytes)
-		*m = *kept;
-	else if (!split(kept, m, SPARE_MAX * bytes, sys_page_size()))
+	if (cached->bytes <= SPARE_MAX * bytes)
+		*m = *cached;
+	else if (!split(cached, m, SPARE_MAX * bytes, sys_page_size()))
 		return false;
 	hide(m, bytes);
 	return true;
 }
 
-/* What is kept of another size is made to fit, with the pages that it has. */
-static bool take_kept(struct mapping *m, size_t bytes, size_t align, bool grows)
+/* Take a cached body, resized if necessary. */
+static bool take_cached(struct mapping *m, size_t bytes, size_t align, bool grows)
 {
-	struct mapping kept = {.is_span = false};
+	struct mapping cached = {.is_span = false};
 
-	if (!kept_take(&kept, bytes, false))
+	if (!cache_take(&cached, bytes, false))
 		return false;
-	if (grows && kept.bytes > bytes && take_growing(&kept, m, bytes))
+	if (grows && cached.bytes > bytes && take_growing(&cached, m, bytes))
 		return true;
-	if (kept.bytes == bytes || (align <= sys_page_size() && kept_is_fit(kept.bytes, bytes))) {
-		*m = kept;
+	if (cached.bytes == bytes ||
+	    (align <= sys_page_size() && cache_is_fit(cached.bytes, bytes))) {
+		*m = cached;
 		m->align_shift = (uint8_t)__builtin_ctzll(align);
 		if ((uintptr_t)m->start % align == 0)
 			return true;
 	}
-	if (kept.bytes > bytes && split(&kept, m, bytes, align))
+	if (cached.bytes > bytes && split(&cached, m, bytes, align))
 		return true;
-	if (kept.bytes != bytes && move_body(&kept, m, bytes, align)) {
-		bury_hole(&kept);
+	if (cached.bytes != bytes && move_body(&cached, m, bytes, align)) {
+		bury_hole(&cached);
 		return true;
 	}
-	kept_release(&kept);
+	mapping_release(&cached);
 	return false;
 }
 
@@ -272,22 +273,22 @@ static bool get_guarded(struct mapping *m, size_t room, size_t align, bool grows
 {
 	size_t bytes = body_for(room);
 
-	if (take_kept(m, bytes, align, grows))
+	if (take_cached(m, bytes, align, grows))
 		return true;
 	if (!find_place(m, bytes, align))
 		return false;
 	*is_mapped = sys_unprotect(m->start, bytes) == 0;
 	if (!*is_mapped)
-		kept_release(m);
+		mapping_release(m);
 	return *is_mapped;
 }
 
-/* All pages of the page heap read as zero. */
+/* Bare objects: spans read as zero in hardened mode. */
 static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapped)
 {
 	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
 	bool is_full = !(mapping_round_up(room, align) % page), fresh;
-	size_t more = bytes + is_full * page; /* something of its own is before the payload */
+	size_t more = bytes + is_full * page; /* a page of its own precedes the payload */
 	char *p = NULL;
 
 	if (more <= SPAN_MAX && align <= SPAN_ALIGN_MAX)
@@ -305,7 +306,7 @@ static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapp
 	return p;
 }
 
-/* m has size bytes: what is behind them is not the user's. */
+/* Set the size of m and write the pattern behind it. */
 static void set_size(struct mapping *m, size_t size)
 {
 	char *end = mapping_payload(m) + size;
@@ -330,9 +331,9 @@ bool guard_make(struct mapping *m, size_t size, size_t room, size_t align, bool 
 	return true;
 }
 
-/* Looking at one: rule 1. */
+/* Validation: rule 1. */
 
-/* Of what is before the payload, its own page is looked at. */
+/* Checks at most a page before the payload. */
 static void require_intact(const char *call, const struct mapping *m)
 {
 	const char *p = mapping_payload(m), *start = m->start;
@@ -348,16 +349,16 @@ static void require_intact(const char *call, const struct mapping *m)
 			  (unsigned long)m->size);
 }
 
-/* Freeing one: rule 2. */
+/* Freeing: rule 2. */
 
 /*
- * What was never written to gets no memory by it. Much is written at multiples of a page from the
- * payload: of most pages a look there is enough, and memory is slow.
+ * Zero the body of m without touching pages that were never written. Writes are likely at the
+ * payload's offset in a page, so that place is checked before the rest.
  */
 static void clear_body(const struct mapping *m)
 {
 	size_t page = sys_page_size(), likely = m->payload % page & ~(LOOK - 1);
-	char *from = m->start, *p = from; /* what is between has been written to */
+	char *from = m->start, *p = from; /* [from, p) has been written to */
 
 	for (; p < end_of(m); p += page) {
 		if (!is_zero(p + likely, LOOK))
@@ -371,7 +372,7 @@ static void clear_body(const struct mapping *m)
 	memset(from, 0, (size_t)(p - from));
 }
 
-/* The body of m, zeroed, moves to another place: to. False: it has to go back to the kernel. */
+/* Zero the body of m and move it to another place, to. False: it has to be unmapped. */
 static bool rescue_body(struct mapping *m, struct mapping *to)
 {
 	if (!mapping_is_guarded(m) || m->bytes + m->spare > BURIED_MIN)
@@ -381,8 +382,8 @@ static bool rescue_body(struct mapping *m, struct mapping *to)
 	return move_body(m, to, m->bytes, (size_t)1 << m->align_shift);
 }
 
-/* Nothing of m can be touched from now on. False: the kernel has no room to note it. */
-static bool seal_off(const struct mapping *m, bool is_empty)
+/* Make m inaccessible. False if the kernel has no memory for it. */
+static bool make_inaccessible(const struct mapping *m, bool is_empty)
 {
 	if (m->is_span && (m->bytes <= ROOMY_MAX || sys_purge(m->start, m->bytes) < 0))
 		clear_body(m);
@@ -398,17 +399,17 @@ void guard_free(const char *call, const struct mapping *freed)
 
 	require_intact(call, &m);
 	is_moved = rescue_body(&m, &to);
-	if (seal_off(&m, is_moved))
+	if (make_inaccessible(&m, is_moved))
 		bury(&m);
 	else
-		kept_release(&m);
+		mapping_release(&m);
 	if (is_moved)
-		kept_keep(&to);
+		cache_put(&to);
 }
 
-/* Resizing one: rule 3. */
+/* Resizing: rule 3. */
 
-/* Pages that are kept are worth a copy: what is new costs a page fault for each. */
+/* Prefers a copy into cached pages, because new pages cost a fault each. */
 static bool grow(struct mapping *m, size_t size)
 {
 	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();
@@ -418,7 +419,7 @@ static bool grow(struct mapping *m, size_t size)
 
 	if (offset + size <= most)
 		return use_spare(m, (bytes < most ? bytes : most) - m->bytes);
-	if (!mapping_is_guarded(m) || kept_has(bytes) || !use_spare(m, m->spare) ||
+	if (!mapping_is_guarded(m) || cache_has(bytes) || !use_spare(m, m->spare) ||
 	    !move_body(m, &to, bytes, page))
 		return false;
 	to.payload = (uintptr_t)to.start + offset;

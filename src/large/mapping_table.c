@@ -7,7 +7,7 @@
 #include "hash.h"
 #include "helpers.h"
 
-#define FIRST_ROOM (8 * KIB) /* bytes, of the first places */
+#define FIRST_ROOM (8 * KIB) /* bytes of the first table */
 
 static size_t room_bytes(size_t count)
 {
@@ -27,7 +27,7 @@ static size_t home_of(const struct mapping_room *room, uintptr_t payload)
 	return hash_fast(payload >> 4) >> 20 & (room->count - 1);
 }
 
-/* The entry of payload, or the free place where it would be. */
+/* The entry of payload, or the free slot for it. */
 static struct mapping *place_of(struct mapping_room *room, uintptr_t payload)
 {
 	size_t i = home_of(room, payload);
@@ -46,7 +46,7 @@ static size_t count_for(size_t bytes)
 	return count;
 }
 
-/* Move all entries to a larger room; false: no memory. */
+/* Move all entries to a larger table; false with errno ENOMEM. */
 static bool grow(struct mapping_table *t)
 {
 	struct mapping_room *old = t->room, *room;
@@ -122,10 +122,10 @@ struct mapping *mapping_table_next(const struct mapping_table *t, size_t *i)
 	return NULL;
 }
 
-/* Put every entry where it is looked for; false: one had to move, so look again. */
-static bool settle(struct mapping_room *room)
+/* Reinsert every entry; false if one moved, so that another pass is needed. */
+static bool reinsert(struct mapping_room *room)
 {
-	bool is_settled = true;
+	bool is_done = true;
 
 	for (size_t i = 0; i < room->count; i++) {
 		struct mapping m = {0}, *place;
@@ -136,12 +136,12 @@ static bool settle(struct mapping_room *room)
 		room->entries[i].payload = 0;
 		place = place_of(room, m.payload);
 		mapping_copy(place, &m);
-		is_settled &= place == &room->entries[i];
+		is_done &= place == &room->entries[i];
 	}
-	return is_settled;
+	return is_done;
 }
 
-/* Each move is one nearer to home, or ends a second copy: so this ends. */
+/* Terminates: each move shortens a probe distance or removes a duplicate. */
 void mapping_table_repair(struct mapping_table *t)
 {
 	struct mapping *m;
@@ -149,7 +149,7 @@ void mapping_table_repair(struct mapping_table *t)
 
 	if (!t->room)
 		return;
-	while (!settle(t->room))
+	while (!reinsert(t->room))
 		;
 	t->count = t->bytes = t->spare = 0;
 	while ((m = mapping_table_next(t, &i))) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Memory that is to be zero: sizes and addresses are multiples of 16. A loop for every lane, or a
- * call, would be half of what small cells cost: the first and the last lanes overlap instead.
+ * Test and clear memory in units of 16 bytes, aligned to 16. First and last lanes overlap: a loop
+ * over lanes, or a call, would be half of the time of small cells.
  */
 
 #pragma once
@@ -18,14 +18,14 @@ static inline zero_lane zero_four(const zero_lane *at)
 	return at[0] | at[1] | at[2] | at[3];
 }
 
-/* All of the size bytes at p, 16 at least, in one: zero, if they are. */
+/* The bitwise or of size bytes at p, at least 16: zero if all are. */
 static inline __attribute__((always_inline)) zero_lane zero_lanes(const char *p, size_t size)
 {
 	const zero_lane *at = (const zero_lane *)(const void *)p;
 	const zero_lane *end = (const zero_lane *)(const void *)(p + size);
 	zero_lane any = {0};
 
-	if (size <= 48) /* no branch on how many of the three there are */
+	if (size <= 48) /* no branch on the number of lanes, 1 to 3 */
 		return at[0] | *(const zero_lane *)(const void *)(p + (size / 2 & ~15ul)) | end[-1];
 	if (size > 128) {
 		for (; end - at > 8; at += 8)
@@ -46,7 +46,7 @@ static inline bool is_zero(const void *p, size_t size)
 
 #define ZERO_FEW ((size_t)128)
 
-/* Zero the size bytes at p, more than 16, and ZERO_FEW at most. */
+/* Zero size bytes at p, 16 < size <= ZERO_FEW. */
 static inline void zero_few(void *p, size_t size)
 {
 	zero_lane *at = p, *end = at + size / sizeof(*at), none = {0};

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Free pages of segments go back to the kernel.
+ * Free pages of segments are purged.
  *
- * 1. Freed pages stay dirty for a period at least, then a sweep purges them, run by run. A segment
- *    with nothing in it is unmapped, but for the last one. While the process grows although it has
- *    such pages, they were of no use to it, and a sweep comes sooner.
- * 2. What the kernel refuses to take, because the program has locked a page of it, is halved until
- *    only pages that it does not take remain. Those are stuck: only a trim tries again.
+ * 1. A freed page stays dirty for one period at least; then a sweep purges it, run by run. An empty
+ *    segment is unmapped, unless it is the last. While the process grows despite dirty pages, it
+ *    cannot use them, and sweeps come early.
+ * 2. If the kernel refuses to purge a run, because the program has locked a page of it, the run is
+ *    halved down to single pages. Refused pages are stuck until a trim tries again.
  * 3. A trim purges everything now.
  */
 
@@ -18,7 +18,6 @@
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
-/* Give back whole pages of the store's; 0 or -1. No lock. */
 static int segment_purge(void *p, size_t size)
 {
 	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
@@ -31,7 +30,7 @@ int segment_purge_apart(void *p, size_t size, size_t *left)
 	return sys_purge_apart(p, size, left);
 }
 
-/* Purge run, which is dirty, or what the kernel takes of it: rule 2. */
+/* Purge dirty run: rule 2. */
 static void purge_run(struct segment *g, struct page_run run)
 {
 	size_t pages = run.end - run.start, half = pages / 2;
@@ -44,7 +43,7 @@ static void purge_run(struct segment *g, struct page_run run)
 		purge_run(g, (struct page_run){run.start, run.start + half});
 		purge_run(g, (struct page_run){run.start + half, run.end});
 	} else {
-		map_set(g->maps.stuck, run); /* first, for a fork: never as if clean */
+		map_set(g->maps.stuck, run); /* first, for a fork: the page never looks clean */
 		atomic_thread_fence(memory_order_release);
 		map_clear(g->maps.dirty, run);
 	}
@@ -55,7 +54,7 @@ static bool is_due(const struct segment *g, unsigned int slot, bool all)
 	return all || g->epoch[slot] != slab_store.epoch;
 }
 
-/* Purge the dirty pages of g in slots that are due; how many. */
+/* Purge the dirty pages of g in slots that are due. Returns their number. */
 static size_t purge_pages(struct segment *g, bool all)
 {
 	uint64_t due[MAP_WORDS];
@@ -74,7 +73,7 @@ static size_t purge_pages(struct segment *g, bool all)
 	return purged;
 }
 
-/* Whether no slab has its header in [from, to) of g->slabs. */
+/* Whether no slab has its header in bytes [from, to) of g->slabs. */
 static bool is_headers_range_free(const struct segment *g, size_t from, size_t to)
 {
 	for (size_t slot = from / sizeof(g->slabs[0]); slot * sizeof(g->slabs[0]) < to; slot++)
@@ -83,14 +82,14 @@ static bool is_headers_range_free(const struct segment *g, size_t from, size_t t
 	return true;
 }
 
-/* Purge the pages of g's header that only slots without a slab would use, run by run. */
+/* Purge the pages of g's header that hold headers of unused slots only. */
 static void purge_headers(struct segment *g)
 {
 	size_t page = sys_page_size(), end;
 	char *headers = (char *)g->slabs;
 	size_t first = -(uintptr_t)headers % page;
 
-	segment_require_sealed(g);
+	segment_validate(g);
 	for (size_t from = first; from + page <= sizeof(g->slabs); from = end + page) {
 		for (end = from;
 		     end + page <= sizeof(g->slabs) && is_headers_range_free(g, end, end + page);
@@ -109,7 +108,7 @@ static bool is_young(const struct segment *g, bool all)
 	return false;
 }
 
-/* Give back what is due of segments of one kind; how many pages, purged and unmapped. */
+/* Purge and unmap what is due of segments in a set. Returns the number of pages. */
 static size_t give_back_of(enum segment_set with_dirty, bool all)
 {
 	struct segment *g = NULL;
@@ -118,7 +117,7 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 	while ((g = segment_next(with_dirty, g))) {
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
-		segment_require_sealed(g);
+		segment_validate(g);
 		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1 &&
 		    segment_unmap(g)) {
 			pages += dirty;
@@ -153,7 +152,6 @@ size_t slab_grown_bytes(void)
 	return atomic_load_explicit(&slab_store.grown_slots, memory_order_relaxed) * SLAB_SIZE;
 }
 
-/* Begin a sweep if a period has passed since *last_ms. */
 static bool begin_sweep(_Atomic(uint64_t) *last_ms, uint64_t period_ms, bool is_early)
 {
 	uint64_t now = sys_now_ms(), last = *last_ms;
@@ -191,7 +189,7 @@ void slab_end_sweep(void)
 	errno = saved_errno;
 }
 
-/* What was stuck may not be any more. */
+/* Retry stuck pages: the program may have unlocked them. */
 static void try_stuck_again(struct segment *g)
 {
 	struct page_run all = {0, MAP_PAGES};
@@ -215,7 +213,7 @@ bool slab_trim_segments(void)
 			try_stuck_again(g);
 	is_any = give_back(true);
 	while ((g = segment_next(SET_LIVE, g))) {
-		/* Perhaps the kernel would not take it before. */
+		/* The kernel may have refused this before. */
 		if (g->used == g->fixed && slab_store.segments > 1 && segment_unmap(g))
 			is_any = true;
 		else
@@ -239,7 +237,7 @@ size_t slab_dirty_bytes(void)
 	size_t bytes =
 		atomic_load_explicit(&slab_store.dirty_pages, memory_order_relaxed) * PAGE_BYTES;
 
-	/* By half: a sparse slab that becomes free is growth, which keeps up a watch. */
+	/* Half, so that a sparse slab that becomes free counts as growth and polling continues. */
 	return bytes + atomic_load_explicit(&slab_store.sparse_slots, memory_order_relaxed) *
 			       (SLAB_SIZE / 2);
 }

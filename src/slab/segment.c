@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The page heap: segments, and the free pages in them, which slabs and spans come from and go to.
+ * The page heap: segments and their free pages, from which slabs and spans are made.
  *
- * 1. A slab is made in the lowest segment that has dirty slots, or else in the lowest that has any:
- *    slots that the kernel has not got back cost no page fault.
- * 2. A span is made in the run of pages that fits best, among the dirty ones first, in the lowest
- *    segment among equals. Runs are classed by length; S7 says which segments have some of a class.
- * 3. Freed pages are dirty until a sweep gives them back: purge.c.
- * 4. Where segments are is window.c's. If the kernel has no memory for one, the caller makes
- *    mappings (mapping.c).
+ * 1. A slab goes to the lowest segment with dirty free slots, else to the lowest with free slots:
+ *    dirty slots cost no page fault.
+ * 2. A span goes to the best fitting run of pages: dirty runs first, then the lowest segment. Runs
+ *    are classed by length; S7 says which segments have runs of a class.
+ * 3. Freed pages are dirty until a sweep purges them: purge.c.
+ * 4. window.c maps segments. If memory for one is refused, the caller makes mappings (mapping.c).
  */
 
 #include <errno.h>
@@ -34,7 +33,7 @@ void store_unlock(void)
 	lock_release(&slab_store.lock);
 }
 
-/* The first slots of quads that have room in g. */
+/* The first slots of free quads of g. */
 static uint64_t free_quads(const struct segment *g)
 {
 	uint64_t free = ~g->used;
@@ -43,9 +42,9 @@ static uint64_t free_quads(const struct segment *g)
 	return free & free >> 2 & QUAD_STARTS;
 }
 
-void segment_require_sealed(const struct segment *g)
+void segment_validate(const struct segment *g)
 {
-	if (segment_is_sealed(g))
+	if (segment_is_valid(g))
 		return;
 	store_unlock();
 	sys_fatal("heap", &g->used, "the header of a segment is overwritten");
@@ -53,7 +52,7 @@ void segment_require_sealed(const struct segment *g)
 
 /* Runs: S7. */
 
-/* Of classes, the sets have g if and only if it has runs of them. */
+/* Update the sets for these classes: they hold g if it has runs of the class. */
 static void put_runs(struct segment *g, enum run_kind kind, uint64_t classes)
 {
 	for (; classes; classes &= classes - 1) {
@@ -73,14 +72,14 @@ static void put_runs(struct segment *g, enum run_kind kind, uint64_t classes)
 	}
 }
 
-/* The map of a kind of runs, and what its bits are compared with. */
+/* The map of a kind of runs, and its flip. */
 static const uint64_t *run_map(const struct segment *g, enum run_kind kind, uint64_t *flip)
 {
 	*flip = kind == RUN_DIRTY ? MAP_ONES : MAP_ZEROS;
 	return kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
 }
 
-/* There are by more runs of n pages, if that is not 0; their class, as a bit. */
+/* Add by to the count of runs of n pages (0: none). Returns their class as a bit. */
 static uint64_t count_run(struct segment *g, enum run_kind kind, size_t n, int by)
 {
 	unsigned int class;
@@ -93,8 +92,8 @@ static uint64_t count_run(struct segment *g, enum run_kind kind, size_t n, int b
 }
 
 /*
- * The pages of run are to become of kind (by is 1), or are no more (-1): with its neighbors of that
- * kind it is one run, or they are two. What the map has for run itself does not matter.
+ * Count the runs before run's pages join kind (by is 1) or leave it (-1): run and its neighbors of
+ * that kind are one run, or become two. The bits of run itself are not read.
  */
 static void change_runs(struct segment *g, enum run_kind kind, struct page_run run, int by)
 {
@@ -109,7 +108,7 @@ static void change_runs(struct segment *g, enum run_kind kind, struct page_run r
 	put_runs(g, kind, classes);
 }
 
-/* The pages of run, some of them dirty, are to be taken. */
+/* Count the runs before run's pages, some of them dirty, are taken. */
 static void take_runs(struct segment *g, struct page_run run)
 {
 	struct page_run dirty = {.end = run.start};
@@ -135,14 +134,14 @@ static void count_all_runs(struct segment *g, enum run_kind kind)
 
 static void put_sets(struct segment *g)
 {
-	g->seal = segment_seal_of(g);
+	g->checksum = segment_checksum_of(g);
 	segment_put(g, segment_set_of(g->is_own, SET_ROOMY), ~g->used);
 	segment_put(g, segment_set_of(g->is_own, SET_WITH_QUAD), free_quads(g));
 	segment_put(g, segment_set_of(g->is_own, SET_WITH_READY), g->dirty & ~g->used);
 	segment_put(g, segment_set_of(g->is_own, SET_WITH_DIRTY), g->dirty);
 }
 
-/* What follows from the maps where run is, but for its runs. */
+/* Rebuild what is derived from the maps in the slots of run, except the runs. */
 static void put_slots(struct segment *g, struct page_run run)
 {
 	uint64_t used = g->used, dirty = g->dirty;
@@ -160,7 +159,7 @@ void segment_update(struct segment *g)
 	memset(g->run_counts, 0, sizeof(g->run_counts));
 	for (enum run_kind kind = 0; kind < RUN_KINDS && !g->is_own; kind++)
 		count_all_runs(g, kind);
-	g->used = 0; /* the header's slot is used: so the sets are made anew */
+	g->used = 0; /* differs from the new value, so put_slots rebuilds the sets */
 	put_slots(g, all);
 }
 
@@ -169,7 +168,7 @@ void slab_harden(void)
 	slab_store.is_hardened = true;
 }
 
-/* A slot that nobody can read or write. Refused, it is only one thing less that is seen. */
+/* Make a slot inaccessible. If the kernel refuses, the slot is unused, but not a guard. */
 static void add_guard(struct segment *g, unsigned int slot)
 {
 	sys_protect((char *)g + slot * SLAB_SIZE, SLAB_SIZE);
@@ -177,8 +176,8 @@ static void add_guard(struct segment *g, unsigned int slot)
 }
 
 /*
- * Behind the header, at the end, and one at random in each of the first three quarters: no overflow
- * gets far. The first segments have all of these, those behind GUARDS_MAX have none.
+ * Guards follow the header, end the segment, and have a random slot in each of the first three
+ * quarters. Segments beyond ALL_GUARDS_MAX have the first two only, those beyond GUARDS_MAX none.
  */
 static void add_guards(struct segment *g)
 {
@@ -199,9 +198,9 @@ static void add_guards(struct segment *g)
 }
 
 /*
- * There was no segment. Mappings do instead, and each call that makes do with one would ask for a
- * segment first: so the next attempts are not made, first one, then twice as many each time. By
- * number, not by time, the memory that is there again is found as fast as it is needed.
+ * Memory for a segment was refused, and mappings serve instead. Skip the next attempts, twice as
+ * many after each failure: a failed attempt per call is expensive. Counting attempts, not time,
+ * finds new memory as fast as it is needed.
  */
 static void back_off(void)
 {
@@ -255,7 +254,7 @@ bool segment_take_pages(struct segment *g, struct page_run run)
 
 	if (!g->is_own)
 		take_runs(g, run);
-	/* A fork may copy this at any moment: what is in use or dirty never looks clean. */
+	/* For a fork at any moment: a page that is taken or dirty never looks clean. */
 	map_set(g->maps.taken, run);
 	atomic_thread_fence(memory_order_release);
 	map_clear(g->maps.dirty, run);
@@ -279,7 +278,7 @@ void segment_give_pages(struct segment *g, struct page_run run)
 				  memory_order_relaxed);
 }
 
-/* The best place in g for n pages aligned to align, among runs of kind. False: none. */
+/* Best place in g for n pages aligned to align, among runs of kind. False if there is none. */
 static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_t align,
 		    struct page_run *place)
 {
@@ -299,7 +298,7 @@ static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_
 	return best <= MAP_PAGES;
 }
 
-/* The same in all segments. A run of n + align - 1 pages has room whatever its alignment. */
+/* find_in over all segments. A run of n + align - 1 pages always has an aligned place. */
 static struct segment *find_run(enum run_kind kind, size_t n, size_t align, struct page_run *place)
 {
 	uint64_t classes = slab_store.run_classes[kind] & ~(uint64_t)0 << run_class_over(n);
@@ -310,7 +309,7 @@ static struct segment *find_run(enum run_kind kind, size_t n, size_t align, stru
 		struct segment *g = NULL;
 
 		while (tries && (g = segment_next(segment_run_set(kind, class), g))) {
-			segment_require_sealed(g);
+			segment_validate(g);
 			if (find_in(g, kind, n, align, place))
 				return g;
 			tries -= class < safe;
@@ -339,7 +338,7 @@ struct segment *segment_find_run(size_t n, size_t align, struct page_run *place)
 
 /* Slots. */
 
-/* The segment for n slots, and *slot, the first of them; NULL with errno ENOMEM. */
+/* Find the segment and the first slot for n free slots; NULL with errno ENOMEM. */
 static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slot)
 {
 	enum segment_set set = segment_set_of(is_own, n == QUAD ? SET_WITH_QUAD : SET_WITH_READY);
@@ -352,8 +351,8 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 		g = new_segment(is_own);
 	if (!g)
 		return NULL;
-	segment_require_sealed(g);
-	if (n == QUAD) { /* from the top: single slots come from the bottom */
+	segment_validate(g);
+	if (n == QUAD) { /* from the top, because single slots are taken from the bottom */
 		*slot = 63 - (unsigned int)__builtin_clzll(free_quads(g));
 		return g;
 	}
@@ -364,12 +363,12 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 	return g;
 }
 
-void segment_set_bins(const struct slab *s, uint16_t bin)
+void segment_set_page_map(const struct slab *s, uint16_t bin)
 {
-	uint16_t *bins = segment_bins(segment_of(s)) + s->slot;
+	uint16_t *map = segment_page_map(segment_of(s)) + s->slot;
 
 	for (unsigned int i = 0; i < slab_classes[s->class].slots; i++)
-		bins[i] = bin;
+		map[i] = bin;
 }
 
 struct slab *segment_take(unsigned int class)
@@ -392,12 +391,12 @@ struct slab *segment_take(unsigned int class)
 		atomic_fetch_add_explicit(&slab_store.grown_slots, info->slots,
 					  memory_order_relaxed);
 	memset(g->first + slot, (int)slot, info->slots);
-	slab_seal(s);
-	atomic_thread_fence(memory_order_release); /* as above: with this bit it is a slab */
+	slab_set_checksum(s);
+	atomic_thread_fence(memory_order_release); /* for a fork: this bit makes it a slab */
 	g->cells |= slab_mask(s);
-	g->seal = segment_seal_of(g);
+	g->checksum = segment_checksum_of(g);
 	store_unlock();
-	segment_set_bins(s, slab_bin_of(class));
+	segment_set_page_map(s, slab_bin_of(class));
 	return s;
 }
 
@@ -406,15 +405,15 @@ void segment_give(struct slab *s)
 	struct segment *g = segment_of(s);
 	unsigned int n = slab_classes[s->class].slots;
 
-	segment_set_bins(s, 0);
+	segment_set_page_map(s, 0);
 	store_lock();
-	segment_require_sealed(g);
+	segment_validate(g);
 	slab_store.slab_frees++;
 	g->cells &= ~slab_mask(s);
 	atomic_thread_fence(memory_order_release);
 	memset(s->bits, 0, sizeof(s->bits));
-	s->class = 0; /* for cells that come once more */
-	g->seal = segment_seal_of(g);
+	s->class = 0; /* detects a second free of its cells */
+	g->checksum = segment_checksum_of(g);
 	segment_give_pages(g, slot_pages(s->slot, n));
 	store_unlock();
 }
@@ -444,7 +443,7 @@ bool segment_unmap(struct segment *g)
 	memset(g->run_counts, 0, sizeof(g->run_counts));
 	put_runs(g, RUN_FREE, ~(uint64_t)0);
 	put_runs(g, RUN_DIRTY, ~(uint64_t)0);
-	/* For a fork: what is not live is in no other set. */
+	/* For a fork: every set is a subset of the live segments. */
 	atomic_thread_fence(memory_order_release);
 	segment_put(g, SET_LIVE, false);
 	slab_store.unmap_calls++;
@@ -455,7 +454,7 @@ bool segment_unmap(struct segment *g)
 		atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);
 		return true;
 	}
-	segment_put(g, SET_LIVE, true); /* no room to note the hole */
+	segment_put(g, SET_LIVE, true); /* the kernel cannot split its mapping */
 	segment_update(g);
 	return false;
 }

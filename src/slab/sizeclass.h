@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Size classes of small objects: size to class and back, pure arithmetic. Sizes are in bytes.
+ * Size classes of small objects: size to class and back. Sizes are in bytes.
  *
  *	class      sizes             step
  *	1 … 64     16 … 1024         16
  *	65 … 104   1152 … 32768      an eighth of a doubling
  *
- * So no cell is more than 12.5 % larger than the next smaller one, above 128 bytes. Class 0 is no
- * class. The classes behind the last one are the library's own, of objects that no user ever sees.
+ * Above 128 bytes, a cell is at most 12.5 % larger than the next smaller one. Class 0 is invalid.
+ * Classes from CLASS_COUNT on hold the library's own objects.
  */
 
 #pragma once
@@ -28,7 +28,7 @@ _Static_assert(CLASS_COUNT == 1 + CLASS_FINE_COUNT + (5 << CLASS_STEPS_SHIFT),
 	       "five doublings from CELL_FINE_MAX to CELL_MAX");
 _Static_assert(CELL_FINE_MAX << 5 == CELL_MAX, "five doublings from CELL_FINE_MAX to CELL_MAX");
 
-/* The class of the smallest cells that have room for size bytes; size is 1 to CELL_MAX. */
+/* The smallest class whose cells have size bytes; 1 <= size <= CELL_MAX. */
 static inline unsigned int class_of_size(size_t size)
 {
 	unsigned int shift;
@@ -41,7 +41,7 @@ static inline unsigned int class_of_size(size_t size)
 	       (unsigned int)((size - 1) >> shift) - 7;
 }
 
-/* The bytes of a cell of class, which is 1 to CLASS_COUNT - 1. */
+/* The bytes of a cell of class, 1 <= class < CLASS_COUNT. */
 static inline size_t class_size(unsigned int class)
 {
 	unsigned int step;

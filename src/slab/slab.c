@@ -3,12 +3,13 @@
 /*
  * Slabs and their cells.
  *
- * 1. Slabs are in shards, as threads are. A shard takes cells of a class from the fullest of its
- *    slabs that has any, lowest addresses first; then it carves new ones. So emptying slabs become
- *    empty. A shard that has none takes over the emptiest slab of another, or takes a new one.
- * 2. Whatever is given back is checked against the slab's bits: a cell that is in the store
- *    already, or was never handed out, ends the process.
- * 3. A slab all of whose cells are back is given up at once; segment.c keeps its pages for a while.
+ * 1. Each shard has its own slabs. It takes cells from its fullest partial slab, lowest addresses
+ *    first, then carves new ones. So emptying slabs become empty. A shard without cells adopts the
+ *    emptiest slab of another shard, or makes a new slab.
+ * 2. Returned cells are checked against the slab's bits: a cell that is free or was never carved
+ *    ends the process.
+ * 3. A slab whose carved cells are all free is released at once; segment.c keeps its pages for a
+ *    while.
  */
 
 #include "slab.h"
@@ -65,7 +66,7 @@ void slab_leave(unsigned int class)
 	lock_release(&slab_locks[class].lock);
 }
 
-/* Seals: S9. */
+/* Checksums: S9. */
 
 static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
 						    const struct slab *s)
@@ -74,42 +75,42 @@ static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
 	sys_fatal("heap", s, "the header of a slab is overwritten");
 }
 
-void slab_require_sealed(const struct slab_class *c, const struct slab *s)
+void slab_validate(const struct slab_class *c, const struct slab *s)
 {
-	if (!slab_is_sealed(s))
+	if (!slab_is_valid(s))
 		damaged(c, s);
 }
 
-/* Buckets: S2. */
+/* Fullness groups: S2. */
 
-/* Of s when it was just touched. */
-static uint8_t bucket_of(const struct slab *s)
+/* The group of a slab that was just touched. */
+static uint8_t group_of(const struct slab *s)
 {
 	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
 }
 
-/* s, with n slots, comes into bucket; or leaves it, and n is negative. */
+/* Add n slots, or remove -n, if s is in a sparse group. */
 static void count_sparse(const struct slab *s, int n)
 {
-	if ((s->bucket != BUCKET_TOUCHED && s->bucket != BUCKET_IDLE) || s->is_locked)
+	if ((s->group != GROUP_TOUCHED && s->group != GROUP_IDLE) || s->is_locked)
 		return;
 	atomic_fetch_add_explicit(&slab_store.sparse_slots, (size_t)n, memory_order_relaxed);
-	if (s->bucket == BUCKET_IDLE)
+	if (s->group == GROUP_IDLE)
 		atomic_fetch_add_explicit(&slab_store.idle_slots, (size_t)n, memory_order_relaxed);
 }
 
 static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
 {
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	s->next = next;
-	slab_seal(s);
+	slab_set_checksum(s);
 }
 
 static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
 {
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	s->prev = prev;
-	slab_seal(s);
+	slab_set_checksum(s);
 }
 
 static void unlink_slab(struct slab_class *c, struct slab *s)
@@ -117,40 +118,39 @@ static void unlink_slab(struct slab_class *c, struct slab *s)
 	if (s->prev)
 		set_next(c, s->prev, s->next);
 	else
-		slab_lists(c, s->shard)->partial[s->bucket] = s->next;
+		slab_lists(c, s->shard)->partial[s->group] = s->next;
 	if (s->next)
 		set_prev(c, s->next, s->prev);
 	c->partial_count--;
 	count_sparse(s, -slab_classes[s->class].slots);
 }
 
-static void link_in(struct slab_class *c, struct slab *s, uint8_t bucket)
+static void link_in(struct slab_class *c, struct slab *s, uint8_t group)
 {
-	struct slab **head = &slab_lists(c, s->shard)->partial[bucket];
+	struct slab **head = &slab_lists(c, s->shard)->partial[group];
 
-	s->bucket = bucket;
+	s->group = group;
 	c->partial_count++;
 	s->prev = NULL;
 	s->next = *head;
 	if (s->next)
 		set_prev(c, s->next, s);
-	slab_seal(s);
+	slab_set_checksum(s);
 	*head = s;
 	count_sparse(s, slab_classes[s->class].slots);
 }
 
 void slab_link(struct slab_class *c, struct slab *s)
 {
-	link_in(c, s, bucket_of(s));
+	link_in(c, s, group_of(s));
 }
 
-void slab_move(struct slab_class *c, struct slab *s, uint8_t bucket)
+void slab_move(struct slab_class *c, struct slab *s, uint8_t group)
 {
 	unlink_slab(c, s);
-	link_in(c, s, bucket);
+	link_in(c, s, group);
 }
 
-/* Whether class has more free cells than threads may keep from each other. */
 static bool has_surplus(const struct slab_class *c, unsigned int class)
 {
 	return (c->slabs * slab_classes[class].capacity - c->out) * slab_classes[class].size >
@@ -161,7 +161,7 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 {
 	unsigned int from = s->shard;
 
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	if (s->free)
 		unlink_slab(c, s);
 	if (slab_lists(c, from)->carving == s) {
@@ -172,25 +172,25 @@ static void change_shard(struct slab_class *c, struct slab *s, unsigned int shar
 	if (s->free)
 		slab_link(c, s);
 	else
-		slab_seal(s);
+		slab_set_checksum(s);
 }
 
 /*
- * Make the slab of another shard that has most free cells one of shard's, which has none to carve.
- * Where it has live cells of threads that go on, these would share cache lines with shard's: NULL
- * then, unless it is nearly empty or is_any.
+ * Move the emptiest slab of another shard to shard, which has none to carve. A slab with live cells
+ * of running threads would share cache lines with shard's threads. So such a slab is taken only if
+ * it is nearly empty or is_any. NULL if there is none.
  */
 static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 {
-	const uint8_t order[BUCKETS] = {BUCKET_IDLE, BUCKET_TOUCHED, BUCKET_PURGED, 2, 1, 0};
+	const uint8_t order[GROUPS] = {GROUP_IDLE, GROUP_TOUCHED, GROUP_PURGED, 2, 1, 0};
 	struct slab *s;
 
-	for (unsigned int nr = 0; c->partial_count && nr < BUCKETS; nr++) {
-		unsigned int bucket = order[nr];
+	for (unsigned int nr = 0; c->partial_count && nr < GROUPS; nr++) {
+		unsigned int group = order[nr];
 
 		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-			s = slab_lists(c, i)->partial[bucket];
-			if (!s || (slab_shard_users[i] && bucket < BUCKET_TOUCHED && !is_any))
+			s = slab_lists(c, i)->partial[group];
+			if (!s || (slab_shard_users[i] && group < GROUP_TOUCHED && !is_any))
 				continue;
 			change_shard(c, s, shard);
 			return s;
@@ -199,7 +199,7 @@ static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
 	return NULL;
 }
 
-/* There is no memory for a slab: one of any shard that has cells left will do. */
+/* When memory is exhausted: adopt any slab that has cells, or cells to carve. */
 static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 {
 	struct slab *s = adopt(c, shard, true);
@@ -212,25 +212,25 @@ static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
 	return s;
 }
 
-/* The fullest slab of shard that has a free cell, or NULL. */
+/* The fullest partial slab of shard, or NULL. */
 static struct slab *find_partial(struct slab_class *c, unsigned int shard)
 {
-	for (int i = 0; i < BUCKETS; i++)
+	for (int i = 0; i < GROUPS; i++)
 		if (slab_lists(c, shard)->partial[i])
 			return slab_lists(c, shard)->partial[i];
 	return NULL;
 }
 
-/* Taking. */
+/* Taking cells. */
 
-/* Up to n cells of s that are in the store; at least one is. */
+/* Take up to n free cells of s, which has one at least. */
 static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells, unsigned int n)
 {
 	size_t size = slab_classes[s->class].size;
 	char *start = slab_start(s);
 	unsigned int taken = 0;
 
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	while (taken < n && s->summary) {
 		size_t word = (size_t)__builtin_ctzll(s->summary);
 		uint64_t left = s->bits[word];
@@ -250,8 +250,8 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 		slab_open(s, cells, taken);
 	if (!s->free)
 		unlink_slab(c, s);
-	else if (s->bucket != bucket_of(s))
-		slab_move(c, s, bucket_of(s));
+	else if (s->group != group_of(s))
+		slab_move(c, s, group_of(s));
 	return taken;
 }
 
@@ -261,8 +261,8 @@ static uint64_t *next_word(const struct slab *s)
 }
 
 /*
- * Cells have CELL_FREED from when they are carved, and the one behind them has it, too: so that a
- * free of them is seen, and a write, out of the one before or of one that is not there yet.
+ * Cells have CELL_FREED from when they are carved, and so does the next one to carve: a free of
+ * these cells is detected, and so is an overflow into the next one.
  */
 static void check_next_mark(const struct slab *s)
 {
@@ -274,7 +274,7 @@ static void check_next_mark(const struct slab *s)
 	sys_fatal("malloc", word, "this free block was written to");
 }
 
-/* s, which has cells left to be carved, gives up to n of them. */
+/* Carve up to n cells of s, which has one at least. */
 static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
 {
 	unsigned int capacity = slab_classes[s->class].capacity, taken;
@@ -290,12 +290,12 @@ static unsigned int carve_from(struct slab *s, void **cells, unsigned int n)
 	if (!has_marks || s->carved == capacity)
 		return taken;
 	*next_word(s) = CELL_FREED;
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 	s->is_next_marked = true;
 	return taken;
 }
 
-/* Up to n cells that have never been out; *fresh as for slab_take_locked. */
+/* Carve up to n cells; *fresh as in slab_take_locked. */
 static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int shard,
 			  void **cells, unsigned int n, bool *fresh)
 {
@@ -310,13 +310,13 @@ static unsigned int carve(struct slab_class *c, unsigned int class, unsigned int
 		slab_lists(c, shard)->carving = s;
 		c->slabs++;
 	} else {
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 	}
 	*fresh = s->is_fresh;
 	taken = carve_from(s, cells, n);
 	if (s->carved == slab_classes[class].capacity)
 		slab_lists(c, shard)->carving = NULL;
-	slab_seal(s);
+	slab_set_checksum(s);
 	return taken;
 }
 
@@ -362,7 +362,7 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
 	return taken;
 }
 
-/* Giving back. */
+/* Returning cells. */
 
 static __attribute__((noreturn, cold)) void bad_cell(unsigned int class, void *cell, bool is_free)
 {
@@ -389,7 +389,7 @@ unsigned int slab_shard_of(const void *cell)
 	return atomic_load_explicit(&slab_of(cell)->shard, memory_order_relaxed) % SLAB_SHARDS;
 }
 
-/* Whether the bits of s are of all cells that were carved. */
+/* Whether the bits of all carved cells are set. */
 static bool has_all_bits(const struct slab *s)
 {
 	size_t i, words = s->carved / 64, rest = s->carved % 64;
@@ -411,7 +411,7 @@ static void give_up(struct slab_class *c, struct slab *s)
 	segment_give(s);
 }
 
-/* Where a cell is, by its class and address: it is, or is in, the i-th one of slab. */
+/* The place of an address by its class: in the i-th cell of slab. */
 struct cell_place {
 	struct slab *slab;
 	size_t i;
@@ -431,7 +431,7 @@ static inline struct cell_place place_of(const struct class_info *info, const vo
 	};
 }
 
-/* cell cannot be put into slab s of class c. */
+/* Report why cell cannot return to slab s of class c. */
 static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, const struct slab *s,
 						   void *cell)
 {
@@ -440,29 +440,29 @@ static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, c
 	const struct segment *g = segment_of(s);
 
 	if (g->cells >> (s - g->slabs) & 1)
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 	if (s->class == class && (!place.is_start || place.i >= s->carved))
 		bad_cell(class, cell, false);
 	bad_cell(class, cell, true);
 }
 
-/* s has got a cell, and is to be filed anew, or given up. */
+/* s got a cell and has to change its group, or is empty. */
 static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *s)
 {
-	slab_require_sealed(c, s);
+	slab_validate(c, s);
 	if (s->free > s->carved || segment_of(s)->first[s->slot] != s->slot)
 		damaged(c, s);
 	if (s->free == 1)
 		slab_link(c, s);
-	else if (s->bucket != bucket_of(s))
-		slab_move(c, s, bucket_of(s));
+	else if (s->group != group_of(s))
+		slab_move(c, s, group_of(s));
 	if (s->free == s->carved)
 		give_up(c, s);
 }
 
 /*
- * Put cell into its slab, which is of class c. The seal is looked at only where the header leads
- * further: what else is read here has to agree with the cell and the bits.
+ * Return cell to its slab of class c. The checksum is validated only where links of the header are
+ * followed; the other fields have to agree with the cell and the bits.
  */
 static inline void give(struct slab_class *c, const struct class_info *info, void *cell)
 {
@@ -477,12 +477,12 @@ static inline void give(struct slab_class *c, const struct class_info *info, voi
 	s->summary |= (uint64_t)1 << place.i / 64;
 	s->is_purged = false;
 	s->free++;
-	if (s->free == 1 || s->free >= s->carved || s->bucket > BUCKET_TOUCHED ||
-	    s->free * QUARTERS > (s->bucket + 1u) * info->capacity)
+	if (s->free == 1 || s->free >= s->carved || s->group > GROUP_TOUCHED ||
+	    s->free * QUARTERS > (s->group + 1u) * info->capacity)
 		refile(c, s);
 }
 
-/* One of n cells has lost its mark: it is no more in a cache alone, or not a cell. */
+/* Find and report the cell among n that has lost its mark: it is in use, or is not a cell. */
 static __attribute__((noinline, cold)) void give_unmarked(unsigned int class, void *const *cells,
 							  unsigned int n)
 {
@@ -501,7 +501,7 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	const struct class_info *info = &slab_classes[class];
 	uint64_t lost = 0;
 
-	/* Cells of many slabs: the waits for their headers are one. */
+	/* Prefetch the headers of many slabs: the cache misses overlap. */
 	for (unsigned int i = 0; i < n; i++) {
 		struct cell_place place = place_of(info, cells[i]);
 
@@ -533,7 +533,7 @@ bool slab_give_unwritten(unsigned int class, void *cell)
 	is_closed = !slab_bin(cell);
 	if (is_closed) {
 		slab_of(cell)->unmarked |= slab_page_bit(slab_of(cell), cell);
-		atomic_thread_fence(memory_order_release); /* for a fork */
+		atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 		give(c, &slab_classes[class], cell);
 		c->out--;
 	}
@@ -541,7 +541,7 @@ bool slab_give_unwritten(unsigned int class, void *cell)
 	return is_closed;
 }
 
-/* Whose pointer is it? */
+/* Classifying pointers. */
 
 struct cell_ref slab_find(const void *p)
 {

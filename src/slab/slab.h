@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The store of small cells: slabs of equal cells in segments of 4 MiB. No thread of its own, no
- * cache of cells; the layer above takes and gives them in batches.
+ * Public header of the slab wing: the store of small cells. Slabs of equal cells lie in segments of
+ * 4 MiB. The store has no thread and caches no cells; the wing above takes and gives cells in
+ * batches.
  *
- * Every class has a lock. Functions that end in _locked want it held (slab_enter). The locks of the
- * depots' shards are above (magazine.h), that of the segments is below all of them, and no other
- * lock of the library is taken under any.
+ * Sizes are in bytes. Cells are aligned to CELL_ALIGN. Any thread may call, unless a comment says
+ * otherwise. Each class has a lock, and callers of functions that end in _locked hold it
+ * (slab_enter). Lock order: depots (magazine.h), classes, the store. No other lock is taken below
+ * these. Misuse ends the process with a report.
+ * Classes of the library's own objects, named by size. free() rejects their cells.
  */
 
 #pragma once
@@ -43,85 +46,88 @@ enum {
 #define WINDOW_SLABS ((size_t)1 << (WINDOW_SHIFT - SLAB_SHIFT))
 #define WINDOW_SEGMENTS ((size_t)1 << (WINDOW_SHIFT - SEGMENT_SHIFT))
 
-/* Declared so, these are reached without the detour of the global offset table. */
+/* Hidden variables are accessed without the global offset table. */
 #define SLAB_HIDDEN __attribute__((visibility("hidden")))
 
 #define RECIPROCAL_SHIFT 40
 
-/* What the arithmetic of a class needs. */
+/* Constants of a class; slab_init fills them in, but for magazine. */
 struct class_info {
 	uint32_t size; /* of a cell */
-	uint32_t magic; /* 2^32 / size, rounded up: see slab_is_multiple */
-	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size by product, n < 2^18 */
+	uint32_t magic; /* 2^32 / size, rounded up: slab_is_multiple */
+	uint64_t reciprocal; /* 2^40 / size, rounded up: n / size is a product if n < 2^18 */
 	uint16_t capacity; /* cells in a slab */
-	uint16_t slots; /* of 64 KiB, in a slab */
-	uint16_t magazine; /* cells in a magazine: the layer above fills this in */
+	uint16_t slots; /* slots of 64 KiB in a slab */
+	uint16_t magazine; /* cells in a magazine; the cache wing sets it */
 };
 
 extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;
 
-/* How many threads have that shard; kept by the layer above. */
+/* Number of threads in each shard; the cache wing maintains it. */
 extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 /*
- * Segments lie in windows of the address space (window.h), and slab_window is the start of the
- * first. Which bin of a thread cache a cell belongs to is in a page map, by the cell's place in its
- * window. That of the first window is slab_bins: one load answers whose pointer it is. An entry is
- * SLAB_BIN_SIZE * class, or 0 where there is no slab of users' cells. Cells above SLAB_CELL_MAX,
- * which the short way is not taken for, have entries of their own, CLASS_WIDE_COUNT * SLAB_BIN_SIZE
- * higher. Pages of the maps exist where there are segments.
+ * Segments lie in windows of the address space (window.h); slab_window is the start of the first.
+ * Each window has a page map from a slot to the bin of its cells in a thread cache. The first one's
+ * is slab_page_map: one load classifies a pointer. An entry is SLAB_BIN_SIZE * class, or 0 if the
+ * slot has no open slab of user cells. Entries of classes above SLAB_CELL_MAX, which have no fast
+ * path, are CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Only pages of the map for existing segments
+ * use memory.
  */
 #define SLAB_BIN_SIZE 16
 #define CLASS_WIDE_COUNT 16 /* classes above SLAB_CELL_MAX */
-#define SLAB_BIN_SPAN ((CLASS_COUNT + CLASS_WIDE_COUNT) * SLAB_BIN_SIZE) /* a span: span.h */
+#define SLAB_BIN_SPAN ((CLASS_COUNT + CLASS_WIDE_COUNT) * SLAB_BIN_SIZE) /* spans only: span.h */
 #define SLAB_BIN_COUNT (CLASS_COUNT + CLASS_WIDE_COUNT + 1)
 extern uintptr_t slab_window SLAB_HIDDEN;
-extern uint16_t slab_bins[WINDOW_SLABS] SLAB_HIDDEN;
+extern uint16_t slab_page_map[WINDOW_SLABS] SLAB_HIDDEN;
 
-/* The maps of the other windows by their places, or NULL; the first one's is in the middle. */
+/*
+ * Page maps of the other windows by place, or NULL. The first window has the place in the middle.
+ */
 #define WINDOWS ((size_t)1 << (49 - WINDOW_SHIFT))
-extern _Atomic(uint16_t *) slab_far_bins[WINDOWS] SLAB_HIDDEN;
+extern _Atomic(uint16_t *) slab_far_page_maps[WINDOWS] SLAB_HIDDEN;
 
 _Static_assert(2 * SYS_MAP_MAX <= WINDOWS * WINDOW_SIZE, "every address has a place of its own");
 
-/* WINDOWS or more for what is no address of the process. */
+/* At least WINDOWS if p is not a user-space address. */
 static inline size_t window_place(const void *p)
 {
 	return ((uintptr_t)p - slab_window + WINDOWS / 2 * WINDOW_SIZE) >> WINDOW_SHIFT;
 }
 
-/* The map of p's window, which is not the first; or NULL. */
-static inline __attribute__((always_inline)) uint16_t *slab_far_bins_of(const void *p)
+/* The page map of p's window, or NULL. NULL for the first window, too. */
+static inline __attribute__((always_inline)) uint16_t *slab_far_page_map(const void *p)
 {
 	size_t place = window_place(p);
 
-	return place < WINDOWS ? atomic_load_explicit(&slab_far_bins[place], memory_order_acquire)
-			       : NULL;
+	return place < WINDOWS
+		       ? atomic_load_explicit(&slab_far_page_maps[place], memory_order_acquire)
+		       : NULL;
 }
 
-/* The entry for p, wherever it is. */
+/* The page map entry for p, any address. */
 static inline __attribute__((always_inline)) uint16_t slab_bin(const void *p)
 {
 	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-	const uint16_t *bins;
+	const uint16_t *map;
 
 	if (__builtin_expect(slab < WINDOW_SLABS, 1))
-		return slab_bins[slab];
-	bins = slab_far_bins_of(p);
-	return bins ? bins[slab % WINDOW_SLABS] : 0;
+		return slab_page_map[slab];
+	map = slab_far_page_map(p);
+	return map ? map[slab % WINDOW_SLABS] : 0;
 }
 
 /*
- * Whether the last 16 bits of p are a multiple of a cell's size, at most SLAB_CELL_MAX. Let them be
- * n = q * size + r, and size * magic = 2^32 + e. Then n * magic is q * e + r * magic, modulo 2^32.
- * q * e is below 2^16, for e is below size; r * magic is 0, or at least magic, which is above 2^18.
+ * Whether the low 16 bits of p are a multiple of a cell size of at most SLAB_CELL_MAX. Let these
+ * bits be n = q * size + r, and size * magic = 2^32 + e. Then n * magic = q * e + r * magic modulo
+ * 2^32. q * e < 2^16, because e < size. r * magic is 0 or at least magic, which exceeds 2^18.
  */
 static inline bool slab_is_multiple(const void *p, uint32_t magic)
 {
 	return (uint32_t)(uint16_t)(uintptr_t)p * magic < 1 << 16;
 }
 
-/* What slab_class_of says, if bin is the entry for p. */
+/* slab_class_of, given the page map entry for p. */
 static inline unsigned int slab_class_in(const void *p, uint16_t bin)
 {
 	unsigned int class = bin / SLAB_BIN_SIZE;
@@ -138,15 +144,15 @@ static inline unsigned int slab_class_in(const void *p, uint16_t bin)
 }
 
 /*
- * The class of p, if it is the start of a cell by its address, or 0. It may be free, or never have
- * been handed out.
+ * The class of p if its address is the start of a cell, else 0. The cell may be free or not carved
+ * yet.
  */
 static inline unsigned int slab_class_of(const void *p)
 {
 	return slab_class_in(p, slab_bin(p));
 }
 
-/* What a freed cell has in its first word; see tcache.h. */
+/* The mark: the first word of a freed cell (tcache.h). */
 #define CELL_FREED ((uint64_t)(int64_t)-0x5ca1ab1f)
 
 static inline uint64_t *cell_word(void *cell)
@@ -154,50 +160,50 @@ static inline uint64_t *cell_word(void *cell)
 	return cell;
 }
 
-/* Compute slab_classes, before anything else. Idempotent. */
+/* Compute slab_classes. Callers do so before anything else. Idempotent. */
 void slab_init(void);
 
 /*
- * From now on segments have guard pages behind their header and at their end, and what users can
- * overflow into is never the library's own: see hardened.h. Before the first cell is taken.
+ * Enable hardened mode: segments get guard pages, and the library's own objects get segments of
+ * their own. Call before the first cell is taken.
  */
 void slab_harden(void);
 
-/* Lock class, if the process has ever had a second thread. */
+/* Lock and unlock a class. No operation while the process has had one thread only. */
 void slab_enter(unsigned int class);
 void slab_leave(unsigned int class);
 
-/* The same functions lock a shard of depots, which this stands for. */
+/* The argument of slab_enter and slab_leave for a shard of depots. */
 #define SHARD_LOCK(shard) (CLASS_END + (shard))
 
 /*
- * Take up to n cells of class into cells; the number of those, 0 with errno ENOMEM. With *fresh
- * (may be NULL) all of them are known to be zero, but for CELL_FREED. Who asks for the same shard
- * gets cells of the same slabs, while there are any, so that threads of different shards seldom
- * share a cache line.
+ * Take up to n cells of class into cells. Returns their number; 0 with errno ENOMEM. If *fresh
+ * (fresh may be NULL), all of them are zero but for CELL_FREED. Calls with the same shard get cells
+ * of the same slabs as long as possible, so that threads of different shards seldom share a cache
+ * line.
  */
 unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cells, unsigned int n,
 			      bool *fresh);
 
 /*
- * The same of the slabs that shard has, only: none of another shard's, and no new one. 0, with
- * errno as it was, says that they have no cell left.
+ * Like slab_take_locked, but only from the shard's own slabs: it adopts and creates none. Returns 0
+ * and preserves errno if they have no cell.
  */
 unsigned int slab_take_own_locked(unsigned int class, unsigned int shard, void **cells,
 				  unsigned int n, bool *fresh);
 
-/* The shard that the slab of cell, which is out of the store, belongs to now. No lock. */
+/* The shard of the slab of cell, which is outside of the store. Takes no lock. */
 unsigned int slab_shard_of(const void *cell);
 
-/* Give n cells of class back. A cell that is none, or free, is reported as freed by free(). */
+/* Return n cells of class. An invalid or free cell is reported as a misuse of free(). */
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);
 
-/* What a pointer is to the store. */
+/* State of a pointer in the store. */
 enum cell_state {
-	CELL_NONE, /* not in a slab of users' cells */
-	CELL_LIVE, /* the start of a cell that is out of the store */
-	CELL_FREE, /* in a cell that is in the store */
-	CELL_INSIDE, /* not the start of a cell, but in one that is out of the store */
+	CELL_NONE, /* not in a carved user cell */
+	CELL_LIVE, /* start of a cell outside of the store */
+	CELL_FREE, /* inside a cell in the store */
+	CELL_INSIDE, /* inside a cell outside of the store, but not its start */
 };
 
 struct cell_ref {
@@ -206,89 +212,89 @@ struct cell_ref {
 	char *start; /* of the cell */
 };
 
-/* What is p? No lock; the answer holds while p, if it is a cell, is not given back. */
+/* Classify p. Takes no lock; the result holds while p, if it is a cell, stays outside. */
 struct cell_ref slab_find(const void *p);
 
-/* Whether this is a fork's child whose slabs were closed at the fork. */
+/* Whether this process is a forked child whose slabs were closed at the fork. */
 bool slab_is_child(void);
 
 /*
- * In such a child, put cell, a live one of class, into the store without writing to it, if its
- * slab is closed. False: it is not, and cell has to be marked. Nothing entered.
+ * In such a child: if the slab of live cell is closed, return the cell to the store without writing
+ * to it. Returns false if the slab is open; then the caller marks the cell. The caller holds no
+ * class lock.
  */
 bool slab_give_unwritten(unsigned int class, void *cell);
 
 /*
- * The word before p, a multiple of SLAB_SIZE in a segment, if it is in a slab or a free page; else
- * 0: it may be a guard's, or a large object's.
+ * The word before p, a multiple of SLAB_SIZE in a segment. 0 unless the word is in a slab or a free
+ * page: elsewhere it may be in a guard or a span.
  */
 uint64_t slab_word_before(const void *p);
 
 /*
- * If a period has passed since the last sweep, begin one: true. The caller gives to the store what
- * caches have held for a period; then slab_end_sweep gives back to the kernel that, and what has
- * been free in the store for a period. errno is preserved.
+ * If a sweep is due, begin it and return true. The caller then returns the cells that caches have
+ * held for a period, and calls slab_end_sweep, which purges those pages and all that have been free
+ * for a period. errno is preserved.
  */
 bool slab_begin_sweep(void);
 void slab_end_sweep(void);
 
-/* The same after a small part of a period: for a process that grows. */
+/* Like slab_begin_sweep, with a fraction of the period: for a growing process. */
 bool slab_begin_early_sweep(void);
 
-/* Bytes of slabs that were made since the last sweep, and the kernel had to give memory for. */
+/* Bytes of slabs made of fresh memory since the last sweep. */
 size_t slab_grown_bytes(void);
 
-/*
- * Give back all that is free, whole pages between cells too, now; true if anything was given back.
- */
+/* Purge all free memory now, whole pages between live cells too. Returns whether there was any. */
 bool slab_trim(void);
 
-/* The same, without the pages between cells. */
+/* Like slab_trim, without the pages between cells. */
 bool slab_trim_segments(void);
 
-/* Bytes of the pages between cells that a trim would give back. *out: of cells out of the store. */
+/*
+ * Bytes of pages between cells that a trim would purge. *out: bytes of cells outside of the store.
+ */
 size_t slab_free_page_bytes(size_t *out);
 
-/* A count that has grown when a slab or a span has become free since. */
+/* A counter that grows whenever a slab or a span becomes free. */
 size_t slab_frees(void);
 
 /*
- * Bytes of free slabs, and half of the sparse ones', that the kernel has not got back; without
- * those that are locked.
+ * Dirty bytes: free pages, and half of the sparse slabs. Pages that the kernel refused to purge do
+ * not count.
  */
 size_t slab_dirty_bytes(void);
 
 /*
- * In a fork's child: what other threads were changing under a lock is made whole again, and the
- * locks are free.
+ * Repair the store in a forked child: complete or drop what other threads were changing, and
+ * release all locks.
  */
 void slab_fork_child(void);
 
-/* Whether some thread was inside shard's lock when the process was copied; it is free then. */
+/* Whether a thread held the lock of shard at the fork. The lock is free now. */
 bool slab_fork_was_locked(unsigned int shard);
 
 /*
- * Fill in what the store knows; live cells are all that are out of the store, cached ones too. Free
- * ones are in users' slabs, also what is not carved yet. The library's own are segment headers and
- * slabs of its own objects.
+ * Fill in the store's statistics. Cells in caches count as live, and cells that are not carved as
+ * free. The library's own bytes are segment headers and slabs of its own objects.
  */
 void slab_get_stats(struct osmem_cell_stats *stats);
 
-/* Of one class, at one moment. */
+/* Statistics of one class, read under its lock. */
 struct slab_class_stats {
 	size_t cell; /* bytes of one */
 	size_t slabs;
-	size_t cells; /* that the slabs have room for */
-	size_t out; /* of those out of the store */
+	size_t cells; /* capacity of the slabs */
+	size_t out; /* cells outside of the store */
 };
 
 void slab_get_class(unsigned int class, struct slab_class_stats *stats);
 
-/* Copy segments, slabs and spans, at one moment; the locks of all classes are held meanwhile. */
+/* Append segments, slabs and spans to list, in one snapshot under all locks of the store. */
 void slab_list(struct item_list *list);
 
-/* How long free slots stay with the process at least; 0: until the next sweep. */
+/* Minimum time that free pages stay dirty; 0: until the next sweep. */
 void slab_set_sweep_period(uint64_t ms);
 
-/* Check every invariant of the store (slab_core.h): NULL, or the text of the first broken one. */
+/* Verify all invariants of slab_core.h. Returns NULL, or a text on the first violation. */
 const char *slab_check(void);

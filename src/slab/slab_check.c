@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The checker of the store of cells: every invariant of slab_core.h, for tests. */
+/* Checker of the store: every invariant of slab_core.h, for tests. */
 
 #include "slab_core.h"
 #include "span.h"
 
-/* What the walk over the segments has met; of the lists, the sparse slabs. */
+/* Sums over segments; sparse slabs are counted from the lists. */
 struct totals {
 	size_t segments, dirty_pages, span_pages, sparse_slots, idle_slots;
 	size_t slabs[CLASS_END], with_free[CLASS_END];
@@ -30,7 +30,7 @@ static const char *check_bits(const struct slab *s)
 	return free == s->free ? NULL : "S1: a slab's count of free cells is wrong";
 }
 
-/* Not in unmarked pages: they would be there again. */
+/* Skips unmarked pages: a read would map them again. */
 static const char *check_marks(const struct slab *s)
 {
 	size_t size = slab_classes[s->class].size;
@@ -52,7 +52,7 @@ static const char *check_marks(const struct slab *s)
 static const char *check_slab(const struct slab *s, struct totals *t)
 {
 	const struct class_info *info = &slab_classes[s->class];
-	const uint16_t *bins = segment_bins(segment_of(s)) + s->slot;
+	const uint16_t *map = segment_page_map(segment_of(s)) + s->slot;
 	const char *fault;
 
 	if (!s->class || s->class >= CLASS_END || s->carved > info->capacity)
@@ -70,8 +70,8 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 	if (s->carved == info->capacity && s->is_next_marked)
 		return "S4: a slab that is all carved has a mark behind its cells";
 	for (unsigned int i = 0; i < info->slots; i++)
-		if (bins[i] != bins[0] || (bins[i] && bins[i] != slab_bin_of(s->class)))
-			return "S6: the table of bins has a slab's class wrong";
+		if (map[i] != map[0] || (map[i] && map[i] != slab_bin_of(s->class)))
+			return "S6: the page map has a slab's class wrong";
 	t->slabs[s->class]++;
 	t->with_free[s->class] += s->free > 0;
 	t->out[s->class] += (size_t)s->carved - s->free;
@@ -80,15 +80,15 @@ static const char *check_slab(const struct slab *s, struct totals *t)
 
 static const char *check_slots(const struct segment *g, struct totals *t)
 {
-	const uint16_t *bins = segment_bins(g);
+	const uint16_t *map = segment_page_map(g);
 	const char *fault;
 
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++) {
 		const struct slab *s = &g->slabs[i];
 
 		if (!(g->cells >> i & 1)) {
-			if (bins[i] != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
-				return "S6: the table of bins has a slot wrong that is no slab's";
+			if (map[i] != ((g->used & ~g->fixed) >> i & 1 ? SLAB_BIN_SPAN : 0))
+				return "S6: the page map is wrong for a slot without a slab";
 			continue;
 		}
 		if (g->first[i] == i && s->slot == i)
@@ -103,7 +103,7 @@ static const char *check_slots(const struct segment *g, struct totals *t)
 	return NULL;
 }
 
-/* Whose pages are taken: those of fixed slots, slabs and spans. NULL, or a fault. */
+/* The taken pages have to be those of fixed slots, slabs and spans. */
 static const char *check_pages(const struct segment *g, struct totals *t)
 {
 	uint64_t taken[MAP_WORDS] = {0};
@@ -142,7 +142,7 @@ static uint64_t slots_of(const uint64_t *map)
 	return map_slots(map, 0, (struct page_run){0, MAP_PAGES});
 }
 
-/* The classes of all runs of g of that kind, as bits; others if its counts are wrong. */
+/* The classes of g's runs of that kind as bits; a wrong value if its counts are wrong. */
 static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 {
 	const uint64_t *map = kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
@@ -160,7 +160,7 @@ static uint64_t classes_of(const struct segment *g, enum run_kind kind)
 	return classes;
 }
 
-/* Whether the sets have g for its runs, and no others. */
+/* Whether g is in exactly the sets of its runs. */
 static bool has_runs(const struct segment *g, enum run_kind kind, struct totals *t)
 {
 	uint64_t runs = g->is_own ? 0 : classes_of(g, kind), sets = 0;
@@ -191,37 +191,37 @@ static const char *check_segment(const struct segment *g, struct totals *t)
 	return fault ? fault : check_slots(g, t);
 }
 
-static const char *check_seals(const struct segment *g)
+static const char *check_checksums(const struct segment *g)
 {
-	if (!segment_is_sealed(g))
-		return "S9: a segment's seal does not fit";
+	if (!segment_is_valid(g))
+		return "S9: a segment's checksum is wrong";
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)
-		if (g->cells >> i & 1 && g->first[i] == i && !slab_is_sealed(&g->slabs[i]))
-			return "S9: a slab's seal does not fit";
+		if (g->cells >> i & 1 && g->first[i] == i && !slab_is_valid(&g->slabs[i]))
+			return "S9: a slab's checksum is wrong";
 	return NULL;
 }
 
-/* The slabs in one list, added to *listed, and to t if they are sparse. */
-static const char *check_list(unsigned int class, unsigned int shard, unsigned int bucket,
+/* Check one list; add its slabs to *listed, and to t if they are sparse. */
+static const char *check_list(unsigned int class, unsigned int shard, unsigned int group,
 			      size_t *listed, struct totals *t)
 {
 	const struct slab *prev = NULL;
 
-	for (const struct slab *s = slab_lists(&slab_class_states[class], shard)->partial[bucket];
-	     s; prev = s, s = s->next) {
+	for (const struct slab *s = slab_lists(&slab_class_states[class], shard)->partial[group]; s;
+	     prev = s, s = s->next) {
 		unsigned int quarter = (s->free * QUARTERS - 1u) / slab_classes[class].capacity;
 
 		if (s->class != class || s->prev != prev || s->shard != shard ||
-		    s->bucket != bucket || !s->free ||
-		    quarter != (bucket < BUCKET_TOUCHED ? bucket : BUCKET_TOUCHED) ||
-		    (bucket == BUCKET_PURGED && !s->is_purged))
+		    s->group != group || !s->free ||
+		    quarter != (group < GROUP_TOUCHED ? group : GROUP_TOUCHED) ||
+		    (group == GROUP_PURGED && !s->is_purged))
 			return "S2: a slab is in a list that it does not belong to";
 		++*listed;
 		if (s->is_locked)
 			continue;
-		if (bucket == BUCKET_TOUCHED || bucket == BUCKET_IDLE)
+		if (group == GROUP_TOUCHED || group == GROUP_IDLE)
 			t->sparse_slots += slab_classes[class].slots;
-		if (bucket == BUCKET_IDLE)
+		if (group == GROUP_IDLE)
 			t->idle_slots += slab_classes[class].slots;
 	}
 	return NULL;
@@ -234,8 +234,8 @@ static const char *check_class(unsigned int class, struct totals *t)
 	size_t listed = 0;
 
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		for (unsigned int bucket = 0; bucket < BUCKETS && !fault; bucket++)
-			fault = check_list(class, shard, bucket, &listed, t);
+		for (unsigned int group = 0; group < GROUPS && !fault; group++)
+			fault = check_list(class, shard, group, &listed, t);
 	if (fault)
 		return fault;
 	if (listed != t->with_free[class] || listed != c->partial_count)
@@ -245,7 +245,7 @@ static const char *check_class(unsigned int class, struct totals *t)
 	return NULL;
 }
 
-/* Whether the summaries lead to the sets of 64 segments, and what is in any of these is live. */
+/* Whether the summaries agree with the sets, and every set is a subset of the live segments. */
 static bool is_group_right(const struct window *w, size_t group)
 {
 	const uint64_t *words = w->bits[group].words;
@@ -301,7 +301,7 @@ static const char *check_store(void)
 		fault = "S8: the store's figures are wrong";
 	g = NULL;
 	while (!fault && (g = segment_next(SET_LIVE, g)))
-		fault = check_seals(g);
+		fault = check_checksums(g);
 	return fault;
 }
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The store in a fork's child. Other threads are copied wherever they are, and are no more:
- * what one of them was changing under a lock may be half done. The truth is whole at every
- * store that it has made: which slots are slabs, the bits of their cells, the words of spans,
- * and for each page whether it may be dirty. All else is derived from that anew, for the locks
- * that were held. What a thread held in its hands, a few cells, is lost in the child.
+ * The store in a forked child. Other threads are copied in the middle of their work and then
+ * absent, so changes under held locks may be incomplete. Authoritative data is consistent after
+ * every single store: which slots are slabs, the bits of cells, the words of spans, and whether a
+ * page may be dirty. All else is rebuilt for the locks that were held. Cells that other threads had
+ * in local variables are lost.
  *
- * The child shares its pages with its parent until one of them writes. A mark in each cell that the
- * child frees would copy page after page. So in a large heap all slabs are closed at the fork, and
- * what is freed in a closed slab goes to the store unwritten. A slab opens when the child takes
- * cells from it: these will be written to anyway. A write to what was freed so is not seen.
- * Hardened, freed cells are cleared, so nothing would be gained.
+ * The child shares pages with its parent until one of them writes. To mark each cell that the child
+ * frees would copy page after page. So in a large heap the fork closes all slabs, and cells freed
+ * in a closed slab return to the store unwritten. A slab opens when the child takes cells from it,
+ * since these will be written to anyway. Writes to cells freed this way are not detected. Hardened
+ * mode clears freed cells anyway, so it closes nothing.
  */
 
 #include "slab_core.h"
@@ -28,7 +28,7 @@ static void take_slots(struct segment *g, uint64_t *taken)
 
 static void take_spans(struct segment *g, uint64_t *taken)
 {
-	uint16_t *bins = segment_bins(g);
+	uint16_t *map = segment_page_map(g);
 
 	for (size_t page = 0; page < MAP_PAGES; page++) {
 		size_t pages = g->spans[page] & SPAN_PAGES;
@@ -38,13 +38,13 @@ static void take_spans(struct segment *g, uint64_t *taken)
 		map_set(taken, (struct page_run){page, page + pages});
 		slab_store.span_pages += pages;
 		for (size_t slot = page / SLOT_PAGES; slot * SLOT_PAGES < page + pages; slot++)
-			bins[slot] = SLAB_BIN_SPAN;
+			map[slot] = SLAB_BIN_SPAN;
 	}
 }
 
 /*
- * A page that was being taken or given is free, and dirty. Slabs are closed; those without unmarked
- * pages open as soon as cells are taken from them.
+ * Pages that were being taken or freed become free and dirty. Slabs are closed; those without
+ * unmarked pages open when cells are taken from them.
  */
 static void rebuild_segment(struct segment *g)
 {
@@ -54,7 +54,7 @@ static void rebuild_segment(struct segment *g)
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
 		if (!(g->cells >> slot & 1))
 			memset(g->slabs[slot].bits, 0, sizeof(g->slabs[slot].bits));
-	memset(segment_bins(g), 0, SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(slab_page_map[0]));
 	take_slots(g, taken);
 	take_spans(g, taken);
 	for (size_t i = 0; i < MAP_WORDS; i++) {
@@ -63,10 +63,10 @@ static void rebuild_segment(struct segment *g)
 		maps->taken[i] = taken[i];
 	}
 	slab_store.dirty_pages += map_count(maps->dirty, (struct page_run){0, MAP_PAGES});
-	g->runs[RUN_FREE] = g->runs[RUN_DIRTY] = 0; /* no set has it */
+	g->runs[RUN_FREE] = g->runs[RUN_DIRTY] = 0; /* no set holds g */
 }
 
-/* The sets are made anew: what is not written stays as it is, untouched. */
+/* Empty all sets but the live ones. Words that are already zero are not written. */
 static void clear_sets(struct window *w)
 {
 	memset(w->summaries, 0, sizeof(w->summaries));
@@ -80,7 +80,7 @@ static void clear_sets(struct window *w)
 	}
 }
 
-/* A segment that is being made is in no set, and lost; one that is unmapped is gone from all. */
+/* A segment being created is in no set, and is lost. One being unmapped is in no set, either. */
 static void rebuild_store(void)
 {
 	slab_store.segments = 0;
@@ -109,7 +109,7 @@ static void count_bits(struct slab *s)
 	}
 }
 
-/* Find s a shard whose slab to carve it can be; false: there is none. */
+/* Make s the carving slab of a shard that has none. False if there is none. */
 static bool set_carving(struct slab_class *c, struct slab *s)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
@@ -124,7 +124,7 @@ static bool set_carving(struct slab_class *c, struct slab *s)
 	return false;
 }
 
-/* The cells of s that are not carved are free ones. */
+/* Turn the rest of s into free cells. */
 static void carve_all(struct slab *s)
 {
 	size_t capacity = slab_classes[s->class].capacity, size = slab_classes[s->class].size;
@@ -148,13 +148,13 @@ static void rebuild_slab(struct slab_class *c, struct slab *s)
 	}
 	if (s->carved < slab_classes[s->class].capacity && !set_carving(c, s))
 		carve_all(s);
-	segment_set_bins(s, 0); /* as above */
+	segment_set_page_map(s, 0); /* closed, like all slabs of rebuilt classes */
 	c->slabs++;
 	c->out += (size_t)(s->carved - s->free);
 	if (s->free)
 		slab_link(c, s);
 	else
-		slab_seal(s);
+		slab_set_checksum(s);
 }
 
 static void for_each_slab(void (*visit)(struct slab *))
@@ -165,7 +165,7 @@ static void for_each_slab(void (*visit)(struct slab *))
 				visit(&g->slabs[slot]);
 }
 
-static bool is_broken[CLASS_END + SLAB_SHARDS]; /* the locks that were held */
+static bool is_broken[CLASS_END + SLAB_SHARDS]; /* the locks that were held at the fork */
 
 static void visit_broken(struct slab *s)
 {
@@ -173,12 +173,12 @@ static void visit_broken(struct slab *s)
 		rebuild_slab(&slab_class_states[s->class], s);
 }
 
-/* Seals fit before lists are made: a list has many slabs, and looks at the seals of neighbours. */
-static void seal_broken(struct slab *s)
+/* Set all checksums first: building the lists validates those of neighbors. */
+static void checksum_broken(struct slab *s)
 {
 	if (is_broken[s->class]) {
 		s->next = s->prev = NULL;
-		slab_seal(s);
+		slab_set_checksum(s);
 	}
 }
 
@@ -190,10 +190,10 @@ static void count_sparse(void)
 		const struct slab_class *c = &slab_class_states[i / SLAB_SHARDS];
 		size_t slots = slab_classes[i / SLAB_SHARDS].slots;
 
-		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[BUCKET_TOUCHED]; s;
+		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[GROUP_TOUCHED]; s;
 		     s = s->next)
 			touched += s->is_locked ? 0 : slots;
-		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[BUCKET_IDLE]; s;
+		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[GROUP_IDLE]; s;
 		     s = s->next)
 			idle += s->is_locked ? 0 : slots;
 	}
@@ -213,8 +213,8 @@ static void rebuild_classes(void)
 	for (unsigned int class = 1; class < CLASS_END; class += 1)
 		if (is_broken[class])
 			clear_class(class);
-	slab_store.sparse_slots = slab_store.idle_slots = SIZE_MAX / 2; /* counted below */
-	for_each_slab(seal_broken);
+	slab_store.sparse_slots = slab_store.idle_slots = SIZE_MAX / 2; /* set below */
+	for_each_slab(checksum_broken);
 	for_each_slab(visit_broken);
 	count_sparse();
 }
@@ -222,11 +222,11 @@ static void rebuild_classes(void)
 static void close_slabs(void)
 {
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
-		uint16_t *bins = segment_bins(g);
+		uint16_t *map = segment_page_map(g);
 
 		for (unsigned int slot = 1; slot < SEGMENT_SLOTS; slot++)
-			if (bins[slot] != SLAB_BIN_SPAN)
-				bins[slot] = 0;
+			if (map[slot] != SLAB_BIN_SPAN)
+				map[slot] = 0;
 	}
 }
 

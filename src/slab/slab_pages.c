@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Pages between live cells go back to the kernel.
+ * Whole pages between live cells are purged.
  *
- * 1. A trim gives back every whole page that no live cell reaches into.
- * 2. Every other sweep, and each early one, does so in sparse slabs, more than three quarters free,
- *    where no cell was taken or given since the last such sweep: it purges what that one has found
- *    idle, and files as idle what was not touched since. Nothing else is looked at, and of that a
- *    bounded number.
- *    While many sparse slabs are touched the process is at work, and nothing is purged: most of it
- *    will be free, or used, soon.
- * 3. A slab that comes into use again after it was purged waits for every second such sweep, then
- *    for every fourth, and so on: faults would cost more than the memory is worth.
- * 4. Purged cells have lost CELL_FREED, so their slab is closed to the short way: S6, S10. Before,
- *    each must have it: else it is in use.
+ * 1. A trim purges every page that no live cell overlaps.
+ * 2. Every other sweep and every early one purges sparse slabs, more than three quarters free, that
+ *    have been idle since the last such sweep, and files untouched ones as idle. It visits no other
+ *    slabs, and a bounded number of these. While many sparse slabs are touched, it purges nothing:
+ *    a busy process soon frees or uses most of them.
+ * 3. A slab that was purged and used again waits for every second such sweep, then every fourth,
+ *    and so on: page faults would cost more than the memory is worth.
+ * 4. Purging erases CELL_FREED, so the slab is closed to the fast path: S6, S10. A free cell that
+ *    has already lost its mark is in use.
  */
 
 #include "slab_core.h"
 #include "tunables.h"
 
-/* What a sweep may still do. */
+/* The remaining budget of a sweep. */
 struct sweep {
-	uint32_t nr; /* of all that look at pages */
+	uint32_t nr; /* number of this sweep */
 	unsigned int purges, moves;
 	size_t left; /* of PURGE_PIECES */
 };
@@ -37,9 +35,9 @@ void slab_require_mark(const struct slab *s, void *cell)
 }
 
 /*
- * What a free cell of an unmarked page gets in its first word: CELL_FREED, but when hardened zero.
- * Purged cells are zero; what was written to one since is seen when it is handed out. In a fork's
- * child, cells that were freed may contain anything.
+ * Mark a free cell of an unmarked page; hardened, it stays zero. A purged cell is zero, and any
+ * other value is a stray write, which malloc reports. In a forked child, unwritten freed cells have
+ * any contents.
  */
 static void mark_cell(void *cell)
 {
@@ -49,7 +47,7 @@ static void mark_cell(void *cell)
 		*cell_word(cell) = CELL_FREED;
 }
 
-/* The free cells of an unmarked page get their marks. */
+/* Mark the free cells of an unmarked page. */
 static void mark_page(struct slab *s, size_t page)
 {
 	size_t size = slab_classes[s->class].size, i = (page * PAGE_BYTES + size - 1) / size;
@@ -57,7 +55,7 @@ static void mark_page(struct slab *s, size_t page)
 	for (; i < s->carved && i * size < (page + 1) * PAGE_BYTES; i++)
 		if (s->bits[i / 64] >> i % 64 & 1)
 			mark_cell(slab_start(s) + i * size);
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 	s->unmarked &= ~((uint64_t)1 << page);
 }
 
@@ -68,11 +66,11 @@ static void mark_pages(struct slab *s, uint64_t pages)
 }
 
 /*
- * Closed slab s gives n of its free cells to a cache, where each needs its mark. So do those that
- * stay in the same pages: once a page is in use, zero in a free cell may be a user's, who has got
- * it since it was freed twice. When few are left, all are marked, and the short way is open again.
- * It is still purged: their pages go once a cell has come back, lest trims and users take turns. In
- * a fork's child the short way opens at once, unless that would fill purged pages.
+ * Mark n free cells of closed slab s, which go to a cache, and all other free cells of their pages:
+ * once a page is in use, a zero in a free cell may be data of a user who got the cell by a double
+ * free. When few cells are left, mark all and open the slab. It still counts as purged until a cell
+ * returns; otherwise a trim and its users would alternate. In a forked child, open the slab at
+ * once, unless that would fill purged pages.
  */
 void slab_open(struct slab *s, void **cells, unsigned int n)
 {
@@ -90,10 +88,10 @@ void slab_open(struct slab *s, void **cells, unsigned int n)
 		pages = s->unmarked;
 	mark_pages(s, pages);
 	if (!s->unmarked)
-		segment_set_bins(s, slab_bin_of(s->class));
+		segment_set_page_map(s, slab_bin_of(s->class));
 }
 
-/* Whether no cell of s that is out of the store reaches into [from, to) of the slab. */
+/* Whether no cell outside of the store overlaps [from, to) of slab s. */
 static bool is_range_free(const struct slab *s, size_t from, size_t to)
 {
 	size_t size = slab_classes[s->class].size;
@@ -104,7 +102,7 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	return true;
 }
 
-/* Move [*from, *to), whole pages, on to the next free ones of s. False: there are no more. */
+/* Advance [*from, *to) to the next free whole pages of s. False if there are none. */
 static bool next_free_pages(const struct slab *s, size_t *from, size_t *to)
 {
 	size_t page = sys_page_size(), bytes = slab_classes[s->class].slots * SLAB_SIZE;
@@ -116,7 +114,7 @@ static bool next_free_pages(const struct slab *s, size_t *from, size_t *to)
 	return *from < bytes;
 }
 
-/* The pages [from, to) of s will be unmarked. */
+/* Make the pages [from, to) of s unmarked; require the marks of their free cells first. */
 static void unmark_pages(struct slab *s, size_t from, size_t to)
 {
 	size_t size = slab_classes[s->class].size, first = (from + size - 1) / size;
@@ -126,22 +124,22 @@ static void unmark_pages(struct slab *s, size_t from, size_t to)
 			slab_require_mark(s, slab_start(s) + i * size);
 	for (; from < to; from += PAGE_BYTES)
 		s->unmarked |= (uint64_t)1 << from / PAGE_BYTES;
-	atomic_thread_fence(memory_order_release); /* for a fork */
+	atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 }
 
 /*
- * Purge the whole pages of s that are free, run by run; whether there were some that went. What is
- * locked stays, and counts as purged until the slab is used again. *is_locked: nothing went.
+ * Purge the free whole pages of s, run by run; returns whether any was purged. Refused pages count
+ * as purged until the slab is used again. *is_locked: all were refused.
  */
 static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 {
 	size_t from, to = 0;
 	bool is_any = false, is_refused = false, was_closed = slab_is_closed(s);
 
-	/* Before the marks are gone, for a fork. */
+	/* For a fork: close the slab before marks disappear. */
 	s->is_next_marked = false;
 	if (s->free)
-		segment_set_bins(s, 0);
+		segment_set_page_map(s, 0);
 	while (next_free_pages(s, &from, &to)) {
 		if (s->free)
 			unmark_pages(s, from, to);
@@ -151,8 +149,8 @@ static bool purge_free_pages(struct slab *s, size_t *left, bool *is_locked)
 			is_refused = true;
 	}
 	s->is_purged = true;
-	if (!is_any && !is_refused && !was_closed) /* refused, part of a run may have gone */
-		segment_set_bins(s, slab_bin_of(s->class));
+	if (!is_any && !is_refused && !was_closed) /* part of a refused run may be purged */
+		segment_set_page_map(s, slab_bin_of(s->class));
 	*is_locked = is_refused && !is_any;
 	return is_any;
 }
@@ -165,15 +163,15 @@ static bool trim_list(struct slab_class *c, struct slab *s, size_t *left)
 	struct slab *next;
 
 	for (; s; s = next) {
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 		next = s->next;
 		is_locked = s->is_locked;
 		if (!s->is_purged || s->is_locked)
 			is_any |= purge_free_pages(s, left, &is_locked);
-		if (s->bucket == BUCKET_TOUCHED || s->bucket == BUCKET_IDLE)
-			slab_move(c, s, BUCKET_PURGED);
-		/* Where it is now, it is not counted. */
-		s->is_locked = is_locked && s->bucket == BUCKET_PURGED;
+		if (s->group == GROUP_TOUCHED || s->group == GROUP_IDLE)
+			slab_move(c, s, GROUP_PURGED);
+		/* GROUP_PURGED is not counted as sparse. */
+		s->is_locked = is_locked && s->group == GROUP_PURGED;
 	}
 	return is_any;
 }
@@ -185,17 +183,15 @@ bool slab_trim_pages(unsigned int class)
 	bool is_any = false, is_locked;
 
 	slab_enter(class);
-	for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-		is_any |= trim_list(c, slab_lists(c, i / BUCKETS)->partial[i % BUCKETS], &left);
-	/*
-	 * Those without a free cell are in no list, but are to be carved in memory that was used.
-	 */
+	for (unsigned int i = 0; i < SLAB_SHARDS * GROUPS; i++)
+		is_any |= trim_list(c, slab_lists(c, i / GROUPS)->partial[i % GROUPS], &left);
+	/* Carving slabs without a free cell are in no list, but may have dirty pages to carve. */
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
 		struct slab *s = slab_lists(c, i)->carving;
 
 		if (!s || s->free)
 			continue;
-		slab_require_sealed(c, s);
+		slab_validate(c, s);
 		if (!s->is_fresh && !s->is_purged)
 			is_any |= purge_free_pages(s, &left, &is_locked);
 	}
@@ -203,7 +199,7 @@ bool slab_trim_pages(unsigned int class)
 	return is_any;
 }
 
-/* Bytes of the free pages that the slabs from s on have got, and have not given back since. */
+/* Bytes of free pages that the list from s on could still purge. */
 static size_t free_bytes_of(const struct slab *s)
 {
 	size_t bytes = 0, from, to, end;
@@ -226,8 +222,8 @@ size_t slab_free_page_bytes(size_t *out)
 
 		slab_enter(class);
 		*out += c->out * slab_classes[class].size;
-		for (unsigned int i = 0; i < SLAB_SHARDS * BUCKETS; i++)
-			free += free_bytes_of(slab_lists(c, i / BUCKETS)->partial[i % BUCKETS]);
+		for (unsigned int i = 0; i < SLAB_SHARDS * GROUPS; i++)
+			free += free_bytes_of(slab_lists(c, i / GROUPS)->partial[i % GROUPS]);
 		slab_leave(class);
 	}
 	return free;
@@ -235,22 +231,22 @@ size_t slab_free_page_bytes(size_t *out)
 
 /* Sweeps: rules 2 and 3. */
 
-static struct slab *first_in(const struct slab_class *c, enum slab_bucket bucket)
+static struct slab *first_in(const struct slab_class *c, enum fullness_group group)
 {
 	for (unsigned int i = 0; i < SLAB_SHARDS; i++)
-		if (slab_lists(c, i)->partial[bucket])
-			return slab_lists(c, i)->partial[bucket];
+		if (slab_lists(c, i)->partial[group])
+			return slab_lists(c, i)->partial[group];
 	return NULL;
 }
 
-/* s is idle. */
+/* Purge idle slab s, or postpone it. */
 static void sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep)
 {
 	bool is_locked = s->is_locked;
 
 	sweep->moves--;
 	if (!s->is_purged && sweep->nr & ((1u << s->purges) - 1)) {
-		slab_move(c, s, BUCKET_TOUCHED);
+		slab_move(c, s, GROUP_TOUCHED);
 		return;
 	}
 	if (!s->is_purged) {
@@ -259,25 +255,25 @@ static void sweep_slab(struct slab_class *c, struct slab *s, struct sweep *sweep
 		if (s->purges < PURGES_MAX)
 			s->purges++;
 	}
-	slab_move(c, s, BUCKET_PURGED);
-	s->is_locked = is_locked; /* where it is now, it is not counted */
+	slab_move(c, s, GROUP_PURGED);
+	s->is_locked = is_locked; /* GROUP_PURGED is not counted as sparse */
 }
 
-/* Up to SWEEP_HOLD slabs of class that are in bucket; whether there may be more to do. */
-static bool sweep_some(unsigned int class, enum slab_bucket bucket, struct sweep *sweep)
+/* Handle up to SWEEP_HOLD slabs of class in group. Returns whether there may be more. */
+static bool sweep_some(unsigned int class, enum fullness_group group, struct sweep *sweep)
 {
 	struct slab_class *c = &slab_class_states[class];
 	unsigned int n = 0;
 	struct slab *s;
 
 	slab_enter(class);
-	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, bucket)); n++) {
-		if (bucket == BUCKET_IDLE && !sweep->purges)
+	for (; n < SWEEP_HOLD && sweep->moves && (s = first_in(c, group)); n++) {
+		if (group == GROUP_IDLE && !sweep->purges)
 			break;
-		slab_require_sealed(c, s);
-		if (bucket == BUCKET_TOUCHED) {
+		slab_validate(c, s);
+		if (group == GROUP_TOUCHED) {
 			sweep->moves--;
-			slab_move(c, s, BUCKET_IDLE);
+			slab_move(c, s, GROUP_IDLE);
 		} else {
 			sweep_slab(c, s, sweep);
 		}
@@ -297,9 +293,9 @@ void slab_sweep_pages(void)
 	if (slab_store.sparse_slots - idle > CALM_SLOTS + idle / 4)
 		sweep.purges = 0;
 	for (unsigned int class = 1; class < CLASS_END && sweep.moves; class += 1) {
-		while (sweep_some(class, BUCKET_IDLE, &sweep))
+		while (sweep_some(class, GROUP_IDLE, &sweep))
 			;
-		while (sweep_some(class, BUCKET_TOUCHED, &sweep))
+		while (sweep_some(class, GROUP_TOUCHED, &sweep))
 			;
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* For those who look into the store: a copy of the list of segments and slabs, and the figures. */
+/* Inspection of the store: a copy of its segments, slabs and spans, and statistics. */
 
 #include "block_meta.h"
 #include "slab_core.h"
@@ -24,14 +24,14 @@ static void add_slab(struct item_list *list, const struct slab *s)
 static void add_span(struct item_list *list, const struct segment *g, unsigned int page)
 {
 	const char *start = (const char *)g + page * PAGE_BYTES;
-	bool is_kept = g->spans[page] & SPAN_KEPT;
+	bool is_cached = g->spans[page] & SPAN_CACHED;
 
 	item_list_add(list, &(struct osmem_item){.kind = OSMEM_SPAN,
 						 .heap = OSMEM_LIBC,
 						 .start = start,
 						 .size = span_size(start),
 						 .payload = span_size(start),
-						 .status = is_kept ? STATUS_FREE : STATUS_ALLOC});
+						 .status = is_cached ? STATUS_FREE : STATUS_ALLOC});
 }
 
 static void add_segment(struct item_list *list, const struct segment *g)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Spans, over the page heap of segment.c: best fit, dirty pages first, the lowest address among
- * equals. Free neighbours need no coalescing: a map of pages has no borders.
+ * Spans, over the page heap of segment.c: best fit, dirty pages first, then lowest address. A
+ * bitmap of pages needs no coalescing.
  */
 
 #include "span.h"
@@ -18,20 +18,19 @@ static char *page_at(const struct segment *g, size_t page)
 	return (char *)(uintptr_t)g + page * PAGE_BYTES;
 }
 
-/* Pages of run have become a span's, or free: tell the page map of slots that no slab has. */
+/* Update the page map for slots without a slab, after run was taken or freed. */
 static void map_slots_of(const struct segment *g, struct page_run run)
 {
-	uint16_t *bins = segment_bins(g);
+	uint16_t *map = segment_page_map(g);
 
 	for (size_t slot = run.start / SLOT_PAGES; slot * SLOT_PAGES < run.end; slot++) {
 		uint16_t bin = g->used >> slot & 1 ? SLAB_BIN_SPAN : 0;
 
-		if (bins[slot] != bin) /* others read it, for their spans near */
-			bins[slot] = bin;
+		if (map[slot] != bin) /* avoids sharing misses: other threads read it */
+			map[slot] = bin;
 	}
 }
 
-/* Spans have that many pages more. */
 static void count_pages(size_t pages)
 {
 	slab_store.span_pages += pages;
@@ -39,7 +38,7 @@ static void count_pages(size_t pages)
 		slab_store.span_pages_peak = slab_store.span_pages;
 }
 
-/* A span of that many pages starts at page. */
+/* A span of pages starts at page. */
 static void set_word(struct segment *g, size_t page, size_t pages)
 {
 	bool is_whole = pages * PAGE_BYTES > CELL_MAX && pages * PAGE_BYTES <= SPAN_MAX &&
@@ -93,12 +92,12 @@ static struct page_run pages_of(const void *p)
 	return (struct page_run){first, first + span_size(p) / PAGE_BYTES};
 }
 
-/* The store is locked. A word that was written over may lead anywhere. */
+/* Validate the span at run: a damaged word may lead anywhere. The caller holds the lock. */
 static void require_span(const struct segment *g, struct page_run run)
 {
-	segment_require_sealed(g);
+	segment_validate(g);
 	if (run.start < run.end && run.end <= MAP_PAGES &&
-	    !(g->spans[run.start] & ~(SPAN_KEPT | SPAN_WHOLE | SPAN_PAGES)) &&
+	    !(g->spans[run.start] & ~(SPAN_CACHED | SPAN_WHOLE | SPAN_PAGES)) &&
 	    map_count(g->maps.taken, run) == run.end - run.start)
 		return;
 	store_unlock();
@@ -118,7 +117,7 @@ void span_free(void *p)
 	store_unlock();
 }
 
-/* Take the pages of more, right behind a span, if they are free. */
+/* Take the pages of more, directly behind a span, if they are free. */
 static bool take_behind(struct segment *g, struct page_run more)
 {
 	if (more.end > MAP_PAGES || map_count(g->maps.taken, more))
@@ -165,7 +164,7 @@ struct span_ref span_find(const void *p)
 		return ref;
 	ref.start = page_at(g, first);
 	ref.size = (word & SPAN_PAGES) * PAGE_BYTES;
-	if (word & SPAN_KEPT)
+	if (word & SPAN_CACHED)
 		ref.state = SPAN_FREE;
 	else
 		ref.state = ref.start == p ? SPAN_LIVE : SPAN_INSIDE;

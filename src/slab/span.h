@@ -1,55 +1,53 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Spans: runs of whole pages in segments, for objects above CELL_MAX. No header stands before them:
- * a segment has a word for each of its pages, and the word of a span's first page says how many
- * pages it has. Sizes are in bytes.
+ * Public header of spans: runs of whole pages in segments, for objects above CELL_MAX. Spans have
+ * no header. A segment has a word for each page; that of a span's first page has the span's length.
  *
  *	word   15     14      13 … 11   10 … 0
- *	       kept   whole   0         pages
+ *	       cached whole   0         pages
  *
- * A whole span has all the pages of its class of size. A kept one is free, in a thread's cache
- * (span_cache.h), or hardened, in a grave (mapping_guard.c): so a double free is seen. The page map
- * has SLAB_BIN_SPAN for every slot that a span reaches into, so free() knows with the load that it
- * makes anyway.
+ * A whole span has exactly the pages of its size class. A cached span is free: in a thread's page
+ * cache (span_cache.h), or hardened in a grave (mapping_guard.c). So a double free is detected. The
+ * page map has SLAB_BIN_SPAN for every slot that spans overlap but no slab has: free() classifies
+ * spans with the load that it makes anyway.
  *
- * Any thread may call; the store's lock is taken inside.
+ * Sizes are in bytes. Any thread may call; functions take the store's lock.
  */
 
 #pragma once
 
-#include "page_map.h"
+#include "page_bits.h"
 #include "slab.h"
 
-#define SPAN_MAX ((size_t)2 << 20) /* larger objects are mappings of their own */
-#define SPAN_ALIGN_MAX ((size_t)1 << 20) /* what is aligned to more is, too */
+#define SPAN_MAX ((size_t)2 << 20) /* larger objects have their own mappings */
+#define SPAN_ALIGN_MAX ((size_t)1 << 20) /* likewise */
 
-/* Sizes above CELL_MAX go on as those of cells do: an eighth of a doubling apart. */
+/* Size classes continue those of cells: eight in a doubling. */
 #define SPAN_CLASSES 48
 
-/* The class of spans for size bytes, above CELL_MAX and up to SPAN_MAX. */
+/* The class of spans for size bytes, CELL_MAX < size <= SPAN_MAX. */
 static inline unsigned int span_class_of(size_t size)
 {
 	return class_of_size(size) - CLASS_COUNT;
 }
 
-/* The bytes of a span of class. */
 static inline size_t span_class_size(unsigned int class)
 {
 	return class_size(class + CLASS_COUNT);
 }
 
-#define SPAN_KEPT ((uint16_t)0x8000)
+#define SPAN_CACHED ((uint16_t)0x8000)
 #define SPAN_WHOLE ((uint16_t)0x4000)
 #define SPAN_PAGES ((uint16_t)0x7ff)
 
-/* Whether there is a span in the 64 KiB that p is in. One load. */
+/* Whether the slot of p has spans. One load. */
 static inline __attribute__((always_inline)) bool span_is_near(const void *p)
 {
 	return slab_bin(p) == SLAB_BIN_SPAN;
 }
 
-/* The pages of a span for size bytes, 1 to SPAN_MAX. */
+/* The pages of a span for size bytes, 1 <= size <= SPAN_MAX. */
 static inline size_t span_pages_for(size_t size)
 {
 	if (size > CELL_MAX)
@@ -58,26 +56,26 @@ static inline size_t span_pages_for(size_t size)
 }
 
 /*
- * A span of at least size bytes aligned to align, a power of two; both are at most SPAN_MAX and
- * SPAN_ALIGN_MAX. *fresh: it reads as zero. NULL without memory for a segment, errno as it was.
+ * Allocate a span of at least size bytes, 1 to SPAN_MAX, aligned to align, a power of two up to
+ * SPAN_ALIGN_MAX. *fresh: it reads as zero. NULL if memory for a segment is refused.
  */
 void *span_alloc(size_t size, size_t align, bool *fresh);
 
-/* Free the span at p, live or kept. */
+/* Free the live or cached span at p. A damaged header is reported. */
 void span_free(void *p);
 
 /*
- * Make the live span at p one of size bytes, where it is; false: it cannot grow there. A smaller
- * one gives its last pages back.
+ * Resize the live span at p to size bytes in place. Shrinking frees the last pages. Returns false
+ * if the next pages are not free.
  */
 bool span_resize(void *p, size_t size);
 
-/* What p is. No lock; the answer holds while p is not freed. */
+/* Classify p. Takes no lock; the result holds while p is not freed. */
 enum span_state {
 	SPAN_NONE, /* in no span */
-	SPAN_LIVE, /* the start of one */
-	SPAN_FREE, /* in one that a thread keeps */
-	SPAN_INSIDE, /* not the start of one, but in it */
+	SPAN_LIVE, /* start of a span */
+	SPAN_FREE, /* inside a cached span */
+	SPAN_INSIDE, /* inside a live span, but not its start */
 };
 
 struct span_ref {
@@ -88,14 +86,14 @@ struct span_ref {
 
 struct span_ref span_find(const void *p);
 
-/* Whether p is in pages that were freed, and that nobody has used since; for a report. */
+/* Whether p is in dirty free pages; for reports. */
 bool span_is_freed(const void *p);
 
-/* Where a segment has the words of its pages. */
+/* Offset of the words in a segment. */
 #define SPAN_WORDS_ALIGN 4096
 #define SPAN_WORDS 40960
 
-/* The word of the span that starts at p, a multiple of the page size in a segment. */
+/* The word of the span that starts at p. */
 static inline _Atomic(uint16_t) *span_word(const void *p)
 {
 	uintptr_t segment = (uintptr_t)p & ~(SEGMENT_SIZE - 1);
@@ -109,18 +107,19 @@ static inline size_t span_size(const void *p)
 	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) * PAGE_BYTES;
 }
 
-/* Say whether the span at p, the caller's, is kept for a next object. */
-static inline void span_set_kept(const void *p, bool is_kept)
+/* Set or clear the cached bit of the caller's span at p. */
+static inline void span_set_cached(const void *p, bool is_cached)
 {
-	if (is_kept)
-		atomic_fetch_or_explicit(span_word(p), SPAN_KEPT, memory_order_relaxed);
+	if (is_cached)
+		atomic_fetch_or_explicit(span_word(p), SPAN_CACHED, memory_order_relaxed);
 	else
-		atomic_fetch_and_explicit(span_word(p), (uint16_t)~SPAN_KEPT, memory_order_relaxed);
+		atomic_fetch_and_explicit(span_word(p), (uint16_t)~SPAN_CACHED,
+					  memory_order_relaxed);
 }
 
 struct span_stats {
-	size_t allocs, frees; /* that caches of threads did not serve */
-	size_t spans, bytes; /* with those that threads keep */
+	size_t allocs, frees; /* that thread caches did not serve */
+	size_t spans, bytes; /* including cached ones */
 	size_t peak_bytes;
 };
 

@@ -3,10 +3,10 @@
 /*
  * Windows, sets of segments, and where segments are mapped:
  *
- * 1. Below the last one, where the kernel would map, too; where that is taken, above it. Only in
- *    windows that there are, and not where the main stack may grow to.
- * 2. Where both is taken, the kernel chooses. From there on the next ones are tried.
- * 3. A window that cannot be made for want of memory is a segment that cannot be mapped.
+ * 1. A segment is mapped below the last one, like the kernel does, else above it. The place has to
+ *    be in an existing window, and outside of the range for the main stack.
+ * 2. If both places are taken, the kernel chooses one. The next attempts start there.
+ * 3. If memory for a window is refused, the segment fails, too.
  */
 
 #include "window.h"
@@ -17,9 +17,9 @@
 #include "tunables.h"
 
 uintptr_t slab_window;
-uint16_t slab_bins[WINDOW_SLABS] APART;
+uint16_t slab_page_map[WINDOW_SLABS] APART;
 struct window slab_first_window APART;
-_Atomic(uint16_t *) slab_far_bins[WINDOWS] APART;
+_Atomic(uint16_t *) slab_far_page_maps[WINDOWS] APART;
 
 /* Sets: S7. */
 
@@ -57,7 +57,7 @@ void segment_put(const struct segment *g, enum segment_set set, bool is_in)
 	*summary = word ? *summary | bit : *summary & ~bit;
 }
 
-/* The lowest element of set in w that is from or above; WINDOW_SEGMENTS: there is none. */
+/* The lowest element of set in w from index from on, or WINDOW_SEGMENTS. */
 static size_t next_in(const struct window *w, enum segment_set set, size_t from)
 {
 	size_t group = from / 64;
@@ -94,7 +94,7 @@ struct segment *segment_next(enum segment_set set, const struct segment *after)
 
 /* Windows. */
 
-/* The first segment is at p. A fork may copy this: what has a page map is whole. */
+/* The first segment is at p. For a fork: page_map is set last. */
 static void choose_window(const char *p)
 {
 	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
@@ -104,25 +104,28 @@ static void choose_window(const char *p)
 	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
 	slab_first_window.start = slab_window;
 	atomic_thread_fence(memory_order_release);
-	slab_first_window.bins = slab_bins;
+	slab_first_window.page_map = slab_page_map;
 }
 
-/* One more, for p; false: no memory. */
+/* Make the window for p; false when memory is exhausted. */
 static bool add_window(const char *p)
 {
 	size_t offset = (uintptr_t)p - slab_window;
-	struct window *w = sys_map(sizeof(*w) + sizeof(slab_bins)), *last = &slab_first_window;
+	struct window *w = sys_map(sizeof(*w) + sizeof(slab_page_map)), *last = &slab_first_window;
 
 	if (!w)
 		return false;
 	w->start = slab_window + (offset & ~(WINDOW_SIZE - 1));
-	w->bins = (uint16_t *)(w + 1); /* where window_of wants it */
+	w->page_map = (uint16_t *)(w + 1); /* window_of relies on this */
 	while (last->next)
 		last = last->next;
-	/* A fork may copy this: what is found is in the list, and what is in the list is whole. */
+	/*
+	 * For a fork: a window is initialized before it is linked, and linked before it is found.
+	 */
 	atomic_thread_fence(memory_order_release);
 	last->next = w;
-	atomic_store_explicit(&slab_far_bins[window_place(p)], w->bins, memory_order_release);
+	atomic_store_explicit(&slab_far_page_maps[window_place(p)], w->page_map,
+			      memory_order_release);
 	return true;
 }
 
@@ -134,7 +137,7 @@ static void release_part(char *from, char *to)
 		sys_release(from, (size_t)(to - from));
 }
 
-/* An aligned segment somewhere, out of a mapping that is larger. */
+/* Map an aligned segment anywhere, by trimming a larger mapping. */
 static char *map_anywhere(void)
 {
 	char *p = sys_map(2 * SEGMENT_SIZE), *start;
@@ -147,14 +150,14 @@ static char *map_anywhere(void)
 	return start;
 }
 
-/* Whether a segment at p would be in a window, and not where the main stack may grow to. */
+/* Whether a segment at p is in a window and outside of the range for the main stack. */
 static bool is_place(uintptr_t p)
 {
 	return window_of((char *)p) &&
 	       (p + SEGMENT_SIZE <= slab_store.stack.start || p >= slab_store.stack.end);
 }
 
-/* Rule 1: at *hint, or some steps from there; *hint moves on. NULL with errno ENOMEM, or EEXIST. */
+/* Rule 1: try *hint and a few steps on; advance *hint. NULL with errno ENOMEM or EEXIST. */
 static char *map_at_hint(uintptr_t *hint, ptrdiff_t step)
 {
 	char *p = NULL;
@@ -174,7 +177,7 @@ void *window_map_segment(void)
 	char *p = NULL;
 
 	slab_store.map_calls++;
-	if (slab_first_window.bins) {
+	if (slab_first_window.page_map) {
 		p = map_at_hint(&slab_store.below, -step);
 		if (!p && errno == EEXIST)
 			p = map_at_hint(&slab_store.above, step);
@@ -184,7 +187,7 @@ void *window_map_segment(void)
 	p = map_anywhere();
 	if (!p)
 		return NULL;
-	if (!slab_first_window.bins)
+	if (!slab_first_window.page_map)
 		choose_window(p);
 	if (!window_of(p) && !add_window(p)) {
 		sys_release(p, SEGMENT_SIZE);

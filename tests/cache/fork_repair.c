@@ -72,12 +72,12 @@ static void scramble_slab(struct slab *s)
 {
 	SCRAMBLE(s->next);
 	SCRAMBLE(s->prev);
-	SCRAMBLE(s->bucket);
+	SCRAMBLE(s->group);
 	SCRAMBLE(s->shard);
-	SCRAMBLE(s->seal);
+	SCRAMBLE(s->checksum);
 	SCRAMBLE(s->free);
 	SCRAMBLE(s->summary);
-	segment_set_bins(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
+	segment_set_page_map(s, random_below(&noise, 2) ? slab_bin_of(s->class) : 0);
 }
 
 static void scramble_class(unsigned int class)
@@ -117,11 +117,11 @@ static void scramble_segment(struct segment *g)
 	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->start) / SEGMENT_SIZE / 64];
 	uint64_t live = bits->words[SET_LIVE];
 
-	SCRAMBLE(g->seal);
+	SCRAMBLE(g->checksum);
 	SCRAMBLE(g->used);
 	SCRAMBLE(g->dirty);
 	SCRAMBLE(g->runs);
-	scramble(segment_bins(g), SEGMENT_SLOTS * sizeof(slab_bins[0]));
+	scramble(segment_page_map(g), SEGMENT_SLOTS * sizeof(slab_page_map[0]));
 	SCRAMBLE(*bits);
 	bits->words[SET_LIVE] = live;
 }

@@ -117,10 +117,10 @@ TEST(l3_kept)
 
 	CHECK(p && q);
 	free(p);
-	CHECK(mapping_kept_bytes() >= 8 * MIB);
-	BREAK_BY(mapping_check, mapping_kept_total, mapping_kept_total + 4096, "L3");
-	BREAK_BY(mapping_check, mapping_kept_total, 0, "L3");
-	BREAK_BY(tcache_check, mapping_kept_total, 4096, "L3");
+	CHECK(mapping_cached_bytes() >= 8 * MIB);
+	BREAK_BY(mapping_check, mapping_cached_total, mapping_cached_total + 4096, "L3");
+	BREAK_BY(mapping_check, mapping_cached_total, 0, "L3");
+	BREAK_BY(tcache_check, mapping_cached_total, 4096, "L3");
 	free(q);
 }
 
@@ -211,10 +211,10 @@ TEST(s6_bins_of_spans)
 
 	set_up();
 	slab = ((uintptr_t)low - slab_window) >> SLAB_SHIFT;
-	BREAK_BY(slab_check, slab_bins[slab], 0, "S6");
-	BREAK_BY(slab_check, slab_bins[slab + 1], SLAB_BIN_SIZE, "S6");
-	BREAK_BY(slab_check, slab_bins[slab + 2], SLAB_BIN_SPAN, "S6"); /* free */
-	BREAK_BY(slab_check, slab_bins[slab + 20], SLAB_BIN_SPAN, "S6");
+	BREAK_BY(slab_check, slab_page_map[slab], 0, "S6");
+	BREAK_BY(slab_check, slab_page_map[slab + 1], SLAB_BIN_SIZE, "S6");
+	BREAK_BY(slab_check, slab_page_map[slab + 2], SLAB_BIN_SPAN, "S6"); /* free */
+	BREAK_BY(slab_check, slab_page_map[slab + 20], SLAB_BIN_SPAN, "S6");
 }
 
 static void break_runs(enum run_kind kind)

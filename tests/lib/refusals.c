@@ -247,8 +247,8 @@ static size_t bytes_in_use(void)
 	size_t windows = 0;
 
 	for (const struct window *w = slab_first_window.next; w; w = w->next)
-		windows += pages(sizeof(*w) + sizeof(slab_bins));
-	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + mapping_kept_bytes() +
+		windows += pages(sizeof(*w) + sizeof(slab_page_map));
+	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + mapping_cached_bytes() +
 	       pages(stats.table_bytes);
 }
 

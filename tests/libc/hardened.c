@@ -158,7 +158,7 @@ TEST(double_frees)
 	}
 }
 
-/* The second thread has read the trailer before the first frees the cell, whose room is full. */
+/* The second thread has read the canary before the first frees the cell, whose room is full. */
 static void free_twice_in_one_moment(void *arg)
 {
 	struct misuse *m = arg;

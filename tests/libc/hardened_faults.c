@@ -223,7 +223,7 @@ TEST(fork_while_pages_are_put_away)
 }
 
 /*
- * Where there is no memory, a block that is to shrink stays, unless no trailer could tell how much.
+ * Where there is no memory, a block that is to shrink stays, unless no canary could tell how much.
  */
 TEST(shrinking_without_memory)
 {

@@ -153,11 +153,11 @@ TEST(slab_is_given_up_when_empty)
 	take_all(cells, info->capacity);
 	start = slab_start(slab_with(cells[0]));
 	place = ((uintptr_t)start - slab_window) >> SLAB_SHIFT;
-	CHECK(slab_bins[place] == class * SLAB_BIN_SIZE);
+	CHECK(slab_page_map[place] == class * SLAB_BIN_SIZE);
 	give(cells, info->capacity - 1u);
-	CHECK(state->slabs == 1 && slab_bins[place]);
+	CHECK(state->slabs == 1 && slab_page_map[place]);
 	give(cells + info->capacity - 1, 1);
-	CHECK(state->slabs == 0 && !slab_bins[place]);
+	CHECK(state->slabs == 0 && !slab_page_map[place]);
 	CHECK(slab_find(start).state == CELL_NONE);
 	CHECK(segment_of(start)->dirty >> (place % SEGMENT_SLOTS) & 1);
 }
@@ -184,12 +184,12 @@ TEST(large_slabs_have_bins_of_their_own)
 	place = ((uintptr_t)cells[0] - slab_window) >> SLAB_SHIFT;
 	CHECK(slab_bin_of(class) >= CLASS_COUNT * SLAB_BIN_SIZE);
 	for (size_t i = 0; i < info->slots; i++)
-		CHECK(slab_bins[place + i] == slab_bin_of(class));
+		CHECK(slab_page_map[place + i] == slab_bin_of(class));
 	for (unsigned int i = 0; i < info->capacity; i++)
 		CHECK(slab_with(cells[i]) == slab_with(cells[0]));
 	give(cells, info->capacity);
 	for (size_t i = 0; i < info->slots; i++)
-		CHECK(slab_bins[place + i] == 0);
+		CHECK(slab_page_map[place + i] == 0);
 }
 
 TEST(what_a_pointer_is)

@@ -59,7 +59,7 @@ TEST(s2_lists)
 	BREAK(slab_lists(state, 0)->partial[2], holed, "S2");
 	BREAK(slab_lists(state, 0)->partial[0]->prev, full, "S2");
 	BREAK(slab_lists(state, 0)->partial[0]->next, NULL, "S2");
-	BREAK(holed->bucket, 3, "S2");
+	BREAK(holed->group, 3, "S2");
 }
 
 TEST(s2_purged)
@@ -70,7 +70,7 @@ TEST(s2_purged)
 	CHECK(slab_trim());
 	s = slab_with(cells[0]);
 	BREAK(s->is_purged, false, "S2");
-	BREAK(s->bucket, BUCKET_IDLE, "S2");
+	BREAK(s->group, GROUP_IDLE, "S2");
 }
 
 TEST(s3_empty_slab)
@@ -109,9 +109,9 @@ TEST(s6_bins)
 
 	set_up();
 	place = ((uintptr_t)slab_start(full) - slab_window) >> SLAB_SHIFT;
-	BREAK(slab_bins[place], SLAB_BIN_SPAN, "S6");
-	BREAK(slab_bins[place], SLAB_BIN_SIZE, "S6");
-	BREAK(slab_bins[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
+	BREAK(slab_page_map[place], SLAB_BIN_SPAN, "S6");
+	BREAK(slab_page_map[place], SLAB_BIN_SIZE, "S6");
+	BREAK(slab_page_map[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
 }
 
 TEST(s7_sets_of_segments)
@@ -168,19 +168,19 @@ TEST(s10_marks)
 	BREAK(s->unmarked, 0, "S10");
 }
 
-TEST(s9_seals)
+TEST(s9_checksums)
 {
 	struct segment *g;
 
 	set_up();
 	g = segment_of(full);
-	BREAK(full->seal, full->seal ^ 1, "S9");
+	BREAK(full->checksum, full->checksum ^ 1, "S9");
 	BREAK(full->next, holed, "S9"); /* in no list */
 	BREAK(full->is_fresh, !full->is_fresh, "S9");
-	BREAK(g->seal, g->seal ^ 1, "S9");
+	BREAK(g->checksum, g->checksum ^ 1, "S9");
 }
 
-/* Every sealed byte of a slab's header, by every call that takes the slab up; then the others. */
+/* Bytes covered by a slab's checksum, for every call that validates it; then the others. */
 
 struct damage {
 	char *at;

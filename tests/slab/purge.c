@@ -132,10 +132,10 @@ static void sweep(void)
 	}
 }
 
-static bool are_all_in(unsigned int slabs, enum slab_bucket bucket)
+static bool are_all_in(unsigned int slabs, enum fullness_group group)
 {
 	for (unsigned int i = 0; i < slabs; i++)
-		if (slab_with(cells[i * info->capacity])->bucket != bucket)
+		if (slab_with(cells[i * info->capacity])->group != group)
 			return false;
 	return true;
 }
@@ -160,12 +160,12 @@ static void sweeps_purge(size_t size, size_t pages_needed)
 
 	make_sparse(size, SLABS, 1);
 	CHECK(slab_store.sparse_slots == others + SLABS * info->slots);
-	CHECK(are_all_in(SLABS, BUCKET_TOUCHED));
+	CHECK(are_all_in(SLABS, GROUP_TOUCHED));
 	sweep();
-	CHECK(are_all_in(SLABS, BUCKET_IDLE) && slab_store.sparse_slots > others);
+	CHECK(are_all_in(SLABS, GROUP_IDLE) && slab_store.sparse_slots > others);
 	CHECK(resident_pages(slab_with(cells[0])) == info->slots * SLAB_SIZE / sys_page_size());
 	sweep();
-	CHECK(are_all_in(SLABS, BUCKET_PURGED) && slab_store.sparse_slots <= others);
+	CHECK(are_all_in(SLABS, GROUP_PURGED) && slab_store.sparse_slots <= others);
 	for (unsigned int i = 0; i < SLABS; i++) {
 		unsigned char *survivor = cells[i * info->capacity];
 
@@ -203,13 +203,13 @@ TEST(slabs_that_are_touched_stay)
 	give_one(cells[1]);
 	cell = take_one(); /* of the other one: that was touched last of all */
 	CHECK(slab_with(cell) == slab_with(cells[0]));
-	CHECK(slab_with(cells[0])->bucket == BUCKET_TOUCHED);
-	CHECK(slab_with(cells[info->capacity])->bucket == BUCKET_IDLE);
+	CHECK(slab_with(cells[0])->group == GROUP_TOUCHED);
+	CHECK(slab_with(cells[info->capacity])->group == GROUP_IDLE);
 	sweep();
-	CHECK(slab_with(cells[0])->bucket == BUCKET_IDLE);
-	CHECK(slab_with(cells[info->capacity])->bucket == BUCKET_PURGED);
+	CHECK(slab_with(cells[0])->group == GROUP_IDLE);
+	CHECK(slab_with(cells[info->capacity])->group == GROUP_PURGED);
 	sweep();
-	CHECK(are_all_in(2, BUCKET_PURGED));
+	CHECK(are_all_in(2, GROUP_PURGED));
 }
 
 /* What is there is used before what would have to come back. */
@@ -218,14 +218,14 @@ TEST(purged_slabs_are_used_last)
 	make_sparse(KIB, 2, 3);
 	sweep();
 	sweep();
-	CHECK(are_all_in(2, BUCKET_PURGED));
+	CHECK(are_all_in(2, GROUP_PURGED));
 	for (unsigned int i = 0; i < 2; i++) {
 		void *given = cells[(1 - i) * info->capacity];
 
 		give_one(given);
 		CHECK(slab_with(take_one()) == slab_with(given));
 		slab_trim();
-		CHECK(are_all_in(2, BUCKET_PURGED));
+		CHECK(are_all_in(2, GROUP_PURGED));
 	}
 }
 
@@ -241,12 +241,12 @@ TEST(cells_of_purged_slabs_are_marked_when_they_leave)
 	place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
 	sweep();
 	sweep();
-	CHECK(slab_is_closed(s) && !slab_bins[place]);
+	CHECK(slab_is_closed(s) && !slab_page_map[place]);
 	n = info->capacity - 1u;
 	take_all(cells + 1, n / 2);
-	CHECK(slab_is_closed(s) && !slab_bins[place]);
+	CHECK(slab_is_closed(s) && !slab_page_map[place]);
 	take_all(cells + 1 + n / 2, n - n / 2);
-	CHECK(!slab_is_closed(s) && slab_bins[place] == slab_bin_of(class));
+	CHECK(!slab_is_closed(s) && slab_page_map[place] == slab_bin_of(class));
 	for (unsigned int i = 1; i <= n; i++)
 		CHECK(*cell_word(cells[i]) == CELL_FREED);
 }
@@ -265,7 +265,7 @@ TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
 	left = info->capacity / 4u;
 	take_all(cells + 1, info->capacity - 1u - left);
 	CHECK(!slab_is_closed(s) && s->free == left);
-	CHECK(slab_bins[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] ==
+	CHECK(slab_page_map[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] ==
 	      slab_bin_of(class));
 	for (size_t i = 0; i < info->capacity; i++) {
 		void *cell = slab_start(s) + i * info->size;
@@ -343,8 +343,8 @@ static unsigned int sweeps_until_purged(struct slab *s, void **room)
 	take_all(room, 3);
 	CHECK(slab_with(room[0]) == s);
 	give(room, 3);
-	CHECK(s->bucket == BUCKET_TOUCHED && !s->is_purged);
-	for (; s->bucket != BUCKET_PURGED; n++)
+	CHECK(s->group == GROUP_TOUCHED && !s->is_purged);
+	for (; s->group != GROUP_PURGED; n++)
 		sweep();
 	return n;
 }
@@ -379,10 +379,10 @@ TEST(purged_slabs_are_not_purged_for_what_was_taken)
 	sweep();
 	advised = slab_store.advise_calls;
 	take_one();
-	CHECK(are_all_in(1, BUCKET_TOUCHED) && slab_store.sparse_slots);
+	CHECK(are_all_in(1, GROUP_TOUCHED) && slab_store.sparse_slots);
 	sweep();
 	sweep();
-	CHECK(are_all_in(1, BUCKET_PURGED) && slab_store.advise_calls == advised);
+	CHECK(are_all_in(1, GROUP_PURGED) && slab_store.advise_calls == advised);
 }
 
 /* A sweep of very many does a part, and the next ones the rest. */
@@ -404,7 +404,7 @@ TEST(sweeps_are_bounded)
 	sweep();
 	CHECK(slab_store.sparse_slots == SLABS - A_SWEEP);
 	sweep();
-	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, BUCKET_PURGED));
+	CHECK(slab_store.sparse_slots == 0 && are_all_in(SLABS, GROUP_PURGED));
 }
 
 /* Those of a process that grows: soon, and each looks at sparse slabs. */
@@ -415,13 +415,13 @@ TEST(early_sweeps_purge_sparse_slabs)
 	slab_end_sweep();
 	make_sparse(KIB, 3, 1);
 	for (int i = 0; i < 2; i++) {
-		CHECK(are_all_in(3, i ? BUCKET_IDLE : BUCKET_TOUCHED));
+		CHECK(are_all_in(3, i ? GROUP_IDLE : GROUP_TOUCHED));
 		usleep(PERIOD_MS * 1000 / 4);
 		CHECK(!slab_begin_sweep() && slab_begin_early_sweep());
 		slab_end_sweep();
 		expect_sound(slab_check);
 	}
-	CHECK(are_all_in(3, BUCKET_PURGED));
+	CHECK(are_all_in(3, GROUP_PURGED));
 }
 
 TEST(growth_is_what_was_not_dirty)
@@ -451,15 +451,15 @@ TEST(sweeps_wait_until_it_is_calm)
 	for (unsigned int i = 0; i < BUSY; i++)
 		give_one(cells[i * info->capacity + 1]);
 	sweep();
-	CHECK(slab_store.sparse_slots == SLABS && are_all_in(SLABS, BUCKET_IDLE));
+	CHECK(slab_store.sparse_slots == SLABS && are_all_in(SLABS, GROUP_IDLE));
 	sweep();
-	CHECK(are_all_in(SLABS, BUCKET_PURGED));
+	CHECK(are_all_in(SLABS, GROUP_PURGED));
 }
 
 TEST(trim_files_sparse_slabs_as_purged)
 {
 	make_sparse(KIB, 3, 1);
-	CHECK(slab_trim() && are_all_in(3, BUCKET_PURGED) && !slab_dirty_bytes());
+	CHECK(slab_trim() && are_all_in(3, GROUP_PURGED) && !slab_dirty_bytes());
 	take_one();
 	CHECK(slab_dirty_bytes() && !slab_trim() && !slab_dirty_bytes());
 }

@@ -434,7 +434,7 @@ TEST(freed_twice_in_the_same_moment)
 	char want[100];
 
 	free(p);
-	span_set_kept(p, false); /* as if the other one had taken it */
+	span_set_cached(p, false); /* as if the other one had taken it */
 	snprintf(want, sizeof(want), "osmem: free(%p): this block is already free", p);
 	EXPECT_ABORT(allocate_100k, NULL, want);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Maps with a bit for each page of a segment, and runs of equal bits in them. A page is 4 KiB here,
- * whatever the system's is: where that is larger, callers deal in multiples.
+ * Bitmaps of the pages of a segment, and runs of equal bits in them. A page is 4 KiB here; where
+ * the system's pages are larger, callers use multiples.
  */
 
 #pragma once
@@ -16,7 +16,7 @@
 #define MAP_PAGES 1024
 #define MAP_WORDS (MAP_PAGES / 64)
 
-/* Classes of runs by their length: exact below 16 pages, then an eighth of a doubling apart. */
+/* Classes of runs by length: exact below 16 pages, then eight in a doubling. */
 #define RUN_CLASSES 64
 
 /* Pages [start, end). */
@@ -24,13 +24,13 @@ struct page_run {
 	size_t start, end;
 };
 
-/* What the bits of a map are compared with: runs of ones, or of zeros. */
+/* flip: the value that bits have outside of runs. For runs of ones, or of zeros. */
 #define MAP_ONES ((uint64_t)0)
 #define MAP_ZEROS (~(uint64_t)0)
 
 /*
- * The first page from from on whose bit is not like flip's; MAP_PAGES: there is none, or the first
- * is behind last by more than a word.
+ * The first page at or behind from whose bit differs from flip, else MAP_PAGES. The search stops at
+ * the first word beyond last.
  */
 static inline size_t map_next_up_to(const uint64_t *map, size_t from, uint64_t flip, size_t last)
 {
@@ -48,13 +48,12 @@ static inline size_t map_next_up_to(const uint64_t *map, size_t from, uint64_t f
 	return i * 64 + (size_t)__builtin_ctzll(word);
 }
 
-/* The same, however far that is. */
 static inline size_t map_next(const uint64_t *map, size_t from, uint64_t flip)
 {
 	return map_next_up_to(map, from, flip, MAP_PAGES);
 }
 
-/* The first page of the run that page is in, or page + 1 if its bit is not like flip's. */
+/* The first page of the run that contains page; page + 1 if page is in no run. */
 static inline size_t map_run_start(const uint64_t *map, size_t page, uint64_t flip)
 {
 	size_t i = page / 64;
@@ -70,8 +69,8 @@ static inline size_t map_run_start(const uint64_t *map, size_t page, uint64_t fl
 }
 
 /*
- * Move run, which starts as zeros, to the next run of map that starts no later than last. False:
- * there is none.
+ * Advance run, initially zero, to the next run of map that starts at last or before. False if there
+ * is none.
  */
 static inline bool map_next_run_up_to(const uint64_t *map, uint64_t flip, struct page_run *run,
 				      size_t last)
@@ -88,7 +87,7 @@ static inline bool map_next_run(const uint64_t *map, uint64_t flip, struct page_
 	return map_next_run_up_to(map, flip, run, MAP_PAGES);
 }
 
-/* The bits of run that are in word i. */
+/* The bits of run in word i. */
 static inline uint64_t map_mask(struct page_run run, size_t i)
 {
 	uint64_t mask = ~(uint64_t)0;
@@ -112,7 +111,7 @@ static inline void map_clear(uint64_t *map, struct page_run run)
 		map[i] &= ~map_mask(run, i);
 }
 
-/* How many pages of run have their bit set. */
+/* Number of pages of run whose bit is set. */
 static inline size_t map_count(const uint64_t *map, struct page_run run)
 {
 	size_t n = 0;
@@ -125,7 +124,7 @@ static inline size_t map_count(const uint64_t *map, struct page_run run)
 	return n;
 }
 
-/* The class of a run of n pages, 1 to MAP_PAGES. */
+/* The class of runs of n pages, n from 1 to MAP_PAGES. */
 static inline unsigned int run_class(size_t n)
 {
 	unsigned int shift;
@@ -136,13 +135,13 @@ static inline unsigned int run_class(size_t n)
 	return 15 + (shift - 1) * 8 + (unsigned int)(n >> shift) - 8;
 }
 
-/* The first class whose runs all have n pages. */
+/* The lowest class whose runs all have at least n pages. */
 static inline unsigned int run_class_over(size_t n)
 {
 	return n > 1 ? run_class(n - 1) + 1 : 0;
 }
 
-/* For each of the four slots of 16 pages in a word a bit: whether any of its pages is set. */
+/* One bit for each of the four slots in a word: whether any of its 16 pages is set. */
 static inline uint64_t map_word_slots(uint64_t word)
 {
 	uint64_t any = word | word >> 8;
@@ -153,7 +152,7 @@ static inline uint64_t map_word_slots(uint64_t word)
 	return any * 0x0001000200040008u >> 48 & 0xf;
 }
 
-/* The same of slots, all 64, anew where run is. */
+/* Update slots, a bit for each of 64 slots, where run is. */
 static inline uint64_t map_slots(const uint64_t *map, uint64_t slots, struct page_run run)
 {
 	for (size_t i = run.start / 64; i * 64 < run.end; i++)
