@@ -20,6 +20,7 @@ static void repair_child(void)
 	repair();
 }
 
+/* Handlers of others run between prepare and the fork, and between the fork and child. */
 void fork_check_slow(void)
 {
 	if (sys_process() == fork_parent)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The hash of tables, priorities, checksums and seals: multiplication by odd constants. A keyed
- * hash adds a secret to what is hashed. Only the trailer of hardened blocks has a factor that is
- * secret (large/canary.h).
+ * The hash of tables, priorities and checksums: multiplication by odd constants. A keyed hash
+ * combines its input with a secret. Only the canary of hardened blocks has a secret factor
+ * (large/canary.h).
  */
 
 #pragma once
@@ -20,7 +20,7 @@ static inline uint64_t hash_fast(uint64_t x)
 	return x * HASH_FACTOR;
 }
 
-/* The lower ones, too. */
+/* The lower bits do, too. */
 static inline uint64_t hash_full(uint64_t x)
 {
 	uint64_t h = x * HASH_FACTOR;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What may be tuned: values that change time and memory, and no result. Sizes are in bytes. Each
- * can be changed alone, within what the static asserts of its users allow; tests that count to a
- * limit have to follow. What the sizes of classes, slabs, segments and windows are is in
- * slab/sizeclass.h and slab/slab.h: much is derived from these. The rules of os_* have their own
- * values, in osmem.c and block/block_core.h. "Tried, and lost" in README.md has figures of others.
+ * Tunables: values that change time and memory, but no result. Sizes are in bytes. Each can be
+ * changed alone, within the limits of the static asserts of its users; tests that count to a limit
+ * have to follow. The sizes of classes, slabs, segments and windows are in slab/sizeclass.h and
+ * slab/slab.h, because much is derived from them. The rules of os_* have their own values, in
+ * osmem.c and block/block_core.h. "Tried, and lost" in README.md has the figures of other values.
+ *
+ * A scavenge flushes caches that are idle, and then sweeps the store. A sweep purges pages.
  */
 
 #pragma once
@@ -14,8 +16,8 @@
 
 /* base */
 
-#define SPINS 100 /* before a thread sleeps: what is guarded is mostly shorter than that */
-#define NAP_NS 1000000 /* between two looks at a thread that nothing wakes for */
+#define SPINS 100 /* before a thread sleeps: most locked sections are shorter */
+#define NAP_NS 1000000 /* between two checks whether the owner of the bias is outside */
 
 /* block: how the break is raised */
 
@@ -23,20 +25,20 @@
 #define COURSE_EXACT_MAX MIB /* larger heaps raise the break ahead of need, */
 #endif
 #define RESERVE_SHIFT 3 /* by an eighth: 58 calls from 1 MiB to 1 GiB */
-#define EXACT_TRIES 2 /* where others use up the room; then enough for both is asked for */
-#define SBRK_WAITS 100 /* for the lock of sbrk, whose holder may wait for the caller: a second, */
-#define SBRK_WAIT_NS 10000000 /* in all */
+#define EXACT_TRIES 2 /* if a hook uses up the memory; the next asks for enough in either case */
+#define SBRK_WAITS 100 /* for the lock of sbrk, whose holder may wait for the caller: */
+#define SBRK_WAIT_NS 10000000 /* each; a second in total */
 
 /* slab: segments and slabs */
 
-#define SURPLUS_BYTES (4 * MIB) /* free cells of a class; a shard takes slabs of others beyond */
+#define SURPLUS_BYTES (4 * MIB) /* free cells of a class; beyond, a shard adopts slabs in use */
 #define ALIGNED_TRIES 64 /* segments that may have no aligned place, before one that must */
-#define REFUSED_SKIPS 64 /* attempts at most that are not made while memory is refused */
+#define REFUSED_SKIPS 64 /* attempts that are skipped at most while memory is refused */
 #define HINT_TRIES 16 /* places beside other segments, before the kernel chooses */
 #define WINDOW_ABOVE ((size_t)16 << 30) /* of the first: the kernel maps downwards */
-#define FORK_SHARED_MIN 8 /* segments: less is not worth a longer way for each free in a child */
+#define FORK_SHARED_MIN 8 /* segments: in a smaller heap, slower frees in the child cost more */
 
-/* slab: what a sweep does. Page faults cost more than what it saves by haste. */
+/* slab: sweeps. Page faults after an early purge cost more than the memory is worth. */
 
 #define SWEEP_PERIOD_MS 150 /* purge_delay */
 #define EARLY_SHARE 128 /* of a period, between sweeps while the process grows */
@@ -44,25 +46,26 @@
 #define SWEEP_PURGES 512 /* slabs, 32 MiB of small ones */
 #define SWEEP_MOVES (16 * 1024) /* slabs that are filed anew */
 #define SWEEP_HOLD 32 /* slabs, while others wait for the class's lock */
-#define CALM_SLOTS 64 /* that may be touched while others are purged, and a quarter of those */
-#define PURGES_MAX 4 /* a slab that is used again each time: every 16th such sweep, then */
-#define MARKED_SHARE 4 /* of a purged slab's cells: when no more are free, it is open again */
+#define CALM_SLOTS 64 /* and a quarter of the idle ones: if more are touched, none is purged */
+#define PURGES_MAX 4 /* a slab that is reused after each purge waits for every 16th such sweep */
+#define MARKED_SHARE 4 /* a purged slab opens when no more than this part of its cells is free */
 #define PURGE_PIECES 128 /* pages tried one by one where some are locked */
 
 /* large */
 
-#define GROWTH_SHIFT 3 /* what has grown and has to move gets an eighth more */
+#define GROWTH_SHIFT 3 /* an object that grows and has to move gets an eighth more */
 #define CACHED_COUNT 64 /* mappings: a list that is searched */
 #define CACHED_OVER_SHIFT 2 /* a cached one may be a quarter larger than requested */
-#define CROWD 4096 /* live mappings, of 65,530; what shrinks beyond becomes a span */
+#define CROWD 4096 /* live mappings, of 65,530; an object that shrinks beyond becomes a span */
 
 /* large, hardened */
 
-#define GUARDED_MAX 5000 /* objects: with two mappings each a quarter is the library's, at most */
+/* Objects with guards, two mappings each: the library has a quarter of the 65,530 at most. */
+#define GUARDED_MAX 5000
 #define GRAVES 64 /* a power of two */
-#define GRAVES_LATE 16 /* that were made before one's addresses are used again */
+#define GRAVES_LATE 16 /* newer ones, before the addresses of a grave are reused */
 #define BURIED_MIN (8 * MIB) /* larger objects go back at once: that is quicker than zeroing */
-#define SPARE_MAX 4 /* times its size: with 2, a log that grows takes twice the time */
+#define SPARE_MAX 4 /* times the size of a growing object: with 2, a log takes twice the time */
 #define ROOMY_MAX ((size_t)1 << 19) /* a larger object begins at a guard, too */
 #define ALL_GUARDS_MAX 400 /* segments with all guards: each costs the process two mappings */
 #define GUARDS_MAX 900 /* segments with any */
@@ -101,17 +104,17 @@
 #define POLL_VISITS 256 /* visits of the store, without growth, that end polling */
 #define GROWN_MIN (2 * MIB) /* since the last scavenge, for an early one */
 #define GROWN_DIRTY (8 * MIB) /* dirty memory for an early one: busy depots have less */
-#define GROWN_SHARE 16 /* and growth, as a part of it: a scavenge visits all of it */
-#define IDLE_SCAVENGES 2 /* that send requests to an idle cache */
+#define GROWN_SHARE 16 /* and growth by this part of it: a scavenge visits all of it */
+#define IDLE_SCAVENGES 2 /* in a row that send a request to an idle cache */
 #define FEW_CACHES 32 /* that need no poll_many_caches */
 #define TRIM_REQUEST_MS 150 /* between two requests to a thread to trim */
 #define TRIMS_PERIOD_MS 1000
 #define COMPLETE_TRIMS 4 /* in that period; later ones may be partial */
-#define LEAVE_MIN MIB /* idle bytes that a partial trim may leave, and in addition */
-#define LEAVE_PART 4 /* this part of the cells in use */
+#define LEAVE_MIN MIB /* idle bytes that a partial trim may leave, plus */
+#define LEAVE_PART 4 /* this part of the bytes of cells in use */
 #define VALIDATED_CELLS 16 /* of each bin, by a scavenge, for double frees */
 #define VALIDATED_FIRST 4 /* of each bin, when a class comes into use */
-#define FIRST_VISITS 8 /* events that validate, and then every so many */
+#define FIRST_VISITS 8 /* first events that validate, and then every eighth */
 
 /* cache, hardened */
 

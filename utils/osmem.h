@@ -14,7 +14,8 @@ extern "C" {
  * time, but not from a signal handler.
  *
  * An invalid pointer (freed twice, interior, on the stack, from another allocator, its header
- * overwritten) is reported in one line on standard error, then abort().
+ * overwritten) is reported in one line on standard error, then abort(). Exception: os_realloc of a
+ * free block.
  */
 
 /*
@@ -25,14 +26,15 @@ void *os_malloc(size_t size);
 
 /*
  * Allocate a zeroed array of nmemb elements of size bytes each. NULL if either is 0 (errno is
- * preserved), and with errno ENOMEM if memory is exhausted or the product overflows.
+ * preserved), and with errno ENOMEM if the kernel refuses memory or the product is above
+ * PTRDIFF_MAX.
  */
 void *os_calloc(size_t nmemb, size_t size);
 
 /*
  * Resize the block at ptr to size bytes. Preserves the contents up to the smaller of the two sizes.
  * ptr NULL: os_malloc(size). size 0: os_free(ptr), returns NULL. NULL if the block is already free
- * (nothing changes), and with errno ENOMEM if memory is exhausted (ptr stays valid).
+ * (nothing changes), and with errno ENOMEM as os_malloc (ptr stays valid).
  */
 void *os_realloc(void *ptr, size_t size);
 

@@ -15,7 +15,7 @@ void block_get_stats(struct osmem_heap_stats *stats);
 /* Append a consistent copy of all regions and blocks. */
 void block_list(struct item_list *list);
 
-/* Whether p is a live block of malloc. Set by the upper wings, for reports of bad pointers. */
+/* Whether p is in a block of malloc, live or free. Set by the cache wing, for reports. */
 extern bool (*block_is_others)(const void *p);
 
 /* Whether p is a block of os_malloc, for reports of bad pointers. The caller holds no lock. */

@@ -3,7 +3,7 @@
 #include "span_cache.h"
 
 _Static_assert(2 * SPAN_CACHED_MAX <= SPAN_MAX,
-	       "above the class of every kept span there are two more");
+	       "above the class of every cached span there are two more");
 
 struct span_cache span_cache_none;
 
@@ -12,7 +12,7 @@ void span_cache_double_free(void *p)
 	sys_fatal("free", p, "this block is already free");
 }
 
-/* Free a span of class: not the newest one, unless it is the only one. */
+/* Free the first span of class, mostly an old one: new ones are added at the end. */
 static void evict(struct span_cache *c, unsigned int class)
 {
 	unsigned int last = --c->count[class];

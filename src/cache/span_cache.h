@@ -22,7 +22,7 @@
 #define SPAN_CACHE_SIZE ((size_t)2048)
 
 struct span_cache {
-	size_t bytes, limit; /* of cached spans (C4); 0 in span_cache_none */
+	size_t bytes, limit; /* of cached spans (C4), and their maximum, 0 in span_cache_none */
 	unsigned int victim; /* the class to evict from next */
 	bool has_freed; /* a span to the page heap since note_span_visit */
 	bool used[SPAN_CLASSES]; /* whether a span was added since the last scavenge */

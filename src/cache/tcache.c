@@ -191,7 +191,10 @@ static bool has_magazine(struct tcache *tc, unsigned int class)
 	return true;
 }
 
-/* A class's first cell needs no magazine: many have one object only. Hardened, it is random. */
+/*
+ * The first cell of a class needs no magazine: many classes have one object only. Not hardened:
+ * there the cell has to be a random one of a refill.
+ */
 static bool is_first(const struct bin *bin)
 {
 	return !bin->taken && !bin_has_magazine(bin) && !tcache_is_hardened();

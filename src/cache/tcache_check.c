@@ -76,7 +76,7 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 		  size, (unsigned long)(uintptr_t)cell->start);
 }
 
-/* The checker. */
+/* The checker. Other threads must not allocate or free meanwhile. */
 
 /*
  * No cell is in two places (M3): the second word of a cached cell is unused. A first pass stores in

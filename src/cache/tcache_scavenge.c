@@ -130,7 +130,7 @@ static size_t dirty_bytes(void)
 	return over_threshold(slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes());
 }
 
-/* The same without the depots of other shards: cheap. */
+/* The same with tc's page cache, and without the depots of other shards: cheap. */
 static size_t near_dirty_bytes(const struct tcache *tc)
 {
 	return over_threshold(

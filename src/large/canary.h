@@ -18,7 +18,7 @@
 #include "zero.h"
 
 #define CANARY sizeof(uint64_t)
-#define USER_MIN ((size_t)9) /* the 16 bytes before a canary belong to its cell */
+#define USER_MIN ((size_t)9) /* less counts as 9: the 16 bytes before a canary are its cell's */
 #define PADDING_BITS 24
 #define PADDING_MAX (((size_t)1 << PADDING_BITS) - 1)
 

@@ -5,7 +5,7 @@
  *
  * 1. Sizes up to SPAN_MAX are spans; if memory for a segment is refused, and above, mappings.
  * 2. A span is resized in place if the pages behind it are free; a mapping is remapped. An object
- *    that shrinks by more than large_slack returns the rest.
+ *    that shrinks returns the rest if that is more than large_slack.
  */
 
 #include "large.h"

@@ -7,8 +7,8 @@
  *    to twice the size is remapped: its pages cost no fault. Live and cached bytes never exceed the
  *    peak of live bytes. Sweeps unmap mappings that were cached for a period.
  * 2. Growing remaps without a copy. The mapping gets an eighth more than needed, which costs
- *    address space only. Shrinking keeps the mapping, unless there are many: the kernel allows
- *    65,530.
+ *    address space only. Shrinking cuts the mapping; beyond CROWD mappings the object is copied to
+ *    a span if it fits, because the kernel allows 65,530 only.
  * 3. Hardened, objects have guards, and freed ones are inaccessible: mapping_guard.c.
  */
 

@@ -37,8 +37,8 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero);
 void mapping_free(const char *call, void *p);
 
 /*
- * Whether p may stay unchanged for size bytes: it has room for them, and not much more, unless it
- * is growing into its room.
+ * Whether p may stay unchanged for size bytes: it has room for them and, if it shrinks, not much
+ * more.
  */
 bool mapping_keeps(const char *call, void *p, size_t size);
 

@@ -195,7 +195,7 @@ void mapping_insert(const struct mapping *m)
 	release_evicted(&evicted);
 }
 
-/* Cache m unless it alone exceeds L3. The caller holds the lock. */
+/* Cache m, unless m and the live mappings alone exceed L3. The caller holds the lock. */
 static bool put(const struct mapping *m, struct evicted *evicted)
 {
 	if (m->bytes + mapping_all.table.bytes + mapping_all.table.spare > most_bytes())

@@ -9,12 +9,13 @@
  *    its first and last page are checked when it is freed or resized.
  * 2. On free, the body is zeroed and moved to another place, and cached like other mappings. So
  *    pages are reused at once, addresses are not. The old place becomes a grave: inaccessible, and
- *    reused when GRAVES_LATE others have been freed. Moving pages costs a tenth of changing
- *    their protection.
+ *    reused when GRAVES_LATE others have been freed. Moving pages costs a tenth of changing their
+ *    protection.
  * 3. An object that grows is moved likewise, to a body half as large again. If it has to be copied
  *    into cached pages, it gets more of these, inaccessible until it grows into them.
- * 4. The number of guarded objects is bounded, because each costs two kernel mappings. Objects
- *    beyond the bound, or with a large alignment, are bare: spans, or mappings above SPAN_MAX.
+ * 4. At most GUARDED_MAX objects are guarded, because each costs two kernel mappings. Others,
+ *    objects aligned to more than ALIGN_MAX, and those for which the kernel refuses a place are
+ *    bare: spans up to SPAN_MAX and SPAN_ALIGN_MAX, else mappings.
  */
 
 #include <errno.h>

@@ -52,6 +52,7 @@ void mapping_copy(struct mapping *to, const struct mapping *from);
 /* Reserve an entry. False with errno ENOMEM. */
 bool mapping_table_reserve(struct mapping_table *t);
 
+/* Insert m, for which an entry is reserved. */
 void mapping_table_insert(struct mapping_table *t, const struct mapping *m);
 
 /* The entry of payload p, or NULL. */

@@ -2,11 +2,11 @@
 
 /*
  * The C library's allocation functions: argument rules and errno, no policy. Sizes and alignments
- * are in bytes. A result is aligned to 16 at least, and unique among live pointers even for size 0.
- * When memory is exhausted, or for a size above PTRDIFF_MAX, they return NULL with errno ENOMEM.
- * Any thread may call them, also before main, but not from a signal handler. A pointer that is not
- * from here is reported in one line on standard error, then abort(). So is a double free: at once,
- * or before the memory is allocated twice.
+ * are in bytes. A result belongs to the caller until it is freed, is aligned to 16 at least, and is
+ * unique among live pointers even for size 0. When memory is exhausted, or for a size above
+ * PTRDIFF_MAX, they return NULL with errno ENOMEM. Any thread may call them, also before main, but
+ * not from a signal handler. A pointer that is not from here is reported in one line on standard
+ * error, then abort(). So is a double free: at once, or before the memory is allocated twice.
  *
  * While calls are counted or traced, every call takes the slow path (TCACHE_COUNTS, TCACHE_TRACES),
  * which records it: an allocation when it has its result, a free before it frees.
@@ -141,7 +141,7 @@ static NOINLINE void free_sized_slow(void *p, size_t size)
 	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
-/* C23 7.24.3.4. Reports a size that does not match p. */
+/* C23 7.24.3.4. Reports a size that p cannot have been allocated or resized with. */
 EXPORT void free_sized(void *p, size_t size)
 {
 	if (unlikely(!tcache_has_size(p, size)) || unlikely(!tcache_put(p)))
@@ -155,7 +155,7 @@ static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
-/* C23 7.24.3.5. Reports a size or an alignment that does not match p. */
+/* C23 7.24.3.5. Reports a size or an alignment that p cannot have been allocated with. */
 EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
 	if (unlikely(!tcache_has_aligned(p, size, align)) || unlikely(!tcache_put(p)))
@@ -250,8 +250,8 @@ EXPORT int malloc_trim(size_t pad)
 }
 
 /*
- * mallopt(3): accepts all parameters of glibc and ignores those without a meaning here, because
- * programs treat 0 as a failure.
+ * mallopt(3): returns 1 for all parameters of glibc, 0 for others and for a negative threshold of
+ * mmap. Parameters without a meaning here are ignored, because programs treat 0 as a failure.
  */
 EXPORT int mallopt(int param, int value)
 {

@@ -113,7 +113,7 @@ static void add_cells(struct text *t, int nr, const struct osmem_cell_stats *s)
 		 s->live_bytes + s->cached_bytes + s->free_bytes + s->own_bytes + s->dirty_bytes);
 }
 
-/* malloc_info(3): XML. EINVAL for options other than 0. */
+/* malloc_info(3): XML. -1 with errno EINVAL for options other than 0; -1 if writing fails. */
 EXPORT int malloc_info(int options, FILE *stream)
 {
 	struct text t = {.len = 0};

@@ -79,7 +79,7 @@ static const uint64_t *run_map(const struct segment *g, enum run_kind kind, uint
 	return kind == RUN_DIRTY ? g->maps.dirty : g->maps.taken;
 }
 
-/* Add by to the count of runs of n pages (0: none). Returns their class as a bit. */
+/* Add by to the number of runs of n pages, unless n is 0. Returns their class as a bit. */
 static uint64_t count_run(struct segment *g, enum run_kind kind, size_t n, int by)
 {
 	unsigned int class;
@@ -92,8 +92,9 @@ static uint64_t count_run(struct segment *g, enum run_kind kind, size_t n, int b
 }
 
 /*
- * Count the runs before run's pages join kind (by is 1) or leave it (-1): run and its neighbors of
- * that kind are one run, or become two. The bits of run itself are not read.
+ * Update the counts of runs; the caller then adds run to the pages of kind (by is 1) or removes it
+ * (-1). With its neighbors of that kind run becomes one run, or leaves two. The bits of run itself
+ * are not read.
  */
 static void change_runs(struct segment *g, enum run_kind kind, struct page_run run, int by)
 {
@@ -108,7 +109,7 @@ static void change_runs(struct segment *g, enum run_kind kind, struct page_run r
 	put_runs(g, kind, classes);
 }
 
-/* Count the runs before run's pages, some of them dirty, are taken. */
+/* Update the counts of runs; the caller then takes run, of which some pages are dirty. */
 static void take_runs(struct segment *g, struct page_run run)
 {
 	struct page_run dirty = {.end = run.start};

@@ -446,7 +446,7 @@ static __attribute__((noreturn, cold)) void refuse(const struct slab_class *c, c
 	bad_cell(class, cell, true);
 }
 
-/* s got a cell and has to change its group, or is empty. */
+/* s got a cell and has to change its group, or all its carved cells are free. */
 static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *s)
 {
 	slab_validate(c, s);

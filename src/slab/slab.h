@@ -9,7 +9,6 @@
  * otherwise. Each class has a lock, and callers of functions that end in _locked hold it
  * (slab_enter). Lock order: depots (magazine.h), classes, the store. No other lock is taken below
  * these. Misuse ends the process with a report.
- * Classes of the library's own objects, named by size. free() rejects their cells.
  */
 
 #pragma once
@@ -23,10 +22,7 @@
 #include "item_list.h"
 #include "sizeclass.h"
 
-/*
- * The objects of the wings above, by their size: they have cells as users' have, but free() knows
- * none of them.
- */
+/* Classes of the library's own objects, named by size. free() rejects their cells. */
 enum {
 	CLASS_OWN_512 = CLASS_COUNT,
 	CLASS_OWN_4096,

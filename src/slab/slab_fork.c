@@ -66,7 +66,7 @@ static void rebuild_segment(struct segment *g)
 	g->runs[RUN_FREE] = g->runs[RUN_DIRTY] = 0; /* no set holds g */
 }
 
-/* Empty all sets but the live ones. Words that are already zero are not written. */
+/* Empty all sets but SET_LIVE. Groups without a live segment are empty, and are not written. */
 static void clear_sets(struct window *w)
 {
 	memset(w->summaries, 0, sizeof(w->summaries));
@@ -80,7 +80,10 @@ static void clear_sets(struct window *w)
 	}
 }
 
-/* A segment being created is in no set, and is lost. One being unmapped is in no set, either. */
+/*
+ * A segment that is being created is in no set, and is lost. One that is being unmapped is still in
+ * SET_LIVE and stays, or is in no set.
+ */
 static void rebuild_store(void)
 {
 	slab_store.segments = 0;

@@ -75,7 +75,8 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  * TRACE_STEP: a step of a call; see enum trace_step. System calls may belong to any name and
  * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap.
  *
- * TRACE_FIGURES: about 100 times a second and at the end. Two consecutive records of one thread:
+ * TRACE_FIGURES: about 100 times a second and at the end. Two records of one thread, one after
+ * another:
  *	what 0	a live bytes of all heaps, rounded up as the allocator rounds, with headers, but
  *		  without caches
  *		b bytes held: regions with their reserve, used and dirty pages of segments,
@@ -87,9 +88,9 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  *
  * A snapshot lists all heaps between a TRACE_SNAP_BEGIN and a TRACE_SNAP_END of one thread. Records
  * of other threads may be between. With several threads each heap's blocks are consistent, but
- * heaps are copied one after another. A snapshot is written at exit, and at the start of tracing in
- * a forked process, which has blocks already. what of BEGIN is an enum trace_reason, that of the
- * others an enum trace_heap.
+ * heaps are copied one after another. A snapshot is written at exit, and at the start of a trace:
+ * the process may have blocks already, a forked one has those of its parent. what of BEGIN is an
+ * enum trace_reason, that of the others an enum trace_heap.
  *	END	a number of records of the snapshot, without BEGIN and END
  *	REGION	a start; b end of its last block; c end of its reserve
  *	BLOCK	in address order, behind its region: a header; b payload bytes; c status: 0 free, 1
