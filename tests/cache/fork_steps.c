@@ -281,8 +281,10 @@ TEST(between_instructions_of_cells)
 TEST(between_instructions_hardened)
 {
 	char *arguments[] = {"fork_steps", "between_instructions_of_cells", NULL}, said[1024];
-	int status = test_again("hardened", arguments, said, sizeof(said));
+	int status;
 
+	test_timeout(150); /* more than the other run has */
+	status = test_again("hardened", arguments, said, sizeof(said));
 	CHECK_MSG(status == 0 && strstr(said, "1 passed, 0 failed"), "%s", said);
 }
 
