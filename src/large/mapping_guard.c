@@ -414,10 +414,13 @@ void guard_free(const char *call, const struct mapping *freed)
 static bool grow(struct mapping *m, size_t size)
 {
 	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();
-	size_t bytes = (offset + size + size / 2 + page - 1) & ~(page - 1);
+	size_t least = (offset + size + page - 1) & ~(page - 1);
+	size_t bytes = (offset + size + size / 2) & ~(page - 1);
 	size_t most = m->bytes + m->spare;
 	struct mapping to;
 
+	if (bytes < least) /* where pages are large */
+		bytes = least;
 	if (offset + size <= most)
 		return use_spare(m, (bytes < most ? bytes : most) - m->bytes);
 	if (!mapping_is_guarded(m) || cache_has(bytes) || !use_spare(m, m->spare) ||
