@@ -5,8 +5,8 @@
  * moved the break.
  *
  * sbrk moves the break. A program or tool may have replaced it by a hook that calls os_malloc. So
- * the heap is consistent and unlocked during the call, and the new memory is added to the heap in
- * whatever state the call leaves it. libc's sbrk is not thread-safe: callers hold raise_lock,
+ * the heap is consistent and unlocked during the call. The hook may change it: the new memory is
+ * added to the heap as the hook leaves it. libc's sbrk is not thread-safe: callers hold raise_lock,
  * which is recursive because of hooks.
  */
 

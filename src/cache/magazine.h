@@ -34,7 +34,7 @@ extern const uint64_t magazine_end SLAB_HIDDEN;
 
 struct magazine {
 	void *cells[MAGAZINE_CELLS_MAX + 1];
-	struct magazine *next; /* in a depot */
+	struct magazine *next; /* in a depot; malloc may read it as a cell, to prefetch */
 	unsigned int count; /* 0 or capacity; stale while a thread has it loaded */
 };
 

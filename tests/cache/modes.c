@@ -85,7 +85,7 @@ static void *end_when_told(void *arg)
 	return NULL;
 }
 
-/* A thread does not use again what it has released, whoever switches modes meanwhile. */
+/* An exiting thread does not reuse its released cache, even if another thread switches modes. */
 TEST(modes_switch_while_a_thread_ends)
 {
 	unsigned int class = class_in_use();

@@ -79,7 +79,7 @@ TEST(one_byte_past_the_end)
 	}
 }
 
-/* A text that is too long by its last byte, or by any, is seen whatever the secret is. */
+/* The byte behind a block has its top bit set, with every secret: so no ASCII text equals it. */
 TEST(what_is_behind_is_no_text)
 {
 	for (size_t size = 1; size < 3000; size++) {
