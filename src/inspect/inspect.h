@@ -20,3 +20,10 @@ bool inspect_write_map(struct sys_file *f);
 
 /* stats.c: write a summary to standard error. */
 void stats_print(void);
+
+/*
+ * stats_json.c: append the statistics as one JSON object, which begins with { and ends with } and a
+ * newline. t needs flush. The caller holds no lock. Never calls malloc.
+ */
+struct text;
+void stats_write_json(struct text *t);
