@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
+/* The statistics as tables, and the destinations of all their texts. */
+
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -205,6 +208,15 @@ static void add_figure(struct text *t, const char *name, size_t n)
 	text_add(t, "osmem:   %-24s %14zu\n", name, n);
 }
 
+/* A figure that is unknown if it is 0. */
+static void add_known(struct text *t, const char *name, size_t n)
+{
+	if (n)
+		add_figure(t, name, n);
+	else
+		text_add(t, "osmem:   %-24s %14s\n", name, "-");
+}
+
 static void add_process(struct text *t, const struct osmem_stats *s)
 {
 	struct sys_memory memory;
@@ -219,8 +231,8 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 	add_figure(t, "held bytes", s->held_bytes);
 	text_add(t, "osmem:   %-24s %13lu%%\n", "fragmentation",
 		 100 - percent(s->live_bytes, s->held_bytes));
-	add_figure(t, "resident bytes", memory.resident);
-	add_figure(t, "peak resident bytes", memory.peak_resident);
+	add_known(t, "resident bytes", memory.resident);
+	add_known(t, "peak resident bytes", memory.peak_resident);
 	add_figure(t, "page faults", usage.minor_faults);
 	add_figure(t, "page faults from disk", usage.major_faults);
 	add_figure(t, "all brk calls", sys_count(SYS_BRK));
@@ -230,23 +242,68 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 	add_figure(t, "all madvise calls", sys_count(SYS_MADVISE));
 }
 
-static void flush(struct text *t)
+void stats_write_table(struct text *t, const struct osmem_stats *s)
+{
+	add_heaps(t, s);
+	if (calls_modes & CALLS_COUNTED)
+		add_calls(t);
+	add_classes(t);
+	add_threads(t);
+	add_process(t, s);
+}
+
+/* ---- Destinations ---- */
+
+void stats_write(struct text *t, enum stats_form form)
+{
+	struct osmem_stats s;
+
+	if (form == STATS_JSON) {
+		stats_write_json(t);
+		return;
+	}
+	inspect_get_stats(&s);
+	if (form == STATS_FULL)
+		stats_write_table(t, &s);
+	else
+		stats_write_summary(t, &s);
+}
+
+static void flush_to_stderr(struct text *t)
 {
 	sys_print(t->at, t->len);
 	t->len = 0;
 }
 
-void stats_print(void)
+void stats_print(enum stats_form form)
 {
-	struct text t = {.flush = flush};
-	struct osmem_stats s;
+	struct text t = {.flush = flush_to_stderr};
 
-	inspect_get_stats(&s);
-	add_heaps(&t, &s);
-	if (calls_modes & CALLS_COUNTED)
-		add_calls(&t);
-	add_classes(&t);
-	add_threads(&t);
-	add_process(&t, &s);
-	flush(&t);
+	stats_write(&t, form);
+	t.flush(&t);
+}
+
+struct file_text {
+	struct text text; /* first, for flush_to_file */
+	struct sys_file *file;
+	int error; /* errno of the first failure, or 0 */
+};
+
+static void flush_to_file(struct text *t)
+{
+	struct file_text *to = (struct file_text *)t;
+
+	if (!to->error && !sys_file_append(to->file, t->at, t->len))
+		to->error = errno;
+	t->len = 0;
+}
+
+bool stats_write_file(struct sys_file *f, enum stats_form form)
+{
+	struct file_text to = {.text.flush = flush_to_file, .file = f};
+
+	stats_write(&to.text, form);
+	flush_to_file(&to.text);
+	errno = to.error;
+	return !to.error;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* What the texts of the statistics share: stats.c and stats_json.c. */
+/* The texts of the statistics: stats.c, stats_summary.c and stats_json.c. */
 
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "trace/trace_format.h"
+#include "inspect.h"
+#include "text.h"
 
 /* The cells of a size class. The figures are read one after another, so sums may not agree. */
 struct stats_class {
@@ -19,5 +20,9 @@ struct stats_class {
 /* False if the class has no slab. */
 bool stats_get_class(unsigned int class, struct stats_class *c);
 
-/* The name of a call in both texts. */
+/* The name of a call in table and JSON. */
 const char *stats_call_name(enum trace_name call);
+
+/* The forms of stats_write. */
+void stats_write_summary(struct text *t, const struct osmem_stats *s);
+void stats_write_table(struct text *t, const struct osmem_stats *s);
