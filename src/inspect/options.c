@@ -83,30 +83,31 @@ enum value {
  * is the name of a file, if file is set.
  */
 static const struct option {
-	const char *name, *takes; /* takes: the valid values, for a report */
+	const char *name;
 	unsigned int values; /* enum value */
 	size_t max;
+	const char *takes; /* the valid values, for a report */
 	const char *words[3]; /* words[i], if not NULL, means i */
 	size_t *number;
 	struct word *file;
 	void (*set)(size_t number);
 } known[] = {
-	{"stats", "no value, full, json or a file", NOTHING, .words = {NULL, "full", "json"},
-	 .number = &options.stats, .file = &options.stats_file},
-	{"trace", "a file", .file = &options.trace},
-	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &options.trace_size},
-	{"map", "a file", .file = &options.map},
-	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	{"stats", NOTHING, 0, .takes = "no value, full, json or a file",
+	 .words = {NULL, "full", "json"}, .number = &options.stats, .file = &options.stats_file},
+	{"trace", 0, 0, .takes = "a file", .file = &options.trace},
+	{"trace_size", SIZE, SIZE_MAX, .takes = A_SIZE, .number = &options.trace_size},
+	{"map", 0, 0, .takes = "a file", .file = &options.map},
+	{"check", NOTHING | NUMBER, 1 << 30, .takes = "no value, or 0 to 1073741824",
 	 .number = &options.check},
-	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
-	{"hardened", "no value", NOTHING, .set = NULL}, /* hardened.c reads it earlier */
-	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
-	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
+	{"backtrace", NOTHING, 0, .takes = "no value", .number = &options.backtrace},
+	{"hardened", NOTHING, 0, .takes = "no value", .set = NULL}, /* quarantine.c reads it */
+	{"mmap_threshold", SIZE, SIZE_MAX, .takes = A_SIZE, .set = large_set_threshold},
+	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .takes = A_SIZE ", or never",
 	 .set = tcache_set_trim_threshold},
-	{"purge_delay", "milliseconds, 0 to 86400000", NUMBER, 24 * 3600 * 1000,
+	{"purge_delay", NUMBER, 24 * 3600 * 1000, .takes = "milliseconds, 0 to 86400000",
 	 .set = set_purge_delay},
-	{"depot_size", A_SIZE, SIZE, SIZE_MAX, .set = magazine_set_depot_size},
-	{"perturb", "1 to 255, or 0 for off", NUMBER, 255, .set = set_perturb},
+	{"depot_size", SIZE, SIZE_MAX, .takes = A_SIZE, .set = magazine_set_depot_size},
+	{"perturb", NUMBER, 255, .takes = "1 to 255, or 0 for off", .set = set_perturb},
 };
 
 _Static_assert(STATS_SUMMARY == 0 && STATS_FULL == 1 && STATS_JSON == 2,
