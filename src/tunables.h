@@ -123,6 +123,10 @@
 #define QUARANTINE_MIN 4
 #define QUARANTINE_SPARES 16 /* of threads that have ended */
 
+/* reports */
+
+#define MISUSE_LINES 100 /* of a process that tolerates misuse: a busy one would fill its log */
+
 /* trace */
 
 #define WINDOW_RECORDS ((uint64_t)16384) /* mapped at a time, 640 KiB */

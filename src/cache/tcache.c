@@ -140,8 +140,12 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	if (!p)
 		return;
 	class = slab_class_of(p);
-	if (!class || tcache_all.modes || is_next(class, p)) /* worth the read of the cell */
+	if (tcache_all.modes & TCACHE_TOLERATES)
+		class = tcache_claim(call, p);
+	else if (!class || tcache_all.modes || is_next(class, p)) /* worth the read of the cell */
 		class = tcache_live_class(call, p);
+	if (class == CLASS_BAD)
+		return;
 	if (!class) {
 		tcache_free_mapping(call, p);
 		return;

@@ -114,7 +114,7 @@ void tcache_free_span(const char *call, void *p)
 	struct tcache *tc = span_cache_for_free();
 
 	if (tcache_all.perturb)
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
+		memset(p, tcache_all.perturb, tcache_usable_size(call, p));
 	if (!tc || !span_cache_put_slow(tc->spans, p))
 		large_free(call, p); /* it reports a p that the page cache rejected */
 	if (tc)
@@ -124,7 +124,7 @@ void tcache_free_span(const char *call, void *p)
 void tcache_free_mapping(const char *call, void *p)
 {
 	if (__builtin_expect(tcache_all.perturb, 0))
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
+		memset(p, tcache_all.perturb, tcache_usable_size(call, p));
 	large_free(call, p);
 	tcache_note_free();
 }

@@ -35,6 +35,7 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
+#define NO_MEMORY "osmem: OSMEM_OPTIONS: misuse: no memory, so misuse is fatal\n"
 #define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
 
 /* Options with an effect after the constructor. */
@@ -43,6 +44,7 @@ static struct {
 	size_t trace_size;
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
+	size_t misuse; /* 1: tolerated */
 	size_t backtrace; /* OFF, or 0 */
 } options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
 
@@ -99,6 +101,8 @@ static const struct option {
 	{"map", 0, 0, .takes = "a file", .file = &options.map},
 	{"check", NOTHING | NUMBER, 1 << 30, .takes = "no value, or 0 to 1073741824",
 	 .number = &options.check},
+	{"misuse", 0, 0, .takes = "abort or warn", .words = {"abort", "warn"},
+	 .number = &options.misuse},
 	{"backtrace", NOTHING, 0, .takes = "no value", .number = &options.backtrace},
 	{"hardened", NOTHING, 0, .takes = "no value", .set = NULL}, /* quarantine.c reads it */
 	{"mmap_threshold", SIZE, SIZE_MAX, .takes = A_SIZE, .set = large_set_threshold},
@@ -444,11 +448,22 @@ static void start_counting(void)
 	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
 }
 
+/* Frees validate all pointers first, so the fast paths are closed. */
+static void tolerate_misuse(void)
+{
+	if (sys_tolerate_misuse())
+		set_recording(CALLS_CHECKED, TCACHE_TOLERATES, true);
+	else
+		sys_print(NO_MEMORY, strlen(NO_MEMORY));
+}
+
 static void begin(void)
 {
+	if (options.misuse)
+		tolerate_misuse();
 	if (has_stats())
 		start_counting();
-	if (has_stats() || options.map.len)
+	if (has_stats() || options.map.len || options.misuse)
 		sys_keep_stderr();
 	if (options.backtrace != OFF && !backtrace_begin())
 		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));

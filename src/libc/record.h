@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cache/tcache.h"
+#include "helpers.h"
 #include "trace/calls.h"
 
 #define NOINLINE __attribute__((noinline))
@@ -28,8 +29,25 @@ static inline intptr_t counted_bytes(const char *call, void *p)
 static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
 {
 	calls_record(name, a, b, (uintptr_t)p, !p);
-	calls_add_live(counted_bytes("malloc", p));
+	if (calls_modes & CALLS_COUNTED)
+		calls_add_live(counted_bytes("malloc", p));
 	return p;
+}
+
+/*
+ * At the start of a function that the public function tail-calls: remember the caller of that one.
+ * Inlined, so that the return address is the function's.
+ */
+static INLINE void note_call_site(void)
+{
+	if (calls_are_recorded)
+		sys_call_site = __builtin_return_address(0);
+}
+
+/* While misuse is tolerated, whether call may go on with p. Wrong calls are not recorded. */
+static inline bool may_use(const char *call, void *p)
+{
+	return !(calls_modes & CALLS_CHECKED) || !p || tcache_is_block(call, p);
 }
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
@@ -47,12 +65,18 @@ static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t alig
 static COLD void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
 			       size_t align)
 {
-	calls_add_live(-counted_bytes(call, p));
+	if (!may_use(call, p))
+		return;
+	if (calls_modes & CALLS_COUNTED)
+		calls_add_live(-counted_bytes(call, p));
 	calls_record(name, (uintptr_t)p, size, align, false);
 	tcache_free_slow(call, p);
 }
 
-/* The slow path of every call that frees. Records the call before it frees. */
+/*
+ * The slow path of every call that frees; note_call_site was called. Records the call before it
+ * frees.
+ */
 static INLINE void free_rest(const char *call, enum trace_name name, void *p, size_t size,
 			     size_t align)
 {
