@@ -22,10 +22,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
-#include "inspect.h"
+#include "inspect/backtrace.h"
+#include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
 #include "trace/calls.h"
