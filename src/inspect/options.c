@@ -22,12 +22,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "inspect.h"
 #include "large/large.h"
 #include "printf.h"
+#include "sample/stack.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
 #include "words.h"
@@ -371,14 +371,29 @@ static void start_counting(void)
 	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
 }
 
+static void print_stack(void)
+{
+	uintptr_t frames[STACK_FRAMES_MAX];
+
+	stack_print(frames, stack_take(frames, STACK_FRAMES_MAX));
+}
+
+static void start_backtraces(void)
+{
+	if (stack_begin())
+		sys_on_fatal = print_stack;
+	else
+		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
+}
+
 static void begin(void)
 {
 	if (options.stats != OFF)
 		start_counting();
 	if (options.stats != OFF || options.map.len)
 		sys_keep_stderr();
-	if (options.backtrace != OFF && !backtrace_begin())
-		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
+	if (options.backtrace != OFF)
+		start_backtraces();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)

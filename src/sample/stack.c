@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * OSMEM_OPTIONS=backtrace: print the call stack behind a report.
+ * Call stacks.
  *
  * 1. The first call of libc's backtrace() loads libgcc's unwinder and allocates. So it is called
  *    when the option is read. A report allocates nothing.
@@ -10,19 +10,19 @@
  *    constructors of a plugin.
  */
 
-#include "backtrace.h"
+#include "stack.h"
 
 #include <execinfo.h>
 #include <link.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "elf_symbol.h"
 #include "helpers.h"
 #include "printf.h"
 
-#define FRAMES_MAX 64
 #define LINE_SIZE 512
 #define SHOWN_MAX 200 /* longer names are truncated; longer paths lose their start */
 
@@ -80,19 +80,17 @@ static void print_frame(size_t number, const struct frame *f, const char *progra
 	sys_print(line, (size_t)n);
 }
 
-static void print_stack(void)
+void stack_print(const uintptr_t *frames, unsigned int n)
 {
-	void *addresses[FRAMES_MAX];
 	char program[SHOWN_MAX + 1];
-	int count = backtrace(addresses, FRAMES_MAX);
 
 	sys_program(program, sizeof(program));
-	for (int i = 0; i < count; i++) {
+	for (unsigned int i = 0; i < n; i++) {
 		/* - 1: a call may be the last instruction of its function. */
-		struct frame f = {.address = (uintptr_t)addresses[i] - 1};
+		struct frame f = {.address = frames[i] - 1};
 
 		dl_iterate_phdr(find_in_object, &f);
-		print_frame((size_t)i, &f, program);
+		print_frame(i, &f, program);
 	}
 }
 
@@ -102,12 +100,45 @@ static void print_stack(void)
  */
 #pragma weak _DYNAMIC
 
-bool backtrace_begin(void)
+/* The start of the object that has this code: the linker defines it. */
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+
+static bool is_ready;
+static uintptr_t own_start, own_size; /* this library's code; empty: it is in the program's */
+
+/* A program that links the archive has our code in its own. */
+static void find_own_code(void)
+{
+	uintptr_t bias = (uintptr_t)&__ehdr_start;
+	const ElfW(Phdr) *segments = (const void *)(bias + __ehdr_start.e_phoff);
+
+	if (getauxval(AT_PHDR) == (uintptr_t)segments)
+		return;
+	for (int i = 0; i < __ehdr_start.e_phnum; i++)
+		if (segments[i].p_type == PT_LOAD && segments[i].p_flags & PF_X) {
+			own_start = bias + segments[i].p_vaddr;
+			own_size = segments[i].p_memsz;
+		}
+}
+
+unsigned int stack_take(uintptr_t *frames, unsigned int max)
+{
+	void *addresses[STACK_FRAMES_MAX];
+	int count = is_ready ? backtrace(addresses, STACK_FRAMES_MAX) : 0, first = 0;
+	unsigned int n = 0;
+
+	while (first < count && (uintptr_t)addresses[first] - own_start < own_size)
+		first++;
+	while (first < count && n < max)
+		frames[n++] = (uintptr_t)addresses[first++];
+	return n;
+}
+
+bool stack_begin(void)
 {
 	void *address;
 
-	if (_DYNAMIC && backtrace(&address, 1) < 1)
-		return false;
-	sys_on_fatal = print_stack;
-	return true;
+	find_own_code();
+	is_ready = !_DYNAMIC || backtrace(&address, 1) > 0;
+	return is_ready;
 }
