@@ -28,6 +28,7 @@
 #include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
+#include "sample/stack.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
 #include "words.h"
@@ -35,7 +36,7 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
-#define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
+#define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
@@ -371,14 +372,29 @@ static void start_counting(void)
 	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
 }
 
+static void print_stack(void)
+{
+	uintptr_t frames[STACK_FRAMES_MAX];
+
+	stack_print(frames, stack_take(frames, STACK_FRAMES_MAX));
+}
+
+static void start_backtraces(void)
+{
+	if (stack_begin())
+		sys_on_fatal = print_stack;
+	else
+		sys_print(NO_STACKS, strlen(NO_STACKS));
+}
+
 static void begin(void)
 {
 	if (options.stats != OFF)
 		start_counting();
 	if (options.stats != OFF || options.map.len)
 		sys_keep_stderr();
-	if (options.backtrace != OFF && !backtrace_begin())
-		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
+	if (options.backtrace != OFF)
+		start_backtraces();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)
