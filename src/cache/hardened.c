@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "large/canary.h"
+#include "canary.h"
 #include "large/large.h"
-#include "large/zero.h"
+#include "zero.h"
 #include "tcache_core.h"
 #include "tunables.h"
 #include "words.h"

@@ -3,7 +3,7 @@
 /* Validation: reports of bad cells and pointers, and the checker of tcache_check. */
 
 #include "hardened.h"
-#include "large/mapping.h"
+#include "large/large.h"
 #include "tcache_core.h"
 
 static bool has_cell(void *const *top, const void *cell)
@@ -204,5 +204,5 @@ const char *tcache_check(void)
 		if (!(fault = span_cache_check(tc->spans)))
 			fault = hardened_check(tc);
 	lock_release(&tcache_all.lock);
-	return fault ? fault : mapping_check();
+	return fault ? fault : large_check();
 }

@@ -3,7 +3,6 @@
 /* Checker of the store: every invariant of slab_core.h, for tests. */
 
 #include "slab_core.h"
-#include "span.h"
 
 /* Sums over segments; sparse slabs are counted from the lists. */
 struct totals {

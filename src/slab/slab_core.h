@@ -47,7 +47,6 @@
 #include "lock.h"
 #include "page_bits.h"
 #include "slab.h"
-#include "span.h"
 #include "window.h"
 
 #define SEGMENT_SLOTS (SEGMENT_SIZE / SLAB_SIZE)
@@ -123,11 +122,11 @@ struct segment {
 	uint32_t epoch[SEGMENT_SLOTS]; /* for dirty slots: the sweep before which they were freed */
 	uint8_t first[SEGMENT_SLOTS]; /* for slots of slabs: the slab's first slot */
 	struct slab slabs[SEGMENT_SLOTS];
-	/* span.h: the word of a span's first page; else 0 */
-	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(SPAN_WORDS_ALIGN)));
+	/* slab.h: the word of a span's first page; else 0 */
+	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(PAGE_BYTES)));
 };
 
-_Static_assert(offsetof(struct segment, spans) == SPAN_WORDS, "span.h has it");
+_Static_assert(offsetof(struct segment, spans) == SPAN_WORDS, "slab.h has it");
 
 _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
