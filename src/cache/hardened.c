@@ -8,10 +8,10 @@
 
 #include "canary.h"
 #include "large/large.h"
-#include "zero.h"
 #include "tcache_core.h"
 #include "tunables.h"
 #include "words.h"
+#include "zero.h"
 
 #define ZERO_SIZE_BYTES (16 * MIB) /* of addresses */
 #define ZERO_SIZE_COUNT (ZERO_SIZE_BYTES / CELL_ALIGN)

@@ -2,8 +2,8 @@
 
 /*
  * Public header of the slab wing: the store of small cells, and spans, which are runs of whole
- * pages. Slabs of equal cells and spans lie in segments of 4 MiB. The store has no thread and caches
- * nothing; the wing above takes and gives cells in batches.
+ * pages. Slabs of equal cells, and spans, lie in segments of 4 MiB. The store has no thread and
+ * caches nothing; the wing above takes and gives cells in batches.
  *
  * Sizes are in bytes. Cells are aligned to CELL_ALIGN. Any thread may call, unless a comment says
  * otherwise. Each class has a lock, and callers of functions that end in _locked hold it

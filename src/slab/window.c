@@ -16,6 +16,7 @@
 #include "slab_core.h"
 #include "tunables.h"
 
+struct store slab_store;
 uintptr_t slab_window;
 uint16_t slab_page_map[WINDOW_SLABS] APART;
 struct window slab_first_window APART;
