@@ -22,12 +22,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
-#include "inspect.h"
+#include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
+#include "sample/stack.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
 #include "words.h"
@@ -36,7 +36,7 @@
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
 #define NO_MEMORY "osmem: OSMEM_OPTIONS: misuse: no memory, so misuse is fatal\n"
-#define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
+#define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
@@ -457,6 +457,21 @@ static void tolerate_misuse(void)
 		sys_print(NO_MEMORY, strlen(NO_MEMORY));
 }
 
+static void print_stack(void)
+{
+	uintptr_t frames[STACK_FRAMES_MAX];
+
+	stack_print(frames, stack_take(frames, STACK_FRAMES_MAX));
+}
+
+static void start_backtraces(void)
+{
+	if (stack_begin())
+		sys_on_fatal = print_stack;
+	else
+		sys_print(NO_STACKS, strlen(NO_STACKS));
+}
+
 static void begin(void)
 {
 	if (options.misuse)
@@ -465,8 +480,8 @@ static void begin(void)
 		start_counting();
 	if (has_stats() || options.map.len || options.misuse)
 		sys_keep_stderr();
-	if (options.backtrace != OFF && !backtrace_begin())
-		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
+	if (options.backtrace != OFF)
+		start_backtraces();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)
