@@ -478,7 +478,7 @@ static void begin(void)
 		tolerate_misuse();
 	if (has_stats())
 		start_counting();
-	if (has_stats() || options.map.len || options.misuse)
+	if (has_stats() || options.map.len)
 		sys_keep_stderr();
 	if (options.backtrace != OFF)
 		start_backtraces();
