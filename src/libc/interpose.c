@@ -88,7 +88,7 @@ static COLD void *realloc_recorded(void *p, size_t size)
 	void *q;
 
 	note_call_site();
-	if (!may_use("realloc", p))
+	if (!may_record("realloc", p))
 		return fail(EINVAL);
 	old = counted_bytes("realloc", p);
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);

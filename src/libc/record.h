@@ -44,10 +44,12 @@ static INLINE void note_call_site(void)
 		sys_call_site = __builtin_return_address(0);
 }
 
-/* While misuse is tolerated, whether call may go on with p. Wrong calls are not recorded. */
-static inline bool may_use(const char *call, void *p)
+/* False if misuse is tolerated and p was reported: a call that does nothing is not recorded. */
+static inline bool may_record(const char *call, void *p)
 {
-	return !(calls_modes & CALLS_CHECKED) || !p || tcache_is_block(call, p);
+	bool has_records = calls_modes & ~CALLS_CHECKED;
+
+	return !(calls_modes & CALLS_CHECKED && has_records) || !p || tcache_is_block(call, p);
 }
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
@@ -65,7 +67,7 @@ static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t alig
 static COLD void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
 			       size_t align)
 {
-	if (!may_use(call, p))
+	if (!may_record(call, p))
 		return;
 	if (calls_modes & CALLS_COUNTED)
 		calls_add_live(-counted_bytes(call, p));

@@ -92,6 +92,19 @@ what_cannot_be_written_is_said() {
 		[ "$(cat "$scratch/err")" = "osmem: OSMEM_OPTIONS: stats: cannot write /dev/full: ENOSPC" ]
 }
 
+# counted NAME: of its calls and bytes, in the full table.
+counted() {
+	sed -n "s/^osmem:   $1  *//p" "$scratch/err"
+}
+
+# With misuse=warn, a call that did nothing is not among them.
+wrong_calls_are_not_counted() {
+	run '=full,misuse=warn' twice 0 && ! grep -q 'already free' "$scratch/err" &&
+		frees=$(counted free) live=$(counted 'peak live bytes, malloc') &&
+		run '=full,misuse=warn' twice 7 && [ "$(grep -c 'already free' "$scratch/err")" -eq 1 ] &&
+		[ "$(counted free)" = "$frees" ] && [ "$(counted 'peak live bytes, malloc')" = "$live" ]
+}
+
 # Every member of the header's structs is in the object, and the figures agree with each other.
 json_has_every_figure() {
 	run '=json' "$1" "$2" && python3 - "$tests/../src/osmem_inspect.h" "$scratch/err" <<-'EOT'
@@ -133,7 +146,7 @@ fi
 "$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -o "$subject" \
 	"$here/options/program.c" "-L${library%/*}" -losmem "-Wl,-rpath,${library%/*}" || exit 1
 for test in summary_is_for_people thousands_are_grouped unknown_is_a_dash full_is_the_table \
-	files_are_written each_process_has_its_file the_last_one_counts what_cannot_be_written_is_said; do
+	files_are_written each_process_has_its_file the_last_one_counts wrong_calls_are_not_counted what_cannot_be_written_is_said; do
 	expect "$test" "$test"
 done
 if has python3; then
