@@ -24,7 +24,8 @@
 
 #include "cache/tcache.h"
 #include "helpers.h"
-#include "inspect.h"
+#include "inspect/backtrace.h"
+#include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
 #include "sample/stack.h"
