@@ -30,6 +30,7 @@ const struct tcache tcache_none = {
 
 _Thread_local struct tcache_thread tcache_thread = {
 	.fast = (struct tcache *)(uintptr_t)&tcache_none,
+	.fast_free = (struct tcache *)(uintptr_t)&tcache_none,
 };
 
 /* Single cells: rule 2. */
@@ -411,7 +412,7 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 /* The same, with a fast path. */
 static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
 {
-	void *cell = pop(&tcache_thread.fast->bins[class]);
+	void *cell = pop(&tcache_thread.fast_free->bins[class]);
 
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
@@ -424,7 +425,7 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 
 	if (size > CELL_MAX) {
 		if (size <= SPAN_MAX)
-			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size), 1);
+			span = span_cache_take(tcache_thread.fast_free->spans, span_class_of(size), 1);
 		return span ? span : tcache_alloc_large(size, CELL_ALIGN, false);
 	}
 	if (tcache_is_hardened())
@@ -514,7 +515,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	if (!p)
 		return;
 	class = slab_class_of(p);
-	if (!class || tcache_all.modes || is_next(class, p)) /* worth the read of the cell */
+	if (!class || tcache_is_closed() || is_next(class, p)) /* worth the read of the cell */
 		class = tcache_live_class(call, p);
 	if (!class) {
 		tcache_free_mapping(call, p);
@@ -534,7 +535,7 @@ static __attribute__((noinline)) void free_polled(const char *call, void *p, uin
 	struct tcache *tc = tcache_thread.own;
 	unsigned int class;
 
-	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_all.modes) {
+	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_is_closed()) {
 		if (tc->polls)
 			tcache_poll(tc);
 		class = slab_class_in(p, bin);
@@ -559,7 +560,7 @@ static __attribute__((noinline)) void free_full(const char *call, void *p, unsig
 /* Most calls are for spans, for cells that tcache_put does not know, or for full bins. */
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	struct tcache *tc = tcache_thread.fast;
+	struct tcache *tc = tcache_thread.fast_free;
 	uint16_t bin = slab_bin(p);
 	unsigned int class;
 

@@ -116,7 +116,13 @@ static inline bool tcache_is_hardened(void)
 	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
 }
 
-/* Let the fast path use tc, unless polling or a mode needs every call. */
+/* Whether a mode needs every call that frees, too. */
+static inline bool tcache_is_closed(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & ~TCACHE_SAMPLES;
+}
+
+/* Let the fast paths use tc, unless polling or a mode needs every call. */
 void tcache_set_fast(struct tcache *tc);
 
 /* threads.c: flush and free tc, which no thread uses any more. */
@@ -212,9 +218,7 @@ static inline unsigned int tcache_live_class(const char *call, void *p)
 	return class && *cell_word(p) != CELL_FREED ? class : tcache_live_class_slow(call, p);
 }
 
-/* tcache_large.c: large objects, and objects of any size where no cell is to be had. */
-void *tcache_alloc_large(size_t size, size_t align, bool zero);
-/* The same past the page cache of tc, which may be NULL. Retries after tcache_reclaim. */
+/* tcache_large.c: tcache_alloc_large past the page cache of tc, which may be NULL. Retries after tcache_reclaim. */
 void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero);
 void tcache_free_span(const char *call, void *p); /* span_is_near(p) */
 void tcache_free_mapping(const char *call, void *p);

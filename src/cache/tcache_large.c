@@ -132,7 +132,7 @@ static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
 
 void tcache_free_span(const char *call, void *p)
 {
-	struct tcache *tc = tcache_thread.fast;
+	struct tcache *tc = tcache_thread.fast_free;
 
 	if (!span_cache_put(tc->spans, p))
 		free_span_slow(call, p);

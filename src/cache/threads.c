@@ -179,22 +179,29 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	return tc;
 }
 
-void tcache_set_fast(struct tcache *tc)
+/* Let one fast path of tc's owner use tc, unless polling or one of modes needs every call. */
+static void set_path(struct tcache **fast, struct tcache *tc, unsigned int modes)
 {
 	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
 
-	if (!tc->thread)
-		return;
 	/* Never set fast to tc, even briefly: the owner may run, and must clear hardened cells. */
-	if (tc->polls || tcache_all.modes) {
-		tc->thread->fast = none;
+	if (tc->polls || tcache_all.modes & modes) {
+		*fast = none;
 		return;
 	}
-	tc->thread->fast = tc;
+	*fast = tc;
 	/* Others set a mode, or polls, and then fast. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (tcache_all.modes || tc->polls)
-		tc->thread->fast = none;
+	if (tcache_all.modes & modes || tc->polls)
+		*fast = none;
+}
+
+void tcache_set_fast(struct tcache *tc)
+{
+	if (!tc->thread)
+		return;
+	set_path(&tc->thread->fast, tc, ~0U);
+	set_path(&tc->thread->fast_free, tc, ~(unsigned int)TCACHE_SAMPLES);
 }
 
 /* Thread exit. */
@@ -293,7 +300,7 @@ static void detach_cache(struct tcache *tc, struct tcache *own)
 	caches_enter();
 	tc->thread = NULL; /* so no other thread sets fast */
 	caches_leave();
-	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
+	tcache_thread.fast = tcache_thread.fast_free = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
 	if (!vacate(tc))
 		tcache_retire(tc);
