@@ -208,7 +208,7 @@ static struct guard_slot *live_slot(const char *call, void *p)
 	return s;
 }
 
-void guard_free(const char *call, void *p)
+void guard_release(const char *call, void *p)
 {
 	struct guard_slot *s = live_slot(call, p);
 	uint32_t state = SLOT_LIVE;

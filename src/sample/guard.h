@@ -7,7 +7,7 @@
  *
  * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call any function
  * at any time. Before guard_begin nothing is guarded. call is the public function that a misuse
- * report names; misuse is fatal. guard_free preserves errno.
+ * report names; misuse is fatal. guard_release preserves errno.
  */
 
 #pragma once
@@ -44,7 +44,7 @@ static inline bool guard_owns(const void *p)
 	return (uintptr_t)p - guard_area.start < guard_area.size;
 }
 
-void guard_free(const char *call, void *p);
+void guard_release(const char *call, void *p);
 
 /* The size with which p was allocated or resized. */
 size_t guard_usable_size(const char *call, void *p);

@@ -29,13 +29,13 @@
  */
 extern __typeof__(sigaction) __sigaction;
 
-typedef void handler(int signal, siginfo_t *info, void *context);
+typedef void fault_handler(int signal, siginfo_t *info, void *context);
 
 /* The program's action: as in the kernel without us. A fork may happen while it changes. */
 static struct {
 	struct sigaction versions[2];
 	_Atomic(unsigned int) current; /* its lowest bit is the valid version */
-	_Atomic(handler *) handler; /* NULL: the default action */
+	_Atomic(fault_handler *) handler; /* NULL: the default action */
 } program;
 
 /* ---- The lock ---- */
@@ -76,7 +76,7 @@ static void end_by(siginfo_t *info)
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-	handler *next = program.handler;
+	fault_handler *next = program.handler;
 
 	if (info->si_code > 0 && guard_owns(info->si_addr))
 		guard_report_fault((uintptr_t)info->si_addr, context);
