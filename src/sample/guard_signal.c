@@ -4,8 +4,8 @@
  * Guarded blocks: the handler of SIGSEGV.
  *
  * 1. The kernel has our handler, with the flags and the mask of the program's action. So the
- *    program's handler finds the stack, the mask and the context that it would find without us,
- *    and with SA_RESETHAND it runs once. It is entered by a jump: its return address is the
+ *    program's handler finds the stack, the mask and the context that it would find without us;
+ *    with SA_RESETHAND it runs once. It is entered by a jump: its return address is the
  *    kernel's, and an unwinder does not see us.
  * 2. The program sets and queries its action through libc/signal.c, and never sees ours. If it got
  *    ours as the old action, two handlers could call each other without an end.
@@ -105,6 +105,17 @@ static void set_programs_action(const struct sigaction *action)
 	program.handler = action->sa_handler == SIG_DFL ? NULL : action->sa_sigaction;
 }
 
+/* Make was, an action of the kernel, what it would be without us. */
+static void hide(struct sigaction *was)
+{
+	const struct sigaction *action = programs_action();
+
+	if (is_ours(was))
+		*was = *action;
+	else if (was->sa_handler == SIG_DFL && action->sa_flags & (int)SA_RESETHAND)
+		was->sa_flags = action->sa_flags; /* the kernel has reset the handler only */
+}
+
 /* Put our handler in front of the action that the kernel has now: rules 1 and 4. */
 static void go_first(void)
 {
@@ -139,8 +150,8 @@ int guard_sigaction(const struct sigaction *new, struct sigaction *old)
 	if (new && is_ours(&wanted))
 		wanted = *programs_action();
 	status = __sigaction(SIGSEGV, new ? &wanted : NULL, &was);
-	if (status == 0 && is_ours(&was))
-		was = *programs_action();
+	if (status == 0)
+		hide(&was);
 	if (status == 0 && new && is_locked)
 		go_first();
 	if (is_locked)
@@ -158,8 +169,8 @@ __sighandler_t guard_signal(__sighandler_t (*set)(int signal, __sighandler_t han
 	struct sigaction was;
 	__sighandler_t old;
 
-	if (__sigaction(SIGSEGV, NULL, &was) == 0 && is_ours(&was))
-		was = *programs_action();
+	if (__sigaction(SIGSEGV, NULL, &was) == 0)
+		hide(&was);
 	if ((uintptr_t)handler == (uintptr_t)on_fault)
 		handler = programs_action()->sa_handler;
 	old = set(SIGSEGV, handler);
