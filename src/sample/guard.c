@@ -191,11 +191,13 @@ void *guard_alloc(size_t size, size_t align, bool zero)
 	return p;
 }
 
-/* Make the pages of a freed block inaccessible, and their contents zero: rule 5. */
-static void close_block(const struct guard_block *b)
+/* Make slot i inaccessible, and its contents zero. All of it: an earlier call may have failed. */
+static void close_slot(size_t i)
 {
-	if (sys_bury((void *)b->pages, b->pages_size) != 0)
-		sys_protect((void *)b->pages, b->pages_size);
+	void *start = (void *)guard_slot_start(i);
+
+	if (sys_bury(start, GUARD_BLOCK_MAX) != 0)
+		sys_protect(start, GUARD_BLOCK_MAX);
 }
 
 /* The slot of p, which must be the start of a live block. */
@@ -211,6 +213,7 @@ static struct guard_slot *live_slot(const char *call, void *p)
 void guard_release(const char *call, void *p)
 {
 	struct guard_slot *s = live_slot(call, p);
+	size_t i = (size_t)(s - guard->slots);
 	uint32_t state = SLOT_LIVE;
 	int saved_errno = errno;
 
@@ -220,8 +223,8 @@ void guard_release(const char *call, void *p)
 		guard_bad_pointer(call, p);
 	guard_note_call(&s->free);
 	atomic_store(&s->state, SLOT_FREED);
-	close_block(&s->block);
-	put_slot((size_t)(s - guard->slots));
+	close_slot(i);
+	put_slot(i);
 	errno = saved_errno;
 }
 

@@ -400,7 +400,7 @@ TEST(a_fault_that_is_blocked)
 }
 
 /* A library saves the old action, and calls and restores it. */
-static struct sigaction saved;
+static struct sigaction saved, *in_place = &saved;
 
 static void chain(int number, siginfo_t *info, void *context)
 {
@@ -421,7 +421,7 @@ static void chained(void)
 	say_action("chain", &action);
 	fault();
 	mprotect(page, PAGE, PROT_NONE);
-	CHECK(sigaction(SIGSEGV, &saved, &saved) == 0); /* in place */
+	CHECK(sigaction(SIGSEGV, &saved, in_place) == 0);
 	fault();
 }
 
