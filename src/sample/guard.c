@@ -344,6 +344,7 @@ bool guard_begin(void)
 	if (!area) {
 		if (made)
 			sys_release(made, sizeof(*made));
+		errno = ENOMEM;
 		return false;
 	}
 	made->pattern = (unsigned char)(sys_secret() >> 56 | 0x80);
