@@ -11,7 +11,7 @@
  * 3. A freed block is inaccessible, and its slot goes to the end of a queue of all free slots.
  * 4. Stacks of allocation and free stay until the slot is reused.
  * 5. If the kernel refuses to open a slot, nothing is guarded. If it refuses to close one, the
- *    block stays accessible while it waits, and its use is not noticed.
+ *    block stays accessible, and its use is not noticed, until the slot is closed the next time.
  */
 
 #include "guard_core.h"
@@ -103,36 +103,41 @@ static void fill_rest(const struct guard_block *b)
 	memset(r.behind, guard->pattern, r.behind_size);
 }
 
-/* The first byte that differs from the pattern, or size. */
-static size_t first_other(const char *at, size_t size)
+/* Whether all bytes have the pattern: the first has, and each equals the one before. */
+static bool has_pattern(const char *at, size_t size)
 {
-	size_t i = 0;
-
-	while (i < size && (unsigned char)at[i] == guard->pattern)
-		i++;
-	return i;
+	return !size ||
+	       ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
 }
 
-/* The same from the end: the number of bytes before and with the last that differs. */
-static size_t last_other(const char *at, size_t size)
+static bool is_rest_intact(const struct guard_block *b)
 {
-	while (size > 0 && (unsigned char)at[size - 1] == guard->pattern)
-		size--;
-	return size;
+	struct rest r = rest_of(b);
+
+	return has_pattern(r.before, r.before_size) && has_pattern(r.behind, r.behind_size);
+}
+
+/* Name the overwritten byte that is nearest to the block. */
+static __attribute__((noreturn, cold)) void bad_rest(const char *call, struct guard_slot *s)
+{
+	struct rest r = rest_of(&s->block);
+	size_t behind = 0, before = 0;
+
+	while (behind < r.behind_size && has_pattern(r.behind + behind, 1))
+		behind++;
+	if (behind < r.behind_size)
+		guard_bad_block(call, s, "byte %lu behind this block of %lu bytes is overwritten",
+				behind + 1, s->block.size);
+	while (before < r.before_size && has_pattern(r.before + r.before_size - before - 1, 1))
+		before++;
+	guard_bad_block(call, s, "byte %lu before this block of %lu bytes is overwritten",
+			before + 1, s->block.size);
 }
 
 static void check_rest(const char *call, struct guard_slot *s)
 {
-	struct rest r = rest_of(&s->block);
-	size_t behind = first_other(r.behind, r.behind_size);
-	size_t before = r.before_size - last_other(r.before, r.before_size);
-
-	if (behind < r.behind_size)
-		guard_bad_block(call, s, "byte %lu behind this block of %lu bytes is overwritten",
-				(unsigned long)behind + 1, (unsigned long)s->block.size);
-	if (before < r.before_size)
-		guard_bad_block(call, s, "byte %lu before this block of %lu bytes is overwritten",
-				(unsigned long)before + 1, (unsigned long)s->block.size);
+	if (!is_rest_intact(&s->block))
+		bad_rest(call, s);
 }
 
 /* ---- Blocks ---- */
@@ -191,13 +196,24 @@ void *guard_alloc(size_t size, size_t align, bool zero)
 	return p;
 }
 
-/* Make slot i inaccessible, and its contents zero. All of it: an earlier call may have failed. */
-static void close_slot(size_t i)
+/*
+ * Make the block inaccessible: rule 5. A single page stays in memory, which takes 5 us for each
+ * block instead of 7.5; more pages are released.
+ */
+static void close_slot(struct guard_slot *s)
 {
-	void *start = (void *)guard_slot_start(i);
+	size_t page = sys_page_size();
+	void *start = (void *)s->block.pages;
+	size_t size = s->block.pages_size;
 
-	if (sys_bury(start, GUARD_BLOCK_MAX) != 0)
-		sys_protect(start, GUARD_BLOCK_MAX);
+	if (s->is_open) { /* whatever else is open in it, too */
+		start = (void *)guard_slot_start((size_t)(s - guard->slots));
+		size = GUARD_BLOCK_MAX;
+	}
+	if (size > page)
+		s->is_open = sys_bury(start, size) != 0 && sys_protect(start, size) != 0;
+	else
+		s->is_open = sys_protect(start, size) != 0 && sys_bury(start, size) != 0;
 }
 
 /* The slot of p, which must be the start of a live block. */
@@ -213,7 +229,6 @@ static struct guard_slot *live_slot(const char *call, void *p)
 void guard_release(const char *call, void *p)
 {
 	struct guard_slot *s = live_slot(call, p);
-	size_t i = (size_t)(s - guard->slots);
 	uint32_t state = SLOT_LIVE;
 	int saved_errno = errno;
 
@@ -223,8 +238,8 @@ void guard_release(const char *call, void *p)
 		guard_bad_pointer(call, p);
 	guard_note_call(&s->free);
 	atomic_store(&s->state, SLOT_FREED);
-	close_slot(i);
-	put_slot(i);
+	close_slot(s);
+	put_slot((size_t)(s - guard->slots));
 	errno = saved_errno;
 }
 
@@ -314,7 +329,6 @@ const char *guard_check(void)
 {
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
 		const struct guard_slot *s = &guard->slots[i];
-		struct rest r = rest_of(&s->block);
 
 		if ((s->state == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
 			return "G3: a guarded block is live and waits, or neither";
@@ -322,8 +336,7 @@ const char *guard_check(void)
 			continue;
 		if (!is_at_edge(i) || !is_within(&s->block))
 			return "G1: a guarded block is not at an edge of its slot";
-		if (first_other(r.before, r.before_size) < r.before_size ||
-		    first_other(r.behind, r.behind_size) < r.behind_size)
+		if (!is_rest_intact(&s->block))
 			return "G2: memory around a guarded block is overwritten";
 	}
 	return NULL;
