@@ -110,6 +110,9 @@ struct sys_room {
 
 struct sys_room sys_stack_room(void);
 
+/* Can the 8 bytes at p be read? They are in one page. A system call. */
+bool sys_is_readable(const void *p);
+
 /* A secret of this process. It never changes. */
 uint64_t sys_secret(void);
 
@@ -136,6 +139,9 @@ void sys_wake_one(_Atomic(uint32_t) *word);
 
 /* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
+
+/* Read size bytes of the executable at offset. False if they cannot be read. */
+bool sys_read_program(uint64_t offset, void *to, size_t size);
 
 /* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);

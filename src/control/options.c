@@ -35,7 +35,7 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
-#define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
+#define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
@@ -383,7 +383,7 @@ static void start_backtraces(void)
 	if (stack_begin())
 		sys_on_fatal = print_stack;
 	else
-		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
+		sys_print(NO_STACKS, strlen(NO_STACKS));
 }
 
 static void begin(void)
