@@ -65,7 +65,7 @@ void *tcache_alloc_aligned(size_t size, size_t align);
  * An object of whole pages, of any size; zero: the first size bytes are zero. Its free always takes
  * the slow path. Hardened, where every free does, it may be a cell.
  */
-void *tcache_alloc_large(size_t size, size_t align, bool zero);
+void *tcache_alloc_apart(size_t size, size_t align, bool zero);
 void tcache_free_slow(const char *call, void *p);
 void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
 size_t tcache_usable_size(const char *call, void *p);
