@@ -11,6 +11,7 @@ void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.sample_left = -1,
 	.spans = &span_cache_none,
 };
 
@@ -18,6 +19,8 @@ _Thread_local struct tcache_thread tcache_thread = {
 	.fast = (struct tcache *)(uintptr_t)&tcache_none,
 	.fast_free = (struct tcache *)(uintptr_t)&tcache_none,
 };
+
+_Thread_local struct tcache_thread_rest tcache_thread_rest;
 
 /* Slabs are aligned to more than any cell: cells have every alignment that divides their size. */
 unsigned int tcache_class_of(size_t size, size_t align)
