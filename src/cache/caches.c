@@ -50,29 +50,26 @@ void caches_leave(void)
 	lock_release(&tcache_all.lock);
 }
 
-/* Let one fast path of tc's owner use tc, unless polling or one of modes needs every call. */
-static void set_path(struct tcache **fast, struct tcache *tc, unsigned int modes)
-{
-	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
-
-	/* Never set fast to tc, even briefly: the owner may run, and must clear hardened cells. */
-	if (tc->polls || tcache_all.modes & modes) {
-		*fast = none;
-		return;
-	}
-	*fast = tc;
-	/* Others set a mode, or polls, and then fast. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (tcache_all.modes & modes || tc->polls)
-		*fast = none;
-}
-
 void tcache_set_fast(struct tcache *tc)
 {
-	if (!tc->thread)
+	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
+	struct tcache_thread *thread = tc->thread;
+
+	if (!thread)
 		return;
-	set_path(&tc->thread->fast, tc, ~0U);
-	set_path(&tc->thread->fast_free, tc, ~(unsigned int)TCACHE_SAMPLES);
+	/* Never set them to tc, even briefly: the owner may run, and must clear hardened cells. */
+	if (tc->polls || tcache_is_closed()) {
+		thread->fast = thread->fast_free = none;
+		return;
+	}
+	thread->fast = tcache_all.modes ? none : tc;
+	thread->fast_free = tc;
+	/* Others set a mode, or polls, and then fast. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (tcache_all.modes || tc->polls)
+		thread->fast = none;
+	if (tcache_is_closed() || tc->polls)
+		thread->fast_free = none;
 }
 
 /* Modes. */
