@@ -9,7 +9,7 @@
 
 #include "helpers.h"
 
-_Thread_local uint32_t fork_origin;
+_Thread_local uint32_t fork_parent;
 
 static uint32_t repaired; /* the last process that was repaired */
 static void (*repair)(void);
@@ -23,28 +23,28 @@ static void repair_child(void)
 /* Handlers of others run between prepare and the fork, and between the fork and child. */
 void fork_check_slow(void)
 {
-	if (sys_process() == fork_origin)
+	if (sys_process() == fork_parent)
 		return;
-	fork_origin = 0;
+	fork_parent = 0;
 	repair_child();
 }
 
 static void prepare(void)
 {
-	fork_origin = sys_process();
+	fork_parent = sys_process();
 }
 
 static void parent(void)
 {
-	fork_origin = 0;
+	fork_parent = 0;
 }
 
 /* The process id alone is ambiguous: parent and child may both be process 1 of a namespace. */
 static void child(void)
 {
-	bool is_repaired = !fork_origin && repaired == sys_process();
+	bool is_repaired = !fork_parent && repaired == sys_process();
 
-	fork_origin = 0;
+	fork_parent = 0;
 	if (!is_repaired)
 		repair_child();
 }

@@ -12,13 +12,13 @@
 #include <stdint.h>
 
 /* The process that this thread is forking from, or 0. */
-extern _Thread_local uint32_t fork_origin __attribute__((visibility("hidden")));
+extern _Thread_local uint32_t fork_parent __attribute__((visibility("hidden")));
 
 void fork_check_slow(void);
 
 static inline void fork_check(void)
 {
-	if (__builtin_expect(fork_origin, 0))
+	if (__builtin_expect(fork_parent, 0))
 		fork_check_slow();
 }
 

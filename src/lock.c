@@ -19,6 +19,7 @@
 #include "tunables.h"
 
 struct lock_bias lock_bias;
+_Thread_local uint8_t lock_self;
 
 static inline void pause_shortly(void)
 {
@@ -68,7 +69,7 @@ static void revoke_bias(void)
 
 __attribute__((noinline, cold)) bool lock_enter_slow(void)
 {
-	uintptr_t self = lock_self, thread = 0;
+	uintptr_t self = (uintptr_t)&lock_self, thread = 0;
 
 	if (atomic_compare_exchange_strong(&lock_bias.owner, &thread, self))
 		return lock_enter_biased();
@@ -82,7 +83,7 @@ void lock_fork_child(void)
 {
 	uintptr_t thread = atomic_load(&lock_bias.owner);
 
-	if (!thread || (thread & ~LOCK_REVOKING) == lock_self)
+	if (!thread || (thread & ~LOCK_REVOKING) == (uintptr_t)&lock_self)
 		return;
 	atomic_store(&lock_bias.depth, 0);
 	atomic_store(&lock_bias.owner, LOCK_REVOKED);

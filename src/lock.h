@@ -19,8 +19,6 @@
 #include <stdint.h>
 #include <sys/single_threaded.h>
 
-#include "fork.h"
-
 #define LOCK_HIDDEN __attribute__((visibility("hidden")))
 
 /* Zero when free, so that it may be in bss. */
@@ -38,9 +36,7 @@ struct lock_bias {
 #define LOCK_REVOKED LOCK_REVOKING
 
 extern struct lock_bias lock_bias LOCK_HIDDEN;
-
-/* Identifies the calling thread: the address of a variable that each thread has anyway. */
-#define lock_self ((uintptr_t)&fork_origin)
+extern _Thread_local uint8_t lock_self LOCK_HIDDEN; /* its address identifies the thread */
 
 /* Become the owner, or revoke the bias. True: the caller is the owner and inside. */
 bool lock_enter_slow(void) LOCK_HIDDEN;
@@ -55,7 +51,7 @@ void lock_fork_child(void) LOCK_HIDDEN;
 static inline bool lock_is_owner(void)
 {
 	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) ==
-	       lock_self;
+	       (uintptr_t)&lock_self;
 }
 
 /* Whether other threads may run. */

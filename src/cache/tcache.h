@@ -50,14 +50,12 @@ struct tcache_thread {
 	struct tcache *own;
 };
 
-/* The rest of what a thread has: small, because the space for initial-exec variables is. */
-struct tcache_thread_rest {
-	uint16_t early_frees; /* before the thread had a cache */
-	uint16_t sampling; /* for the layer that samples (TCACHE_SAMPLES) */
-};
-
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
-extern _Thread_local struct tcache_thread_rest tcache_thread_rest SLAB_HIDDEN;
+
+/* Apart and small: the space for initial-exec variables is. */
+extern _Thread_local uint16_t tcache_early_frees SLAB_HIDDEN; /* before the thread had a cache */
+extern _Thread_local uint8_t tcache_sampling SLAB_HIDDEN; /* for the layer that samples */
+
 extern const struct tcache tcache_none;
 
 /* The slow paths. Their contracts are those of malloc(3) and its relatives. */

@@ -199,9 +199,9 @@ static inline void expect_good_end(pid_t pid)
 /* The rest of fork(): the process is a copy, and other threads may hold its locks. */
 static inline void become_child(void)
 {
-	fork_origin = (uint32_t)getppid();
+	fork_parent = (uint32_t)getppid();
 	fork_check_slow();
-	CHECK(!fork_origin);
+	CHECK(!fork_parent);
 }
 
 static inline void *do_nothing(void *arg)
