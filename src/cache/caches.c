@@ -20,9 +20,7 @@ _Thread_local struct tcache_thread tcache_thread = {
 	.fast_free = (struct tcache *)(uintptr_t)&tcache_none,
 };
 
-/* In this order they leave no gap: gcc reverses it, and lock.c has a byte. */
-_Thread_local uint8_t tcache_sampling;
-_Thread_local uint16_t tcache_early_frees;
+_Thread_local struct tcache_rest tcache_rest;
 
 /* Slabs are aligned to more than any cell: cells have every alignment that divides their size. */
 unsigned int tcache_class_of(size_t size, size_t align)
