@@ -36,7 +36,7 @@ struct lock_bias {
 #define LOCK_REVOKED LOCK_REVOKING
 
 extern struct lock_bias lock_bias LOCK_HIDDEN;
-extern _Thread_local uint32_t lock_self LOCK_HIDDEN; /* its address identifies the thread */
+extern _Thread_local uint8_t lock_self LOCK_HIDDEN; /* its address identifies the thread */
 
 /* Become the owner, or revoke the bias. True: the caller is the owner and inside. */
 bool lock_enter_slow(void) LOCK_HIDDEN;

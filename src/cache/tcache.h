@@ -48,12 +48,16 @@ struct tcache_thread {
 	struct tcache *fast;
 	struct tcache *fast_free;
 	struct tcache *own;
-	unsigned int early_frees; /* before the thread had a cache */
-	unsigned int sample_state; /* these two belong to the layer that samples (TCACHE_SAMPLES): */
-	int64_t sample_left; /* bytes until it takes a sample */
 };
 
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
+
+/* Apart and packed: there is little room for initial-exec variables, and lock.c has a byte. */
+extern _Thread_local struct tcache_rest {
+	uint16_t early_frees; /* before the thread had a cache */
+	uint8_t sampling; /* for the layer that samples */
+} __attribute__((packed)) tcache_rest SLAB_HIDDEN;
+
 extern const struct tcache tcache_none;
 
 /* The slow paths. Their contracts are those of malloc(3) and its relatives. */
@@ -65,7 +69,7 @@ void *tcache_alloc_aligned(size_t size, size_t align);
  * An object of whole pages, of any size; zero: the first size bytes are zero. Its free always takes
  * the slow path. Hardened, where every free does, it may be a cell.
  */
-void *tcache_alloc_large(size_t size, size_t align, bool zero);
+void *tcache_alloc_apart(size_t size, size_t align, bool zero);
 void tcache_free_slow(const char *call, void *p);
 void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
 size_t tcache_usable_size(const char *call, void *p);
@@ -81,6 +85,15 @@ void tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
 
 /* Report p, not NULL, if it cannot have been allocated with alignment align. */
 void tcache_check_align(const char *call, void *p, size_t align);
+
+/*
+ * For the layer that samples: the bytes until its next sample, -1 at first. Only the owner of tc
+ * uses it; never written in tcache_none.
+ */
+static inline int64_t *tcache_sample_left(struct tcache *tc)
+{
+	return (int64_t *)(void *)((char *)tc + SLAB_BIN_COUNT * SLAB_BIN_SIZE);
+}
 
 static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 {

@@ -9,7 +9,6 @@
 #include "cache/tcache.h"
 #include "item_list.h"
 #include "large/large.h"
-#include "large/mapping.h"
 #include "lock.h"
 #include "sample/guard.h"
 #include "slab/slab.h"
@@ -33,7 +32,7 @@ static void list_all(struct item_list *list)
 {
 	list->count = 0;
 	block_list(list);
-	mapping_list(list);
+	large_list(list);
 	guard_list(list);
 	slab_list(list);
 }
@@ -138,7 +137,7 @@ EXPORT const char *osmem_check(void)
 	const char *fault = block_check();
 
 	if (!fault)
-		fault = mapping_check();
+		fault = large_check();
 	if (fault)
 		return fault;
 	if (lock_is_needed())
