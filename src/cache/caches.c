@@ -20,7 +20,7 @@ _Thread_local struct tcache_thread tcache_thread = {
 	.fast_free = (struct tcache *)(uintptr_t)&tcache_none,
 };
 
-_Thread_local struct tcache_rest tcache_rest;
+_Thread_local uint16_t tcache_early_frees;
 
 /* Slabs are aligned to more than any cell: cells have every alignment that divides their size. */
 unsigned int tcache_class_of(size_t size, size_t align)

@@ -52,11 +52,8 @@ struct tcache_thread {
 
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
 
-/* Apart and packed: there is little room for initial-exec variables, and lock.c has a byte. */
-extern _Thread_local struct tcache_rest {
-	uint16_t early_frees; /* before the thread had a cache */
-	uint8_t sampling; /* for the layer that samples */
-} __attribute__((packed)) tcache_rest SLAB_HIDDEN;
+/* Frees before the thread had a cache. Apart: there is little room for initial-exec variables. */
+extern _Thread_local uint16_t tcache_early_frees SLAB_HIDDEN;
 
 extern const struct tcache tcache_none;
 
