@@ -42,7 +42,7 @@ static char *copy_of(const char *text, size_t length)
 /* The length without the suffixes of compilers: a part of a function counts as the function. */
 static size_t without_suffix(const char *name)
 {
-	static const char *const suffixes[] = {".cold",	     ".part.",	   ".isra.",
+	static const char *const suffixes[] = {".cold",	      ".part.",	    ".isra.",
 					       ".constprop.", ".lto_priv.", ".llvm."};
 	size_t length = strlen(name);
 

@@ -9,7 +9,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum measure { LIVE_OBJECTS, LIVE_BYTES, TOTAL_OBJECTS, TOTAL_BYTES, MEASURES };
+enum measure {
+	LIVE_OBJECTS,
+	LIVE_BYTES,
+	TOTAL_OBJECTS,
+	TOTAL_BYTES,
+	MEASURES
+};
 
 /* A mapped object file. Offsets and addresses are in bytes. */
 struct mapping {

@@ -15,7 +15,12 @@
 
 #include "heapview.h"
 
-enum wire { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
+enum wire {
+	VARINT = 0,
+	FIXED64 = 1,
+	BYTES = 2,
+	FIXED32 = 5
+};
 
 struct slice {
 	const uint8_t *at, *end;
@@ -52,9 +57,9 @@ static void fail(struct reader *r, const uint8_t *at, const char *text)
 
 /* Room for one more element of *array. */
 #define APPEND(array, count)                                                                       \
-	((count) & ((count) - 1) ? (void)0 :                                                       \
-				   (void)((array) = grow(array, (count) ? 2 * (count) : 1,         \
-							 sizeof(*(array)))))
+	((count) & ((count)-1)                                                                     \
+		 ? (void)0                                                                         \
+		 : (void)((array) = grow(array, (count) ? 2 * (count) : 1, sizeof(*(array)))))
 
 static uint64_t varint(struct reader *r, struct slice *s)
 {
@@ -379,8 +384,8 @@ static void resolve_lines_and_stacks(struct reader *r, const uint8_t *end)
 	struct profile *p = r->p;
 
 	for (size_t i = 0; i < p->line_count; i++) {
-		const struct function *f = find(p->lines[i], p->functions, p->function_count,
-						sizeof(*p->functions));
+		const struct function *f =
+			find(p->lines[i], p->functions, p->function_count, sizeof(*p->functions));
 
 		if (!f)
 			fail(r, end, "a function is missing");
@@ -388,8 +393,8 @@ static void resolve_lines_and_stacks(struct reader *r, const uint8_t *end)
 			p->lines[i] = (uint64_t)(f - p->functions);
 	}
 	for (size_t i = 0; i < p->stack_count; i++) {
-		const struct location *l = find(p->stack[i], p->locations, p->location_count,
-						sizeof(*p->locations));
+		const struct location *l =
+			find(p->stack[i], p->locations, p->location_count, sizeof(*p->locations));
 
 		if (!l)
 			fail(r, end, "a location is missing");

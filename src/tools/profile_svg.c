@@ -134,7 +134,8 @@ static void put_frame(const struct picture *p, const struct node *n, double x, d
 
 static int by_size(const void *a, const void *b, void *arg)
 {
-	const uint64_t *sizes = arg, x = sizes[*(const uint32_t *)a], y = sizes[*(const uint32_t *)b];
+	const uint64_t *sizes = arg, x = sizes[*(const uint32_t *)a],
+		       y = sizes[*(const uint32_t *)b];
 
 	if (x != y)
 		return x > y ? -1 : 1;
@@ -181,10 +182,13 @@ void profile_svg(FILE *out, const struct tree *t, const char *title)
 	find_modules(&p);
 	height = TOP + ROW * (double)draw(&p, 0, LEFT, WIDTH - 2 * LEFT, 0) + 10;
 	p.out = out;
-	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n%s",
+	fprintf(out,
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" "
+		"role=\"img\">\n%s",
 		WIDTH, height, style);
 	fprintf(out, "<rect class=\"back\" width=\"%.0f\" height=\"%.0f\"/>\n", WIDTH, height);
-	fprintf(out, "<text x=\"%.0f\" y=\"20\" style=\"font-size: 14px; font-weight: 600\">", LEFT);
+	fprintf(out, "<text x=\"%.0f\" y=\"20\" style=\"font-size: 14px; font-weight: 600\">",
+		LEFT);
 	put_escaped(out, title, 150);
 	amount_of(value, t, t->nodes[0].total, p.measure);
 	fprintf(out, ": %s, %s</text>\n", names[p.measure], value);

@@ -79,7 +79,8 @@ void profile_text(FILE *out, const struct tree *t)
 	if (!count) {
 		fputs("# no allocation was sampled\n", out);
 	} else {
-		fprintf(out, "%12s %12s %s%s\n", "self", "with calls", t->is_diff ? "" : "         ",
+		fprintf(out, "%12s %12s %s%s\n", "self", "with calls",
+			t->is_diff ? "" : "         ",
 			k == LIVE_BYTES || k == LIVE_OBJECTS ? "live, by function"
 							     : "allocated, by function");
 	}

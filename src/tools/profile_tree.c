@@ -20,7 +20,12 @@
 #define DEPTH_MAX 500
 
 /* Names that are no functions. */
-enum { ALL, LEFT_OUT, SMALLER, FUNCTIONS };
+enum {
+	ALL,
+	LEFT_OUT,
+	SMALLER,
+	FUNCTIONS
+};
 
 static size_t hash(size_t a, size_t b)
 {

@@ -160,16 +160,18 @@ static void small(int is_later)
 	uint64_t push = location("_ZNSt6vectorI5OrderSaIS0_EE17_M_realloc_insertIJRKS0_EEEvN9__gnu_"
 				 "cxx17__normal_iteratorIPS0_S2_EEDpOT_",
 				 program, 0x403000);
-	uint64_t cache = location("_ZN5Cache3putERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
-				  "10shared_ptrI4PageE",
-				  program, 0x404000);
+	uint64_t cache =
+		location("_ZN5Cache3putERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+			 "10shared_ptrI4PageE",
+			 program, 0x404000);
 	uint64_t page = location("render_page", program, 0x405000);
 	uint64_t config = location("load_config", program, 0x406000);
 	uint64_t format = location("vasprintf", libc, 0x7f0000003000);
 	uint64_t log = location("log_line", program, 0x407000);
 
 	sample(STACK(config, entry, start), 300, 3 * MIB, 300, is_later ? 0 : 3 * MIB);
-	sample(STACK(value, value, value, parse, serve, entry, start), 90000, 60 * MIB, 2000, 2 * MIB);
+	sample(STACK(value, value, value, parse, serve, entry, start), 90000, 60 * MIB, 2000,
+	       2 * MIB);
 	sample(STACK(push, serve, entry, start), 4000, 96 * MIB, 40, 12 * MIB);
 	sample(STACK(cache, page, serve, entry, start), is_later ? 90000 : 30000,
 	       is_later ? 74 * MIB : 25 * MIB, is_later ? 89000 : 29000,
@@ -188,10 +190,11 @@ static unsigned int random_below(unsigned int n)
 
 static void large(size_t samples)
 {
-	static const char *const verbs[] = {"parse", "load", "build", "merge", "index", "render",
-					    "copy", "resolve", "expand", "read"};
-	static const char *const things[] = {"table", "node", "page", "query", "buffer", "shape",
-					     "user", "event", "symbol", "row", "text", "cache"};
+	static const char *const verbs[] = {"parse",  "load", "build",	 "merge",  "index",
+					    "render", "copy", "resolve", "expand", "read"};
+	static const char *const things[] = {"table",  "node",	"page", "query",
+					     "buffer", "shape", "user", "event",
+					     "symbol", "row",	"text", "cache"};
 	uint64_t ids[2000], stack[64];
 	char name[128];
 
@@ -261,7 +264,8 @@ static int find_id(struct dl_phdr_info *info, size_t size, void *arg)
 			const ElfW(Nhdr) *n = (const void *)at;
 			const uint8_t *id = (const uint8_t *)(n + 1) + ((n->n_namesz + 3) & ~3u);
 
-			for (unsigned int k = 0; n->n_type == NT_GNU_BUILD_ID && k < n->n_descsz; k++)
+			for (unsigned int k = 0; n->n_type == NT_GNU_BUILD_ID && k < n->n_descsz;
+			     k++)
 				sprintf(own_id + 2 * k, "%02x", id[k]);
 			at = (const char *)id + ((n->n_descsz + 3) & ~3u);
 		}
@@ -278,12 +282,15 @@ static void own(const char *other_id)
 
 	dl_iterate_phdr(find_id, NULL);
 	while (maps && fgets(line, sizeof(line), maps))
-		if (sscanf(line, "%lx-%lx %*s %lx %*s %*s %4095s", &start, &limit, &offset, path) == 4 &&
+		if (sscanf(line, "%lx-%lx %*s %lx %*s %*s %4095s", &start, &limit, &offset, path) ==
+			    4 &&
 		    start <= wanted && wanted < limit)
 			in = mapping(path, other_id ? other_id : own_id, start, limit, offset);
-	sample(STACK(location(NULL, in, (uint64_t)first_of_mine), location(NULL, in, (uint64_t)own + 1)),
+	sample(STACK(location(NULL, in, (uint64_t)first_of_mine),
+		     location(NULL, in, (uint64_t)own + 1)),
 	       1, 3 * MIB, 1, 3 * MIB);
-	sample(STACK(location(NULL, in, (uint64_t)second_of_mine), location(NULL, in, (uint64_t)own + 1)),
+	sample(STACK(location(NULL, in, (uint64_t)second_of_mine),
+		     location(NULL, in, (uint64_t)own + 1)),
 	       1, MIB, 1, MIB);
 	sample(STACK(location(NULL, 0, 0x1234)), 1, MIB, 1, MIB);
 }
@@ -292,7 +299,8 @@ static void hostile(void)
 {
 	uint64_t in = mapping("/tmp/a</script><b>", "", 1, 2, 0);
 
-	sample(STACK(location("</script><img onerror=alert(1)>", in, 1), location("\"\\\n\x1b[31m", in, 1)),
+	sample(STACK(location("</script><img onerror=alert(1)>", in, 1),
+		     location("\"\\\n\x1b[31m", in, 1)),
 	       1, MIB, 1, MIB);
 	sample(STACK(location("caf\xc3\xa9 \xff\xe2\x82", in, 1)), 1, MIB, 1, MIB);
 }
