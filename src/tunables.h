@@ -127,7 +127,15 @@
 
 #define MISUSE_LINES 100 /* of a process that tolerates misuse: a busy one would fill its log */
 
-/* sample */
+/* sample: guarded blocks */
+
+#define GUARD_EVERY 5000 /* allocations per guarded one */
+#define GUARD_SLOTS 64 /* each costs the process two mappings while its block is live */
+#define GUARD_BLOCK_MAX (32 * KIB) /* a multiple of the page size */
+#define GUARD_FRAMES 32 /* of a stack */
+#define GUARD_WAITS 2000 /* naps, for another thread's report */
+
+/* sample: stacks */
 
 #define UNWIND_RULE_BITS 12 /* of the table of rules, 64 KiB: most programs sample fewer callers */
 #define UNWIND_THREAD_BITS 8 /* of the table of stacks by thread */

@@ -17,6 +17,7 @@
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cache/tcache.h"
 #include "helpers.h"
@@ -81,6 +82,23 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
+/* It stays in place if it shrinks. */
+static COLD void *resize_guarded(void *p, size_t size)
+{
+	void *q;
+
+	if (!guard_is_block("realloc", p))
+		return fail(EINVAL);
+	if (size && guard_shrink("realloc", p, size))
+		return p;
+	q = size ? tcache_alloc(size) : NULL;
+	if (q)
+		memcpy(q, p, guard_usable_size("realloc", p));
+	if (q || !size)
+		guard_release("realloc", p);
+	return q;
+}
+
 static COLD void *realloc_recorded(void *p, size_t size)
 {
 	intptr_t old;
@@ -92,7 +110,7 @@ static COLD void *realloc_recorded(void *p, size_t size)
 		return fail(EINVAL);
 	old = counted_bytes("realloc", p);
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
-	q = resize(p, size);
+	q = guard_owns(p) ? resize_guarded(p, size) : resize(p, size);
 	failed = !q && (size || !p);
 	calls_record(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
 	if (!failed)
@@ -143,7 +161,7 @@ EXPORT void free(void *p)
 static NOINLINE void free_sized_slow(void *p, size_t size)
 {
 	note_call_site();
-	if (p && !tcache_check_size("free_sized", p, size, true))
+	if (p && !block_check_size("free_sized", p, size, true))
 		return;
 	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
@@ -158,7 +176,7 @@ EXPORT void free_sized(void *p, size_t size)
 static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 {
 	note_call_site();
-	if (p && !tcache_check_aligned("free_aligned_sized", p, size, align))
+	if (p && !block_check_aligned("free_aligned_sized", p, size, align))
 		return;
 	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }

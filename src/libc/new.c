@@ -262,7 +262,7 @@ static NOINLINE void release_checked(void *p, size_t size)
 {
 	note_call_site();
 	if (p && IS_OURS(operator_new) && IS_OURS(operator_new_array) &&
-	    !tcache_check_size("operator delete", p, size, false))
+	    !block_check_size("operator delete", p, size, false))
 		return;
 	release_slow(p);
 }
@@ -275,7 +275,7 @@ static bool makes_aligned(void)
 static NOINLINE void release_checked_aligned(void *p, size_t size, size_t align)
 {
 	note_call_site();
-	if (p && makes_aligned() && !tcache_check_aligned("operator delete", p, size, align))
+	if (p && makes_aligned() && !block_check_aligned("operator delete", p, size, align))
 		return;
 	release_slow(p);
 }
@@ -283,7 +283,7 @@ static NOINLINE void release_checked_aligned(void *p, size_t size, size_t align)
 static NOINLINE void release_checked_align(void *p, size_t align)
 {
 	note_call_site();
-	if (p && makes_aligned() && !tcache_check_align("operator delete", p, align))
+	if (p && makes_aligned() && !block_check_align("operator delete", p, align))
 		return;
 	release_slow(p);
 }
