@@ -96,7 +96,7 @@ __attribute__((cold)) unsigned int tcache_claim(const char *call, void *p)
 	/* A block in use has a mark only by chance: then another thread may be first unnoticed. */
 	bool has_mark = !class || *cell_word(p) == CELL_FREED;
 
-	class = tcache_live_class(call, p);
+	class = tcache_live_class_slow(call, p); /* also whether it has ever been a block */
 	if (!class || class == CLASS_BAD || has_mark)
 		return class;
 	if (atomic_exchange((_Atomic(uint64_t) *)(void *)cell_word(p), CELL_FREED) != CELL_FREED)

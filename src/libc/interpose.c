@@ -266,7 +266,7 @@ ALIAS(__posix_memalign, posix_memalign);
 EXPORT size_t malloc_usable_size(void *p)
 {
 	note_call_site();
-	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
+	return p ? block_usable_size("malloc_usable_size", p) : 0;
 }
 
 /* malloc_trim(3): purges all free pages and ignores pad. 1 if any memory was released, else 0. */

@@ -239,6 +239,29 @@ TEST(wrong_sizes_do_nothing)
 	expect_lines(call_with_wrong_sizes, 5);
 }
 
+/* Where cells of these sizes could be, but never were, or are no more. */
+static void free_all_around(void)
+{
+	static const size_t rare[] = {304, 720, 1008, 2304, 4608, 20480};
+
+	for (size_t i = 0; i < COUNT_OF(rare); i++) {
+		char *p = malloc(rare[i]), *q = malloc(rare[i]), *start;
+
+		CHECK(p && q && malloc_usable_size(p) == rare[i]);
+		start = p - (uintptr_t)p % 65536;
+		free(q);
+		for (size_t at = 0; at < 65536; at += rare[i])
+			if (start + at != p)
+				free(start + at);
+		free(p);
+	}
+}
+
+TEST(what_never_was_is_not_freed)
+{
+	expect_lines(free_all_around, 1);
+}
+
 static void misuse_blocks(void)
 {
 	char *p[3], *mapped = os_malloc(1 << 20);
