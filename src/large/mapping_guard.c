@@ -30,7 +30,7 @@
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded objects, which use that many addresses more */
 
-struct canary_key canary_key; /* written by hardened.c; this is the lowest wing that reads it */
+struct canary_key canary_key; /* written by quarantine.c; this is the lowest wing that reads it */
 static _Atomic(uint64_t) buried; /* number of graves ever made */
 
 static char *end_of(const struct mapping *m)
