@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * System calls that bypass libc, for helpers.c and files.c only. Tools interpose libc's mmap,
- * madvise, clock_gettime, syscall and so on, and allocate in them. Some of libc's functions are
- * cancellation points. The library makes system calls during an allocation, with locks held, where
- * neither is allowed.
+ * System calls that bypass libc, for helpers.c, files.c and sockets.c only. Tools interpose libc's
+ * mmap, madvise, clock_gettime, syscall and so on, and allocate in them. Some of libc's functions
+ * are cancellation points. The library makes system calls during an allocation, with locks held,
+ * where neither is allowed.
  */
 
 #pragma once

@@ -147,6 +147,11 @@ void slab_set_sweep_period(uint64_t ms)
 	sweep_period_ms = ms;
 }
 
+uint64_t slab_sweep_period(void)
+{
+	return sweep_period_ms;
+}
+
 size_t slab_grown_bytes(void)
 {
 	return atomic_load_explicit(&slab_store.grown_slots, memory_order_relaxed) * SLAB_SIZE;

@@ -291,6 +291,7 @@ void slab_list(struct item_list *list);
 
 /* Minimum time that free pages stay dirty; 0: until the next sweep. */
 void slab_set_sweep_period(uint64_t ms);
+uint64_t slab_sweep_period(void);
 
 /* Verify all invariants of slab_core.h. Returns NULL, or a text on the first violation. */
 const char *slab_check(void);
