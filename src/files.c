@@ -16,6 +16,10 @@
 #include "kernel.h"
 #include "printf.h"
 
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2
+#endif
+
 #define OWN_FD_MIN 500 /* programs may expect the low descriptors */
 
 int sys_open(const char *path, int flags)
@@ -67,37 +71,128 @@ static bool make_absolute(char *absolute, const char *path)
 	return (size_t)snprintf_(absolute + len, room, "%s%s", len ? "/" : "", path) < room;
 }
 
-static bool is_same_file(const struct sys_file *f, int fd)
+/* ---- Two tables of descriptors ---- */
+
+/* The thread with a table of its own, or 0. */
+static _Atomic(uint32_t) service_thread;
+
+bool sys_leave_files(void)
+{
+	if (CALL(close_range, 0, UINT_MAX, CLOSE_RANGE_UNSHARE) < 0)
+		return false;
+	atomic_store(&service_thread, (uint32_t)RAW(gettid));
+	return true;
+}
+
+void sys_forget_service(void)
+{
+	atomic_store(&service_thread, 0);
+}
+
+static bool is_service(void)
+{
+	uint32_t thread = atomic_load_explicit(&service_thread, memory_order_relaxed);
+
+	return __builtin_expect(thread, 0) && thread == (uint32_t)RAW(gettid);
+}
+
+/* A copy of the program's descriptor fd in the table of the service thread, or -1. */
+static int borrow(int fd)
+{
+	int process = (int)CALL(pidfd_open, RAW(getpid), 0), copy = -1;
+
+	if (process >= 0) {
+		copy = (int)CALL(pidfd_getfd, process, fd, 0);
+		RAW(close, process);
+	}
+	return copy;
+}
+
+/* A terminal, a file or a pipe can be opened again, but not a socket. */
+static int open_again(int fd)
+{
+	char path[32];
+
+	snprintf_(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return sys_open(path, O_WRONLY | O_APPEND | O_NONBLOCK);
+}
+
+void sys_write_program(int fd, const char *text, size_t len)
+{
+	int copy;
+
+	if (!is_service()) {
+		sys_write_all(fd, text, len);
+		return;
+	}
+	copy = borrow(fd);
+	if (copy < 0)
+		copy = open_again(fd);
+	if (copy < 0)
+		return;
+	sys_write_all(copy, text, len);
+	RAW(close, copy);
+}
+
+/* ---- Files ---- */
+
+static struct sys_descriptor *descriptor_of(struct sys_file *f)
+{
+	return &f->at[is_service()];
+}
+
+/* Whether d is still what it was. */
+static bool is_open(const struct sys_descriptor *d)
 {
 	struct stat st;
 
-	return fd >= 0 && RAW(fstat, fd, &st) == 0 && st.st_dev == f->device &&
-	       st.st_ino == f->inode;
+	return d->fd >= 0 && RAW(fstat, d->fd, &st) == 0 && st.st_dev == d->device &&
+	       st.st_ino == d->inode;
+}
+
+static bool is_file_open(const struct sys_file *f, const struct sys_descriptor *d)
+{
+	return d->device == f->device && d->inode == f->inode && is_open(d);
+}
+
+static void close_descriptor(struct sys_descriptor *d)
+{
+	if (is_open(d))
+		RAW(close, d->fd);
+	d->fd = -1;
+}
+
+/* Take over fd as d, with a high number. False with errno. */
+static bool adopt(int fd, struct sys_descriptor *d)
+{
+	struct stat st;
+
+	if (fd < 0 || CALL(fstat, fd, &st) < 0)
+		return false;
+	*d = (struct sys_descriptor){.fd = move_high(fd), .device = st.st_dev, .inode = st.st_ino};
+	return true;
 }
 
 /*
- * Reopen the file if the program has closed or reused the descriptor. The file lock persists while
- * part of the file is mapped.
+ * Reopen the file if the program has closed or reused the descriptor, or for another table than
+ * before. The file lock persists while part of the file is mapped.
  */
 static bool find_again(struct sys_file *f)
 {
-	int fd;
+	struct sys_descriptor *d = descriptor_of(f);
 
-	if (is_same_file(f, f->fd))
+	if (is_file_open(f, d))
 		return true;
-	fd = sys_open(f->path, O_RDWR);
-	if (!is_same_file(f, fd)) {
-		if (fd >= 0)
-			CALL(close, fd);
-		f->fd = -1;
-		return false;
-	}
-	f->fd = move_high(fd);
-	return true;
+	close_descriptor(d); /* of the file that f was before */
+	if (adopt(sys_open(f->path, O_RDWR), d) && is_file_open(f, d))
+		return true;
+	close_descriptor(d);
+	return false;
 }
 
 bool sys_file_open(struct sys_file *f, const char *path)
 {
+	struct sys_descriptor *d = descriptor_of(f);
 	struct stat st;
 	int fd;
 
@@ -111,17 +206,39 @@ bool sys_file_open(struct sys_file *f, const char *path)
 		RAW(close, fd);
 		return false;
 	}
-	f->fd = move_high(fd);
+	close_descriptor(d);
+	adopt(fd, d);
 	f->device = st.st_dev;
 	f->inode = st.st_ino;
 	return true;
 }
 
+/* The lock may belong to the program's descriptor, which the service thread cannot close. */
+static void unlock_program(const struct sys_file *f)
+{
+	int copy = is_service() ? borrow(f->at[0].fd) : -1;
+	struct sys_descriptor d = f->at[0];
+
+	if (copy < 0)
+		return;
+	d.fd = copy;
+	if (is_file_open(f, &d))
+		RAW(flock, copy, LOCK_UN);
+	RAW(close, copy);
+}
+
 void sys_file_close(struct sys_file *f)
 {
-	if (is_same_file(f, f->fd))
-		RAW(close, f->fd);
-	f->fd = -1;
+	unlock_program(f);
+	close_descriptor(descriptor_of(f));
+}
+
+void sys_file_rewind(struct sys_file *f)
+{
+	if (!find_again(f))
+		return;
+	RAW(ftruncate, descriptor_of(f)->fd, 0);
+	RAW(lseek, descriptor_of(f)->fd, 0, SEEK_SET);
 }
 
 /* Allocate the range on the disk. Respect RLIMIT_FSIZE: exceeding it kills the program. */
@@ -149,9 +266,14 @@ void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
 {
 	void *p;
 
-	if (!find_again(f) || !reserve(f->fd, offset, size))
+	int fd;
+
+	if (!find_again(f))
 		return NULL;
-	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
+	fd = descriptor_of(f)->fd;
+	if (!reserve(fd, offset, size))
+		return NULL;
+	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -167,13 +289,13 @@ void sys_file_release(void *p, size_t size)
 
 void sys_file_cut(struct sys_file *f, uint64_t size)
 {
-	if (find_again(f) && CALL(ftruncate, f->fd, size) < 0)
+	if (find_again(f) && CALL(ftruncate, descriptor_of(f)->fd, size) < 0)
 		return; /* harmless: the file stays longer than necessary */
 }
 
 bool sys_file_append(struct sys_file *f, const char *text, size_t len)
 {
-	return find_again(f) && sys_write_all(f->fd, text, len);
+	return find_again(f) && sys_write_all(descriptor_of(f)->fd, text, len);
 }
 
 bool sys_read_program(uint64_t offset, void *to, size_t size)

@@ -427,7 +427,7 @@ void sys_print(const char *text, size_t len)
 {
 	int saved_errno = errno;
 
-	sys_write_all(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
+	sys_write_program(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
 	errno = saved_errno;
 }
 

@@ -23,55 +23,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "helpers.h"
 #include "kernel.h"
+#include "printf.h"
 #include "tunables.h"
 
 #define SIGNAL_SET_SIZE 8 /* the kernel's sigset_t */
 #define WAKE_SIGNAL SIGSTKFLT
-
-/* Descriptors. */
-
-static bool identify(int fd, struct sys_descriptor *d)
-{
-	struct stat st;
-
-	if (CALL(fstat, fd, &st) < 0)
-		return false;
-	*d = (struct sys_descriptor){.fd = fd, .device = st.st_dev, .inode = st.st_ino};
-	return true;
-}
-
-/* Take over fd, with a high number if possible. */
-static bool adopt(int fd, struct sys_descriptor *d)
-{
-	int high = sys_copy_high(fd);
-
-	if (high >= 0) {
-		RAW(close, fd);
-		fd = high;
-	}
-	if (identify(fd, d))
-		return true;
-	RAW(close, fd);
-	return false;
-}
-
-bool sys_descriptor_is_open(const struct sys_descriptor *d)
-{
-	struct stat st;
-
-	return d->fd >= 0 && RAW(fstat, d->fd, &st) == 0 && st.st_dev == d->device &&
-	       st.st_ino == d->inode;
-}
-
-void sys_descriptor_close(struct sys_descriptor *d)
-{
-	if (sys_descriptor_is_open(d))
-		RAW(close, d->fd);
-	d->fd = -1;
-}
 
 /* Listening. */
 
@@ -173,7 +133,7 @@ bool sys_listen(struct sys_listener *l, const char *path, uint32_t *owner)
 	struct stat st;
 
 	*owner = 0;
-	l->socket.fd = -1;
+	l->fd = -1;
 	if (!make_address(&address, path))
 		return false;
 	fd = new_socket();
@@ -190,7 +150,8 @@ bool sys_listen(struct sys_listener *l, const char *path, uint32_t *owner)
 	l->device = st.st_dev;
 	l->inode = st.st_ino;
 	memcpy(l->path, address.sun_path, sizeof(l->path));
-	return adopt(fd, &l->socket);
+	l->fd = fd;
+	return true;
 }
 
 void sys_unlink_listener(const struct sys_listener *l)
@@ -211,48 +172,30 @@ static bool is_allowed(int fd)
 	return get_peer(fd, &peer) && (peer.uid == 0 || peer.uid == (uid_t)RAW(geteuid));
 }
 
-bool sys_accept(const struct sys_listener *l, struct sys_descriptor *connection)
+int sys_accept(const struct sys_listener *l)
 {
-	int fd;
+	int fd = (int)CALL(accept4, l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	connection->fd = -1;
-	if (!sys_descriptor_is_open(&l->socket)) {
-		errno = EBADF;
-		return false;
-	}
-	fd = (int)CALL(accept4, l->socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
-		return false;
-	if (is_allowed(fd))
-		return adopt(fd, connection);
+	if (fd < 0 || is_allowed(fd))
+		return fd;
 	RAW(close, fd);
 	errno = EAGAIN;
-	return false;
+	return -1;
 }
 
-static bool require_open(const struct sys_descriptor *d)
+ssize_t sys_receive(int fd, void *to, size_t size)
 {
-	if (sys_descriptor_is_open(d))
-		return true;
-	errno = EBADF;
-	return false;
+	return CALL(recvfrom, fd, to, size, MSG_DONTWAIT);
 }
 
-ssize_t sys_receive(const struct sys_descriptor *d, void *to, size_t size)
+ssize_t sys_send(int fd, const void *from, size_t size)
 {
-	return require_open(d) ? CALL(recvfrom, d->fd, to, size, MSG_DONTWAIT) : -1;
+	return CALL(sendto, fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-ssize_t sys_send(const struct sys_descriptor *d, const void *from, size_t size)
+void sys_hang_up(int fd)
 {
-	return require_open(d) ? CALL(sendto, d->fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL) : -1;
-}
-
-void sys_hang_up(struct sys_descriptor *d)
-{
-	if (sys_descriptor_is_open(d))
-		RAW(shutdown, d->fd, SHUT_RDWR);
-	sys_descriptor_close(d);
+	RAW(close, fd);
 }
 
 void sys_poll(struct pollfd *all, size_t n, int ms)
@@ -267,13 +210,15 @@ void sys_poll(struct pollfd *all, size_t n, int ms)
 
 static const uint64_t wake_set = (uint64_t)1 << (WAKE_SIGNAL - 1);
 
-void sys_open_wake(struct sys_descriptor *wake)
+int sys_open_wake(void)
 {
-	int fd = (int)CALL(signalfd4, -1, &wake_set, SIGNAL_SET_SIZE, SFD_CLOEXEC | SFD_NONBLOCK);
+	int fd;
 
-	wake->fd = -1;
-	if (fd >= 0)
-		adopt(fd, wake);
+	do {
+		fd = (int)CALL(signalfd4, -1, &wake_set, SIGNAL_SET_SIZE,
+			       SFD_CLOEXEC | SFD_NONBLOCK);
+	} while (fd >= 0 && fd < STDERR_FILENO);
+	return fd;
 }
 
 uint32_t sys_begin_service(unsigned int slack_ms)
@@ -295,6 +240,38 @@ bool sys_was_woken(void)
 	static const struct timespec now;
 
 	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, SIGNAL_SET_SIZE) == WAKE_SIGNAL;
+}
+
+/* The parent of process, or 0. Its name, in parentheses, may contain anything. */
+static uint32_t parent_of(uint32_t process)
+{
+	char path[32], text[512], *end;
+	uint32_t parent = 0;
+	ssize_t n;
+	int fd;
+
+	snprintf_(path, sizeof(path), "/proc/%u/stat", (unsigned int)process);
+	fd = sys_open(path, O_RDONLY);
+	if (fd < 0)
+		return 0;
+	n = CALL(read, fd, text, sizeof(text) - 1);
+	RAW(close, fd);
+	text[n > 0 ? n : 0] = '\0';
+	end = strrchr(text, ')');
+	if (!end || strlen(end) < 4)
+		return 0;
+	for (end += 4; *end >= '0' && *end <= '9'; end++) /* ") S " */
+		parent = parent * 10 + (uint32_t)(*end - '0');
+	return parent;
+}
+
+bool sys_is_ancestor(uint32_t process)
+{
+	uint32_t at = sys_process();
+
+	while (at && at != process)
+		at = parent_of(at);
+	return at;
 }
 
 void sys_kill_self(int signal)

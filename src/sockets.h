@@ -2,7 +2,8 @@
 
 /*
  * UNIX stream sockets, and what else the service thread asks of the kernel. Nothing here blocks but
- * sys_poll, and nothing allocates. Functions that return bool or -1 set errno.
+ * sys_poll, and nothing allocates. Functions that return false or -1 set errno. Descriptors are of
+ * the calling thread: sys_leave_files.
  */
 
 #pragma once
@@ -15,24 +16,9 @@
 
 #define SYS_SOCKET_PATH 108 /* bytes of a path with its null: the kernel's limit */
 
-/*
- * A descriptor that the program does not know: high, and closed on exec. The program may close it
- * and use its number for something else, so each function compares the file before it is used.
- */
-struct sys_descriptor {
-	int fd; /* -1: none */
-	uint64_t device, inode;
-};
-
-/* Whether d is still what it was. False also if there is none. */
-bool sys_descriptor_is_open(const struct sys_descriptor *d);
-
-/* Idempotent. */
-void sys_descriptor_close(struct sys_descriptor *d);
-
 /* A socket that listens. */
 struct sys_listener {
-	struct sys_descriptor socket;
+	int fd; /* -1: none */
 	uint64_t device, inode; /* of path */
 	char path[SYS_SOCKET_PATH];
 };
@@ -48,17 +34,16 @@ bool sys_listen(struct sys_listener *l, const char *path, uint32_t *owner);
 void sys_unlink_listener(const struct sys_listener *l);
 
 /*
- * Accept a connection of the same user or root; others are closed. False if none is waiting. EMFILE
- * and its like: one is waiting, but there is no room for it.
+ * Accept a connection of the same user or root; others are closed. -1 with EAGAIN: none is waiting.
+ * EMFILE and its like: one is waiting, but there is no room for it.
  */
-bool sys_accept(const struct sys_listener *l, struct sys_descriptor *connection);
+int sys_accept(const struct sys_listener *l);
 
 /* As recv and send. -1 with EAGAIN: not now. */
-ssize_t sys_receive(const struct sys_descriptor *d, void *to, size_t size);
-ssize_t sys_send(const struct sys_descriptor *d, const void *from, size_t size);
+ssize_t sys_receive(int fd, void *to, size_t size);
+ssize_t sys_send(int fd, const void *from, size_t size);
 
-/* End d for both sides, also where a forked child has a copy of it, and close it. */
-void sys_hang_up(struct sys_descriptor *d);
+void sys_hang_up(int fd);
 
 /* As poll(2). Signals end it early. */
 void sys_poll(struct pollfd *all, size_t n, int ms);
@@ -70,17 +55,19 @@ void sys_poll(struct pollfd *all, size_t n, int ms);
 uint32_t sys_begin_service(unsigned int slack_ms);
 
 /*
- * A descriptor that becomes readable when somebody wakes the thread that polls it; its fd is -1 if
- * the kernel refuses. A forked child uses it as well. It is never closed: all descriptors of its
- * kind have the same inode, so it might be the program's.
+ * A descriptor that becomes readable when somebody wakes the thread that polls it. -1: the kernel
+ * refuses. Numbers up to 2 are used up, so that nothing written to them reaches a client.
  */
-void sys_open_wake(struct sys_descriptor *wake);
+int sys_open_wake(void);
 
 /* Wake the service thread of this process. Async-signal-safe. False: there is no such thread. */
 bool sys_wake_service(uint32_t thread);
 
 /* In the service thread: whether somebody has woken it since the last call. */
 bool sys_was_woken(void);
+
+/* Whether process is an ancestor of this one. False if /proc does not tell. */
+bool sys_is_ancestor(uint32_t process);
 
 /* Send a signal to this process. */
 void sys_kill_self(int signal);

@@ -110,7 +110,8 @@ static void scavenge(struct tcache *tc)
 	tcache_all.scavenges++;
 	tcache_all.dirty_seen = 0;
 	tc->dirty_low = tc->dirty_seen = tcache_near_dirty_bytes(tc);
-	if ((tcache_shrink_idle(tc) && tcache_all.count > FEW_CACHES) || tcache_dirty_bytes() > POLL_MIN)
+	if ((tcache_shrink_idle(tc) && tcache_all.count > FEW_CACHES) ||
+	    tcache_dirty_bytes() > POLL_MIN)
 		tcache_set_polls(tc, POLL_VISITS);
 	else if (tcache_dirty_bytes() <= POLL_LEFT)
 		tcache_set_polls(tc, 0);

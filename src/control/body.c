@@ -53,14 +53,14 @@ static void move(struct text *t)
 	t->len = 0;
 }
 
-void body_write(struct body *b, void (*write)(struct text *t))
+void body_write(struct body *b, void (*fill)(struct text *t))
 {
 	struct moved_text moved;
 
 	moved.text.flush = move;
 	moved.text.len = 0;
 	moved.to = b;
-	write(&moved.text);
+	fill(&moved.text);
 	move(&moved.text);
 }
 

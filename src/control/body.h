@@ -18,8 +18,8 @@ struct body {
 /* Append len bytes. */
 void body_add(struct body *b, const char *from, size_t len);
 
-/* Append what write puts into a text. It may write any amount. */
-void body_write(struct body *b, void (*write)(struct text *t));
+/* Append what fill adds to a text: any amount. */
+void body_write(struct body *b, void (*fill)(struct text *t));
 
 /* Append one formatted piece of less than TEXT_PIECE bytes. */
 void body_print(struct body *b, const char *format, ...) __attribute__((format(__printf__, 2, 3)));

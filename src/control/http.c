@@ -8,13 +8,14 @@
 #include "endpoints.h"
 #include "helpers.h"
 #include "printf.h"
+#include "sockets.h"
 #include "tunables.h"
 
 #define HEAD_MAX 256
 
 /* A connection reads until its reply is made, and writes from then on. */
 struct connection {
-	struct sys_descriptor socket; /* none: unused */
+	int fd; /* -1: unused */
 	bool is_writing;
 	uint64_t due_ms, end_ms; /* when it is too late: for the next step, for all */
 	size_t got; /* bytes of the request */
@@ -29,7 +30,7 @@ static struct connection *connections; /* CONNECTIONS of them, or NULL */
 static struct connection *next_in_use(struct connection *c)
 {
 	for (c = c ? c + 1 : connections; c && c < connections + CONNECTIONS; c++)
-		if (c->socket.fd >= 0)
+		if (c->fd >= 0)
 			return c;
 	return NULL;
 }
@@ -42,14 +43,14 @@ bool http_begin(void)
 		return true;
 	connections = sys_map(CONNECTIONS * sizeof(*connections));
 	for (size_t i = 0; connections && i < CONNECTIONS; i++)
-		connections[i].socket.fd = -1;
+		connections[i].fd = -1;
 	return connections;
 }
 
 static struct connection *find_unused(void)
 {
 	for (struct connection *c = connections; c < connections + CONNECTIONS; c++)
-		if (c->socket.fd < 0)
+		if (c->fd < 0)
 			return c;
 	return NULL;
 }
@@ -59,7 +60,7 @@ bool http_has_room(void)
 	return find_unused();
 }
 
-void http_add(const struct sys_descriptor *socket, uint64_t now_ms)
+void http_add(int fd, uint64_t now_ms)
 {
 	struct connection *c = find_unused();
 
@@ -67,13 +68,14 @@ void http_add(const struct sys_descriptor *socket, uint64_t now_ms)
 	c->got = 0;
 	c->body = (struct body){0};
 	c->due_ms = c->end_ms = now_ms + REQUEST_MS;
-	c->socket = *socket;
+	c->fd = fd;
 }
 
 static void end(struct connection *c)
 {
 	body_drop(&c->body);
-	sys_hang_up(&c->socket);
+	sys_hang_up(c->fd);
+	c->fd = -1;
 }
 
 /* ---- Replies ---- */
@@ -124,7 +126,7 @@ static size_t waiting_bytes(void)
 	size_t bytes = 0;
 
 	FOR_EACH_IN_USE(c)
-		bytes += c->body.room;
+	bytes += c->body.room;
 	return bytes;
 }
 
@@ -177,7 +179,7 @@ static void look_at_request(struct connection *c, bool is_all)
 
 static void read_some(struct connection *c)
 {
-	ssize_t n = sys_receive(&c->socket, c->request + c->got, sizeof(c->request) - c->got);
+	ssize_t n = sys_receive(c->fd, c->request + c->got, sizeof(c->request) - c->got);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -192,7 +194,7 @@ static void read_some(struct connection *c)
 /* Read what the client has still sent. Otherwise it would get an error behind the reply. */
 static void finish(struct connection *c)
 {
-	sys_receive(&c->socket, c->request, sizeof(c->request));
+	sys_receive(c->fd, c->request, sizeof(c->request));
 	end(c);
 }
 
@@ -201,7 +203,7 @@ static void write_some(struct connection *c, uint64_t now_ms)
 	bool is_head = c->sent < c->head_len;
 	const char *from = is_head ? c->head + c->sent : c->body.at + (c->sent - c->head_len);
 	size_t left = is_head ? c->head_len - c->sent : c->head_len + c->body.len - c->sent;
-	ssize_t n = left ? sys_send(&c->socket, from, left) : 0;
+	ssize_t n = left ? sys_send(c->fd, from, left) : 0;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -219,7 +221,7 @@ static void step(struct connection *c, uint64_t now_ms)
 {
 	if (!c->is_writing)
 		read_some(c);
-	if (c->socket.fd < 0 || !c->is_writing)
+	if (c->fd < 0 || !c->is_writing)
 		return;
 	if (!c->sent) {
 		c->due_ms = now_ms + REPLY_MS;
@@ -235,18 +237,19 @@ static void give_up(struct connection *c, uint64_t now_ms)
 		refuse(c, 408, "the request did not arrive in time");
 		write_some(c, now_ms);
 	}
-	if (c->socket.fd >= 0)
+	if (c->fd >= 0)
 		end(c);
 }
 
 void http_step(const struct pollfd *polls, size_t n, uint64_t now_ms)
 {
-	FOR_EACH_IN_USE(c) {
+	FOR_EACH_IN_USE(c)
+	{
 		size_t i = (size_t)(c - connections);
 
 		if (i < n && polls[i].revents)
 			step(c, now_ms);
-		if (c->socket.fd >= 0 && now_ms >= c->due_ms)
+		if (c->fd >= 0 && now_ms >= c->due_ms)
 			give_up(c, now_ms);
 	}
 }
@@ -260,9 +263,8 @@ size_t http_poll(struct pollfd *polls)
 	for (size_t i = 0; connections && i < CONNECTIONS; i++) {
 		const struct connection *c = &connections[i];
 
-		polls[i] = (struct pollfd){.fd = c->socket.fd,
-					   .events = c->is_writing ? POLLOUT : POLLIN};
-		if (c->socket.fd >= 0)
+		polls[i] = (struct pollfd){.fd = c->fd, .events = c->is_writing ? POLLOUT : POLLIN};
+		if (c->fd >= 0)
 			n = i + 1;
 	}
 	return n;
@@ -273,14 +275,15 @@ uint64_t http_next_ms(void)
 	uint64_t next = UINT64_MAX;
 
 	FOR_EACH_IN_USE(c)
-		next = c->due_ms < next ? c->due_ms : next;
+	next = c->due_ms < next ? c->due_ms : next;
 	return next;
 }
 
 void http_forget(void)
 {
-	FOR_EACH_IN_USE(c) {
+	FOR_EACH_IN_USE(c)
+	{
 		body_drop(&c->body);
-		sys_descriptor_close(&c->socket);
+		c->fd = -1;
 	}
 }

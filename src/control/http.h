@@ -13,8 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sockets.h"
-
 /* Prepare. False with errno ENOMEM. Idempotent. */
 bool http_begin(void);
 
@@ -24,8 +22,8 @@ size_t http_poll(struct pollfd *polls);
 /* Whether there is room for another connection. */
 bool http_has_room(void);
 
-/* Add one. There is room. */
-void http_add(const struct sys_descriptor *socket, uint64_t now_ms);
+/* Add fd, which is closed in the end. There is room. */
+void http_add(int fd, uint64_t now_ms);
 
 /* Take a step with each connection that is ready or too late. */
 void http_step(const struct pollfd *polls, size_t n, uint64_t now_ms);
@@ -33,5 +31,5 @@ void http_step(const struct pollfd *polls, size_t n, uint64_t now_ms);
 /* The time of the next time-out; UINT64_MAX: none. */
 uint64_t http_next_ms(void);
 
-/* In a forked child: close the copies of all connections, which the parent continues to serve. */
+/* In a forked child, which has no descriptor of the parent's connections. */
 void http_forget(void);
