@@ -213,23 +213,8 @@ bool sys_file_open(struct sys_file *f, const char *path)
 	return true;
 }
 
-/* The lock may belong to the program's descriptor, which the service thread cannot close. */
-static void unlock_program(const struct sys_file *f)
-{
-	int copy = is_service() ? borrow(f->at[0].fd) : -1;
-	struct sys_descriptor d = f->at[0];
-
-	if (copy < 0)
-		return;
-	d.fd = copy;
-	if (is_file_open(f, &d))
-		RAW(flock, copy, LOCK_UN);
-	RAW(close, copy);
-}
-
 void sys_file_close(struct sys_file *f)
 {
-	unlock_program(f);
 	close_descriptor(descriptor_of(f));
 }
 

@@ -97,7 +97,7 @@ static void answer_trim(const struct request *r, struct reply *reply)
 		   after.resident);
 }
 
-/* The name of a file in r, in file; empty if there is none. False: it is invalid. */
+/* The name of a file in r; empty if there is none. False: it is invalid. */
 static bool get_file(const struct request *r, char *file, struct reply *reply)
 {
 	*file = '\0';
@@ -116,7 +116,9 @@ static void report_start(struct reply *reply, int error)
 	else if (error == EINVAL)
 		endpoint_refuse(reply, 400, "which file? Add ?file=NAME, or start with the option");
 	else if (error == EWOULDBLOCK)
-		endpoint_refuse(reply, 409, "another process writes this file");
+		endpoint_refuse(reply, 409,
+				"this file has a trace of another process, or an earlier one; add "
+				"?file=NAME");
 	else
 		endpoint_refuse(reply, 500, error_name(error));
 }

@@ -198,23 +198,32 @@ static void finish(struct connection *c)
 	end(c);
 }
 
+/* Send what is left of one of the two parts. */
+static void write_part(struct connection *c, const char *part, size_t begin, size_t len)
+{
+	ssize_t n;
+
+	if (c->fd < 0 || c->sent < begin || c->sent >= begin + len)
+		return;
+	n = sys_send(c->fd, part + (c->sent - begin), begin + len - c->sent);
+	if (n > 0)
+		c->sent += (size_t)n;
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		end(c);
+}
+
 static void write_some(struct connection *c, uint64_t now_ms)
 {
-	bool is_head = c->sent < c->head_len;
-	const char *from = is_head ? c->head + c->sent : c->body.at + (c->sent - c->head_len);
-	size_t left = is_head ? c->head_len - c->sent : c->head_len + c->body.len - c->sent;
-	ssize_t n = left ? sys_send(c->fd, from, left) : 0;
+	size_t before = c->sent;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	write_part(c, c->head, 0, c->head_len);
+	write_part(c, c->body.at, c->head_len, c->body.len);
+	if (c->fd < 0)
 		return;
-	if (n < 0) {
-		end(c);
-		return;
-	}
-	c->sent += (size_t)n;
-	c->due_ms = now_ms + REPLY_MS < c->end_ms ? now_ms + REPLY_MS : c->end_ms;
 	if (c->sent == c->head_len + c->body.len)
 		finish(c);
+	else if (c->sent > before)
+		c->due_ms = now_ms + REPLY_MS < c->end_ms ? now_ms + REPLY_MS : c->end_ms;
 }
 
 static void step(struct connection *c, uint64_t now_ms)

@@ -48,7 +48,8 @@ void outputs_write(void);
 /*
  * In the service thread: start a trace in file, an absolute name; if it is empty, in that of the
  * option or of the last call. Returns 0, or an error: EALREADY if a trace is on, EINVAL if there is
- * no name, EWOULDBLOCK if another process writes the file, and those of open(2).
+ * no name, EWOULDBLOCK if another process writes the file or it has an earlier trace of this one,
+ * and those of open(2).
  */
 int outputs_start_trace(const char *file);
 

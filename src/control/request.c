@@ -144,25 +144,25 @@ static bool is_escape(struct word word, size_t i)
 	       hex_digit(word.at[i + 2]) >= 0;
 }
 
-static bool decode(struct word word, char *to, size_t size)
+static void decode(struct word word, char *to, size_t size)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < word.len && n < size; i++) {
+	*to = '\0';
+	for (size_t i = 0; i < word.len; i++) {
 		char c = word.at[i];
 
 		if (is_escape(word, i)) {
 			c = (char)(hex_digit(word.at[i + 1]) << 4 | hex_digit(word.at[i + 2]));
 			i += 2;
 		}
-		if (!c)
-			return false;
+		if (!c || n + 1 >= size) {
+			*to = '\0';
+			return;
+		}
 		to[n++] = c;
 	}
-	if (!n || n >= size)
-		return false;
 	to[n] = '\0';
-	return true;
 }
 
 static bool find_value(struct word list, const char *name, char *value, size_t size)
@@ -170,8 +170,10 @@ static bool find_value(struct word list, const char *name, char *value, size_t s
 	while (list.at) {
 		struct word rest = split(&list, '&'), found = split(&list, '=');
 
-		if (found.at && word_is(list, name))
-			return decode(found, value, size);
+		if (found.at && word_is(list, name)) {
+			decode(found, value, size);
+			return true;
+		}
 		list = rest;
 	}
 	return false;

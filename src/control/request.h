@@ -35,6 +35,6 @@ enum request_state request_parse(struct request *r, const char *text, size_t len
 
 /*
  * Write the value of name, in the query or the body, to value, with %XX decoded. Any other % stays.
- * False if there is none, if it is empty or does not fit into size bytes with its null.
+ * False if there is none. Empty: it is invalid, or does not fit into size bytes with its null.
  */
 bool request_value(const struct request *r, const char *name, char *value, size_t size);
