@@ -58,6 +58,13 @@ static int move_high(int fd)
 	return high;
 }
 
+static int open_high(const char *path, int flags)
+{
+	int fd = sys_open(path, flags);
+
+	return fd < 0 ? fd : move_high(fd);
+}
+
 static bool make_absolute(char *absolute, const char *path)
 {
 	size_t len, room;
@@ -96,49 +103,23 @@ static bool is_service(void)
 	return __builtin_expect(thread, 0) && thread == (uint32_t)RAW(gettid);
 }
 
-/* A copy of the program's descriptor fd in the table of the service thread, or -1. */
-static int borrow(int fd)
+/*
+ * A copy of the program's descriptor fd in the table of the service thread, or -1. Where the kernel
+ * refuses, a terminal, a file or a pipe can be opened again, but not a socket.
+ */
+static int copy_of_program(int fd)
 {
 	int process = (int)CALL(pidfd_open, RAW(getpid), 0), copy = -1;
+	char path[32];
 
 	if (process >= 0) {
 		copy = (int)CALL(pidfd_getfd, process, fd, 0);
 		RAW(close, process);
 	}
-	return copy;
-}
-
-/* A terminal, a file or a pipe can be opened again, but not a socket. */
-static int open_again(int fd)
-{
-	char path[32];
-
+	if (copy >= 0)
+		return copy;
 	snprintf_(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return sys_open(path, O_WRONLY | O_APPEND | O_NONBLOCK);
-}
-
-void sys_write_program(int fd, const char *text, size_t len)
-{
-	int copy;
-
-	if (!is_service()) {
-		sys_write_all(fd, text, len);
-		return;
-	}
-	copy = borrow(fd);
-	if (copy < 0)
-		copy = open_again(fd);
-	if (copy < 0)
-		return;
-	sys_write_all(copy, text, len);
-	RAW(close, copy);
-}
-
-/* ---- Files ---- */
-
-static struct sys_descriptor *descriptor_of(struct sys_file *f)
-{
-	return &f->at[is_service()];
 }
 
 /* Whether d is still what it was. */
@@ -150,11 +131,6 @@ static bool is_open(const struct sys_descriptor *d)
 	       st.st_ino == d->inode;
 }
 
-static bool is_file_open(const struct sys_file *f, const struct sys_descriptor *d)
-{
-	return d->device == f->device && d->inode == f->inode && is_open(d);
-}
-
 static void close_descriptor(struct sys_descriptor *d)
 {
 	if (is_open(d))
@@ -162,15 +138,65 @@ static void close_descriptor(struct sys_descriptor *d)
 	d->fd = -1;
 }
 
-/* Take over fd as d, with a high number. False with errno. */
-static bool adopt(int fd, struct sys_descriptor *d)
+/* Remember fd and its file as d. False with errno, and d is none. */
+static bool identify(int fd, struct sys_descriptor *d)
 {
 	struct stat st;
 
+	d->fd = -1;
 	if (fd < 0 || CALL(fstat, fd, &st) < 0)
 		return false;
-	*d = (struct sys_descriptor){.fd = move_high(fd), .device = st.st_dev, .inode = st.st_ino};
+	*d = (struct sys_descriptor){.fd = fd, .device = st.st_dev, .inode = st.st_ino};
 	return true;
+}
+
+/* ---- Standard error ---- */
+
+static struct sys_descriptor kept_stderr = {.fd = -1};
+
+void sys_keep_stderr(void)
+{
+	identify(sys_copy_high(STDERR_FILENO), &kept_stderr);
+}
+
+/* A copy of descriptor d of the program, or -1 if that is another file by now. */
+static int copy_kept(struct sys_descriptor d)
+{
+	d.fd = d.fd < 0 ? -1 : copy_of_program(d.fd);
+	if (d.fd < 0 || is_open(&d))
+		return d.fd;
+	RAW(close, d.fd);
+	return -1;
+}
+
+void sys_write_stderr(const char *text, size_t len)
+{
+	int fd;
+
+	if (!is_service()) {
+		fd = is_open(&kept_stderr) ? kept_stderr.fd : STDERR_FILENO;
+		sys_write_all(fd, text, len);
+		return;
+	}
+	fd = copy_kept(kept_stderr);
+	if (fd < 0)
+		fd = copy_of_program(STDERR_FILENO);
+	if (fd < 0)
+		return;
+	sys_write_all(fd, text, len);
+	RAW(close, fd);
+}
+
+/* ---- Files ---- */
+
+static bool is_file_open(const struct sys_file *f, const struct sys_descriptor *d)
+{
+	return d->device == f->device && d->inode == f->inode && is_open(d);
+}
+
+static struct sys_descriptor *descriptor_of(struct sys_file *f)
+{
+	return &f->at[is_service()];
 }
 
 /*
@@ -184,7 +210,7 @@ static bool find_again(struct sys_file *f)
 	if (is_file_open(f, d))
 		return true;
 	close_descriptor(d); /* of the file that f was before */
-	if (adopt(sys_open(f->path, O_RDWR), d) && is_file_open(f, d))
+	if (identify(open_high(f->path, O_RDWR), d) && is_file_open(f, d))
 		return true;
 	close_descriptor(d);
 	return false;
@@ -207,7 +233,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 		return false;
 	}
 	close_descriptor(d);
-	adopt(fd, d);
+	identify(move_high(fd), d);
 	f->device = st.st_dev;
 	f->inode = st.st_ino;
 	return true;

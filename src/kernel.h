@@ -44,5 +44,5 @@ int sys_copy_high(int fd);
 /* Write len bytes. False with errno. */
 bool sys_write_all(int fd, const char *text, size_t len);
 
-/* Write to a descriptor of the program, from any thread. */
-void sys_write_program(int fd, const char *text, size_t len);
+/* Write to standard error of the program, or to the copy of sys_keep_stderr, from any thread. */
+void sys_write_stderr(const char *text, size_t len);
