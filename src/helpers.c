@@ -30,7 +30,7 @@ void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, b
 
 void (*sys_on_fatal)(void);
 
-struct canary_key canary_key; /* written by hardened.c */
+struct canary_key canary_key; /* written by quarantine.c */
 
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;

@@ -22,10 +22,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
-#include "inspect.h"
+#include "inspect/backtrace.h"
+#include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
 #include "trace/calls.h"
@@ -82,7 +82,7 @@ static const struct option {
 	{"map", 0, 0, .file = &options.map},
 	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
 	{"backtrace", NOTHING, 0, .number = &options.backtrace},
-	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c reads it earlier */
+	{"hardened", NOTHING, 0, .set = NULL}, /* quarantine.c reads it earlier */
 	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .set = tcache_set_trim_threshold},
 	{"purge_delay", NUMBER, 24 * 3600 * 1000, .set = set_purge_delay},
