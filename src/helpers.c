@@ -383,6 +383,17 @@ bool sys_folder(char *path)
 	return getcwd(path, PATH_MAX);
 }
 
+/* The kernel counts pages per thread or processor first, so its peak lags behind. */
+static size_t peak_resident(size_t resident)
+{
+	struct rusage r = {0};
+	size_t peak;
+
+	CALL(getrusage, RUSAGE_SELF, &r);
+	peak = (size_t)r.ru_maxrss * KIB;
+	return peak > resident ? peak : resident;
+}
+
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();
@@ -400,6 +411,7 @@ void sys_get_memory(struct sys_memory *memory)
 		CALL(close, fd);
 	*memory = (struct sys_memory){
 		.size = pages[0] * page, .resident = pages[1] * page, .shared = pages[2] * page};
+	memory->peak_resident = peak_resident(memory->resident);
 }
 
 void sys_get_usage(struct sys_usage *usage)
@@ -408,8 +420,7 @@ void sys_get_usage(struct sys_usage *usage)
 
 	CALL(getrusage, RUSAGE_SELF, &r);
 	*usage = (struct sys_usage){.minor_faults = (size_t)r.ru_minflt,
-				    .major_faults = (size_t)r.ru_majflt,
-				    .peak_resident = (size_t)r.ru_maxrss * KIB};
+				    .major_faults = (size_t)r.ru_majflt};
 }
 
 void sys_print(const char *text, size_t len)

@@ -123,6 +123,13 @@
 #define QUARANTINE_MIN 4
 #define QUARANTINE_SPARES 16 /* of threads that have ended */
 
+/* sample */
+
+#define UNWIND_RULE_BITS 12 /* of the table of rules, 64 KiB: most programs sample fewer callers */
+#define UNWIND_THREAD_BITS 8 /* of the table of stacks by thread */
+#define UNWIND_GAP (64 * KIB) /* stack pages that are asked for one by one */
+#define UNWIND_FRAME_MAX MIB /* a frame pointer that is farther away is none */
+
 /* trace */
 
 #define WINDOW_RECORDS ((uint64_t)16384) /* mapped at a time, 640 KiB */
