@@ -225,9 +225,7 @@ void mapping_free(const char *call, void *p)
 		guard_free(call, &m);
 	else
 		cache_put(&m);
-	mapping_lock();
-	mapping_all.table.used--;
-	mapping_unlock();
+	unreserve();
 }
 
 size_t mapping_usable_size(const char *call, void *p)
@@ -332,8 +330,8 @@ static void repair(void)
 {
 	mapping_table_repair(&mapping_all.table);
 	cache_repair();
-	if (mapping_all.table.bytes + mapping_cached_bytes() > mapping_all.stats.peak_bytes)
-		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_cached_bytes();
+	if (mapping_all.table.bytes + large_dirty_bytes() > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes + large_dirty_bytes();
 }
 
 void large_fork_child(void)

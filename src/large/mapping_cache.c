@@ -17,6 +17,11 @@ struct evicted {
 	unsigned int count;
 };
 
+size_t large_dirty_bytes(void)
+{
+	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
+}
+
 static void remove_cached(struct cached *k)
 {
 	mapping_cached_total -= k->m.bytes;
@@ -124,7 +129,7 @@ bool cache_take(struct mapping *m, size_t bytes, bool grows)
 	struct cached *best = NULL;
 	unsigned int left;
 
-	if (!mapping_cached_bytes())
+	if (!large_dirty_bytes())
 		return false;
 	mapping_lock();
 	left = mapping_all.cached_count;
@@ -171,7 +176,7 @@ static size_t most_bytes(void)
 /* Live, spare and cached bytes. */
 static size_t all_bytes(void)
 {
-	return mapping_all.table.bytes + mapping_all.table.spare + mapping_cached_bytes();
+	return mapping_all.table.bytes + mapping_all.table.spare + large_dirty_bytes();
 }
 
 /* Evict until bytes more obey L3. The caller holds the lock. */
@@ -274,7 +279,7 @@ const char *cache_check(void)
 		cached += k->m.bytes;
 		refused += k->is_refused ? k->m.bytes : 0;
 	}
-	if (count != mapping_all.cached_count || cached != mapping_cached_bytes() ||
+	if (count != mapping_all.cached_count || cached != large_dirty_bytes() ||
 	    (count && all_bytes() > most_bytes() + refused))
 		return "L3: the figures of the page cache are wrong, or it is too large";
 	return NULL;
