@@ -77,13 +77,8 @@ static struct tcache *take_vacant_locked(unsigned int shard)
 /* The list of caches is locked. */
 static struct tcache *add_cache(unsigned int shard)
 {
-	struct tcache *tc;
-	void *cell = NULL;
+	struct tcache *tc = slab_alloc_own(CLASS_CACHE);
 
-	slab_enter(CLASS_CACHE);
-	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
-	slab_leave(CLASS_CACHE);
-	tc = cell;
 	if (!tc)
 		return NULL;
 	reset_bins(tc);

@@ -324,6 +324,23 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	c->out -= n;
 }
 
+void *slab_alloc_own(unsigned int class)
+{
+	void *cell = NULL;
+
+	slab_enter(class);
+	slab_take_locked(class, 0, &cell, 1, NULL);
+	slab_leave(class);
+	return cell;
+}
+
+void slab_free_own(unsigned int class, void *p)
+{
+	slab_enter(class);
+	slab_give_locked(class, &p, 1);
+	slab_leave(class);
+}
+
 bool slab_is_child(void)
 {
 	return slab_store.is_child;
