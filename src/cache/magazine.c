@@ -53,7 +53,7 @@ static size_t full_bytes(unsigned int class)
 struct magazine *magazine_new(unsigned int class)
 {
 	int saved_errno = errno; /* free must preserve it */
-	struct magazine *m = slab_alloc_own(CLASS_MAGAZINE);
+	struct magazine *m = slab_take(CLASS_MAGAZINE, 0, NULL);
 
 	errno = saved_errno;
 	if (!m)
@@ -65,7 +65,7 @@ struct magazine *magazine_new(unsigned int class)
 
 void magazine_free(struct magazine *m)
 {
-	slab_free_own(CLASS_MAGAZINE, m);
+	slab_give(CLASS_MAGAZINE, m);
 }
 
 static struct depot *depot_of(unsigned int class, unsigned int shard)

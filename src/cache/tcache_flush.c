@@ -115,8 +115,8 @@ static void destroy_cache(struct tcache *tc)
 	if (tc->quarantine)
 		quarantine_drop(tc->quarantine);
 	if (tc->spans != &span_cache_none)
-		slab_free_own(CLASS_SPANS, tc->spans);
-	slab_free_own(CLASS_CACHE, tc);
+		slab_give(CLASS_SPANS, tc->spans);
+	slab_give(CLASS_CACHE, tc);
 }
 
 void tcache_retire(struct tcache *tc)

@@ -84,7 +84,7 @@ void *tcache_alloc_large(struct tcache *tc, size_t size, size_t align, bool zero
 
 static struct span_cache *new_span_cache(void)
 {
-	struct span_cache *c = slab_alloc_own(CLASS_SPANS);
+	struct span_cache *c = slab_take(CLASS_SPANS, 0, NULL);
 
 	if (!c)
 		return &span_cache_none;

@@ -77,7 +77,7 @@ static struct tcache *take_vacant_locked(unsigned int shard)
 /* The list of caches is locked. */
 static struct tcache *add_cache(unsigned int shard)
 {
-	struct tcache *tc = slab_alloc_own(CLASS_CACHE);
+	struct tcache *tc = slab_take(CLASS_CACHE, 0, NULL);
 
 	if (!tc)
 		return NULL;

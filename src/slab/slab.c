@@ -324,20 +324,20 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	c->out -= n;
 }
 
-void *slab_alloc_own(unsigned int class)
+void *slab_take(unsigned int class, unsigned int shard, bool *fresh)
 {
 	void *cell = NULL;
 
 	slab_enter(class);
-	slab_take_locked(class, 0, &cell, 1, NULL);
+	slab_take_locked(class, shard, &cell, 1, fresh);
 	slab_leave(class);
 	return cell;
 }
 
-void slab_free_own(unsigned int class, void *p)
+void slab_give(unsigned int class, void *cell)
 {
 	slab_enter(class);
-	slab_give_locked(class, &p, 1);
+	slab_give_locked(class, &cell, 1);
 	slab_leave(class);
 }
 

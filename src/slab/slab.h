@@ -197,12 +197,9 @@ unsigned int slab_shard_of(const void *cell);
 /* Return n cells of class. An invalid or free cell is reported as a misuse of free(). */
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);
 
-/*
- * Allocate or free an object of the library's own class. The caller does not hold the lock of
- * class. NULL with errno ENOMEM; the contents are not cleared.
- */
-void *slab_alloc_own(unsigned int class);
-void slab_free_own(unsigned int class, void *p);
+/* Take or return one cell. They take the lock of class. NULL with errno ENOMEM. */
+void *slab_take(unsigned int class, unsigned int shard, bool *fresh);
+void slab_give(unsigned int class, void *cell);
 
 /* State of a pointer in the store. */
 enum cell_state {
