@@ -49,8 +49,13 @@ size_t large_frees(void);
 /* Whether p is inside a live or free large object; for reports. The caller holds no lock. */
 bool large_has(const void *p);
 
+extern _Atomic(size_t) mapping_cached_total __attribute__((visibility("hidden")));
+
 /* Bytes of cached mappings, which a sweep could return. Takes no lock. */
-size_t large_dirty_bytes(void);
+static inline size_t large_dirty_bytes(void)
+{
+	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
+}
 
 /* Return what has been free for a period, or everything. Returns whether there was any. */
 bool large_sweep(void);

@@ -124,8 +124,6 @@ void mapping_get_stats(struct mapping_stats *stats);
 
 /* mapping_cache.c. */
 
-extern _Atomic(size_t) mapping_cached_total; /* large_dirty_bytes */
-
 /* Whether a mapping of has bytes serves bytes without a remap. */
 bool cache_is_fit(size_t has, size_t bytes);
 

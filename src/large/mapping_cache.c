@@ -17,11 +17,6 @@ struct evicted {
 	unsigned int count;
 };
 
-size_t large_dirty_bytes(void)
-{
-	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
-}
-
 static void remove_cached(struct cached *k)
 {
 	mapping_cached_total -= k->m.bytes;

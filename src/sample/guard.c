@@ -24,24 +24,7 @@
 #include "slab/slab.h"
 #include "stack.h"
 
-struct guard_area guard_area;
-struct guard *guard;
-
 /* ---- Slots ---- */
-
-uintptr_t guard_slot_start(size_t i)
-{
-	size_t page = sys_page_size();
-
-	return guard_area.start + page + i * (GUARD_BLOCK_MAX + page);
-}
-
-size_t guard_slot_index(uintptr_t address)
-{
-	size_t page = sys_page_size(), offset = address - guard_area.start;
-
-	return offset < page ? 0 : (offset - page) / (GUARD_BLOCK_MAX + page);
-}
 
 static struct guard_slot *slot_of(const void *p)
 {
@@ -141,12 +124,6 @@ static void check_rest(const char *call, struct guard_slot *s)
 }
 
 /* ---- Blocks ---- */
-
-void guard_note_call(struct guard_call *c)
-{
-	c->thread = sys_thread();
-	c->count = stack_take(c->frames, GUARD_FRAMES);
-}
 
 /* Choose a place for a block of size bytes in slot i. */
 static struct guard_block place_block(size_t i, size_t size, size_t align)
