@@ -52,7 +52,7 @@ static unsigned int least_shard(void)
  */
 static bool is_foreign_thread(void)
 {
-	return lock_has_strangers() && !*__ctype_b_loc();
+	return lock_has_foreign_threads() && !*__ctype_b_loc();
 }
 
 /*
