@@ -18,7 +18,7 @@
 /* The source of the rows of the first table. */
 struct figures {
 	struct osmem_stats s;
-	size_t kept_spans, kept_bytes; /* of malloc: spans that threads cache */
+	size_t cached_spans, cached_bytes; /* of malloc: spans that threads cache */
 };
 
 struct row {
@@ -55,8 +55,8 @@ static const struct row rows[] = {
 	{"spans", NONE, LARGE(blocks)},
 	{"bytes in spans", NONE, LARGE(region_bytes)},
 	{"bytes of cached mappings", NONE, LARGE(ahead_bytes)},
-	{"spans cached by threads", NONE, offsetof(struct figures, kept_spans)},
-	{"bytes of cached spans", NONE, offsetof(struct figures, kept_bytes)},
+	{"spans cached by threads", NONE, offsetof(struct figures, cached_spans)},
+	{"bytes of cached spans", NONE, offsetof(struct figures, cached_bytes)},
 };
 
 /* Valid only with TCACHE_COUNTS. */
@@ -101,8 +101,8 @@ static void add_rows(struct text *t, const struct figures *f, const struct row *
 static void add_heaps(struct text *t, const struct osmem_stats *s)
 {
 	struct figures f = {.s = *s,
-			    .kept_spans = s->libc.blocks - s->libc.live_blocks,
-			    .kept_bytes = s->libc.region_bytes - s->libc.live_bytes};
+			    .cached_spans = s->libc.blocks - s->libc.live_blocks,
+			    .cached_bytes = s->libc.region_bytes - s->libc.live_bytes};
 
 	text_add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc",
 		 "malloc");

@@ -55,9 +55,9 @@ static struct found find_around(const void *p)
 	for (m = mapping_all.graves; m < mapping_all.graves + GRAVES; m++)
 		if (has_place(m, p))
 			return (struct found){m, true};
-	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
-		if (has_place(&k->m, p))
-			return (struct found){&k->m, true};
+	for (struct cached *c = mapping_all.cached; c < mapping_all.cached + CACHED_COUNT; c++)
+		if (has_place(&c->m, p))
+			return (struct found){&c->m, true};
 	return (struct found){.m = NULL};
 }
 
