@@ -35,9 +35,7 @@ static void *fail(int error)
 
 static NOINLINE void *malloc_slow(size_t size)
 {
-	if (calls_are_recorded)
-		return alloc_recorded(TRACE_MALLOC, size);
-	return tcache_alloc_slow(size);
+	return alloc_rest(TRACE_MALLOC, size);
 }
 
 static NOINLINE void *malloc_wide(size_t size)

@@ -88,6 +88,12 @@ static NOINLINE void *alloc_recorded(enum trace_name name, size_t size)
 			    are_sampled() ? sample_alloc(size) : tcache_alloc_slow(size));
 }
 
+/* The slow path of these. */
+static INLINE void *alloc_rest(enum trace_name name, size_t size)
+{
+	return calls_are_recorded ? alloc_recorded(name, size) : tcache_alloc_slow(size);
+}
+
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
 {
 	return record_alloc(name, align, size,
