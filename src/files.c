@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Files of traces and maps: sys_file_* of helpers.h. */
+/* Files of traces and maps: sys_file_* of helpers.h; and what else only options need. */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -173,4 +174,20 @@ void sys_file_cut(struct sys_file *f, uint64_t size)
 bool sys_file_append(struct sys_file *f, const char *text, size_t len)
 {
 	return find_again(f) && sys_write_all(f->fd, text, len);
+}
+
+bool sys_read_program(uint64_t offset, void *to, size_t size)
+{
+	int fd = sys_open("/proc/self/exe", O_RDONLY);
+	bool is_read = fd >= 0 && RAW(pread64, fd, to, size, offset) == (long)size;
+
+	if (fd >= 0)
+		RAW(close, fd);
+	return is_read;
+}
+
+/* The kernel reads the set before it refuses to do an unknown thing with it. */
+bool sys_is_readable(const void *p)
+{
+	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
 }

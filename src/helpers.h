@@ -50,6 +50,9 @@ void *sys_map(size_t size);
 /* As sys_map, at exactly this address. NULL with errno EEXIST (something is mapped) or ENOMEM. */
 void *sys_map_at(void *at, size_t size);
 
+/* As sys_map, at a multiple of align, a power of two. Unmaps what it maps in excess. */
+void *sys_map_aligned(size_t size, size_t align);
+
 /* Unmap. -1 if the kernel refuses, which it may if a mapping would be split into two. */
 int sys_unmap(void *p, size_t size);
 
@@ -110,6 +113,9 @@ struct sys_room {
 
 struct sys_room sys_stack_room(void);
 
+/* Can the 8 bytes at p be read? They are in one page. A system call. */
+bool sys_is_readable(const void *p);
+
 /* A secret of this process. It never changes. */
 uint64_t sys_secret(void);
 
@@ -137,12 +143,16 @@ void sys_wake_one(_Atomic(uint32_t) *word);
 /* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
 
+/* Read size bytes of the executable at offset. False if they cannot be read. */
+bool sys_read_program(uint64_t offset, void *to, size_t size);
+
 /* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);
 
-/* The figures of /proc/self/statm in bytes, or zeros if it cannot be read. */
+/* Memory of the process in bytes; 0 is unknown. */
 struct sys_memory {
-	size_t size, resident, shared;
+	size_t size, resident, shared; /* of /proc/self/statm */
+	size_t peak_resident; /* never below resident */
 };
 
 void sys_get_memory(struct sys_memory *memory);
@@ -150,7 +160,6 @@ void sys_get_memory(struct sys_memory *memory);
 /* The resource usage of the process. */
 struct sys_usage {
 	size_t minor_faults, major_faults; /* a major fault reads from a disk */
-	size_t peak_resident; /* in bytes */
 };
 
 void sys_get_usage(struct sys_usage *usage);

@@ -3,101 +3,13 @@
 #include "hardened.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "large/canary.h"
+#include "canary.h"
 #include "large/large.h"
-#include "large/zero.h"
-#include "tcache_core.h"
-#include "tunables.h"
-#include "words.h"
-
-#define ZERO_SIZE_BYTES (16 * MIB) /* of addresses */
-#define ZERO_SIZE_COUNT (ZERO_SIZE_BYTES / CELL_ALIGN)
-
-/* Written by the owner of the cache only. Rows of classes that it never freed are never touched. */
-struct quarantine {
-	uint64_t random; /* odd */
-	struct quarantine *next; /* of spares */
-	_Atomic(uint8_t) count[CLASS_COUNT]; /* Q2 */
-	void *cells[CLASS_COUNT][QUARANTINE_MAX]; /* Q1; NULL: none */
-};
-
-static uint8_t quarantine_sizes[CLASS_COUNT]; /* in cells */
-
-/* Empty quarantines for reuse, and their number. Guarded by the lock of the list of caches. */
-static struct quarantine *spares;
-static unsigned int spare_count;
-
-/* malloc(0): inaccessible addresses, and a bit for each that is in use. */
-static char *zero_size_area;
-static _Atomic(uint64_t) *zero_size_used;
-static _Atomic(size_t) zero_size_hint; /* the word to search first */
-
-static uint64_t scramble(uint64_t x)
-{
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
-	return x ^ x >> 32;
-}
-
-static uint8_t quarantine_size(size_t cell)
-{
-	size_t n = QUARANTINE_BYTES / cell;
-
-	return (uint8_t)(n < QUARANTINE_MIN   ? QUARANTINE_MIN
-			 : n > QUARANTINE_MAX ? QUARANTINE_MAX
-					      : n);
-}
-
-__attribute__((cold)) static bool is_asked_for(void)
-{
-	const char *text = sys_options();
-
-	if (!text)
-		return false;
-	for (struct word word = word_first(text); *word.at; word = word_next(word))
-		if (word_is(word, "hardened"))
-			return true;
-	return false;
-}
-
-__attribute__((cold)) bool hardened_start(void)
-{
-	if (!is_asked_for())
-		return false;
-	canary_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
-	canary_key.factor = scramble(canary_key.secret) | 1;
-	memset(canary_key.pattern, (int)(scramble(canary_key.factor) | 0x80), PATTERN_MAX);
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		quarantine_sizes[class] = quarantine_size(slab_classes[class].size);
-	slab_harden();
-	large_harden();
-	zero_size_area = sys_reserve(NULL, ZERO_SIZE_BYTES);
-	zero_size_used = zero_size_area ? sys_map(ZERO_SIZE_COUNT / 8) : NULL;
-	if (!zero_size_used)
-		zero_size_area = NULL;
-	return true;
-}
-
-/* A random number below n; n is below 2^32. */
-static size_t random_below(struct quarantine *q, size_t n)
-{
-	q->random *= 6364136223846793005u;
-	return (size_t)((q->random >> 32) * n >> 32);
-}
-
-void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n)
-{
-	for (unsigned int i = n; tc->quarantine && i > 1; i--) {
-		size_t other = random_below(tc->quarantine, i);
-		void *swap = cells[i - 1];
-
-		cells[i - 1] = cells[other];
-		cells[other] = swap;
-	}
-}
+#include "quarantine.h"
+#include "zero.h"
+#include "zero_size.h"
 
 /* Validation of what is around a cell. */
 
@@ -139,90 +51,7 @@ static __attribute__((noreturn, cold)) void bad_start(const char *call, void *p)
 	sys_fatal(call, p, "memory before this block is overwritten");
 }
 
-/* malloc(0). */
-
-static void *alloc_zero_size(void)
-{
-	size_t words = ZERO_SIZE_COUNT / 64, first = zero_size_hint;
-
-	for (size_t i = 0; zero_size_area && i < words; i++) {
-		size_t word = (first + i) % words;
-		uint64_t bits = zero_size_used[word];
-
-		while (~bits) {
-			uint64_t bit = ~bits & (bits + 1);
-
-			if (atomic_compare_exchange_weak(&zero_size_used[word], &bits,
-							 bits | bit)) {
-				zero_size_hint = word;
-				return zero_size_area +
-				       (word * 64 + (size_t)__builtin_ctzll(bit)) * CELL_ALIGN;
-			}
-		}
-	}
-	return NULL;
-}
-
-static bool is_zero_size(const void *p)
-{
-	return zero_size_area && (uintptr_t)p - (uintptr_t)zero_size_area < ZERO_SIZE_BYTES;
-}
-
-static size_t zero_size_index(const char *call, const void *p)
-{
-	size_t offset = (uintptr_t)p - (uintptr_t)zero_size_area;
-
-	if (offset % CELL_ALIGN)
-		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
-	offset /= CELL_ALIGN;
-	if (!(zero_size_used[offset / 64] >> offset % 64 & 1))
-		sys_fatal(call, p, "this block is already free");
-	return offset;
-}
-
-static void free_zero_size(const char *call, const void *p)
-{
-	size_t i = zero_size_index(call, p);
-	uint64_t bit = (uint64_t)1 << i % 64;
-
-	if (!(atomic_fetch_and(&zero_size_used[i / 64], ~bit) & bit))
-		sys_fatal(call, p, "this block is already free");
-}
-
 /* Quarantine: rule 2. */
-
-struct quarantine *hardened_new_quarantine(void)
-{
-	int saved_errno = errno;
-	struct quarantine *q = spares;
-
-	if (q) {
-		spares = q->next;
-		spare_count--;
-		return q;
-	}
-	q = sys_map(sizeof(*q));
-	errno = saved_errno;
-	if (q)
-		q->random = scramble(canary_key.secret ^ (uintptr_t)q) | 1;
-	return q;
-}
-
-void hardened_drop_quarantine(struct quarantine *q)
-{
-	if (spare_count == QUARANTINE_SPARES) {
-		sys_release(q, sizeof(*q));
-		return;
-	}
-	q->next = spares;
-	spares = q;
-	spare_count++;
-}
-
-static void set_count(struct quarantine *q, unsigned int class, unsigned int n)
-{
-	atomic_store_explicit(&q->count[class], (uint8_t)n, memory_order_relaxed);
-}
 
 static __attribute__((noinline)) void put_without_cache(unsigned int class, void *cell);
 
@@ -238,10 +67,10 @@ static inline void put(unsigned int class, void *cell)
 		return;
 	}
 	place = &tc->quarantine
-			 ->cells[class][random_below(tc->quarantine, quarantine_sizes[class])];
+			 ->cells[class][quarantine_random(tc->quarantine, quarantine_sizes[class])];
 	leaves = *place;
 	if (__builtin_expect(!leaves, 0))
-		set_count(tc->quarantine, class, tc->quarantine->count[class] + 1u);
+		quarantine_set_count(tc->quarantine, class, tc->quarantine->count[class] + 1u);
 	/* For a fork: a cell in quarantine is zero and counted. */
 	atomic_signal_fence(memory_order_release);
 	*place = cell;
@@ -263,65 +92,6 @@ static void put_without_cache(unsigned int class, void *cell)
 		put(class, cell);
 	else
 		tcache_put_cell(class, cell);
-}
-
-void hardened_flush(struct tcache *tc, unsigned int class)
-{
-	struct quarantine *q = tc->quarantine;
-
-	if (!hardened_quarantined(tc, class))
-		return;
-	slab_enter(class);
-	for (unsigned int i = 0; i < QUARANTINE_MAX; i++) {
-		void *cell = q->cells[class][i];
-
-		if (!cell)
-			continue;
-		q->cells[class][i] = NULL;
-		slab_give_locked(class, &cell, 1);
-	}
-	set_count(q, class, 0);
-	slab_leave(class);
-}
-
-size_t hardened_quarantined(const struct tcache *tc, unsigned int class)
-{
-	return tc->quarantine ? tc->quarantine->count[class] : 0;
-}
-
-bool hardened_has(const struct tcache *tc, unsigned int class, const void *cell)
-{
-	for (unsigned int i = 0; hardened_quarantined(tc, class) && i < QUARANTINE_MAX; i++)
-		if (tc->quarantine->cells[class][i] == cell)
-			return true;
-	return false;
-}
-
-static const char *check_quarantine(const struct quarantine *q, unsigned int class)
-{
-	unsigned int count = 0;
-
-	for (unsigned int i = 0; i < QUARANTINE_MAX; i++) {
-		char *cell = q->cells[class][i];
-		struct cell_ref ref = slab_find(cell);
-
-		if (!cell)
-			continue;
-		count++;
-		if (ref.state != CELL_LIVE || ref.class != class ||
-		    !is_zero(cell, slab_classes[class].size))
-			return "Q1: a cell in quarantine is none, or not zero";
-	}
-	return count == q->count[class] ? NULL : "Q2: a quarantine's count is wrong";
-}
-
-const char *hardened_check(const struct tcache *tc)
-{
-	const char *fault = NULL;
-
-	for (unsigned int class = 1; tc->quarantine && class < CLASS_COUNT && !fault; class += 1)
-		fault = check_quarantine(tc->quarantine, class);
-	return fault;
 }
 
 /* Cells. */
@@ -386,7 +156,7 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 __attribute__((noinline)) void *hardened_alloc(size_t size, size_t align)
 {
 	unsigned int class = size > CELL_MAX ? CLASS_COUNT : tcache_class_of(room_for(size), align);
-	void *p = size || align > CELL_ALIGN ? NULL : alloc_zero_size();
+	void *p = size || align > CELL_ALIGN ? NULL : zero_size_alloc();
 
 	if (!p && class < CLASS_COUNT)
 		p = alloc_cell(class, size);
@@ -436,8 +206,8 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 	if (!p)
 		return;
-	if (is_zero_size(p)) {
-		free_zero_size(call, p);
+	if (zero_size_has(p)) {
+		zero_size_free(call, p);
 		return;
 	}
 	class = live_class_slow(call, p);
@@ -491,8 +261,8 @@ size_t hardened_usable_size(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (is_zero_size(p)) {
-		zero_size_index(call, p);
+	if (zero_size_has(p)) {
+		zero_size_check(call, p);
 		return 0;
 	}
 	class = live_class(call, p);
@@ -543,8 +313,8 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 	unsigned int class;
 	size_t old, room;
 
-	if (is_zero_size(p)) {
-		zero_size_index(call, p);
+	if (zero_size_has(p)) {
+		zero_size_check(call, p);
 		return move(call, p, 0, size);
 	}
 	class = live_class(call, p);

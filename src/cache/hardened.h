@@ -30,11 +30,6 @@
 
 #include "tcache.h"
 
-struct quarantine;
-
-/* Whether the option is set. If so, harden the wings below, too. */
-bool hardened_start(void);
-
 /* The contracts of malloc(3) and its relatives, but memory is zero. bin is slab_bin(p). */
 void *hardened_alloc(size_t size, size_t align);
 void *hardened_malloc(size_t size);
@@ -42,24 +37,3 @@ void hardened_free(const char *call, void *p);
 void hardened_free_in(const char *call, void *p, uint16_t bin);
 void *hardened_realloc(const char *call, void *p, size_t size);
 size_t hardened_usable_size(const char *call, void *p);
-
-/* Shuffle cells, with the random state of tc, the caller's cache. */
-void hardened_shuffle(struct tcache *tc, void **cells, unsigned int n);
-
-/* Get an empty quarantine (NULL: no memory); return an empty one. The list of caches is locked. */
-struct quarantine *hardened_new_quarantine(void);
-void hardened_drop_quarantine(struct quarantine *q);
-
-/* Return the cells of class in tc's quarantine to the store. */
-void hardened_flush(struct tcache *tc, unsigned int class);
-
-/* The number of cells of class in tc's quarantine, and whether cell is one of them. */
-size_t hardened_quarantined(const struct tcache *tc, unsigned int class);
-bool hardened_has(const struct tcache *tc, unsigned int class, const void *cell);
-
-/*
- * Check tc's quarantine. NULL, or a static text that names the violated invariant:
- *	Q1 cells in quarantine are of their class, out of the store, and zero
- *	Q2 counts are right
- */
-const char *hardened_check(const struct tcache *tc);

@@ -26,6 +26,7 @@
 /* Only the owner writes what is neither atomic nor guarded by a lock. */
 struct tcache {
 	struct bin bins[SLAB_BIN_COUNT]; /* C1; from CLASS_COUNT on as in tcache_none */
+	int64_t sample_left; /* tcache_sample_left */
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last scavenge */
 	bool was_flushed[CLASS_COUNT]; /* the bin has had a magazine before */
@@ -51,6 +52,8 @@ struct tcache {
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
+_Static_assert(offsetof(struct tcache, sample_left) == SLAB_BIN_COUNT * SLAB_BIN_SIZE,
+	       "tcache_sample_left knows it");
 
 #define TCACHE_ENDED ((struct tcache *)1)
 
@@ -93,6 +96,28 @@ static inline size_t tcache_magazine_cells(const struct tcache *tc, unsigned int
 	return n + (size_t)(&magazine_of(top)->cells[magazine_capacity(class)] - top);
 }
 
+/* Pop a cell of bin. NULL if there is none. */
+static inline void *bin_pop(struct bin *bin)
+{
+	void *cell = *bin->top;
+
+	if (cell == MAGAZINE_END)
+		return NULL;
+	bin->top++;
+	return cell;
+}
+
+static inline bool tcache_is_bin_empty(const struct tcache *tc, unsigned int class)
+{
+	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
+}
+
+/* Bytes of cells in the same. */
+static inline size_t tcache_bin_bytes(const struct tcache *tc, unsigned int class)
+{
+	return tcache_magazine_cells(tc, class) * slab_classes[class].size;
+}
+
 /* Create the calling thread's cache. NULL when memory is exhausted. */
 struct tcache *tcache_new(void);
 
@@ -116,11 +141,20 @@ static inline bool tcache_is_hardened(void)
 	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
 }
 
-/* Let the fast path use tc, unless polling or a mode needs every call. */
+/* Whether a mode needs every call that frees, too. */
+static inline bool tcache_is_closed(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & ~TCACHE_SAMPLES;
+}
+
+/* Let the fast paths use tc, unless polling or a mode needs every call. */
 void tcache_set_fast(struct tcache *tc);
 
-/* threads.c: flush and free tc, which no thread uses any more. */
+/* tcache_flush.c: flush and free tc, which no thread uses any more. */
 void tcache_retire(struct tcache *tc);
+
+/* Leave tc to the next thread in its shard. False if it holds too much, or enough caches wait. */
+bool tcache_vacate(struct tcache *tc);
 
 /* The same for caches left by their owners before the last scavenge, or for all vacant ones. */
 void tcache_retire_vacant(bool all);
@@ -132,11 +166,44 @@ void caches_leave(void);
 /* tcache_fork.c: repair the heap in a fork's child. The caller holds no lock. */
 void tcache_fork_child(void);
 
-/* tcache_scavenge.c: flush all of tc to the store and the page heap. */
+/* tcache_flush.c: flush all of tc to the store and the page heap. */
 void tcache_flush(struct tcache *tc);
+
+/* Flush all bins of tc. */
+void tcache_flush_bins(struct tcache *tc);
+
+/* Flush the bins of tc that were not used since the last call, and all spares. */
+void tcache_shrink(struct tcache *tc);
 
 /* Flush the bins of tc that hold more than most bytes. Returns the bytes in all other bins. */
 size_t tcache_flush_over(struct tcache *tc, size_t most);
+
+/* Polling: tcache_poll.c. */
+
+#define POLL_REQUEST 1 /* value of polls: until the request is served */
+
+/* Dirty bytes up to which nothing is scavenged. */
+extern _Atomic(size_t) tcache_trim_threshold SLAB_HIDDEN;
+
+static inline size_t tcache_over_threshold(size_t dirty)
+{
+	return dirty > tcache_trim_threshold ? dirty : 0;
+}
+
+/* Dirty bytes above the threshold, including those that full depots may become. */
+size_t tcache_dirty_bytes(void);
+
+/* The same with tc's page cache, and without the depots of other shards: cheap. */
+size_t tcache_near_dirty_bytes(const struct tcache *tc);
+
+/* Let tc poll for that many visits of the store; 0: not any more. */
+void tcache_set_polls(struct tcache *tc, unsigned int visits);
+
+/* Begin polling when dirty memory has grown POLL_MIN above its minimum. Any growth prolongs it. */
+void tcache_update_polls(struct tcache *tc);
+
+/* Many caches hold much: all threads poll, once between two scavenges. */
+void tcache_poll_many(void);
 
 /* A thread leaves dirty memory: let the others poll until it is purged. The list is locked. */
 void tcache_poll_dirty_locked(void);
@@ -192,6 +259,9 @@ static inline void tcache_poll(struct tcache *tc)
  */
 void *tcache_take_cell(unsigned int class, bool *fresh);
 
+/* Make room for a cell in the magazine of tc's bin of class. False when memory is exhausted. */
+bool tcache_make_room(struct tcache *tc, unsigned int class);
+
 /* Put cell, whose mark the caller has set, into a magazine or the store. */
 void tcache_put_cell(unsigned int class, void *cell);
 
@@ -213,10 +283,10 @@ static inline unsigned int tcache_live_class(const char *call, void *p)
 }
 
 /* tcache_large.c: large objects, and objects of any size where no cell is to be had. */
-void *tcache_alloc_large(size_t size, size_t align, bool zero);
+void *tcache_alloc_large(struct tcache *tc, size_t size, size_t align, bool zero);
 /* The same past the page cache of tc, which may be NULL. Retries after tcache_reclaim. */
 void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero);
-void tcache_free_span(const char *call, void *p); /* span_is_near(p) */
+void tcache_free_span(const char *call, void *p); /* span_is_near(p); after span_cache_put */
 void tcache_free_mapping(const char *call, void *p);
 
 /* The smallest class for size bytes aligned to align; CLASS_COUNT if there is none. */

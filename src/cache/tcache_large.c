@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "hardened.h"
 #include "large/large.h"
 #include "tcache_core.h"
 
@@ -68,13 +67,10 @@ void *tcache_alloc_other(struct tcache *tc, size_t size, size_t align, bool zero
 	return p;
 }
 
-__attribute__((noinline)) void *tcache_alloc_large(size_t size, size_t align, bool zero)
+void *tcache_alloc_large(struct tcache *tc, size_t size, size_t align, bool zero)
 {
-	struct tcache *tc = tcache_own();
 	void *p = NULL;
 
-	if (tcache_is_hardened())
-		return hardened_alloc(size, align);
 	if (tc && size > CELL_MAX && size <= SPAN_CACHED_MAX)
 		p = take_span(tc->spans, span_class_of(size), align);
 	if (p) {
@@ -113,31 +109,16 @@ static struct tcache *span_cache_for_free(void)
 	return tc && tc->spans != &span_cache_none ? tc : NULL;
 }
 
-static __attribute__((noinline)) void free_span_slow(const char *call, void *p)
+void tcache_free_span(const char *call, void *p)
 {
-	struct tcache *tc;
+	struct tcache *tc = span_cache_for_free();
 
-	if (tcache_is_hardened()) {
-		hardened_free(call, p);
-		return;
-	}
-	tc = span_cache_for_free();
 	if (tcache_all.perturb)
 		memset(p, tcache_all.perturb, large_usable_size(call, p));
 	if (!tc || !span_cache_put_slow(tc->spans, p))
 		large_free(call, p); /* it reports a p that the page cache rejected */
 	if (tc)
 		note_span_visit(tc);
-}
-
-void tcache_free_span(const char *call, void *p)
-{
-	struct tcache *tc = tcache_thread.fast;
-
-	if (!span_cache_put(tc->spans, p))
-		free_span_slow(call, p);
-	else if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0))
-		tcache_scavenge(tc);
 }
 
 void tcache_free_mapping(const char *call, void *p)

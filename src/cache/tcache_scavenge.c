@@ -20,180 +20,10 @@
 
 #include <errno.h>
 
-#include "hardened.h"
 #include "large/large.h"
+#include "quarantine.h"
 #include "tcache_core.h"
 #include "tunables.h"
-
-#define POLL_REQUEST 1 /* polling that ends when the request is served */
-
-/* Flushing. */
-
-/* Return the cells from top on, and their magazine, to the store. */
-static void flush_magazine_locked(unsigned int class, void **top)
-{
-	struct magazine *m = magazine_of(top);
-
-	slab_give_locked(class, top, (unsigned int)(&m->cells[magazine_capacity(class)] - top));
-	magazine_free(m);
-}
-
-static void flush_spare_locked(struct tcache *tc, unsigned int class)
-{
-	struct magazine *spare = tc->spares[class];
-
-	if (!spare)
-		return;
-	tc->spares[class] = NULL;
-	flush_magazine_locked(class, spare->count ? spare->cells
-						  : &spare->cells[magazine_capacity(class)]);
-}
-
-static void flush_bin_locked(struct tcache *tc, unsigned int class)
-{
-	void **top = tc->bins[class].top;
-
-	flush_spare_locked(tc, class);
-	if (!bin_has_magazine(&tc->bins[class]))
-		return;
-	tc->bins[class].top = tcache_none.bins[class].top;
-	tc->was_flushed[class] = true;
-	flush_magazine_locked(class, top);
-}
-
-static bool is_bin_empty(const struct tcache *tc, unsigned int class)
-{
-	return !tc->spares[class] && !bin_has_magazine(&tc->bins[class]);
-}
-
-static void flush_bin(struct tcache *tc, unsigned int class)
-{
-	if (is_bin_empty(tc, class))
-		return;
-	slab_enter(class);
-	flush_bin_locked(tc, class);
-	slab_leave(class);
-}
-
-static void flush_bins(struct tcache *tc)
-{
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		flush_bin(tc, class);
-}
-
-static size_t bin_bytes(const struct tcache *tc, unsigned int class)
-{
-	return tcache_magazine_cells(tc, class) * slab_classes[class].size;
-}
-
-size_t tcache_flush_over(struct tcache *tc, size_t most)
-{
-	size_t sum = 0;
-
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		size_t bytes = bin_bytes(tc, class);
-
-		if (bytes > most)
-			flush_bin(tc, class);
-		else
-			sum += bytes;
-	}
-	return sum;
-}
-
-void tcache_flush(struct tcache *tc)
-{
-	span_cache_shrink(tc->spans, true);
-	for (unsigned int class = 1; tc->quarantine && class < CLASS_COUNT; class += 1)
-		hardened_flush(tc, class);
-	flush_bins(tc);
-}
-
-/* Polling: rule 2. */
-
-/* Dirty bytes up to which nothing is scavenged. */
-static _Atomic(size_t) trim_threshold;
-
-void tcache_set_trim_threshold(size_t size)
-{
-	trim_threshold = size;
-}
-
-static size_t over_threshold(size_t dirty)
-{
-	return dirty > trim_threshold ? dirty : 0;
-}
-
-/* Dirty bytes, including those that full depots may become. */
-static size_t dirty_bytes(void)
-{
-	return over_threshold(slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes());
-}
-
-/* The same with tc's page cache, and without the depots of other shards: cheap. */
-static size_t near_dirty_bytes(const struct tcache *tc)
-{
-	return over_threshold(
-		slab_dirty_bytes() + large_dirty_bytes() + tc->spans->bytes +
-		atomic_load_explicit(&magazine_sizes[tc->shard].bytes, memory_order_relaxed));
-}
-
-/* Set fast in any case: another thread may be setting tc->polls as well. */
-static void set_polls(struct tcache *tc, unsigned int visits)
-{
-	if (!tc->polls)
-		tc->polling_since = tcache_all.scavenges;
-	/* Not an exchange: it would wait for pending stores to recently freed cells. */
-	atomic_store_explicit(&tc->polls, visits, memory_order_release);
-	tcache_set_fast(tc);
-}
-
-/* The list of caches is entered. */
-static void poll_all_locked(void)
-{
-	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		tc->polls = POLL_VISITS;
-		tc->polling_since = tcache_all.scavenges;
-		tcache_set_fast(tc);
-	}
-}
-
-void tcache_poll_dirty_locked(void)
-{
-	size_t dirty = dirty_bytes();
-
-	if (dirty <= tcache_all.dirty_seen || dirty < POLL_MIN)
-		return;
-	tcache_all.dirty_seen = dirty;
-	poll_all_locked();
-}
-
-static void poll_dirty(void)
-{
-	caches_enter();
-	tcache_poll_dirty_locked();
-	caches_leave();
-}
-
-/* Many caches hold much: all threads poll, once between two scavenges. */
-static void poll_many_caches(void)
-{
-	if (tcache_all.count <= FEW_CACHES || tcache_all.polled_at == tcache_all.scavenges + 1)
-		return;
-	caches_enter();
-	tcache_all.polled_at = tcache_all.scavenges + 1;
-	poll_all_locked();
-	caches_leave();
-}
-
-void tcache_request(struct tcache *tc, unsigned char what)
-{
-	if (tc->request < what)
-		tc->request = what;
-	if (!tc->polls)
-		tc->polls = POLL_REQUEST;
-	tcache_set_fast(tc);
-}
 
 /* Scavenging: rule 1. */
 
@@ -238,27 +68,6 @@ static void shrink_depots(bool all)
 		shrink_shard(shard, all);
 }
 
-/* Flush the bins of tc that were not used since the last call, and all spares. */
-static void shrink_cache(struct tcache *tc)
-{
-	span_cache_shrink(tc->spans, false);
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		bool is_idle = tc->bins[class].top == tc->seen[class];
-
-		tc->seen[class] = tc->bins[class].top;
-		if (is_idle && tc->quarantine)
-			hardened_flush(tc, class);
-		if (is_bin_empty(tc, class) || (!is_idle && !tc->spares[class]))
-			continue;
-		slab_enter(class);
-		if (is_idle)
-			flush_bin_locked(tc, class);
-		else
-			flush_spare_locked(tc, class);
-		slab_leave(class);
-	}
-}
-
 /* Bound what a thread of many sizes keeps. Each bin flushed too soon doubles the bound. */
 void tcache_open_bin(struct tcache *tc, unsigned int class)
 {
@@ -268,7 +77,7 @@ void tcache_open_bin(struct tcache *tc, unsigned int class)
 	if (tc->opened <= OPEN_MIN << tc->reopened || tc->quarantine)
 		return;
 	tc->opened = 0;
-	shrink_cache(tc);
+	tcache_shrink(tc);
 }
 
 /*
@@ -298,16 +107,16 @@ static void scavenge(struct tcache *tc)
 {
 	validate_marks(tc, VALIDATED_CELLS);
 	tcache_retire_vacant(false);
-	shrink_cache(tc);
+	tcache_shrink(tc);
 	shrink_depots(false);
 	slab_end_sweep();
 	tcache_all.scavenges++;
 	tcache_all.dirty_seen = 0;
-	tc->dirty_low = tc->dirty_seen = near_dirty_bytes(tc);
-	if ((shrink_idle(tc) && tcache_all.count > FEW_CACHES) || dirty_bytes() > POLL_MIN)
-		set_polls(tc, POLL_VISITS);
-	else if (dirty_bytes() <= POLL_LEFT)
-		set_polls(tc, 0);
+	tc->dirty_low = tc->dirty_seen = tcache_near_dirty_bytes(tc);
+	if ((shrink_idle(tc) && tcache_all.count > FEW_CACHES) || tcache_dirty_bytes() > POLL_MIN)
+		tcache_set_polls(tc, POLL_VISITS);
+	else if (tcache_dirty_bytes() <= POLL_LEFT)
+		tcache_set_polls(tc, 0);
 }
 
 /* Whether the process grows although much is dirty. Not hardened: cells stay in quarantine. */
@@ -317,14 +126,14 @@ static bool is_growing(const struct tcache *tc)
 
 	if (grown < GROWN_MIN || tc->quarantine)
 		return false;
-	dirty = over_threshold(slab_dirty_bytes() + magazine_depot_bytes());
+	dirty = tcache_over_threshold(slab_dirty_bytes() + magazine_depot_bytes());
 	return dirty >= GROWN_DIRTY && grown >= dirty / GROWN_SHARE;
 }
 
 /* Flush only this thread and its shard: others may have been busy until now. */
 static void scavenge_early(struct tcache *tc)
 {
-	shrink_cache(tc);
+	tcache_shrink(tc);
 	shrink_shard(tc->shard, false);
 	slab_end_sweep();
 }
@@ -335,7 +144,7 @@ void tcache_scavenge(struct tcache *tc)
 {
 	if (tcache_on_scavenge)
 		tcache_on_scavenge();
-	if (trim_threshold && !dirty_bytes())
+	if (tcache_trim_threshold && !tcache_dirty_bytes())
 		return;
 	large_sweep();
 	if (slab_begin_sweep())
@@ -343,31 +152,13 @@ void tcache_scavenge(struct tcache *tc)
 	else if (is_growing(tc) && slab_begin_early_sweep())
 		scavenge_early(tc);
 	else if (tc->polls && tc->polling_since != tcache_all.scavenges &&
-		 dirty_bytes() <= POLL_LEFT)
-		set_polls(tc, 0);
-}
-
-/* Begin polling when dirty memory has grown POLL_MIN above its minimum. Any growth prolongs it. */
-static void update_polls(struct tcache *tc)
-{
-	size_t dirty = near_dirty_bytes(tc);
-
-	if (dirty < tc->dirty_low)
-		tc->dirty_low = dirty;
-	if (tc->polls ? dirty > tc->dirty_seen : dirty > tc->dirty_low + POLL_MIN) {
-		tc->dirty_seen = dirty;
-		set_polls(tc, POLL_VISITS);
-		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + POLL_OTHERS)
-			poll_dirty();
-	} else if (tc->polls) {
-		tc->dirty_low = dirty;
-		set_polls(tc, tc->polls - 1);
-	}
+		 tcache_dirty_bytes() <= POLL_LEFT)
+		tcache_set_polls(tc, 0);
 }
 
 void tcache_note_visit(struct tcache *tc)
 {
-	update_polls(tc);
+	tcache_update_polls(tc);
 	if (++tc->events % SCAVENGE_EVENTS == 0)
 		tcache_scavenge(tc);
 }
@@ -385,13 +176,13 @@ static __attribute__((noinline)) void limit_cached(struct tcache *tc)
 	size_t bytes = 0;
 
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		bytes += bin_bytes(tc, class);
+		bytes += tcache_bin_bytes(tc, class);
 	if (is_over_share(bytes)) {
-		flush_bins(tc);
+		tcache_flush_bins(tc);
 		bytes = 0;
 	}
 	tc->filled = bytes / 2;
-	poll_many_caches();
+	tcache_poll_many();
 }
 
 void tcache_note_full(struct tcache *tc, unsigned int class)
@@ -411,13 +202,13 @@ void tcache_handle_request(struct tcache *tc)
 
 	tc->request = 0;
 	if (request == REQUEST_SHRINK)
-		shrink_cache(tc);
+		tcache_shrink(tc);
 	else
 		tcache_flush(tc);
 	if (request == REQUEST_TRIM)
 		slab_trim();
 	if (tc->polls == POLL_REQUEST)
-		set_polls(tc, 0);
+		tcache_set_polls(tc, 0);
 	errno = saved_errno;
 }
 
@@ -494,7 +285,7 @@ static bool has_any(const struct tcache *tc)
 	if (tc->spans->bytes)
 		return true;
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
-		if (!is_bin_empty(tc, class) || hardened_quarantined(tc, class))
+		if (!tcache_is_bin_empty(tc, class) || quarantine_count(tc, class))
 			return true;
 	return false;
 }

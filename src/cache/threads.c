@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Thread caches: creation, thread exit, modes, figures.
+ * Thread caches: creation and thread exit.
  *
  * A thread gets a cache with its first visit of the slow path. A destructor of thread-specific data
  * leaves the cache to the next thread if little is in it, else flushes and frees it. Destructors
@@ -14,28 +14,13 @@
 
 #include "block/block.h"
 #include "fork.h"
-#include "hardened.h"
 #include "large/large.h"
+#include "quarantine.h"
 #include "tcache_core.h"
 #include "tunables.h"
 
-struct caches tcache_all;
-
 static pthread_key_t exit_key;
 static bool has_exit_key; /* guarded by tcache_all.lock */
-
-/* Locking. */
-
-void caches_enter(void)
-{
-	fork_check();
-	lock_acquire(&tcache_all.lock);
-}
-
-void caches_leave(void)
-{
-	lock_release(&tcache_all.lock);
-}
 
 /* Creation. */
 
@@ -103,7 +88,7 @@ static struct tcache *add_cache(unsigned int shard)
 		return NULL;
 	reset_bins(tc);
 	if (tcache_all.modes & TCACHE_HARDENED)
-		tc->quarantine = hardened_new_quarantine();
+		tc->quarantine = quarantine_new();
 	tc->next = tcache_all.first;
 	if (tc->next)
 		tc->next->prev = tc;
@@ -179,113 +164,7 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 	return tc;
 }
 
-void tcache_set_fast(struct tcache *tc)
-{
-	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
-
-	if (!tc->thread)
-		return;
-	/* Never set fast to tc, even briefly: the owner may run, and must clear hardened cells. */
-	if (tc->polls || tcache_all.modes) {
-		tc->thread->fast = none;
-		return;
-	}
-	tc->thread->fast = tc;
-	/* Others set a mode, or polls, and then fast. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (tcache_all.modes || tc->polls)
-		tc->thread->fast = none;
-}
-
 /* Thread exit. */
-
-static void give_own(unsigned int class, void *cell)
-{
-	slab_enter(class);
-	slab_give_locked(class, &cell, 1);
-	slab_leave(class);
-}
-
-/* Unlink and free tc, which is empty. The list is locked. */
-static void destroy_cache(struct tcache *tc)
-{
-	if (tc->prev)
-		tc->prev->next = tc->next;
-	else
-		tcache_all.first = tc->next;
-	if (tc->next)
-		tc->next->prev = tc->prev;
-	tcache_all.count--;
-	slab_shard_users[tc->shard]--;
-	tcache_all.allocs += tc->allocs;
-	tcache_all.frees += tc->frees;
-	tcache_all.reallocs += tc->reallocs;
-	if (tc->quarantine)
-		hardened_drop_quarantine(tc->quarantine);
-	if (tc->spans != &span_cache_none)
-		give_own(CLASS_SPANS, tc->spans);
-	give_own(CLASS_CACHE, tc);
-}
-
-void tcache_retire(struct tcache *tc)
-{
-	tcache_flush(tc);
-	caches_enter();
-	destroy_cache(tc);
-	tcache_poll_dirty_locked();
-	caches_leave();
-}
-
-/* Leave tc to the next thread in its shard. False if it holds too much, or enough caches wait. */
-static bool vacate(struct tcache *tc)
-{
-	struct tcache **place = tcache_all.vacant[tc->shard];
-	unsigned int i = 0;
-
-	span_cache_shrink(tc->spans, true);
-	if (tcache_is_hardened() || tcache_flush_over(tc, VACANT_BIN) > VACANT_BYTES)
-		return false;
-	caches_enter();
-	while (i < VACANT_MAX && place[i])
-		i++;
-	if (i < VACANT_MAX) {
-		tc->vacant_since = tcache_all.scavenges;
-		slab_shard_users[tc->shard]--;
-		tcache_all.vacant_count++;
-		place[i] = tc;
-		tcache_poll_dirty_locked();
-	}
-	caches_leave();
-	return i < VACANT_MAX;
-}
-
-/* Take a cache that has been vacant since before the last scavenge, or any if all. NULL: none. */
-static struct tcache *old_vacant(bool all)
-{
-	struct tcache *tc = NULL;
-
-	caches_enter();
-	for (unsigned int i = 0; i < SLAB_SHARDS * VACANT_MAX && !tc; i++) {
-		struct tcache **place = &tcache_all.vacant[i / VACANT_MAX][i % VACANT_MAX];
-
-		if (!*place || (!all && (*place)->vacant_since == tcache_all.scavenges))
-			continue;
-		tc = *place;
-		*place = NULL;
-		tcache_all.vacant_count--;
-		slab_shard_users[tc->shard]++;
-	}
-	caches_leave();
-	return tc;
-}
-
-void tcache_retire_vacant(bool all)
-{
-	struct tcache *tc;
-
-	while (tcache_all.vacant_count && (tc = old_vacant(all)))
-		tcache_retire(tc);
-}
 
 /* Release tc, the calling thread's cache; own replaces it. */
 static void detach_cache(struct tcache *tc, struct tcache *own)
@@ -293,9 +172,9 @@ static void detach_cache(struct tcache *tc, struct tcache *own)
 	caches_enter();
 	tc->thread = NULL; /* so no other thread sets fast */
 	caches_leave();
-	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
+	tcache_thread.fast = tcache_thread.fast_free = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
-	if (!vacate(tc))
+	if (!tcache_vacate(tc))
 		tcache_retire(tc);
 }
 
@@ -322,113 +201,4 @@ __attribute__((constructor(SYS_BEGIN_CACHE))) static void start(void)
 	caches_enter();
 	make_exit_key();
 	caches_leave();
-}
-
-/* Modes. */
-
-static void set_modes(unsigned int set, unsigned int clear)
-{
-	caches_enter();
-	tcache_all.modes = (tcache_all.modes | set) & ~clear;
-	atomic_thread_fence(memory_order_seq_cst);
-	for (struct tcache *tc = tcache_all.first; tc; tc = tc->next)
-		tcache_set_fast(tc);
-	caches_leave();
-}
-
-void tcache_set_mode(enum tcache_mode mode, bool is_on)
-{
-	set_modes(is_on ? mode : 0, is_on ? 0 : mode);
-}
-
-void tcache_set_perturb(unsigned char value)
-{
-	tcache_all.perturb = value;
-	tcache_set_mode(TCACHE_PERTURBS, value);
-}
-
-/* Figures. */
-
-size_t tcache_cached_cells(const struct tcache *tc, unsigned int class)
-{
-	return tcache_magazine_cells(tc, class) + hardened_quarantined(tc, class);
-}
-
-/* With all shards locked, so that no magazine is freed. */
-static struct tcache_class_stats count_class(unsigned int class)
-{
-	struct tcache_class_stats n = {0};
-
-	slab_enter(class);
-	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		n.in_depots += (size_t)depot_full_count(class, shard) * magazine_capacity(class);
-	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next)
-		n.with_threads += tcache_cached_cells(tc, class);
-	slab_leave(class);
-	return n;
-}
-
-static void lock_all(void)
-{
-	caches_enter();
-	depot_lock_all();
-}
-
-static void unlock_all(void)
-{
-	depot_unlock_all();
-	caches_leave();
-}
-
-void tcache_get_stats(struct tcache_stats *stats)
-{
-	lock_all();
-	*stats = (struct tcache_stats){.caches = tcache_all.count - tcache_all.vacant_count,
-				       .allocs = tcache_all.allocs,
-				       .frees = tcache_all.frees,
-				       .reallocs = tcache_all.reallocs};
-	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		stats->allocs += tc->allocs;
-		stats->frees += tc->frees;
-		stats->reallocs += tc->reallocs;
-		stats->spans += span_cache_count(tc->spans);
-		stats->span_bytes += tc->spans->bytes;
-	}
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		struct tcache_class_stats n = count_class(class);
-
-		stats->cached_cells += n.with_threads + n.in_depots;
-		stats->cached_bytes += (n.with_threads + n.in_depots) * slab_classes[class].size;
-	}
-	unlock_all();
-}
-
-void tcache_get_class(unsigned int class, struct tcache_class_stats *stats)
-{
-	lock_all();
-	*stats = count_class(class);
-	unlock_all();
-}
-
-size_t tcache_list(struct tcache_thread_stats *threads, size_t room)
-{
-	size_t n = 0;
-
-	lock_all();
-	for (const struct tcache *tc = tcache_all.first; tc; tc = tc->next) {
-		if (!tc->thread || n++ >= room)
-			continue;
-		threads[n - 1] = (struct tcache_thread_stats){.id = tc->id};
-		for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-			size_t cells;
-
-			slab_enter(class);
-			cells = tcache_cached_cells(tc, class);
-			slab_leave(class);
-			threads[n - 1].cells += cells;
-			threads[n - 1].bytes += cells * slab_classes[class].size;
-		}
-	}
-	unlock_all();
-	return n;
 }

@@ -18,5 +18,21 @@ void inspect_trace_snapshot(enum trace_reason reason);
 /* Write a map, a trace file with one snapshot, to f. False with errno. */
 bool inspect_write_map(struct sys_file *f);
 
-/* stats.c: write a summary to standard error. */
-void stats_print(void);
+/* stats.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
+enum stats_form {
+	STATS_SUMMARY, /* ten lines for people */
+	STATS_FULL, /* all figures, as tables */
+	STATS_JSON, /* all figures, as one object */
+};
+
+struct text;
+
+/* Append them to t, which needs flush. */
+void stats_write(struct text *t, enum stats_form form);
+
+/* Write them to standard error, or to f; false with errno. */
+void stats_print(enum stats_form form);
+bool stats_write_file(struct sys_file *f, enum stats_form form);
+
+/* stats_json.c: STATS_JSON. The object ends with a newline. */
+void stats_write_json(struct text *t);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
+/* The statistics as tables, and the destinations of all their texts. */
+
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -7,6 +10,7 @@
 #include "helpers.h"
 #include "inspect.h"
 #include "slab/slab.h"
+#include "stats.h"
 #include "text.h"
 #include "trace/calls.h"
 
@@ -131,6 +135,11 @@ static const char *const call_names[TRACE_NAME_END] = {
 	[TRACE_MALLOC_TRIM] = "malloc_trim",
 };
 
+const char *stats_call_name(enum trace_name call)
+{
+	return call_names[call];
+}
+
 static void add_call(struct text *t, const char *name, enum trace_name call)
 {
 	struct call_stats n;
@@ -154,25 +163,31 @@ static unsigned long percent(size_t part, size_t whole)
 	return whole ? (unsigned long)((double)part * 100 / (double)whole + 0.5) : 0;
 }
 
-static void add_classes(struct text *t)
+bool stats_get_class(unsigned int class, struct stats_class *c)
 {
 	struct slab_class_stats slabs;
-	struct tcache_class_stats n;
+	struct tcache_class_stats cached;
+
+	slab_get_class(class, &slabs);
+	if (!slabs.slabs)
+		return false;
+	tcache_get_class(class, &cached);
+	*c = (struct stats_class){.size = slabs.cell, .slabs = slabs.slabs, .room = slabs.cells};
+	c->cached = cached.with_threads + cached.in_depots;
+	c->live = slabs.out > c->cached ? slabs.out - c->cached : 0;
+	return true;
+}
+
+static void add_classes(struct text *t)
+{
+	struct stats_class c;
 
 	text_add(t, "osmem: cells of bytes %10s %12s %12s %12s %6s\n", "slabs", "room", "live",
 		 "cached", "live");
-	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
-		size_t cached, live;
-
-		slab_get_class(class, &slabs);
-		if (!slabs.slabs)
-			continue;
-		tcache_get_class(class, &n);
-		cached = n.with_threads + n.in_depots;
-		live = slabs.out > cached ? slabs.out - cached : 0; /* read one after the other */
-		text_add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", slabs.cell,
-			 slabs.slabs, slabs.cells, live, cached, percent(live, slabs.cells));
-	}
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
+		if (stats_get_class(class, &c))
+			text_add(t, "osmem:   %12zu %12zu %12zu %12zu %12zu %5lu%%\n", c.size,
+				 c.slabs, c.room, c.live, c.cached, percent(c.live, c.room));
 }
 
 static void add_threads(struct text *t)
@@ -193,6 +208,15 @@ static void add_figure(struct text *t, const char *name, size_t n)
 	text_add(t, "osmem:   %-24s %14zu\n", name, n);
 }
 
+/* A figure that is unknown if it is 0. */
+static void add_known(struct text *t, const char *name, size_t n)
+{
+	if (n)
+		add_figure(t, name, n);
+	else
+		text_add(t, "osmem:   %-24s %14s\n", name, "-");
+}
+
 static void add_process(struct text *t, const struct osmem_stats *s)
 {
 	struct sys_memory memory;
@@ -207,8 +231,8 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 	add_figure(t, "held bytes", s->held_bytes);
 	text_add(t, "osmem:   %-24s %13lu%%\n", "fragmentation",
 		 100 - percent(s->live_bytes, s->held_bytes));
-	add_figure(t, "resident bytes", memory.resident);
-	add_figure(t, "peak resident bytes", usage.peak_resident);
+	add_known(t, "resident bytes", memory.resident);
+	add_known(t, "peak resident bytes", memory.peak_resident);
 	add_figure(t, "page faults", usage.minor_faults);
 	add_figure(t, "page faults from disk", usage.major_faults);
 	add_figure(t, "all brk calls", sys_count(SYS_BRK));
@@ -218,23 +242,68 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 	add_figure(t, "all madvise calls", sys_count(SYS_MADVISE));
 }
 
-static void flush(struct text *t)
+void stats_write_table(struct text *t, const struct osmem_stats *s)
+{
+	add_heaps(t, s);
+	if (calls_modes & CALLS_COUNTED)
+		add_calls(t);
+	add_classes(t);
+	add_threads(t);
+	add_process(t, s);
+}
+
+/* ---- Destinations ---- */
+
+void stats_write(struct text *t, enum stats_form form)
+{
+	struct osmem_stats s;
+
+	if (form == STATS_JSON) {
+		stats_write_json(t);
+		return;
+	}
+	inspect_get_stats(&s);
+	if (form == STATS_FULL)
+		stats_write_table(t, &s);
+	else
+		stats_write_summary(t, &s);
+}
+
+static void flush_to_stderr(struct text *t)
 {
 	sys_print(t->at, t->len);
 	t->len = 0;
 }
 
-void stats_print(void)
+void stats_print(enum stats_form form)
 {
-	struct text t = {.flush = flush};
-	struct osmem_stats s;
+	struct text t = {.flush = flush_to_stderr};
 
-	inspect_get_stats(&s);
-	add_heaps(&t, &s);
-	if (calls_modes & CALLS_COUNTED)
-		add_calls(&t);
-	add_classes(&t);
-	add_threads(&t);
-	add_process(&t, &s);
-	flush(&t);
+	stats_write(&t, form);
+	t.flush(&t);
+}
+
+struct file_text {
+	struct text text; /* first, for flush_to_file */
+	struct sys_file *file;
+	int error; /* errno of the first failure, or 0 */
+};
+
+static void flush_to_file(struct text *t)
+{
+	struct file_text *to = (struct file_text *)t;
+
+	if (!to->error && !sys_file_append(to->file, t->at, t->len))
+		to->error = errno;
+	t->len = 0;
+}
+
+bool stats_write_file(struct sys_file *f, enum stats_form form)
+{
+	struct file_text to = {.text.flush = flush_to_file, .file = f};
+
+	stats_write(&to.text, form);
+	flush_to_file(&to.text);
+	errno = to.error;
+	return !to.error;
 }

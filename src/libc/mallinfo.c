@@ -81,10 +81,10 @@ EXPORT struct mallinfo mallinfo(void)
 	};
 }
 
-/* malloc_stats(3): a summary on standard error. */
+/* malloc_stats(3): all figures on standard error. */
 EXPORT void malloc_stats(void)
 {
-	stats_print();
+	stats_print(STATS_FULL);
 }
 
 static void add_total(struct text *t, const char *type, size_t count, size_t size)

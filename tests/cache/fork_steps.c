@@ -25,7 +25,7 @@
 #include "forks.h"
 #include "harness.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "places.h"
 #include "slab/slab_core.h"
 
@@ -44,7 +44,8 @@ static void __attribute__((noreturn)) be_the_child(void)
 {
 	is_stepped = false;
 	signal(SIGTRAP, SIG_DFL);
-	tcache_thread = (struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none};
+	tcache_thread = (struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none,
+					       .fast_free = (struct tcache *)(uintptr_t)&tcache_none};
 	become_child();
 	look_and_end(1);
 }
@@ -180,7 +181,7 @@ static void call_sweep(uint64_t *state)
 	(void)state;
 	if (slab_begin_sweep())
 		slab_end_sweep();
-	mapping_sweep(0);
+	cache_sweep(0);
 	tcache_scavenge(tcache_thread.own);
 }
 

@@ -11,7 +11,7 @@ trap 'rm -f "$stats"' EXIT
 
 # Run under the library; its figures go to $stats.
 counted() {
-	OSMEM_OPTIONS=stats "$@" 2>"$stats"
+	OSMEM_OPTIONS=stats=full "$@" 2>"$stats"
 }
 
 # The most telling of the figures, where they are not zero in both columns.

@@ -24,7 +24,7 @@ figure() {
 }
 
 stats_shows_what_happened() {
-	run stats sort "$tests/run.sh" && sort "$tests/run.sh" | cmp - "$scratch/out" &&
+	run stats=full sort "$tests/run.sh" && sort "$tests/run.sh" | cmp - "$scratch/out" &&
 		[ "$(figure 'blocks allocated')" -gt 0 ] &&
 		[ "$(figure 'blocks allocated')" -ge "$(figure 'blocks freed')" ] &&
 		[ "$(figure 'peak bytes')" -gt 1000 ]
@@ -32,7 +32,7 @@ stats_shows_what_happened() {
 
 # Counted from before main on, so that nothing is missing in what is live.
 stats_counts_cells() {
-	run stats sort "$tests/run.sh" && [ "$(figure 'cells allocated')" -gt 10 ] &&
+	run stats=full sort "$tests/run.sh" && [ "$(figure 'cells allocated')" -gt 10 ] &&
 		[ "$(figure 'live cells')" -eq \
 			$(($(figure 'cells allocated') - $(figure 'cells freed'))) ] &&
 		[ "$(figure 'live bytes in cells')" -ge "$(($(figure 'live cells') * 16))" ] &&
@@ -60,9 +60,9 @@ calls() {
 # counts PROGRAM THREADS: of each name so many calls, bytes and failures are in a round. What libc
 # does of itself is in all summaries.
 counts() (
-	OSMEM_OPTIONS=stats "$1" 1 "$2" 2>"$scratch/err" || exit
+	OSMEM_OPTIONS=stats=full "$1" 1 "$2" 2>"$scratch/err" || exit
 	mv "$scratch/err" "$scratch/first"
-	OSMEM_OPTIONS=stats "$1" 101 "$2" 2>"$scratch/err" || exit
+	OSMEM_OPTIONS=stats=full "$1" 101 "$2" 2>"$scratch/err" || exit
 	mv "$scratch/err" "$scratch/last"
 	n=$((100 * ($2 ? $2 : 1)))
 	while read -r name calls bytes failed; do
@@ -93,7 +93,7 @@ counts() (
 
 # Of one round, whichever the form: what is largest in it, and what else there is.
 peak_is_the_most() {
-	OSMEM_OPTIONS=stats "$scratch/linked" 7 2>"$scratch/err" &&
+	OSMEM_OPTIONS=stats=full "$scratch/linked" 7 2>"$scratch/err" &&
 		peak=$(calls "peak live bytes, malloc" 1) &&
 		[ "$peak" -ge 5242880 ] && [ "$peak" -lt 6000000 ] &&
 		[ "$(calls 'all mmap calls' 1)" -ge "$(figure 'mmap calls')" ] &&
@@ -110,7 +110,7 @@ calls_of_threads_are_counted() {
 
 # Their steps are not recorded anywhere, and change nothing.
 counting_and_tracing_go_together() {
-	OSMEM_OPTIONS=stats,trace=$scratch/t "$scratch/linked" 10 2>"$scratch/err" &&
+	OSMEM_OPTIONS=stats=full,trace=$scratch/t "$scratch/linked" 10 2>"$scratch/err" &&
 		[ "$(calls os_malloc 1)" -eq 10 ] && [ "$(head -c 8 "$scratch/t")" = OSMEMTRC ]
 }
 
@@ -127,7 +127,7 @@ archived_programs_have_options() {
 archived_os_only_has_options() {
 	printf '#include "osmem.h"\nint main(void) { return !os_malloc(100); }\n' >"$scratch/os_only.c" &&
 		$cc -I"$utils" -o "$scratch/os_only" "$scratch/os_only.c" "${library%.so}.a" -pthread &&
-		OSMEM_OPTIONS=stats "$scratch/os_only" 2>"$scratch/err" && [ "$(calls os_malloc 1)" -eq 1 ]
+		OSMEM_OPTIONS=stats=full "$scratch/os_only" 2>"$scratch/err" && [ "$(calls os_malloc 1)" -eq 1 ]
 }
 
 # What is wrong in the end is said, and not passed over.
@@ -156,7 +156,7 @@ privileged_programs_have_none() {
 		>"$scratch/out" 2>"$scratch/err" &&
 		[ "$(cat "$scratch/out")" = secure ] && [ ! -s "$scratch/err" ] &&
 		[ ! -e "$scratch/secret" ] && [ ! -e "$scratch/secret.map" ] &&
-		OSMEM_OPTIONS=stats "$scratch/archived" secure >"$scratch/out" 2>"$scratch/err" &&
+		OSMEM_OPTIONS=stats=full "$scratch/archived" secure >"$scratch/out" 2>"$scratch/err" &&
 		[ "$(cat "$scratch/out")" = 'not secure' ] && [ -s "$scratch/err" ]
 }
 
@@ -173,11 +173,16 @@ make_privileged() {
 
 # As coreutils do it: close_stdout runs after main, before the library's destructor.
 stats_survives_a_closed_stderr() {
-	run stats ls / && grep -q 'blocks allocated' "$scratch/err"
+	run stats=full ls / && grep -q 'blocks allocated' "$scratch/err"
 }
 
 nothing_is_said_without_options() {
 	run '' ls / && [ ! -s "$scratch/err" ] && run ',,' ls / && [ ! -s "$scratch/err" ]
+}
+
+# is_said LINE: it is all of standard error.
+is_said() {
+	[ "$(cat "$scratch/err")" = "osmem: OSMEM_OPTIONS: $1" ]
 }
 
 # named WHAT WORD: standard error is one line, about WORD, that ends in the names of all options.
@@ -190,12 +195,35 @@ unknown_is_named_and_ignored() {
 	run nonsense ls / && [ -s "$scratch/out" ] && named 'unknown option' nonsense
 }
 
-bad_values_are_named_and_ignored() {
-	for word in stats=1 trace= trace_size trace_size=7x trace_size=k trace_size=99999999999G \
-		trace_size=1kk map= perturb=256 perturb= check=x purge_delay=1k mmap_threshold=-1 \
-		trim_threshold=nevermore trim_threshold=neve mmap_threshold=never; do
-		run "$word" ls / && [ -s "$scratch/out" ] && named 'invalid value in' "$word" || return 1
-	done
+# A line names the values that the option takes.
+bad_values_are_explained_and_ignored() {
+	size='a size in bytes, which may end in k, M or G'
+	while IFS=';' read -r word takes; do
+		run "$word" ls / && [ -s "$scratch/out" ] &&
+			is_said "invalid value in \"$word\"; ${word%%=*}: $takes" || return 1
+	done <<-EOT
+		stats=;no value, full, json or a file
+		trace=;a file
+		trace;a file
+		trace_size;$size
+		trace_size=7x;$size
+		trace_size=k;$size
+		trace_size=99999999999G;$size
+		trace_size=1kk;$size
+		map=;a file
+		check=x;no value, or 0 to 1073741824
+		backtrace=1;no value
+		hardened=yes;no value
+		mmap_threshold=-1;$size
+		mmap_threshold=never;$size
+		trim_threshold=nevermore;$size, or never
+		trim_threshold=neve;$size, or never
+		purge_delay=1k;milliseconds, 0 to 86400000
+		purge_delay=86400001;milliseconds, 0 to 86400000
+		depot_size=;$size
+		perturb=256;1 to 255, or 0 for off
+		perturb=;1 to 255, or 0 for off
+	EOT
 }
 
 # The library draws nothing: who asks for a picture is told who does, and gets no file.
@@ -213,7 +241,7 @@ sizes_have_units() {
 }
 
 unknown_does_not_hide_the_next() {
-	run 'no,,stats,' ls / && grep -q 'unknown option "no"' "$scratch/err" &&
+	run 'no,,stats=full,' ls / && grep -q 'unknown option "no"' "$scratch/err" &&
 		grep -q 'blocks allocated' "$scratch/err"
 }
 
@@ -229,7 +257,7 @@ a_long_name_is_cut() {
 
 for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed_stderr \
 	nothing_is_said_without_options unknown_is_named_and_ignored \
-	bad_values_are_named_and_ignored pictures_are_refused sizes_have_units \
+	bad_values_are_explained_and_ignored pictures_are_refused sizes_have_units \
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"
 done

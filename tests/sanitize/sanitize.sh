@@ -72,7 +72,7 @@ sanitized() {
 # their own.
 traced() {
 	mkdir -p "$scratch/traces"
-	if ! OSMEM_OPTIONS=stats,trace=$scratch/traces/%p,trace_size=16M timeout 300 "$1" \
+	if ! OSMEM_OPTIONS=stats=full,trace=$scratch/traces/%p,trace_size=16M timeout 300 "$1" \
 		2>"$scratch/summary"; then
 		grep SUMMARY "$scratch/summary"
 		return 1

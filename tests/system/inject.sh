@@ -16,7 +16,7 @@ cc=${CC:-cc}
 # $scratch/said, what the library prints in $scratch/messages, and the calls in $scratch/calls.
 work() {
 	timeout 60 strace -f -o "$scratch/calls" -E LD_PRELOAD="$library" \
-		-E OSMEM_OPTIONS="stats,trace=$scratch/trace" "$@" "$scratch/subject" \
+		-E OSMEM_OPTIONS="stats=full,trace=$scratch/trace" "$@" "$scratch/subject" \
 		>"$scratch/said" 2>"$scratch/messages"
 }
 

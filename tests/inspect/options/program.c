@@ -5,6 +5,8 @@
  * argument says, in as many threads as the second says. It is linked with the archive, too.
  *
  *	secure    says instead whether the kernel takes this process for a privileged one
+ *	hold      keeps 40 objects of 100 KiB, and forks a child that does nothing
+ *	no-files  can open no file in the end, as a process without /proc
  */
 
 #include <malloc.h>
@@ -13,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "osmem.h"
@@ -55,6 +59,22 @@ static int say_secure(void)
 	return write(STDOUT_FILENO, text, strlen(text)) < 0;
 }
 
+/* volatile: the compiler knows malloc. */
+static void *volatile held[40];
+
+static int hold(void)
+{
+	int status;
+	pid_t child;
+
+	for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+		held[i] = malloc(100 << 10);
+	child = fork();
+	if (child == 0)
+		return 0;
+	return waitpid(child, &status, 0) != child || status;
+}
+
 int main(int argc, char **argv)
 {
 	int n = argc > 2 ? atoi(argv[2]) : 0;
@@ -64,6 +84,10 @@ int main(int argc, char **argv)
 		return 2;
 	if (!strcmp(argv[1], "secure"))
 		return say_secure();
+	if (!strcmp(argv[1], "hold"))
+		return hold();
+	if (!strcmp(argv[1], "no-files"))
+		return setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0});
 	if (!n)
 		rounds((void *)(intptr_t)atoi(argv[1]));
 	for (int i = 0; i < n; i++)

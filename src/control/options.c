@@ -5,7 +5,7 @@
  *
  * 1. All options are read before any takes effect. Their order does not matter; the last one of a
  *    name wins.
- * 2. An invalid name or value is reported in one line, with a list of all names, and ignored.
+ * 2. An invalid name or value is reported in one line, with all names or all values, and ignored.
  * 3. Sizes are in bytes. The suffixes k, M and G multiply by 2^10, 2^20 and 2^30.
  * 4. %p in a file name is the process id. Without %p, the first process that opens the file owns it
  *    until it ends. Other processes, including its children, silently do not write to it. With %p,
@@ -22,12 +22,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backtrace.h"
 #include "cache/tcache.h"
 #include "helpers.h"
-#include "inspect.h"
+#include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
+#include "sample/stack.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
 #include "words.h"
@@ -35,18 +35,27 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
-#define NO_UNWINDER "osmem: OSMEM_OPTIONS: backtrace: libgcc cannot unwind the stack here\n"
+#define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
-	struct word trace, map; /* file names, or empty */
+	struct word trace, map, stats_file; /* file names, or empty */
 	size_t trace_size;
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
-	size_t stats, backtrace; /* OFF, or 0 */
-	bool has_map_file;
+	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
+	size_t backtrace; /* OFF, or 0 */
 } options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
 
-static struct sys_file map_file;
+/* A file that is written at exit. */
+static struct output {
+	struct sys_file file;
+	bool is_open;
+} map_output, stats_output;
+
+static bool has_stats(void)
+{
+	return options.stats != OFF || options.stats_file.len;
+}
 
 static void set_perturb(size_t byte)
 {
@@ -59,7 +68,7 @@ static void set_purge_delay(size_t ms)
 	slab_set_sweep_period(ms);
 }
 
-/* Allowed values, if the value is not a file name. */
+/* Allowed values other than file names and words. */
 enum value {
 	NOTHING = 1, /* means 0 */
 	NUMBER = 2,
@@ -67,28 +76,41 @@ enum value {
 	NEVER = 8, /* the word "never", which means SIZE_MAX */
 };
 
-/* In the order of the table in README.md. One of number, file and set receives the value. */
+#define A_SIZE "a size in bytes, which may end in k, M or G"
+
+/*
+ * In the order of the table in README.md. One of number and set receives the value. Any other value
+ * is the name of a file, if file is set.
+ */
 static const struct option {
-	const char *name;
+	const char *name, *takes; /* takes: the valid values, for a report */
 	unsigned int values; /* enum value */
 	size_t max;
+	const char *words[3]; /* words[i], if not NULL, means i */
 	size_t *number;
 	struct word *file;
 	void (*set)(size_t number);
 } known[] = {
-	{"stats", NOTHING, 0, .number = &options.stats},
-	{"trace", 0, 0, .file = &options.trace},
-	{"trace_size", SIZE, SIZE_MAX, .number = &options.trace_size},
-	{"map", 0, 0, .file = &options.map},
-	{"check", NOTHING | NUMBER, 1 << 30, .number = &options.check},
-	{"backtrace", NOTHING, 0, .number = &options.backtrace},
-	{"hardened", NOTHING, 0, .set = NULL}, /* hardened.c reads it earlier */
-	{"mmap_threshold", SIZE, SIZE_MAX, .set = large_set_threshold},
-	{"trim_threshold", SIZE | NEVER, SIZE_MAX, .set = tcache_set_trim_threshold},
-	{"purge_delay", NUMBER, 24 * 3600 * 1000, .set = set_purge_delay},
-	{"depot_size", SIZE, SIZE_MAX, .set = magazine_set_depot_size},
-	{"perturb", NUMBER, 255, .set = set_perturb},
+	{"stats", "no value, full, json or a file", NOTHING, .words = {NULL, "full", "json"},
+	 .number = &options.stats, .file = &options.stats_file},
+	{"trace", "a file", .file = &options.trace},
+	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &options.trace_size},
+	{"map", "a file", .file = &options.map},
+	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	 .number = &options.check},
+	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
+	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
+	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
+	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
+	 .set = tcache_set_trim_threshold},
+	{"purge_delay", "milliseconds, 0 to 86400000", NUMBER, 24 * 3600 * 1000,
+	 .set = set_purge_delay},
+	{"depot_size", A_SIZE, SIZE, SIZE_MAX, .set = magazine_set_depot_size},
+	{"perturb", "1 to 255, or 0 for off", NUMBER, 255, .set = set_perturb},
 };
+
+_Static_assert(STATS_SUMMARY == 0 && STATS_FULL == 1 && STATS_JSON == 2,
+	       "the words of stats are the numbers of its forms");
 
 /* ---- Parsing ---- */
 
@@ -114,6 +136,11 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	*number = o->values & NEVER ? SIZE_MAX : 0;
 	if (!value.at)
 		return o->values & NOTHING;
+	for (size_t i = 0; i < COUNT_OF(o->words); i++)
+		if (o->words[i] && word_is(value, o->words[i])) {
+			*number = i;
+			return true;
+		}
 	if (o->values & NEVER && word_is(value, "never"))
 		return true;
 	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
@@ -125,12 +152,14 @@ static bool set_option(const struct option *o, struct word value)
 {
 	size_t number;
 
-	if (o->file) {
+	if (!read_value(o, value, &number)) {
+		if (!o->file || !value.len)
+			return false;
 		*o->file = value;
-		return value.len > 0;
+		return true;
 	}
-	if (!read_value(o, value, &number))
-		return false;
+	if (o->file)
+		*o->file = (struct word){0};
 	if (o->number)
 		*o->number = number;
 	if (o->set)
@@ -138,19 +167,36 @@ static bool set_option(const struct option *o, struct word value)
 	return true;
 }
 
-/* One line: what is wrong with word, and a hint; NULL: the names of all options: rule 2. */
-static void complain(const char *what, struct word word, const char *hint)
+static int cut(struct word word)
+{
+	return (int)(word.len < SHOWN_MAX ? word.len : SHOWN_MAX);
+}
+
+/* Reports: rule 2. */
+
+static void complain_of_name(struct word word)
 {
 	char line[LINE_SIZE];
-	int n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s \"%.*s\"; %s", what,
-			  (int)(word.len < SHOWN_MAX ? word.len : SHOWN_MAX), word.at,
-			  hint ? hint : "the options are:");
+	int n = snprintf_(line, sizeof(line),
+			  "osmem: OSMEM_OPTIONS: unknown option \"%.*s\"; the options are:",
+			  cut(word), word.at);
 
-	for (size_t i = 0; i < COUNT_OF(known) && !hint; i++)
+	for (size_t i = 0; i < COUNT_OF(known); i++)
 		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s %s", i ? "," : "",
 			       known[i].name);
 	line[n] = '\n';
 	sys_print(line, (size_t)n + 1);
+}
+
+/* what is wrong with word; name takes values. */
+static void complain_of_value(const char *what, struct word word, const char *name,
+			      const char *values)
+{
+	char line[LINE_SIZE];
+	int n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s \"%.*s\"; %s: %s\n", what,
+			  cut(word), word.at, name, values);
+
+	sys_print(line, (size_t)n);
 }
 
 /* The option that word is about, or NULL; value.at is NULL if there is no "=". */
@@ -170,10 +216,11 @@ static const struct option *find_option(struct word word, struct word *value)
 	return NULL;
 }
 
-static bool is_picture(struct word file)
+static bool word_ends_in(struct word word, const char *end)
 {
-	return file.len >= strlen(".svg") &&
-	       memcmp(file.at + file.len - strlen(".svg"), ".svg", strlen(".svg")) == 0;
+	size_t len = strlen(end);
+
+	return word.len >= len && memcmp(word.at + word.len - len, end, len) == 0;
 }
 
 /* Maps are data: who asks for a picture would get a file that no viewer opens. */
@@ -183,11 +230,12 @@ static void read_option(struct word word)
 	const struct option *o = find_option(word, &value);
 
 	if (!o)
-		complain("unknown option", word, NULL);
-	else if (o->file == &options.map && is_picture(value))
-		complain("cannot draw a picture:", word, "use map=FILE, then: heapview --svg FILE");
+		complain_of_name(word);
+	else if (o->file == &options.map && word_ends_in(value, ".svg"))
+		complain_of_value("cannot draw a picture:", word, "use map=FILE, then",
+				  "heapview --svg FILE");
 	else if (!set_option(o, value))
-		complain("invalid value in", word, NULL);
+		complain_of_value("invalid value in", word, o->name, o->takes);
 }
 
 static void read_all(const char *text)
@@ -206,8 +254,11 @@ static int before_relative(struct word word)
 {
 	struct word value;
 	const struct option *o = find_option(word, &value);
+	size_t number;
 
-	return o && o->file && value.len && *value.at != '/' ? (int)(value.at - word.at) : 0;
+	if (!o || !o->file || !value.len || *value.at == '/' || read_value(o, value, &number))
+		return 0;
+	return (int)(value.at - word.at);
 }
 
 /* Write the variable, with folder in front of relative names, to size bytes. Returns its length. */
@@ -301,13 +352,38 @@ static void start_trace(unsigned int parent)
 	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
 }
 
-static void open_map(void)
+static void open_output(struct output *o, const char *option, struct word name)
 {
 	char path[PATH_MAX];
 
-	options.has_map_file = expand_name(path, options.map) && sys_file_open(&map_file, path);
-	if (!options.has_map_file)
-		complain_of_file("map", path);
+	o->is_open = expand_name(path, name) && sys_file_open(&o->file, path);
+	if (!o->is_open)
+		complain_of_file(option, path);
+}
+
+/* In a forked child: rule 4. */
+static void reopen_output(struct output *o, const char *option, struct word name)
+{
+	if (!o->is_open)
+		return;
+	sys_file_close(&o->file);
+	o->is_open = false;
+	if (is_for_each_process(name))
+		open_output(o, option, name);
+}
+
+/* The form of the statistics in a file is that of its name. */
+static enum stats_form form_of_file(void)
+{
+	return word_ends_in(options.stats_file, ".json") ? STATS_JSON : STATS_FULL;
+}
+
+static void write_stats(void)
+{
+	if (!options.stats_file.len)
+		stats_print((enum stats_form)options.stats);
+	else if (stats_output.is_open && !stats_write_file(&stats_output.file, form_of_file()))
+		complain_of_file("stats", stats_output.file.path);
 }
 
 /* ---- Checks ---- */
@@ -351,12 +427,8 @@ static void fork_child(void)
 		if (is_for_each_process(options.trace))
 			start_trace(parent_process);
 	}
-	if (options.has_map_file) {
-		sys_file_close(&map_file);
-		options.has_map_file = false;
-		if (is_for_each_process(options.map))
-			open_map();
-	}
+	reopen_output(&map_output, "map", options.map);
+	reopen_output(&stats_output, "stats", options.stats_file);
 }
 
 /* ---- Start and end ---- */
@@ -371,21 +443,38 @@ static void start_counting(void)
 	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
 }
 
+static void print_stack(void)
+{
+	uintptr_t frames[STACK_FRAMES_MAX];
+
+	stack_print(frames, stack_take(frames, STACK_FRAMES_MAX));
+}
+
+static void start_backtraces(void)
+{
+	if (stack_begin())
+		sys_on_fatal = print_stack;
+	else
+		sys_print(NO_STACKS, strlen(NO_STACKS));
+}
+
 static void begin(void)
 {
-	if (options.stats != OFF)
+	if (has_stats())
 		start_counting();
-	if (options.stats != OFF || options.map.len)
+	if (has_stats() || options.map.len)
 		sys_keep_stderr();
-	if (options.backtrace != OFF && !backtrace_begin())
-		sys_print(NO_UNWINDER, strlen(NO_UNWINDER));
+	if (options.backtrace != OFF)
+		start_backtraces();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)
 		start_trace(0);
 	if (options.map.len)
-		open_map();
-	if (options.trace.len || options.map.len)
+		open_output(&map_output, "map", options.map);
+	if (options.stats_file.len)
+		open_output(&stats_output, "stats", options.stats_file);
+	if (options.trace.len || options.map.len || options.stats_file.len)
 		pthread_atfork(fork_prepare, NULL, fork_child);
 }
 
@@ -410,8 +499,8 @@ __attribute__((destructor)) static void finish(void)
 		set_recording(CALLS_TRACED, TCACHE_TRACES, false);
 		trace_stop();
 	}
-	if (options.has_map_file && !inspect_write_map(&map_file))
-		complain_of_file("map", map_file.path);
-	if (options.stats != OFF)
-		stats_print();
+	if (map_output.is_open && !inspect_write_map(&map_output.file))
+		complain_of_file("map", map_output.file.path);
+	if (has_stats())
+		write_stats();
 }

@@ -1,28 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * OSMEM_OPTIONS=backtrace: print the call stack behind a report.
- *
- * 1. The first call of libc's backtrace() loads libgcc's unwinder and allocates. So it is called
- *    when the option is read. A report allocates nothing.
- * 2. A report must not wait for another thread. So symbols are looked up here:
- *    backtrace_symbols_fd() takes the loader's lock, which a thread holds while it runs the
- *    constructors of a plugin.
+ * 1. A stack is taken by our own unwinder. That of libgcc takes nine times as long, loads a library
+ *    and may take locks.
+ * 2. Symbols are looked up here: backtrace_symbols_fd() takes the loader's lock, which a thread
+ *    holds while it runs the constructors of a plugin, and a report must not wait for it.
  */
 
-#include "backtrace.h"
+#include "stack.h"
 
-#include <execinfo.h>
 #include <link.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "elf_symbol.h"
 #include "helpers.h"
 #include "printf.h"
+#include "unwind.h"
 
-#define FRAMES_MAX 64
 #define LINE_SIZE 512
 #define SHOWN_MAX 200 /* longer names are truncated; longer paths lose their start */
 
@@ -80,19 +77,17 @@ static void print_frame(size_t number, const struct frame *f, const char *progra
 	sys_print(line, (size_t)n);
 }
 
-static void print_stack(void)
+void stack_print(const uintptr_t *frames, unsigned int n)
 {
-	void *addresses[FRAMES_MAX];
 	char program[SHOWN_MAX + 1];
-	int count = backtrace(addresses, FRAMES_MAX);
 
 	sys_program(program, sizeof(program));
-	for (int i = 0; i < count; i++) {
+	for (unsigned int i = 0; i < n; i++) {
 		/* - 1: a call may be the last instruction of its function. */
-		struct frame f = {.address = (uintptr_t)addresses[i] - 1};
+		struct frame f = {.address = frames[i] - 1};
 
 		dl_iterate_phdr(find_in_object, &f);
-		print_frame((size_t)i, &f, program);
+		print_frame(i, &f, program);
 	}
 }
 
@@ -102,12 +97,59 @@ static void print_stack(void)
  */
 #pragma weak _DYNAMIC
 
-bool backtrace_begin(void)
-{
-	void *address;
+/* The start of the object that has this code: the linker defines it. */
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
-	if (_DYNAMIC && backtrace(&address, 1) < 1)
-		return false;
-	sys_on_fatal = print_stack;
-	return true;
+static bool is_ready;
+static uintptr_t own_start, own_size; /* this library's code; empty: it is in the program's */
+
+/* A program that links the archive has our code in its own. */
+static void find_own_code(void)
+{
+	uintptr_t bias = (uintptr_t)&__ehdr_start;
+	const ElfW(Phdr) *segments = (const void *)(bias + __ehdr_start.e_phoff);
+
+	if (getauxval(AT_PHDR) == (uintptr_t)segments)
+		return;
+	for (int i = 0; i < __ehdr_start.e_phnum; i++)
+		if (segments[i].p_type == PT_LOAD && segments[i].p_flags & PF_X) {
+			own_start = bias + segments[i].p_vaddr;
+			own_size = segments[i].p_memsz;
+		}
+}
+
+static inline __attribute__((always_inline)) void take_registers(struct unwind *u)
+{
+	__asm__ volatile("leaq 0(%%rip), %%rax\n\t"
+			 "movq %%rax, %0\n\t"
+			 "movq %%rsp, %1\n\t"
+			 "movq %%rbp, %2\n\t"
+			 "movq %%rbx, %3"
+			 : "=m"(u->rip), "=m"(u->rsp), "=m"(u->rbp), "=m"(u->rbx)
+			 :
+			 : "rax");
+}
+
+unsigned int stack_take(uintptr_t *frames, unsigned int max)
+{
+	struct unwind u;
+	unsigned int n = 0;
+	bool is_found = true;
+
+	if (!is_ready)
+		return 0;
+	take_registers(&u);
+	unwind_first(&u);
+	while (n < max && (is_found = unwind_step(&u)))
+		if (n || u.rip - own_start >= own_size)
+			frames[n++] = u.rip;
+	unwind_last(&u);
+	return n - (n && !is_found && u.is_guess);
+}
+
+bool stack_begin(void)
+{
+	find_own_code();
+	is_ready = unwind_begin();
+	return is_ready;
 }

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The texts of the statistics: stats.c, stats_summary.c and stats_json.c. */
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "inspect.h"
+#include "text.h"
+
+/* The cells of a size class. The figures are read one after another, so sums may not agree. */
+struct stats_class {
+	size_t size; /* of a cell */
+	size_t slabs, room; /* room: the cells that fit into the slabs */
+	size_t live, cached; /* owned by the program; in thread caches and depots */
+};
+
+/* False if the class has no slab. */
+bool stats_get_class(unsigned int class, struct stats_class *c);
+
+/* The name of a call in table and JSON. */
+const char *stats_call_name(enum trace_name call);
+
+/* The forms of stats_write. */
+void stats_write_summary(struct text *t, const struct osmem_stats *s);
+void stats_write_table(struct text *t, const struct osmem_stats *s);

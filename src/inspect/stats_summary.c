@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * The summary of ten lines, for people: each figure in human units, and what it means. Held bytes
+ * are live, cached, free or metadata: these four add up to them. A dash is an unknown figure.
+ */
+
+#include <stddef.h>
+
+#include "inspect.h"
+#include "printf.h"
+#include "stats.h"
+#include "text.h"
+#include "trace/calls.h"
+
+/* Room for any number with separators, and for any size with its unit. */
+struct number {
+	char text[32];
+};
+
+/* n in groups of three digits: "1,234,567". */
+static struct number grouped(size_t n)
+{
+	struct number number;
+	size_t power = 1, len;
+
+	while (n / power >= 1000)
+		power *= 1000;
+	len = (size_t)snprintf_(number.text, sizeof(number.text), "%zu", n / power);
+	while (power /= 1000)
+		len += (size_t)snprintf_(number.text + len, sizeof(number.text) - len, ",%03zu",
+					 n / power % 1000);
+	return number;
+}
+
+/* bytes in the largest unit of which there is one at least, to a tenth: "1.5 MiB". */
+static struct number in_units(size_t bytes)
+{
+	static const char units[] = {'K', 'M', 'G', 'T'};
+	struct number number;
+	size_t tenths = bytes / KIB * 10 + (bytes % KIB * 10 + KIB / 2) / KIB, unit = 0;
+
+	if (bytes < KIB) {
+		snprintf_(number.text, sizeof(number.text), "%zu B", bytes);
+		return number;
+	}
+	for (; tenths >= 10 * KIB && unit < COUNT_OF(units) - 1; unit++)
+		tenths = (tenths + KIB / 2) / KIB;
+	snprintf_(number.text, sizeof(number.text), "%zu.%zu %ciB", tenths / 10, tenths % 10,
+		  units[unit]);
+	return number;
+}
+
+static void add_line(struct text *t, const char *name, const char *figure, const char *meaning)
+{
+	text_add(t, "osmem:   %-13s %11s  %s\n", name, figure, meaning);
+}
+
+static void add_size(struct text *t, const char *name, size_t bytes, const char *meaning)
+{
+	add_line(t, name, in_units(bytes).text, meaning);
+}
+
+static void add_known(struct text *t, const char *name, size_t bytes, bool is_known,
+		      const char *meaning)
+{
+	add_line(t, name, is_known ? in_units(bytes).text : "-", meaning);
+}
+
+static void add_calls(struct text *t)
+{
+	struct call_stats n;
+
+	text_add(t, "osmem: process %u: ", (unsigned int)sys_process());
+	if (!(calls_modes & CALLS_COUNTED)) {
+		text_add(t, "its calls are not counted\n");
+		return;
+	}
+	calls_get(TRACE_NAME_END, &n);
+	text_add(t, "%s calls requested %s; %s failed\n", grouped(n.calls).text,
+		 in_units(n.bytes).text, grouped(n.failed).text);
+}
+
+static void add_heaps(struct text *t, const struct osmem_stats *s)
+{
+	size_t objects = s->course.live_blocks + s->course.mapped_blocks + s->libc.live_blocks +
+			 s->libc.mapped_blocks + s->cells.live;
+	char meaning[80];
+
+	snprintf_(meaning, sizeof(meaning), "in %s objects that the program has not freed",
+		  grouped(objects).text);
+	add_size(t, "live", s->live_bytes, meaning);
+	add_known(t, "peak live", calls_peak_bytes(), calls_modes & CALLS_COUNTED,
+		  "the most that was live at a time, of malloc");
+	add_size(t, "held", s->held_bytes, "from the kernel: live + cached + free + metadata");
+	add_size(t, "cached",
+		 s->cells.cached_bytes + s->libc.region_bytes - s->libc.live_bytes +
+			 s->libc.ahead_bytes,
+		 "freed, and kept whole for the next objects of their size");
+	add_size(t, "free",
+		 s->cells.free_bytes + s->cells.dirty_bytes + s->course.region_bytes -
+			 s->course.live_bytes + s->course.ahead_bytes,
+		 "in slabs and blocks, or in pages that wait for their return");
+	add_size(t, "metadata", s->cells.own_bytes, "what the library needs for itself");
+}
+
+void stats_write_summary(struct text *t, const struct osmem_stats *s)
+{
+	struct sys_memory memory;
+	struct sys_usage usage;
+	char meaning[80];
+
+	sys_get_memory(&memory);
+	sys_get_usage(&usage);
+	add_calls(t);
+	add_heaps(t, s);
+	add_known(t, "resident", memory.resident, memory.resident,
+		  "in memory, with the program and its libraries");
+	add_known(t, "peak resident", memory.peak_resident, memory.peak_resident,
+		  "the most that was resident at a time");
+	snprintf_(meaning, sizeof(meaning), "pages that the kernel had to provide; %s from a disk",
+		  grouped(usage.major_faults).text);
+	add_line(t, "page faults", grouped(usage.minor_faults + usage.major_faults).text, meaning);
+}
