@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "canary.h"
 #include "hash.h"
 #include "kernel.h"
 #include "printf.h"
@@ -28,6 +29,8 @@
 void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 void (*sys_on_fatal)(void);
+
+struct canary_key canary_key; /* written by quarantine.c */
 
 static _Atomic(size_t) counts[SYS_EVENTS];
 static int kept_stderr = -1;
@@ -123,6 +126,32 @@ void *sys_map_at(void *at, size_t size)
 		errno = ENOMEM;
 	}
 	return NULL;
+}
+
+static void release_edge(char *from, char *to)
+{
+	if (from < to)
+		sys_release(from, (size_t)(to - from));
+}
+
+void *sys_map_aligned(size_t size, size_t align)
+{
+	char *p, *start;
+	size_t total;
+
+	if (align <= sys_page_size())
+		return sys_map(size);
+	if (__builtin_add_overflow(size, align, &total) || total > PTRDIFF_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	p = sys_map(total);
+	if (!p)
+		return NULL;
+	start = (char *)(((uintptr_t)p + align - 1) & ~(align - 1));
+	release_edge(p, start);
+	release_edge(start + size, p + total);
+	return start;
 }
 
 int sys_unmap(void *p, size_t size)

@@ -50,6 +50,9 @@ void *sys_map(size_t size);
 /* As sys_map, at exactly this address. NULL with errno EEXIST (something is mapped) or ENOMEM. */
 void *sys_map_at(void *at, size_t size);
 
+/* As sys_map, at a multiple of align, a power of two. Unmaps what it maps in excess. */
+void *sys_map_aligned(size_t size, size_t align);
+
 /* Unmap. -1 if the kernel refuses, which it may if a mapping would be split into two. */
 int sys_unmap(void *p, size_t size);
 

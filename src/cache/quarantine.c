@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "large/canary.h"
+#include "canary.h"
 #include "large/large.h"
-#include "large/zero.h"
+#include "zero.h"
 #include "tunables.h"
 #include "words.h"
 #include "zero_size.h"

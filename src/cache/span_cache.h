@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-#include "slab/span.h"
+#include "slab/slab.h"
 #include "tunables.h"
 
 #define CLASS_SPANS CLASS_OWN_2048

@@ -2,7 +2,7 @@
 
 /* The checker. Other threads must not allocate or free meanwhile. */
 
-#include "large/mapping.h"
+#include "large/large.h"
 #include "quarantine.h"
 #include "tcache_core.h"
 
@@ -132,5 +132,5 @@ const char *tcache_check(void)
 		if (!(fault = span_cache_check(tc->spans)))
 			fault = quarantine_check(tc);
 	lock_release(&tcache_all.lock);
-	return fault ? fault : mapping_check();
+	return fault ? fault : large_check();
 }

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#include "large/mapping.h"
+#include "large/large.h"
 #include "tcache_core.h"
 
 /*
@@ -75,7 +75,7 @@ void tcache_fork_child(void)
 	lock_fork_child();
 	lock_reset(&tcache_all.lock);
 	slab_fork_child();
-	mapping_fork_child();
+	large_fork_child();
 	count_caches();
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		if (slab_fork_was_locked(shard))

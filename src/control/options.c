@@ -24,7 +24,6 @@
 
 #include "cache/tcache.h"
 #include "helpers.h"
-#include "inspect/backtrace.h"
 #include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"

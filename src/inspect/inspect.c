@@ -9,7 +9,6 @@
 #include "cache/tcache.h"
 #include "item_list.h"
 #include "large/large.h"
-#include "large/mapping.h"
 #include "lock.h"
 #include "slab/slab.h"
 #include "trace/trace.h"
@@ -32,7 +31,7 @@ static void list_all(struct item_list *list)
 {
 	list->count = 0;
 	block_list(list);
-	mapping_list(list);
+	large_list(list);
 	slab_list(list);
 }
 
@@ -131,7 +130,7 @@ EXPORT const char *osmem_check(void)
 	const char *fault = block_check();
 
 	if (!fault)
-		fault = mapping_check();
+		fault = large_check();
 	if (fault)
 		return fault;
 	return lock_is_needed() ? slab_check() : tcache_check();

@@ -13,8 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "mapping.h"
-#include "slab/span.h"
+#include "large_core.h"
 #include "tunables.h"
 
 static _Atomic(size_t) threshold = SPAN_MAX + 1;
@@ -112,11 +111,6 @@ static void *resize_mapping(const char *call, void *p, size_t size)
 	return size > SYS_MAP_MAX ? NULL : mapping_resize(call, p, size);
 }
 
-bool large_stays(const void *p, size_t size)
-{
-	return mapping_stays(p, size);
-}
-
 void *large_resize(const char *call, void *p, size_t size)
 {
 	size_t old;
@@ -155,7 +149,7 @@ size_t large_dirty_bytes(void)
 bool large_sweep(void)
 {
 	int saved_errno = errno;
-	bool is_any = mapping_cached_bytes() && mapping_sweep(sweep_period_ms);
+	bool is_any = mapping_cached_bytes() && cache_sweep(sweep_period_ms);
 
 	errno = saved_errno;
 	return is_any;
@@ -163,7 +157,9 @@ bool large_sweep(void)
 
 bool large_trim(void)
 {
-	return mapping_trim();
+	bool is_any = guard_trim();
+
+	return (mapping_cached_bytes() && cache_sweep(0)) || is_any;
 }
 
 void large_set_threshold(size_t size)

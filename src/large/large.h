@@ -2,7 +2,7 @@
 
 /*
  * Public header of the large wing: objects above CELL_MAX, and those with a larger alignment than
- * cells have. They are spans (span.h) up to SPAN_MAX and mappings (mapping.h) above.
+ * cells have. They are spans up to SPAN_MAX (slab.h) and mappings above.
  *
  * Sizes are in bytes; alignments are powers of two. Any thread may call. A bad pointer is reported
  * with call, the name of the public function: one line on standard error, then abort().
@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "helpers.h"
+#include "item_list.h"
 #include "osmem_inspect.h"
 
 /*
@@ -66,3 +67,17 @@ void large_harden(void);
 
 /* Statistics of spans and mappings together, for osmem_inspect.h. */
 void large_get_stats(struct osmem_heap_stats *stats);
+
+/* Append the live mappings to list. */
+void large_list(struct item_list *list);
+
+/* Repair the state in a forked child. */
+void large_fork_child(void);
+
+/*
+ * Verify L1, L2 and L3. Returns NULL, or a text on the first violation.
+ *	L3 mapping_cached_total is the bytes of the page cache; if it holds any, live and cached
+ *	   bytes are at most the peak of live bytes, or an eighth more when hardened, not counting
+ *	   mappings that the kernel refused to unmap
+ */
+const char *large_check(void);

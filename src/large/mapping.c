@@ -12,19 +12,23 @@
  * 3. Hardened, objects have guards, and freed ones are inaccessible: mapping_guard.c.
  */
 
-#include "mapping.h"
-
 #include <errno.h>
 
 #include "block/block.h"
-#include "mapping_core.h"
-#include "slab/span.h"
+#include "large_core.h"
 #include "tunables.h"
 
-struct mappings mapping_all APART;
-bool mapping_is_hardened;
-_Thread_local struct mapping_recent mapping_recent;
-_Atomic(size_t) mapping_changes;
+/*
+ * The last positive answer of mapping_keeps in this thread: p may stay for least to least + more
+ * bytes until any mapping is freed or resized.
+ */
+static _Thread_local struct {
+	const void *p;
+	size_t least, more;
+	size_t changes;
+} recent;
+
+static _Atomic(size_t) changes; /* number of mappings freed or resized */
 
 /* Bad pointers. */
 
@@ -108,38 +112,12 @@ static struct mapping take_out(const char *call, void *p)
 	struct mapping m = {0}, *entry = live(call, p);
 
 	mapping_copy(&m, entry);
-	atomic_fetch_add_explicit(&mapping_changes, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&changes, 1, memory_order_relaxed);
 	mapping_table_remove(&mapping_all.table, entry);
 	return m;
 }
 
 /* Allocation. */
-
-static void release_edge(char *from, char *to)
-{
-	if (from < to)
-		sys_release(from, (size_t)(to - from));
-}
-
-char *mapping_map(size_t bytes, size_t align)
-{
-	size_t total;
-	char *p, *start;
-
-	if (align <= sys_page_size())
-		return sys_map(bytes);
-	if (__builtin_add_overflow(bytes, align, &total) || total > PTRDIFF_MAX) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	p = sys_map(total);
-	if (!p)
-		return NULL;
-	start = (char *)mapping_round_up((uintptr_t)p, align);
-	release_edge(p, start);
-	release_edge(start + bytes, p + total);
-	return start;
-}
 
 /*
  * Remap m to bytes if it is too small or much too large; its pages stay. An object that grows keeps
@@ -180,7 +158,7 @@ static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool
 	*m = (struct mapping){.bytes = bytes};
 	if (align > page || zero || !cache_take(m, bytes, grows) || !fit(m, bytes, grows)) {
 		m->bytes = bytes;
-		m->start = mapping_map(bytes, align);
+		m->start = sys_map_aligned(bytes, align);
 		*is_mapped = m->start;
 	}
 	m->size = grows ? told_room(m->bytes, size) : m->bytes;
@@ -277,7 +255,7 @@ bool mapping_has(const void *p)
 bool mapping_keeps(const char *call, void *p, size_t size)
 {
 	struct mapping *m;
-	bool is_kept;
+	bool is_fit;
 
 	if (mapping_is_hardened)
 		return false;
@@ -285,13 +263,23 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	m = live(call, p);
 	if (size > m->size && size <= m->bytes)
 		m->size = told_room(m->bytes, size);
-	is_kept = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
-	if (is_kept)
+	is_fit = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
+	if (is_fit)
 		m->asked = size;
-	if (is_kept && m->size - size <= large_slack(size))
-		mapping_recent = (struct mapping_recent){p, size, m->size - size, mapping_changes};
+	if (is_fit && m->size - size <= large_slack(size)) {
+		recent.p = p;
+		recent.least = size;
+		recent.more = m->size - size;
+		recent.changes = changes;
+	}
 	mapping_unlock();
-	return is_kept;
+	return is_fit;
+}
+
+bool large_stays(const void *p, size_t size)
+{
+	return p == recent.p && size - recent.least <= recent.more &&
+	       recent.changes == atomic_load_explicit(&changes, memory_order_relaxed);
 }
 
 static bool remap(struct mapping *m, size_t bytes)
@@ -330,7 +318,6 @@ void *mapping_resize(const char *call, void *p, size_t size)
 		return NULL;
 	}
 	m = take_out(call, p);
-	mapping_all.stats.resizes++;
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
 	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);
@@ -349,7 +336,7 @@ static void repair(void)
 		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_cached_bytes();
 }
 
-void mapping_fork_child(void)
+void large_fork_child(void)
 {
 	bool is_broken = lock_is_held(&mapping_all.lock);
 	const struct mapping *m;
@@ -379,7 +366,7 @@ void mapping_get_stats(struct mapping_stats *stats)
 	mapping_unlock();
 }
 
-void mapping_list(struct item_list *list)
+void large_list(struct item_list *list)
 {
 	const struct mapping *m;
 	size_t i = 0;
@@ -399,7 +386,7 @@ void mapping_list(struct item_list *list)
 	mapping_unlock();
 }
 
-const char *mapping_check(void)
+const char *large_check(void)
 {
 	const char *fault;
 

@@ -4,10 +4,11 @@
 
 #include <errno.h>
 
-#include "mapping_core.h"
-#include "slab/span.h"
+#include "large_core.h"
 #include "tunables.h"
 
+struct mappings mapping_all APART;
+bool mapping_is_hardened;
 _Atomic(size_t) mapping_cached_total; /* L3 */
 
 /* Evicted mappings, to release without the lock. Large, so only count is initialized. */
@@ -222,13 +223,13 @@ void cache_put(const struct mapping *m)
 		mapping_release(m);
 }
 
-static bool is_due(const struct cached *k, uint64_t now, uint64_t older_ms)
+static bool is_due(const struct cached *k, uint64_t now, uint64_t period_ms)
 {
-	return k->m.payload && now - k->freed_ms >= older_ms;
+	return k->m.payload && now - k->freed_ms >= period_ms;
 }
 
 /* Releases one at a time: a fork loses what other threads hold in local variables. */
-static bool give_back(uint64_t older_ms)
+bool cache_sweep(uint64_t period_ms)
 {
 	uint64_t now = sys_now_ms();
 	bool is_any = false;
@@ -236,11 +237,11 @@ static bool give_back(uint64_t older_ms)
 	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++) {
 		struct evicted evicted;
 
-		if (!is_due(k, now, older_ms))
+		if (!is_due(k, now, period_ms))
 			continue;
 		evicted.count = 0;
 		mapping_lock();
-		if (is_due(k, now, older_ms))
+		if (is_due(k, now, period_ms))
 			evict(&evicted, k);
 		mapping_all.stats.unmap_calls += evicted.count;
 		mapping_unlock();
@@ -248,18 +249,6 @@ static bool give_back(uint64_t older_ms)
 		is_any |= evicted.count;
 	}
 	return is_any;
-}
-
-bool mapping_sweep(uint64_t period_ms)
-{
-	return give_back(period_ms);
-}
-
-bool mapping_trim(void)
-{
-	bool is_any = guard_trim();
-
-	return (mapping_cached_bytes() && give_back(0)) || is_any;
 }
 
 void cache_repair(void)

@@ -22,15 +22,13 @@
 #include <string.h>
 
 #include "canary.h"
-#include "mapping_core.h"
-#include "slab/span.h"
+#include "large_core.h"
 #include "tunables.h"
 #include "zero.h"
 
 #define LOOK ((size_t)64)
 #define ALIGN_MAX (4 * MIB) /* of guarded objects, which use that many addresses more */
 
-struct canary_key canary_key; /* written by quarantine.c; this is the lowest wing that reads it */
 static _Atomic(uint64_t) buried; /* number of graves ever made */
 
 static char *end_of(const struct mapping *m)
@@ -301,7 +299,7 @@ static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapp
 			sys_fatal("malloc", p, "this free block was written to");
 		return true;
 	}
-	p = mapping_map(bytes, align);
+	p = sys_map_aligned(bytes, align);
 	*m = closed(p, bytes);
 	*is_mapped = p;
 	return p;

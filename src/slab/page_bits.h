@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/*
- * Bitmaps of the pages of a segment, and runs of equal bits in them. A page is 4 KiB here; where
- * the system's pages are larger, callers use multiples.
- */
+/* Bitmaps of the pages of a segment, and runs of equal bits in them. */
 
 #pragma once
 
@@ -11,8 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAGE_SHIFT 12
-#define PAGE_BYTES ((size_t)1 << PAGE_SHIFT)
 #define MAP_PAGES 1024
 #define MAP_WORDS (MAP_PAGES / 64)
 

@@ -18,18 +18,6 @@
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 
-static int segment_purge(void *p, size_t size)
-{
-	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
-	return sys_purge(p, size);
-}
-
-int segment_purge_apart(void *p, size_t size, size_t *left)
-{
-	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
-	return sys_purge_apart(p, size, left);
-}
-
 /* Purge dirty run: rule 2. */
 static void purge_run(struct segment *g, struct page_run run)
 {

@@ -20,8 +20,6 @@
 
 #define QUARTER_SLOTS (SEGMENT_SLOTS / 4)
 
-struct store slab_store;
-
 void store_lock(void)
 {
 	fork_check();
@@ -458,4 +456,16 @@ bool segment_unmap(struct segment *g)
 	segment_put(g, SET_LIVE, true); /* the kernel cannot split its mapping */
 	segment_update(g);
 	return false;
+}
+
+int segment_purge(void *p, size_t size)
+{
+	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
+	return sys_purge(p, size);
+}
+
+int segment_purge_apart(void *p, size_t size, size_t *left)
+{
+	atomic_fetch_add_explicit(&slab_store.advise_calls, 1, memory_order_relaxed);
+	return sys_purge_apart(p, size, left);
 }

@@ -17,199 +17,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fork.h"
 #include "slab_core.h"
 #include "tunables.h"
-
-struct class_info slab_classes[CLASS_END];
-_Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
-
-struct slab_class slab_class_states[CLASS_END] APART;
-struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END] APART;
-
-struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] APART;
-
-static size_t size_of(unsigned int class)
-{
-	if (class == CLASS_OWN_512)
-		return 512;
-	if (class == CLASS_OWN_4096)
-		return 4096;
-	return class == CLASS_OWN_2048 ? 2048 : class_size(class);
-}
-
-void slab_init(void)
-{
-	for (unsigned int class = 1; class < CLASS_END && !slab_classes[class].size; class += 1) {
-		size_t size = size_of(class), slots = size > SLAB_CELL_MAX ? QUAD : 1;
-
-		slab_classes[class] = (struct class_info){
-			.size = (uint32_t)size,
-			.magic = (uint32_t)((((uint64_t)1 << 32) - 1) / size + 1),
-			.reciprocal = ((uint64_t)1 << RECIPROCAL_SHIFT) / size + 1,
-			.capacity = (uint16_t)(slots * SLAB_SIZE / size),
-			.slots = (uint16_t)slots,
-		};
-	}
-}
-
-/* Locking. Nothing is locked while the process has a single thread. */
-
-void slab_enter(unsigned int class)
-{
-	fork_check();
-	lock_acquire(&slab_locks[class].lock);
-}
-
-void slab_leave(unsigned int class)
-{
-	lock_release(&slab_locks[class].lock);
-}
-
-/* Checksums: S9. */
-
-static __attribute__((noreturn, cold)) void damaged(const struct slab_class *c,
-						    const struct slab *s)
-{
-	slab_leave((unsigned int)(c - slab_class_states));
-	sys_fatal("heap", s, "the header of a slab is overwritten");
-}
-
-void slab_validate(const struct slab_class *c, const struct slab *s)
-{
-	if (!slab_is_valid(s))
-		damaged(c, s);
-}
-
-/* Fullness groups: S2. */
-
-/* The group of a slab that was just touched. */
-static uint8_t group_of(const struct slab *s)
-{
-	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
-}
-
-/* Add n slots, or remove -n, if s is in a sparse group. */
-static void count_sparse(const struct slab *s, int n)
-{
-	if ((s->group != GROUP_TOUCHED && s->group != GROUP_IDLE) || s->is_locked)
-		return;
-	atomic_fetch_add_explicit(&slab_store.sparse_slots, (size_t)n, memory_order_relaxed);
-	if (s->group == GROUP_IDLE)
-		atomic_fetch_add_explicit(&slab_store.idle_slots, (size_t)n, memory_order_relaxed);
-}
-
-static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
-{
-	slab_validate(c, s);
-	s->next = next;
-	slab_set_checksum(s);
-}
-
-static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
-{
-	slab_validate(c, s);
-	s->prev = prev;
-	slab_set_checksum(s);
-}
-
-static void unlink_slab(struct slab_class *c, struct slab *s)
-{
-	if (s->prev)
-		set_next(c, s->prev, s->next);
-	else
-		slab_lists(c, s->shard)->partial[s->group] = s->next;
-	if (s->next)
-		set_prev(c, s->next, s->prev);
-	c->partial_count--;
-	count_sparse(s, -slab_classes[s->class].slots);
-}
-
-static void link_in(struct slab_class *c, struct slab *s, uint8_t group)
-{
-	struct slab **head = &slab_lists(c, s->shard)->partial[group];
-
-	s->group = group;
-	c->partial_count++;
-	s->prev = NULL;
-	s->next = *head;
-	if (s->next)
-		set_prev(c, s->next, s);
-	slab_set_checksum(s);
-	*head = s;
-	count_sparse(s, slab_classes[s->class].slots);
-}
-
-void slab_link(struct slab_class *c, struct slab *s)
-{
-	link_in(c, s, group_of(s));
-}
-
-void slab_move(struct slab_class *c, struct slab *s, uint8_t group)
-{
-	unlink_slab(c, s);
-	link_in(c, s, group);
-}
 
 static bool has_surplus(const struct slab_class *c, unsigned int class)
 {
 	return (c->slabs * slab_classes[class].capacity - c->out) * slab_classes[class].size >
 	       SURPLUS_BYTES;
-}
-
-static void change_shard(struct slab_class *c, struct slab *s, unsigned int shard)
-{
-	unsigned int from = s->shard;
-
-	slab_validate(c, s);
-	if (s->free)
-		unlink_slab(c, s);
-	if (slab_lists(c, from)->carving == s) {
-		slab_lists(c, from)->carving = NULL;
-		slab_lists(c, shard)->carving = s;
-	}
-	atomic_store_explicit(&s->shard, (uint8_t)shard, memory_order_relaxed);
-	if (s->free)
-		slab_link(c, s);
-	else
-		slab_set_checksum(s);
-}
-
-/*
- * Move the emptiest slab of another shard to shard, which has none to carve. A slab with live cells
- * of running threads would share cache lines with shard's threads. So such a slab is taken only if
- * it is nearly empty or is_any. NULL if there is none.
- */
-static struct slab *adopt(struct slab_class *c, unsigned int shard, bool is_any)
-{
-	const uint8_t order[GROUPS] = {GROUP_IDLE, GROUP_TOUCHED, GROUP_PURGED, 2, 1, 0};
-	struct slab *s;
-
-	for (unsigned int nr = 0; c->partial_count && nr < GROUPS; nr++) {
-		unsigned int group = order[nr];
-
-		for (unsigned int i = 0; i < SLAB_SHARDS; i++) {
-			s = slab_lists(c, i)->partial[group];
-			if (!s || (slab_shard_users[i] && group < GROUP_TOUCHED && !is_any))
-				continue;
-			change_shard(c, s, shard);
-			return s;
-		}
-	}
-	return NULL;
-}
-
-/* When memory is exhausted: adopt any slab that has cells, or cells to carve. */
-static struct slab *adopt_any(struct slab_class *c, unsigned int shard)
-{
-	struct slab *s = adopt(c, shard, true);
-
-	for (unsigned int i = 0; !s && i < SLAB_SHARDS; i++) {
-		s = slab_lists(c, i)->carving;
-		if (s)
-			change_shard(c, s, shard);
-	}
-	return s;
 }
 
 /* The fullest partial slab of shard, or NULL. */
@@ -236,7 +50,7 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 		uint64_t left = s->bits[word];
 
 		if (!left || word * 64 + 63 - (size_t)__builtin_clzll(left) >= s->carved)
-			damaged(c, s);
+			slab_damaged(c, s);
 		for (; left && taken < n; left &= left - 1)
 			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
 		s->bits[word] = left;
@@ -244,14 +58,14 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 			s->summary &= s->summary - 1;
 	}
 	if (taken > s->free || !s->summary != (taken == s->free))
-		damaged(c, s);
+		slab_damaged(c, s);
 	s->free = (uint16_t)(s->free - taken);
 	if (slab_is_closed(s) && s->class < CLASS_COUNT)
 		slab_open(s, cells, taken);
 	if (!s->free)
-		unlink_slab(c, s);
-	else if (s->group != group_of(s))
-		slab_move(c, s, group_of(s));
+		slab_unlink(c, s);
+	else if (s->group != slab_group(s))
+		slab_move(c, s, slab_group(s));
 	return taken;
 }
 
@@ -349,12 +163,12 @@ unsigned int slab_take_locked(unsigned int class, unsigned int shard, void **cel
 
 	if (taken)
 		return taken;
-	s = adopt(c, shard, has_surplus(c, class));
+	s = slab_adopt(c, shard, has_surplus(c, class));
 	if (s)
 		taken = take_free(c, s, cells, n);
 	else
 		taken = carve(c, class, shard, cells, n, &is_fresh);
-	if (!taken && adopt_any(c, shard))
+	if (!taken && slab_adopt_any(c, shard))
 		return slab_take_own_locked(class, shard, cells, n, fresh);
 	c->out += taken;
 	if (fresh)
@@ -403,8 +217,8 @@ static bool has_all_bits(const struct slab *s)
 static void give_up(struct slab_class *c, struct slab *s)
 {
 	if (!has_all_bits(s))
-		damaged(c, s);
-	unlink_slab(c, s);
+		slab_damaged(c, s);
+	slab_unlink(c, s);
 	if (slab_lists(c, s->shard)->carving == s)
 		slab_lists(c, s->shard)->carving = NULL;
 	c->slabs--;
@@ -451,11 +265,11 @@ static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *
 {
 	slab_validate(c, s);
 	if (s->free > s->carved || segment_of(s)->first[s->slot] != s->slot)
-		damaged(c, s);
+		slab_damaged(c, s);
 	if (s->free == 1)
 		slab_link(c, s);
-	else if (s->group != group_of(s))
-		slab_move(c, s, group_of(s));
+	else if (s->group != slab_group(s))
+		slab_move(c, s, slab_group(s));
 	if (s->free == s->carved)
 		give_up(c, s);
 }

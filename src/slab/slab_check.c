@@ -3,7 +3,6 @@
 /* Checker of the store: every invariant of slab_core.h, for tests. */
 
 #include "slab_core.h"
-#include "span.h"
 
 /* Sums over segments; sparse slabs are counted from the lists. */
 struct totals {
@@ -209,11 +208,9 @@ static const char *check_list(unsigned int class, unsigned int shard, unsigned i
 
 	for (const struct slab *s = slab_lists(&slab_class_states[class], shard)->partial[group]; s;
 	     prev = s, s = s->next) {
-		unsigned int quarter = (s->free * QUARTERS - 1u) / slab_classes[class].capacity;
-
 		if (s->class != class || s->prev != prev || s->shard != shard ||
 		    s->group != group || !s->free ||
-		    quarter != (group < GROUP_TOUCHED ? group : GROUP_TOUCHED) ||
+		    slab_group(s) != (group < GROUP_TOUCHED ? group : GROUP_TOUCHED) ||
 		    (group == GROUP_PURGED && !s->is_purged))
 			return "S2: a slab is in a list that it does not belong to";
 		++*listed;

@@ -47,7 +47,6 @@
 #include "lock.h"
 #include "page_bits.h"
 #include "slab.h"
-#include "span.h"
 #include "window.h"
 
 #define SEGMENT_SLOTS (SEGMENT_SIZE / SLAB_SIZE)
@@ -123,11 +122,11 @@ struct segment {
 	uint32_t epoch[SEGMENT_SLOTS]; /* for dirty slots: the sweep before which they were freed */
 	uint8_t first[SEGMENT_SLOTS]; /* for slots of slabs: the slab's first slot */
 	struct slab slabs[SEGMENT_SLOTS];
-	/* span.h: the word of a span's first page; else 0 */
-	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(SPAN_WORDS_ALIGN)));
+	/* slab.h: the word of a span's first page; else 0 */
+	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(PAGE_BYTES)));
 };
 
-_Static_assert(offsetof(struct segment, spans) == SPAN_WORDS, "span.h has it");
+_Static_assert(offsetof(struct segment, spans) == SPAN_WORDS, "slab.h has it");
 
 _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
@@ -138,7 +137,7 @@ struct slab_class {
 	size_t out; /* cells outside of the store */
 } __attribute__((aligned(64)));
 
-extern struct slab_class slab_class_states[CLASS_END];
+extern struct slab_class slab_class_states[CLASS_END] SLAB_HIDDEN;
 
 /* Guarded by the lock of the class. Separate and by shard, so that few threads touch few pages. */
 struct slab_lists {
@@ -146,7 +145,7 @@ struct slab_lists {
 	struct slab *carving; /* S4; or NULL */
 } __attribute__((aligned(64)));
 
-extern struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END];
+extern struct slab_lists slab_shard_lists[SLAB_SHARDS][CLASS_END] SLAB_HIDDEN;
 
 static inline struct slab_lists *slab_lists(const struct slab_class *c, unsigned int shard)
 {
@@ -158,7 +157,7 @@ struct slab_lock {
 	struct lock lock;
 } __attribute__((aligned(64)));
 
-extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS];
+extern struct slab_lock slab_locks[CLASS_END + SLAB_SHARDS] SLAB_HIDDEN;
 
 struct store {
 	uint64_t secret; /* key of the checksums; set with the first segment */
@@ -188,7 +187,7 @@ struct store {
 	unsigned int run_segments[RUN_KINDS][RUN_CLASSES]; /* S7: how many have one */
 };
 
-extern struct store slab_store;
+extern struct store slab_store SLAB_HIDDEN;
 
 static inline struct segment *segment_of(const void *p)
 {
@@ -273,14 +272,37 @@ static inline bool slab_is_closed(const struct slab *s)
 void slab_lock_all(void);
 void slab_unlock_all(void);
 
-/* slab.c: end the process if the checksum of s is wrong. The caller holds the lock of class c. */
+/* slab_class.c. Callers hold the lock of class c. */
+
+/* The group of a slab that was just touched. */
+static inline uint8_t slab_group(const struct slab *s)
+{
+	return (uint8_t)((s->free * QUARTERS - 1) / slab_classes[s->class].capacity);
+}
+
+/* End the process: the header of s is overwritten. */
+void slab_damaged(const struct slab_class *c, const struct slab *s) __attribute__((noreturn, cold));
+
+/* slab_damaged, if the checksum of s is wrong. */
 void slab_validate(const struct slab_class *c, const struct slab *s);
 
-/* slab.c: put s, which has a free cell and is in no list, into its fullness group. */
+/* Put s, which has a free cell and is in no list, into its fullness group. */
 void slab_link(struct slab_class *c, struct slab *s);
 
-/* slab.c: move s, which has a free cell, to group of its class and shard. */
+void slab_unlink(struct slab_class *c, struct slab *s);
+
+/* Move s, which has a free cell, to group of its class and shard. */
 void slab_move(struct slab_class *c, struct slab *s, uint8_t group);
+
+/*
+ * Move the emptiest slab of another shard to shard, which has none to carve. A slab with live cells
+ * of running threads would share cache lines with shard's threads. So such a slab is taken only if
+ * it is nearly empty or is_any. NULL if there is none.
+ */
+struct slab *slab_adopt(struct slab_class *c, unsigned int shard, bool is_any);
+
+/* When memory is exhausted: adopt any slab that has cells, or cells to carve. */
+struct slab *slab_adopt_any(struct slab_class *c, unsigned int shard);
 
 /*
  * slab_pages.c: end the process if free cell has lost its mark: it was written to, or is in use
@@ -346,10 +368,11 @@ void segment_update(struct segment *g);
 /* Remove empty g from all sets and unmap it. Returns false if the kernel refuses. */
 bool segment_unmap(struct segment *g);
 
-/* purge.c. */
+/* Purge whole pages. Returns 0 or -1. Takes no lock. */
+int segment_purge(void *p, size_t size);
 
 /*
- * Purge whole pages. Returns 0 or -1. Takes no lock. Where pages are locked, up to *left pages are
- * purged one by one (sys_purge_apart). Callers start with PURGE_PIECES.
+ * Like segment_purge, but where pages are locked, up to *left pages are purged one by one
+ * (sys_purge_apart). Callers start with PURGE_PIECES.
  */
 int segment_purge_apart(void *p, size_t size, size_t *left);

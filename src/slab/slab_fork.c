@@ -15,7 +15,6 @@
  */
 
 #include "slab_core.h"
-#include "span.h"
 #include "tunables.h"
 
 /* The store. */

@@ -4,7 +4,6 @@
 
 #include "block_meta.h"
 #include "slab_core.h"
-#include "span.h"
 
 static void add_slab(struct item_list *list, const struct slab *s)
 {

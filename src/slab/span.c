@@ -5,8 +5,6 @@
  * bitmap of pages needs no coalescing.
  */
 
-#include "span.h"
-
 #include "slab_core.h"
 
 _Static_assert(SPAN_MAX / PAGE_BYTES <= SPAN_PAGES, "a word has room for a span's pages");

@@ -16,6 +16,7 @@
 #include "slab_core.h"
 #include "tunables.h"
 
+struct store slab_store;
 uintptr_t slab_window;
 uint16_t slab_page_map[WINDOW_SLABS] APART;
 struct window slab_first_window APART;
@@ -131,25 +132,6 @@ static bool add_window(const char *p)
 
 /* Mapping. */
 
-static void release_part(char *from, char *to)
-{
-	if (from < to)
-		sys_release(from, (size_t)(to - from));
-}
-
-/* Map an aligned segment anywhere, by trimming a larger mapping. */
-static char *map_anywhere(void)
-{
-	char *p = sys_map(2 * SEGMENT_SIZE), *start;
-
-	if (!p)
-		return NULL;
-	start = (char *)(((uintptr_t)p + SEGMENT_SIZE - 1) & ~(SEGMENT_SIZE - 1));
-	release_part(p, start);
-	release_part(start + SEGMENT_SIZE, p + 2 * SEGMENT_SIZE);
-	return start;
-}
-
 /* Whether a segment at p is in a window and outside of the range for the main stack. */
 static bool is_place(uintptr_t p)
 {
@@ -184,7 +166,7 @@ void *window_map_segment(void)
 		if (p)
 			return p;
 	}
-	p = map_anywhere();
+	p = sys_map_aligned(SEGMENT_SIZE, SEGMENT_SIZE);
 	if (!p)
 		return NULL;
 	if (!slab_first_window.page_map)

@@ -67,7 +67,7 @@ struct window {
 	struct segment_bits bits[WINDOW_GROUPS];
 };
 
-extern struct window slab_first_window;
+extern struct window slab_first_window SLAB_HIDDEN;
 
 /* The window that contains p, or NULL. Takes no lock. */
 static inline struct window *window_of(const void *p)

@@ -25,7 +25,7 @@
 #include "forks.h"
 #include "harness.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "places.h"
 #include "slab/slab_core.h"
 
@@ -180,7 +180,7 @@ static void call_sweep(uint64_t *state)
 	(void)state;
 	if (slab_begin_sweep())
 		slab_end_sweep();
-	mapping_sweep(0);
+	cache_sweep(0);
 	tcache_scavenge(tcache_thread.own);
 }
 

@@ -19,7 +19,7 @@
 #include "cache/tcache_core.h"
 #include "fork.h"
 #include "harness.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "slab/slab_core.h"
 
 /* Known objects: p is set after their contents identify them, and cleared before they are freed. */

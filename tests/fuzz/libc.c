@@ -26,7 +26,7 @@
 #include "large/large.h"
 #include "objects.h"
 #include "refusals.h"
-#include "slab/span.h"
+#include "slab/slab.h"
 
 #define CALL_BYTES 4
 #define THREADS 4 /* 0 is the fuzzer's own */

@@ -2,7 +2,7 @@
 // Needs: objects
 
 /*
- * The checkers of large objects report each broken invariant by its number: mapping_check(),
+ * The checkers of large objects report each broken invariant by its number: large_check(),
  * mapping_table_check(), span_cache_check(), and slab_check() for pages, spans and runs. Every test
  * repairs what it broke; then the checker is content again.
  */
@@ -15,7 +15,7 @@
 #include "cache/tcache_core.h"
 #include "harness.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "large/mapping_table.h"
 #include "slab/slab_core.h"
 
@@ -79,7 +79,7 @@ static uintptr_t pushed_on(void)
 TEST(an_empty_table_is_sound)
 {
 	expect_sound(check_table);
-	expect_sound(mapping_check);
+	expect_sound(large_check);
 }
 
 TEST(l1_entries)
@@ -118,8 +118,8 @@ TEST(l3_kept)
 	CHECK(p && q);
 	free(p);
 	CHECK(mapping_cached_bytes() >= 8 * MIB);
-	BREAK_BY(mapping_check, mapping_cached_total, mapping_cached_total + 4096, "L3");
-	BREAK_BY(mapping_check, mapping_cached_total, 0, "L3");
+	BREAK_BY(large_check, mapping_cached_total, mapping_cached_total + 4096, "L3");
+	BREAK_BY(large_check, mapping_cached_total, 0, "L3");
 	BREAK_BY(tcache_check, mapping_cached_total, 4096, "L3");
 	free(q);
 }

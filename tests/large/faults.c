@@ -15,9 +15,9 @@
 
 #include "harness.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "refusals.h"
-#include "slab/sizeclass.h"
+#include "slab/slab.h"
 
 #define CALLS_MAX 300 /* system calls in a scenario, at most */
 #define OBJECTS 90 /* the table grows */
@@ -95,7 +95,7 @@ static void scenario(void)
 		resize(i, i % 2 ? objects[i].size * 2 : objects[i].size / 2);
 	for (size_t i = 0; i < OBJECTS; i += 2)
 		drop(i);
-	mapping_sweep(0);
+	cache_sweep(0);
 	for (size_t i = 0; i < OBJECTS; i += 2)
 		make(i);
 	for (size_t i = 0; i < OBJECTS; i++)

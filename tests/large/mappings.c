@@ -17,9 +17,9 @@
 #include "cache/tcache.h"
 #include "harness.h"
 #include "helpers.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "reports.h"
-#include "slab/span.h"
+#include "slab/slab.h"
 
 static uint64_t random_state = 1;
 
@@ -27,7 +27,7 @@ static uint64_t random_state = 1;
 
 static void check_mappings(void)
 {
-	const char *fault = mapping_check();
+	const char *fault = large_check();
 
 	CHECK_MSG(!fault, "%s", fault);
 }
@@ -169,13 +169,13 @@ TEST(kept_for_a_period)
 	char *p = take(8 * MIB), *q = take(6 * MIB);
 
 	give(p);
-	CHECK(!mapping_sweep(1000) && mapping_cached_bytes() == 8 * MIB);
+	CHECK(!cache_sweep(1000) && mapping_cached_bytes() == 8 * MIB);
 	usleep(60000);
 	give(q);
 	CHECK(mapping_cached_bytes() == 14 * MIB);
-	CHECK(mapping_sweep(40) && mapping_cached_bytes() == 6 * MIB);
-	CHECK(mapping_trim() && mapping_cached_bytes() == 0);
-	CHECK(!mapping_trim() && !mapping_sweep(0));
+	CHECK(cache_sweep(40) && mapping_cached_bytes() == 6 * MIB);
+	CHECK(large_trim() && mapping_cached_bytes() == 0);
+	CHECK(!large_trim() && !cache_sweep(0));
 	CHECK(stats().unmap_calls == 2);
 	check_mappings();
 }
@@ -267,17 +267,17 @@ TEST(staying_is_known_while_nothing_changes)
 	size_t size = 8 * MIB, room = 9 * MIB;
 	char *p = resize(take(size), size + 1), *q;
 
-	CHECK(mapping_usable_size("test", p) >= room && !mapping_stays(p, size + 2));
-	CHECK(mapping_keeps("test", p, size + 2) && mapping_stays(p, size + 2));
-	CHECK(mapping_stays(p, room) && !mapping_stays(p, mapping_usable_size("test", p) + 1));
-	CHECK(!mapping_stays(p, size + 1) && !mapping_stays(p + 16, size + 2));
+	CHECK(mapping_usable_size("test", p) >= room && !large_stays(p, size + 2));
+	CHECK(mapping_keeps("test", p, size + 2) && large_stays(p, size + 2));
+	CHECK(large_stays(p, room) && !large_stays(p, mapping_usable_size("test", p) + 1));
+	CHECK(!large_stays(p, size + 1) && !large_stays(p + 16, size + 2));
 	CHECK(realloc(p, room) == p);
 	p = resize(p, 20 * MIB);
-	CHECK(!mapping_stays(p, room)); /* it may have moved */
-	CHECK(mapping_keeps("test", p, 20 * MIB) && mapping_stays(p, 20 * MIB));
+	CHECK(!large_stays(p, room)); /* it may have moved */
+	CHECK(mapping_keeps("test", p, 20 * MIB) && large_stays(p, 20 * MIB));
 	give(p);
 	q = take(18 * MIB); /* at the same address, but smaller */
-	CHECK(!mapping_stays(p, 20 * MIB) && !mapping_stays(q, 20 * MIB));
+	CHECK(!large_stays(p, 20 * MIB) && !large_stays(q, 20 * MIB));
 	give(q);
 }
 

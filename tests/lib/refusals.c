@@ -11,7 +11,7 @@
 #include "block/block.h"
 #include "cache/tcache.h"
 #include "harness.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "slab/slab_core.h"
 
 struct kernel kernel = {.kinds = REFUSE_ANY};

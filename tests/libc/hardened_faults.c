@@ -21,7 +21,6 @@
 #include "harness.h"
 #include "refusals.h"
 #include "slab/slab_core.h"
-#include "slab/span.h"
 
 #define CALLS_MAX 500 /* of the kernel's in one scenario, at most */
 #define EXIT_UNTOUCHED 99

@@ -18,7 +18,6 @@
 #include "harness.h"
 #include "refusals.h"
 #include "slab/slab_core.h"
-#include "slab/span.h"
 
 /* malloc(0) gives what it gives without the option. */
 static inline void find_no_room(void)

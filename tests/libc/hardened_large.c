@@ -19,9 +19,9 @@
 #include "hardened_inside.h"
 #include "harness.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "refusals.h"
-#include "slab/span.h"
+#include "slab/slab.h"
 
 /* Large objects: spans up to SPAN_MAX, mappings above. */
 
@@ -233,7 +233,7 @@ TEST(growing_objects_use_pages_again)
 /* After that time, too, until something else is mapped there. */
 static void trim_and_write(void *p)
 {
-	mapping_trim();
+	large_trim();
 	write_into((char *)p + 5000);
 }
 
@@ -249,7 +249,7 @@ TEST(writes_to_pages_that_went_back)
 /* Beyond the last guard, a freed block's pages may be anybody's when it has waited. */
 static void write_and_allocate(void *p)
 {
-	mapping_trim();
+	large_trim();
 	write_into((char *)p + 5000);
 	for (int i = 0; i < 50; i++)
 		CHECK(malloc(100000));

@@ -17,7 +17,7 @@
 #include "cache/tcache.h"
 #include "common.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "osmem.h"
 
 #define SLOTS 200
@@ -152,7 +152,7 @@ static void step(struct slot *s)
 		tcache_trim();
 	fault = block_check();
 	if (!fault)
-		fault = mapping_check();
+		fault = large_check();
 	if (!fault && random_below(&random_state, 32) == 0)
 		fault = tcache_check();
 	if (fault)

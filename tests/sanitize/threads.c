@@ -20,7 +20,7 @@
 #include "common.h"
 #include "large/large.h"
 #include "osmem.h"
-#include "slab/sizeclass.h"
+#include "slab/slab.h"
 
 #define THREADS 6
 #define STEPS 4000

@@ -20,9 +20,8 @@
 
 #include "block/block_core.h"
 #include "cache/tcache.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "slab/slab.h"
-#include "slab/span.h"
 #include "soak.h"
 
 #define PAGE ((uintptr_t)4096)

@@ -2,7 +2,7 @@
 // Needs: objects
 
 /*
- * block_check() and mapping_check() after every single step of random sequences, and
+ * block_check() and large_check() after every single step of random sequences, and
  * tcache_check() now and then. That the checkers see what is wrong is shown in the tests of their
  * folders.
  */
@@ -19,7 +19,7 @@
 #include "cache/tcache.h"
 #include "harness.h"
 #include "large/large.h"
-#include "large/mapping.h"
+#include "large/large_core.h"
 #include "osmem.h"
 
 /* Random numbers, the same in every run. */
@@ -31,7 +31,7 @@ static void check_heap(void)
 	const char *fault = block_check();
 
 	if (!fault)
-		fault = mapping_check();
+		fault = large_check();
 	CHECK_MSG(!fault, "%s", fault);
 }
 
@@ -294,7 +294,7 @@ static void allocate_mapping(size_t i)
 	if (i % 400 == 399)
 		malloc_trim(0);
 	if (i % 1000 == 999)
-		mapping_sweep(random_below(&random_state, 20));
+		cache_sweep(random_below(&random_state, 20));
 }
 
 /* From a low threshold on everything is a mapping. */

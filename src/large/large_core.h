@@ -1,17 +1,37 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Core header of mapping.c, mapping_cache.c (page cache) and mapping_guard.c (hardened objects).
+ * Core header of the large wing: mappings, which are objects with their own mmap. These are objects
+ * above SPAN_MAX, any that the page heap has no memory for, and in hardened mode all above
+ * CELL_MAX. Metadata is apart from the user's pages (mapping_table.h). Functions take one lock,
+ * below which no other is taken, and hold it over no system call.
  */
 
 #pragma once
 
 #include "fork.h"
 #include "helpers.h"
+#include "large.h"
 #include "lock.h"
-#include "mapping.h"
 #include "mapping_table.h"
+#include "slab/slab.h"
 #include "tunables.h"
+
+/*
+ * Bytes beyond size that realloc may leave in an object: an object that grew by an eighth, rounded
+ * up to its class, stays. Memory is at most 1.28 times what is live.
+ */
+static inline size_t large_slack(size_t size)
+{
+	return size / 32 * 9;
+}
+
+struct mapping_stats {
+	size_t allocs, frees;
+	size_t map_calls, unmap_calls, remap_calls;
+	size_t count, bytes, peak_bytes; /* of live mappings */
+	size_t table_bytes; /* of the table */
+};
 
 /* A freed mapping in the page cache. */
 struct cached {
@@ -32,6 +52,9 @@ struct mappings {
 	struct cached cached[CACHED_COUNT];
 	struct mapping graves[GRAVES]; /* hardened: inaccessible places of freed objects, a ring */
 };
+
+/* Guard pages are on, and freed objects are inaccessible. Set before the first allocation. */
+extern bool mapping_is_hardened __attribute__((visibility("hidden")));
 
 extern struct mappings mapping_all __attribute__((visibility("hidden")));
 
@@ -74,10 +97,40 @@ static inline char *mapping_payload(const struct mapping *m)
 
 /* mapping.c. */
 
-/* Map bytes aligned to align; NULL with errno ENOMEM. */
-char *mapping_map(size_t bytes, size_t align);
+/*
+ * Allocate size bytes aligned to align, with room bytes (at least size) to grow into. The memory is
+ * zero if zero is set or in hardened mode. NULL with errno ENOMEM.
+ */
+void *mapping_alloc(size_t size, size_t room, size_t align, bool zero);
+
+void mapping_free(const char *call, void *p);
+
+/*
+ * Whether p may stay unchanged for size bytes: it has room for them and, if it shrinks, not much
+ * more.
+ */
+bool mapping_keeps(const char *call, void *p, size_t size);
+
+/* Resize p to size bytes or more, moving it without a copy if necessary. NULL: p is unchanged. */
+void *mapping_resize(const char *call, void *p, size_t size);
+
+/* The capacity of p, all of it writable. Hardened: the size requested. */
+size_t mapping_usable_size(const char *call, void *p);
+
+/* Whether p is inside a live or cached mapping. */
+bool mapping_has(const void *p);
+
+void mapping_get_stats(struct mapping_stats *stats);
 
 /* mapping_cache.c. */
+
+extern _Atomic(size_t) mapping_cached_total;
+
+/* Bytes of freed mappings in the page cache. */
+static inline size_t mapping_cached_bytes(void)
+{
+	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
+}
 
 /* Whether a mapping of has bytes serves bytes without a remap. */
 bool cache_is_fit(size_t has, size_t bytes);
@@ -96,6 +149,9 @@ void cache_put(const struct mapping *m);
 
 /* Return the pages of m to the kernel or the page heap. May take the lock. */
 void mapping_release(const struct mapping *m);
+
+/* Return mappings cached for period_ms. Returns whether there were any. */
+bool cache_sweep(uint64_t period_ms);
 
 /* In a forked child: recount the cache. */
 void cache_repair(void);
