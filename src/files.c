@@ -237,7 +237,7 @@ bool sys_copy(void *to, const void *from, size_t size)
 	struct iovec here = {.iov_base = to, .iov_len = size};
 	struct iovec there = {.iov_base = (void *)(uintptr_t)from, .iov_len = size};
 
-	return RAW(process_vm_readv, sys_process(), &here, 1, &there, 1) == (long)size;
+	return RAW(process_vm_readv, RAW(getpid), &here, 1, &there, 1) == (long)size;
 }
 
 bool sys_read_program(uint64_t offset, void *to, size_t size)
