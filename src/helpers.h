@@ -143,10 +143,7 @@ void sys_wake_one(_Atomic(uint32_t) *word);
 /* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
 
-/*
- * Copy memory that another thread may unmap. False: not all of it can be read, or the kernel allows
- * no process to be read.
- */
+/* Copy memory that another thread may unmap. False: not all of it can be read. */
 bool sys_copy(void *to, const void *from, size_t size);
 
 /* Read size bytes of the executable at offset. False if they cannot be read. */
