@@ -58,7 +58,7 @@ static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
 	const char *slash = strrchr(info->dlpi_name, '/');
 
 	(void)size;
-	if (slash && !strncmp(slash, "/ld-linux", strlen("/ld-linux")))
+	if (slash && !strncmp(slash, "/libc.so.", strlen("/libc.so.")))
 		*(void **)arg = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
 					   "_dl_find_object");
 	return 0;
