@@ -123,7 +123,15 @@
 #define QUARANTINE_MIN 4
 #define QUARANTINE_SPARES 16 /* of threads that have ended */
 
-/* sample */
+/* sample: guarded blocks */
+
+#define GUARD_EVERY 5000 /* allocations per guarded one */
+#define GUARD_SLOTS 64 /* each costs the process two mappings while its block is live */
+#define GUARD_BLOCK_MAX (32 * KIB) /* a multiple of the page size */
+#define GUARD_FRAMES 32 /* of a stack */
+#define GUARD_WAITS 2000 /* naps, for another thread's report */
+
+/* sample: stacks */
 
 #define UNWIND_RULE_BITS 12 /* of the table of rules, 64 KiB: most programs sample fewer callers */
 #define UNWIND_THREAD_BITS 8 /* of the table of stacks by thread */

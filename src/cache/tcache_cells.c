@@ -324,7 +324,7 @@ struct tcache *tcache_for_free(void)
 
 	if (tc)
 		return tc == TCACHE_ENDED ? NULL : tc;
-	return ++tcache_thread.early_frees > EARLY_FREES ? tcache_own() : NULL;
+	return ++tcache_early_frees > EARLY_FREES ? tcache_own() : NULL;
 }
 
 void tcache_put_cell(unsigned int class, void *cell)

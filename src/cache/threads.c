@@ -172,7 +172,7 @@ static void detach_cache(struct tcache *tc, struct tcache *own)
 	caches_enter();
 	tc->thread = NULL; /* so no other thread sets fast */
 	caches_leave();
-	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
+	tcache_thread.fast = tcache_thread.fast_free = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
 	if (!tcache_vacate(tc))
 		tcache_retire(tc);

@@ -10,6 +10,7 @@
 #include "item_list.h"
 #include "large/large.h"
 #include "lock.h"
+#include "sample/guard.h"
 #include "slab/slab.h"
 #include "trace/trace.h"
 
@@ -32,6 +33,7 @@ static void list_all(struct item_list *list)
 	list->count = 0;
 	block_list(list);
 	large_list(list);
+	guard_list(list);
 	slab_list(list);
 }
 
@@ -73,10 +75,15 @@ static size_t difference(size_t a, size_t b)
 	return a > b ? a - b : 0;
 }
 
-/* Spans that threads cache are not live. */
+/* Spans that threads cache are not live. Guarded blocks count as mapped. */
 static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_stats *cached)
 {
+	struct guard_stats guarded;
+
 	large_get_stats(stats);
+	guard_get_stats(&guarded);
+	stats->mapped_blocks += guarded.blocks;
+	stats->mapped_bytes += guarded.bytes;
 	stats->live_blocks = difference(stats->blocks, cached->spans);
 	stats->live_bytes = difference(stats->region_bytes, cached->span_bytes);
 }
@@ -133,7 +140,10 @@ EXPORT const char *osmem_check(void)
 		fault = large_check();
 	if (fault)
 		return fault;
-	return lock_is_needed() ? slab_check() : tcache_check();
+	if (lock_is_needed())
+		return slab_check();
+	fault = guard_check();
+	return fault ? fault : tcache_check();
 }
 
 /* ---- Traces and maps ---- */

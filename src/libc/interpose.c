@@ -16,6 +16,7 @@
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cache/tcache.h"
 #include "helpers.h"
@@ -80,6 +81,21 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
+/* It stays in place if it shrinks. */
+static COLD void *resize_guarded(void *p, size_t size)
+{
+	void *q;
+
+	if (size && guard_shrink("realloc", p, size))
+		return p;
+	q = size ? tcache_alloc(size) : NULL;
+	if (q)
+		memcpy(q, p, guard_usable_size("realloc", p));
+	if (q || !size)
+		guard_release("realloc", p);
+	return q;
+}
+
 static COLD void *realloc_recorded(void *p, size_t size)
 {
 	intptr_t old = counted_bytes("realloc", p);
@@ -87,7 +103,7 @@ static COLD void *realloc_recorded(void *p, size_t size)
 	void *q;
 
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
-	q = resize(p, size);
+	q = guard_owns(p) ? resize_guarded(p, size) : resize(p, size);
 	failed = !q && (size || !p);
 	calls_record(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
 	if (!failed)
@@ -137,7 +153,7 @@ EXPORT void free(void *p)
 static NOINLINE void free_sized_slow(void *p, size_t size)
 {
 	if (p)
-		tcache_check_size("free_sized", p, size, true);
+		block_check_size("free_sized", p, size, true);
 	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
@@ -151,7 +167,7 @@ EXPORT void free_sized(void *p, size_t size)
 static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 {
 	if (p)
-		tcache_check_aligned("free_aligned_sized", p, size, align);
+		block_check_aligned("free_aligned_sized", p, size, align);
 	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
@@ -236,7 +252,7 @@ ALIAS(__posix_memalign, posix_memalign);
 /* malloc_usable_size(3): bytes that the caller may use; realloc up to it does not move p. */
 EXPORT size_t malloc_usable_size(void *p)
 {
-	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
+	return p ? block_usable_size("malloc_usable_size", p) : 0;
 }
 
 /* malloc_trim(3): purges all free pages and ignores pad. 1 if any memory was released, else 0. */

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Core header of this wing: recording of calls, for interpose.c and new.c. */
+/*
+ * Core header of this wing, for interpose.c and new.c: recording of calls; and what is done with a
+ * block, which may be a guarded one (sample/guard.h). While blocks are guarded, calls are recorded.
+ */
 
 #pragma once
 
 #include "cache/tcache.h"
+#include "sample/guard.h"
 #include "trace/calls.h"
 
 #define NOINLINE __attribute__((noinline))
@@ -18,10 +22,41 @@ static inline bool is_power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
+static inline size_t block_usable_size(const char *call, void *p)
+{
+	return guard_owns(p) ? guard_usable_size(call, p) : tcache_usable_size(call, p);
+}
+
+static inline void block_check_size(const char *call, void *p, size_t size, bool is_resizable)
+{
+	if (guard_owns(p))
+		guard_check_size(call, p, size);
+	else
+		tcache_check_size(call, p, size, is_resizable);
+}
+
+static inline void block_check_align(const char *call, void *p, size_t align)
+{
+	if (guard_owns(p))
+		guard_check_align(call, p, align);
+	else
+		tcache_check_align(call, p, align);
+}
+
+static inline void block_check_aligned(const char *call, void *p, size_t size, size_t align)
+{
+	if (guard_owns(p)) {
+		guard_check_align(call, p, align);
+		guard_check_size(call, p, size);
+	} else {
+		tcache_check_aligned(call, p, size, align);
+	}
+}
+
 /* The bytes that p adds to the live bytes. call is the function named in a report. */
 static inline intptr_t counted_bytes(const char *call, void *p)
 {
-	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)tcache_usable_size(call, p) : 0;
+	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)block_usable_size(call, p) : 0;
 }
 
 /* Record an allocation with result p. Returns p. */
@@ -49,7 +84,10 @@ static COLD void free_recorded(const char *call, enum trace_name name, void *p, 
 {
 	calls_add_live(-counted_bytes(call, p));
 	calls_record(name, (uintptr_t)p, size, align, false);
-	tcache_free_slow(call, p);
+	if (guard_owns(p))
+		guard_release(call, p);
+	else
+		tcache_free_slow(call, p);
 }
 
 /* The slow path of every call that frees. Records the call before it frees. */
