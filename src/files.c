@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "printf.h"
 
+#define KERNEL_PAGE ((uintptr_t)4096) /* the smallest one */
 #define OWN_FD_MIN 500 /* programs may expect the low descriptors */
 
 int sys_open(const char *path, int flags)
@@ -231,18 +232,30 @@ bool sys_file_append(struct sys_file *f, const void *data, size_t len)
 	       sys_write_all(f->fd, data, len);
 }
 
-/* The kernel tells where the caller would crash, unless a system call filter keeps it from it. */
+/* The kernel reads the set before it refuses to do an unknown thing with it. */
+bool sys_is_readable(const void *p)
+{
+	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
+}
+
+/*
+ * The kernel tells where the caller would crash. If a system call filter keeps it from that, only a
+ * moment is left in which the memory may go.
+ */
 bool sys_copy(void *to, const void *from, size_t size)
 {
 	struct iovec here = {.iov_base = to, .iov_len = size};
 	struct iovec there = {.iov_base = (void *)(uintptr_t)from, .iov_len = size};
 	long n = RAW(process_vm_readv, RAW(getpid), &here, 1, &there, 1);
+	uintptr_t page = (uintptr_t)from & -KERNEL_PAGE;
 
-	if (n == -EPERM || n == -ENOSYS) {
-		memcpy(to, from, size);
-		return true;
-	}
-	return n == (long)size;
+	if (n != -EPERM && n != -ENOSYS)
+		return n == (long)size;
+	for (; page < (uintptr_t)from + size; page += KERNEL_PAGE)
+		if (!sys_is_readable((const void *)page))
+			return false;
+	memcpy(to, from, size);
+	return true;
 }
 
 bool sys_read_program(uint64_t offset, void *to, size_t size)
@@ -253,10 +266,4 @@ bool sys_read_program(uint64_t offset, void *to, size_t size)
 	if (fd >= 0)
 		RAW(close, fd);
 	return is_read;
-}
-
-/* The kernel reads the set before it refuses to do an unknown thing with it. */
-bool sys_is_readable(const void *p)
-{
-	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
 }

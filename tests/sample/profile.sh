@@ -91,6 +91,26 @@ found_without_unwind_tables() {
 	scenarios_are_found -O2 -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-unwind-tables
 }
 
+# A program that never exits has the profile of its last growth.
+growth_is_written() {
+	build -O1 -rdynamic -o "$scratch/killed" "$here/profile/killed.c" || return
+	LD_PRELOAD=$library OSMEM_OPTIONS=profile=$scratch/grown,profile_interval=1,profile_growth=1M \
+		"$scratch/killed"
+	"$scratch/read" "$scratch/grown" >"$scratch/said" || return
+	bytes=$(sed -n 's/^0 0 [0-9]* \([0-9]*\) [0-9]* known_grown;call_grown;.*/\1/p' "$scratch/said")
+	echo "$bytes bytes"
+	[ "$bytes" -gt 8000000 ] && [ "$(echo "$scratch"/grown*)" = "$scratch/grown" ]
+}
+
+# Nothing is read of an object that another thread unloads.
+objects_may_go() {
+	build -O1 -rdynamic -I"$src" -o "$scratch/unload" "$here/profile/unload.c" -L"$src" -losmem \
+		-Wl,-rpath,"$src" || return
+	OSMEM_OPTIONS=profile=$scratch/unloaded,profile_interval=1 timeout -s KILL 60 \
+		"$scratch/unload" "$scratch/plugin.so" "$scratch/written" &&
+		"$scratch/read" "$scratch/written" >"$scratch/said"
+}
+
 # The library's own frames are above those of the program in an archive.
 static_programs_have_one() {
 	build -O1 -static -Wl,--eh-frame-hdr -o "$scratch/static" "$here/profile/program.c" "$src/libosmem.a" \
@@ -168,7 +188,7 @@ fi
 expect build_programs build_programs
 for test in found_as_compiled found_without_frame_pointers found_with_frame_pointers \
 	found_without_unwind_tables one_process_has_the_file a_full_disk_is_one_line \
-	a_file_too_large_changes_nothing; do
+	a_file_too_large_changes_nothing growth_is_written objects_may_go; do
 	expect "$test" "$test"
 done
 if has "$cxx"; then
