@@ -247,7 +247,7 @@ void *sys_reserve(void *at, size_t size)
 	return p;
 }
 
-int sys_bury(void *p, size_t size)
+int sys_discard(void *p, size_t size)
 {
 	int saved_errno = errno;
 	void *q = map_private(p, size, PROT_NONE, MAP_NORESERVE | MAP_FIXED);

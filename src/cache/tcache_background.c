@@ -30,7 +30,7 @@ static unsigned int count_visits(void)
 static void scavenge_shared(void)
 {
 	large_sweep();
-	if (!slab_begin_sweep())
+	if (!slab_begin_sweep(false))
 		return;
 	tcache_retire_vacant(false);
 	tcache_shrink_depots(false);
@@ -57,7 +57,7 @@ static bool may_return(void)
 unsigned int tcache_background(void)
 {
 	static unsigned int visits_seen, quiet;
-	unsigned int visits = count_visits(), period = (unsigned int)slab_sweep_period();
+	unsigned int visits = count_visits(), period = (unsigned int)slab_sweep_period_ms;
 
 	if (visits != visits_seen)
 		quiet = 0;

@@ -10,6 +10,8 @@
 #include "inspect/inspect.h"
 #include "inspect/text.h"
 #include "outputs.h"
+#include "sample/profile.h"
+#include "sample/sample.h"
 #include "tunables.h"
 
 #define TEXT "text/plain; charset=utf-8"
@@ -83,6 +85,24 @@ static void answer_map(const struct request *r, struct reply *reply)
 		reply->body.is_cut = true;
 }
 
+static bool add_to_body(void *body, const void *data, size_t len)
+{
+	body_add(body, data, len);
+	return !((struct body *)body)->is_cut;
+}
+
+static void answer_profile(const struct request *r, struct reply *reply)
+{
+	struct sample_stats stats;
+
+	(void)r;
+	sample_get_stats(&stats);
+	if (!stats.interval)
+		endpoint_refuse(reply, 409, "no samples; POST /profile/start takes them");
+	else if (!profile_stream(add_to_body, &reply->body))
+		reply->body.is_cut = true;
+}
+
 /* ---- Actions ---- */
 
 static void answer_trim(const struct request *r, struct reply *reply)
@@ -145,6 +165,18 @@ static void answer_trace_stop(const struct request *r, struct reply *reply)
 	report_stop(reply, outputs_stop_trace());
 }
 
+static void answer_profile_start(const struct request *r, struct reply *reply)
+{
+	(void)r;
+	report_start(reply, outputs_start_profile() ? 0 : EALREADY);
+}
+
+static void answer_profile_stop(const struct request *r, struct reply *reply)
+{
+	(void)r;
+	report_stop(reply, outputs_stop_profile());
+}
+
 static void answer_list(const struct request *r, struct reply *reply);
 
 static const struct endpoint endpoints[] = {
@@ -154,9 +186,13 @@ static const struct endpoint endpoints[] = {
 	{"/stats.json", METHOD_GET, "application/json", answer_json, "all statistics as JSON"},
 	{"/metrics", METHOD_GET, "text/plain; version=0.0.4; charset=utf-8", answer_metrics,
 	 "all statistics for Prometheus"},
+	{"/profile", METHOD_GET, "application/octet-stream", answer_profile,
+	 "a heap profile, for pprof and heapview"},
 	{"/map", METHOD_GET, "application/octet-stream", answer_map,
 	 "a map of all heaps, for heapview"},
 	{"/trim", METHOD_POST, TEXT, answer_trim, "return free memory to the kernel"},
+	{"/profile/start", METHOD_POST, TEXT, answer_profile_start, "take samples"},
+	{"/profile/stop", METHOD_POST, TEXT, answer_profile_stop, "take no more"},
 	{"/trace/start", METHOD_POST, TEXT, answer_trace_start, "record every call, in ?file=NAME"},
 	{"/trace/stop", METHOD_POST, TEXT, answer_trace_stop, "end the record"},
 };

@@ -53,8 +53,7 @@ static void set_perturb(size_t byte)
 
 static void set_purge_delay(size_t ms)
 {
-	large_set_sweep_period(ms);
-	slab_set_sweep_period(ms);
+	slab_sweep_period_ms = ms;
 }
 
 /* Allowed values other than file names and words. */
@@ -86,6 +85,10 @@ static const struct option {
 	{"trace", "a file", .file = &outputs.trace},
 	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &outputs.trace_size},
 	{"map", "a file", .file = &outputs.map},
+	{"profile", "a file", .file = &outputs.profile},
+	{"profile_interval", A_SIZE, SIZE, SIZE_MAX, .number = &outputs.profile_interval},
+	{"profile_growth", A_SIZE ", or 0 for off", SIZE, SIZE_MAX,
+	 .number = &outputs.profile_growth},
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
@@ -367,7 +370,7 @@ static void begin(void)
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	outputs_begin();
-	if (outputs.trace.len || outputs.map.len || outputs.stats_file.len || wants_service())
+	if (outputs_have_files() || wants_service())
 		pthread_atfork(fork_prepare, NULL, fork_child);
 	if (wants_service())
 		start_service(false);

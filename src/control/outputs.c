@@ -3,6 +3,7 @@
 #include "outputs.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -10,12 +11,17 @@
 #include "helpers.h"
 #include "inspect/inspect.h"
 #include "printf.h"
+#include "sample/profile.h"
+#include "sample/sample.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
 
 #define LINE_SIZE 512
 
-struct outputs outputs = {.trace_size = 256 * MIB, .stats = OUTPUTS_OFF};
+#define NO_STACKS "osmem: OSMEM_OPTIONS: profile: out of memory\n"
+
+struct outputs outputs = {
+	.trace_size = 256 * MIB, .profile_interval = SAMPLE_INTERVAL, .stats = OUTPUTS_OFF};
 
 /* A file that is written at exit. */
 static struct output {
@@ -126,6 +132,60 @@ bool outputs_stop_trace(void)
 	return true;
 }
 
+/* ---- Profiles ---- */
+
+static void own_profile(void)
+{
+	char path[PATH_MAX];
+
+	if (!outputs_expand_name(path, outputs.profile) || !profile_own(path))
+		outputs_complain("profile", path);
+}
+
+/* A disk that is full is reported once. */
+static void update_profile(bool waits)
+{
+	static _Atomic(bool) is_reported;
+
+	if (!profile_update(waits) && !atomic_exchange(&is_reported, true))
+		outputs_complain("profile", profile_path());
+}
+
+static void update_grown_profile(void)
+{
+	update_profile(false);
+}
+
+static void start_samples(void)
+{
+	if (!sample_start(outputs.profile_interval ? outputs.profile_interval : 1))
+		sys_print(NO_STACKS, strlen(NO_STACKS));
+}
+
+static void start_profile(void)
+{
+	start_samples();
+	own_profile();
+	if (outputs.profile_growth)
+		sample_on_growth(outputs.profile_growth, update_grown_profile);
+}
+
+bool outputs_start_profile(void)
+{
+	if (sample_is_on())
+		return false;
+	start_samples();
+	return true;
+}
+
+bool outputs_stop_profile(void)
+{
+	bool was_on = sample_is_on();
+
+	sample_stop();
+	return was_on;
+}
+
 /* ---- Files written at exit ---- */
 
 static void open_output(struct output *o, const char *option, struct word name)
@@ -174,6 +234,7 @@ static void write_outputs(void)
 		if (!inspect_write_map(&map_output.file))
 			outputs_complain("map", map_output.file.path);
 	}
+	update_profile(true);
 	if (outputs_have_stats())
 		write_stats();
 }
@@ -203,7 +264,7 @@ void outputs_begin(void)
 {
 	if (outputs_have_stats())
 		start_counting();
-	if (outputs_have_stats() || outputs.map.len)
+	if (outputs_have_stats() || outputs.map.len || outputs.profile.len)
 		sys_keep_stderr();
 	if (outputs.trace.len)
 		start_trace(0);
@@ -211,6 +272,14 @@ void outputs_begin(void)
 		open_output(&map_output, "map", outputs.map);
 	if (outputs.stats_file.len)
 		open_output(&stats_output, "stats", outputs.stats_file);
+	if (outputs.profile.len)
+		start_profile();
+}
+
+bool outputs_have_files(void)
+{
+	return outputs.trace.len || outputs.map.len || outputs.stats_file.len ||
+	       outputs.profile.len;
 }
 
 static void stop_tracing(void)
@@ -226,6 +295,9 @@ void outputs_fork_child(unsigned int parent)
 		if (outputs_are_for_each_process(outputs.trace))
 			start_trace(parent);
 	}
+	profile_abandon();
+	if (outputs_are_for_each_process(outputs.profile))
+		own_profile();
 	reopen_output(&map_output, "map", outputs.map);
 	reopen_output(&stats_output, "stats", outputs.stats_file);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The files that options name: traces, maps, statistics. options.c sets the names and calls the
+ * The files that options name: traces, maps, profiles, statistics. options.c sets the names and calls the
  * functions in the order begin, fork_child, end; the service thread calls those named outputs_…
  * too, as far as they say so.
  *
@@ -21,8 +21,9 @@
 
 /* From the options. */
 struct outputs {
-	struct word trace, map, stats_file; /* file names, or empty */
+	struct word trace, map, stats_file, profile; /* file names, or empty */
 	size_t trace_size;
+	size_t profile_interval, profile_growth; /* profile_growth: 0 is off */
 	size_t stats; /* OUTPUTS_OFF, or enum stats_form, on standard error; unused with stats_file */
 };
 
@@ -55,6 +56,13 @@ int outputs_start_trace(const char *file);
 
 /* In the service thread: stop the trace. False if none is on. */
 bool outputs_stop_trace(void);
+
+/* In the service thread: take samples, or no more. False: it is so already. */
+bool outputs_start_profile(void);
+bool outputs_stop_profile(void);
+
+/* Whether a file is named that a forked child must not share. */
+bool outputs_have_files(void);
 
 /* Write name to path (PATH_MAX bytes), with %p replaced. False with errno if it is too long. */
 bool outputs_expand_name(char *path, struct word name);

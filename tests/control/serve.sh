@@ -18,7 +18,7 @@ client() {
 
 # Each path that GET / lists is answered, with the length that it promises.
 all_paths_answer() {
-	start "serve=$socket" "$scratch/subject" &&
+	start "serve=$socket" "$scratch/subject" && get /profile/start -X POST &&
 		get / | sed -n 's/^GET *\([^ ]*\) .*/\1/p' >"$scratch/paths" &&
 		[ "$(wc -l <"$scratch/paths")" -ge 6 ] || return
 	while read -r path; do
