@@ -25,6 +25,9 @@ static const struct signal_name {
 	{"CHLD", SIGCHLD, false}, {"URG", SIGURG, false},      {"WINCH", SIGWINCH, false},
 };
 
+/* sigaction of libc, under a name that no other library interposes. */
+extern __typeof__(sigaction) __sigaction;
+
 static void (*write_all)(void);
 static _Atomic(int) requested; /* a signal, or 0 */
 static _Atomic(uint32_t) written; /* the number of dumps */
@@ -69,7 +72,7 @@ static void act_by_default(int signal)
 {
 	const struct sigaction by_default = {.sa_handler = SIG_DFL};
 
-	sigaction(signal, &by_default, NULL);
+	__sigaction(signal, &by_default, NULL);
 	sys_kill_self(signal);
 }
 
@@ -94,7 +97,7 @@ static bool is_ours(int signal)
 {
 	struct sigaction now;
 
-	return sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal;
+	return __sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal;
 }
 
 /* The pending signal ends the process before the handler returns to the program. */
@@ -120,8 +123,8 @@ void dump_begin(int signal, void (*write)(void))
 
 	write_all = write;
 	service_on_wake = write_requested;
-	if (sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
-		sigaction(signal, &action, NULL);
+	if (__sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+		__sigaction(signal, &action, NULL);
 	else
 		sys_print(IGNORED, strlen(IGNORED));
 }
