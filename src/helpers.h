@@ -94,7 +94,7 @@ void *sys_reserve(void *at, size_t size);
  * Release pages and keep their addresses, inaccessible. -1 if the kernel has reached its limit of
  * mappings.
  */
-int sys_bury(void *p, size_t size);
+int sys_discard(void *p, size_t size);
 
 /* Release whole pages and keep the mapping. If it returns 0, they read as zero. */
 int sys_purge(void *p, size_t size);

@@ -71,8 +71,7 @@ static void set_perturb(size_t byte)
 
 static void set_purge_delay(size_t ms)
 {
-	large_set_sweep_period(ms);
-	slab_set_sweep_period(ms);
+	slab_sweep_period_ms = ms;
 }
 
 /* Allowed values other than file names and words. */

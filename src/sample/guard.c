@@ -21,27 +21,9 @@
 
 #include "hash.h"
 #include "helpers.h"
-#include "slab/sizeclass.h"
-#include "stack.h"
-
-struct guard_area guard_area;
-struct guard *guard;
+#include "slab/slab.h"
 
 /* ---- Slots ---- */
-
-uintptr_t guard_slot_start(size_t i)
-{
-	size_t page = sys_page_size();
-
-	return guard_area.start + page + i * (GUARD_BLOCK_MAX + page);
-}
-
-size_t guard_slot_index(uintptr_t address)
-{
-	size_t page = sys_page_size(), offset = address - guard_area.start;
-
-	return offset < page ? 0 : (offset - page) / (GUARD_BLOCK_MAX + page);
-}
 
 static struct guard_slot *slot_of(const void *p)
 {
@@ -106,8 +88,7 @@ static void fill_rest(const struct guard_block *b)
 /* Whether all bytes have the pattern: the first has, and each equals the one before. */
 static bool has_pattern(const char *at, size_t size)
 {
-	return !size ||
-	       ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
+	return !size || ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
 }
 
 static bool is_rest_intact(const struct guard_block *b)
@@ -141,12 +122,6 @@ static void check_rest(const char *call, struct guard_slot *s)
 }
 
 /* ---- Blocks ---- */
-
-void guard_note_call(struct guard_call *c)
-{
-	c->thread = sys_thread();
-	c->count = stack_take(c->frames, GUARD_FRAMES);
-}
 
 /* Choose a place for a block of size bytes in slot i. */
 static struct guard_block place_block(size_t i, size_t size, size_t align)
@@ -211,9 +186,9 @@ static void close_slot(struct guard_slot *s)
 		size = GUARD_BLOCK_MAX;
 	}
 	if (size > page)
-		s->is_open = sys_bury(start, size) != 0 && sys_protect(start, size) != 0;
+		s->is_open = sys_discard(start, size) != 0 && sys_protect(start, size) != 0;
 	else
-		s->is_open = sys_protect(start, size) != 0 && sys_bury(start, size) != 0;
+		s->is_open = sys_protect(start, size) != 0 && sys_discard(start, size) != 0;
 }
 
 /* The slot of p, which must be the start of a live block. */
@@ -318,7 +293,6 @@ static bool is_at_edge(size_t i)
 
 	return b->pages == start || b->pages + b->pages_size == start + GUARD_BLOCK_MAX;
 }
-
 
 static bool is_within(const struct guard_block *b)
 {
