@@ -37,7 +37,7 @@ static struct {
 	struct heads *stack_heads;
 	struct sample *free; /* entries that are in no chain */
 	size_t sample_count, stack_count; /* in chains */
-	_Atomic(uint64_t) live_bytes;
+	_Atomic(uint64_t) live_bytes; /* in the units of chance_weight */
 	_Atomic(size_t) dropped, mapped;
 } table;
 
@@ -413,7 +413,7 @@ void table_note_dropped(void)
 
 uint64_t table_live_bytes(void)
 {
-	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed);
+	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed) >> BYTES_SHIFT;
 }
 
 bool sample_find(const void *p, struct sample_info *info)
@@ -479,7 +479,7 @@ size_t table_interval(void)
 void sample_get_stats(struct sample_stats *stats)
 {
 	*stats = (struct sample_stats){.interval = table.interval,
-				       .live_bytes = table.live_bytes,
+				       .live_bytes = table_live_bytes(),
 				       .dropped = table.dropped,
 				       .table_bytes = table.mapped};
 	if (!table_begin())
@@ -572,18 +572,26 @@ static void sort(struct sample_entry *entries, size_t count)
 		}
 }
 
-/* Whole objects. The rest is left to the next entries: rounding each would bias the sum. */
-static uint64_t whole(uint64_t objects, uint64_t *rest)
+/* Whole objects or bytes. The rest is left to the next entries: rounding each may bias the sum. */
+static uint64_t whole(uint64_t x, unsigned int shift, uint64_t *rest)
 {
-	*rest += objects;
-	objects = *rest >> CHANCE_SHIFT;
-	*rest -= objects << CHANCE_SHIFT;
-	return objects;
+	*rest += x;
+	x = *rest >> shift;
+	*rest -= x << shift;
+	return x;
+}
+
+static void make_whole(struct sample_entry *entry, struct sample_entry *rest)
+{
+	entry->live_objects = whole(entry->live_objects, OBJECTS_SHIFT, &rest->live_objects);
+	entry->live_bytes = whole(entry->live_bytes, BYTES_SHIFT, &rest->live_bytes);
+	entry->total_objects = whole(entry->total_objects, OBJECTS_SHIFT, &rest->total_objects);
+	entry->total_bytes = whole(entry->total_bytes, BYTES_SHIFT, &rest->total_bytes);
 }
 
 bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
 {
-	uint64_t live_rest = CHANCE_ONE / 2, total_rest = CHANCE_ONE / 2;
+	struct sample_entry rest = {0};
 	struct copy copy;
 	size_t stacks;
 	bool is_copied;
@@ -605,8 +613,7 @@ bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg
 			entry.live_objects += copy.entries[i + 1].live_objects;
 			entry.live_bytes += copy.entries[i + 1].live_bytes;
 		}
-		entry.live_objects = whole(entry.live_objects, &live_rest);
-		entry.total_objects = whole(entry.total_objects, &total_rest);
+		make_whole(&entry, &rest);
 		visit(&entry, arg);
 	}
 	sys_release(copy.entries, copy.room * sizeof(*copy.entries));
