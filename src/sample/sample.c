@@ -137,7 +137,7 @@ static bool leave(const void *p, struct sample *sample)
 {
 	bool is_sample;
 
-	if (!table_may_have(p))
+	if (!p || !sample_may_be(p))
 		return false;
 	if (!table_begin())
 		return table_remove_nested(p, sample);
