@@ -161,8 +161,7 @@ int guard_sigaction(const struct sigaction *new, struct sigaction *old)
 	return status;
 }
 
-__sighandler_t guard_signal(__sighandler_t (*set)(int signal, __sighandler_t handler),
-			    __sighandler_t handler)
+__sighandler_t guard_signal(__sighandler_t handler)
 {
 	bool is_locked = !is_shared();
 	uint64_t mask = is_locked ? guard_lock() : 0;
@@ -173,7 +172,7 @@ __sighandler_t guard_signal(__sighandler_t (*set)(int signal, __sighandler_t han
 		hide(&was);
 	if ((uintptr_t)handler == (uintptr_t)on_fault)
 		handler = programs_action()->sa_handler;
-	old = set(SIGSEGV, handler);
+	old = ssignal(SIGSEGV, handler); /* it knows siginterrupt(3) */
 	if (old != SIG_ERR)
 		old = was.sa_handler;
 	if (is_locked) {
