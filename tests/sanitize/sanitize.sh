@@ -13,12 +13,12 @@
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer
 	-fno-builtin-malloc"
 
-# The library's sources, as its Makefile has them, but for two files with names of the C and C++
+# The library's sources, as its Makefile has them, but for three files with names of the C and C++
 # libraries that no scenario calls.
 sources() {
 	# shellcheck disable=SC2016 # a variable of make's
 	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
-		grep -Evx 'libc/(new|mallinfo)\.c' | sed "s|^|$src/|"
+		grep -Evx 'libc/(new|mallinfo|signal)\.c' | sed "s|^|$src/|"
 	echo "$utils/printf.c"
 }
 
