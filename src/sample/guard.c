@@ -21,7 +21,7 @@
 
 #include "hash.h"
 #include "helpers.h"
-#include "slab/sizeclass.h"
+#include "slab/slab.h"
 #include "stack.h"
 
 struct guard_area guard_area;
@@ -143,8 +143,7 @@ static void fill_rest(const struct guard_block *b)
 /* Whether all bytes have the pattern: the first has, and each equals the one before. */
 static bool has_pattern(const char *at, size_t size)
 {
-	return !size ||
-	       ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
+	return !size || ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
 }
 
 static bool is_rest_intact(const struct guard_block *b)
@@ -352,7 +351,6 @@ static bool is_at_edge(size_t i)
 
 	return b->pages == start || b->pages + b->pages_size == start + GUARD_BLOCK_MAX;
 }
-
 
 static bool is_within(const struct guard_block *b)
 {

@@ -110,7 +110,7 @@ static void print_fault(const struct guard_slot *s, uintptr_t address, const cha
 
 	print("osmem: %s: a %s at 0x%lx, byte %lu %s a %sblock of %lu bytes at 0x%lx\n", kind,
 	      access, address, far ? far : address - b->start + 1,
-	      !far	      ? "of"
+	      !far	  ? "of"
 	      : is_before ? "before"
 			  : "behind",
 	      is_freed ? "freed " : "", b->size, b->start);

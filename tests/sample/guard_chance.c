@@ -2,8 +2,8 @@
 // Needs: libosmem.so
 
 /*
- * OSMEM_OPTIONS=guard=N: one allocation in N is guarded, by each name and in each thread, and a rare
- * use after free is found as often. Bounds are six standard deviations.
+ * OSMEM_OPTIONS=guard=N: one allocation in N is guarded, by each name and in each thread, and a
+ * rare use after free is found as often. Bounds are six standard deviations.
  */
 
 #include "libc_common.h"

@@ -29,7 +29,11 @@ extern __sighandler_t __sysv_signal(int number, __sighandler_t handler);
 
 /* ---- Running a scenario ---- */
 
-enum way { WITHOUT, FROM_START, FROM_MIDDLE };
+enum way {
+	WITHOUT,
+	FROM_START,
+	FROM_MIDDLE
+};
 
 struct run {
 	void (*scenario)(void);

@@ -4,7 +4,7 @@
 #
 # OSMEM_OPTIONS=guard: what a report says of a program, and programs that guards do not disturb.
 
-# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck disable=SC2317,SC2016 # functions are called through expect; $1 of awk, perl and gdb
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
 . "${0%/*}/../lib/report.sh"
 
