@@ -123,6 +123,13 @@
 #define QUARANTINE_MIN 4
 #define QUARANTINE_SPARES 16 /* of threads that have ended */
 
+/* sample */
+
+#define SAMPLE_INTERVAL (512 * KIB) /* profile_interval: bytes between two samples, on average */
+#define SAMPLE_CHUNK (32 * KIB) /* of entries of the tables */
+#define SAMPLE_HEADS_MIN ((size_t)1024) /* chains of such a table; a power of two */
+#define SAMPLE_HEADS_FREE 4 /* chains for each entry: an empty one answers without the lock */
+
 /* sample: guarded blocks */
 
 #define GUARD_EVERY 5000 /* allocations per guarded one */

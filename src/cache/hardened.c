@@ -7,8 +7,8 @@
 
 #include "canary.h"
 #include "large/large.h"
-#include "zero.h"
 #include "quarantine.h"
+#include "zero.h"
 #include "zero_size.h"
 
 /* Validation of what is around a cell. */

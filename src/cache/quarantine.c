@@ -7,9 +7,9 @@
 
 #include "canary.h"
 #include "large/large.h"
-#include "zero.h"
 #include "tunables.h"
 #include "words.h"
+#include "zero.h"
 #include "zero_size.h"
 
 uint8_t quarantine_sizes[CLASS_COUNT];

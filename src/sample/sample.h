@@ -9,7 +9,7 @@
  * 1 - exp(-size / interval). Each sample stands for 1 / probability objects of its size, which
  * makes all estimates unbiased. A realloc counts as a free and an allocation, in place or not.
  *
- * Guarded slots: one call in guard_every, at random, asks guard_alloc first (guard.h).
+ * Guards: one call in so many, at random, asks for a guarded block first (guard.h).
  *
  * Sizes are in bytes. Any thread may call any function at any time, also in a signal handler and in
  * a forked child, unless its comment says otherwise. Nothing here allocates with malloc.
@@ -22,10 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SAMPLE_INTERVAL ((size_t)512 << 10) /* profile_interval */
-
 /*
- * Start: bytes is the interval, at least 1; the first call decides it. Starting again after
+ * Start. interval is at least 1; that of the first call counts. Starting again after
  * sample_stop resumes: samples that live on from before count, what was allocated meanwhile does
  * not. False: stacks cannot be taken; samples are taken all the same, with unknown stacks.
  */
@@ -36,8 +34,11 @@ void sample_stop(void);
 
 bool sample_is_on(void);
 
-/* Send about one allocation in every to guard_alloc. Before the second thread starts. */
-void sample_start_guards(size_t every);
+/*
+ * Send one allocation in every, at random, to guard_alloc. Before the second thread starts, and
+ * after sample_start if that has its own interval. False with errno: guard_begin failed.
+ */
+bool sample_start_guards(size_t every);
 
 /*
  * The libc wing calls these instead of their tcache_ relatives while allocations are sampled or

@@ -9,14 +9,41 @@
  * 2. If the kernel refuses to purge a run, because the program has locked a page of it, the run is
  *    halved down to single pages. Refused pages are stuck until a trim tries again.
  * 3. A trim purges everything now.
+ * 4. Hardened, pages of users are zero while they are free. They are checked before a purge, which
+ *    would hide a write.
  */
 
 #include <errno.h>
 
 #include "slab_core.h"
 #include "tunables.h"
+#include "zero.h"
 
 static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
+
+/* Rule 4, for run of g. The caller has the store's lock. */
+static void require_zero(const struct segment *g, struct page_run run)
+{
+	const char *start = (const char *)g + run.start * PAGE_BYTES;
+	const void *written;
+
+	if (!slab_store.is_hardened || g->is_own)
+		return;
+	written = first_not_zero(start, (run.end - run.start) * PAGE_BYTES);
+	if (!written)
+		return;
+	store_unlock();
+	sys_fatal("malloc", written, "this free memory was written to");
+}
+
+/* The same for all dirty pages of g. */
+static void require_dirty_zero(const struct segment *g)
+{
+	struct page_run run = {0};
+
+	while (map_next_run(g->maps.dirty, MAP_ONES, &run))
+		require_zero(g, run);
+}
 
 /* Purge dirty run: rule 2. */
 static void purge_run(struct segment *g, struct page_run run)
@@ -54,6 +81,7 @@ static size_t purge_pages(struct segment *g, bool all)
 		if (g->dirty >> slot & 1 && !is_due(g, slot, all))
 			map_clear(due, slot_pages(slot, 1));
 	while (map_next_run(due, MAP_ONES, &run)) {
+		require_zero(g, run);
 		purge_run(g, run);
 		purged += run.end - run.start;
 	}
@@ -106,10 +134,12 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
 		segment_validate(g);
-		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1 &&
-		    segment_unmap(g)) {
-			pages += dirty;
-			continue;
+		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1) {
+			require_dirty_zero(g);
+			if (segment_unmap(g)) {
+				pages += dirty;
+				continue;
+			}
 		}
 		pages += purge_pages(g, all);
 		segment_update(g);

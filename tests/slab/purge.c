@@ -338,6 +338,32 @@ TEST(hardened_cells_of_purged_slabs_stay_zero)
 		CHECK(is_all(cells[i], 160, 0));
 }
 
+static void sweep_twice(void *written)
+{
+	*(volatile char *)written = 1;
+	sweep();
+	sweep();
+}
+
+static void expect_report(char *written)
+{
+	char line[100];
+
+	snprintf(line, sizeof(line), "osmem: malloc(%p): this free memory was written to",
+		 (void *)((uintptr_t)written & ~(uintptr_t)15));
+	EXPECT_ABORT(sweep_twice, written, line);
+}
+
+/* A purge would hide the write: of pages between cells, and of pages without. */
+TEST(hardened_writes_are_reported_before_a_purge)
+{
+	slab_harden();
+	make_sparse(160, 1, 1);
+	expect_report((char *)cells[100] + 159);
+	give(cells, 1);
+	expect_report((char *)cells[0] + 8);
+}
+
 /*
  * Use slab s, which has one live cell, and leave it idle. Returns the number of scavenges until it
  * is purged again.

@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "sample_table.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cache/tcache.h"
+#include "chance.h"
+#include "fork.h"
+#include "hash.h"
+#include "helpers.h"
+#include "lock.h"
+#include "tunables.h"
+
+/* Entries of one kind, one behind another. */
+struct chunk {
+	struct chunk *next; /* an older one */
+	_Atomic(size_t) used; /* bytes of complete entries */
+	char entries[SAMPLE_CHUNK - 16];
+};
+
+_Static_assert(sizeof(struct chunk) == SAMPLE_CHUNK, "a chunk has no padding");
+
+/* The heads of chains. Replaced ones are not returned: rule 2. */
+struct heads {
+	size_t count; /* a power of two */
+	_Atomic(void *) at[];
+};
+
+static struct {
+	struct lock lock; /* guards what is not atomic */
+	size_t interval;
+	_Atomic(struct chunk *) samples; /* the newest chunk */
+	struct chunk *stacks;
+	_Atomic(struct heads *) sample_heads;
+	struct heads *stack_heads;
+	struct sample *free; /* entries that are in no chain */
+	size_t sample_count, stack_count; /* in chains */
+	_Atomic(uint64_t) live_bytes;
+	_Atomic(size_t) dropped, mapped;
+} table;
+
+/* Entering: rule 3. Bits of lock_self: the thread is inside, and it holds the lock. */
+#define INSIDE 1U
+#define HOLDS 2U
+
+bool table_begin(void)
+{
+	if (lock_self & INSIDE)
+		return false;
+	fork_check();
+	lock_self |= INSIDE;
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
+
+void table_end(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	lock_self &= (uint16_t)~INSIDE;
+}
+
+static void hold(void)
+{
+	lock_acquire(&table.lock);
+	lock_self |= HOLDS;
+}
+
+static void drop(void)
+{
+	lock_self &= (uint16_t)~HOLDS;
+	lock_release(&table.lock);
+}
+
+/* Memory. */
+
+static void *map(size_t size)
+{
+	void *p = sys_map(size);
+
+	if (p)
+		atomic_fetch_add_explicit(&table.mapped, size, memory_order_relaxed);
+	return p;
+}
+
+static struct heads *new_heads(size_t count)
+{
+	struct heads *heads = map(sizeof(*heads) + count * sizeof(heads->at[0]));
+
+	if (heads)
+		heads->count = count;
+	return heads;
+}
+
+static _Atomic(void *) *head_of(struct heads *heads, uint64_t hash)
+{
+	return &heads->at[hash & (heads->count - 1)];
+}
+
+static _Atomic(void *) *sample_head(struct heads *heads, uintptr_t address)
+{
+	return head_of(heads, hash_full(address >> 4) >> 16);
+}
+
+static void *load(_Atomic(void *) *head)
+{
+	return atomic_load_explicit(head, memory_order_relaxed);
+}
+
+static void store(_Atomic(void *) *head, void *p)
+{
+	atomic_store_explicit(head, p, memory_order_relaxed);
+}
+
+static struct chance_weight weigh(const struct sample *s)
+{
+	return chance_weigh(s->size, table.interval);
+}
+
+/* Chains: rule 1. */
+
+static void clear(struct heads *heads)
+{
+	for (size_t i = 0; i < heads->count; i++)
+		store(&heads->at[i], NULL);
+}
+
+static void link_sample(struct heads *heads, struct sample *s, uintptr_t address)
+{
+	_Atomic(void *) *head = sample_head(heads, address);
+
+	s->next = load(head);
+	store(head, s);
+	table.sample_count++;
+}
+
+static void link_stack(struct heads *heads, struct stack *stack)
+{
+	_Atomic(void *) *head = head_of(heads, stack->hash);
+
+	stack->next = load(head);
+	store(head, stack);
+	table.stack_count++;
+}
+
+#define SAMPLES_IN_CHUNK ((SAMPLE_CHUNK - 16) / sizeof(struct sample))
+
+static struct sample *sample_in(struct chunk *c, size_t i)
+{
+	return (struct sample *)(void *)c->entries + i;
+}
+
+static size_t stack_bytes(unsigned int depth)
+{
+	return sizeof(struct stack) + depth * sizeof(uintptr_t);
+}
+
+/* For each stack in chunk c. */
+#define STACKS_IN(c, stack)                                                                        \
+	for (struct stack *stack = (struct stack *)(void *)(c)->entries;                           \
+	     (char *)stack < (c)->entries + (c)->used;                                             \
+	     stack = (struct stack *)(void *)((char *)stack + stack_bytes(stack->depth)))
+
+/* Make the chains of all samples anew, from empty heads. */
+static void link_all_samples(struct heads *heads)
+{
+	table.free = NULL;
+	table.sample_count = 0;
+	for (struct chunk *c = table.samples; c; c = c->next)
+		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++) {
+			struct sample *s = sample_in(c, i);
+			uintptr_t address = s->address;
+
+			if (address) {
+				link_sample(heads, s, address);
+			} else {
+				s->next = table.free;
+				table.free = s;
+			}
+		}
+}
+
+static void link_all_stacks(struct heads *heads)
+{
+	table.stack_count = 0;
+	for (struct chunk *c = table.stacks; c; c = c->next)
+		STACKS_IN(c, stack)
+			link_stack(heads, stack);
+}
+
+static bool is_crowded(const struct heads *heads, size_t count)
+{
+	return count * SAMPLE_HEADS_FREE > heads->count;
+}
+
+/* More heads, if there are few for the entries. Without memory the chains get longer. */
+static void spread(void)
+{
+	struct heads *heads = table.sample_heads;
+
+	if (is_crowded(heads, table.sample_count) && (heads = new_heads(2 * heads->count))) {
+		link_all_samples(heads);
+		atomic_store_explicit(&table.sample_heads, heads, memory_order_release);
+	}
+	if (is_crowded(table.stack_heads, table.stack_count) &&
+	    (heads = new_heads(2 * table.stack_heads->count))) {
+		link_all_stacks(heads);
+		table.stack_heads = heads;
+	}
+}
+
+/* False if there is no memory. */
+static bool has_heads(void)
+{
+	if (!table.stack_heads)
+		table.stack_heads = new_heads(SAMPLE_HEADS_MIN);
+	if (!table.sample_heads)
+		table.sample_heads = new_heads(SAMPLE_HEADS_MIN);
+	return table.stack_heads && table.sample_heads;
+}
+
+/* Stacks. */
+
+static struct stack *find_stack(const uintptr_t *frames, unsigned int depth, uint64_t hash)
+{
+	struct stack *stack = load(head_of(table.stack_heads, hash));
+
+	while (stack && (stack->hash != hash || stack->depth != depth ||
+			 memcmp(stack->frames, frames, depth * sizeof(*frames)) != 0))
+		stack = stack->next;
+	return stack;
+}
+
+static struct stack *new_stack(const uintptr_t *frames, unsigned int depth, uint64_t hash)
+{
+	size_t size = stack_bytes(depth);
+	struct chunk *c = table.stacks;
+	struct stack *stack;
+
+	if (!c || c->used + size > sizeof(c->entries)) {
+		c = map(sizeof(*c));
+		if (!c)
+			return NULL;
+		c->next = table.stacks;
+		atomic_signal_fence(memory_order_release); /* for a fork, here and below */
+		table.stacks = c;
+	}
+	stack = (struct stack *)(void *)(c->entries + c->used);
+	stack->hash = hash;
+	stack->depth = depth;
+	memcpy(stack->frames, frames, depth * sizeof(*frames));
+	atomic_store_explicit(&c->used, c->used + size, memory_order_release);
+	link_stack(table.stack_heads, stack);
+	return stack;
+}
+
+static struct stack *stack_of(const uintptr_t *frames, unsigned int depth)
+{
+	uint64_t hash = depth;
+	struct stack *stack;
+
+	for (unsigned int i = 0; i < depth; i++)
+		hash = hash_full(hash ^ frames[i]);
+	stack = find_stack(frames, depth, hash);
+	return stack ? stack : new_stack(frames, depth, hash);
+}
+
+/* Samples. */
+
+/* An entry that is in no chain, or NULL. */
+static struct sample *free_entry(void)
+{
+	struct chunk *c;
+
+	if (table.free)
+		return table.free;
+	c = map(sizeof(*c));
+	if (!c)
+		return NULL;
+	for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++) {
+		sample_in(c, i)->next = table.free;
+		table.free = sample_in(c, i);
+	}
+	c->next = table.samples;
+	atomic_store_explicit(&table.samples, c, memory_order_release);
+	return table.free;
+}
+
+/* The entry with address, or NULL. Entries on the way whose sample has ended leave the chain. */
+static struct sample *find_sample(uintptr_t address)
+{
+	_Atomic(void *) *head = sample_head(table.sample_heads, address);
+	struct sample *last = NULL, *next;
+
+	for (struct sample *s = load(head); s; s = next) {
+		next = s->next;
+		if (s->address == address)
+			return s;
+		if (s->address) {
+			last = s;
+			continue;
+		}
+		if (last)
+			last->next = next;
+		else
+			store(head, next);
+		s->next = table.free;
+		table.free = s;
+		table.sample_count--;
+	}
+	return NULL;
+}
+
+static bool add(const struct sample *sample, const uintptr_t *frames, unsigned int depth,
+		bool is_new)
+{
+	struct sample *s = has_heads() ? free_entry() : NULL;
+	struct stack *stack = sample->stack;
+	struct chance_weight weight;
+
+	if (s && !stack)
+		stack = stack_of(frames, depth);
+	if (!s || !stack)
+		return false;
+	weight = weigh(sample);
+	table.free = s->next;
+	s->stack = stack;
+	s->size = sample->size;
+	s->stack_size = sample->stack_size;
+	s->thread = sample->thread;
+	atomic_store_explicit(&s->address, sample->address, memory_order_release);
+	link_sample(table.sample_heads, s, sample->address);
+	if (is_new) {
+		stack->total_objects += weight.objects;
+		stack->total_bytes += weight.bytes;
+	}
+	atomic_fetch_add_explicit(&table.live_bytes, weight.bytes, memory_order_relaxed);
+	spread();
+	return true;
+}
+
+bool table_add(const struct sample *sample, const uintptr_t *frames, unsigned int depth,
+	       bool is_new)
+{
+	bool is_added;
+
+	hold();
+	is_added = add(sample, frames, depth, is_new);
+	drop();
+	if (!is_added)
+		table_note_dropped();
+	return is_added;
+}
+
+bool table_may_have(const void *p)
+{
+	struct heads *heads = atomic_load_explicit(&table.sample_heads, memory_order_acquire);
+
+	return heads && p && load(sample_head(heads, (uintptr_t)p));
+}
+
+static void subtract(const struct sample *s)
+{
+	atomic_fetch_sub_explicit(&table.live_bytes, weigh(s).bytes, memory_order_relaxed);
+}
+
+static struct sample copy_of(const struct sample *s)
+{
+	return (struct sample){.address = s->address,
+			       .stack = s->stack,
+			       .size = s->size,
+			       .stack_size = s->stack_size,
+			       .thread = s->thread};
+}
+
+bool table_remove(const void *p, struct sample *sample)
+{
+	struct sample *s;
+
+	hold();
+	s = find_sample((uintptr_t)p);
+	if (s) {
+		*sample = copy_of(s);
+		subtract(s);
+		s->address = 0;
+		find_sample((uintptr_t)p);
+	}
+	drop();
+	return s;
+}
+
+bool table_remove_nested(const void *p, struct sample *sample)
+{
+	for (struct chunk *c = table.samples; c; c = c->next)
+		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++) {
+			struct sample *s = sample_in(c, i);
+
+			if (s->address != (uintptr_t)p)
+				continue;
+			*sample = copy_of(s);
+			subtract(s);
+			s->address = 0;
+			return true;
+		}
+	return false;
+}
+
+void table_note_dropped(void)
+{
+	atomic_fetch_add_explicit(&table.dropped, 1, memory_order_relaxed);
+}
+
+uint64_t table_live_bytes(void)
+{
+	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed);
+}
+
+bool sample_find(const void *p, struct sample_info *info)
+{
+	struct sample *s;
+
+	if (!table_may_have(p) || !table_begin())
+		return false;
+	hold();
+	s = find_sample((uintptr_t)p);
+	if (s)
+		*info = (struct sample_info){.frames = s->stack->frames,
+					     .depth = s->stack->depth,
+					     .thread = s->thread,
+					     .size = s->size};
+	drop();
+	table_end();
+	return s;
+}
+
+/* Start, and forks. */
+
+/*
+ * The thread that held the lock does not exist here, unless it is this one, which forks in a signal
+ * handler.
+ */
+void table_fork_child(void)
+{
+	uint64_t live_bytes = 0;
+
+	chance_seed();
+	if (lock_self & HOLDS || !lock_is_held(&table.lock))
+		return;
+	lock_reset(&table.lock);
+	if (!table.sample_heads || !table.stack_heads)
+		return;
+	clear(table.sample_heads);
+	link_all_samples(table.sample_heads);
+	clear(table.stack_heads);
+	link_all_stacks(table.stack_heads);
+	for (struct chunk *c = table.samples; c; c = c->next)
+		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++)
+			if (sample_in(c, i)->address)
+				live_bytes += weigh(sample_in(c, i)).bytes;
+	table.live_bytes = live_bytes;
+}
+
+void table_start(size_t interval)
+{
+	if (table.interval)
+		return;
+	chance_seed();
+	table.interval = interval;
+}
+
+size_t table_interval(void)
+{
+	return table.interval;
+}
+
+/* Figures and walks. */
+
+void sample_get_stats(struct sample_stats *stats)
+{
+	*stats = (struct sample_stats){.interval = table.interval,
+				       .live_bytes = table.live_bytes,
+				       .dropped = table.dropped,
+				       .table_bytes = table.mapped};
+	if (!table_begin())
+		return;
+	hold();
+	stats->live = table.sample_count;
+	stats->stacks = table.stack_count;
+	drop();
+	table_end();
+}
+
+/* Copies for sample_each_stack: first the stacks, then the live samples. */
+struct copy {
+	struct sample_entry *entries;
+	size_t room, count; /* entries that do not fit are counted only */
+};
+
+static void add_entry(struct copy *copy, const struct sample_entry *entry)
+{
+	if (copy->count < copy->room)
+		copy->entries[copy->count] = *entry;
+	copy->count++;
+}
+
+static void copy_stacks(struct copy *copy)
+{
+	for (struct chunk *c = table.stacks; c; c = c->next)
+		STACKS_IN(c, stack)
+			add_entry(copy, &(struct sample_entry){.frames = stack->frames,
+							       .depth = stack->depth,
+							       .total_objects = stack->total_objects,
+							       .total_bytes = stack->total_bytes});
+}
+
+static void copy_samples(struct copy *copy)
+{
+	for (struct chunk *c = table.samples; c; c = c->next)
+		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++) {
+			const struct sample *s = sample_in(c, i);
+			struct chance_weight weight;
+
+			if (!s->address)
+				continue;
+			weight = weigh(s);
+			add_entry(copy, &(struct sample_entry){.frames = s->stack->frames,
+							       .depth = s->stack->depth,
+							       .thread = s->thread,
+							       .live_objects = weight.objects,
+							       .live_bytes = weight.bytes});
+		}
+}
+
+/* Copy everything to fresh memory. Returns the number of stacks, or 0 with errno. */
+static bool copy_all(struct copy *copy, size_t *stacks)
+{
+	size_t room = table.sample_count + table.stack_count + 1;
+
+	for (;;) {
+		*copy = (struct copy){.room = room + room / 8};
+		copy->entries = sys_map(copy->room * sizeof(*copy->entries));
+		if (!copy->entries)
+			return false;
+		hold();
+		copy_stacks(copy);
+		*stacks = copy->count;
+		copy_samples(copy);
+		drop();
+		if (copy->count <= copy->room)
+			return true;
+		room = copy->count;
+		sys_release(copy->entries, copy->room * sizeof(*copy->entries));
+	}
+}
+
+static bool is_before(const struct sample_entry *a, const struct sample_entry *b)
+{
+	return a->frames != b->frames ? a->frames < b->frames : a->thread < b->thread;
+}
+
+/* Shell's sort: in place, and without libc's, which allocates. */
+static void sort(struct sample_entry *entries, size_t count)
+{
+	for (size_t gap = count / 2; gap; gap = gap == 2 ? 1 : gap * 5 / 11)
+		for (size_t i = gap, j; i < count; i++) {
+			struct sample_entry entry = entries[i];
+
+			for (j = i; j >= gap && is_before(&entry, &entries[j - gap]); j -= gap)
+				entries[j] = entries[j - gap];
+			entries[j] = entry;
+		}
+}
+
+static uint64_t rounded(uint64_t objects)
+{
+	return (objects + CHANCE_ONE / 2) >> CHANCE_SHIFT;
+}
+
+static void visit_entry(const struct sample_entry *entry,
+			void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
+{
+	struct sample_entry whole = *entry;
+
+	whole.live_objects = rounded(entry->live_objects);
+	whole.total_objects = rounded(entry->total_objects);
+	visit(&whole, arg);
+}
+
+bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
+{
+	struct copy copy;
+	size_t stacks;
+	bool is_copied;
+
+	if (!table_begin()) {
+		errno = EDEADLK;
+		return false;
+	}
+	is_copied = copy_all(&copy, &stacks);
+	table_end();
+	if (!is_copied)
+		return false;
+	sort(copy.entries + stacks, copy.count - stacks);
+	for (size_t i = 0; i < copy.count; i++) {
+		struct sample_entry entry = copy.entries[i];
+
+		for (; i >= stacks && i + 1 < copy.count &&
+		       !is_before(&entry, &copy.entries[i + 1]); i++) {
+			entry.live_objects += copy.entries[i + 1].live_objects;
+			entry.live_bytes += copy.entries[i + 1].live_bytes;
+		}
+		visit_entry(&entry, visit, arg);
+	}
+	sys_release(copy.entries, copy.room * sizeof(*copy.entries));
+	return true;
+}
