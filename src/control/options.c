@@ -27,15 +27,18 @@
 #include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
+#include "sample/sample.h"
 #include "sample/stack.h"
 #include "trace/calls.h"
 #include "trace/trace.h"
+#include "tunables.h"
 #include "words.h"
 
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
 #define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
+#define NO_GUARDS "osmem: OSMEM_OPTIONS: guard: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
@@ -44,7 +47,12 @@ static struct {
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
 	size_t backtrace; /* OFF, or 0 */
-} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
+	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
+} options = {.trace_size = 256 * MIB,
+	     .check = OFF,
+	     .stats = OFF,
+	     .backtrace = OFF,
+	     .guard = OFF};
 
 /* A file that is written at exit. */
 static struct output {
@@ -99,6 +107,8 @@ static const struct option {
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
+	{"guard", "no value, or 1 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	 .number = &options.guard},
 	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
 	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
@@ -458,6 +468,14 @@ static void start_backtraces(void)
 		sys_print(NO_STACKS, strlen(NO_STACKS));
 }
 
+/* Without stacks, reports are shorter. */
+static void start_guards(void)
+{
+	stack_begin();
+	if (!sample_start_guards(options.guard ? options.guard : GUARD_EVERY))
+		sys_print(NO_GUARDS, strlen(NO_GUARDS));
+}
+
 static void begin(void)
 {
 	if (has_stats())
@@ -466,6 +484,8 @@ static void begin(void)
 		sys_keep_stderr();
 	if (options.backtrace != OFF)
 		start_backtraces();
+	if (options.guard != OFF)
+		start_guards();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)

@@ -104,16 +104,15 @@ invalid_values() {
 
 # The core has the instruction and the stack of the fault.
 core_is_of_the_fault() {
-	mkdir -p "$scratch/core" && (cd "$scratch/core" && ulimit -c unlimited &&
-		OSMEM_OPTIONS=guard=1 LD_PRELOAD=$library exec "$scratch/plain" use) 2>"$scratch/err"
+	mkdir -p "$scratch/core" && (cd "$scratch/core" && OSMEM_OPTIONS=guard=1 LD_PRELOAD=$library \
+		exec prlimit --core=unlimited "$scratch/plain" use) 2>"$scratch/err"
 	set -- "$scratch"/core/core*
 	gdb -q -batch -ex 'info symbol $pc' -ex bt "$scratch/plain" "$1" >"$scratch/gdb" 2>&1
 	grep -q '^use' "$scratch/gdb" && grep -q '^#1 .* main' "$scratch/gdb"
 }
 
 has_cores() {
-	read -r pattern </proc/sys/kernel/core_pattern && [ "$pattern" = core ] && has gdb &&
-		(ulimit -c unlimited) 2>/dev/null
+	read -r pattern </proc/sys/kernel/core_pattern && [ "$pattern" = core ] && has gdb prlimit
 }
 
 # same OPTIONS COMMAND…: it prints what it prints without the library.
@@ -189,7 +188,7 @@ expect invalid_values invalid_values
 if has_cores; then
 	expect core_is_of_the_fault core_is_of_the_fault
 else
-	skip core_is_of_the_fault "no gdb, or cores go elsewhere"
+	skip core_is_of_the_fault "no gdb, no prlimit, or cores go elsewhere"
 fi
 seq 30000 >"$scratch/numbers"
 programs "" guard=1
