@@ -48,11 +48,7 @@ static struct {
 	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
 	size_t backtrace; /* OFF, or 0 */
 	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
-} options = {.trace_size = 256 * MIB,
-	     .check = OFF,
-	     .stats = OFF,
-	     .backtrace = OFF,
-	     .guard = OFF};
+} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF, .guard = OFF};
 
 /* A file that is written at exit. */
 static struct output {
