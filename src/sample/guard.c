@@ -22,26 +22,8 @@
 #include "hash.h"
 #include "helpers.h"
 #include "slab/slab.h"
-#include "stack.h"
-
-struct guard_area guard_area;
-struct guard *guard;
 
 /* ---- Slots ---- */
-
-uintptr_t guard_slot_start(size_t i)
-{
-	size_t page = sys_page_size();
-
-	return guard_area.start + page + i * (GUARD_BLOCK_MAX + page);
-}
-
-size_t guard_slot_index(uintptr_t address)
-{
-	size_t page = sys_page_size(), offset = address - guard_area.start;
-
-	return offset < page ? 0 : (offset - page) / (GUARD_BLOCK_MAX + page);
-}
 
 static struct guard_slot *slot_of(const void *p)
 {
@@ -51,23 +33,6 @@ static struct guard_slot *slot_of(const void *p)
 static size_t round_up(size_t size, size_t align)
 {
 	return (size + align - 1) & ~(align - 1);
-}
-
-static void set_block(struct guard_block *to, const struct guard_block *from)
-{
-	to->start = from->start;
-	to->size = from->size;
-	to->align = from->align;
-	to->pages = from->pages;
-	to->pages_size = from->pages_size;
-}
-
-enum guard_state guard_copy_block(const struct guard_slot *s, struct guard_block *block)
-{
-	uint32_t state = s->state;
-
-	set_block(block, &s->block);
-	return s->state == state ? guard_state_in(state) : SLOT_BUSY;
 }
 
 static uint32_t next_state(uint32_t old, enum guard_state state)
@@ -178,12 +143,6 @@ static void check_rest(const char *call, struct guard_slot *s)
 
 /* ---- Blocks ---- */
 
-void guard_note_call(struct guard_call *c)
-{
-	c->thread = sys_thread();
-	c->count = stack_take(c->frames, GUARD_FRAMES);
-}
-
 /* Choose a place for a block of size bytes in slot i. */
 static struct guard_block place_block(size_t i, size_t size, size_t align)
 {
@@ -206,7 +165,7 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 	if (sys_unprotect((void *)b.pages, b.pages_size) != 0)
 		return NULL;
 	set_state(s, SLOT_BUSY);
-	set_block(&s->block, &b);
+	guard_set_block(&s->block, &b);
 	fill_rest(&b);
 	if (zero)
 		memset((void *)b.start, 0, size);

@@ -69,6 +69,8 @@ struct guard {
 	char stack[GUARD_STACK] __attribute__((aligned(16)));
 };
 
+/* ---- guard_slots.c ---- */
+
 extern struct guard *guard __attribute__((visibility("hidden")));
 
 /* Lock, and block signals. Returns the mask for guard_unlock. */
@@ -88,12 +90,15 @@ static inline enum guard_state guard_state_of(const struct guard_slot *s)
 	return guard_state_in(s->state);
 }
 
+void guard_set_block(struct guard_block *to, const struct guard_block *from);
+
 /* Copy the block in s. Returns the state; SLOT_BUSY: it has just changed. */
 enum guard_state guard_copy_block(const struct guard_slot *s, struct guard_block *block);
 
 /* The slot of an address in the area; an address in a guard belongs to the slot before it. */
 size_t guard_slot_index(uintptr_t address);
 
+/* Note the caller's thread and stack. */
 void guard_note_call(struct guard_call *c);
 
 /* ---- guard_report.c ---- */

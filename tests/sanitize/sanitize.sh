@@ -81,6 +81,11 @@ traced() {
 		[ "$(find "$scratch/traces" -type f -size +64 | wc -l)" -gt 10 ]
 }
 
+# guarded PROGRAM: the same, while many blocks are guarded.
+guarded() {
+	OSMEM_OPTIONS=guard=10,stats=/dev/null timeout 300 "$1"
+}
+
 # memcheck NAME COMMAND…: an error that valgrind reports is a failure.
 memcheck() {
 	name=$1
@@ -107,9 +112,11 @@ for cc in gcc clang; do
 	sanitized "thread_threads_$cc" threads "$cc" thread
 	if [ -x "$scratch/thread_threads_$cc" ]; then
 		expect "thread_threads_traced_$cc" traced "$scratch/thread_threads_$cc"
+		expect "thread_threads_guarded_$cc" guarded "$scratch/thread_threads_$cc"
 		rm -rf "$scratch/traces"
 	else
 		skip "thread_threads_traced_$cc" "its program was not built"
+		skip "thread_threads_guarded_$cc" "its program was not built"
 	fi
 done
 
