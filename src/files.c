@@ -10,12 +10,14 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "helpers.h"
 #include "kernel.h"
 #include "printf.h"
 
+#define KERNEL_PAGE ((uintptr_t)4096) /* the smallest one */
 #define OWN_FD_MIN 500 /* programs may expect the low descriptors */
 
 int sys_open(const char *path, int flags)
@@ -96,7 +98,8 @@ static bool find_again(struct sys_file *f)
 	return true;
 }
 
-bool sys_file_open(struct sys_file *f, const char *path)
+/* Open, lock and fill in the rest of *f. False with errno. */
+static bool open_locked(struct sys_file *f, const char *path, bool is_emptied)
 {
 	struct stat st;
 	int fd;
@@ -107,7 +110,7 @@ bool sys_file_open(struct sys_file *f, const char *path)
 	if (fd < 0)
 		return false;
 	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
-	    (S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
+	    (is_emptied && S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
 		RAW(close, fd);
 		return false;
 	}
@@ -117,6 +120,45 @@ bool sys_file_open(struct sys_file *f, const char *path)
 	return true;
 }
 
+bool sys_file_open(struct sys_file *f, const char *path)
+{
+	return open_locked(f, path, true);
+}
+
+bool sys_file_own(struct sys_file *f, const char *path)
+{
+	struct stat st;
+
+	if (!open_locked(f, path, false))
+		return false;
+	if (CALL(newfstatat, AT_FDCWD, f->path, &st, 0) == 0 && st.st_ino == f->inode &&
+	    st.st_dev == f->device)
+		return true;
+	sys_file_close(f); /* its owner has just replaced it */
+	errno = EWOULDBLOCK;
+	return false;
+}
+
+bool sys_file_is_replaceable(const char *path)
+{
+	struct stat st;
+
+	if (CALL(newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISREG(st.st_mode);
+	return errno == ENOENT;
+}
+
+bool sys_file_replace(struct sys_file *f, const char *path)
+{
+	return CALL(rename, f->path, path) == 0 && make_absolute(f->path, path);
+}
+
+void sys_file_remove(struct sys_file *f)
+{
+	RAW(unlink, f->path);
+	sys_file_close(f);
+}
+
 void sys_file_close(struct sys_file *f)
 {
 	if (is_same_file(f, f->fd))
@@ -124,16 +166,24 @@ void sys_file_close(struct sys_file *f)
 	f->fd = -1;
 }
 
-/* Allocate the range on the disk. Respect RLIMIT_FSIZE: exceeding it kills the program. */
+/* Exceeding RLIMIT_FSIZE kills the program. False with errno. */
+static bool is_within_limit(uint64_t offset, size_t size)
+{
+	struct rlimit limit;
+
+	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) < 0 || offset + size <= limit.rlim_cur)
+		return true;
+	errno = EFBIG;
+	return false;
+}
+
+/* Allocate the range on the disk. */
 static bool reserve(int fd, uint64_t offset, size_t size)
 {
 	static const char zeroes[4096];
-	struct rlimit limit;
 
-	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 && offset + size > limit.rlim_cur) {
-		errno = EFBIG;
+	if (!is_within_limit(offset, size))
 		return false;
-	}
 	if (CALL(fallocate, fd, 0, offset, size) == 0)
 		return true;
 	if (errno != EOPNOTSUPP)
@@ -171,9 +221,41 @@ void sys_file_cut(struct sys_file *f, uint64_t size)
 		return; /* harmless: the file stays longer than necessary */
 }
 
-bool sys_file_append(struct sys_file *f, const char *text, size_t len)
+bool sys_file_append(struct sys_file *f, const void *data, size_t len)
 {
-	return find_again(f) && sys_write_all(f->fd, text, len);
+	long offset;
+
+	if (!find_again(f))
+		return false;
+	offset = CALL(lseek, f->fd, 0, SEEK_CUR); /* fails for what is no file and has no limit */
+	return (offset < 0 || is_within_limit((uint64_t)offset, len)) &&
+	       sys_write_all(f->fd, data, len);
+}
+
+/* The kernel reads the set before it refuses to do an unknown thing with it. */
+bool sys_is_readable(const void *p)
+{
+	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
+}
+
+/*
+ * The kernel tells where the caller would crash. If a system call filter keeps it from that, only a
+ * moment is left in which the memory may go.
+ */
+bool sys_copy(void *to, const void *from, size_t size)
+{
+	struct iovec here = {.iov_base = to, .iov_len = size};
+	struct iovec there = {.iov_base = (void *)(uintptr_t)from, .iov_len = size};
+	long n = RAW(process_vm_readv, RAW(getpid), &here, 1, &there, 1);
+	uintptr_t page = (uintptr_t)from & -KERNEL_PAGE;
+
+	if (n != -EPERM && n != -ENOSYS)
+		return n == (long)size;
+	for (; page < (uintptr_t)from + size; page += KERNEL_PAGE)
+		if (!sys_is_readable((const void *)page))
+			return false;
+	memcpy(to, from, size);
+	return true;
 }
 
 bool sys_read_program(uint64_t offset, void *to, size_t size)
@@ -184,10 +266,4 @@ bool sys_read_program(uint64_t offset, void *to, size_t size)
 	if (fd >= 0)
 		RAW(close, fd);
 	return is_read;
-}
-
-/* The kernel reads the set before it refuses to do an unknown thing with it. */
-bool sys_is_readable(const void *p)
-{
-	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
 }

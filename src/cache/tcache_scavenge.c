@@ -147,9 +147,9 @@ void tcache_scavenge(struct tcache *tc)
 	if (tcache_trim_threshold && !tcache_dirty_bytes())
 		return;
 	large_sweep();
-	if (slab_begin_sweep())
+	if (slab_begin_sweep(false))
 		scavenge(tc);
-	else if (is_growing(tc) && slab_begin_early_sweep())
+	else if (is_growing(tc) && slab_begin_sweep(true))
 		scavenge_early(tc);
 	else if (tc->polls && tc->polling_since != tcache_all.scavenges &&
 		 tcache_dirty_bytes() <= POLL_LEFT)

@@ -27,6 +27,7 @@
 #include "inspect/inspect.h"
 #include "large/large.h"
 #include "printf.h"
+#include "sample/profile.h"
 #include "sample/sample.h"
 #include "sample/stack.h"
 #include "trace/calls.h"
@@ -37,18 +38,24 @@
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
-#define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
+#define NO_STACKS "osmem: OSMEM_OPTIONS: no call stacks: out of memory\n"
 #define NO_GUARDS "osmem: OSMEM_OPTIONS: guard: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
-	struct word trace, map, stats_file; /* file names, or empty */
+	struct word trace, map, stats_file, profile; /* file names, or empty */
 	size_t trace_size;
+	size_t profile_interval, profile_growth; /* profile_growth: 0 is off */
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
 	size_t backtrace; /* OFF, or 0 */
 	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
-} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF, .guard = OFF};
+} options = {.trace_size = 256 * MIB,
+	     .profile_interval = SAMPLE_INTERVAL,
+	     .check = OFF,
+	     .stats = OFF,
+	     .backtrace = OFF,
+	     .guard = OFF};
 
 /* A file that is written at exit. */
 static struct output {
@@ -68,8 +75,7 @@ static void set_perturb(size_t byte)
 
 static void set_purge_delay(size_t ms)
 {
-	large_set_sweep_period(ms);
-	slab_set_sweep_period(ms);
+	slab_sweep_period_ms = ms;
 }
 
 /* Allowed values other than file names and words. */
@@ -100,6 +106,10 @@ static const struct option {
 	{"trace", "a file", .file = &options.trace},
 	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &options.trace_size},
 	{"map", "a file", .file = &options.map},
+	{"profile", "a file", .file = &options.profile},
+	{"profile_interval", A_SIZE, SIZE, SIZE_MAX, .number = &options.profile_interval},
+	{"profile_growth", A_SIZE ", or 0 for off", SIZE, SIZE_MAX,
+	 .number = &options.profile_growth},
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
@@ -358,6 +368,37 @@ static void start_trace(unsigned int parent)
 	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
 }
 
+static void own_profile(void)
+{
+	char path[PATH_MAX];
+
+	if (!expand_name(path, options.profile) || !profile_own(path))
+		complain_of_file("profile", path);
+}
+
+/* A disk that is full is reported once. */
+static void update_profile(bool waits)
+{
+	static _Atomic(bool) is_reported;
+
+	if (!profile_update(waits) && !atomic_exchange(&is_reported, true))
+		complain_of_file("profile", profile_path());
+}
+
+static void update_grown_profile(void)
+{
+	update_profile(false);
+}
+
+static void start_profile(void)
+{
+	if (!sample_start(options.profile_interval ? options.profile_interval : 1))
+		sys_print(NO_STACKS, strlen(NO_STACKS));
+	own_profile();
+	if (options.profile_growth)
+		sample_on_growth(options.profile_growth, update_grown_profile);
+}
+
 static void open_output(struct output *o, const char *option, struct word name)
 {
 	char path[PATH_MAX];
@@ -433,6 +474,9 @@ static void fork_child(void)
 		if (is_for_each_process(options.trace))
 			start_trace(parent_process);
 	}
+	profile_abandon();
+	if (is_for_each_process(options.profile))
+		own_profile();
 	reopen_output(&map_output, "map", options.map);
 	reopen_output(&stats_output, "stats", options.stats_file);
 }
@@ -476,7 +520,7 @@ static void begin(void)
 {
 	if (has_stats())
 		start_counting();
-	if (has_stats() || options.map.len)
+	if (has_stats() || options.map.len || options.profile.len)
 		sys_keep_stderr();
 	if (options.backtrace != OFF)
 		start_backtraces();
@@ -490,7 +534,9 @@ static void begin(void)
 		open_output(&map_output, "map", options.map);
 	if (options.stats_file.len)
 		open_output(&stats_output, "stats", options.stats_file);
-	if (options.trace.len || options.map.len || options.stats_file.len)
+	if (options.profile.len)
+		start_profile();
+	if (options.trace.len || options.map.len || options.stats_file.len || options.profile.len)
 		pthread_atfork(fork_prepare, NULL, fork_child);
 }
 
@@ -517,6 +563,7 @@ __attribute__((destructor)) static void finish(void)
 	}
 	if (map_output.is_open && !inspect_write_map(&map_output.file))
 		complain_of_file("map", map_output.file.path);
+	update_profile(true);
 	if (has_stats())
 		write_stats();
 }

@@ -11,6 +11,7 @@
 #include "large/large.h"
 #include "lock.h"
 #include "sample/guard.h"
+#include "sample/profile.h"
 #include "slab/slab.h"
 #include "trace/trace.h"
 
@@ -294,4 +295,9 @@ EXPORT int osmem_write_map(const char *file)
 	}
 	sys_release(f, sizeof(*f));
 	return status;
+}
+
+EXPORT int osmem_write_profile(const char *file)
+{
+	return profile_write(file) ? 0 : -1;
 }

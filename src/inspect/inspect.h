@@ -18,7 +18,7 @@ void inspect_trace_snapshot(enum trace_reason reason);
 /* Write a map, a trace file with one snapshot, to f. False with errno. */
 bool inspect_write_map(struct sys_file *f);
 
-/* stats.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
+/* stats_write.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
 enum stats_form {
 	STATS_SUMMARY, /* ten lines for people */
 	STATS_FULL, /* all figures, as tables */

@@ -50,10 +50,7 @@ typedef int find_object(void *address, struct found_object *result);
 
 /* Written by cfi_begin. */
 static find_object *find;
-static struct {
-	uintptr_t start, end;
-	struct cfi_object found;
-} objects[OBJECTS_MAX] APART;
+static struct cfi_object objects[OBJECTS_MAX] APART;
 static size_t object_count;
 
 static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
@@ -61,7 +58,7 @@ static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
 	const char *slash = strrchr(info->dlpi_name, '/');
 
 	(void)size;
-	if (slash && !strncmp(slash, "/ld-linux", strlen("/ld-linux")))
+	if (slash && !strncmp(slash, "/libc.so.", strlen("/libc.so.")))
 		*(void **)arg = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
 					   "_dl_find_object");
 	return 0;
@@ -90,8 +87,8 @@ static void find_frames(struct cfi_object *object, uintptr_t bias)
 
 static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	struct cfi_object object = {.id = object_count};
-	uintptr_t start = UINTPTR_MAX, end = 0;
+	struct cfi_object object = {
+		.start = UINTPTR_MAX, .name = info->dlpi_name, .id = object_count};
 
 	(void)size, (void)arg;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -102,14 +99,13 @@ static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
 			object.index = (const void *)at;
 		if (segment->p_type != PT_LOAD)
 			continue;
-		start = at < start ? at : start;
-		end = at + segment->p_memsz > end ? at + segment->p_memsz : end;
+		object.start = at < object.start ? at : object.start;
+		object.end =
+			at + segment->p_memsz > object.end ? at + segment->p_memsz : object.end;
 	}
 	if (!object.index && !*info->dlpi_name)
 		find_frames(&object, info->dlpi_addr);
-	objects[object_count].start = start;
-	objects[object_count].end = end;
-	objects[object_count++].found = object;
+	objects[object_count++] = object;
 	return object_count == OBJECTS_MAX;
 }
 
@@ -128,14 +124,17 @@ bool cfi_find(uintptr_t address, struct cfi_object *object)
 	if (find) {
 		if (find((void *)address, &found) != 0)
 			return false;
-		*object = (struct cfi_object){.index = found.index,
+		*object = (struct cfi_object){.start = (uintptr_t)found.start,
+					      .end = (uintptr_t)found.end,
+					      .map = found.map,
+					      .index = found.index,
 					      .id = hash_fast((uintptr_t)found.map) ^
 						    (uintptr_t)found.index};
 		return true;
 	}
 	for (size_t i = 0; i < object_count; i++)
 		if (address - objects[i].start < objects[i].end - objects[i].start) {
-			*object = objects[i].found;
+			*object = objects[i];
 			return true;
 		}
 	return false;

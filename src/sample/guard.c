@@ -206,9 +206,9 @@ static void close_slot(struct guard_slot *s)
 		size = GUARD_BLOCK_MAX;
 	}
 	if (size > page)
-		s->is_open = sys_bury(start, size) != 0 && sys_protect(start, size) != 0;
+		s->is_open = sys_discard(start, size) != 0 && sys_protect(start, size) != 0;
 	else
-		s->is_open = sys_protect(start, size) != 0 && sys_bury(start, size) != 0;
+		s->is_open = sys_protect(start, size) != 0 && sys_discard(start, size) != 0;
 }
 
 /* The slot of p, which must be the start of a live block. */

@@ -572,23 +572,18 @@ static void sort(struct sample_entry *entries, size_t count)
 		}
 }
 
-static uint64_t rounded(uint64_t objects)
+/* Whole objects. The rest is left to the next entries: rounding each would bias the sum. */
+static uint64_t whole(uint64_t objects, uint64_t *rest)
 {
-	return (objects + CHANCE_ONE / 2) >> CHANCE_SHIFT;
-}
-
-static void visit_entry(const struct sample_entry *entry,
-			void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
-{
-	struct sample_entry whole = *entry;
-
-	whole.live_objects = rounded(entry->live_objects);
-	whole.total_objects = rounded(entry->total_objects);
-	visit(&whole, arg);
+	*rest += objects;
+	objects = *rest >> CHANCE_SHIFT;
+	*rest -= objects << CHANCE_SHIFT;
+	return objects;
 }
 
 bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
 {
+	uint64_t live_rest = CHANCE_ONE / 2, total_rest = CHANCE_ONE / 2;
 	struct copy copy;
 	size_t stacks;
 	bool is_copied;
@@ -610,7 +605,9 @@ bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg
 			entry.live_objects += copy.entries[i + 1].live_objects;
 			entry.live_bytes += copy.entries[i + 1].live_bytes;
 		}
-		visit_entry(&entry, visit, arg);
+		entry.live_objects = whole(entry.live_objects, &live_rest);
+		entry.total_objects = whole(entry.total_objects, &total_rest);
+		visit(&entry, arg);
 	}
 	sys_release(copy.entries, copy.room * sizeof(*copy.entries));
 	return true;

@@ -180,7 +180,7 @@ static void add_guard(struct segment *g, unsigned int slot)
  */
 static void add_guards(struct segment *g)
 {
-	uint64_t random = (slab_store.secret ^ (uintptr_t)g) * 0xd6e8feb86659fd93u;
+	uint64_t random = (slab_store.secret ^ (uintptr_t)g) * HASH_FACTOR2;
 	size_t page = sys_page_size();
 
 	if (slab_store.segments > GUARDS_MAX)

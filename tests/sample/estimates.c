@@ -239,5 +239,5 @@ static void check_mix(size_t (*size_of)(uint64_t *random), size_t interval, size
 MIX(equal_sizes, 200, 20000, 20)
 MIX(small_sizes, 1000, 20000, 40)
 MIX(wide_sizes, 10000, 4000, 100)
-MIX(large_sizes, 100000, 40, 100)
+MIX(large_sizes, 1000000, 80, 700)
 MIX(all_sizes, 500, 4000, 100)
