@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The texts of the statistics: stats_summary.c, stats_table.c and stats_json.c. */
+/* The texts of the statistics: stats.c has the tables. */
 
 #pragma once
 
@@ -9,8 +9,6 @@
 
 #include "inspect.h"
 #include "text.h"
-
-/* stats_table.c. */
 
 /* The cells of a size class. The figures are read one after another, so sums may not agree. */
 struct stats_class {
@@ -25,7 +23,6 @@ bool stats_get_class(unsigned int class, struct stats_class *c);
 /* The name of a call in table and JSON. */
 const char *stats_call_name(enum trace_name call);
 
-void stats_write_table(struct text *t, const struct osmem_stats *s);
-
-/* stats_summary.c. */
+/* The forms of stats_write. */
 void stats_write_summary(struct text *t, const struct osmem_stats *s);
+void stats_write_table(struct text *t, const struct osmem_stats *s);

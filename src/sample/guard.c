@@ -21,27 +21,9 @@
 
 #include "hash.h"
 #include "helpers.h"
-#include "slab/sizeclass.h"
-#include "stack.h"
-
-struct guard_area guard_area;
-struct guard *guard;
+#include "slab/slab.h"
 
 /* ---- Slots ---- */
-
-uintptr_t guard_slot_start(size_t i)
-{
-	size_t page = sys_page_size();
-
-	return guard_area.start + page + i * (GUARD_BLOCK_MAX + page);
-}
-
-size_t guard_slot_index(uintptr_t address)
-{
-	size_t page = sys_page_size(), offset = address - guard_area.start;
-
-	return offset < page ? 0 : (offset - page) / (GUARD_BLOCK_MAX + page);
-}
 
 static struct guard_slot *slot_of(const void *p)
 {
@@ -51,6 +33,26 @@ static struct guard_slot *slot_of(const void *p)
 static size_t round_up(size_t size, size_t align)
 {
 	return (size + align - 1) & ~(align - 1);
+}
+
+static uint32_t next_state(uint32_t old, enum guard_state state)
+{
+	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;
+}
+
+/* Only the thread that has taken the slot, or has made it busy, calls this. */
+static void set_state(struct guard_slot *s, enum guard_state state)
+{
+	s->state = next_state(s->state, state);
+}
+
+/* Make a live block busy. False: another thread has just done it. */
+static bool begin_free(struct guard_slot *s)
+{
+	uint32_t old = s->state;
+
+	return guard_state_in(old) == SLOT_LIVE &&
+	       atomic_compare_exchange_strong(&s->state, &old, next_state(old, SLOT_BUSY));
 }
 
 /* Take the slot that has been free for the longest time. False: none is free. */
@@ -139,12 +141,6 @@ static void check_rest(const char *call, struct guard_slot *s)
 
 /* ---- Blocks ---- */
 
-void guard_note_call(struct guard_call *c)
-{
-	c->thread = sys_thread();
-	c->count = stack_take(c->frames, GUARD_FRAMES);
-}
-
 /* Choose a place for a block of size bytes in slot i. */
 static struct guard_block place_block(size_t i, size_t size, size_t align)
 {
@@ -166,14 +162,14 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 
 	if (sys_unprotect((void *)b.pages, b.pages_size) != 0)
 		return NULL;
-	atomic_store(&s->state, SLOT_BUSY);
-	s->block = b;
+	set_state(s, SLOT_BUSY);
+	guard_set_block(&s->block, &b);
 	fill_rest(&b);
 	if (zero)
 		memset((void *)b.start, 0, size);
 	guard_note_call(&s->alloc);
 	s->is_reported = false;
-	atomic_store(&s->state, SLOT_LIVE);
+	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
 
@@ -208,9 +204,9 @@ static void close_slot(struct guard_slot *s)
 		size = GUARD_BLOCK_MAX;
 	}
 	if (size > page)
-		s->is_open = sys_bury(start, size) != 0 && sys_protect(start, size) != 0;
+		s->is_open = sys_discard(start, size) != 0 && sys_protect(start, size) != 0;
 	else
-		s->is_open = sys_protect(start, size) != 0 && sys_bury(start, size) != 0;
+		s->is_open = sys_protect(start, size) != 0 && sys_discard(start, size) != 0;
 }
 
 /* The slot of p; NULL, after a report, if p is not the start of a live block. */
@@ -218,7 +214,7 @@ static struct guard_slot *live_slot(const char *call, void *p)
 {
 	struct guard_slot *s = slot_of(p);
 
-	if (atomic_load(&s->state) == SLOT_LIVE && s->block.start == (uintptr_t)p)
+	if (guard_state_of(s) == SLOT_LIVE && s->block.start == (uintptr_t)p)
 		return s;
 	guard_bad_pointer(call, p);
 	return NULL;
@@ -227,19 +223,17 @@ static struct guard_slot *live_slot(const char *call, void *p)
 void guard_release(const char *call, void *p)
 {
 	struct guard_slot *s = live_slot(call, p);
-	uint32_t state = SLOT_LIVE;
 	int saved_errno = errno;
 
 	if (!s)
 		return;
 	check_rest(call, s);
-	/* Two threads may free the block at once. */
-	if (!atomic_compare_exchange_strong(&s->state, &state, SLOT_BUSY)) {
+	if (!begin_free(s)) {
 		guard_bad_pointer(call, p);
 		return;
 	}
 	guard_note_call(&s->free);
-	atomic_store(&s->state, SLOT_FREED);
+	set_state(s, SLOT_FREED);
 	close_slot(s);
 	put_slot((size_t)(s - guard->slots));
 	errno = saved_errno;
@@ -295,17 +289,16 @@ bool guard_check_align(const char *call, void *p, size_t align)
 void guard_list(struct item_list *list)
 {
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
-		const struct guard_slot *s = &guard->slots[i];
+		struct guard_block b;
 
-		if (s->state == SLOT_LIVE)
-			item_list_add(list,
-				      &(struct osmem_item){.kind = OSMEM_MAPPED,
-							   .heap = OSMEM_LIBC,
-							   .start = (const void *)s->block.start,
-							   .size = s->block.size,
-							   .status = 2,
-							   .payload = s->block.size,
-							   .mapping = s->block.pages_size});
+		if (guard_copy_block(&guard->slots[i], &b) == SLOT_LIVE)
+			item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+								 .heap = OSMEM_LIBC,
+								 .start = (const void *)b.start,
+								 .size = b.size,
+								 .status = 2,
+								 .payload = b.size,
+								 .mapping = b.pages_size});
 	}
 }
 
@@ -313,12 +306,12 @@ void guard_get_stats(struct guard_stats *stats)
 {
 	*stats = (struct guard_stats){0};
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
-		const struct guard_slot *s = &guard->slots[i];
+		struct guard_block b;
 
-		if (s->state != SLOT_LIVE)
+		if (guard_copy_block(&guard->slots[i], &b) != SLOT_LIVE)
 			continue;
 		stats->blocks++;
-		stats->bytes += s->block.pages_size;
+		stats->bytes += b.pages_size;
 	}
 }
 
@@ -341,9 +334,9 @@ const char *guard_check(void)
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
 		const struct guard_slot *s = &guard->slots[i];
 
-		if ((s->state == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
+		if ((guard_state_of(s) == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
 			return "G3: a guarded block is live and waits, or neither";
-		if (s->state != SLOT_LIVE)
+		if (guard_state_of(s) != SLOT_LIVE)
 			continue;
 		if (!is_at_edge(i) || !is_within(&s->block))
 			return "G1: a guarded block is not at an edge of its slot";

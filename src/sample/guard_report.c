@@ -47,7 +47,7 @@ static void print_call(const char *what, const struct guard_call *c)
 static void print_block(const struct guard_slot *s)
 {
 	print_call("the block was allocated", &s->alloc);
-	if (s->state == SLOT_FREED)
+	if (guard_state_of(s) == SLOT_FREED)
 		print_call("the block was freed", &s->free);
 }
 
@@ -90,12 +90,12 @@ static struct guard_slot *nearest(uintptr_t address)
 
 	for (size_t at = i ? i - 1 : 0; at <= i + 1 && at < GUARD_SLOTS; at++) {
 		struct guard_slot *s = &guard->slots[at];
-		uint32_t state = s->state;
+		struct guard_block b;
+		enum guard_state state = guard_copy_block(s, &b);
 
-		if ((state != SLOT_LIVE && state != SLOT_FREED) ||
-		    distance(&s->block, address) >= least)
+		if ((state != SLOT_LIVE && state != SLOT_FREED) || distance(&b, address) >= least)
 			continue;
-		least = distance(&s->block, address);
+		least = distance(&b, address);
 		best = s;
 	}
 	return best;
@@ -104,7 +104,7 @@ static struct guard_slot *nearest(uintptr_t address)
 static void print_fault(const struct guard_slot *s, uintptr_t address, const char *access)
 {
 	const struct guard_block *b = &s->block;
-	bool is_freed = s->state == SLOT_FREED, is_before = address < b->start;
+	bool is_freed = guard_state_of(s) == SLOT_FREED, is_before = address < b->start;
 	const char *kind = is_freed ? "use after free" : is_before ? "underflow" : "overflow";
 	size_t far = distance(b, address);
 
@@ -221,7 +221,7 @@ void guard_bad_pointer(const char *call, const void *p)
 {
 	uintptr_t address = (uintptr_t)p;
 	struct guard_slot *s = &guard->slots[guard_slot_index(address)];
-	bool is_start = s->state != SLOT_UNUSED && s->block.start == address;
+	bool is_start = guard_state_of(s) != SLOT_UNUSED && s->block.start == address;
 
 	if (!is_start)
 		s = nearest(address);
@@ -235,7 +235,7 @@ void guard_bad_pointer(const char *call, const void *p)
 	else
 		sys_misuse(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx",
 			   distance(&s->block, address) ? "near" : "inside",
-			   s->state == SLOT_LIVE ? "a live block" : "a freed block", s->block.size,
-			   s->block.start);
+			   guard_state_of(s) == SLOT_LIVE ? "a live block" : "a freed block",
+			   s->block.size, s->block.start);
 	end_misuse();
 }
