@@ -8,7 +8,7 @@
  * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call any
  * function, unless its comment says otherwise. Allocations return NULL with errno ENOMEM when
  * memory is exhausted; frees preserve errno. call is the public function that a misuse report
- * names; misuse is fatal.
+ * names; misuse is fatal unless it is tolerated (sys_misuse). Then frees do nothing.
  *
  * The fast path of malloc and free is inlined from here. A cache has a bin with a magazine
  * (magazine.h) for every class. Anything unusual ends in a tail call to the slow path: an empty or
@@ -69,19 +69,23 @@ void *tcache_alloc_aligned(size_t size, size_t align);
 void *tcache_alloc_apart(size_t size, size_t align, bool zero);
 void tcache_free_slow(const char *call, void *p);
 void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
-size_t tcache_usable_size(const char *call, void *p);
+size_t tcache_usable_size(const char *call, void *p); /* 0 for a p that was reported */
+
+/* Whether p, not NULL, is a live block; otherwise it was reported. */
+bool tcache_is_block(const char *call, void *p);
 
 /*
  * Report p, not NULL, if the block there cannot have been allocated with size bytes. is_resizable:
- * it may come from realloc, which keeps blocks that are larger than needed.
+ * it may come from realloc, which keeps blocks that are larger than needed. False if it was
+ * reported, and must not be freed.
  */
-void tcache_check_size(const char *call, void *p, size_t size, bool is_resizable);
+bool tcache_check_size(const char *call, void *p, size_t size, bool is_resizable);
 
 /* The same for a block that was allocated with alignment align. */
-void tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
+bool tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
 
-/* Report p, not NULL, if it cannot have been allocated with alignment align. */
-void tcache_check_align(const char *call, void *p, size_t align);
+/* The same, only for the alignment. */
+bool tcache_check_align(const char *call, void *p, size_t align);
 
 /*
  * For the layer that samples: the bytes until its next sample, -1 at first. Only the owner of tc
@@ -264,6 +268,7 @@ enum tcache_mode {
 	TCACHE_TRACES = 4, /* the layer above traces calls */
 	TCACHE_HARDENED = 8, /* decided by the first call: hardened.h */
 	TCACHE_SAMPLES = 16, /* the layer above samples allocations */
+	TCACHE_TOLERATES = 32, /* misuse is tolerated, so each free validates its pointer first */
 };
 
 /* Switch mode for all threads. Takes effect with a thread's next call. */

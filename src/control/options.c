@@ -32,12 +32,14 @@
 #include "sample/sample.h"
 #include "sample/stack.h"
 #include "service.h"
+#include "trace/calls.h"
 #include "tunables.h"
 #include "words.h"
 
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
+#define NO_MEMORY "osmem: OSMEM_OPTIONS: misuse: out of memory: misuse is fatal\n"
 #define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
 #define NO_GUARDS "osmem: OSMEM_OPTIONS: guard: out of memory\n"
 
@@ -47,6 +49,7 @@ static struct {
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t backtrace, background; /* OFF, or 0 */
 	size_t dump_on; /* a signal, or 0 */
+	size_t misuse; /* 1: tolerated */
 	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
 } options = {.check = OFF, .backtrace = OFF, .background = OFF, .guard = OFF};
 
@@ -95,6 +98,7 @@ static const struct option {
 	 .number = &outputs.profile_growth},
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
+	{"misuse", "abort or warn", 0, .words = {"abort", "warn"}, .number = &options.misuse},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
 	{"guard", "no value, or 1 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.guard},
@@ -377,8 +381,21 @@ static void start_guards(void)
 		sys_print(NO_GUARDS, strlen(NO_GUARDS));
 }
 
+/* Frees validate all pointers first, so the fast paths are closed. */
+static void tolerate_misuse(void)
+{
+	if (!sys_tolerate_misuse()) {
+		sys_print(NO_MEMORY, strlen(NO_MEMORY));
+		return;
+	}
+	calls_set_mode(CALLS_CHECKED, true);
+	tcache_set_mode(TCACHE_TOLERATES, true);
+}
+
 static void begin(void)
 {
+	if (options.misuse)
+		tolerate_misuse();
 	if (options.backtrace != OFF)
 		start_backtraces();
 	if (options.guard != OFF)

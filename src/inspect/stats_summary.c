@@ -21,7 +21,7 @@ struct number {
 /* n in groups of three digits: "1,234,567". */
 static struct number grouped(size_t n)
 {
-	struct number number;
+	struct number number = {""};
 	size_t power = 1, len;
 
 	while (n / power >= 1000)
@@ -37,7 +37,7 @@ static struct number grouped(size_t n)
 static struct number in_units(size_t bytes)
 {
 	static const char units[] = {'K', 'M', 'G', 'T'};
-	struct number number;
+	struct number number = {""};
 	size_t tenths = bytes / KIB * 10 + (bytes % KIB * 10 + KIB / 2) / KIB, unit = 0;
 
 	if (bytes < KIB) {

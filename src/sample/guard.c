@@ -127,12 +127,10 @@ static __attribute__((noreturn, cold)) void bad_rest(const char *call, struct gu
 	while (behind < r.behind_size && has_pattern(r.behind + behind, 1))
 		behind++;
 	if (behind < r.behind_size)
-		guard_bad_block(call, s, "byte %lu behind this block of %lu bytes is overwritten",
-				behind + 1, s->block.size);
+		guard_damaged(call, s, behind + 1, "behind");
 	while (before < r.before_size && has_pattern(r.before + r.before_size - before - 1, 1))
 		before++;
-	guard_bad_block(call, s, "byte %lu before this block of %lu bytes is overwritten",
-			before + 1, s->block.size);
+	guard_damaged(call, s, before + 1, "before");
 }
 
 static void check_rest(const char *call, struct guard_slot *s)
@@ -211,14 +209,15 @@ static void close_slot(struct guard_slot *s)
 		s->is_open = sys_protect(start, size) != 0 && sys_discard(start, size) != 0;
 }
 
-/* The slot of p, which must be the start of a live block. */
+/* The slot of p; NULL, after a report, if p is not the start of a live block. */
 static struct guard_slot *live_slot(const char *call, void *p)
 {
 	struct guard_slot *s = slot_of(p);
 
-	if (guard_state_of(s) != SLOT_LIVE || s->block.start != (uintptr_t)p)
-		guard_bad_pointer(call, p);
-	return s;
+	if (guard_state_of(s) == SLOT_LIVE && s->block.start == (uintptr_t)p)
+		return s;
+	guard_bad_pointer(call, p);
+	return NULL;
 }
 
 void guard_release(const char *call, void *p)
@@ -226,9 +225,13 @@ void guard_release(const char *call, void *p)
 	struct guard_slot *s = live_slot(call, p);
 	int saved_errno = errno;
 
+	if (!s)
+		return;
 	check_rest(call, s);
-	if (!begin_free(s))
+	if (!begin_free(s)) {
 		guard_bad_pointer(call, p);
+		return;
+	}
 	guard_note_call(&s->free);
 	set_state(s, SLOT_FREED);
 	close_slot(s);
@@ -236,16 +239,23 @@ void guard_release(const char *call, void *p)
 	errno = saved_errno;
 }
 
+bool guard_is_block(const char *call, void *p)
+{
+	return live_slot(call, p);
+}
+
 size_t guard_usable_size(const char *call, void *p)
 {
-	return live_slot(call, p)->block.size;
+	const struct guard_slot *s = live_slot(call, p);
+
+	return s ? s->block.size : 0;
 }
 
 bool guard_shrink(const char *call, void *p, size_t size)
 {
 	struct guard_slot *s = live_slot(call, p);
 
-	if (size > s->block.size)
+	if (!s || size > s->block.size)
 		return false;
 	check_rest(call, s);
 	memset((char *)p + size, guard->pattern, s->block.size - size);
@@ -253,22 +263,25 @@ bool guard_shrink(const char *call, void *p, size_t size)
 	return true;
 }
 
-void guard_check_size(const char *call, void *p, size_t size)
+bool guard_check_size(const char *call, void *p, size_t size)
 {
 	struct guard_slot *s = live_slot(call, p);
 
-	if (size != s->block.size)
-		guard_bad_block(call, s, "not allocated with %lu bytes: this block has %lu",
-				(unsigned long)size, (unsigned long)s->block.size);
+	if (s && size != s->block.size)
+		guard_bad_size(call, s, size);
+	return s && size == s->block.size;
 }
 
-void guard_check_align(const char *call, void *p, size_t align)
+bool guard_check_align(const char *call, void *p, size_t align)
 {
 	struct guard_slot *s = live_slot(call, p);
 
-	if (align & (align - 1) || align > s->block.align)
-		guard_bad_block(call, s, "not allocated with an alignment of %lu bytes",
-				(unsigned long)align);
+	if (!s)
+		return false;
+	if (!(align & (align - 1)) && align <= s->block.align)
+		return true;
+	guard_bad_align(call, s, align);
+	return false;
 }
 
 /* ---- All blocks ---- */

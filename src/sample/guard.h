@@ -7,7 +7,7 @@
  *
  * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call any function
  * at any time. Before guard_begin nothing is guarded. call is the public function that a misuse
- * report names; misuse is fatal. guard_release preserves errno.
+ * report names; misuse is fatal unless it is tolerated (sys_misuse). guard_release preserves errno.
  */
 
 #pragma once
@@ -44,17 +44,24 @@ static inline bool guard_owns(const void *p)
 	return (uintptr_t)p - guard_area.start < guard_area.size;
 }
 
+/* Free p, or report it. */
 void guard_release(const char *call, void *p);
 
-/* The size with which p was allocated or resized. */
+/* Whether p is a live block; otherwise it was reported. */
+bool guard_is_block(const char *call, void *p);
+
+/* The size with which p was allocated or resized. 0 for a p that was reported. */
 size_t guard_usable_size(const char *call, void *p);
 
-/* Let p shrink to size in place. False: p is smaller than that, and the caller has to move it. */
+/*
+ * Let p shrink to size in place. False: p is smaller than that, and the caller has to move it, or p
+ * was reported.
+ */
 bool guard_shrink(const char *call, void *p, size_t size);
 
-/* Report p if it was not allocated with this size, or not with this alignment. */
-void guard_check_size(const char *call, void *p, size_t size);
-void guard_check_align(const char *call, void *p, size_t align);
+/* Report p, and return false, if it was not allocated with this size, or not with this alignment. */
+bool guard_check_size(const char *call, void *p, size_t size);
+bool guard_check_align(const char *call, void *p, size_t align);
 
 /* Append the live blocks to list. */
 void guard_list(struct item_list *list);
