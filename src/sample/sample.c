@@ -258,13 +258,18 @@ static void *move_guarded(const char *call, void *p, size_t size)
 	return q;
 }
 
-/* As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. */
-static void *resize(const char *call, void *p, size_t size, bool is_sample)
+/*
+ * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was: the
+ * sample that p was, or NULL. It grows in place up to its usable size, as other objects do.
+ */
+static void *resize(const char *call, void *p, size_t size, const struct sample *was, bool is_sample)
 {
 	void *q = NULL;
 
-	if (guard_owns(p))
-		return p; /* which has shrunk */
+	if (guard_owns(p)) /* it has shrunk */
+		return p;
+	if (was && size >= was->size && size <= tcache_usable_size(call, p))
+		return p;
 	if (is_sample && size <= CELL_MAX)
 		q = move_apart(call, p, size);
 	return q ? q : tcache_realloc(call, p, size);
@@ -272,17 +277,22 @@ static void *resize(const char *call, void *p, size_t size, bool is_sample)
 
 void *sample_realloc(const char *call, void *p, size_t size)
 {
-	struct sample old;
-	bool was_sample = leave(p, &old), moves = guard_owns(p) && !guard_shrink(call, p, size);
-	bool is_sample = !moves && count_down(0, size) & HIT_BYTE && is_on, keeps_stack;
-	void *q = moves ? move_guarded(call, p, size) : resize(call, p, size, is_sample);
+	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
+	bool is_sample = false, keeps_stack;
+	void *q;
 
-	if (!q && was_sample)
-		take_back(&old);
+	if (guard_owns(p) && !guard_shrink(call, p, size)) {
+		q = move_guarded(call, p, size);
+	} else {
+		is_sample = count_down(0, size) & HIT_BYTE && is_on;
+		q = resize(call, p, size, was, is_sample);
+	}
+	if (!q && was)
+		take_back(was);
 	if (!q || !is_sample)
 		return q;
-	keeps_stack = was_sample && q == p && size < old.stack_size + table_interval();
-	enter(q, size, keeps_stack ? &old : NULL);
+	keeps_stack = was && q == p && size < was->stack_size + table_interval();
+	enter(q, size, keeps_stack ? was : NULL);
 	return q;
 }
 
