@@ -135,16 +135,25 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	return cell_unmark(cell);
 }
 
-/* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
-static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
-								   void *(*slow)(size_t size))
+/* Take a cell from the bins of malloc, or of free. slow is the tail call for all else. */
+static inline __attribute__((always_inline)) void *
+tcache_alloc_in(bool is_free, size_t size, void *(*slow)(size_t size))
 {
 	size_t offset =
 		(size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* bin 0, always empty, for size 0 */
 
 	if (__builtin_expect(size > CELL_FINE_MAX, 0))
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
+	return bin_alloc_or(tcache_bin_at(is_free ? tcache_thread.fast_free : tcache_thread.fast,
+					  offset),
+			    size, slow);
+}
+
+/* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
+static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
+								   void *(*slow)(size_t size))
+{
+	return tcache_alloc_in(false, size, slow);
 }
 
 /* The same for sizes above CELL_FINE_MAX; the slow of tcache_alloc_or may call it. */
@@ -169,9 +178,10 @@ static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t s
 			    size, slow);
 }
 
+/* For callers that do not count or sample the call: they have, or another call does. */
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
-	return tcache_alloc_or(size, tcache_alloc_slow);
+	return tcache_alloc_in(true, size, tcache_alloc_slow);
 }
 
 /* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */

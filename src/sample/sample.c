@@ -275,18 +275,13 @@ static void *resize(const char *call, void *p, size_t size, const struct sample 
 	return q ? q : tcache_realloc(call, p, size);
 }
 
-void *sample_realloc(const char *call, void *p, size_t size)
+/* The size was counted down; was: the sample that p was until now, or NULL. */
+static void *realloc_counted(const char *call, void *p, size_t size, const struct sample *was,
+			     bool is_sample)
 {
-	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
-	bool is_sample = false, keeps_stack;
-	void *q;
+	void *q = resize(call, p, size, was, is_sample);
+	bool keeps_stack;
 
-	if (guard_owns(p) && !guard_shrink(call, p, size)) {
-		q = move_guarded(call, p, size);
-	} else {
-		is_sample = count_down(0, size) & HIT_BYTE && is_on;
-		q = resize(call, p, size, was, is_sample);
-	}
 	if (!q && was)
 		take_back(was);
 	if (!q || !is_sample)
@@ -294,6 +289,29 @@ void *sample_realloc(const char *call, void *p, size_t size)
 	keeps_stack = was && q == p && size < was->stack_size + table_interval();
 	enter(q, size, keeps_stack ? was : NULL);
 	return q;
+}
+
+/* p may be a sample, or guarded. */
+static __attribute__((noinline)) void *realloc_other(const char *call, void *p, size_t size)
+{
+	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
+	void *q;
+
+	if (!guard_owns(p) || guard_shrink(call, p, size))
+		return realloc_counted(call, p, size, was, count_down(0, size) && is_on);
+	q = move_guarded(call, p, size);
+	if (!q && was)
+		take_back(was);
+	return q;
+}
+
+void *sample_realloc(const char *call, void *p, size_t size)
+{
+	if (__builtin_expect(sample_may_be(p) || guard_owns(p), 0))
+		return realloc_other(call, p, size);
+	if (__builtin_expect(count_down(0, size), 0))
+		return realloc_counted(call, p, size, NULL, is_on);
+	return tcache_realloc(call, p, size);
 }
 
 /* Modes. */
