@@ -140,8 +140,8 @@ static const char *behind_type(const char *brief, const char *end)
 char *shorten(const char *name)
 {
 	char *brief = copy_of(name, strlen(name)), *out = brief, *end = NULL;
-	const char *begin;
 	size_t braces = 0;
+	bool has_parameters = false;
 
 	for (const char *p = name; *p;) {
 		size_t length = operator_length(name, p);
@@ -157,6 +157,7 @@ char *shorten(const char *name)
 			*out++ = '>';
 		} else if (*p == '(' && !braces && !is_name(p, name)) {
 			p = behind(p, '(', ')');
+			has_parameters = true;
 			/* What follows is part of the name only in a scope: "f(int)::local". */
 			if (strncmp(p, "::", 2) != 0)
 				p = strstr(p, "::{") ? strstr(p, "::{") : p + strlen(p);
@@ -167,7 +168,10 @@ char *shorten(const char *name)
 		}
 	}
 	*out = '\0';
-	begin = behind_type(brief, end ? end : out);
-	memmove(brief, begin, strlen(begin) + 1);
+	if (has_parameters) {
+		const char *begin = behind_type(brief, end ? end : out);
+
+		memmove(brief, begin, strlen(begin) + 1);
+	}
 	return brief;
 }

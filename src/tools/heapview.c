@@ -5,7 +5,7 @@
  * text; and a running process in the terminal.
  *
  *	heapview.c        options, and what is shown how
- *	file.c            files, compressed or not
+ *	common.c, file.c  errors and memory; files, compressed or not
  *	template.c        what the pages share; style.css
  *	heapview_*.c      traces and maps: heapview.html, pictures, text
  *	profile_*.c       profiles: profile.html, pictures, text
@@ -16,7 +16,6 @@
 #include "heapview.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,27 +57,6 @@ struct options {
 };
 
 #define NODES_MAX 30000 /* of a page */
-
-void die(const char *format, ...)
-{
-	va_list args;
-
-	live_restore();
-	fputs("heapview: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-void *grow(void *p, size_t count, size_t size)
-{
-	p = reallocarray(p, count, size);
-	if (!p)
-		die("out of memory");
-	return p;
-}
 
 static bool is_stdout(const struct options *o)
 {

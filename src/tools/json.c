@@ -4,6 +4,7 @@
 
 #include "json.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +60,10 @@ static bool is_escape(const char *at, const char *end)
 		return false;
 	if (at[1] != 'u')
 		return at[1] && strchr("\"\\/bfnrt", at[1]);
-	return end - at >= 6 && strspn(at + 2, "0123456789abcdefABCDEF") >= 4;
+	for (int i = 2; i < 6; i++)
+		if (end - at <= i || !isxdigit((unsigned char)at[i]))
+			return false;
+	return true;
 }
 
 /* Behind the first quote. */

@@ -102,6 +102,23 @@ static void start_stats(struct live *l)
 	l->next_ms = now_ms() + INTERVAL_MS;
 }
 
+/* The service does not tell the name; /proc may. */
+static void name_program(struct figures *f, int process)
+{
+	char path[64];
+	FILE *comm;
+
+	if (*f->program || process <= 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/comm", process);
+	comm = fopen(path, "re");
+	if (comm && fgets(f->program, sizeof(f->program), comm))
+		for (char *c = f->program; *c; c++)
+			*c = *c == '\n' ? '\0' : *c >= ' ' && *c < 127 ? *c : '?';
+	if (comm)
+		fclose(comm);
+}
+
 static void take_figures(struct live *l)
 {
 	size_t length;
@@ -128,6 +145,7 @@ static void take_figures(struct live *l)
 		say(l, "The figures cannot be read");
 		return;
 	}
+	name_program(&l->figures, l->stats.process);
 	history_add(&l->history, &l->before, &l->figures);
 	l->has_figures = true;
 	if (l->was_trimmed)

@@ -68,6 +68,7 @@ void history_add(struct history *h, const struct figures *before, const struct f
 /* A request and its answer. socket is -1 while there is none. */
 struct request {
 	int socket;
+	int process; /* that serves it, as this system sees it; 0 if that is not known */
 	short events; /* that poll waits for */
 	char line[64];
 	size_t sent;

@@ -27,6 +27,7 @@ uint64_t now_ms(void)
 bool request_start(struct request *r, const char *path, const char *what, uint64_t patience_ms)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct ucred peer;
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
@@ -44,6 +45,8 @@ bool request_start(struct request *r, const char *path, const char *what, uint64
 		errno = error;
 		return false;
 	}
+	if (getsockopt(r->socket, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){sizeof(peer)}) == 0)
+		r->process = peer.pid;
 	snprintf(r->line, sizeof(r->line), "%s HTTP/1.0\r\n\r\n", what);
 	r->sent = r->length = 0;
 	r->events = POLLOUT;

@@ -352,12 +352,13 @@ static void resolve_types(struct reader *r, const uint8_t *end)
 
 static void resolve_sample(struct reader *r, struct sample *s, const uint8_t *end)
 {
-	const uint64_t *values = r->values + s->values[0];
+	const uint64_t *values;
 
 	if (s->values[1] != r->type_count) {
 		fail(r, end, "a sample does not have a value of each type");
 		return;
 	}
+	values = r->values + s->values[0];
 	memset(s->values, 0, sizeof(s->values));
 	for (size_t i = 0; i < r->type_count; i++) {
 		if (r->measures[i] < 0)

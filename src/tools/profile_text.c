@@ -69,38 +69,59 @@ static void print_name(FILE *out, const char *text)
 		fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text, out);
 }
 
+static void print_row(FILE *out, const struct tree *t, const struct name *n, enum measure k)
+{
+	char self[32], total[32];
+
+	amount_of(self, t, n->self, k);
+	amount_of(total, t, n->total, k);
+	fprintf(out, "%12s %12s ", self, total);
+	if (!t->is_diff)
+		fprintf(out, "%5.1f %%  ", percent(t, n, k));
+	print_name(out, n->brief);
+	if (*n->module) {
+		fputs("  ", out);
+		print_name(out, n->module);
+	}
+	fputc('\n', out);
+}
+
+/* Whether there is something to say about the function. */
+static bool counts(const struct tree *t, const struct name *n, enum measure k)
+{
+	if (t->is_diff)
+		return n->self[NEW][k] != n->self[OLD][k] || n->total[NEW][k] != n->total[OLD][k];
+	return n->total[NEW][k] > 0;
+}
+
 void profile_text(FILE *out, const struct tree *t)
 {
 	enum measure k = tree_measure(t);
-	size_t count;
+	size_t count, rows = 0, more = 0;
 	uint32_t *names = tree_ranking(t, &count);
 
 	print_sums(out, t);
-	if (!count) {
+	if (!t->samples[NEW] && !t->samples[OLD])
 		fputs("# no allocation was sampled\n", out);
-	} else {
-		fprintf(out, "%12s %12s %s%s\n", "self", "with calls",
-			t->is_diff ? "" : "         ",
-			k == LIVE_BYTES || k == LIVE_OBJECTS ? "live, by function"
-							     : "allocated, by function");
-	}
-	for (size_t i = 0; i < count && i < ROWS_MAX; i++) {
+	for (size_t i = 0; i < count; i++) {
 		const struct name *n = &t->names[names[i]];
-		char self[32], total[32];
 
-		amount_of(self, t, n->self, k);
-		amount_of(total, t, n->total, k);
-		fprintf(out, "%12s %12s ", self, total);
-		if (!t->is_diff)
-			fprintf(out, "%5.1f %%  ", percent(t, n, k));
-		print_name(out, n->brief);
-		if (*n->module) {
-			fputs("  ", out);
-			print_name(out, n->module);
+		if (!counts(t, n, k))
+			continue;
+		if (rows == ROWS_MAX) {
+			more++;
+			continue;
 		}
-		fputc('\n', out);
+		if (!rows++)
+			fprintf(out, "%12s %12s %s%s\n", "self", "with calls",
+				t->is_diff ? "" : "         ",
+				k == LIVE_BYTES || k == LIVE_OBJECTS ? "live, by function"
+								     : "allocated, by function");
+		print_row(out, t, n, k);
 	}
-	if (count > ROWS_MAX)
-		fprintf(out, "# and %zu more functions\n", count - ROWS_MAX);
+	if (more)
+		fprintf(out, "# and %zu more functions\n", more);
+	if (t->is_diff && !rows)
+		fputs("# nothing differs\n", out);
 	free(names);
 }

@@ -45,10 +45,10 @@ static void write_stats(char *out, size_t room, enum mock mock)
 	}
 	n += snprintf(out + n, room - (size_t)n,
 		      "\"program\":\"shop\",\"course\":{},\"libc\":{\"allocs\":5,\"frees\":5,"
-		      "\"reallocs\":0},"
+		      "\"reallocs\":0,\"live_blocks\":12,\"live_bytes\":5242880},"
 		      "\"cells\":{\"allocs\":%lu,\"frees\":%lu,\"reallocs\":0,\"cached_bytes\":%lu,"
-		      "\"dirty_bytes\":4096},\"live_bytes\":%lu,\"held_bytes\":%lu,\"resident_"
-		      "bytes\":%lu,"
+		      "\"dirty_bytes\":4096},\"live_bytes\":%lu,\"held_bytes\":%lu,"
+		      "\"resident_bytes\":%lu,"
 		      "\"peak_resident_bytes\":%lu,",
 		      second * 20000, second * 15000, 9 * MIB, live, 320 * MIB, resident,
 		      310 * MIB);

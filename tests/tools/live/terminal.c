@@ -419,6 +419,25 @@ static void end_of_input_ends_it(void)
 	CHECK(exited_with(end(), 0));
 }
 
+/* Into a pipe, there are no sequences. */
+static void prints_once(void)
+{
+	char command[512], text[8192];
+	size_t count;
+	FILE *pipe;
+
+	s.mock = mock_start(s.path, MOCK_PLAIN);
+	snprintf(command, sizeof(command), "LC_ALL=C %s --live %s", s.heapview, s.path);
+	pipe = popen(command, "re");
+	CHECK(pipe);
+	count = fread(text, 1, sizeof(text) - 1, pipe);
+	text[count] = '\0';
+	CHECK(pclose(pipe) == 0 && !strchr(text, '\x1b') && !strchr(text, '\r'));
+	CHECK(strstr(text, " Resident     300 MiB, peak 310 MiB\n"));
+	CHECK(strstr(text, "64 B      500 k   30.5 MiB    2.5 KiB"));
+	CHECK(!strstr(text, "quit"));
+}
+
 /* The library's own service. */
 static void watches_a_process(void)
 {
@@ -452,6 +471,7 @@ static const struct {
 	SCENARIO(stops_and_continues),	SCENARIO(says_that_the_process_has_ended),
 	SCENARIO(bad_answers_end_it),	SCENARIO(slow_processes_do_not_block_keys),
 	SCENARIO(end_of_input_ends_it), SCENARIO(missing_figures_are_dashes),
+	SCENARIO(prints_once),
 };
 
 int main(int argc, char **argv)
