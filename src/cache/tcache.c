@@ -70,7 +70,8 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 
 	if (size > CELL_MAX) {
 		if (size <= SPAN_MAX)
-			span = span_cache_take(tcache_thread.fast_free->spans, span_class_of(size), 1);
+			span = span_cache_take(tcache_thread.fast_free->spans, span_class_of(size),
+					       1);
 		return span ? span : tcache_alloc_apart(size, CELL_ALIGN, false);
 	}
 	if (tcache_is_hardened())

@@ -136,17 +136,17 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 }
 
 /* Take a cell from the bins of malloc, or of free. slow is the tail call for all else. */
-static inline __attribute__((always_inline)) void *
-tcache_alloc_in(bool is_free, size_t size, void *(*slow)(size_t size))
+static inline __attribute__((always_inline)) void *tcache_alloc_in(bool is_free, size_t size,
+								   void *(*slow)(size_t size))
 {
 	size_t offset =
 		(size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* bin 0, always empty, for size 0 */
 
 	if (__builtin_expect(size > CELL_FINE_MAX, 0))
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(is_free ? tcache_thread.fast_free : tcache_thread.fast,
-					  offset),
-			    size, slow);
+	return bin_alloc_or(
+		tcache_bin_at(is_free ? tcache_thread.fast_free : tcache_thread.fast, offset), size,
+		slow);
 }
 
 /* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
@@ -174,8 +174,9 @@ static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t s
 {
 	if (size - 1 >= CELL_MAX)
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE),
-			    size, slow);
+	return bin_alloc_or(
+		tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE), size,
+		slow);
 }
 
 /* For callers that do not count or sample the call: they have, or another call does. */

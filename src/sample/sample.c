@@ -30,7 +30,7 @@
 #include "trace/calls.h"
 #include "tunables.h"
 
-static _Atomic(bool) is_on;
+static _Atomic(bool) is_on, has_started;
 static size_t charge; /* of a call: rule 2 */
 static uint64_t guard_chance; /* of a call that was hit there, of 2^64 */
 
@@ -262,7 +262,8 @@ static void *move_guarded(const char *call, void *p, size_t size)
  * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was: the
  * sample that p was, or NULL. It grows in place up to its usable size, as other objects do.
  */
-static void *resize(const char *call, void *p, size_t size, const struct sample *was, bool is_sample)
+static void *resize(const char *call, void *p, size_t size, const struct sample *was,
+		    bool is_sample)
 {
 	void *q = NULL;
 
@@ -331,12 +332,17 @@ static void begin(void)
 	tcache_set_mode(TCACHE_SAMPLES, true);
 }
 
+void sample_set_interval(size_t bytes)
+{
+	table_start(bytes);
+}
+
 bool sample_start(size_t interval)
 {
 	bool has_stacks = stack_begin();
 
 	table_start(interval);
-	is_on = true;
+	has_started = is_on = true;
 	begin();
 	return has_stacks;
 }
@@ -373,6 +379,13 @@ bool sample_start_guards(size_t every)
 		guard_chance = UINT64_MAX;
 	begin();
 	return true;
+}
+
+void sample_get_stats(struct sample_stats *stats)
+{
+	table_get_stats(stats);
+	if (!has_started)
+		stats->interval = 0;
 }
 
 void sample_on_growth(size_t bytes, void (*grown)(void))
