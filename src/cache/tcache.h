@@ -139,8 +139,8 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	return cell_unmark(cell);
 }
 
-/* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
-static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
+/* Take a cell from the bins of malloc, or of free. slow is the tail call for all else. */
+static inline __attribute__((always_inline)) void *tcache_alloc_in(bool is_free, size_t size,
 								   void *(*slow)(size_t size))
 {
 	size_t offset =
@@ -148,7 +148,16 @@ static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 
 	if (__builtin_expect(size > CELL_FINE_MAX, 0))
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
+	return bin_alloc_or(
+		tcache_bin_at(is_free ? tcache_thread.fast_free : tcache_thread.fast, offset), size,
+		slow);
+}
+
+/* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
+static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
+								   void *(*slow)(size_t size))
+{
+	return tcache_alloc_in(false, size, slow);
 }
 
 /* The same for sizes above CELL_FINE_MAX; the slow of tcache_alloc_or may call it. */
@@ -169,13 +178,15 @@ static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t s
 {
 	if (size - 1 >= CELL_MAX)
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE),
-			    size, slow);
+	return bin_alloc_or(
+		tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE), size,
+		slow);
 }
 
+/* For callers that do not count or sample the call: they have, or another call does. */
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
-	return tcache_alloc_or(size, tcache_alloc_slow);
+	return tcache_alloc_in(true, size, tcache_alloc_slow);
 }
 
 /* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */

@@ -398,6 +398,7 @@ static void begin(void)
 		tolerate_misuse();
 	if (options.backtrace != OFF)
 		start_backtraces();
+	sample_set_interval(outputs.profile_interval ? outputs.profile_interval : 1);
 	if (options.guard != OFF)
 		start_guards();
 	if (options.check != OFF && options.check > 0)
