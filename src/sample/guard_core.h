@@ -69,11 +69,9 @@ struct guard {
 	char stack[GUARD_STACK] __attribute__((aligned(16)));
 };
 
-/* ---- guard_slots.c ---- */
+/* ---- guard_core.c ---- */
 
 extern struct guard *guard __attribute__((visibility("hidden")));
-
-/* ---- guard_core.c ---- */
 
 /* Lock, and block signals. Returns the mask for guard_unlock. */
 uint64_t guard_lock(void);
