@@ -69,7 +69,7 @@ struct guard {
 	char stack[GUARD_STACK] __attribute__((aligned(16)));
 };
 
-/* ---- guard_core.c ---- */
+/* ---- guard_slots.c ---- */
 
 extern struct guard *guard __attribute__((visibility("hidden")));
 
