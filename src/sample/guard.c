@@ -155,7 +155,7 @@ static struct guard_block place_block(size_t i, size_t size, size_t align)
 				    .pages_size = pages};
 }
 
-static void *make_block(size_t i, size_t size, size_t align, bool zero)
+static void *make_block(size_t i, size_t size, size_t align)
 {
 	struct guard_block b = place_block(i, size, align);
 	struct guard_slot *s = &guard->slots[i];
@@ -165,15 +165,14 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 	set_state(s, SLOT_BUSY);
 	guard_set_block(&s->block, &b);
 	fill_rest(&b);
-	if (zero)
-		memset((void *)b.start, 0, size);
+	memset((void *)b.start, 0, size); /* a page that stayed has another block's bytes */
 	guard_note_call(&s->alloc);
 	s->is_reported = false;
 	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
 
-void *guard_alloc(size_t size, size_t align, bool zero)
+void *guard_alloc(size_t size, size_t align)
 {
 	size_t i;
 	void *p;
@@ -183,7 +182,7 @@ void *guard_alloc(size_t size, size_t align, bool zero)
 	if (size > GUARD_BLOCK_MAX || align > sys_page_size() || !guard || guard->is_reporting ||
 	    !take_slot(&i))
 		return NULL;
-	p = make_block(i, size, align, zero);
+	p = make_block(i, size, align);
 	if (!p)
 		put_slot(i);
 	return p;

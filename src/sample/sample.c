@@ -177,7 +177,7 @@ static __attribute__((noinline, cold)) void *alloc_hit(size_t size, size_t align
 						       unsigned int hits)
 {
 	bool is_sample = hits & HIT_BYTE && is_on;
-	void *p = hits & HIT_CALL ? guard_alloc(size, align, zero) : NULL;
+	void *p = hits & HIT_CALL ? guard_alloc(size, align) : NULL;
 
 	if (!p && is_sample)
 		p = tcache_alloc_apart(size, align, zero);
