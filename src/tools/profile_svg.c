@@ -47,7 +47,7 @@ static const char style[] =
 
 static void put_escaped(FILE *out, const char *text, size_t max)
 {
-	for (size_t i = 0; text[i] && i < max; i++) {
+	for (size_t i = 0; i < max && text[i]; i++) {
 		unsigned char c = (unsigned char)text[i];
 
 		if (c == '<' || c == '>' || c == '&' || c == '"')

@@ -13,10 +13,10 @@ view=$scratch/heapview
 
 it_builds() {
 	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/*.c &&
-		"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wl,--build-id -o "$scratch/make" "$here/profile/make.c" &&
-		# shellcheck disable=SC2046 # names of files
-		"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$scratch/names" "$here/profile/names.c" \
-			$(find "$src/tools" -name '*.c' ! -name heapview.c) || return 1
+		"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wl,--build-id -o "$scratch/make" "$here/profile/make.c" || return 1
+	# shellcheck disable=SC2046 # names of files
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$scratch/names" "$here/profile/names.c" \
+		$(find "$src/tools" -name '*.c' ! -name heapview.c) || return 1
 	for kind in small small-later empty hostile 'large 100000' 'deep 100000'; do
 		# shellcheck disable=SC2086 # a kind may have an argument
 		"$scratch/make" $kind >"$scratch/${kind% *}" || return 1
@@ -206,7 +206,7 @@ page() {
 
 pages_are_alone() {
 	for kind in small empty hostile large deep; do
-		page $kind "$scratch/$kind" || return 1
+		page "$kind" "$scratch/$kind" || return 1
 	done
 	page diff --diff "$scratch/small" "$scratch/small-later"
 }
@@ -288,6 +288,15 @@ chromium_zooms_by_clicks() {
 		noted inside serve && noted outside all
 }
 
+chromium_names_the_largest_stack() {
+	dump small 900 'pick("order", "up"); document.querySelector("#tiles button").click();
+		note("said", document.querySelector("#tiles button").textContent);
+		note("inside", document.body.dataset.zoom); note("path", document.querySelectorAll("#crumbs button").length);' &&
+		noted said 'Cache::put ← render_page ← serve ← main ← …' && noted inside Cache::put && noted path 6 &&
+		dump diff 900 'note("said", [...document.querySelectorAll("#tiles button")].map((b) => b.textContent).join("; "));' &&
+		noted said 'Cache::put ← render_page ← serve ← main ← …; load_config ← main ← __libc_start_main'
+}
+
 # What is below a match is not counted twice.
 chromium_searches() {
 	dump small 900 'const s = document.querySelector("#search");
@@ -331,7 +340,7 @@ chromium_draws_differences() {
 
 chromium_fits_small_windows() {
 	for kind in small large deep hostile empty diff; do
-		dump $kind 360 '' || return 1
+		dump "$kind" 360 '' || return 1
 	done
 	noted width '[0-9]*' && dump empty 360 'note("hidden", document.querySelector("#graph").hidden);
 		note("said", document.querySelector("#summary").textContent.slice(0, 25));' &&
@@ -342,17 +351,18 @@ chromium_fits_small_windows() {
 chromium_has_contrast() {
 	for scheme in 0 1; do
 		for kind in large diff; do
-			contrast=$scheme dump_scheme $kind || return 1
+			with_scheme "$scheme" "$kind" || return 1
 		done
 	done
 }
 
-dump_scheme() {
+# with_scheme SCHEME KIND: 0 is dark, 1 is light.
+with_scheme() {
 	chromium_was=$chromium
-	printf '#!/bin/sh\nexec %s --blink-settings=preferredColorScheme=%s "$@"\n' "$chromium" "$contrast" >"$scratch/chromium" &&
+	printf '#!/bin/sh\nexec %s --blink-settings=preferredColorScheme=%s "$@"\n' "$chromium" "$1" >"$scratch/chromium" &&
 		chmod +x "$scratch/chromium"
 	chromium=$scratch/chromium
-	dump "$1" 1600 'document.querySelector("#search").value = "parse";
+	dump "$2" 1600 'document.querySelector("#search").value = "parse";
 		const light = (c) => { const v = c.match(/[0-9.]+/g).slice(0, 3).map((x) => x / 255).map((x) =>
 			x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4); return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };
 		const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
@@ -365,7 +375,7 @@ dump_scheme() {
 		note("contrast", Math.min(calm, marked) >= 4.5 ? "enough" : calm + " " + marked);' && noted contrast enough
 	status=$?
 	chromium=$chromium_was
-	return $status
+	return "$status"
 }
 
 expect it_builds it_builds
@@ -390,7 +400,7 @@ for chromium in chromium chromium-browser google-chrome ''; do
 	has "$chromium" && break
 done
 for test in chromium_draws_profiles chromium_draws_to_scale chromium_zooms_by_keys chromium_zooms_by_clicks \
-	chromium_searches chromium_draws_from_the_bottom_up chromium_sorts_the_table chromium_draws_differences \
+	chromium_names_the_largest_stack chromium_searches chromium_draws_from_the_bottom_up chromium_sorts_the_table chromium_draws_differences \
 	chromium_fits_small_windows chromium_has_contrast; do
 	if [ "$chromium" ]; then
 		expect $test $test

@@ -118,7 +118,10 @@ static void run_viewer(const char *const *variables)
 	_exit(127);
 }
 
-/* The leader of the session tells each change of the viewer. As long as it lives, so does the terminal. */
+/*
+ * The leader of the session tells each change of the viewer. The terminal stays as long as it
+ * lives.
+ */
 static void run_shell(int states, const char *const *variables)
 {
 	int status;
