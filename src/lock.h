@@ -65,7 +65,7 @@ static inline bool lock_is_needed(void)
 }
 
 /* Whether there is, or was, a thread that libc does not know of. */
-static inline bool lock_has_strangers(void)
+static inline bool lock_has_foreign_threads(void)
 {
 	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) == LOCK_REVOKED;
 }

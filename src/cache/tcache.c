@@ -59,6 +59,11 @@ static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t a
 	return hand_out(class, cell);
 }
 
+struct tcache *tcache_of_thread(void)
+{
+	return tcache_own();
+}
+
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 {
 	void *span = NULL;

@@ -92,6 +92,9 @@ static inline int64_t *tcache_sample_left(struct tcache *tc)
 	return (int64_t *)(void *)((char *)tc + SLAB_BIN_COUNT * SLAB_BIN_SIZE);
 }
 
+/* The caller's cache, created if need be, or NULL. */
+struct tcache *tcache_of_thread(void);
+
 static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 {
 	return (struct bin *)(void *)((char *)tc + offset);
@@ -154,6 +157,16 @@ static inline __attribute__((always_inline)) void *tcache_alloc_wide_or(size_t s
 		return slow(size);
 	offset = class_of_size(size) * SLAB_BIN_SIZE;
 	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
+}
+
+/* The same for all sizes of cells, where malloc takes the slow path and free does not. */
+static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t size,
+									void *(*slow)(size_t size))
+{
+	if (size - 1 >= CELL_MAX)
+		return slow(size);
+	return bin_alloc_or(tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE),
+			    size, slow);
 }
 
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
@@ -238,6 +251,12 @@ bool tcache_trim(void);
 /* The same when memory was refused. False: nothing was freed since the last call, do not retry. */
 bool tcache_reclaim(void);
 
+/*
+ * Return memory on behalf of threads that sleep: tcache_background.c. One thread calls it, which
+ * may have no cache. Returns the milliseconds until it should do so again.
+ */
+unsigned int tcache_background(void);
+
 /* Modes in which all calls, or all that allocate (TCACHE_SAMPLES), take the slow path. */
 enum tcache_mode {
 	TCACHE_COUNTS = 1, /* calls are counted */
@@ -281,6 +300,9 @@ size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 
 /* If not NULL, tcache_scavenge calls it each time, with nothing locked. */
 extern void (*tcache_on_scavenge)(void);
+
+/* If not NULL, a forked child calls it when the heap is repaired. */
+extern void (*tcache_on_fork)(void);
 
 /*
  * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other

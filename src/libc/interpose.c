@@ -35,9 +35,7 @@ static void *fail(int error)
 
 static NOINLINE void *malloc_slow(size_t size)
 {
-	if (calls_are_recorded)
-		return record_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
-	return tcache_alloc_slow(size);
+	return alloc_rest(TRACE_MALLOC, size);
 }
 
 static NOINLINE void *malloc_wide(size_t size)
@@ -51,24 +49,28 @@ EXPORT void *malloc(size_t size)
 	return tcache_alloc_or(size, malloc_wide);
 }
 
-static void *alloc_array(size_t nmemb, size_t size)
+static INLINE void *alloc_array(size_t nmemb, size_t size, void *(*alloc)(size_t size))
 {
 	size_t total;
 
 	if (__builtin_mul_overflow(nmemb, size, &total))
 		return fail(ENOMEM);
-	return tcache_alloc_zeroed(total);
+	return alloc(total);
 }
 
 static COLD void *calloc_recorded(size_t nmemb, size_t size)
 {
-	return record_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
+	return record_alloc(TRACE_CALLOC, nmemb, size,
+			    alloc_array(nmemb, size,
+					are_sampled() ? sample_alloc_zeroed : tcache_alloc_zeroed));
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
 EXPORT void *calloc(size_t nmemb, size_t size)
 {
-	return calls_are_recorded ? calloc_recorded(nmemb, size) : alloc_array(nmemb, size);
+	if (calls_are_recorded)
+		return calloc_recorded(nmemb, size);
+	return alloc_array(nmemb, size, tcache_alloc_zeroed);
 }
 
 static NOINLINE void *resize(void *p, size_t size)
@@ -81,19 +83,15 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
-/* It stays in place if it shrinks. */
-static COLD void *resize_guarded(void *p, size_t size)
+/* The same while allocations are sampled. */
+static COLD void *resize_sampled(void *p, size_t size)
 {
-	void *q;
-
-	if (size && guard_shrink("realloc", p, size))
-		return p;
-	q = size ? tcache_alloc(size) : NULL;
-	if (q)
-		memcpy(q, p, guard_usable_size("realloc", p));
-	if (q || !size)
-		guard_release("realloc", p);
-	return q;
+	if (!p)
+		return sample_alloc(size);
+	if (size)
+		return sample_realloc("realloc", p, size);
+	free_sampled("realloc", p);
+	return NULL;
 }
 
 static COLD void *realloc_recorded(void *p, size_t size)
@@ -103,11 +101,11 @@ static COLD void *realloc_recorded(void *p, size_t size)
 	void *q;
 
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
-	q = guard_owns(p) ? resize_guarded(p, size) : resize(p, size);
+	q = are_sampled() ? resize_sampled(p, size) : resize(p, size);
 	failed = !q && (size || !p);
 	calls_record(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
 	if (!failed)
-		calls_add_live(counted_bytes("realloc", q) - old);
+		add_live(counted_bytes("realloc", q) - old);
 	return q;
 }
 

@@ -60,9 +60,7 @@ typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
 static NOINLINE void *alloc_slow(size_t size)
 {
-	if (calls_are_recorded)
-		return record_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
-	return tcache_alloc_slow(size);
+	return alloc_rest(TRACE_NEW, size);
 }
 
 static NOINLINE void *alloc_wide(size_t size)

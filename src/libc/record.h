@@ -9,6 +9,7 @@
 
 #include "cache/tcache.h"
 #include "sample/guard.h"
+#include "sample/sample.h"
 #include "trace/calls.h"
 
 #define NOINLINE __attribute__((noinline))
@@ -59,17 +60,45 @@ static inline intptr_t counted_bytes(const char *call, void *p)
 	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)block_usable_size(call, p) : 0;
 }
 
+static inline void add_live(intptr_t bytes)
+{
+	if (calls_modes & CALLS_COUNTED)
+		calls_add_live(bytes);
+}
+
 /* Record an allocation with result p. Returns p. */
 static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
 {
 	calls_record(name, a, b, (uintptr_t)p, !p);
-	calls_add_live(counted_bytes("malloc", p));
+	add_live(counted_bytes("malloc", p));
 	return p;
+}
+
+static inline bool are_sampled(void)
+{
+	return calls_modes & CALLS_SAMPLED;
+}
+
+/* malloc and operator new. */
+static NOINLINE void *alloc_recorded(enum trace_name name, size_t size)
+{
+	if (likely(calls_modes == CALLS_SAMPLED))
+		return sample_alloc(size);
+	return record_alloc(name, 0, size,
+			    are_sampled() ? sample_alloc(size) : tcache_alloc_slow(size));
+}
+
+/* The slow path of these. */
+static INLINE void *alloc_rest(enum trace_name name, size_t size)
+{
+	return calls_are_recorded ? alloc_recorded(name, size) : tcache_alloc_slow(size);
 }
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
 {
-	return record_alloc(name, align, size, tcache_alloc_aligned(size, align));
+	return record_alloc(name, align, size,
+			    are_sampled() ? sample_alloc_aligned(size, align)
+					  : tcache_alloc_aligned(size, align));
 }
 
 /* The common part of all aligned names, after the check of their arguments. */
@@ -79,15 +108,25 @@ static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t alig
 				  : tcache_alloc_aligned(size, align);
 }
 
-static COLD void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
-			       size_t align)
+/* Free p, which may be a sample or guarded. */
+static inline void free_sampled(const char *call, void *p)
 {
-	calls_add_live(-counted_bytes(call, p));
-	calls_record(name, (uintptr_t)p, size, align, false);
+	if (unlikely(sample_may_be(p)))
+		sample_forget(p);
 	if (guard_owns(p))
 		guard_release(call, p);
 	else
 		tcache_free_slow(call, p);
+}
+
+static NOINLINE void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
+				   size_t align)
+{
+	if (calls_modes != CALLS_SAMPLED) {
+		add_live(-counted_bytes(call, p));
+		calls_record(name, (uintptr_t)p, size, align, false);
+	}
+	free_sampled(call, p);
 }
 
 /* The slow path of every call that frees. Records the call before it frees. */

@@ -21,27 +21,9 @@
 
 #include "hash.h"
 #include "helpers.h"
-#include "slab/sizeclass.h"
-#include "stack.h"
-
-struct guard_area guard_area;
-struct guard *guard;
+#include "slab/slab.h"
 
 /* ---- Slots ---- */
-
-uintptr_t guard_slot_start(size_t i)
-{
-	size_t page = sys_page_size();
-
-	return guard_area.start + page + i * (GUARD_BLOCK_MAX + page);
-}
-
-size_t guard_slot_index(uintptr_t address)
-{
-	size_t page = sys_page_size(), offset = address - guard_area.start;
-
-	return offset < page ? 0 : (offset - page) / (GUARD_BLOCK_MAX + page);
-}
 
 static struct guard_slot *slot_of(const void *p)
 {
@@ -51,6 +33,26 @@ static struct guard_slot *slot_of(const void *p)
 static size_t round_up(size_t size, size_t align)
 {
 	return (size + align - 1) & ~(align - 1);
+}
+
+static uint32_t next_state(uint32_t old, enum guard_state state)
+{
+	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;
+}
+
+/* Only the thread that has taken the slot, or has made it busy, calls this. */
+static void set_state(struct guard_slot *s, enum guard_state state)
+{
+	s->state = next_state(s->state, state);
+}
+
+/* Make a live block busy. False: another thread has just done it. */
+static bool begin_free(struct guard_slot *s)
+{
+	uint32_t old = s->state;
+
+	return guard_state_in(old) == SLOT_LIVE &&
+	       atomic_compare_exchange_strong(&s->state, &old, next_state(old, SLOT_BUSY));
 }
 
 /* Take the slot that has been free for the longest time. False: none is free. */
@@ -106,8 +108,7 @@ static void fill_rest(const struct guard_block *b)
 /* Whether all bytes have the pattern: the first has, and each equals the one before. */
 static bool has_pattern(const char *at, size_t size)
 {
-	return !size ||
-	       ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
+	return !size || ((unsigned char)*at == guard->pattern && memcmp(at, at + 1, size - 1) == 0);
 }
 
 static bool is_rest_intact(const struct guard_block *b)
@@ -142,12 +143,6 @@ static void check_rest(const char *call, struct guard_slot *s)
 
 /* ---- Blocks ---- */
 
-void guard_note_call(struct guard_call *c)
-{
-	c->thread = sys_thread();
-	c->count = stack_take(c->frames, GUARD_FRAMES);
-}
-
 /* Choose a place for a block of size bytes in slot i. */
 static struct guard_block place_block(size_t i, size_t size, size_t align)
 {
@@ -169,14 +164,14 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 
 	if (sys_unprotect((void *)b.pages, b.pages_size) != 0)
 		return NULL;
-	atomic_store(&s->state, SLOT_BUSY);
-	s->block = b;
+	set_state(s, SLOT_BUSY);
+	guard_set_block(&s->block, &b);
 	fill_rest(&b);
 	if (zero)
 		memset((void *)b.start, 0, size);
 	guard_note_call(&s->alloc);
 	s->is_reported = false;
-	atomic_store(&s->state, SLOT_LIVE);
+	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
 
@@ -211,9 +206,9 @@ static void close_slot(struct guard_slot *s)
 		size = GUARD_BLOCK_MAX;
 	}
 	if (size > page)
-		s->is_open = sys_bury(start, size) != 0 && sys_protect(start, size) != 0;
+		s->is_open = sys_discard(start, size) != 0 && sys_protect(start, size) != 0;
 	else
-		s->is_open = sys_protect(start, size) != 0 && sys_bury(start, size) != 0;
+		s->is_open = sys_protect(start, size) != 0 && sys_discard(start, size) != 0;
 }
 
 /* The slot of p, which must be the start of a live block. */
@@ -221,7 +216,7 @@ static struct guard_slot *live_slot(const char *call, void *p)
 {
 	struct guard_slot *s = slot_of(p);
 
-	if (atomic_load(&s->state) != SLOT_LIVE || s->block.start != (uintptr_t)p)
+	if (guard_state_of(s) != SLOT_LIVE || s->block.start != (uintptr_t)p)
 		guard_bad_pointer(call, p);
 	return s;
 }
@@ -229,15 +224,13 @@ static struct guard_slot *live_slot(const char *call, void *p)
 void guard_release(const char *call, void *p)
 {
 	struct guard_slot *s = live_slot(call, p);
-	uint32_t state = SLOT_LIVE;
 	int saved_errno = errno;
 
 	check_rest(call, s);
-	/* Two threads may free the block at once. */
-	if (!atomic_compare_exchange_strong(&s->state, &state, SLOT_BUSY))
+	if (!begin_free(s))
 		guard_bad_pointer(call, p);
 	guard_note_call(&s->free);
-	atomic_store(&s->state, SLOT_FREED);
+	set_state(s, SLOT_FREED);
 	close_slot(s);
 	put_slot((size_t)(s - guard->slots));
 	errno = saved_errno;
@@ -283,17 +276,16 @@ void guard_check_align(const char *call, void *p, size_t align)
 void guard_list(struct item_list *list)
 {
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
-		const struct guard_slot *s = &guard->slots[i];
+		struct guard_block b;
 
-		if (s->state == SLOT_LIVE)
-			item_list_add(list,
-				      &(struct osmem_item){.kind = OSMEM_MAPPED,
-							   .heap = OSMEM_LIBC,
-							   .start = (const void *)s->block.start,
-							   .size = s->block.size,
-							   .status = 2,
-							   .payload = s->block.size,
-							   .mapping = s->block.pages_size});
+		if (guard_copy_block(&guard->slots[i], &b) == SLOT_LIVE)
+			item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+								 .heap = OSMEM_LIBC,
+								 .start = (const void *)b.start,
+								 .size = b.size,
+								 .status = 2,
+								 .payload = b.size,
+								 .mapping = b.pages_size});
 	}
 }
 
@@ -301,12 +293,12 @@ void guard_get_stats(struct guard_stats *stats)
 {
 	*stats = (struct guard_stats){0};
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
-		const struct guard_slot *s = &guard->slots[i];
+		struct guard_block b;
 
-		if (s->state != SLOT_LIVE)
+		if (guard_copy_block(&guard->slots[i], &b) != SLOT_LIVE)
 			continue;
 		stats->blocks++;
-		stats->bytes += s->block.pages_size;
+		stats->bytes += b.pages_size;
 	}
 }
 
@@ -319,7 +311,6 @@ static bool is_at_edge(size_t i)
 	return b->pages == start || b->pages + b->pages_size == start + GUARD_BLOCK_MAX;
 }
 
-
 static bool is_within(const struct guard_block *b)
 {
 	return b->start >= b->pages && b->start + b->size <= b->pages + b->pages_size;
@@ -330,9 +321,9 @@ const char *guard_check(void)
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
 		const struct guard_slot *s = &guard->slots[i];
 
-		if ((s->state == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
+		if ((guard_state_of(s) == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
 			return "G3: a guarded block is live and waits, or neither";
-		if (s->state != SLOT_LIVE)
+		if (guard_state_of(s) != SLOT_LIVE)
 			continue;
 		if (!is_at_edge(i) || !is_within(&s->block))
 			return "G1: a guarded block is not at an edge of its slot";

@@ -9,7 +9,7 @@
  * 1 - exp(-size / interval). Each sample stands for 1 / probability objects of its size, which
  * makes all estimates unbiased. A realloc counts as a free and an allocation, in place or not.
  *
- * Guarded slots: one call in guard_every, at random, asks guard_alloc first (guard.h).
+ * Guards: one call in so many, at random, asks for a guarded block first (guard.h).
  *
  * Sizes are in bytes. Any thread may call any function at any time, also in a signal handler and in
  * a forked child, unless its comment says otherwise. Nothing here allocates with malloc.
@@ -22,10 +22,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SAMPLE_INTERVAL ((size_t)512 << 10) /* profile_interval */
+#include "hash.h"
 
 /*
- * Start: bytes is the interval, at least 1; the first call decides it. Starting again after
+ * Start. interval is at least 1; that of the first call counts. Starting again after
  * sample_stop resumes: samples that live on from before count, what was allocated meanwhile does
  * not. False: stacks cannot be taken; samples are taken all the same, with unknown stacks.
  */
@@ -36,8 +36,11 @@ void sample_stop(void);
 
 bool sample_is_on(void);
 
-/* Send about one allocation in every to guard_alloc. Before the second thread starts. */
-void sample_start_guards(size_t every);
+/*
+ * Send one allocation in every, at random, to guard_alloc. Before the second thread starts, and
+ * after sample_start if that has its own interval. False with errno: guard_begin failed.
+ */
+bool sample_start_guards(size_t every);
 
 /*
  * The libc wing calls these instead of their tcache_ relatives while allocations are sampled or
@@ -48,7 +51,30 @@ void *sample_alloc_zeroed(size_t size);
 void *sample_alloc_aligned(size_t size, size_t align);
 void *sample_realloc(const char *call, void *p, size_t size);
 
-/* Before p is freed: it is no sample any more. */
+/* The chains of live samples by address: sample_table.c. */
+struct sample_chains {
+	size_t count; /* a power of two */
+	_Atomic(void *) heads[];
+};
+
+extern _Atomic(struct sample_chains *) sample_chains __attribute__((visibility("hidden")));
+
+static inline _Atomic(void *) *sample_chain_of(struct sample_chains *chains, uintptr_t address)
+{
+	return &chains->heads[hash_fast(address) >> 32 & (chains->count - 1)];
+}
+
+/* Whether p may be a sample. False if it certainly is none. Takes no lock. */
+static inline bool sample_may_be(const void *p)
+{
+	struct sample_chains *chains =
+		atomic_load_explicit(&sample_chains, memory_order_acquire);
+
+	return chains && atomic_load_explicit(sample_chain_of(chains, (uintptr_t)p),
+					      memory_order_relaxed);
+}
+
+/* Before p, for which sample_may_be, is freed: it is no sample any more. */
 void sample_forget(const void *p);
 
 /*

@@ -19,7 +19,7 @@
 #include "tunables.h"
 #include "zero.h"
 
-static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
+_Atomic(uint64_t) slab_sweep_period_ms = SWEEP_PERIOD_MS;
 
 /* Rule 4, for run of g. The caller has the store's lock. */
 static void require_zero(const struct segment *g, struct page_run run)
@@ -124,13 +124,14 @@ static bool is_young(const struct segment *g, bool all)
 	return false;
 }
 
-/* Purge and unmap what is due of segments in a set. Returns the number of pages. */
-static size_t give_back_of(enum segment_set with_dirty, bool all)
+/* Purge and unmap what is due. Returns whether there was any. */
+static bool give_back(bool all)
 {
+	bool is_any = sys_release_rest();
 	struct segment *g = NULL;
 	size_t pages = 0;
 
-	while ((g = segment_next(with_dirty, g))) {
+	while ((g = segment_next(SET_WITH_DIRTY, g))) {
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
 		segment_validate(g);
@@ -144,15 +145,7 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 		pages += purge_pages(g, all);
 		segment_update(g);
 	}
-	return pages;
-}
-
-static bool give_back(bool all)
-{
-	bool is_any = sys_release_rest();
-	size_t pages = give_back_of(SET_WITH_DIRTY, all);
-
-	return pages + give_back_of(SET_OWN_WITH_DIRTY, all) || is_any;
+	return pages || is_any;
 }
 
 size_t slab_frees(void)
@@ -160,36 +153,24 @@ size_t slab_frees(void)
 	return slab_store.slab_frees + slab_store.span_frees;
 }
 
-void slab_set_sweep_period(uint64_t ms)
-{
-	sweep_period_ms = ms;
-}
-
 size_t slab_grown_bytes(void)
 {
 	return atomic_load_explicit(&slab_store.grown_slots, memory_order_relaxed) * SLAB_SIZE;
 }
 
-static bool begin_sweep(_Atomic(uint64_t) *last_ms, uint64_t period_ms, bool is_early)
+bool slab_begin_sweep(bool is_early)
 {
+	_Atomic(uint64_t) *last_ms =
+		is_early ? &slab_store.last_early_ms : &slab_store.last_sweep_ms;
 	uint64_t now = sys_now_ms(), last = *last_ms;
 
-	if (now - last < period_ms || !atomic_compare_exchange_strong(last_ms, &last, now))
+	if (now - last < slab_sweep_period_ms / (is_early ? EARLY_SHARE : 1) ||
+	    !atomic_compare_exchange_strong(last_ms, &last, now))
 		return false;
 	slab_store.is_early = is_early;
 	slab_store.is_sweeping = true;
 	slab_store.grown_slots = 0;
 	return true;
-}
-
-bool slab_begin_sweep(void)
-{
-	return begin_sweep(&slab_store.last_sweep_ms, sweep_period_ms, false);
-}
-
-bool slab_begin_early_sweep(void)
-{
-	return begin_sweep(&slab_store.last_early_ms, sweep_period_ms / EARLY_SHARE, true);
 }
 
 void slab_end_sweep(void)

@@ -49,8 +49,8 @@ TEST(trim_unmaps_all_but_the_last_segment)
 static void sweep_in_time(void)
 {
 	usleep(PERIOD_MS * 1000);
-	CHECK(slab_begin_sweep());
-	CHECK(!slab_begin_sweep());
+	CHECK(slab_begin_sweep(false));
+	CHECK(!slab_begin_sweep(false));
 	slab_end_sweep();
 	expect_sound(slab_check);
 }
@@ -63,7 +63,7 @@ TEST(sweeps_unmap_what_is_old)
 
 	sweep_in_time();
 	give(cells, n);
-	CHECK(!slab_begin_sweep());
+	CHECK(!slab_begin_sweep(false));
 	sweep_in_time();
 	CHECK(slab_store.segments == segments && slab_dirty_bytes() > 0);
 	sweep_in_time();
@@ -124,9 +124,9 @@ TEST(trim_purges_pages_between_live_cells)
 /* Scavenge until one visits sparse slabs: every other one does. */
 static void sweep(void)
 {
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	for (int i = 0; i < 2; i++) {
-		CHECK(slab_begin_sweep());
+		CHECK(slab_begin_sweep(false));
 		slab_end_sweep();
 		expect_sound(slab_check);
 	}
@@ -442,14 +442,14 @@ TEST(sweeps_are_bounded)
 /* A growing process scavenges early, and visits sparse slabs each time. */
 TEST(early_sweeps_purge_sparse_slabs)
 {
-	slab_set_sweep_period(10 * PERIOD_MS);
-	CHECK(slab_begin_sweep());
+	slab_sweep_period_ms = 10 * PERIOD_MS;
+	CHECK(slab_begin_sweep(false));
 	slab_end_sweep();
 	make_sparse(KIB, 3, 1);
 	for (int i = 0; i < 2; i++) {
 		CHECK(are_all_in(3, i ? GROUP_IDLE : GROUP_TOUCHED));
 		usleep(PERIOD_MS * 1000 / 4);
-		CHECK(!slab_begin_sweep() && slab_begin_early_sweep());
+		CHECK(!slab_begin_sweep(false) && slab_begin_sweep(true));
 		slab_end_sweep();
 		expect_sound(slab_check);
 	}
@@ -460,8 +460,8 @@ TEST(growth_is_what_was_not_dirty)
 {
 	use_class(KIB);
 	take_one();
-	slab_set_sweep_period(0);
-	CHECK(slab_begin_sweep() && !slab_grown_bytes());
+	slab_sweep_period_ms = 0;
+	CHECK(slab_begin_sweep(false) && !slab_grown_bytes());
 	slab_end_sweep();
 	take_all(cells, 3u * info->capacity);
 	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
@@ -541,9 +541,9 @@ static void trim_once(void *arg)
 static void sweep_all(void *arg)
 {
 	(void)arg;
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	for (int i = 0; i < 2 * 2; i++)
-		if (slab_begin_sweep())
+		if (slab_begin_sweep(false))
 			slab_end_sweep();
 }
 
