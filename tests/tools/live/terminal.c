@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -245,22 +244,25 @@ static void shows_figures(void)
 
 static void keys_trim_and_save(void)
 {
-	struct stat st;
-	char command[64] = "rm -f osmem-4242-*";
-
-	CHECK(system(command) == 0);
+	CHECK(system("rm -f osmem-4242-*") == 0);
 	begin(MOCK_PLAIN, 100, 30, plain);
 	wait_for("q  quit");
 	press('t');
 	wait_for("Trimmed: resident was 300.0 MiB and is 120.0 MiB");
 	press('p');
+	wait_for("No samples are taken; s starts sampling");
+	press('s');
+	wait_for("Sampling; p saves a profile");
+	press('p');
 	wait_for("Saved 9 bytes: heapview osmem-4242-");
 	CHECK(system("cat osmem-4242-*.pb | grep -qx 'a profile'") == 0);
-	press('p');
-	pump_for(500);
-	press('m');
+	/* Keys wait for each other. */
+	CHECK(write(s.master, "ppm", 3) == 3);
 	wait_for("Refused: no space for a map");
-	CHECK(stat("osmem-4242-.map", &st) < 0 && system("ls osmem-4242-*.map 2>/dev/null") != 0);
+	CHECK(system("[ $(ls osmem-4242-*.pb | wc -l) -eq 3 ] && ! ls osmem-4242-*.map "
+		     "2>/dev/null") == 0);
+	press('s');
+	wait_for("No more samples are taken");
 	press('q');
 	CHECK(exited_with(end(), 0));
 }
@@ -448,6 +450,10 @@ static void watches_a_process(void)
 	wait_for("q  quit");
 	press('t');
 	wait_for("Trimmed: resident was ");
+	press('p');
+	wait_for("No samples are taken");
+	press('s');
+	wait_for("Sampling; p saves");
 	press('p');
 	wait_for("Saved ");
 	CHECK(system("ls osmem-*.pb") == 0);
