@@ -24,24 +24,32 @@
 #define CONFLICT 409 /* the status of what is on or off already */
 
 struct action {
-	char key;
+	char key, next; /* next: to go on with after a conflict */
 	const char *what, *under_way;
 	const char *ending; /* of the file's name; NULL: none is saved */
 	const char *done, *conflict; /* what is said then */
-	char next; /* key to go on with after a conflict */
 };
 
 /* No key of the user's: goes on after s, if samples are taken already. */
 #define STOP '\x13'
 
 static const struct action actions[] = {
-	{'t', "POST /trim", "Trimming ...", .done = "Trimmed"},
-	{'s', "POST /profile/start", "Starting to sample ...",
-	 .done = "Sampling; p saves a profile of what is allocated from now on", .next = STOP},
-	{STOP, "POST /profile/stop", "Stopping ...", .done = "No more samples are taken"},
-	{'p', "GET /profile", "Taking a profile ...", .ending = "pb",
+	{.key = 't', .what = "POST /trim", .under_way = "Trimming ...", .done = "Trimmed"},
+	{.key = 's',
+	 .what = "POST /profile/start",
+	 .under_way = "Starting to sample ...",
+	 .done = "Sampling; p saves a profile of what is allocated from now on",
+	 .next = STOP},
+	{.key = STOP,
+	 .what = "POST /profile/stop",
+	 .under_way = "Stopping ...",
+	 .done = "No more samples are taken"},
+	{.key = 'p',
+	 .what = "GET /profile",
+	 .under_way = "Taking a profile ...",
+	 .ending = "pb",
 	 .conflict = "No samples are taken; s starts sampling"},
-	{'m', "GET /map", "Taking a map ...", .ending = "map"},
+	{.key = 'm', .what = "GET /map", .under_way = "Taking a map ...", .ending = "map"},
 };
 
 #define ACTIONS (sizeof(actions) / sizeof(actions[0]))

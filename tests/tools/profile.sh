@@ -183,10 +183,10 @@ names_are_readable() {
 		demangled 'main.(*Server).handle' 'main.(*Server).handle' || return 1
 	has_cxx || return 0
 	demangled _ZN5Cache3putERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE10shared_ptrI4PageE Cache::put &&
-		demangled _ZNSt6vectorIiSaIiEE9push_backERKi 'std::vector<>::push_back' &&
+		demangled _ZNSt6vectorIiSaIiEE9push_backERKi 'std::vector<int>::push_back' &&
 		demangled _ZN12_GLOBAL__N_13runEi '(anonymous namespace)::run' && demangled _ZlsRSoi 'operator<<' &&
 		demangled _Znwm 'operator new' && demangled _ZNK1AcvbEv 'A::operator bool' &&
-		demangled _ZN3foo3barIiEEvT_ 'foo::bar<>' && demangled _ZN1AclEi 'A::operator()' &&
+		demangled _ZN3foo3barIiEEvT_ 'foo::bar<int>' && demangled _ZN1AclEi 'A::operator()' &&
 		demangled _ZZ4mainENKUlvE_clEv 'main::{lambda()#1}::operator()' &&
 		demangled _ZN5alloc3vec3run17h0123456789abcdefE alloc::vec::run
 }
@@ -277,7 +277,7 @@ chromium_zooms_by_keys() {
 		press("Escape"); note("third", document.body.dataset.zoom);
 		press("ArrowUp"); press("ArrowUp"); note("fourth", document.body.dataset.cursor);
 		press("/"); note("focus", document.activeElement.id);' &&
-		noted first 'std::vector&lt;&gt;::_M_realloc_insert&lt;&gt;' && noted second 'render_page 5' &&
+		noted first 'std::vector&lt;Order&gt;::_M_realloc_insert&lt;Order const&amp;&gt;' && noted second 'render_page 5' &&
 		noted third serve && noted fourth __libc_start_main && noted focus search
 }
 
@@ -292,9 +292,9 @@ chromium_names_the_largest_stack() {
 	dump small 900 'pick("order", "up"); document.querySelector("#tiles button").click();
 		note("said", document.querySelector("#tiles button").textContent);
 		note("inside", document.body.dataset.zoom); note("path", document.querySelectorAll("#crumbs button").length);' &&
-		noted said 'Cache::put ← render_page ← serve ← main ← …' && noted inside Cache::put && noted path 6 &&
+		noted said 'Cache::put ← render_page ← serve ← main' && noted inside Cache::put && noted path 6 &&
 		dump diff 900 'note("said", [...document.querySelectorAll("#tiles button")].map((b) => b.textContent).join("; "));' &&
-		noted said 'Cache::put ← render_page ← serve ← main ← …; load_config ← main ← __libc_start_main'
+		noted said 'Cache::put ← render_page ← serve ← main; load_config ← main'
 }
 
 # What is below a match is not counted twice.
@@ -314,7 +314,7 @@ chromium_draws_from_the_bottom_up() {
 	dump small 900 'pick("order", "up");
 		const leaves = [...drawn].filter(([, e]) => e.style.top === "21px").sort((a, b) => parseFloat(a[1].style.left) - parseFloat(b[1].style.left)).map(([i]) => nameOf(i)[0]);
 		note("leaves", leaves.slice(0, 3).join(" ")); note("all", frames()[0]);' &&
-		noted leaves 'Cache::put std::vector&lt;&gt;::_M_realloc_insert&lt;&gt; load_config' && noted all 'all: 42.0 MiB'
+		noted leaves 'Cache::put std::vector&lt;Order&gt;::_M_realloc_insert&lt;Order const&amp;&gt; load_config' && noted all 'all: 42.0 MiB'
 }
 
 chromium_sorts_the_table() {

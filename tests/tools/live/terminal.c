@@ -267,6 +267,21 @@ static void keys_trim_and_save(void)
 	CHECK(exited_with(end(), 0));
 }
 
+/* Resize the terminal. What was under way for the old size may still come once. */
+static void resize(int columns, int rows)
+{
+	struct winsize size = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};
+	long limit = now_ms() + PATIENCE_MS;
+
+	CHECK(ioctl(s.master, TIOCSWINSZ, &size) == 0);
+	do {
+		CHECK(now_ms() < limit);
+		screen_begin(&s.screen, columns, rows);
+		s.screen.is_wide = false;
+		pump_for(1200);
+	} while (s.screen.is_wide || s.screen.row != rows - 1);
+}
+
 static void works_at_any_size(void)
 {
 	static const int sizes[][2] = {{80, 24}, {200, 60}, {80, 25}, {40, 12},
@@ -275,17 +290,7 @@ static void works_at_any_size(void)
 	begin(MOCK_PLAIN, 80, 24, plain);
 	wait_for("q  quit");
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct winsize size = {.ws_col = (unsigned short)sizes[i][0],
-				       .ws_row = (unsigned short)sizes[i][1]};
-
-		screen_begin(&s.screen, sizes[i][0], sizes[i][1]);
-		CHECK(ioctl(s.master, TIOCSWINSZ, &size) == 0);
-		pump_for(300);
-		/* What was under way for the old size. */
-		screen_begin(&s.screen, sizes[i][0], sizes[i][1]);
-		s.screen.is_wide = false;
-		pump_for(1200);
-		CHECK(!s.screen.is_wide && s.screen.row == sizes[i][1] - 1);
+		resize(sizes[i][0], sizes[i][1]);
 		if (sizes[i][0] >= 80)
 			CHECK(screen_has(&s.screen, "q  quit") &&
 			      screen_has(&s.screen, "Resident"));
