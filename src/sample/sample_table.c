@@ -30,7 +30,7 @@ struct heads {
 
 static struct {
 	struct lock lock; /* guards what is not atomic */
-	size_t interval;
+	_Atomic(size_t) interval;
 	_Atomic(struct chunk *) samples; /* the newest chunk */
 	struct chunk *stacks;
 	_Atomic(struct heads *) sample_heads;
