@@ -127,8 +127,8 @@
 
 #define SAMPLE_INTERVAL (512 * KIB) /* profile_interval: bytes between two samples, on average */
 #define SAMPLE_CHUNK (32 * KIB) /* of entries of the tables */
-#define SAMPLE_HEADS_MIN ((size_t)1024) /* chains of such a table; a power of two */
-#define SAMPLE_HEADS_FREE 4 /* chains for each entry: an empty one answers without the lock */
+#define CHAINS_MIN ((size_t)1024) /* chains through them at first; a power of two */
+#define CHAINS_FREE 4 /* chains for each entry: an empty one answers without the lock */
 
 /* sample: guarded blocks */
 

@@ -124,13 +124,14 @@ static bool is_young(const struct segment *g, bool all)
 	return false;
 }
 
-/* Purge and unmap what is due of segments in a set. Returns the number of pages. */
-static size_t give_back_of(enum segment_set with_dirty, bool all)
+/* Purge and unmap what is due. Returns whether there was any. */
+static bool give_back(bool all)
 {
+	bool is_any = sys_release_rest();
 	struct segment *g = NULL;
 	size_t pages = 0;
 
-	while ((g = segment_next(with_dirty, g))) {
+	while ((g = segment_next(SET_WITH_DIRTY, g))) {
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
 		segment_validate(g);
@@ -144,15 +145,7 @@ static size_t give_back_of(enum segment_set with_dirty, bool all)
 		pages += purge_pages(g, all);
 		segment_update(g);
 	}
-	return pages;
-}
-
-static bool give_back(bool all)
-{
-	bool is_any = sys_release_rest();
-	size_t pages = give_back_of(SET_WITH_DIRTY, all);
-
-	return pages + give_back_of(SET_OWN_WITH_DIRTY, all) || is_any;
+	return pages || is_any;
 }
 
 size_t slab_frees(void)
