@@ -271,7 +271,6 @@ void service_remove_socket(void)
 {
 	if (service.listener.fd >= 0)
 		sys_unlink_listener(&service.listener);
-	service.listener.fd = -1;
 }
 
 void service_end(void)
