@@ -316,7 +316,8 @@ static void start_service(bool is_child)
 		outputs_complain("serve", path);
 		serves = false;
 	}
-	service_start(serves ? path : NULL, options.serve.len || options.background != OFF);
+	service_start(serves ? path : NULL, options.serve.len || options.background != OFF,
+		      is_child);
 }
 
 /* ---- Checks ---- */

@@ -26,7 +26,7 @@ _Atomic(struct sample_chains *) sample_chains;
 
 static struct {
 	struct lock lock; /* guards what is not atomic */
-	size_t interval;
+	_Atomic(size_t) interval;
 	_Atomic(struct chunk *) samples; /* the newest chunk */
 	struct chunk *stacks;
 	struct sample_chains *stacks_by_hash;
