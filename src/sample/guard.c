@@ -30,11 +30,6 @@ static struct guard_slot *slot_of(const void *p)
 	return &guard->slots[guard_slot_index((uintptr_t)p)];
 }
 
-static size_t round_up(size_t size, size_t align)
-{
-	return (size + align - 1) & ~(align - 1);
-}
-
 /* Take the slot that has been free for the longest time. False: none is free. */
 static bool take_slot(size_t *taken)
 {
