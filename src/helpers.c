@@ -33,7 +33,6 @@ void (*sys_on_fatal)(void);
 struct canary_key canary_key; /* written by quarantine.c */
 
 static _Atomic(size_t) counts[SYS_EVENTS];
-static int stderr_copy = -1;
 
 /* At the start of a mapping that the kernel refused to unmap. */
 struct unreleased {
@@ -427,13 +426,8 @@ void sys_print(const char *text, size_t len)
 {
 	int saved_errno = errno;
 
-	sys_write_all(stderr_copy >= 0 ? stderr_copy : STDERR_FILENO, text, len);
+	sys_write_stderr(text, len);
 	errno = saved_errno;
-}
-
-void sys_keep_stderr(void)
-{
-	stderr_copy = sys_copy_high(STDERR_FILENO);
 }
 
 /*

@@ -190,11 +190,24 @@ size_t sys_count(enum sys_event event);
 extern void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*
+ * Give the calling thread, the service, an empty table of descriptors. Which thread it is is
+ * remembered until sys_forget_service, for a forked child. False with errno: Linux before 5.9, or a
+ * system call filter.
+ */
+bool sys_leave_files(void);
+void sys_forget_service(void);
+
+/*
  * A file that the program does not know. Its descriptor is high and closed on exec. If the program
  * closes it, it is opened again.
  */
-struct sys_file {
+struct sys_descriptor {
 	int fd;
+	uint64_t device, inode;
+};
+
+struct sys_file {
+	struct sys_descriptor at[2]; /* of the program; of the service */
 	uint64_t device, inode;
 	char path[PATH_MAX]; /* absolute */
 };
@@ -204,6 +217,12 @@ struct sys_file {
  * the lock. A forked child must close the file to leave the lock to its parent.
  */
 bool sys_file_open(struct sys_file *f, const char *path);
+
+/* Whether this thread has f open. */
+bool sys_file_is_open(const struct sys_file *f);
+
+/* Close f, and make it what to is, which this thread has opened. */
+void sys_file_become(struct sys_file *f, const struct sys_file *to);
 
 /* Close f. Idempotent. Preserves errno. */
 void sys_file_close(struct sys_file *f);
@@ -220,6 +239,9 @@ void sys_file_release(void *p, size_t size);
 
 /* Truncate f to size bytes. Mappings beyond them must not be touched any more. */
 void sys_file_cut(struct sys_file *f, uint64_t size);
+
+/* Begin anew: drop the contents. What is no regular file stays as it is. */
+void sys_file_rewind(struct sys_file *f);
 
 /* Append data. False with errno if not all of it was written. */
 bool sys_file_append(struct sys_file *f, const void *data, size_t len);

@@ -249,6 +249,12 @@ bool tcache_trim(void);
 /* The same when memory was refused. False: nothing was freed since the last call, do not retry. */
 bool tcache_reclaim(void);
 
+/*
+ * Return memory on behalf of threads that sleep: tcache_background.c. One thread calls it, which
+ * may have no cache. Returns the milliseconds until it should do so again.
+ */
+unsigned int tcache_background(void);
+
 /* Modes in which all calls, or all that allocate (TCACHE_SAMPLES), take the slow path. */
 enum tcache_mode {
 	TCACHE_COUNTS = 1, /* calls are counted */

@@ -244,6 +244,18 @@ void tcache_request(struct tcache *tc, unsigned char what);
 
 void tcache_handle_request(struct tcache *tc);
 
+/* Flush the depots of all shards, or only what was not used since the last call. */
+void tcache_shrink_depots(bool all);
+
+/*
+ * Ask idle caches but own, those without an event since the scavenge before, to shrink. True if any
+ * was asked.
+ */
+bool tcache_shrink_idle(const struct tcache *own);
+
+/* Whether a trim would return little, compared with the cells in use. */
+bool tcache_has_little_idle(void);
+
 /* Called with every call while tc->polls is not 0. */
 static inline void tcache_poll(struct tcache *tc)
 {

@@ -250,7 +250,7 @@ void inspect_trace_snapshot(enum trace_reason reason)
 }
 
 /* Write the map of copy to memory that is large enough. Returns its bytes. */
-static size_t make_map(const struct item_list *copy, char *map)
+static size_t fill_map(const struct item_list *copy, char *map)
 {
 	struct trace_header *header = (struct trace_header *)(void *)map;
 	struct sink sink = {.records = (struct trace_record *)(void *)(map + TRACE_HEADER_SIZE)};
@@ -262,23 +262,30 @@ static size_t make_map(const struct item_list *copy, char *map)
 	return TRACE_HEADER_SIZE + sink.count * sizeof(struct trace_record);
 }
 
-bool inspect_write_map(struct sys_file *f)
+bool inspect_make_map(struct inspect_map *map)
 {
 	struct item_list copy;
-	bool is_written = false;
-	size_t room;
-	char *map;
 
 	if (!copy_all(&copy))
 		return false;
-	room = TRACE_HEADER_SIZE +
-	       (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
-	map = sys_map(room);
-	if (map) {
-		is_written = sys_file_append(f, map, make_map(&copy, map));
-		sys_release(map, room);
-	}
+	map->room = TRACE_HEADER_SIZE +
+		    (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
+	map->at = sys_map(map->room);
+	if (map->at)
+		map->len = fill_map(&copy, map->at);
 	drop(&copy);
+	return map->at;
+}
+
+bool inspect_write_map(struct sys_file *f)
+{
+	struct inspect_map map;
+	bool is_written;
+
+	if (!inspect_make_map(&map))
+		return false;
+	is_written = sys_file_append(f, map.at, map.len);
+	sys_release(map.at, map.room);
 	return is_written;
 }
 

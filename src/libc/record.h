@@ -111,18 +111,21 @@ static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t alig
 /* Free p, which may be a sample or guarded. */
 static inline void free_sampled(const char *call, void *p)
 {
-	sample_forget(p);
+	if (unlikely(sample_may_be(p)))
+		sample_forget(p);
 	if (guard_owns(p))
 		guard_release(call, p);
 	else
 		tcache_free_slow(call, p);
 }
 
-static COLD void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
-			       size_t align)
+static NOINLINE void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
+				   size_t align)
 {
-	add_live(-counted_bytes(call, p));
-	calls_record(name, (uintptr_t)p, size, align, false);
+	if (calls_modes != CALLS_SAMPLED) {
+		add_live(-counted_bytes(call, p));
+		calls_record(name, (uintptr_t)p, size, align, false);
+	}
 	free_sampled(call, p);
 }
 

@@ -7,9 +7,10 @@
 
 #pragma once
 
-#include <link.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "object.h"
 
 enum cfi_kind {
 	CFI_NONE, /* no information: code that was generated at run time, or in assembler */
@@ -48,24 +49,5 @@ union cfi_rule {
 
 _Static_assert(sizeof(union cfi_rule) == sizeof(uint64_t), "a table stores rules as words");
 
-/* Prepare cfi_find. May call the loader, so it is for the start of a process. */
-void cfi_begin(void);
-
-/* A program or library in memory. */
-struct cfi_object {
-	uintptr_t start, end; /* where it is mapped */
-	const struct link_map *map; /* of the loader; NULL: name is known instead */
-	const char *name; /* as in dl_phdr_info */
-	const unsigned char *index; /* its .eh_frame_hdr; NULL: none */
-	const unsigned char *frames, *frames_end; /* its .eh_frame, if there is no index */
-	uint64_t id; /* differs from that of another object that is loaded here later */
-};
-
-/*
- * The object with this address. False: there is none. Takes no lock. Another thread may unload the
- * object, unless its code is on the caller's stack.
- */
-bool cfi_find(uintptr_t address, struct cfi_object *object);
-
 /* The rule for an address in the object. */
-union cfi_rule cfi_read(const struct cfi_object *object, uintptr_t address);
+union cfi_rule cfi_read(const struct object *object, uintptr_t address);

@@ -83,23 +83,29 @@ static uint64_t exp_minus(uint64_t x)
 	return result;
 }
 
+/* x / 2^places, to the nearest. */
+static uint64_t without(wide x, unsigned int places)
+{
+	return (uint64_t)((x + ((wide)1 << (places - 1))) >> places);
+}
+
 struct chance_weight chance_weigh(size_t size, size_t mean)
 {
 	wide x = ((wide)size << 32) / mean;
-	uint64_t objects;
+	uint64_t objects = ONE;
 
 	if (x <= ONE) {
 		wide bytes = (wide)mean * series((uint64_t)x);
 
 		return (struct chance_weight){
-			.objects = (uint64_t)((bytes >> (32 - CHANCE_SHIFT)) / size),
-			.bytes = (uint64_t)(bytes >> 32),
+			.objects = without(bytes / size, 32 - OBJECTS_SHIFT),
+			.bytes = without(bytes, 32 - BYTES_SHIFT),
 		};
 	}
-	objects = x < NEVER_MISSED ? (uint64_t)(((wide)ONE << 32) / (ONE - exp_minus((uint64_t)x)))
-				   : ONE;
+	if (x < NEVER_MISSED)
+		objects = (uint64_t)(((wide)ONE << 32) / (ONE - exp_minus((uint64_t)x)));
 	return (struct chance_weight){
-		.objects = objects >> (32 - CHANCE_SHIFT),
-		.bytes = (uint64_t)((wide)objects * size >> 32),
+		.objects = without(objects, 32 - OBJECTS_SHIFT),
+		.bytes = without((wide)objects * size, 32 - BYTES_SHIFT),
 	};
 }

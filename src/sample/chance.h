@@ -27,11 +27,11 @@ int64_t chance_distance(size_t mean);
 
 /* What a sample of size bytes stands for: 1 / (1 - exp(-size / mean)) objects. size is not 0. */
 struct chance_weight {
-	uint64_t objects; /* in units of 1 / CHANCE_ONE */
-	uint64_t bytes; /* that many times size */
+	uint64_t objects; /* in units of 2^-OBJECTS_SHIFT */
+	uint64_t bytes; /* that many times size, in units of 2^-BYTES_SHIFT */
 };
 
-#define CHANCE_SHIFT 16
-#define CHANCE_ONE (UINT64_C(1) << CHANCE_SHIFT)
+#define OBJECTS_SHIFT 16
+#define BYTES_SHIFT 4 /* sums of bytes are large */
 
 struct chance_weight chance_weigh(size_t size, size_t mean);

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "cfi.h"
 #include "helpers.h"
+#include "object.h"
 
 #define NOTES_MAX 1024
 #define ENTRIES_MAX 128 /* of a dynamic section */
@@ -32,7 +32,7 @@ static bool copy_text(char *to, size_t size, uintptr_t from)
 	return false;
 }
 
-static void get_path(struct image *image, const struct cfi_object *object)
+static void get_path(struct image *image, const struct object *object)
 {
 	struct link_map map = {.l_name = (char *)(uintptr_t)object->name};
 
@@ -210,10 +210,10 @@ static const ElfW(Phdr) *
 bool image_find(struct image *image, uintptr_t address)
 {
 	const ElfW(Phdr) * code;
-	struct cfi_object object;
+	struct object object;
 	size_t count;
 
-	if (!cfi_find(address, &object))
+	if (!object_find(address, &object))
 		return false;
 	count = copy_segments(image, object.start);
 	code = find_code(image, count, object.start, address);

@@ -72,7 +72,6 @@ bool profile_write(const char *path)
 	names = sys_map(sizeof(*names));
 	if (!names)
 		return false;
-	names->file.fd = -1;
 	is_written = write_to(names, path);
 	error = errno;
 	sys_file_close(&names->file);
@@ -109,15 +108,12 @@ static bool update(void)
 
 	if (!names)
 		return false;
-	names->file.fd = -1;
 	if (!sys_file_is_replaceable(owned->path))
 		sys_file_close(owned);
 	is_written = write_to(names, owned->path);
 	error = errno;
-	if (names->file.fd >= 0) {
-		sys_file_close(owned);
-		*owned = names->file;
-	}
+	if (sys_file_is_open(&names->file))
+		sys_file_become(owned, &names->file);
 	sys_release(names, sizeof(*names));
 	errno = error;
 	return is_written;

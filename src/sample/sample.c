@@ -137,7 +137,7 @@ static bool leave(const void *p, struct sample *sample)
 {
 	bool is_sample;
 
-	if (!table_may_have(p))
+	if (!p || !sample_may_be(p))
 		return false;
 	if (!table_begin())
 		return table_remove_nested(p, sample);
@@ -340,7 +340,7 @@ bool sample_start_guards(size_t every)
 	table_start(SAMPLE_INTERVAL);
 	interval = table_interval();
 	charge = every == 1 ? 64 * interval : interval / every + interval / every / every + 1;
-	chance = UINT64_MAX / every / CHANCE_ONE;
+	chance = (UINT64_MAX >> OBJECTS_SHIFT) / every;
 	if (__builtin_mul_overflow(chance, chance_weigh(charge, interval).objects, &guard_chance))
 		guard_chance = UINT64_MAX;
 	begin();

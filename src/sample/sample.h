@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hash.h"
+
 /*
  * Start. interval is at least 1; that of the first call counts. Starting again after
  * sample_stop resumes: samples that live on from before count, what was allocated meanwhile does
@@ -49,7 +51,30 @@ void *sample_alloc_zeroed(size_t size);
 void *sample_alloc_aligned(size_t size, size_t align);
 void *sample_realloc(const char *call, void *p, size_t size);
 
-/* Before p is freed: it is no sample any more. */
+/* The chains of live samples by address: sample_table.c. */
+struct sample_chains {
+	size_t count; /* a power of two */
+	_Atomic(void *) heads[];
+};
+
+extern _Atomic(struct sample_chains *) sample_chains __attribute__((visibility("hidden")));
+
+static inline _Atomic(void *) *sample_chain_of(struct sample_chains *chains, uintptr_t address)
+{
+	return &chains->heads[hash_fast(address) >> 32 & (chains->count - 1)];
+}
+
+/* Whether p may be a sample. False if it certainly is none. Takes no lock. */
+static inline bool sample_may_be(const void *p)
+{
+	struct sample_chains *chains =
+		atomic_load_explicit(&sample_chains, memory_order_acquire);
+
+	return chains && atomic_load_explicit(sample_chain_of(chains, (uintptr_t)p),
+					      memory_order_relaxed);
+}
+
+/* Before p, for which sample_may_be, is freed: it is no sample any more. */
 void sample_forget(const void *p);
 
 /*

@@ -22,22 +22,18 @@ struct chunk {
 
 _Static_assert(sizeof(struct chunk) == SAMPLE_CHUNK, "a chunk has no padding");
 
-/* The heads of chains. Replaced ones are not returned: rule 2. */
-struct heads {
-	size_t count; /* a power of two */
-	_Atomic(void *) at[];
-};
+/* Chains that are replaced by more are not returned: rule 2. */
+_Atomic(struct sample_chains *) sample_chains;
 
 static struct {
 	struct lock lock; /* guards what is not atomic */
 	size_t interval;
 	_Atomic(struct chunk *) samples; /* the newest chunk */
 	struct chunk *stacks;
-	_Atomic(struct heads *) sample_heads;
-	struct heads *stack_heads;
+	struct sample_chains *stacks_by_hash;
 	struct sample *free; /* entries that are in no chain */
 	size_t sample_count, stack_count; /* in chains */
-	_Atomic(uint64_t) live_bytes;
+	_Atomic(uint64_t) live_bytes; /* in the units of chance_weight */
 	_Atomic(size_t) dropped, mapped;
 } table;
 
@@ -84,23 +80,18 @@ static void *map(size_t size)
 	return p;
 }
 
-static struct heads *new_heads(size_t count)
+static struct sample_chains *new_chains(size_t count)
 {
-	struct heads *heads = map(sizeof(*heads) + count * sizeof(heads->at[0]));
+	struct sample_chains *chains = map(sizeof(*chains) + count * sizeof(chains->heads[0]));
 
-	if (heads)
-		heads->count = count;
-	return heads;
+	if (chains)
+		chains->count = count;
+	return chains;
 }
 
-static _Atomic(void *) *head_of(struct heads *heads, uint64_t hash)
+static _Atomic(void *) *stack_chain_of(struct sample_chains *chains, uint64_t hash)
 {
-	return &heads->at[hash & (heads->count - 1)];
-}
-
-static _Atomic(void *) *sample_head(struct heads *heads, uintptr_t address)
-{
-	return head_of(heads, hash_full(address >> 4) >> 16);
+	return &chains->heads[hash & (chains->count - 1)];
 }
 
 static void *load(_Atomic(void *) *head)
@@ -120,24 +111,24 @@ static struct chance_weight weigh(const struct sample *s)
 
 /* Chains: rule 1. */
 
-static void clear(struct heads *heads)
+static void clear(struct sample_chains *chains)
 {
-	for (size_t i = 0; i < heads->count; i++)
-		store(&heads->at[i], NULL);
+	for (size_t i = 0; i < chains->count; i++)
+		store(&chains->heads[i], NULL);
 }
 
-static void link_sample(struct heads *heads, struct sample *s, uintptr_t address)
+static void link_sample(struct sample_chains *chains, struct sample *s, uintptr_t address)
 {
-	_Atomic(void *) *head = sample_head(heads, address);
+	_Atomic(void *) *head = sample_chain_of(chains, address);
 
 	s->next = load(head);
 	store(head, s);
 	table.sample_count++;
 }
 
-static void link_stack(struct heads *heads, struct stack *stack)
+static void link_stack(struct sample_chains *chains, struct stack *stack)
 {
-	_Atomic(void *) *head = head_of(heads, stack->hash);
+	_Atomic(void *) *head = stack_chain_of(chains, stack->hash);
 
 	stack->next = load(head);
 	store(head, stack);
@@ -162,8 +153,8 @@ static size_t stack_bytes(unsigned int depth)
 	     (char *)stack < (c)->entries + (c)->used;                                             \
 	     stack = (struct stack *)(void *)((char *)stack + stack_bytes(stack->depth)))
 
-/* Make the chains of all samples anew, from empty heads. */
-static void link_all_samples(struct heads *heads)
+/* Make the chains of all samples anew, from empty ones. */
+static void link_all_samples(struct sample_chains *chains)
 {
 	table.free = NULL;
 	table.sample_count = 0;
@@ -173,7 +164,7 @@ static void link_all_samples(struct heads *heads)
 			uintptr_t address = s->address;
 
 			if (address) {
-				link_sample(heads, s, address);
+				link_sample(chains, s, address);
 			} else {
 				s->next = table.free;
 				table.free = s;
@@ -181,50 +172,50 @@ static void link_all_samples(struct heads *heads)
 		}
 }
 
-static void link_all_stacks(struct heads *heads)
+static void link_all_stacks(struct sample_chains *chains)
 {
 	table.stack_count = 0;
 	for (struct chunk *c = table.stacks; c; c = c->next)
 		STACKS_IN(c, stack)
-			link_stack(heads, stack);
+			link_stack(chains, stack);
 }
 
-static bool is_crowded(const struct heads *heads, size_t count)
+/* Twice as many chains, if they are few for that many entries; else, or without memory, NULL. */
+static struct sample_chains *more_chains(const struct sample_chains *chains, size_t entries)
 {
-	return count * SAMPLE_HEADS_FREE > heads->count;
+	return entries * CHAINS_FREE > chains->count ? new_chains(2 * chains->count) : NULL;
 }
 
-/* More heads, if there are few for the entries. Without memory the chains get longer. */
 static void spread(void)
 {
-	struct heads *heads = table.sample_heads;
+	struct sample_chains *samples = more_chains(sample_chains, table.sample_count);
+	struct sample_chains *stacks = more_chains(table.stacks_by_hash, table.stack_count);
 
-	if (is_crowded(heads, table.sample_count) && (heads = new_heads(2 * heads->count))) {
-		link_all_samples(heads);
-		atomic_store_explicit(&table.sample_heads, heads, memory_order_release);
+	if (samples) {
+		link_all_samples(samples);
+		atomic_store_explicit(&sample_chains, samples, memory_order_release);
 	}
-	if (is_crowded(table.stack_heads, table.stack_count) &&
-	    (heads = new_heads(2 * table.stack_heads->count))) {
-		link_all_stacks(heads);
-		table.stack_heads = heads;
+	if (stacks) {
+		link_all_stacks(stacks);
+		table.stacks_by_hash = stacks;
 	}
 }
 
 /* False if there is no memory. */
-static bool has_heads(void)
+static bool has_chains(void)
 {
-	if (!table.stack_heads)
-		table.stack_heads = new_heads(SAMPLE_HEADS_MIN);
-	if (!table.sample_heads)
-		table.sample_heads = new_heads(SAMPLE_HEADS_MIN);
-	return table.stack_heads && table.sample_heads;
+	if (!table.stacks_by_hash)
+		table.stacks_by_hash = new_chains(CHAINS_MIN);
+	if (!sample_chains)
+		sample_chains = new_chains(CHAINS_MIN);
+	return table.stacks_by_hash && sample_chains;
 }
 
 /* Stacks. */
 
 static struct stack *find_stack(const uintptr_t *frames, unsigned int depth, uint64_t hash)
 {
-	struct stack *stack = load(head_of(table.stack_heads, hash));
+	struct stack *stack = load(stack_chain_of(table.stacks_by_hash, hash));
 
 	while (stack && (stack->hash != hash || stack->depth != depth ||
 			 memcmp(stack->frames, frames, depth * sizeof(*frames)) != 0))
@@ -251,7 +242,7 @@ static struct stack *new_stack(const uintptr_t *frames, unsigned int depth, uint
 	stack->depth = depth;
 	memcpy(stack->frames, frames, depth * sizeof(*frames));
 	atomic_store_explicit(&c->used, c->used + size, memory_order_release);
-	link_stack(table.stack_heads, stack);
+	link_stack(table.stacks_by_hash, stack);
 	return stack;
 }
 
@@ -290,7 +281,7 @@ static struct sample *free_entry(void)
 /* The entry with address, or NULL. Entries on the way whose sample has ended leave the chain. */
 static struct sample *find_sample(uintptr_t address)
 {
-	_Atomic(void *) *head = sample_head(table.sample_heads, address);
+	_Atomic(void *) *head = sample_chain_of(sample_chains, address);
 	struct sample *last = NULL, *next;
 
 	for (struct sample *s = load(head); s; s = next) {
@@ -315,7 +306,7 @@ static struct sample *find_sample(uintptr_t address)
 static bool add(const struct sample *sample, const uintptr_t *frames, unsigned int depth,
 		bool is_new)
 {
-	struct sample *s = has_heads() ? free_entry() : NULL;
+	struct sample *s = has_chains() ? free_entry() : NULL;
 	struct stack *stack = sample->stack;
 	struct chance_weight weight;
 
@@ -330,7 +321,7 @@ static bool add(const struct sample *sample, const uintptr_t *frames, unsigned i
 	s->stack_size = sample->stack_size;
 	s->thread = sample->thread;
 	atomic_store_explicit(&s->address, sample->address, memory_order_release);
-	link_sample(table.sample_heads, s, sample->address);
+	link_sample(sample_chains, s, sample->address);
 	if (is_new) {
 		stack->total_objects += weight.objects;
 		stack->total_bytes += weight.bytes;
@@ -351,13 +342,6 @@ bool table_add(const struct sample *sample, const uintptr_t *frames, unsigned in
 	if (!is_added)
 		table_note_dropped();
 	return is_added;
-}
-
-bool table_may_have(const void *p)
-{
-	struct heads *heads = atomic_load_explicit(&table.sample_heads, memory_order_acquire);
-
-	return heads && p && load(sample_head(heads, (uintptr_t)p));
 }
 
 static void subtract(const struct sample *s)
@@ -413,14 +397,14 @@ void table_note_dropped(void)
 
 uint64_t table_live_bytes(void)
 {
-	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed);
+	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed) >> BYTES_SHIFT;
 }
 
 bool sample_find(const void *p, struct sample_info *info)
 {
 	struct sample *s;
 
-	if (!table_may_have(p) || !table_begin())
+	if (!p || !sample_may_be(p) || !table_begin())
 		return false;
 	hold();
 	s = find_sample((uintptr_t)p);
@@ -448,12 +432,12 @@ void table_fork_child(void)
 	if (lock_self & HOLDS || !lock_is_held(&table.lock))
 		return;
 	lock_reset(&table.lock);
-	if (!table.sample_heads || !table.stack_heads)
+	if (!sample_chains || !table.stacks_by_hash)
 		return;
-	clear(table.sample_heads);
-	link_all_samples(table.sample_heads);
-	clear(table.stack_heads);
-	link_all_stacks(table.stack_heads);
+	clear(sample_chains);
+	link_all_samples(sample_chains);
+	clear(table.stacks_by_hash);
+	link_all_stacks(table.stacks_by_hash);
 	for (struct chunk *c = table.samples; c; c = c->next)
 		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++)
 			if (sample_in(c, i)->address)
@@ -479,7 +463,7 @@ size_t table_interval(void)
 void sample_get_stats(struct sample_stats *stats)
 {
 	*stats = (struct sample_stats){.interval = table.interval,
-				       .live_bytes = table.live_bytes,
+				       .live_bytes = table_live_bytes(),
 				       .dropped = table.dropped,
 				       .table_bytes = table.mapped};
 	if (!table_begin())
@@ -572,18 +556,26 @@ static void sort(struct sample_entry *entries, size_t count)
 		}
 }
 
-/* Whole objects. The rest is left to the next entries: rounding each would bias the sum. */
-static uint64_t whole(uint64_t objects, uint64_t *rest)
+/* Whole objects or bytes. The rest is left to the next entries: rounding each may bias the sum. */
+static uint64_t whole(uint64_t x, unsigned int shift, uint64_t *rest)
 {
-	*rest += objects;
-	objects = *rest >> CHANCE_SHIFT;
-	*rest -= objects << CHANCE_SHIFT;
-	return objects;
+	*rest += x;
+	x = *rest >> shift;
+	*rest -= x << shift;
+	return x;
+}
+
+static void make_whole(struct sample_entry *entry, struct sample_entry *rest)
+{
+	entry->live_objects = whole(entry->live_objects, OBJECTS_SHIFT, &rest->live_objects);
+	entry->live_bytes = whole(entry->live_bytes, BYTES_SHIFT, &rest->live_bytes);
+	entry->total_objects = whole(entry->total_objects, OBJECTS_SHIFT, &rest->total_objects);
+	entry->total_bytes = whole(entry->total_bytes, BYTES_SHIFT, &rest->total_bytes);
 }
 
 bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
 {
-	uint64_t live_rest = CHANCE_ONE / 2, total_rest = CHANCE_ONE / 2;
+	struct sample_entry rest = {0};
 	struct copy copy;
 	size_t stacks;
 	bool is_copied;
@@ -605,8 +597,7 @@ bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg
 			entry.live_objects += copy.entries[i + 1].live_objects;
 			entry.live_bytes += copy.entries[i + 1].live_bytes;
 		}
-		entry.live_objects = whole(entry.live_objects, &live_rest);
-		entry.total_objects = whole(entry.total_objects, &total_rest);
+		make_whole(&entry, &rest);
 		visit(&entry, arg);
 	}
 	sys_release(copy.entries, copy.room * sizeof(*copy.entries));

@@ -7,7 +7,7 @@
  *    made. Chains by hash lead through them. The entries are authoritative, the chains derived: a
  *    forked child whose parent had a thread inside rebuilds the chains. So a stack is complete
  *    before it counts as made; the address of a sample is written last and cleared first.
- * 2. table_may_have reads the head of a chain without a lock. When the heads get too few, their
+ * 2. sample_may_be reads the head of a chain without a lock. When the heads get too few, their
  *    successors are built elsewhere, and the old ones stay as they were: a thread that still reads
  *    them at worst takes the lock in vain.
  * 3. A signal may come while its thread is inside, and the handler call malloc or free. It must not
@@ -60,9 +60,6 @@ void table_end(void);
  */
 bool table_add(const struct sample *sample, const uintptr_t *frames, unsigned int depth,
 	       bool is_new);
-
-/* Whether an object may be a sample. False if it certainly is none. Takes no lock. */
-bool table_may_have(const void *p);
 
 /* End the sample at p, and copy it to *sample. False if there is none. */
 bool table_remove(const void *p, struct sample *sample);

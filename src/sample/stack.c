@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * A stack is taken by our own unwinder. That of libgcc takes seven times as long (106 ns a frame for
- * 15), loads a library and may take locks. Nor does a report wait for the loader's lock, which a
- * thread holds while it runs the constructors of a plugin: names are looked up here.
+ * A stack is taken by our own unwinder. That of libgcc takes seven times as long (106 ns a frame
+ * for 15), loads a library and may take locks. Nor does a report wait for the loader's lock, which
+ * a thread holds while it runs the constructors of a plugin: names are looked up here.
  */
 
 #include "stack.h"

@@ -39,7 +39,7 @@ profiled() {
 
 # read_profiles: what is in them, in $scratch/said, and nothing but profiles is there.
 read_profiles() {
-	! ls "$scratch/profiles" | grep -vx '[0-9]*' || return
+	! find "$scratch/profiles" -type f -name '*[!0-9]*' | grep . || return
 	for file in "$scratch"/profiles/*; do
 		"$scratch/read" "$file" || return
 	done >"$scratch/said"
@@ -69,9 +69,11 @@ scenarios_are_found() {
 	for scenario in main handler thread end coroutine loading child exit plugin; do
 		number=$((number + 1))
 		times=2
-		[ $scenario = child ] || [ $scenario = exit ] && times=1
-		allocated $scenario 1 $((10000 + number)) $times &&
-			lives $scenario $((10000 + number)) $times || return
+		case $scenario in
+		child | exit) times=1 ;;
+		esac
+		allocated "$scenario" 1 $((10000 + number)) "$times" &&
+			lives "$scenario" $((10000 + number)) "$times" || return
 	done
 }
 
@@ -167,18 +169,16 @@ a_file_too_large_changes_nothing() {
 		[ "$(cat "$scratch/profiles/file")" = old ]
 }
 
-# The reader that the format was made for.
+# The reader that the format was made for reads the child's.
 pprof_reads_it() {
 	build -O1 -g -rdynamic -o "$scratch/program" "$here/profile/program.c" || return
 	profiled ,profile_interval=1 "$scratch/program" || return
-	for file in $(grep -al known_main "$scratch"/profiles/*); do
-		pprof -symbolize=none -sample_index=alloc_space -traces "$scratch/program" "$file" \
-			>"$scratch/said" 2>"$scratch/err" || return
-		grep -A1 'known_main' "$scratch/said" | grep -q call_main || return
+	file=$(grep -al known_child "$scratch"/profiles/*) && [ -f "$file" ] || return
+	pprof -symbolize=none -sample_index=alloc_space -traces "$scratch/program" "$file" \
+		>"$scratch/said" 2>"$scratch/err" &&
+		grep -A1 'known_main' "$scratch/said" | grep -q call_main &&
 		pprof -sample_index=inuse_space -top "$scratch/program" "$file" 2>"$scratch/err" |
-			grep -q 'known_main' || return
-	done
-	[ "$file" ]
+		grep -q 'known_child'
 }
 
 if ! has "$cc" timeout; then

@@ -25,7 +25,7 @@
 #include "sample/profile.h"
 #include "sample/sample.h"
 
-#define NOINLINE __attribute__((noinline, noclone))
+#define NOINLINE __attribute__((noinline))
 
 static char folder[64], path[128];
 static struct pprof profile;

@@ -29,7 +29,7 @@ struct truth {
 /* 1 / p - 1 */
 static inline double variance_of(size_t size, size_t interval)
 {
-	return (double)chance_weigh(size, interval).objects / (double)CHANCE_ONE - 1;
+	return (double)chance_weigh(size, interval).objects / (1 << OBJECTS_SHIFT) - 1;
 }
 
 /* sign objects of size bytes come into being. */

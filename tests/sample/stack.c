@@ -22,7 +22,7 @@
 #include "sample/stack.h"
 
 #define DEPTH 200
-#define NOINLINE __attribute__((noinline, noclone))
+#define NOINLINE __attribute__((noinline))
 #define STAY() __asm__ volatile("") /* the call before is not the last instruction */
 
 static uintptr_t noted[DEPTH]; /* outermost first */
@@ -66,9 +66,12 @@ static NOINLINE void deep(unsigned int depth)
 	LEAVE();
 }
 
-/* As compilers do it with -fno-omit-frame-pointer. */
-static NOINLINE __attribute__((optimize("no-omit-frame-pointer"))) void pointed(unsigned int depth)
+/* The builtin makes it keep a frame pointer. */
+static NOINLINE void pointed(unsigned int depth)
 {
+	void *volatile frame = __builtin_frame_address(0);
+
+	CHECK(frame);
 	ENTER();
 	if (depth)
 		pointed(depth - 1);
