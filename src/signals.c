@@ -30,12 +30,11 @@ void signals_resend(siginfo_t *info)
 
 #ifdef __x86_64__
 
-__attribute__((naked, noinline)) static void call_on(void *top, void (*function)(void *arg),
-						     void *arg)
+#define UNUSED __attribute__((unused)) /* for the compiler, which does not read the text */
+
+__attribute__((naked, noinline)) static void
+call_on(UNUSED void *top, UNUSED void (*function)(void *arg), UNUSED void *arg)
 {
-	(void)top;
-	(void)function;
-	(void)arg;
 	/* An unwinder finds the frame by rbp, which function preserves. */
 	__asm__("pushq %rbp\n"
 		".cfi_adjust_cfa_offset 8\n"

@@ -21,7 +21,7 @@ void signals_resend(siginfo_t *info);
  */
 void signals_call_on(void *top, void (*function)(void *arg), void *arg);
 
-/* What the processor did when a fault interrupted it; context is the third argument of a handler. */
+/* What the processor did when it faulted; context is the third argument of a handler. */
 struct signals_fault {
 	uintptr_t instruction; /* its address, or 0 if unknown */
 	bool is_write;

@@ -29,14 +29,17 @@
 #include "large/large.h"
 #include "outputs.h"
 #include "printf.h"
+#include "sample/sample.h"
 #include "sample/stack.h"
 #include "service.h"
+#include "tunables.h"
 #include "words.h"
 
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
 #define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
+#define NO_GUARDS "osmem: OSMEM_OPTIONS: guard: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
@@ -44,7 +47,8 @@ static struct {
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t backtrace, background; /* OFF, or 0 */
 	size_t dump_on; /* a signal, or 0 */
-} options = {.check = OFF, .backtrace = OFF, .background = OFF};
+	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
+} options = {.check = OFF, .backtrace = OFF, .background = OFF, .guard = OFF};
 
 static void set_perturb(size_t byte)
 {
@@ -92,6 +96,8 @@ static const struct option {
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
+	{"guard", "no value, or 1 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	 .number = &options.guard},
 	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
 	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
@@ -363,10 +369,20 @@ static void start_backtraces(void)
 		sys_print(NO_STACKS, strlen(NO_STACKS));
 }
 
+/* Without stacks, reports are shorter. */
+static void start_guards(void)
+{
+	stack_begin();
+	if (!sample_start_guards(options.guard ? options.guard : GUARD_EVERY))
+		sys_print(NO_GUARDS, strlen(NO_GUARDS));
+}
+
 static void begin(void)
 {
 	if (options.backtrace != OFF)
 		start_backtraces();
+	if (options.guard != OFF)
+		start_guards();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	outputs_begin();

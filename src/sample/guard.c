@@ -30,6 +30,26 @@ static struct guard_slot *slot_of(const void *p)
 	return &guard->slots[guard_slot_index((uintptr_t)p)];
 }
 
+static uint32_t next_state(uint32_t old, enum guard_state state)
+{
+	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;
+}
+
+/* Only the thread that has taken the slot, or has made it busy, calls this. */
+static void set_state(struct guard_slot *s, enum guard_state state)
+{
+	s->state = next_state(s->state, state);
+}
+
+/* Make a live block busy. False: another thread has just done it. */
+static bool begin_free(struct guard_slot *s)
+{
+	uint32_t old = s->state;
+
+	return guard_state_in(old) == SLOT_LIVE &&
+	       atomic_compare_exchange_strong(&s->state, &old, next_state(old, SLOT_BUSY));
+}
+
 /* Take the slot that has been free for the longest time. False: none is free. */
 static bool take_slot(size_t *taken)
 {
@@ -139,14 +159,14 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 
 	if (sys_unprotect((void *)b.pages, b.pages_size) != 0)
 		return NULL;
-	atomic_store(&s->state, SLOT_BUSY);
-	s->block = b;
+	set_state(s, SLOT_BUSY);
+	guard_set_block(&s->block, &b);
 	fill_rest(&b);
 	if (zero)
 		memset((void *)b.start, 0, size);
 	guard_note_call(&s->alloc);
 	s->is_reported = false;
-	atomic_store(&s->state, SLOT_LIVE);
+	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
 
@@ -191,7 +211,7 @@ static struct guard_slot *live_slot(const char *call, void *p)
 {
 	struct guard_slot *s = slot_of(p);
 
-	if (atomic_load(&s->state) != SLOT_LIVE || s->block.start != (uintptr_t)p)
+	if (guard_state_of(s) != SLOT_LIVE || s->block.start != (uintptr_t)p)
 		guard_bad_pointer(call, p);
 	return s;
 }
@@ -199,15 +219,13 @@ static struct guard_slot *live_slot(const char *call, void *p)
 void guard_release(const char *call, void *p)
 {
 	struct guard_slot *s = live_slot(call, p);
-	uint32_t state = SLOT_LIVE;
 	int saved_errno = errno;
 
 	check_rest(call, s);
-	/* Two threads may free the block at once. */
-	if (!atomic_compare_exchange_strong(&s->state, &state, SLOT_BUSY))
+	if (!begin_free(s))
 		guard_bad_pointer(call, p);
 	guard_note_call(&s->free);
-	atomic_store(&s->state, SLOT_FREED);
+	set_state(s, SLOT_FREED);
 	close_slot(s);
 	put_slot((size_t)(s - guard->slots));
 	errno = saved_errno;
@@ -253,17 +271,16 @@ void guard_check_align(const char *call, void *p, size_t align)
 void guard_list(struct item_list *list)
 {
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
-		const struct guard_slot *s = &guard->slots[i];
+		struct guard_block b;
 
-		if (s->state == SLOT_LIVE)
-			item_list_add(list,
-				      &(struct osmem_item){.kind = OSMEM_MAPPED,
-							   .heap = OSMEM_LIBC,
-							   .start = (const void *)s->block.start,
-							   .size = s->block.size,
-							   .status = 2,
-							   .payload = s->block.size,
-							   .mapping = s->block.pages_size});
+		if (guard_copy_block(&guard->slots[i], &b) == SLOT_LIVE)
+			item_list_add(list, &(struct osmem_item){.kind = OSMEM_MAPPED,
+								 .heap = OSMEM_LIBC,
+								 .start = (const void *)b.start,
+								 .size = b.size,
+								 .status = 2,
+								 .payload = b.size,
+								 .mapping = b.pages_size});
 	}
 }
 
@@ -271,12 +288,12 @@ void guard_get_stats(struct guard_stats *stats)
 {
 	*stats = (struct guard_stats){0};
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
-		const struct guard_slot *s = &guard->slots[i];
+		struct guard_block b;
 
-		if (s->state != SLOT_LIVE)
+		if (guard_copy_block(&guard->slots[i], &b) != SLOT_LIVE)
 			continue;
 		stats->blocks++;
-		stats->bytes += s->block.pages_size;
+		stats->bytes += b.pages_size;
 	}
 }
 
@@ -299,9 +316,9 @@ const char *guard_check(void)
 	for (size_t i = 0; guard && i < GUARD_SLOTS; i++) {
 		const struct guard_slot *s = &guard->slots[i];
 
-		if ((s->state == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
+		if ((guard_state_of(s) == SLOT_LIVE) != (guard->queue[i] == GUARD_TAKEN))
 			return "G3: a guarded block is live and waits, or neither";
-		if (s->state != SLOT_LIVE)
+		if (guard_state_of(s) != SLOT_LIVE)
 			continue;
 		if (!is_at_edge(i) || !is_within(&s->block))
 			return "G1: a guarded block is not at an edge of its slot";

@@ -82,6 +82,5 @@ const char *guard_check(void);
  */
 int guard_sigaction(const struct sigaction *new, struct sigaction *old);
 
-/* The same with set, which installs handler and returns the one before, as signal(2). */
-__sighandler_t guard_signal(__sighandler_t (*set)(int signal, __sighandler_t handler),
-			    __sighandler_t handler);
+/* The same for signal(2). */
+__sighandler_t guard_signal(__sighandler_t handler);

@@ -28,16 +28,18 @@ struct guard_call {
 	uintptr_t frames[GUARD_FRAMES];
 };
 
-/* A block that has shrunk keeps its pages. */
+/* A block that has shrunk keeps its pages. Atomic, because walks read it while it changes. */
 struct guard_block {
-	uintptr_t start;
-	size_t size, align;
-	uintptr_t pages; /* the first accessible byte while it is live */
-	size_t pages_size;
+	_Atomic(uintptr_t) start;
+	_Atomic(size_t) size, align;
+	_Atomic(uintptr_t) pages; /* the first accessible byte while it is live */
+	_Atomic(size_t) pages_size;
 };
 
+#define GUARD_STATE_BITS 2
+
 struct guard_slot {
-	_Atomic(uint32_t) state; /* enum guard_state */
+	_Atomic(uint32_t) state; /* enum guard_state; above it, the number of its changes */
 	atomic_bool is_reported; /* a fault in this block */
 	bool is_open; /* the kernel refused to close the freed block */
 	struct guard_block block;
@@ -67,6 +69,8 @@ struct guard {
 	char stack[GUARD_STACK] __attribute__((aligned(16)));
 };
 
+/* ---- guard_slots.c ---- */
+
 extern struct guard *guard __attribute__((visibility("hidden")));
 
 /* ---- guard_core.c ---- */
@@ -78,9 +82,25 @@ void guard_unlock(uint64_t mask);
 /* The first byte of slot i. */
 uintptr_t guard_slot_start(size_t i);
 
+static inline enum guard_state guard_state_in(uint32_t state)
+{
+	return (enum guard_state)(state & ((1 << GUARD_STATE_BITS) - 1));
+}
+
+static inline enum guard_state guard_state_of(const struct guard_slot *s)
+{
+	return guard_state_in(s->state);
+}
+
+void guard_set_block(struct guard_block *to, const struct guard_block *from);
+
+/* Copy the block in s. Returns the state; SLOT_BUSY: it has just changed. */
+enum guard_state guard_copy_block(const struct guard_slot *s, struct guard_block *block);
+
 /* The slot of an address in the area; an address in a guard belongs to the slot before it. */
 size_t guard_slot_index(uintptr_t address);
 
+/* Note the caller's thread and stack. */
 void guard_note_call(struct guard_call *c);
 
 /* ---- guard_report.c ---- */

@@ -47,7 +47,7 @@ static void print_call(const char *what, const struct guard_call *c)
 static void print_block(const struct guard_slot *s)
 {
 	print_call("the block was allocated", &s->alloc);
-	if (s->state == SLOT_FREED)
+	if (guard_state_of(s) == SLOT_FREED)
 		print_call("the block was freed", &s->free);
 }
 
@@ -90,12 +90,12 @@ static struct guard_slot *nearest(uintptr_t address)
 
 	for (size_t at = i ? i - 1 : 0; at <= i + 1 && at < GUARD_SLOTS; at++) {
 		struct guard_slot *s = &guard->slots[at];
-		uint32_t state = s->state;
+		struct guard_block b;
+		enum guard_state state = guard_copy_block(s, &b);
 
-		if ((state != SLOT_LIVE && state != SLOT_FREED) ||
-		    distance(&s->block, address) >= least)
+		if ((state != SLOT_LIVE && state != SLOT_FREED) || distance(&b, address) >= least)
 			continue;
-		least = distance(&s->block, address);
+		least = distance(&b, address);
 		best = s;
 	}
 	return best;
@@ -104,13 +104,13 @@ static struct guard_slot *nearest(uintptr_t address)
 static void print_fault(const struct guard_slot *s, uintptr_t address, const char *access)
 {
 	const struct guard_block *b = &s->block;
-	bool is_freed = s->state == SLOT_FREED, is_before = address < b->start;
+	bool is_freed = guard_state_of(s) == SLOT_FREED, is_before = address < b->start;
 	const char *kind = is_freed ? "use after free" : is_before ? "underflow" : "overflow";
 	size_t far = distance(b, address);
 
 	print("osmem: %s: a %s at 0x%lx, byte %lu %s a %sblock of %lu bytes at 0x%lx\n", kind,
 	      access, address, far ? far : address - b->start + 1,
-	      !far	      ? "of"
+	      !far	  ? "of"
 	      : is_before ? "before"
 			  : "behind",
 	      is_freed ? "freed " : "", b->size, b->start);
@@ -203,14 +203,14 @@ void guard_bad_pointer(const char *call, const void *p)
 	struct guard_slot *s = &guard->slots[guard_slot_index(address)];
 	const char *state;
 
-	if (s->state != SLOT_UNUSED && s->block.start == address) {
+	if (guard_state_of(s) != SLOT_UNUSED && s->block.start == address) {
 		begin_misuse(s);
 		sys_fatal(call, p, "this block is already free");
 	}
 	s = nearest(address);
 	if (!s)
 		sys_fatal(call, p, "not a block");
-	state = s->state == SLOT_LIVE ? "a live block" : "a freed block";
+	state = guard_state_of(s) == SLOT_LIVE ? "a live block" : "a freed block";
 	begin_misuse(s);
 	sys_fatal(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx",
 		  distance(&s->block, address) ? "near" : "inside", state, s->block.size,

@@ -123,12 +123,12 @@ int guard_sigaction(const struct sigaction *new, struct sigaction *old)
 	uint64_t mask = is_locked ? guard_lock() : 0;
 	int status;
 
-	if (new && is_ours(&wanted))
+	if (new &&is_ours(&wanted))
 		wanted = *programs_action();
 	status = __sigaction(SIGSEGV, new ? &wanted : NULL, &was);
 	if (status == 0)
 		hide(&was);
-	if (status == 0 && new && is_locked)
+	if (status == 0 && new &&is_locked)
 		go_first();
 	if (is_locked)
 		guard_unlock(mask);
@@ -137,8 +137,7 @@ int guard_sigaction(const struct sigaction *new, struct sigaction *old)
 	return status;
 }
 
-__sighandler_t guard_signal(__sighandler_t (*set)(int signal, __sighandler_t handler),
-			    __sighandler_t handler)
+__sighandler_t guard_signal(__sighandler_t handler)
 {
 	bool is_locked = !is_shared();
 	uint64_t mask = is_locked ? guard_lock() : 0;
@@ -149,7 +148,7 @@ __sighandler_t guard_signal(__sighandler_t (*set)(int signal, __sighandler_t han
 		hide(&was);
 	if ((uintptr_t)handler == (uintptr_t)on_fault)
 		handler = programs_action()->sa_handler;
-	old = set(SIGSEGV, handler);
+	old = ssignal(SIGSEGV, handler); /* it knows siginterrupt(3) */
 	if (old != SIG_ERR)
 		old = was.sa_handler;
 	if (is_locked) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Needs: objects
 
-/* Guarded blocks: where they lie, which slot they get, and what the C library's names do to them. */
+/* Guarded blocks: their places and slots, and what the C library's names do to them. */
 
 #include <malloc.h>
 #include <stdint.h>

@@ -21,7 +21,7 @@ static inline void guards_begin(void)
 {
 	stack_begin();
 	CHECK(guard_begin());
-	calls_set_mode(CALLS_COUNTED, true);
+	calls_set_mode(CALLS_SAMPLED, true);
 }
 
 static inline char *guarded(size_t size)

@@ -6,8 +6,8 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <stdarg.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -289,7 +289,7 @@ TEST(several_threads_fault_at_once)
 		if (next)
 			next[-1] = '\0';
 		expect_stack(at, "osmem: the access was",
-			     (unsigned int)strtoul(strstr(at, "access was in thread ") + 21, NULL, 10));
+			     (unsigned int)atoi(strstr(at, "access was in thread ") + 21));
 		expect_stack(at, "osmem: the block was allocated", thread_id());
 		expect_stack(at, "osmem: the block was freed", thread_id());
 		reports++;

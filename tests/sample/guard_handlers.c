@@ -29,7 +29,11 @@ extern __sighandler_t __sysv_signal(int number, __sighandler_t handler);
 
 /* ---- Running a scenario ---- */
 
-enum way { WITHOUT, FROM_START, FROM_MIDDLE };
+enum way {
+	WITHOUT,
+	FROM_START,
+	FROM_MIDDLE
+};
 
 struct run {
 	void (*scenario)(void);
@@ -312,6 +316,10 @@ static void by_signal(void)
 	say_old(signal(SIGSEGV, SIG_DFL));
 	say_old(signal(SIGKILL, simple));
 	say_old(signal(1000, simple));
+	say_old(__sysv_signal(SIGKILL, simple));
+	say_old(__sysv_signal(SIGUSR1, SIG_ERR));
+	say_old(__sysv_signal(SIGUSR1, simple));
+	say_old(signal(SIGUSR1, SIG_DFL));
 	say("%d\n", errno);
 }
 

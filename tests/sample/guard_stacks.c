@@ -100,7 +100,8 @@ TEST(the_programs_handler_runs_after_a_report)
 static void on_small_alternate(void *p)
 {
 	size_t size = getauxval(AT_MINSIGSTKSZ) + 1024;
-	char *at = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *at =
+		mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	stack_t stack = {.ss_size = size < 2048 ? 2048 : size};
 
 	CHECK(at != MAP_FAILED && mprotect(at, 4 * PAGE, PROT_NONE) == 0);
