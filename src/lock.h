@@ -66,6 +66,12 @@ static inline bool lock_has_strangers(void)
 	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) == LOCK_REVOKED;
 }
 
+/* Whether the owner is inside a section without a lock. */
+static inline bool lock_is_inside(void)
+{
+	return atomic_load_explicit(&lock_bias.depth, memory_order_relaxed);
+}
+
 /* Only the owner writes depth. */
 static inline void lock_add_depth(unsigned int n)
 {

@@ -49,6 +49,11 @@ void block_list(struct item_list *list)
 	block_unlock();
 }
 
+bool block_is_locked(void)
+{
+	return lock_is_held(&course.lock);
+}
+
 void block_get_stats(struct osmem_heap_stats *stats)
 {
 	block_lock();

@@ -262,6 +262,19 @@ size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 extern void (*tcache_on_scavenge)(void);
 
 /*
+ * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the cell.
+ * A live cell that holds the mark of free ones by chance counts as free. Other threads must be
+ * stopped, and no lock held.
+ */
+bool tcache_is_live(const void *cell);
+
+/* The bytes that the user of live cell has; hardened, those requested. Reads the cell. */
+size_t tcache_live_size(const void *cell);
+
+/* Whether a thread holds a lock of malloc, or the caller is inside a section without one. */
+bool tcache_is_locked(void);
+
+/*
  * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other
  * threads must not allocate meanwhile.
  */

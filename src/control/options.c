@@ -25,6 +25,7 @@
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "inspect/inspect.h"
+#include "inspect/leaks.h"
 #include "large/large.h"
 #include "printf.h"
 #include "sample/stack.h"
@@ -44,7 +45,8 @@ static struct {
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
 	size_t backtrace; /* OFF, or 0 */
-} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF};
+	size_t leaks; /* OFF, or enum leaks_mode */
+} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF, .leaks = OFF};
 
 /* A file that is written at exit. */
 static struct output {
@@ -99,6 +101,7 @@ static const struct option {
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
+	{"leaks", "no value, or exit", NOTHING, .words = {NULL, "exit"}, .number = &options.leaks},
 	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
 	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
@@ -462,10 +465,12 @@ static void begin(void)
 {
 	if (has_stats())
 		start_counting();
-	if (has_stats() || options.map.len)
+	if (has_stats() || options.map.len || options.leaks != OFF)
 		sys_keep_stderr();
 	if (options.backtrace != OFF)
 		start_backtraces();
+	if (options.leaks != OFF)
+		leaks_begin((enum leaks_mode)options.leaks);
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	if (options.trace.len)

@@ -71,6 +71,15 @@ void large_get_stats(struct osmem_heap_stats *stats);
 /* Append the live mappings to list. */
 void large_list(struct item_list *list);
 
+/*
+ * Call visit for the memory of each mapping, live or cached, and for that of their table. The lock
+ * of mappings is held meanwhile.
+ */
+void large_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
+
+/* Whether a thread holds the lock of mappings. */
+bool large_is_locked(void);
+
 /* Repair the state in a forked child. */
 void large_fork_child(void);
 

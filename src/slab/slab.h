@@ -292,6 +292,12 @@ void slab_get_class(unsigned int class, struct slab_class_stats *stats);
 /* Append segments, slabs and spans to list, in one snapshot under all locks of the store. */
 void slab_list(struct item_list *list);
 
+/* Call visit for the variables that have addresses beside segments, of anybody's memory. */
+void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
+
+/* Whether a thread holds the lock of the store, of a class or of a shard. */
+bool slab_is_locked(void);
+
 /* Minimum time that free pages stay dirty; 0: until the next sweep. */
 void slab_set_sweep_period(uint64_t ms);
 

@@ -58,6 +58,20 @@ void slab_list(struct item_list *list)
 	slab_unlock_all();
 }
 
+void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	visit(&slab_store, sizeof(slab_store), arg);
+}
+
+bool slab_is_locked(void)
+{
+	bool is_locked = lock_is_held(&slab_store.lock);
+
+	for (size_t i = 0; i < COUNT_OF(slab_locks); i++)
+		is_locked |= lock_is_held(&slab_locks[i].lock);
+	return is_locked;
+}
+
 void slab_get_class(unsigned int class, struct slab_class_stats *stats)
 {
 	const struct slab_class *c = &slab_class_states[class];

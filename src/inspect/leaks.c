@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * OSMEM_OPTIONS=leaks: the search at exit. leaks_core.h says what it finds.
+ *
+ * It runs behind all other exit handlers and destructors, which may free blocks. Other threads are
+ * stopped when none of them holds a lock of the heaps; they may still run to get there.
+ */
+
+#include "leaks.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "cache/tcache.h"
+#include "handler.h"
+#include "helpers.h"
+#include "inspect.h"
+#include "leaks_core.h"
+#include "lock.h"
+#include "proc.h"
+#include "text.h"
+
+#define TRIES 10 /* to stop the other threads outside of locks: half a second in total */
+#define MEMORY "there is no memory for the search"
+
+static enum leaks_mode mode;
+static bool has_threads; /* when the last fork began */
+static bool is_inherited;
+
+static void fail(const char *why)
+{
+	struct text t = {0};
+
+	text_add(&t, "osmem: leaks: process %u cannot be searched: %s\n",
+		 (unsigned int)sys_process(), why);
+	sys_print(t.at, t.len);
+}
+
+/* ---- Stopping ---- */
+
+static bool is_locked(void)
+{
+	return block_is_locked() || tcache_is_locked();
+}
+
+/* Returns NULL with the other threads stopped, or the reason why not. */
+static const char *stop_unlocked(struct stop *s)
+{
+	_Atomic(uint32_t) never_woken = 0;
+
+	for (unsigned int i = 0; i < TRIES; i++) {
+		if (!stop_begin(s))
+			return errno == ENOMEM ? MEMORY : "/proc/self cannot be read";
+		if (!is_locked())
+			return NULL;
+		stop_end(s);
+		if (!s->count && !s->running)
+			break;
+		sys_sleep_on(&never_woken, 0, NAP_NS << i);
+	}
+	return "a lock of the heap is held";
+}
+
+/* ---- The search ---- */
+
+static const char *search_heaps(struct leaks_search *s)
+{
+	struct item_list copy;
+	bool is_made = inspect_copy(&copy) && leaks_make_blocks(s, &copy);
+
+	inspect_drop(&copy);
+	if (!is_made)
+		return MEMORY;
+	leaks_add_hole(s, s, sizeof(*s));
+	leaks_add_hole(s, s->stop.threads, s->stop.bytes);
+	leaks_sort_holes(s);
+	s->pages = proc_open_pages();
+	is_made = leaks_mark_reached(s);
+	if (is_made)
+		leaks_mark_leaked(s);
+	proc_close(s->pages);
+	return is_made ? NULL : "/proc/self/maps cannot be read";
+}
+
+static const char *search_stopped(struct leaks_search *s)
+{
+	struct fault_state faults;
+	const char *why;
+
+	fault_begin(&faults);
+	why = stop_unlocked(&s->stop);
+	if (!why) {
+		why = search_heaps(s);
+		stop_end(&s->stop);
+		if (!why && !leaks_collect(s))
+			why = MEMORY;
+	}
+	fault_end(&faults);
+	return why;
+}
+
+/* Its frame is below that of its caller, which has saved all registers. */
+static __attribute__((noinline)) void search(void)
+{
+	struct leaks_search *s = sys_map(sizeof(*s));
+	const char *why = MEMORY;
+	bool is_any = false;
+
+	if (s) {
+		s->is_inherited = is_inherited;
+		stop_note_own(&s->own, (uintptr_t)__builtin_frame_address(0));
+		why = search_stopped(s);
+		is_any = !why && leaks_print(s);
+		leaks_drop_report(s);
+		leaks_drop(s);
+		sys_release(s, sizeof(*s));
+	}
+	if (why)
+		fail(why);
+	if (is_any && mode == LEAKS_EXIT)
+		exit(LEAKS_STATUS); /* on Linux: only the rest of the handlers, with that status */
+}
+
+/* ---- Start and end ---- */
+
+static void at_exit(int status, void *arg)
+{
+	static atomic_flag is_done = ATOMIC_FLAG_INIT;
+
+	(void)status;
+	(void)arg;
+	if (atomic_flag_test_and_set(&is_done))
+		return;
+	__builtin_unwind_init(); /* saves the registers of the callers */
+	search();
+}
+
+static void fork_prepare(void)
+{
+	has_threads = lock_is_needed();
+}
+
+static void fork_child(void)
+{
+	is_inherited |= has_threads;
+}
+
+/*
+ * Not a destructor, and not atexit(), which libc runs with the destructors of this object: a handler
+ * of on_exit() that is registered before main is the last, and may change the exit status.
+ */
+void leaks_begin(enum leaks_mode with)
+{
+	mode = with;
+	pthread_atfork(fork_prepare, NULL, fork_child);
+	if (on_exit(at_exit, NULL) != 0)
+		fail(MEMORY);
+}
