@@ -66,10 +66,10 @@ static struct tenants find_tenants(const struct leaks_search *s, const struct pr
 	return n;
 }
 
-/* A stack that is searched for the descriptor of its thread. */
+/* A stack that is searched for the descriptor of its thread, which is 0 if there is none. */
 struct candidate {
 	const struct proc_mapping *m;
-	bool is_stack;
+	uintptr_t descriptor;
 };
 
 /*
@@ -81,18 +81,36 @@ static void look_for_descriptor(void *arg)
 	struct candidate *c = arg;
 	uintptr_t at = (c->m->end - SELF_ALIGN) & ~(uintptr_t)(SELF_ALIGN - 1);
 
-	for (; at >= c->m->start && c->m->end - at < SELF_REACH && !c->is_stack; at -= SELF_ALIGN) {
+	for (; at >= c->m->start && c->m->end - at < SELF_REACH; at -= SELF_ALIGN) {
 		const uintptr_t *words = (const uintptr_t *)at;
 
-		c->is_stack = words[0] == at && words[2] == at;
+		if (words[0] == at && words[2] == at) {
+			c->descriptor = at;
+			return;
+		}
 	}
+}
+
+/*
+ * The second word of a descriptor leads to a table of the thread's dynamic blocks of variables.
+ * libc frees these when it uses the stack again. So they are no leaks, but nor are they roots.
+ */
+static void keep_variables(struct leaks_search *s, uintptr_t descriptor)
+{
+	leaks_scan(s, descriptor + WORD, descriptor + 2 * WORD);
+	if (s->pending_count) {
+		uintptr_t table = leaks_block_start(s, s->pending[0]);
+
+		leaks_scan(s, table, table + s->runs[s->pending[0].run].size);
+	}
+	s->pending_count = 0;
 }
 
 /*
  * Whether m is the stack of an ended thread. If a thread did not stop, it may be that one's. In a
  * forked child, the stacks of its parent's threads are all that leads to their blocks.
  */
-static bool is_ended(const struct leaks_search *s, const struct proc_mapping *m)
+static bool is_ended(struct leaks_search *s, const struct proc_mapping *m)
 {
 	struct candidate c = {.m = m};
 
@@ -100,7 +118,9 @@ static bool is_ended(const struct leaks_search *s, const struct proc_mapping *m)
 	    *m->name == '/')
 		return false;
 	fault_try(look_for_descriptor, &c);
-	return c.is_stack;
+	if (c.descriptor)
+		keep_variables(s, c.descriptor);
+	return c.descriptor;
 }
 
 static bool has_main_thread(const struct leaks_search *s)
@@ -116,7 +136,7 @@ static bool has_main_thread(const struct leaks_search *s)
 }
 
 /* Where the roots in m begin; its end, if it has none. Stacks that libc makes follow a guard. */
-static uintptr_t first_root(const struct leaks_search *s, const struct proc_mapping *m,
+static uintptr_t first_root(struct leaks_search *s, const struct proc_mapping *m,
 			    bool follows_guard)
 {
 	struct tenants n = find_tenants(s, m);
