@@ -12,6 +12,7 @@
 
 #define BUFFER_SIZE 1024
 #define PATH_SIZE 48
+#define SELF "/proc/thread-self/" /* that of /proc/self is empty if the main thread has ended */
 #define PF_IO_WORKER 0x10 /* linux/sched.h: a thread of io_uring */
 
 /* A text that is read from its start to its end. */
@@ -106,7 +107,7 @@ static bool read_mapping(struct reader *r, struct proc_mapping *m)
 
 bool proc_each_mapping(void (*visit)(const struct proc_mapping *m, void *arg), void *arg)
 {
-	struct reader r = {.fd = sys_open("/proc/self/maps", O_RDONLY)};
+	struct reader r = {.fd = sys_open(SELF "maps", O_RDONLY)};
 	struct proc_mapping m;
 
 	if (r.fd < 0)
@@ -186,7 +187,7 @@ bool proc_thread_is_alive(uint32_t id)
 
 int proc_open_pages(void)
 {
-	return sys_open("/proc/self/pagemap", O_RDONLY);
+	return sys_open(SELF "pagemap", O_RDONLY);
 }
 
 size_t proc_read_pages(int fd, uintptr_t p, uint64_t *entries, size_t n)

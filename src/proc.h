@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What /proc/self says of this process. Nothing here allocates or takes a lock, and buffers on the
+ * What /proc says of this process. Nothing here allocates or takes a lock, and buffers on the
  * stack are small.
  */
 
@@ -21,8 +21,7 @@ struct proc_mapping {
 };
 
 /*
- * Call visit for each mapping, in address order. False with errno if /proc/self/maps cannot be
- * read.
+ * Call visit for each mapping, in address order. False with errno if they cannot be read.
  */
 bool proc_each_mapping(void (*visit)(const struct proc_mapping *m, void *arg), void *arg);
 
@@ -37,7 +36,7 @@ bool proc_thread_is_alive(uint32_t id);
 #define PROC_PAGE_SWAPPED (UINT64_C(1) << 62)
 #define PROC_PAGE_FILE (UINT64_C(1) << 61) /* an unmodified page of a file, or a shared one */
 
-/* Open /proc/self/pagemap. -1 with errno. */
+/* Open the page table. -1 with errno. */
 int proc_open_pages(void);
 
 /* Read the entries of n pages from p on. Returns how many were read. */

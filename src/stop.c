@@ -25,8 +25,9 @@ static struct {
 	_Atomic(uint32_t) answered; /* threads that have stopped */
 	_Atomic(uint32_t) claimed; /* entries of threads that they have taken */
 	struct stopped_thread *threads;
-	uint32_t *ids; /* of all that got the signal */
+	uint32_t *ids; /* of all that are to get the signal */
 	size_t sent, room; /* of these */
+	size_t refused; /* that did not get it, because the kernel refused that */
 	bool is_crowded; /* there was no room for all */
 	bool is_on; /* the handler is installed */
 	uint32_t own; /* the caller's id */
@@ -110,16 +111,23 @@ static void count_thread(uint32_t id, void *arg)
 	++*(size_t *)arg;
 }
 
-/* A thread that has ended gets none. One that may not get it counts as running. */
+/* A thread that has ended gets none. */
 static void send(uint32_t id, void *arg)
 {
+	long result;
+
 	(void)arg;
 	if (id == all.own || is_in(all.ids, all.sent, id))
 		return;
-	if (all.sent == all.room)
+	if (all.sent == all.room) {
 		all.is_crowded = true;
-	else if (RAW(tgkill, sys_process(), id, SIGNAL) != -ESRCH)
-		all.ids[all.sent++] = id;
+		return;
+	}
+	result = RAW(tgkill, sys_process(), id, SIGNAL);
+	if (result == -ESRCH)
+		return;
+	all.ids[all.sent++] = id;
+	all.refused += result < 0;
 }
 
 static bool has_answered(uint32_t id)
@@ -153,8 +161,8 @@ static size_t wait_for_answers(uint64_t end)
 		uint32_t answered = atomic_load(&all.answered);
 		uint64_t now = sys_now_ms();
 
-		if (answered + ended >= all.sent)
-			return 0;
+		if (answered + ended + all.refused >= all.sent)
+			return all.refused;
 		if (now >= end)
 			return all.sent - answered - ended;
 		if (now - looked >= LOOK_MS) {
@@ -194,11 +202,12 @@ bool stop_begin(struct stop *s)
 		return false;
 	s->threads = all.threads;
 	all.ids = (uint32_t *)(all.threads + all.room);
-	all.sent = 0;
+	all.sent = all.refused = 0;
 	all.is_crowded = false;
 	all.own = (uint32_t)RAW(gettid);
 	all.answered = all.claimed = 0;
-	all.is_on = count > 1 && handler_set(SIGNAL, on_signal, SA_RESTART | SA_ONSTACK, &all.before);
+	all.is_on =
+		count > 1 && handler_set(SIGNAL, on_signal, SA_RESTART | SA_ONSTACK, &all.before);
 	if (!all.is_on) {
 		s->running = count - 1;
 		return true;

@@ -27,6 +27,7 @@
 
 #define TRIES 10 /* to stop the other threads outside of locks: half a second in total */
 #define MEMORY "there is no memory for the search"
+#define NO_PROC "/proc cannot be read"
 
 static enum leaks_mode mode;
 static bool has_threads; /* when the last fork began */
@@ -55,7 +56,7 @@ static const char *stop_unlocked(struct stop *s)
 
 	for (unsigned int i = 0; i < TRIES; i++) {
 		if (!stop_begin(s))
-			return errno == ENOMEM ? MEMORY : "/proc/self cannot be read";
+			return errno == ENOMEM ? MEMORY : NO_PROC;
 		if (!is_locked())
 			return NULL;
 		stop_end(s);
@@ -84,7 +85,7 @@ static const char *search_heaps(struct leaks_search *s)
 	if (is_made)
 		leaks_mark_leaked(s);
 	proc_close(s->pages);
-	return is_made ? NULL : "/proc/self/maps cannot be read";
+	return is_made ? NULL : NO_PROC;
 }
 
 static const char *search_stopped(struct leaks_search *s)
@@ -104,6 +105,26 @@ static const char *search_stopped(struct leaks_search *s)
 	return why;
 }
 
+/*
+ * The address of a block that a thread is about to return or to free may be nowhere: in registers
+ * are a segment and a page, say. So with other threads a leak is what a second search finds again.
+ */
+static const char *search_twice(struct leaks_search *s)
+{
+	_Atomic(uint32_t) never_woken = 0;
+	const char *why = search_stopped(s);
+
+	if (why || (!s->stop.count && !s->stop.running))
+		return why;
+	if (!leaks_note(s))
+		return MEMORY;
+	if (!s->noted_count)
+		return NULL;
+	leaks_drop(s);
+	sys_sleep_on(&never_woken, 0, NAP_NS);
+	return search_stopped(s);
+}
+
 /* Its frame is below that of its caller, which has saved all registers. */
 static __attribute__((noinline)) void search(void)
 {
@@ -114,10 +135,10 @@ static __attribute__((noinline)) void search(void)
 	if (s) {
 		s->is_inherited = is_inherited;
 		stop_note_own(&s->own, (uintptr_t)__builtin_frame_address(0));
-		why = search_stopped(s);
+		why = search_twice(s);
 		is_any = !why && leaks_print(s);
-		leaks_drop_report(s);
 		leaks_drop(s);
+		leaks_drop_notes(s);
 		sys_release(s, sizeof(*s));
 	}
 	if (why)

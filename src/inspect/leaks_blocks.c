@@ -55,8 +55,8 @@ static void sort(void *elements, size_t count, size_t size)
 void leaks_add_hole(struct leaks_search *s, const void *start, size_t size)
 {
 	if (s->hole_count < s->hole_room)
-		s->holes[s->hole_count] = (struct leaks_range){(uintptr_t)start,
-							       (uintptr_t)start + size};
+		s->holes[s->hole_count] =
+			(struct leaks_range){(uintptr_t)start, (uintptr_t)start + size};
 	s->hole_count++;
 }
 
@@ -136,9 +136,8 @@ struct cells {
 static void look_at_cells(void *arg)
 {
 	struct cells *c = arg;
-	size_t count = (c->run->end - c->run->start) / c->run->size;
 
-	for (; c->at < count; c->at++) {
+	for (; c->at < leaks_count_of(c->run); c->at++) {
 		c->states[c->at] = BLOCK_UNSEEN;
 		if (!tcache_is_live((const char *)c->run->start + c->at * c->run->size))
 			c->states[c->at] = BLOCK_FREE;
@@ -180,20 +179,6 @@ static void *map_part(struct leaks_search *s, size_t count, size_t size)
 	return p;
 }
 
-static void drop_part(void *p, size_t count, size_t size)
-{
-	if (p)
-		sys_release(p, (count ? count : 1) * size);
-}
-
-void leaks_drop(struct leaks_search *s)
-{
-	drop_part(s->holes, s->hole_room, sizeof(*s->holes));
-	drop_part(s->runs, s->run_room, sizeof(*s->runs));
-	drop_part(s->states, s->block_count, sizeof(*s->states));
-	drop_part(s->pending, s->pending_room, sizeof(*s->pending));
-}
-
 bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 {
 	if (!make_holes(s, copy))
@@ -212,4 +197,69 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 	s->pending_room = count_live(s);
 	s->pending = map_part(s, s->pending_room, sizeof(*s->pending));
 	return s->pending;
+}
+
+static void drop_part(void *p, size_t count, size_t size)
+{
+	if (p)
+		sys_release(p, (count ? count : 1) * size);
+}
+
+void leaks_drop(struct leaks_search *s)
+{
+	drop_part(s->holes, s->hole_room, sizeof(*s->holes));
+	drop_part(s->runs, s->run_room, sizeof(*s->runs));
+	drop_part(s->states, s->block_count, sizeof(*s->states));
+	drop_part(s->pending, s->pending_room, sizeof(*s->pending));
+	leaks_drop_report(s);
+	memset(s, 0, offsetof(struct leaks_search, own));
+}
+
+/* ---- Leaks ---- */
+
+/* The notes are sorted: from high to low, as addresses are from low to high. */
+static bool is_noted(const struct leaks_search *s, uintptr_t start)
+{
+	size_t low = 0, high = s->noted_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (~s->noted[middle] < start)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < s->noted_count && ~s->noted[low] == start;
+}
+
+bool leaks_next(const struct leaks_search *s, struct leaks_block *b)
+{
+	for (; b->run < s->run_count; b->run++, b->index = UINT32_MAX)
+		while (++b->index < leaks_count_of(&s->runs[b->run]))
+			if (*leaks_state_of(s, *b) >= BLOCK_DIRECT &&
+			    (!s->noted || is_noted(s, leaks_block_start(s, *b))))
+				return true;
+	return false;
+}
+
+bool leaks_note(struct leaks_search *s)
+{
+	size_t count = 0;
+	uintptr_t *notes;
+
+	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
+		count++;
+	notes = sys_map((count ? count : 1) * sizeof(*notes));
+	if (!notes)
+		return false;
+	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
+		notes[s->noted_count++] = ~leaks_block_start(s, b);
+	s->noted = notes;
+	return true;
+}
+
+void leaks_drop_notes(struct leaks_search *s)
+{
+	drop_part(s->noted, s->noted_count, sizeof(*s->noted));
 }

@@ -68,8 +68,12 @@ struct leaks_search {
 	int pages; /* of proc_open_pages, or -1 */
 	uint64_t entries[ENTRIES];
 	struct stop stop; /* the other threads */
+	struct leaks_report *report;
+	/* From here on the same in a second search: */
 	struct stopped_thread own; /* the caller */
-	struct leaks_report *report; /* NULL: not collected */
+	uintptr_t *
+		noted; /* complements of the addresses of leaks that the first has found, or NULL */
+	size_t noted_count;
 	bool is_inherited; /* this process was forked from one with several threads */
 };
 
@@ -85,8 +89,24 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy);
 void leaks_add_hole(struct leaks_search *s, const void *start, size_t size);
 void leaks_sort_holes(struct leaks_search *s);
 
-/* Release all memory of the search but s. */
+/* Release all memory of the search but s and the notes, for another one. */
 void leaks_drop(struct leaks_search *s);
+
+/*
+ * Note all leaks, for the next search. False with errno ENOMEM. The notes are no pointers to blocks,
+ * so they need no hole.
+ */
+bool leaks_note(struct leaks_search *s);
+void leaks_drop_notes(struct leaks_search *s);
+
+/* Advance b to the next leak, of those noted, if there are notes. False at the end. */
+#define LEAKS_BEFORE ((struct leaks_block){0, UINT32_MAX})
+bool leaks_next(const struct leaks_search *s, struct leaks_block *b);
+
+static inline size_t leaks_count_of(const struct leaks_run *run)
+{
+	return (run->end - run->start) / run->size;
+}
 
 static inline uintptr_t leaks_block_start(const struct leaks_search *s, struct leaks_block b)
 {
@@ -120,7 +140,7 @@ bool leaks_mark_reached(struct leaks_search *s);
 /* leaks_report.c. */
 
 /*
- * Sum up the leaks in groups. The other threads may run. Between fault_begin and fault_end. False
+ * Sum up the leaks in groups: s->report. The other threads may run. Between fault_begin and fault_end. False
  * with errno ENOMEM.
  */
 bool leaks_collect(struct leaks_search *s);
@@ -128,4 +148,5 @@ bool leaks_collect(struct leaks_search *s);
 /* Print the groups. Returns whether there are any. */
 bool leaks_print(const struct leaks_search *s);
 
+/* Release s->report. */
 void leaks_drop_report(struct leaks_search *s);

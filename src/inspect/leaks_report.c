@@ -62,11 +62,6 @@ static struct group *find_group(struct leaks_report *r, const struct group *g)
 	return &r->groups[i];
 }
 
-static bool is_leak(unsigned char state)
-{
-	return state == BLOCK_DIRECT || state == BLOCK_INDIRECT;
-}
-
 /* The size of a cell that cannot be read is that of its run. */
 struct sized {
 	const void *cell;
@@ -104,8 +99,8 @@ bool leaks_collect(struct leaks_search *s)
 {
 	size_t leaks = 0, room = GROUPS_MIN;
 
-	for (size_t i = 0; i < s->block_count; i++)
-		leaks += is_leak(s->states[i]);
+	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
+		leaks++;
 	while (room < 2 * leaks && room < GROUPS_MAX)
 		room *= 2;
 	s->report = sys_map(report_bytes(room));
@@ -113,14 +108,8 @@ bool leaks_collect(struct leaks_search *s)
 		return false;
 	s->report->room = room;
 	s->report->running = s->stop.running;
-	for (struct leaks_block b = {0}; b.run < s->run_count; b.run++) {
-		const struct leaks_run *run = &s->runs[b.run];
-		size_t count = (run->end - run->start) / run->size;
-
-		for (b.index = 0; b.index < count; b.index++)
-			if (is_leak(*leaks_state_of(s, b)))
-				add_leak(s, b);
-	}
+	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
+		add_leak(s, b);
 	return true;
 }
 
@@ -213,7 +202,9 @@ bool leaks_print(const struct leaks_search *s)
 	text_add(&t, "\n");
 	add_groups(&t, r);
 	if (r->running)
-		text_add(&t, "osmem:   %zu thread%s did not stop: blocks that only registers lead to count as leaks\n",
+		text_add(&t,
+			 "osmem:   %zu thread%s did not stop: blocks that only registers lead to "
+			 "count as leaks\n",
 			 r->running, r->running == 1 ? "" : "s");
 	flush(&t);
 	return true;

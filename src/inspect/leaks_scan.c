@@ -103,7 +103,9 @@ void leaks_scan_pages(struct leaks_search *s, uintptr_t from, uintptr_t to, bool
 			break;
 		for (size_t i = 0; i < n; i++, from = first + i * page)
 			if (is_used(s->entries[i], is_shared))
-				leaks_scan(s, from, first + (i + 1) * page < to ? first + (i + 1) * page : to);
+				leaks_scan(s, from,
+					   first + (i + 1) * page < to ? first + (i + 1) * page
+								       : to);
 	}
 	if (from < to)
 		leaks_scan(s, from, to);
@@ -126,8 +128,7 @@ void leaks_mark_leaked(struct leaks_search *s)
 {
 	s->mark = BLOCK_INDIRECT;
 	for (struct leaks_block b = {0}; b.run < s->run_count; b.run++) {
-		const struct leaks_run *run = &s->runs[b.run];
-		size_t count = (run->end - run->start) / run->size;
+		size_t count = leaks_count_of(&s->runs[b.run]);
 
 		for (b.index = 0; b.index < count; b.index++) {
 			unsigned char *state = leaks_state_of(s, b);

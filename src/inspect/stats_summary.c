@@ -100,5 +100,6 @@ void stats_write_summary(struct text *t, const struct osmem_stats *s)
 		  "the most that was resident at a time");
 	snprintf_(meaning, sizeof(meaning), "pages that the kernel had to provide; %s from a disk",
 		  text_grouped(usage.major_faults).text);
-	add_line(t, "page faults", text_grouped(usage.minor_faults + usage.major_faults).text, meaning);
+	add_line(t, "page faults", text_grouped(usage.minor_faults + usage.major_faults).text,
+		 meaning);
 }

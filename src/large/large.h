@@ -72,8 +72,8 @@ void large_get_stats(struct osmem_heap_stats *stats);
 void large_list(struct item_list *list);
 
 /*
- * Call visit for the memory of each mapping, live or cached, and for that of their table. The lock
- * of mappings is held meanwhile.
+ * Call visit for the memory of each mapping, live or cached, and for all that has addresses of
+ * mappings, also of former ones. The lock of mappings is held meanwhile.
  */
 void large_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
 

@@ -392,11 +392,13 @@ void large_each_range(void (*visit)(const void *start, size_t size, void *arg), 
 	size_t i = 0;
 
 	mapping_lock();
+	visit(&mapping_all, sizeof(mapping_all), arg);
 	if (mapping_all.table.room)
 		visit(mapping_all.table.room, mapping_table_bytes(&mapping_all.table), arg);
 	while ((m = mapping_table_next(&mapping_all.table, &i)))
 		visit(m->start, m->bytes, arg);
-	for (const struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
+	for (const struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT;
+	     k++)
 		if (k->m.payload)
 			visit(k->m.start, k->m.bytes, arg);
 	mapping_unlock();

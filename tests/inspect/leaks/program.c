@@ -7,13 +7,17 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -48,7 +52,8 @@ static NOINLINE void wipe(void)
 {
 	volatile char room[8192];
 
-	memset((void *)room, 0, sizeof(room));
+	for (size_t i = 0; i < sizeof(room); i++)
+		room[i] = 0;
 }
 
 static NOINLINE void leaked(void)
@@ -119,8 +124,8 @@ static NOINLINE void protected_block(void)
 
 static NOINLINE void mapped(void)
 {
-	void **area = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			   0);
+	void **area =
+		mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	area[1000] = get(KEPT);
 }
@@ -347,6 +352,7 @@ static void *hold_and_exit(void *arg)
 {
 	void *volatile block = get(KEPT);
 
+	usleep(20000); /* the main thread waits, or has ended */
 	leaked();
 	wipe();
 	exit(block ? STATUS : *(int *)arg);
@@ -430,9 +436,9 @@ static void yield_with_block(int which)
 static NOINLINE void coroutines(void)
 {
 	size_t size = 65536;
-	void *stacks[2] = {mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-				0),
-			   malloc(size)};
+	void *stacks[2] = {
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		malloc(size)};
 
 	for (int i = 0; i < 2; i++) {
 		getcontext(&contexts[i]);
@@ -449,7 +455,6 @@ static void in_handler(int signal)
 	void *volatile block = get(KEPT);
 
 	(void)signal;
-	leaked();
 	wipe();
 	exit(block ? STATUS : 0);
 }
@@ -463,6 +468,132 @@ static NOINLINE void exit_in_handler(void)
 	stack.ss_sp = NULL;
 	sigaction(SIGUSR1, &action, NULL);
 	raise(SIGUSR1);
+}
+
+/* Without libc, all signals can be blocked. */
+static void *hold_deaf(void *arg)
+{
+	unsigned long all = ~0UL;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+	return hold_on_stack(arg);
+}
+
+static void on_deaf_stack(void)
+{
+	start(hold_deaf, NULL);
+	leaked();
+}
+
+/* The kernel refuses the signal that stops other threads. */
+static void refused_signal(void)
+{
+	static struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_tgkill, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(filter) / sizeof(*filter), filter};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		exit(77);
+	start(hold_on_stack, NULL);
+	leaked();
+}
+
+/* A thread that waits for a child as vfork() does cannot stop. */
+static int be_child(void *arg)
+{
+	(void)arg;
+	say_ready();
+	usleep(200000);
+	_exit(0);
+}
+
+static void *wait_for_child(void *arg)
+{
+	static char stack[65536];
+	void *volatile block = get(KEPT);
+
+	wipe();
+	clone(be_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+	for (;;)
+		pause();
+	free(block);
+	return arg;
+}
+
+static void in_vfork(void)
+{
+	start(wait_for_child, NULL);
+	leaked();
+}
+
+/* ---- Exactness ---- */
+
+#define PLACES 20000
+#define SECRET 0x5555555555555555ul
+
+static unsigned long places[PLACES]; /* addresses, which the search cannot read */
+
+static unsigned long random_number(unsigned long *state)
+{
+	*state = *state * 6364136223846793005ul + 1442695040888963407ul;
+	return *state >> 33;
+}
+
+/* Of all sizes, mostly small ones. */
+static NOINLINE void replace(unsigned long *place, unsigned long *state)
+{
+	size_t size = (size_t)1 << random_number(state) % (random_number(state) % 64 ? 11 : 22);
+	void *p = *place ? (void *)(*place ^ SECRET) : NULL;
+
+	size += random_number(state) % size;
+	switch (random_number(state) % 4) {
+	case 0:
+		free(p);
+		*place = 0;
+		return;
+	case 1:
+		p = realloc(p, size);
+		break;
+	default:
+		free(p);
+		p = random_number(state) % 2 ? malloc(size) : aligned_alloc(64, size);
+	}
+	if (!p)
+		exit(1);
+	memset(p, 0, size < 64 ? size : 64);
+	*place = (unsigned long)p ^ SECRET;
+}
+
+static void *replace_many(void *arg)
+{
+	unsigned long state = (unsigned long)arg;
+	unsigned long *first = places + PLACES / 4 * (state - 1), *place;
+
+	for (int i = 0; i < 100000; i++) {
+		place = first + random_number(&state) % (PLACES / 4);
+		replace(place, &state);
+	}
+	return NULL;
+}
+
+/* Print how many blocks are live. All are lost. */
+static void exact(void)
+{
+	pthread_t threads[4];
+	size_t live = 0;
+
+	for (size_t i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, replace_many, (void *)(i + 1));
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < PLACES; i++)
+		live += places[i] != 0;
+	dprintf(STDOUT_FILENO, "%zu\n", live);
 }
 
 /* ---- Processes ---- */
@@ -496,6 +627,12 @@ static void at_once(void)
 	_exit(STATUS);
 }
 
+static void buffered(void)
+{
+	leaked();
+	printf("buffered");
+}
+
 static void killed(void)
 {
 	leaked();
@@ -512,12 +649,6 @@ static void late(void)
 {
 	kept = get(KEPT);
 	atexit(free_kept);
-}
-
-static void unseen(void)
-{
-	prctl(PR_SET_DUMPABLE, 0);
-	leaked();
 }
 
 static const struct way {
@@ -554,12 +685,16 @@ static const struct way {
 	{"busy", busy},
 	{"coroutines", coroutines},
 	{"exit_in_handler", exit_in_handler},
+	{"on_deaf_stack", on_deaf_stack},
+	{"refused_signal", refused_signal},
+	{"in_vfork", in_vfork},
+	{"exact", exact},
 	{"child", child},
 	{"child_of_threads", child_of_threads},
 	{"at_once", at_once},
+	{"buffered", buffered},
 	{"killed", killed},
 	{"late", late},
-	{"unseen", unseen},
 };
 
 int main(int argc, char **argv)
