@@ -107,6 +107,16 @@ static inline void lock_acquire(struct lock *l)
 	atomic_thread_fence(memory_order_release); /* a forked child sees the lock before changes */
 }
 
+/* Acquire l without waiting for its holder. False: it is held. */
+static inline bool lock_try(struct lock *l)
+{
+	uint32_t state = 0;
+
+	return lock_enter_biased() ||
+	       atomic_compare_exchange_strong_explicit(&l->state, &state, 1, memory_order_acquire,
+						       memory_order_relaxed);
+}
+
 /* While the owner is inside, no other thread holds a lock: l is its own or is not locked. */
 static inline void lock_release(struct lock *l)
 {

@@ -49,9 +49,9 @@ void block_list(struct item_list *list)
 	block_unlock();
 }
 
-bool block_is_locked(void)
+void block_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
 {
-	return lock_is_held(&course.lock);
+	visit(&course.lock, arg);
 }
 
 void block_get_stats(struct osmem_heap_stats *stats)

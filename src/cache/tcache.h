@@ -271,8 +271,8 @@ bool tcache_is_live(const void *cell);
 /* The bytes that the user of live cell has; hardened, those requested. Reads the cell. */
 size_t tcache_live_size(const void *cell);
 
-/* Whether a thread holds a lock of malloc, or the caller is inside a section without one. */
-bool tcache_is_locked(void);
+/* Call visit for each lock of malloc, in lock order. */
+void tcache_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
 
 /*
  * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other

@@ -140,10 +140,11 @@ size_t tcache_live_size(const void *cell)
 	return padding <= room - CANARY ? room - CANARY - padding : room;
 }
 
-bool tcache_is_locked(void)
+void tcache_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
 {
-	return lock_is_inside() || lock_is_held(&tcache_all.lock) || slab_is_locked() ||
-	       large_is_locked();
+	visit(&tcache_all.lock, arg);
+	slab_each_lock(visit, arg);
+	large_each_lock(visit, arg);
 }
 
 const char *tcache_check(void)

@@ -3,8 +3,7 @@
 /*
  * OSMEM_OPTIONS=leaks: the search at exit. leaks_core.h says what it finds.
  *
- * It runs behind all other exit handlers and destructors, which may free blocks. Other threads are
- * stopped when none of them holds a lock of the heaps; they may still run to get there.
+ * It runs behind all other exit handlers and destructors, which may free blocks.
  */
 
 #include "leaks.h"
@@ -25,9 +24,10 @@
 #include "proc.h"
 #include "text.h"
 
-#define TRIES 10 /* to stop the other threads outside of locks: half a second in total */
+#define NAPS 1000 /* of NAP_NS, for all locks: a second */
 #define MEMORY "there is no memory for the search"
 #define NO_PROC "/proc cannot be read"
+#define HELD "a lock of the heap is held"
 
 static enum leaks_mode mode;
 static bool has_threads; /* when the last fork began */
@@ -44,27 +44,62 @@ static void fail(const char *why)
 
 /* ---- Stopping ---- */
 
-static bool is_locked(void)
-{
-	return block_is_locked() || tcache_is_locked();
-}
+/* Locks of the heaps that are taken one after another, in lock order. */
+struct taking {
+	size_t taken, visited;
+	unsigned int naps; /* that may still be taken */
+};
 
-/* Returns NULL with the other threads stopped, or the reason why not. */
-static const char *stop_unlocked(struct stop *s)
+static void take(struct lock *l, void *arg)
 {
+	struct taking *t = arg;
 	_Atomic(uint32_t) never_woken = 0;
 
-	for (unsigned int i = 0; i < TRIES; i++) {
-		if (!stop_begin(s))
-			return errno == ENOMEM ? MEMORY : NO_PROC;
-		if (!is_locked())
-			return NULL;
-		stop_end(s);
-		if (!s->count && !s->running)
-			break;
-		sys_sleep_on(&never_woken, 0, NAP_NS << i);
+	if (t->visited++ > t->taken)
+		return; /* one before was not taken */
+	for (; !lock_try(l); t->naps--) {
+		if (!t->naps)
+			return;
+		sys_sleep_on(&never_woken, 0, NAP_NS);
 	}
-	return "a lock of the heap is held";
+	t->taken++;
+}
+
+static void give(struct lock *l, void *arg)
+{
+	struct taking *t = arg;
+
+	if (t->taken) {
+		t->taken--;
+		lock_release(l);
+	}
+}
+
+static void each_lock(void (*visit)(struct lock *l, void *arg), struct taking *t)
+{
+	block_each_lock(visit, t);
+	tcache_each_lock(visit, t);
+}
+
+/*
+ * Stop the other threads outside of locked sections: while the caller has all locks. Returns NULL,
+ * or the reason why they are not stopped. The exit may be called within a section, by a signal
+ * handler or with a lock of the heap that a hook of sbrk waits for.
+ */
+static const char *stop_unlocked(struct stop *s)
+{
+	struct taking t = {.naps = NAPS};
+	const char *why = NULL;
+
+	if (lock_is_inside())
+		return HELD;
+	each_lock(take, &t);
+	if (t.taken < t.visited)
+		why = HELD;
+	else if (!stop_begin(s))
+		why = errno == ENOMEM ? MEMORY : NO_PROC;
+	each_lock(give, &t);
+	return why;
 }
 
 /* ---- The search ---- */
@@ -74,6 +109,8 @@ static const char *search_heaps(struct leaks_search *s)
 	struct item_list copy;
 	bool is_made = inspect_copy(&copy) && leaks_make_blocks(s, &copy);
 
+	if (is_made) /* the kernel may refuse to take it back */
+		leaks_add_hole(s, copy.items, copy.room * sizeof(*copy.items));
 	inspect_drop(&copy);
 	if (!is_made)
 		return MEMORY;
@@ -120,6 +157,7 @@ static const char *search_twice(struct leaks_search *s)
 		return MEMORY;
 	if (!s->noted_count)
 		return NULL;
+	leaks_drop_report(s);
 	leaks_drop(s);
 	sys_sleep_on(&never_woken, 0, NAP_NS);
 	return search_stopped(s);
@@ -137,6 +175,7 @@ static __attribute__((noinline)) void search(void)
 		stop_note_own(&s->own, (uintptr_t)__builtin_frame_address(0));
 		why = search_twice(s);
 		is_any = !why && leaks_print(s);
+		leaks_drop_report(s);
 		leaks_drop(s);
 		leaks_drop_notes(s);
 		sys_release(s, sizeof(*s));

@@ -211,7 +211,6 @@ void leaks_drop(struct leaks_search *s)
 	drop_part(s->runs, s->run_room, sizeof(*s->runs));
 	drop_part(s->states, s->block_count, sizeof(*s->states));
 	drop_part(s->pending, s->pending_room, sizeof(*s->pending));
-	leaks_drop_report(s);
 	memset(s, 0, offsetof(struct leaks_search, own));
 }
 

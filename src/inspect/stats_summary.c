@@ -17,7 +17,7 @@
 static struct text_number in_units(size_t bytes)
 {
 	static const char units[] = {'K', 'M', 'G', 'T'};
-	struct text_number number;
+	struct text_number number = {.text = ""};
 	size_t tenths = bytes / KIB * 10 + (bytes % KIB * 10 + KIB / 2) / KIB, unit = 0;
 
 	if (bytes < KIB) {

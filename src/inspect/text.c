@@ -24,7 +24,7 @@ void text_add(struct text *t, const char *format, ...)
 
 struct text_number text_grouped(size_t n)
 {
-	struct text_number number;
+	struct text_number number = {.text = ""};
 	size_t power = 1, len;
 
 	while (n / power >= 1000)

@@ -77,8 +77,9 @@ void large_list(struct item_list *list);
  */
 void large_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
 
-/* Whether a thread holds the lock of mappings. */
-bool large_is_locked(void);
+/* Call visit for the lock of mappings. */
+struct lock;
+void large_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
 
 /* Repair the state in a forked child. */
 void large_fork_child(void);

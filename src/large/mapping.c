@@ -404,9 +404,9 @@ void large_each_range(void (*visit)(const void *start, size_t size, void *arg), 
 	mapping_unlock();
 }
 
-bool large_is_locked(void)
+void large_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
 {
-	return lock_is_held(&mapping_all.lock);
+	visit(&mapping_all.lock, arg);
 }
 
 const char *large_check(void)

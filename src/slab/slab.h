@@ -295,8 +295,9 @@ void slab_list(struct item_list *list);
 /* Call visit for the variables that have addresses beside segments, of anybody's memory. */
 void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
 
-/* Whether a thread holds the lock of the store, of a class or of a shard. */
-bool slab_is_locked(void);
+/* Call visit for each lock: those of depots, of classes, of the store. */
+struct lock;
+void slab_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
 
 /* Minimum time that free pages stay dirty; 0: until the next sweep. */
 void slab_set_sweep_period(uint64_t ms);

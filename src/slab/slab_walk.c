@@ -63,13 +63,13 @@ void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), v
 	visit(&slab_store, sizeof(slab_store), arg);
 }
 
-bool slab_is_locked(void)
+void slab_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
 {
-	bool is_locked = lock_is_held(&slab_store.lock);
-
-	for (size_t i = 0; i < COUNT_OF(slab_locks); i++)
-		is_locked |= lock_is_held(&slab_locks[i].lock);
-	return is_locked;
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		visit(&slab_locks[SHARD_LOCK(shard)].lock, arg);
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		visit(&slab_locks[class].lock, arg);
+	visit(&slab_store.lock, arg);
 }
 
 void slab_get_class(unsigned int class, struct slab_class_stats *stats)
