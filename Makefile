@@ -25,6 +25,7 @@ LIBRARY = libosmem.so.$(VERSION)
 HEADERS = utils/osmem.h utils/block_meta.h $(wildcard src/osmem_*.h)
 PAGES1 = $(wildcard src/tools/man/*.1)
 PAGES3 = $(wildcard src/tools/man/*.3)
+PAGES7 = $(wildcard src/tools/man/*.7)
 
 .PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps pictures demo lint \
 	lint-quick install uninstall clean help
@@ -69,7 +70,7 @@ lint-quick:
 # osmem-run looks for the library at a place that is told from its own folder.
 install: all
 	$(Q)$(MAKE) -C src $(LIBRARY)
-	install -d $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3
+	install -d $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3 $(MAN)/man7
 	$(OBJCOPY) --only-keep-debug src/$(LIBRARY) $(LIB)/libosmem.so.debug
 	cd $(LIB) && $(OBJCOPY) --strip-unneeded --add-gnu-debuglink=libosmem.so.debug \
 		"$(CURDIR)/src/$(LIBRARY)" $(LIBRARY)
@@ -79,6 +80,7 @@ install: all
 	install -m 644 $(HEADERS) $(INCLUDE)
 	install -m 644 $(PAGES1) $(MAN)/man1
 	install -m 644 $(PAGES3) $(MAN)/man3
+	install -m 644 $(PAGES7) $(MAN)/man7
 	install -m 755 src/tools/heapview $(BIN)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' src/osmem.pc.in >$(LIB)/pkgconfig/osmem.pc
@@ -94,10 +96,11 @@ uninstall:
 	$(call remove,$(BIN),osmem-run heapview)
 	$(call remove,$(LIB),$(LIBRARY) $(SONAME) libosmem.so libosmem.so.debug libosmem.a pkgconfig/osmem.pc)
 	$(call remove,$(INCLUDE),$(notdir $(HEADERS)))
-	$(call remove,$(MAN),$(PAGES1:src/tools/man/%=man1/%) $(PAGES3:src/tools/man/%=man3/%))
+	$(call remove,$(MAN),$(PAGES1:src/tools/man/%=man1/%) $(PAGES3:src/tools/man/%=man3/%) \
+		$(PAGES7:src/tools/man/%=man7/%))
 	@top="$(or $(DESTDIR),$(PREFIX))"; \
 	case "$(DESTDIR)$(PREFIX)" in /usr | /usr/local) exit ;; esac; \
-	for folder in $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3; do \
+	for folder in $(BIN) $(LIB)/pkgconfig $(INCLUDE) $(MAN)/man1 $(MAN)/man3 $(MAN)/man7; do \
 		(cd "$$top" && rmdir -p "$${folder#"$$top"/}") 2>/dev/null; \
 	done; \
 	[ "$(DESTDIR)" ] || rmdir "$$top" 2>/dev/null; true

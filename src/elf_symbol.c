@@ -85,22 +85,6 @@ void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool 
 	return NULL;
 }
 
-const char *elf_function(const ElfW(Phdr) * headers, size_t count, uintptr_t bias,
-			 bool is_relocated, uintptr_t address, uintptr_t *start)
-{
-	struct tables tables = find_tables(headers, count, bias, is_relocated);
-
-	for (uint32_t i = 0, n = count_symbols(&tables); i < n; i++) {
-		const ElfW(Sym) *symbol = &tables.symbols[i];
-
-		*start = bias + symbol->st_value;
-		if (symbol->st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol->st_info) == STT_FUNC &&
-		    address - *start < symbol->st_size)
-			return tables.strings + symbol->st_name;
-	}
-	return NULL;
-}
-
 void *elf_vdso_symbol(const char *name)
 {
 	uintptr_t start = getauxval(AT_SYSINFO_EHDR), bias = 0;

@@ -17,13 +17,6 @@ void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool 
 		 const char *name);
 
 /*
- * The name of the exported function that contains address, and its *start; NULL if there is none.
- * The other arguments are as above.
- */
-const char *elf_function(const ElfW(Phdr) * headers, size_t count, uintptr_t bias,
-			 bool is_relocated, uintptr_t address, uintptr_t *start);
-
-/*
  * The function of this name in the vDSO, or NULL. The vDSO is a shared object that the kernel maps
  * into every process (valgrind hides it). Its functions make no system call: clock_gettime takes
  * 3 ns instead of 130. libc calls it too, but libc's function may be interposed (kernel.h).

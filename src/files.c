@@ -10,12 +10,18 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "helpers.h"
 #include "kernel.h"
 #include "printf.h"
 
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2
+#endif
+
+#define KERNEL_PAGE ((uintptr_t)4096) /* the smallest one */
 #define OWN_FD_MIN 500 /* programs may expect the low descriptors */
 
 int sys_open(const char *path, int flags)
@@ -54,6 +60,13 @@ static int move_high(int fd)
 	return high;
 }
 
+static int open_high(const char *path, int flags)
+{
+	int fd = sys_open(path, flags);
+
+	return fd < 0 ? fd : move_high(fd);
+}
+
 static bool make_absolute(char *absolute, const char *path)
 {
 	size_t len, room;
@@ -67,37 +80,149 @@ static bool make_absolute(char *absolute, const char *path)
 	return (size_t)snprintf_(absolute + len, room, "%s%s", len ? "/" : "", path) < room;
 }
 
-static bool is_same_file(const struct sys_file *f, int fd)
+/* ---- Two tables of descriptors ---- */
+
+/* The thread with a table of its own, or 0. */
+static _Atomic(uint32_t) service_thread;
+
+bool sys_leave_files(void)
 {
-	struct stat st;
-
-	return fd >= 0 && RAW(fstat, fd, &st) == 0 && st.st_dev == f->device &&
-	       st.st_ino == f->inode;
-}
-
-/*
- * Reopen the file if the program has closed or reused the descriptor. The file lock persists while
- * part of the file is mapped.
- */
-static bool find_again(struct sys_file *f)
-{
-	int fd;
-
-	if (is_same_file(f, f->fd))
-		return true;
-	fd = sys_open(f->path, O_RDWR);
-	if (!is_same_file(f, fd)) {
-		if (fd >= 0)
-			CALL(close, fd);
-		f->fd = -1;
+	if (CALL(close_range, 0, UINT_MAX, CLOSE_RANGE_UNSHARE) < 0)
 		return false;
-	}
-	f->fd = move_high(fd);
+	atomic_store(&service_thread, (uint32_t)RAW(gettid));
 	return true;
 }
 
-bool sys_file_open(struct sys_file *f, const char *path)
+void sys_forget_service(void)
 {
+	atomic_store(&service_thread, 0);
+}
+
+static bool is_service(void)
+{
+	uint32_t thread = atomic_load_explicit(&service_thread, memory_order_relaxed);
+
+	return __builtin_expect(thread, 0) && thread == (uint32_t)RAW(gettid);
+}
+
+/*
+ * A copy of the program's descriptor fd in the table of the service thread, or -1. Where the kernel
+ * refuses, a terminal, a file or a pipe can be opened again, but not a socket.
+ */
+static int copy_of_program(int fd)
+{
+	int process = (int)CALL(pidfd_open, RAW(getpid), 0), copy = -1;
+	char path[32];
+
+	if (process >= 0) {
+		copy = (int)CALL(pidfd_getfd, process, fd, 0);
+		RAW(close, process);
+	}
+	if (copy >= 0)
+		return copy;
+	snprintf_(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return sys_open(path, O_WRONLY | O_APPEND | O_NONBLOCK);
+}
+
+/* Whether d is still what it was. */
+static bool is_open(const struct sys_descriptor *d)
+{
+	struct stat st;
+
+	return d->fd >= 0 && RAW(fstat, d->fd, &st) == 0 && st.st_dev == d->device &&
+	       st.st_ino == d->inode;
+}
+
+static void close_descriptor(struct sys_descriptor *d)
+{
+	if (is_open(d))
+		RAW(close, d->fd);
+	d->fd = -1;
+}
+
+/* Remember fd and its file as d. False with errno, and d is none. */
+static bool identify(int fd, struct sys_descriptor *d)
+{
+	struct stat st;
+
+	d->fd = -1;
+	if (fd < 0 || CALL(fstat, fd, &st) < 0)
+		return false;
+	*d = (struct sys_descriptor){.fd = fd, .device = st.st_dev, .inode = st.st_ino};
+	return true;
+}
+
+/* ---- Standard error ---- */
+
+static struct sys_descriptor kept_stderr = {.fd = -1};
+
+void sys_keep_stderr(void)
+{
+	if (kept_stderr.fd < 0)
+		identify(sys_copy_high(STDERR_FILENO), &kept_stderr);
+}
+
+/* A copy of descriptor d of the program, or -1 if that is another file by now. */
+static int copy_kept(struct sys_descriptor d)
+{
+	d.fd = d.fd < 0 ? -1 : copy_of_program(d.fd);
+	if (d.fd < 0 || is_open(&d))
+		return d.fd;
+	RAW(close, d.fd);
+	return -1;
+}
+
+void sys_write_stderr(const char *text, size_t len)
+{
+	int fd;
+
+	if (!is_service()) {
+		fd = is_open(&kept_stderr) ? kept_stderr.fd : STDERR_FILENO;
+		sys_write_all(fd, text, len);
+		return;
+	}
+	fd = copy_kept(kept_stderr);
+	if (fd < 0)
+		fd = copy_of_program(STDERR_FILENO);
+	if (fd < 0)
+		return;
+	sys_write_all(fd, text, len);
+	RAW(close, fd);
+}
+
+/* ---- Files ---- */
+
+static bool is_file_open(const struct sys_file *f, const struct sys_descriptor *d)
+{
+	return d->device == f->device && d->inode == f->inode && is_open(d);
+}
+
+static struct sys_descriptor *descriptor_of(struct sys_file *f)
+{
+	return &f->at[is_service()];
+}
+
+/*
+ * Reopen the file if the program has closed or reused the descriptor, or for another table than
+ * before. The file lock persists while part of the file is mapped.
+ */
+static bool find_again(struct sys_file *f)
+{
+	struct sys_descriptor *d = descriptor_of(f);
+
+	if (is_file_open(f, d))
+		return true;
+	close_descriptor(d); /* of the file that f was before */
+	if (identify(open_high(f->path, O_RDWR), d) && is_file_open(f, d))
+		return true;
+	close_descriptor(d);
+	return false;
+}
+
+/* Open, lock and fill in the rest of *f. False with errno. */
+static bool open_locked(struct sys_file *f, const char *path, bool is_emptied)
+{
+	struct sys_descriptor *d = descriptor_of(f);
 	struct stat st;
 	int fd;
 
@@ -107,33 +232,102 @@ bool sys_file_open(struct sys_file *f, const char *path)
 	if (fd < 0)
 		return false;
 	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
-	    (S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
+	    (is_emptied && S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
 		RAW(close, fd);
 		return false;
 	}
-	f->fd = move_high(fd);
+	close_descriptor(d);
+	identify(move_high(fd), d);
 	f->device = st.st_dev;
 	f->inode = st.st_ino;
 	return true;
 }
 
-void sys_file_close(struct sys_file *f)
+bool sys_file_open(struct sys_file *f, const char *path)
 {
-	if (is_same_file(f, f->fd))
-		RAW(close, f->fd);
-	f->fd = -1;
+	return open_locked(f, path, true);
 }
 
-/* Allocate the range on the disk. Respect RLIMIT_FSIZE: exceeding it kills the program. */
+bool sys_file_own(struct sys_file *f, const char *path)
+{
+	struct stat st;
+
+	if (!open_locked(f, path, false))
+		return false;
+	if (CALL(newfstatat, AT_FDCWD, f->path, &st, 0) == 0 && st.st_ino == f->inode &&
+	    st.st_dev == f->device)
+		return true;
+	sys_file_close(f); /* its owner has just replaced it */
+	errno = EWOULDBLOCK;
+	return false;
+}
+
+bool sys_file_is_replaceable(const char *path)
+{
+	struct stat st;
+
+	if (CALL(newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISREG(st.st_mode);
+	return errno == ENOENT;
+}
+
+bool sys_file_replace(struct sys_file *f, const char *path)
+{
+	return CALL(rename, f->path, path) == 0 && make_absolute(f->path, path);
+}
+
+void sys_file_remove(struct sys_file *f)
+{
+	RAW(unlink, f->path);
+	sys_file_close(f);
+}
+
+void sys_file_close(struct sys_file *f)
+{
+	close_descriptor(descriptor_of(f));
+}
+
+bool sys_file_is_open(const struct sys_file *f)
+{
+	return is_file_open(f, &f->at[is_service()]);
+}
+
+/* What another thread has opened of f, it closes when it uses f next. */
+void sys_file_become(struct sys_file *f, const struct sys_file *to)
+{
+	struct sys_descriptor others = f->at[!is_service()];
+
+	sys_file_close(f);
+	*f = *to;
+	f->at[!is_service()] = others;
+}
+
+void sys_file_rewind(struct sys_file *f)
+{
+	if (!find_again(f))
+		return;
+	RAW(ftruncate, descriptor_of(f)->fd, 0);
+	RAW(lseek, descriptor_of(f)->fd, 0, SEEK_SET);
+}
+
+/* Exceeding RLIMIT_FSIZE kills the program. False with errno. */
+static bool is_within_limit(uint64_t offset, size_t size)
+{
+	struct rlimit limit;
+
+	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) < 0 || offset + size <= limit.rlim_cur)
+		return true;
+	errno = EFBIG;
+	return false;
+}
+
+/* Allocate the range on the disk. */
 static bool reserve(int fd, uint64_t offset, size_t size)
 {
 	static const char zeroes[4096];
-	struct rlimit limit;
 
-	if (CALL(prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 && offset + size > limit.rlim_cur) {
-		errno = EFBIG;
+	if (!is_within_limit(offset, size))
 		return false;
-	}
 	if (CALL(fallocate, fd, 0, offset, size) == 0)
 		return true;
 	if (errno != EOPNOTSUPP)
@@ -149,9 +343,14 @@ void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
 {
 	void *p;
 
-	if (!find_again(f) || !reserve(f->fd, offset, size))
+	int fd;
+
+	if (!find_again(f))
 		return NULL;
-	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, offset);
+	fd = descriptor_of(f)->fd;
+	if (!reserve(fd, offset, size))
+		return NULL;
+	p = (void *)CALL(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -167,13 +366,46 @@ void sys_file_release(void *p, size_t size)
 
 void sys_file_cut(struct sys_file *f, uint64_t size)
 {
-	if (find_again(f) && CALL(ftruncate, f->fd, size) < 0)
+	if (find_again(f) && CALL(ftruncate, descriptor_of(f)->fd, size) < 0)
 		return; /* harmless: the file stays longer than necessary */
 }
 
-bool sys_file_append(struct sys_file *f, const char *text, size_t len)
+bool sys_file_append(struct sys_file *f, const void *data, size_t len)
 {
-	return find_again(f) && sys_write_all(f->fd, text, len);
+	long offset;
+
+	if (!find_again(f))
+		return false;
+	offset = CALL(lseek, descriptor_of(f)->fd, 0,
+		      SEEK_CUR); /* fails for what is no file and has no limit */
+	return (offset < 0 || is_within_limit((uint64_t)offset, len)) &&
+	       sys_write_all(descriptor_of(f)->fd, data, len);
+}
+
+/* The kernel reads the set before it refuses to do an unknown thing with it. */
+bool sys_is_readable(const void *p)
+{
+	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
+}
+
+/*
+ * The kernel tells where the caller would crash. If a system call filter keeps it from that, only a
+ * moment is left in which the memory may go.
+ */
+bool sys_copy(void *to, const void *from, size_t size)
+{
+	struct iovec here = {.iov_base = to, .iov_len = size};
+	struct iovec there = {.iov_base = (void *)(uintptr_t)from, .iov_len = size};
+	long n = RAW(process_vm_readv, RAW(getpid), &here, 1, &there, 1);
+	uintptr_t page = (uintptr_t)from & -KERNEL_PAGE;
+
+	if (n != -EPERM && n != -ENOSYS)
+		return n == (long)size;
+	for (; page < (uintptr_t)from + size; page += KERNEL_PAGE)
+		if (!sys_is_readable((const void *)page))
+			return false;
+	memcpy(to, from, size);
+	return true;
 }
 
 bool sys_read_program(uint64_t offset, void *to, size_t size)
@@ -184,10 +416,4 @@ bool sys_read_program(uint64_t offset, void *to, size_t size)
 	if (fd >= 0)
 		RAW(close, fd);
 	return is_read;
-}
-
-/* The kernel reads the set before it refuses to do an unknown thing with it. */
-bool sys_is_readable(const void *p)
-{
-	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
 }

@@ -3,7 +3,7 @@
 /*
  * The hash of tables, priorities and checksums: multiplication by odd constants. A keyed hash
  * combines its input with a secret. Only the canary of hardened blocks has a secret factor
- * (large/canary.h).
+ * (canary.h).
  */
 
 #pragma once

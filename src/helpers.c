@@ -33,7 +33,6 @@ void (*sys_on_fatal)(void);
 struct canary_key canary_key; /* written by quarantine.c */
 
 static _Atomic(size_t) counts[SYS_EVENTS];
-static int kept_stderr = -1;
 
 /* At the start of a mapping that the kernel refused to unmap. */
 struct unreleased {
@@ -248,7 +247,7 @@ void *sys_reserve(void *at, size_t size)
 	return p;
 }
 
-int sys_bury(void *p, size_t size)
+int sys_discard(void *p, size_t size)
 {
 	int saved_errno = errno;
 	void *q = map_private(p, size, PROT_NONE, MAP_NORESERVE | MAP_FIXED);
@@ -427,13 +426,8 @@ void sys_print(const char *text, size_t len)
 {
 	int saved_errno = errno;
 
-	sys_write_all(kept_stderr >= 0 ? kept_stderr : STDERR_FILENO, text, len);
+	sys_write_stderr(text, len);
 	errno = saved_errno;
-}
-
-void sys_keep_stderr(void)
-{
-	kept_stderr = sys_copy_high(STDERR_FILENO);
 }
 
 /*

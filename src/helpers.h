@@ -94,7 +94,7 @@ void *sys_reserve(void *at, size_t size);
  * Release pages and keep their addresses, inaccessible. -1 if the kernel has reached its limit of
  * mappings.
  */
-int sys_bury(void *p, size_t size);
+int sys_discard(void *p, size_t size);
 
 /* Release whole pages and keep the mapping. If it returns 0, they read as zero. */
 int sys_purge(void *p, size_t size);
@@ -143,6 +143,9 @@ void sys_wake_one(_Atomic(uint32_t) *word);
 /* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
 
+/* Copy memory that another thread may unmap. False: not all of it can be read. */
+bool sys_copy(void *to, const void *from, size_t size);
+
 /* Read size bytes of the executable at offset. False if they cannot be read. */
 bool sys_read_program(uint64_t offset, void *to, size_t size);
 
@@ -181,11 +184,24 @@ size_t sys_count(enum sys_event event);
 extern void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
 
 /*
+ * Give the calling thread, the service, an empty table of descriptors. Which thread it is is
+ * remembered until sys_forget_service, for a forked child. False with errno: Linux before 5.9, or a
+ * system call filter.
+ */
+bool sys_leave_files(void);
+void sys_forget_service(void);
+
+/*
  * A file that the program does not know. Its descriptor is high and closed on exec. If the program
  * closes it, it is opened again.
  */
-struct sys_file {
+struct sys_descriptor {
 	int fd;
+	uint64_t device, inode;
+};
+
+struct sys_file {
+	struct sys_descriptor at[2]; /* of the program; of the service */
 	uint64_t device, inode;
 	char path[PATH_MAX]; /* absolute */
 };
@@ -195,6 +211,12 @@ struct sys_file {
  * the lock. A forked child must close the file to leave the lock to its parent.
  */
 bool sys_file_open(struct sys_file *f, const char *path);
+
+/* Whether this thread has f open. */
+bool sys_file_is_open(const struct sys_file *f);
+
+/* Close f, and make it what to is, which this thread has opened. */
+void sys_file_become(struct sys_file *f, const struct sys_file *to);
 
 /* Close f. Idempotent. Preserves errno. */
 void sys_file_close(struct sys_file *f);
@@ -212,8 +234,22 @@ void sys_file_release(void *p, size_t size);
 /* Truncate f to size bytes. Mappings beyond them must not be touched any more. */
 void sys_file_cut(struct sys_file *f, uint64_t size);
 
-/* Append text. False with errno if not all of it was written. */
-bool sys_file_append(struct sys_file *f, const char *text, size_t len);
+/* Begin anew: drop the contents. What is no regular file stays as it is. */
+void sys_file_rewind(struct sys_file *f);
+
+/* Append data. False with errno if not all of it was written. */
+bool sys_file_append(struct sys_file *f, const void *data, size_t len);
+
+/*
+ * A file that is replaced as a whole, so that it is complete at any time. Its owner has it locked:
+ * sys_file_own locks what is there, or an empty file, with the errors of sys_file_open. What
+ * replaces it is locked as well. sys_file_replace renames f, which is complete, to path; false with
+ * errno. sys_file_remove deletes f, which is not. Files of other kinds cannot be replaced.
+ */
+bool sys_file_own(struct sys_file *f, const char *path);
+bool sys_file_is_replaceable(const char *path);
+bool sys_file_replace(struct sys_file *f, const char *path);
+void sys_file_remove(struct sys_file *f);
 
 /* Write text to standard error. Preserves errno. */
 void sys_print(const char *text, size_t len);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * System calls that bypass libc, for helpers.c and files.c only. Tools interpose libc's mmap,
- * madvise, clock_gettime, syscall and so on, and allocate in them. Some of libc's functions are
- * cancellation points. The library makes system calls during an allocation, with locks held, where
- * neither is allowed.
+ * System calls that bypass libc, for helpers.c, files.c and sockets.c only. Tools interpose libc's
+ * mmap, madvise, clock_gettime, syscall and so on, and allocate in them. Some of libc's functions
+ * are cancellation points. The library makes system calls during an allocation, with locks held,
+ * where neither is allowed.
  */
 
 #pragma once
@@ -43,3 +43,6 @@ int sys_copy_high(int fd);
 
 /* Write len bytes. False with errno. */
 bool sys_write_all(int fd, const char *text, size_t len);
+
+/* Write to standard error of the program, or to the copy of sys_keep_stderr, from any thread. */
+void sys_write_stderr(const char *text, size_t len);

@@ -19,7 +19,7 @@
 #include "tunables.h"
 
 struct lock_bias lock_bias;
-_Thread_local uint32_t lock_self;
+_Thread_local uint16_t lock_self;
 
 static inline void pause_shortly(void)
 {

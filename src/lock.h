@@ -36,7 +36,11 @@ struct lock_bias {
 #define LOCK_REVOKED LOCK_REVOKING
 
 extern struct lock_bias lock_bias LOCK_HIDDEN;
-extern _Thread_local uint32_t lock_self LOCK_HIDDEN; /* its address identifies the thread */
+/*
+ * Its address, which is even, identifies the thread. Its value is free for another layer, because
+ * there is little room for initial-exec variables: sample/sample_table.c.
+ */
+extern _Thread_local uint16_t lock_self LOCK_HIDDEN;
 
 /* Become the owner, or revoke the bias. True: the caller is the owner and inside. */
 bool lock_enter_slow(void) LOCK_HIDDEN;
@@ -61,7 +65,7 @@ static inline bool lock_is_needed(void)
 }
 
 /* Whether there is, or was, a thread that libc does not know of. */
-static inline bool lock_has_strangers(void)
+static inline bool lock_has_foreign_threads(void)
 {
 	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) == LOCK_REVOKED;
 }

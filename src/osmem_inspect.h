@@ -125,6 +125,15 @@ const char *osmem_check(void);
  */
 int osmem_write_map(const char *file);
 
+/*
+ * Write the heap profile of OSMEM_OPTIONS=profile so far to file, in the format of pprof. The file
+ * is replaced when the profile is complete, so a reader never sees a part. Returns 0, or -1 with
+ * errno, and the file is unchanged: EINVAL if nothing is profiled, those of open(2) and rename(2)
+ * for a file in the same folder, ENOSPC, EFBIG or ENOMEM. If file is no regular file but a link, a
+ * pipe or a device, it is written to in place, and is incomplete after an error.
+ */
+int osmem_write_profile(const char *file);
+
 #ifdef __cplusplus
 }
 #endif

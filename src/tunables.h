@@ -125,10 +125,44 @@
 
 /* sample */
 
+#define SAMPLE_INTERVAL (512 * KIB) /* profile_interval: bytes between two samples, on average */
+#define SAMPLE_CHUNK (32 * KIB) /* of entries of the tables */
+#define CHAINS_MIN ((size_t)1024) /* chains through them at first; a power of two */
+#define CHAINS_FREE 4 /* chains for each entry: an empty one answers without the lock */
+
+/* sample: guarded blocks */
+
+#define GUARD_EVERY 5000 /* allocations per guarded one */
+#define GUARD_SLOTS 64 /* each costs the process two mappings while its block is live */
+#define GUARD_BLOCK_MAX (32 * KIB) /* a multiple of the page size */
+#define GUARD_FRAMES 32 /* of a stack */
+#define GUARD_WAITS 2000 /* naps, for another thread's report */
+
+/* sample: stacks */
+
 #define UNWIND_RULE_BITS 12 /* of the table of rules, 64 KiB: most programs sample fewer callers */
 #define UNWIND_THREAD_BITS 8 /* of the table of stacks by thread */
 #define UNWIND_GAP (64 * KIB) /* stack pages that are asked for one by one */
 #define UNWIND_FRAME_MAX MIB /* a frame pointer that is farther away is none */
+
+/* control: the service thread. A wakeup takes some microseconds. */
+
+#define MIN_TICK_MS 100 /* between two looks at a process in use, if purge_delay is less */
+#define IDLE_TICK_MS 700 /* until it looks again whether the program has freed much */
+#define TIMER_SLACK_MS 50 /* the kernel may delay its wakeups, to join them with others */
+#define QUIET_TICKS 2 /* periods without a visit of the store, before an idle process is trimmed */
+#define RESTLESS_TICKS 6 /* such periods, before it looks rarely again */
+#define CONNECTIONS 128 /* at a time; others wait in the backlog */
+#define SOCKET_BACKLOG 128
+#define REQUEST_MAX (8 * KIB) /* of a request with its body */
+#define REQUEST_MS 5000 /* for a client to send its request */
+#define REPLY_MS 10000 /* for a client to read some of the reply, */
+#define REPLY_ALL_MS 60000 /* and all of it */
+#define REPLIES_BYTES (64 * MIB) /* of replies that wait for clients, before 503 */
+#define FOLDER_WAITS 100 /* for another process that replaces a stale socket: */
+#define FOLDER_WAIT_NS 10000000 /* each; a second in total */
+#define END_WAITS 3000 /* for the service to finish what it does, at exit: */
+#define DUMP_WAITS 1000 /* for a dump, inside the handler of a signal that ends the program */
 
 /* trace */
 

@@ -28,3 +28,10 @@ static inline bool word_is(struct word word, const char *text)
 {
 	return word.len == strlen(text) && memcmp(word.at, text, word.len) == 0;
 }
+
+static inline bool word_ends_in(struct word word, const char *end)
+{
+	size_t len = strlen(end);
+
+	return word.len >= len && memcmp(word.at + word.len - len, end, len) == 0;
+}

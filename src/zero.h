@@ -44,6 +44,17 @@ static inline bool is_zero(const void *p, size_t size)
 	return !(any[0] | any[1]);
 }
 
+/* The first 16 bytes of pages [p, p + size) that are not zero, or NULL. */
+static inline const void *first_not_zero(const char *p, size_t size)
+{
+	for (const char *end = p + size; p < end; p += sizeof(zero_lane))
+		if ((uintptr_t)p % 4096 == 0 && is_zero(p, 4096))
+			p += 4096 - sizeof(zero_lane);
+		else if (!is_zero(p, sizeof(zero_lane)))
+			return p;
+	return NULL;
+}
+
 #define ZERO_FEW ((size_t)128)
 
 /* Zero size bytes at p, 16 < size <= ZERO_FEW. */

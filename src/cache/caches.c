@@ -11,12 +11,16 @@ void *const tcache_no_cells[MAGAZINE_SIZE / sizeof(void *)] = {MAGAZINE_END};
 
 const struct tcache tcache_none = {
 	.bins = {[0 ... SLAB_BIN_COUNT - 1] = {.top = (void **)(uintptr_t)tcache_no_cells}},
+	.sample_left = -1,
 	.spans = &span_cache_none,
 };
 
 _Thread_local struct tcache_thread tcache_thread = {
 	.fast = (struct tcache *)(uintptr_t)&tcache_none,
+	.fast_free = (struct tcache *)(uintptr_t)&tcache_none,
 };
+
+_Thread_local uint16_t tcache_early_frees;
 
 /* Slabs are aligned to more than any cell: cells have every alignment that divides their size. */
 unsigned int tcache_class_of(size_t size, size_t align)
@@ -49,19 +53,23 @@ void caches_leave(void)
 void tcache_set_fast(struct tcache *tc)
 {
 	struct tcache *none = (struct tcache *)(uintptr_t)&tcache_none;
+	struct tcache_thread *thread = tc->thread;
 
-	if (!tc->thread)
+	if (!thread)
 		return;
-	/* Never set fast to tc, even briefly: the owner may run, and must clear hardened cells. */
-	if (tc->polls || tcache_all.modes) {
-		tc->thread->fast = none;
+	/* Never set them to tc, even briefly: the owner may run, and must clear hardened cells. */
+	if (tc->polls || tcache_is_closed()) {
+		thread->fast = thread->fast_free = none;
 		return;
 	}
-	tc->thread->fast = tc;
+	thread->fast = tcache_all.modes ? none : tc;
+	thread->fast_free = tc;
 	/* Others set a mode, or polls, and then fast. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (tcache_all.modes || tc->polls)
-		tc->thread->fast = none;
+		thread->fast = none;
+	if (tcache_is_closed() || tc->polls)
+		thread->fast_free = none;
 }
 
 /* Modes. */

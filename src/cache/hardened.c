@@ -7,8 +7,8 @@
 
 #include "canary.h"
 #include "large/large.h"
-#include "zero.h"
 #include "quarantine.h"
+#include "zero.h"
 #include "zero_size.h"
 
 /* Validation of what is around a cell. */
@@ -22,14 +22,6 @@ static __attribute__((noreturn, cold)) void bad_end(const char *call, void *p, s
 		sys_fatal(call, p, "memory behind this block is overwritten");
 	sys_fatal(call, p, "memory behind this block of %lu bytes is overwritten",
 		  (unsigned long)(room - CANARY - padding));
-}
-
-/* Validate padding and canary of the live block at p, which has room bytes. Returns its size. */
-static inline size_t checked_size(const char *call, void *p, size_t room, uint64_t canary)
-{
-	if (__builtin_expect(!is_intact(p, room, canary), 0))
-		bad_end(call, p, room, canary);
-	return room - CANARY - padding_of(canary);
 }
 
 /* Before the first cell of a slab may be a guard page, or a large object. */
@@ -140,6 +132,7 @@ static inline unsigned int live_class(const char *call, void *p)
 	return live_class_slow(call, p);
 }
 
+/* Validate the live block at p. Returns its size. */
 static inline __attribute__((always_inline)) size_t cell_size(const char *call, void *p,
 							      unsigned int class)
 {
@@ -148,7 +141,9 @@ static inline __attribute__((always_inline)) size_t cell_size(const char *call, 
 
 	if (__builtin_expect(!is_intact_before(p, is_first_of_slab(p)), 0))
 		bad_start(call, p);
-	return checked_size(call, p, room, canary);
+	if (__builtin_expect(!is_intact(p, room, canary), 0))
+		bad_end(call, p, room, canary);
+	return room - CANARY - padding_of(canary);
 }
 
 /* Entry points. */

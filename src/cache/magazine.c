@@ -53,13 +53,8 @@ static size_t full_bytes(unsigned int class)
 struct magazine *magazine_new(unsigned int class)
 {
 	int saved_errno = errno; /* free must preserve it */
-	struct magazine *m = NULL;
-	void *cell;
+	struct magazine *m = slab_take(CLASS_MAGAZINE, 0, NULL);
 
-	slab_enter(CLASS_MAGAZINE);
-	if (slab_take_locked(CLASS_MAGAZINE, 0, &cell, 1, NULL))
-		m = cell;
-	slab_leave(CLASS_MAGAZINE);
 	errno = saved_errno;
 	if (!m)
 		return NULL;
@@ -70,11 +65,7 @@ struct magazine *magazine_new(unsigned int class)
 
 void magazine_free(struct magazine *m)
 {
-	void *cell = m;
-
-	slab_enter(CLASS_MAGAZINE);
-	slab_give_locked(CLASS_MAGAZINE, &cell, 1);
-	slab_leave(CLASS_MAGAZINE);
+	slab_give(CLASS_MAGAZINE, m);
 }
 
 static struct depot *depot_of(unsigned int class, unsigned int shard)

@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "canary.h"
+#include "hash.h"
 #include "large/large.h"
-#include "zero.h"
 #include "tunables.h"
 #include "words.h"
+#include "zero.h"
 #include "zero_size.h"
 
 uint8_t quarantine_sizes[CLASS_COUNT];
@@ -20,8 +21,8 @@ static unsigned int spare_count;
 
 static uint64_t scramble(uint64_t x)
 {
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+	x = (x ^ x >> 32) * HASH_FACTOR2;
+	x = (x ^ x >> 32) * HASH_FACTOR2;
 	return x ^ x >> 32;
 }
 
@@ -50,7 +51,7 @@ __attribute__((cold)) bool hardened_start(void)
 {
 	if (!is_asked_for())
 		return false;
-	canary_key.secret = sys_secret() * 0xd6e8feb86659fd93u;
+	canary_key.secret = sys_secret() * HASH_FACTOR2;
 	canary_key.factor = scramble(canary_key.secret) | 1;
 	memset(canary_key.pattern, (int)(scramble(canary_key.factor) | 0x80), PATTERN_MAX);
 	for (unsigned int class = 1; class < CLASS_COUNT; class += 1)

@@ -17,7 +17,7 @@ static inline void *hand_out(unsigned int class, void *cell)
 	return cell_unmark(cell);
 }
 
-static __attribute__((noinline)) void *alloc_large(size_t size, size_t align, bool zero)
+__attribute__((noinline)) void *tcache_alloc_apart(size_t size, size_t align, bool zero)
 {
 	struct tcache *tc = tcache_own();
 
@@ -39,7 +39,7 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 		return hardened_alloc(size, align);
 	cell = tcache_take_cell(class, NULL);
 	if (!cell) {
-		p = alloc_large(size, align, false);
+		p = tcache_alloc_apart(size, align, false);
 		if (p || !(cell = tcache_take_cell(class, NULL)))
 			return p;
 	}
@@ -52,11 +52,16 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 /* The same, with a fast path. */
 static inline void *alloc_cell_quickly(unsigned int class, size_t size, size_t align)
 {
-	void *cell = bin_pop(&tcache_thread.fast->bins[class]);
+	void *cell = bin_pop(&tcache_thread.fast_free->bins[class]);
 
 	if (__builtin_expect(!cell, 0))
 		return alloc_cell(class, size, align);
 	return hand_out(class, cell);
+}
+
+struct tcache *tcache_of_thread(void)
+{
+	return tcache_own();
 }
 
 __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
@@ -65,8 +70,8 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 
 	if (size > CELL_MAX) {
 		if (size <= SPAN_MAX)
-			span = span_cache_take(tcache_thread.fast->spans, span_class_of(size), 1);
-		return span ? span : alloc_large(size, CELL_ALIGN, false);
+			span = span_cache_take(tcache_thread.fast_free->spans, span_class_of(size), 1);
+		return span ? span : tcache_alloc_apart(size, CELL_ALIGN, false);
 	}
 	if (tcache_is_hardened())
 		return hardened_malloc(size);
@@ -80,7 +85,7 @@ void *tcache_alloc_zeroed(size_t size)
 	void *cell, *p;
 
 	if (size > CELL_MAX)
-		return alloc_large(size, CELL_ALIGN, true);
+		return tcache_alloc_apart(size, CELL_ALIGN, true);
 	if (size <= CELL_FINE_MAX) {
 		cell = tcache_alloc(size);
 		return cell ? memset(cell, 0, size) : NULL;
@@ -91,7 +96,7 @@ void *tcache_alloc_zeroed(size_t size)
 	class = class_of_size(size);
 	cell = tcache_take_cell(class, &fresh);
 	if (!cell) {
-		p = alloc_large(size, CELL_ALIGN, true);
+		p = tcache_alloc_apart(size, CELL_ALIGN, true);
 		if (p || !(cell = tcache_take_cell(class, &fresh)))
 			return p;
 	}
@@ -107,7 +112,7 @@ void *tcache_alloc_aligned(size_t size, size_t align)
 		return tcache_alloc(size);
 	class = tcache_class_of(size, align);
 	if (class == CLASS_COUNT)
-		return alloc_large(size, align, false);
+		return tcache_alloc_apart(size, align, false);
 	return alloc_cell_quickly(class, size, align);
 }
 
@@ -140,7 +145,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	if (!p)
 		return;
 	class = slab_class_of(p);
-	if (!class || tcache_all.modes || is_next(class, p)) /* worth the read of the cell */
+	if (!class || tcache_is_closed() || is_next(class, p)) /* worth the read of the cell */
 		class = tcache_live_class(call, p);
 	if (!class) {
 		tcache_free_mapping(call, p);
@@ -156,7 +161,7 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 
 static __attribute__((noinline)) void free_span(const char *call, void *p)
 {
-	struct tcache *tc = tcache_thread.fast;
+	struct tcache *tc = tcache_thread.fast_free;
 
 	if (span_cache_put(tc->spans, p)) {
 		if (__builtin_expect(++tc->events % POLL_EVENTS == 0, 0))
@@ -174,7 +179,7 @@ static __attribute__((noinline)) void free_polled(const char *call, void *p, uin
 	struct tcache *tc = tcache_thread.own;
 	unsigned int class;
 
-	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_all.modes) {
+	if ((uintptr_t)tc > (uintptr_t)TCACHE_ENDED && !tcache_is_closed()) {
 		if (tc->polls)
 			tcache_poll(tc);
 		class = slab_class_in(p, bin);
@@ -199,7 +204,7 @@ static __attribute__((noinline)) void free_full(const char *call, void *p, unsig
 /* Most calls are for spans, for cells that tcache_put does not know, or for full bins. */
 __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 {
-	struct tcache *tc = tcache_thread.fast;
+	struct tcache *tc = tcache_thread.fast_free;
 	uint16_t bin = slab_bin(p);
 	unsigned int class;
 

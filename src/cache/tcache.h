@@ -39,23 +39,34 @@ _Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the of
 struct tcache; /* starts with its bins, indexed by class */
 
 /*
- * The fast path uses the bins of fast: own, or tcache_none while every call has to take the slow
- * path. own is the thread's cache: NULL before it has one, TCACHE_ENDED if it gets none any more.
- * Other threads may write fast (tcache_set_fast), not own.
+ * The fast path of malloc uses the bins of fast, that of free those of fast_free. Each is own, or
+ * tcache_none while every such call has to take the slow path. own is the thread's cache: NULL
+ * before it has one, TCACHE_ENDED if it gets none any more. Other threads may write fast and
+ * fast_free (tcache_set_fast), not own.
  */
 struct tcache_thread {
 	struct tcache *fast;
+	struct tcache *fast_free;
 	struct tcache *own;
-	unsigned int early_frees; /* before the thread had a cache */
 };
 
 extern _Thread_local struct tcache_thread tcache_thread SLAB_HIDDEN;
+
+/* Frees before the thread had a cache. Apart: there is little room for initial-exec variables. */
+extern _Thread_local uint16_t tcache_early_frees SLAB_HIDDEN;
+
 extern const struct tcache tcache_none;
 
 /* The slow paths. Their contracts are those of malloc(3) and its relatives. */
 void *tcache_alloc_slow(size_t size);
 void *tcache_alloc_zeroed(size_t size);
 void *tcache_alloc_aligned(size_t size, size_t align);
+
+/*
+ * An object of whole pages, of any size; zero: the first size bytes are zero. Its free always takes
+ * the slow path. Hardened, where every free does, it may be a cell.
+ */
+void *tcache_alloc_apart(size_t size, size_t align, bool zero);
 void tcache_free_slow(const char *call, void *p);
 void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
 size_t tcache_usable_size(const char *call, void *p);
@@ -71,6 +82,18 @@ void tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
 
 /* Report p, not NULL, if it cannot have been allocated with alignment align. */
 void tcache_check_align(const char *call, void *p, size_t align);
+
+/*
+ * For the layer that samples: the bytes until its next sample, -1 at first. Only the owner of tc
+ * uses it; never written in tcache_none.
+ */
+static inline int64_t *tcache_sample_left(struct tcache *tc)
+{
+	return (int64_t *)(void *)((char *)tc + SLAB_BIN_COUNT * SLAB_BIN_SIZE);
+}
+
+/* The caller's cache, created if need be, or NULL. */
+struct tcache *tcache_of_thread(void);
 
 static inline struct bin *tcache_bin_at(struct tcache *tc, size_t offset)
 {
@@ -136,6 +159,16 @@ static inline __attribute__((always_inline)) void *tcache_alloc_wide_or(size_t s
 	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
 }
 
+/* The same for all sizes of cells, where malloc takes the slow path and free does not. */
+static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t size,
+									void *(*slow)(size_t size))
+{
+	if (size - 1 >= CELL_MAX)
+		return slow(size);
+	return bin_alloc_or(tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE),
+			    size, slow);
+}
+
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
 	return tcache_alloc_or(size, tcache_alloc_slow);
@@ -199,7 +232,7 @@ static inline __attribute__((always_inline)) bool tcache_put(void *p)
 
 	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
 		return false;
-	bin = tcache_bin_at(tcache_thread.fast, slab_page_map[slab]);
+	bin = tcache_bin_at(tcache_thread.fast_free, slab_page_map[slab]);
 	/* Mark nothing but the start of a cell. A bin without a class is always full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;
@@ -218,12 +251,19 @@ bool tcache_trim(void);
 /* The same when memory was refused. False: nothing was freed since the last call, do not retry. */
 bool tcache_reclaim(void);
 
-/* Modes in which all calls take the slow path. */
+/*
+ * Return memory on behalf of threads that sleep: tcache_background.c. One thread calls it, which
+ * may have no cache. Returns the milliseconds until it should do so again.
+ */
+unsigned int tcache_background(void);
+
+/* Modes in which all calls, or all that allocate (TCACHE_SAMPLES), take the slow path. */
 enum tcache_mode {
 	TCACHE_COUNTS = 1, /* calls are counted */
 	TCACHE_PERTURBS = 2, /* cells are filled as M_PERTURB says */
 	TCACHE_TRACES = 4, /* the layer above traces calls */
 	TCACHE_HARDENED = 8, /* decided by the first call: hardened.h */
+	TCACHE_SAMPLES = 16, /* the layer above samples allocations */
 };
 
 /* Switch mode for all threads. Takes effect with a thread's next call. */
@@ -260,6 +300,9 @@ size_t tcache_list(struct tcache_thread_stats *threads, size_t room);
 
 /* If not NULL, tcache_scavenge calls it each time, with nothing locked. */
 extern void (*tcache_on_scavenge)(void);
+
+/* If not NULL, a forked child calls it when the heap is repaired. */
+extern void (*tcache_on_fork)(void);
 
 /*
  * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the cell.

@@ -20,26 +20,6 @@
 #include "tcache_core.h"
 #include "tunables.h"
 
-/* Single cells: rule 2. */
-
-static void *take_one(unsigned int class, unsigned int shard, bool *fresh)
-{
-	void *cell;
-	unsigned int n;
-
-	slab_enter(class);
-	n = slab_take_locked(class, shard, &cell, 1, fresh);
-	slab_leave(class);
-	return n ? cell : NULL;
-}
-
-static void give_one(unsigned int class, void *cell)
-{
-	slab_enter(class);
-	slab_give_locked(class, &cell, 1);
-	slab_leave(class);
-}
-
 /* Refilling: rule 1. */
 
 static void **empty_top(struct magazine *m, unsigned int class)
@@ -187,10 +167,10 @@ static __attribute__((noinline)) void *refill_other(struct tcache *tc, unsigned 
 	if (is_first(bin)) {
 		tcache_validate_cached(tc);
 		bin->taken = 1;
-		return take_one(class, tc->shard, fresh);
+		return slab_take(class, tc->shard, fresh);
 	}
 	if (!has_magazine(tc, class))
-		return take_one(class, tc->shard, fresh);
+		return slab_take(class, tc->shard, fresh);
 	if (load_depot_full(tc, class, tc->shard))
 		return bin_pop(bin);
 	if (!bin->taken)
@@ -221,7 +201,7 @@ void *tcache_take_cell(unsigned int class, bool *fresh)
 	void *cell;
 
 	if (!tc)
-		return take_one(class, 0, fresh);
+		return slab_take(class, 0, fresh);
 	if (tc->polls)
 		tcache_poll(tc);
 	tc->allocs++;
@@ -324,7 +304,7 @@ struct tcache *tcache_for_free(void)
 
 	if (tc)
 		return tc == TCACHE_ENDED ? NULL : tc;
-	return ++tcache_thread.early_frees > EARLY_FREES ? tcache_own() : NULL;
+	return ++tcache_early_frees > EARLY_FREES ? tcache_own() : NULL;
 }
 
 void tcache_put_cell(unsigned int class, void *cell)
@@ -334,7 +314,7 @@ void tcache_put_cell(unsigned int class, void *cell)
 	if (tc && tc->polls)
 		tcache_poll(tc);
 	if (!tc || !tcache_make_room(tc, class)) {
-		give_one(class, cell);
+		slab_give(class, cell);
 		return;
 	}
 	bin_push(&tc->bins[class], cell);

@@ -26,6 +26,7 @@
 /* Only the owner writes what is neither atomic nor guarded by a lock. */
 struct tcache {
 	struct bin bins[SLAB_BIN_COUNT]; /* C1; from CLASS_COUNT on as in tcache_none */
+	int64_t sample_left; /* tcache_sample_left */
 	struct magazine *spares[CLASS_COUNT]; /* C2 */
 	void **seen[CLASS_COUNT]; /* top at the last scavenge */
 	bool was_flushed[CLASS_COUNT]; /* the bin has had a magazine before */
@@ -51,6 +52,8 @@ struct tcache {
 };
 
 _Static_assert(sizeof(struct tcache) <= CACHE_SIZE, "a cache has a cell to itself");
+_Static_assert(offsetof(struct tcache, sample_left) == SLAB_BIN_COUNT * SLAB_BIN_SIZE,
+	       "tcache_sample_left knows it");
 
 #define TCACHE_ENDED ((struct tcache *)1)
 
@@ -138,7 +141,13 @@ static inline bool tcache_is_hardened(void)
 	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
 }
 
-/* Let the fast path use tc, unless polling or a mode needs every call. */
+/* Whether a mode needs every call that frees, too. */
+static inline bool tcache_is_closed(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & ~TCACHE_SAMPLES;
+}
+
+/* Let the fast paths use tc, unless polling or a mode needs every call. */
 void tcache_set_fast(struct tcache *tc);
 
 /* tcache_flush.c: flush and free tc, which no thread uses any more. */
@@ -234,6 +243,18 @@ enum {
 void tcache_request(struct tcache *tc, unsigned char what);
 
 void tcache_handle_request(struct tcache *tc);
+
+/* Flush the depots of all shards, or only what was not used since the last call. */
+void tcache_shrink_depots(bool all);
+
+/*
+ * Ask idle caches but own, those without an event since the scavenge before, to shrink. True if any
+ * was asked.
+ */
+bool tcache_shrink_idle(const struct tcache *own);
+
+/* Whether a trim would return little, compared with the cells in use. */
+bool tcache_has_little_idle(void);
 
 /* Called with every call while tc->polls is not 0. */
 static inline void tcache_poll(struct tcache *tc)

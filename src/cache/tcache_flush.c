@@ -98,13 +98,6 @@ void tcache_shrink(struct tcache *tc)
 
 /* Caches without an owner. */
 
-static void give_own(unsigned int class, void *cell)
-{
-	slab_enter(class);
-	slab_give_locked(class, &cell, 1);
-	slab_leave(class);
-}
-
 /* Unlink and free tc, which is empty. The list is locked. */
 static void destroy_cache(struct tcache *tc)
 {
@@ -122,8 +115,8 @@ static void destroy_cache(struct tcache *tc)
 	if (tc->quarantine)
 		quarantine_drop(tc->quarantine);
 	if (tc->spans != &span_cache_none)
-		give_own(CLASS_SPANS, tc->spans);
-	give_own(CLASS_CACHE, tc);
+		slab_give(CLASS_SPANS, tc->spans);
+	slab_give(CLASS_CACHE, tc);
 }
 
 void tcache_retire(struct tcache *tc)

@@ -68,6 +68,8 @@ static void take_apart(struct tcache *tc)
 	tcache_retire(tc);
 }
 
+void (*tcache_on_fork)(void);
+
 void tcache_fork_child(void)
 {
 	struct tcache *tc, *next;
@@ -92,4 +94,6 @@ void tcache_fork_child(void)
 		else /* another thread may have been setting it */
 			tcache_set_fast(tc);
 	}
+	if (tcache_on_fork)
+		tcache_on_fork();
 }

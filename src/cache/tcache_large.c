@@ -84,15 +84,11 @@ void *tcache_alloc_large(struct tcache *tc, size_t size, size_t align, bool zero
 
 static struct span_cache *new_span_cache(void)
 {
-	struct span_cache *c;
-	void *cell = NULL;
+	struct span_cache *c = slab_take(CLASS_SPANS, 0, NULL);
 
-	slab_enter(CLASS_SPANS);
-	slab_take_locked(CLASS_SPANS, 0, &cell, 1, NULL);
-	slab_leave(CLASS_SPANS);
-	if (!cell)
+	if (!c)
 		return &span_cache_none;
-	c = memset(cell, 0, SPAN_CACHE_SIZE);
+	memset(c, 0, SPAN_CACHE_SIZE);
 	c->limit = SPAN_CACHE_BYTES;
 	return c;
 }

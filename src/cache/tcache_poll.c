@@ -56,13 +56,6 @@ void tcache_poll_dirty_locked(void)
 	poll_all_locked();
 }
 
-static void poll_dirty(void)
-{
-	caches_enter();
-	tcache_poll_dirty_locked();
-	caches_leave();
-}
-
 void tcache_poll_many(void)
 {
 	if (tcache_all.count <= FEW_CACHES || tcache_all.polled_at == tcache_all.scavenges + 1)
@@ -91,8 +84,11 @@ void tcache_update_polls(struct tcache *tc)
 	if (tc->polls ? dirty > tc->dirty_seen : dirty > tc->dirty_low + POLL_MIN) {
 		tc->dirty_seen = dirty;
 		tcache_set_polls(tc, POLL_VISITS);
-		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + POLL_OTHERS)
-			poll_dirty();
+		if (tcache_all.count > 1 && dirty > tcache_all.dirty_seen + POLL_OTHERS) {
+			caches_enter();
+			tcache_poll_dirty_locked();
+			caches_leave();
+		}
 	} else if (tc->polls) {
 		tc->dirty_low = dirty;
 		tcache_set_polls(tc, tc->polls - 1);

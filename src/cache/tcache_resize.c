@@ -157,7 +157,7 @@ static void *resize_cell(const char *call, void *p, size_t size, unsigned int cl
 	size_t old = slab_classes[class].size;
 	void *q;
 
-	if (tcache_all.modes)
+	if (tcache_is_closed())
 		count_realloc();
 	if (tcache_may_keep(old, size) || (size <= old && class_of_size(size) == class))
 		return p;
@@ -202,7 +202,7 @@ void *tcache_realloc(const char *call, void *p, size_t size)
 
 	if (!class && large_stays(p, size))
 		return p;
-	if (!class || tcache_all.modes || *cell_word(p) == CELL_FREED)
+	if (!class || tcache_is_closed() || *cell_word(p) == CELL_FREED)
 		return realloc_slow(call, p, size);
 	return resize_cell(call, p, size, class);
 }

@@ -62,7 +62,7 @@ static void shrink_shard(unsigned int shard, bool all)
 	}
 }
 
-static void shrink_depots(bool all)
+void tcache_shrink_depots(bool all)
 {
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
 		shrink_shard(shard, all);
@@ -80,11 +80,8 @@ void tcache_open_bin(struct tcache *tc, unsigned int class)
 	tcache_shrink(tc);
 }
 
-/*
- * Ask idle caches, those without an event since the scavenge before, to shrink. Twice: the first
- * time they only note what they have. True if any was asked.
- */
-static bool shrink_idle(const struct tcache *own)
+/* Twice: the first time the caches only note what they have. */
+bool tcache_shrink_idle(const struct tcache *own)
 {
 	bool is_any = false;
 
@@ -108,12 +105,13 @@ static void scavenge(struct tcache *tc)
 	validate_marks(tc, VALIDATED_CELLS);
 	tcache_retire_vacant(false);
 	tcache_shrink(tc);
-	shrink_depots(false);
+	tcache_shrink_depots(false);
 	slab_end_sweep();
 	tcache_all.scavenges++;
 	tcache_all.dirty_seen = 0;
 	tc->dirty_low = tc->dirty_seen = tcache_near_dirty_bytes(tc);
-	if ((shrink_idle(tc) && tcache_all.count > FEW_CACHES) || tcache_dirty_bytes() > POLL_MIN)
+	if ((tcache_shrink_idle(tc) && tcache_all.count > FEW_CACHES) ||
+	    tcache_dirty_bytes() > POLL_MIN)
 		tcache_set_polls(tc, POLL_VISITS);
 	else if (tcache_dirty_bytes() <= POLL_LEFT)
 		tcache_set_polls(tc, 0);
@@ -147,9 +145,9 @@ void tcache_scavenge(struct tcache *tc)
 	if (tcache_trim_threshold && !tcache_dirty_bytes())
 		return;
 	large_sweep();
-	if (slab_begin_sweep())
+	if (slab_begin_sweep(false))
 		scavenge(tc);
-	else if (is_growing(tc) && slab_begin_early_sweep())
+	else if (is_growing(tc) && slab_begin_sweep(true))
 		scavenge_early(tc);
 	else if (tc->polls && tc->polling_since != tcache_all.scavenges &&
 		 tcache_dirty_bytes() <= POLL_LEFT)
@@ -233,12 +231,12 @@ static bool trim_all(void)
 
 	trim_others(tcache_thread.own);
 	tcache_retire_vacant(true);
-	shrink_depots(true);
+	tcache_shrink_depots(true);
 	had_mappings = large_trim();
 	return slab_trim() || had_mappings;
 }
 
-static bool is_little_idle(void)
+bool tcache_has_little_idle(void)
 {
 	size_t out, idle = magazine_depot_bytes() + slab_free_page_bytes(&out);
 
@@ -277,7 +275,7 @@ static bool is_frequent(void)
 bool tcache_trim(void)
 {
 	flush_own();
-	return is_frequent() && is_little_idle() ? trim_some() : trim_all();
+	return is_frequent() && tcache_has_little_idle() ? trim_some() : trim_all();
 }
 
 static bool has_any(const struct tcache *tc)

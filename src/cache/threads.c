@@ -52,7 +52,7 @@ static unsigned int least_shard(void)
  */
 static bool is_foreign_thread(void)
 {
-	return lock_has_strangers() && !*__ctype_b_loc();
+	return lock_has_foreign_threads() && !*__ctype_b_loc();
 }
 
 /*
@@ -77,13 +77,8 @@ static struct tcache *take_vacant_locked(unsigned int shard)
 /* The list of caches is locked. */
 static struct tcache *add_cache(unsigned int shard)
 {
-	struct tcache *tc;
-	void *cell = NULL;
+	struct tcache *tc = slab_take(CLASS_CACHE, 0, NULL);
 
-	slab_enter(CLASS_CACHE);
-	slab_take_locked(CLASS_CACHE, 0, &cell, 1, NULL);
-	slab_leave(CLASS_CACHE);
-	tc = cell;
 	if (!tc)
 		return NULL;
 	reset_bins(tc);
@@ -172,7 +167,7 @@ static void detach_cache(struct tcache *tc, struct tcache *own)
 	caches_enter();
 	tc->thread = NULL; /* so no other thread sets fast */
 	caches_leave();
-	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
+	tcache_thread.fast = tcache_thread.fast_free = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_thread.own = own;
 	if (!tcache_vacate(tc))
 		tcache_retire(tc);

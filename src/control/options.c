@@ -23,41 +23,38 @@
 #include <unistd.h>
 
 #include "cache/tcache.h"
+#include "dump.h"
 #include "helpers.h"
 #include "inspect/inspect.h"
 #include "inspect/leaks.h"
 #include "large/large.h"
+#include "outputs.h"
 #include "printf.h"
+#include "sample/sample.h"
 #include "sample/stack.h"
-#include "trace/calls.h"
-#include "trace/trace.h"
+#include "service.h"
+#include "tunables.h"
 #include "words.h"
 
 #define LINE_SIZE 512
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
 #define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
+#define NO_GUARDS "osmem: OSMEM_OPTIONS: guard: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
-	struct word trace, map, stats_file; /* file names, or empty */
-	size_t trace_size;
+	struct word serve; /* a path, or empty */
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
-	size_t stats; /* OFF, or enum stats_form, on standard error; unused with stats_file */
-	size_t backtrace; /* OFF, or 0 */
+	size_t backtrace, background; /* OFF, or 0 */
 	size_t leaks; /* OFF, or enum leaks_mode */
-} options = {.trace_size = 256 * MIB, .check = OFF, .stats = OFF, .backtrace = OFF, .leaks = OFF};
-
-/* A file that is written at exit. */
-static struct output {
-	struct sys_file file;
-	bool is_open;
-} map_output, stats_output;
-
-static bool has_stats(void)
-{
-	return options.stats != OFF || options.stats_file.len;
-}
+	size_t dump_on; /* a signal, or 0 */
+	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
+} options = {.check = OFF,
+	     .backtrace = OFF,
+	     .background = OFF,
+	     .leaks = OFF,
+	     .guard = OFF};
 
 static void set_perturb(size_t byte)
 {
@@ -66,8 +63,7 @@ static void set_perturb(size_t byte)
 
 static void set_purge_delay(size_t ms)
 {
-	large_set_sweep_period(ms);
-	slab_set_sweep_period(ms);
+	slab_sweep_period_ms = ms;
 }
 
 /* Allowed values other than file names and words. */
@@ -92,15 +88,22 @@ static const struct option {
 	size_t *number;
 	struct word *file;
 	void (*set)(size_t number);
+	bool (*read)(struct word value, size_t *number); /* if neither words nor numbers */
 } known[] = {
 	{"stats", "no value, full, json or a file", NOTHING, .words = {NULL, "full", "json"},
-	 .number = &options.stats, .file = &options.stats_file},
-	{"trace", "a file", .file = &options.trace},
-	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &options.trace_size},
-	{"map", "a file", .file = &options.map},
+	 .number = &outputs.stats, .file = &outputs.stats_file},
+	{"trace", "a file", .file = &outputs.trace},
+	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &outputs.trace_size},
+	{"map", "a file", .file = &outputs.map},
+	{"profile", "a file", .file = &outputs.profile},
+	{"profile_interval", A_SIZE, SIZE, SIZE_MAX, .number = &outputs.profile_interval},
+	{"profile_growth", A_SIZE ", or 0 for off", SIZE, SIZE_MAX,
+	 .number = &outputs.profile_growth},
 	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.check},
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
+	{"guard", "no value, or 1 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	 .number = &options.guard},
 	{"leaks", "no value, or exit", NOTHING, .words = {NULL, "exit"}, .number = &options.leaks},
 	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
 	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
@@ -110,6 +113,9 @@ static const struct option {
 	 .set = set_purge_delay},
 	{"depot_size", A_SIZE, SIZE, SIZE_MAX, .set = magazine_set_depot_size},
 	{"perturb", "1 to 255, or 0 for off", NUMBER, 255, .set = set_perturb},
+	{"serve", "the path of a socket", .file = &options.serve},
+	{"background", "no value", NOTHING, .number = &options.background},
+	{"dump_on", DUMP_SIGNALS, .number = &options.dump_on, .read = dump_read},
 };
 
 _Static_assert(STATS_SUMMARY == 0 && STATS_FULL == 1 && STATS_JSON == 2,
@@ -139,6 +145,8 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	*number = o->values & NEVER ? SIZE_MAX : 0;
 	if (!value.at)
 		return o->values & NOTHING;
+	if (o->read)
+		return o->read(value, number);
 	for (size_t i = 0; i < COUNT_OF(o->words); i++)
 		if (o->words[i] && word_is(value, o->words[i])) {
 			*number = i;
@@ -219,13 +227,6 @@ static const struct option *find_option(struct word word, struct word *value)
 	return NULL;
 }
 
-static bool word_ends_in(struct word word, const char *end)
-{
-	size_t len = strlen(end);
-
-	return word.len >= len && memcmp(word.at + word.len - len, end, len) == 0;
-}
-
 /* Maps are data: who asks for a picture would get a file that no viewer opens. */
 static void read_option(struct word word)
 {
@@ -234,7 +235,7 @@ static void read_option(struct word word)
 
 	if (!o)
 		complain_of_name(word);
-	else if (o->file == &options.map && word_ends_in(value, ".svg"))
+	else if (o->file == &outputs.map && word_ends_in(value, ".svg"))
 		complain_of_value("cannot draw a picture:", word, "use map=FILE, then",
 				  "heapview --svg FILE");
 	else if (!set_option(o, value))
@@ -300,93 +301,25 @@ static const char *resolve_names(const char *text)
 	return room + strlen(VARIABLE);
 }
 
-/* Rule 4: write name to path (PATH_MAX bytes), with %p replaced. False with errno if too long. */
-static bool expand_name(char *path, struct word name)
-{
-	const char *at = name.at, *end = name.at + name.len, *p;
-	size_t n = 0;
+/* ---- The service ---- */
 
-	while (n < PATH_MAX && (p = memmem(at, (size_t)(end - at), "%p", 2))) {
-		n += (size_t)snprintf_(path + n, PATH_MAX - n, "%.*s%u", (int)(p - at), at,
-				       (unsigned int)sys_process());
-		at = p + 2;
-	}
-	if (n < PATH_MAX)
-		n += (size_t)snprintf_(path + n, PATH_MAX - n, "%.*s", (int)(end - at), at);
-	errno = ENAMETOOLONG;
-	return n < PATH_MAX;
+static bool wants_service(void)
+{
+	return options.serve.len || options.background != OFF || options.dump_on;
 }
 
-static bool is_for_each_process(struct word name)
+/* It serves a path without %p only in the first process: rule 4. */
+static void start_service(bool is_child)
 {
-	return memmem(name.at, name.len, "%p", 2);
-}
-
-static void complain_of_file(const char *option, const char *path)
-{
-	char line[LINE_SIZE];
-	const char *error = strerrorname_np(errno);
-	int n;
-
-	if (errno == EWOULDBLOCK) /* rule 4: another process owns the file */
-		return;
-	n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s: cannot write %.200s: %s\n",
-		      option, path, error ? error : "?");
-	sys_print(line, (size_t)n);
-}
-
-/* Turn a mode of recording on or off. */
-static void set_recording(enum calls_mode mode, enum tcache_mode cells, bool is_on)
-{
-	calls_set_mode(mode, is_on);
-	tcache_set_mode(cells, is_on);
-}
-
-static void start_trace(unsigned int parent)
-{
+	bool serves =
+		options.serve.len && (!is_child || outputs_are_for_each_process(options.serve));
 	char path[PATH_MAX];
 
-	if (!expand_name(path, options.trace) || !trace_start(path, options.trace_size, parent)) {
-		complain_of_file("trace", path);
-		return;
+	if (serves && !outputs_expand_name(path, options.serve)) {
+		outputs_complain("serve", path);
+		serves = false;
 	}
-	trace_on_time = inspect_trace_figures;
-	inspect_trace_snapshot(TRACE_AT_START);
-	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
-}
-
-static void open_output(struct output *o, const char *option, struct word name)
-{
-	char path[PATH_MAX];
-
-	o->is_open = expand_name(path, name) && sys_file_open(&o->file, path);
-	if (!o->is_open)
-		complain_of_file(option, path);
-}
-
-/* In a forked child: rule 4. */
-static void reopen_output(struct output *o, const char *option, struct word name)
-{
-	if (!o->is_open)
-		return;
-	sys_file_close(&o->file);
-	o->is_open = false;
-	if (is_for_each_process(name))
-		open_output(o, option, name);
-}
-
-/* The form of the statistics in a file is that of its name. */
-static enum stats_form form_of_file(void)
-{
-	return word_ends_in(options.stats_file, ".json") ? STATS_JSON : STATS_FULL;
-}
-
-static void write_stats(void)
-{
-	if (!options.stats_file.len)
-		stats_print((enum stats_form)options.stats);
-	else if (stats_output.is_open && !stats_write_file(&stats_output.file, form_of_file()))
-		complain_of_file("stats", stats_output.file.path);
+	service_start(serves ? path : NULL, options.serve.len || options.background != OFF);
 }
 
 /* ---- Checks ---- */
@@ -409,12 +342,6 @@ static void check_now_and_then(void)
 
 /* ---- Fork ---- */
 
-static void stop_tracing(void)
-{
-	trace_abandon();
-	set_recording(CALLS_TRACED, TCACHE_TRACES, false);
-}
-
 static _Atomic(unsigned int) parent_process; /* two threads may fork at once */
 
 static void fork_prepare(void)
@@ -425,26 +352,14 @@ static void fork_prepare(void)
 /* Rule 4. The handlers of the heaps have run, so their locks are free. */
 static void fork_child(void)
 {
-	if (trace_is_on) {
-		stop_tracing();
-		if (is_for_each_process(options.trace))
-			start_trace(parent_process);
+	outputs_fork_child(parent_process);
+	if (wants_service()) {
+		service_forget();
+		start_service(true);
 	}
-	reopen_output(&map_output, "map", options.map);
-	reopen_output(&stats_output, "stats", options.stats_file);
 }
 
 /* ---- Start and end ---- */
-
-/* Objects that were allocated before are live, too. */
-static void start_counting(void)
-{
-	struct osmem_stats s;
-
-	inspect_get_stats(&s);
-	calls_add_live((intptr_t)(s.cells.live_bytes + s.libc.live_bytes + s.libc.mapped_bytes));
-	set_recording(CALLS_COUNTED, TCACHE_COUNTS, true);
-}
 
 static void print_stack(void)
 {
@@ -461,26 +376,37 @@ static void start_backtraces(void)
 		sys_print(NO_STACKS, strlen(NO_STACKS));
 }
 
+/* Without stacks, reports are shorter. */
+static void start_guards(void)
+{
+	stack_begin();
+	if (!sample_start_guards(options.guard ? options.guard : GUARD_EVERY))
+		sys_print(NO_GUARDS, strlen(NO_GUARDS));
+}
+
+static void start_leaks(void)
+{
+	sys_keep_stderr();
+	leaks_begin((enum leaks_mode)options.leaks);
+}
+
 static void begin(void)
 {
-	if (has_stats())
-		start_counting();
-	if (has_stats() || options.map.len || options.leaks != OFF)
-		sys_keep_stderr();
 	if (options.backtrace != OFF)
 		start_backtraces();
+	if (options.guard != OFF)
+		start_guards();
 	if (options.leaks != OFF)
-		leaks_begin((enum leaks_mode)options.leaks);
+		start_leaks();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
-	if (options.trace.len)
-		start_trace(0);
-	if (options.map.len)
-		open_output(&map_output, "map", options.map);
-	if (options.stats_file.len)
-		open_output(&stats_output, "stats", options.stats_file);
-	if (options.trace.len || options.map.len || options.stats_file.len)
+	outputs_begin();
+	if (outputs_have_files() || wants_service())
 		pthread_atfork(fork_prepare, NULL, fork_child);
+	if (wants_service())
+		start_service(false);
+	if (options.dump_on)
+		dump_begin((int)options.dump_on, outputs_write);
 }
 
 /* Early, so that no call is missed. */
@@ -496,16 +422,8 @@ __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 
 __attribute__((destructor)) static void finish(void)
 {
+	service_end();
 	if (options.check != OFF)
 		check("exit");
-	if (trace_is_on) {
-		inspect_trace_figures();
-		inspect_trace_snapshot(TRACE_AT_EXIT);
-		set_recording(CALLS_TRACED, TCACHE_TRACES, false);
-		trace_stop();
-	}
-	if (map_output.is_open && !inspect_write_map(&map_output.file))
-		complain_of_file("map", map_output.file.path);
-	if (has_stats())
-		write_stats();
+	outputs_end();
 }

@@ -10,6 +10,8 @@
 #include "item_list.h"
 #include "large/large.h"
 #include "lock.h"
+#include "sample/guard.h"
+#include "sample/profile.h"
 #include "slab/slab.h"
 #include "trace/trace.h"
 
@@ -33,6 +35,7 @@ static void list_all(struct item_list *list)
 	list->count = 0;
 	block_list(list);
 	large_list(list);
+	guard_list(list);
 	slab_list(list);
 }
 
@@ -73,10 +76,15 @@ static size_t difference(size_t a, size_t b)
 	return a > b ? a - b : 0;
 }
 
-/* Spans that threads cache are not live. */
+/* Spans that threads cache are not live. Guarded blocks count as mapped. */
 static void get_large_stats(struct osmem_heap_stats *stats, const struct tcache_stats *cached)
 {
+	struct guard_stats guarded;
+
 	large_get_stats(stats);
+	guard_get_stats(&guarded);
+	stats->mapped_blocks += guarded.blocks;
+	stats->mapped_bytes += guarded.bytes;
 	stats->live_blocks = difference(stats->blocks, cached->spans);
 	stats->live_bytes = difference(stats->region_bytes, cached->span_bytes);
 }
@@ -133,7 +141,10 @@ EXPORT const char *osmem_check(void)
 		fault = large_check();
 	if (fault)
 		return fault;
-	return lock_is_needed() ? slab_check() : tcache_check();
+	if (lock_is_needed())
+		return slab_check();
+	fault = guard_check();
+	return fault ? fault : tcache_check();
 }
 
 /* ---- Traces and maps ---- */
@@ -239,7 +250,7 @@ void inspect_trace_snapshot(enum trace_reason reason)
 }
 
 /* Write the map of copy to memory that is large enough. Returns its bytes. */
-static size_t make_map(const struct item_list *copy, char *map)
+static size_t fill_map(const struct item_list *copy, char *map)
 {
 	struct trace_header *header = (struct trace_header *)(void *)map;
 	struct sink sink = {.records = (struct trace_record *)(void *)(map + TRACE_HEADER_SIZE)};
@@ -251,23 +262,30 @@ static size_t make_map(const struct item_list *copy, char *map)
 	return TRACE_HEADER_SIZE + sink.count * sizeof(struct trace_record);
 }
 
-bool inspect_write_map(struct sys_file *f)
+bool inspect_make_map(struct inspect_map *map)
 {
 	struct item_list copy;
-	bool is_written = false;
-	size_t room;
-	char *map;
 
 	if (!inspect_copy(&copy))
 		return false;
-	room = TRACE_HEADER_SIZE +
-	       (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
-	map = sys_map(room);
-	if (map) {
-		is_written = sys_file_append(f, map, make_map(&copy, map));
-		sys_release(map, room);
-	}
+	map->room = TRACE_HEADER_SIZE +
+		    (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
+	map->at = sys_map(map->room);
+	if (map->at)
+		map->len = fill_map(&copy, map->at);
 	inspect_drop(&copy);
+	return map->at;
+}
+
+bool inspect_write_map(struct sys_file *f)
+{
+	struct inspect_map map;
+	bool is_written;
+
+	if (!inspect_make_map(&map))
+		return false;
+	is_written = sys_file_append(f, map.at, map.len);
+	sys_release(map.at, map.room);
 	return is_written;
 }
 
@@ -284,4 +302,9 @@ EXPORT int osmem_write_map(const char *file)
 	}
 	sys_release(f, sizeof(*f));
 	return status;
+}
+
+EXPORT int osmem_write_profile(const char *file)
+{
+	return profile_write(file) ? 0 : -1;
 }

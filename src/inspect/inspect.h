@@ -22,10 +22,21 @@ void inspect_get_stats(struct osmem_stats *stats);
 void inspect_trace_figures(void);
 void inspect_trace_snapshot(enum trace_reason reason);
 
-/* Write a map, a trace file with one snapshot, to f. False with errno. */
+/*
+ * Make a map, a trace file with one snapshot, in memory, which the caller releases (sys_release,
+ * room). False with errno ENOMEM.
+ */
+struct inspect_map {
+	char *at;
+	size_t len, room; /* in bytes: of the map, and of its memory */
+};
+
+bool inspect_make_map(struct inspect_map *map);
+
+/* Write a map to f. False with errno. */
 bool inspect_write_map(struct sys_file *f);
 
-/* stats.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
+/* stats_write.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
 enum stats_form {
 	STATS_SUMMARY, /* ten lines for people */
 	STATS_FULL, /* all figures, as tables */

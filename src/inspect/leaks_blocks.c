@@ -11,6 +11,8 @@
 #include "helpers.h"
 #include "large/large.h"
 #include "leaks_core.h"
+#include "sample/guard.h"
+#include "sample/sample.h"
 
 #define OWN_HOLES 8 /* of the search itself */
 
@@ -82,6 +84,8 @@ static void add_heaps(struct leaks_search *s, const struct item_list *copy)
 	}
 	large_each_range(add_range, s);
 	slab_each_range(add_range, s);
+	sample_each_range(add_range, s);
+	guard_each_range(add_range, s);
 }
 
 static bool make_holes(struct leaks_search *s, const struct item_list *copy)

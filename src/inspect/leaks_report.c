@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The report of a search for leaks: a line for all, then one for each group of leaks of one size
- * and heap. Groups of direct leaks come first, and those with more bytes.
+ * The report of a search for leaks: a line for all, then one for each group. Sampled blocks with the
+ * same stack are a group, whose stack follows; all others are grouped by size and heap. Groups of
+ * direct leaks come first, and those with more bytes.
  */
 
 #include "cache/tcache.h"
@@ -10,6 +11,8 @@
 #include "hash.h"
 #include "helpers.h"
 #include "leaks_core.h"
+#include "sample/sample.h"
+#include "sample/stack.h"
 #include "text.h"
 
 #define SHOWN_MAX 20 /* groups */
@@ -17,7 +20,9 @@
 #define GROUPS_MAX ((size_t)1 << 16) /* leaks of further groups count as others */
 
 struct group {
-	size_t size; /* of a block */
+	const uintptr_t *frames; /* of its stack, or NULL */
+	unsigned int depth; /* their number */
+	size_t size; /* of a block; 0 with a stack */
 	size_t count, bytes; /* count 0: no group */
 	bool is_course; /* of os_malloc */
 	bool is_indirect;
@@ -29,6 +34,7 @@ struct leaks_report {
 	size_t room, used; /* of groups */
 	struct group direct, indirect, others; /* sums */
 	size_t running; /* threads that did not stop */
+	bool has_others; /* leaks without a stack */
 	struct group groups[]; /* a hash table */
 };
 
@@ -42,14 +48,15 @@ static void add_to(struct group *g, size_t size)
 
 static bool is_same(const struct group *a, const struct group *b)
 {
-	return a->size == b->size && a->is_course == b->is_course &&
+	return a->frames == b->frames && a->size == b->size && a->is_course == b->is_course &&
 	       a->is_indirect == b->is_indirect;
 }
 
 /* The group of g, which may be new. That of the others if the table is full. */
 static struct group *find_group(struct leaks_report *r, const struct group *g)
 {
-	size_t key = g->size << 2 | (size_t)g->is_course << 1 | g->is_indirect;
+	size_t key =
+		((uintptr_t)g->frames ^ g->size) << 2 | (size_t)g->is_course << 1 | g->is_indirect;
 	size_t i = hash_full(key) & (r->room - 1);
 
 	for (; r->groups[i].count; i = (i + 1) & (r->room - 1))
@@ -64,7 +71,7 @@ static struct group *find_group(struct leaks_report *r, const struct group *g)
 
 /* The size of a cell that cannot be read is that of its run. */
 struct sized {
-	const void *cell;
+	const void *block;
 	size_t size;
 };
 
@@ -72,7 +79,7 @@ static void look_at_size(void *arg)
 {
 	struct sized *b = arg;
 
-	b->size = tcache_live_size(b->cell);
+	b->size = tcache_live_size(b->block);
 }
 
 static void add_leak(struct leaks_search *s, struct leaks_block b)
@@ -82,12 +89,19 @@ static void add_leak(struct leaks_search *s, struct leaks_block b)
 	struct leaks_report *r = s->report;
 	struct group g = {.is_course = run->heap == OSMEM_COURSE,
 			  .is_indirect = *leaks_state_of(s, b) == BLOCK_INDIRECT};
+	struct sample_info sample;
 
-	if (run->heap == OSMEM_CELLS)
+	if (sample_find(sized.block, &sample)) {
+		sized.size = sample.size;
+		g.frames = sample.depth ? sample.frames : NULL;
+		g.depth = sample.depth;
+	} else if (run->heap == OSMEM_CELLS) {
 		fault_try(look_at_size, &sized);
-	g.size = sized.size;
-	add_to(g.is_indirect ? &r->indirect : &r->direct, g.size);
-	add_to(find_group(r, &g), g.size);
+	}
+	g.size = g.frames ? 0 : sized.size;
+	r->has_others |= !g.frames;
+	add_to(g.is_indirect ? &r->indirect : &r->direct, sized.size);
+	add_to(find_group(r, &g), sized.size);
 }
 
 static size_t report_bytes(size_t room)
@@ -134,11 +148,23 @@ static void add_bytes(struct text *t, const struct group *g)
 		 g->bytes == 1 ? "" : "s", text_grouped(g->count).text, g->count == 1 ? "" : "s");
 }
 
+static void flush(struct text *t)
+{
+	sys_print(t->at, t->len);
+	t->len = 0;
+}
+
 static void add_group(struct text *t, const struct group *g)
 {
 	add_bytes(t, g);
-	text_add(t, " of %zu%s%s\n", g->size, g->is_course ? ", of os_malloc" : "",
-		 g->is_indirect ? ", indirectly" : "");
+	if (!g->frames)
+		text_add(t, " of %zu", g->size);
+	text_add(t, "%s%s%s\n", g->is_course ? ", of os_malloc" : "",
+		 g->is_indirect ? ", indirectly" : "", g->frames ? ", allocated here:" : "");
+	if (!g->frames)
+		return;
+	flush(t);
+	stack_print(g->frames, g->depth);
 }
 
 /* The group to show next; NULL: there is none. */
@@ -173,14 +199,24 @@ static void add_groups(struct text *t, struct leaks_report *r)
 		}
 	if (rest.count) {
 		add_bytes(t, &rest);
-		text_add(t, " of other sizes\n");
+		text_add(t, " in other groups\n");
 	}
 }
 
-static void flush(struct text *t)
+/* What the reader should know of how this was found. */
+static void add_notes(struct text *t, const struct leaks_report *r)
 {
-	sys_print(t->at, t->len);
-	t->len = 0;
+	struct sample_stats samples;
+
+	sample_get_stats(&samples);
+	if (samples.interval && r->has_others)
+		text_add(t, "osmem:   blocks without a stack were not sampled: all are with "
+			    "profile_interval=1\n");
+	if (r->running)
+		text_add(t,
+			 "osmem:   %zu thread%s did not stop: blocks that only registers lead to "
+			 "count as leaks\n",
+			 r->running, r->running == 1 ? "" : "s");
 }
 
 bool leaks_print(const struct leaks_search *s)
@@ -201,11 +237,7 @@ bool leaks_print(const struct leaks_search *s)
 	}
 	text_add(&t, "\n");
 	add_groups(&t, r);
-	if (r->running)
-		text_add(&t,
-			 "osmem:   %zu thread%s did not stop: blocks that only registers lead to "
-			 "count as leaks\n",
-			 r->running, r->running == 1 ? "" : "s");
+	add_notes(&t, r);
 	flush(&t);
 	return true;
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The statistics as tables, and the destinations of all their texts. */
+/* The statistics as tables. */
 
-#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,7 +18,7 @@
 /* The source of the rows of the first table. */
 struct figures {
 	struct osmem_stats s;
-	size_t kept_spans, kept_bytes; /* of malloc: spans that threads cache */
+	size_t cached_spans, cached_bytes; /* of malloc: spans that threads cache */
 };
 
 struct row {
@@ -56,8 +55,8 @@ static const struct row rows[] = {
 	{"spans", NONE, LARGE(blocks)},
 	{"bytes in spans", NONE, LARGE(region_bytes)},
 	{"bytes of cached mappings", NONE, LARGE(ahead_bytes)},
-	{"spans cached by threads", NONE, offsetof(struct figures, kept_spans)},
-	{"bytes of cached spans", NONE, offsetof(struct figures, kept_bytes)},
+	{"spans cached by threads", NONE, offsetof(struct figures, cached_spans)},
+	{"bytes of cached spans", NONE, offsetof(struct figures, cached_bytes)},
 };
 
 /* Valid only with TCACHE_COUNTS. */
@@ -102,8 +101,8 @@ static void add_rows(struct text *t, const struct figures *f, const struct row *
 static void add_heaps(struct text *t, const struct osmem_stats *s)
 {
 	struct figures f = {.s = *s,
-			    .kept_spans = s->libc.blocks - s->libc.live_blocks,
-			    .kept_bytes = s->libc.region_bytes - s->libc.live_bytes};
+			    .cached_spans = s->libc.blocks - s->libc.live_blocks,
+			    .cached_bytes = s->libc.region_bytes - s->libc.live_bytes};
 
 	text_add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc",
 		 "malloc");
@@ -250,60 +249,4 @@ void stats_write_table(struct text *t, const struct osmem_stats *s)
 	add_classes(t);
 	add_threads(t);
 	add_process(t, s);
-}
-
-/* ---- Destinations ---- */
-
-void stats_write(struct text *t, enum stats_form form)
-{
-	struct osmem_stats s;
-
-	if (form == STATS_JSON) {
-		stats_write_json(t);
-		return;
-	}
-	inspect_get_stats(&s);
-	if (form == STATS_FULL)
-		stats_write_table(t, &s);
-	else
-		stats_write_summary(t, &s);
-}
-
-static void flush_to_stderr(struct text *t)
-{
-	sys_print(t->at, t->len);
-	t->len = 0;
-}
-
-void stats_print(enum stats_form form)
-{
-	struct text t = {.flush = flush_to_stderr};
-
-	stats_write(&t, form);
-	t.flush(&t);
-}
-
-struct file_text {
-	struct text text; /* first, for flush_to_file */
-	struct sys_file *file;
-	int error; /* errno of the first failure, or 0 */
-};
-
-static void flush_to_file(struct text *t)
-{
-	struct file_text *to = (struct file_text *)t;
-
-	if (!to->error && !sys_file_append(to->file, t->at, t->len))
-		to->error = errno;
-	t->len = 0;
-}
-
-bool stats_write_file(struct sys_file *f, enum stats_form form)
-{
-	struct file_text to = {.text.flush = flush_to_file, .file = f};
-
-	stats_write(&to.text, form);
-	flush_to_file(&to.text);
-	errno = to.error;
-	return !to.error;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The texts of the statistics: stats.c, stats_summary.c and stats_json.c. */
+/* The texts of the statistics: stats.c has the tables. */
 
 #pragma once
 

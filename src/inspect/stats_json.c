@@ -9,7 +9,7 @@
 
 #include "cache/tcache.h"
 #include "inspect.h"
-#include "slab/sizeclass.h"
+#include "slab/slab.h"
 #include "stats.h"
 #include "text.h"
 #include "trace/calls.h"

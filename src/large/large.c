@@ -17,7 +17,6 @@
 #include "tunables.h"
 
 static _Atomic(size_t) threshold = SPAN_MAX + 1;
-static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
 static _Atomic(size_t) resizes;
 
 void large_harden(void)
@@ -141,15 +140,10 @@ size_t large_frees(void)
 	return mappings.frees + resizes;
 }
 
-size_t large_dirty_bytes(void)
-{
-	return mapping_cached_bytes();
-}
-
 bool large_sweep(void)
 {
 	int saved_errno = errno;
-	bool is_any = mapping_cached_bytes() && cache_sweep(sweep_period_ms);
+	bool is_any = large_dirty_bytes() && cache_sweep(slab_sweep_period_ms);
 
 	errno = saved_errno;
 	return is_any;
@@ -159,17 +153,12 @@ bool large_trim(void)
 {
 	bool is_any = guard_trim();
 
-	return (mapping_cached_bytes() && cache_sweep(0)) || is_any;
+	return (large_dirty_bytes() && cache_sweep(0)) || is_any;
 }
 
 void large_set_threshold(size_t size)
 {
 	threshold = size;
-}
-
-void large_set_sweep_period(uint64_t ms)
-{
-	sweep_period_ms = ms;
 }
 
 void large_get_stats(struct osmem_heap_stats *stats)
@@ -191,7 +180,7 @@ void large_get_stats(struct osmem_heap_stats *stats)
 		.live_blocks = spans.spans,
 		.live_bytes = spans.bytes,
 		.region_bytes = spans.bytes,
-		.ahead_bytes = mapping_cached_bytes(),
+		.ahead_bytes = large_dirty_bytes(),
 		.mapped_blocks = mappings.count,
 		.mapped_bytes = mappings.bytes,
 		.peak_bytes = mappings.peak_bytes + spans.peak_bytes,

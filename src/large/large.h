@@ -49,8 +49,13 @@ size_t large_frees(void);
 /* Whether p is inside a live or free large object; for reports. The caller holds no lock. */
 bool large_has(const void *p);
 
-/* Bytes that a sweep could return, apart from segments (slab.h). Takes no lock. */
-size_t large_dirty_bytes(void);
+extern _Atomic(size_t) mapping_cached_total __attribute__((visibility("hidden")));
+
+/* Bytes of cached mappings, which a sweep could return. Takes no lock. */
+static inline size_t large_dirty_bytes(void)
+{
+	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
+}
 
 /* Return what has been free for a period, or everything. Returns whether there was any. */
 bool large_sweep(void);
@@ -58,9 +63,6 @@ bool large_trim(void);
 
 /* Objects of at least size bytes are mappings; 0: all large objects. */
 void large_set_threshold(size_t size);
-
-/* Minimum time in milliseconds that freed memory is cached. */
-void large_set_sweep_period(uint64_t ms);
 
 /* Enable hardened mode, with guard pages. Call before the first allocation. */
 void large_harden(void);

@@ -124,14 +124,6 @@ void mapping_get_stats(struct mapping_stats *stats);
 
 /* mapping_cache.c. */
 
-extern _Atomic(size_t) mapping_cached_total;
-
-/* Bytes of freed mappings in the page cache. */
-static inline size_t mapping_cached_bytes(void)
-{
-	return atomic_load_explicit(&mapping_cached_total, memory_order_relaxed);
-}
-
 /* Whether a mapping of has bytes serves bytes without a remap. */
 bool cache_is_fit(size_t has, size_t bytes);
 

@@ -55,9 +55,9 @@ static struct found find_around(const void *p)
 	for (m = mapping_all.graves; m < mapping_all.graves + GRAVES; m++)
 		if (has_place(m, p))
 			return (struct found){m, true};
-	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
-		if (has_place(&k->m, p))
-			return (struct found){&k->m, true};
+	for (struct cached *c = mapping_all.cached; c < mapping_all.cached + CACHED_COUNT; c++)
+		if (has_place(&c->m, p))
+			return (struct found){&c->m, true};
 	return (struct found){.m = NULL};
 }
 
@@ -225,9 +225,7 @@ void mapping_free(const char *call, void *p)
 		guard_free(call, &m);
 	else
 		cache_put(&m);
-	mapping_lock();
-	mapping_all.table.used--;
-	mapping_unlock();
+	unreserve();
 }
 
 size_t mapping_usable_size(const char *call, void *p)
@@ -332,8 +330,8 @@ static void repair(void)
 {
 	mapping_table_repair(&mapping_all.table);
 	cache_repair();
-	if (mapping_all.table.bytes + mapping_cached_bytes() > mapping_all.stats.peak_bytes)
-		mapping_all.stats.peak_bytes = mapping_all.table.bytes + mapping_cached_bytes();
+	if (mapping_all.table.bytes + large_dirty_bytes() > mapping_all.stats.peak_bytes)
+		mapping_all.stats.peak_bytes = mapping_all.table.bytes + large_dirty_bytes();
 }
 
 void large_fork_child(void)

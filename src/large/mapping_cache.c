@@ -17,30 +17,30 @@ struct evicted {
 	unsigned int count;
 };
 
-static void remove_cached(struct cached *k)
+static void remove_cached(struct cached *c)
 {
-	mapping_cached_total -= k->m.bytes;
+	mapping_cached_total -= c->m.bytes;
 	mapping_all.cached_count--;
-	atomic_store_explicit(&k->m.payload, 0, memory_order_release);
+	atomic_store_explicit(&c->m.payload, 0, memory_order_release);
 }
 
-static void evict(struct evicted *evicted, struct cached *k)
+static void evict(struct evicted *evicted, struct cached *c)
 {
-	mapping_copy(&evicted->all[evicted->count++], &k->m);
-	remove_cached(k);
+	mapping_copy(&evicted->all[evicted->count++], &c->m);
+	remove_cached(c);
 }
 
 /* A slot for m is free. */
 static void cache_add(const struct mapping *m, bool is_refused)
 {
-	struct cached *k = mapping_all.cached;
+	struct cached *c = mapping_all.cached;
 
-	while (k->m.payload)
-		k++;
-	k->is_refused = is_refused;
-	k->freed_ms = sys_now_ms();
-	k->turn = mapping_all.turn++;
-	mapping_copy(&k->m, m);
+	while (c->m.payload)
+		c++;
+	c->is_refused = is_refused;
+	c->freed_ms = sys_now_ms();
+	c->turn = mapping_all.turn++;
+	mapping_copy(&c->m, m);
 	mapping_all.cached_count++;
 	mapping_cached_total += m->bytes;
 }
@@ -85,9 +85,9 @@ static struct cached *oldest_cached(void)
 {
 	struct cached *oldest = NULL;
 
-	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
-		if (k->m.payload && (!oldest || k->turn < oldest->turn))
-			oldest = k;
+	for (struct cached *c = mapping_all.cached; c < mapping_all.cached + CACHED_COUNT; c++)
+		if (c->m.payload && (!oldest || c->turn < oldest->turn))
+			oldest = c;
 	return oldest;
 }
 
@@ -100,20 +100,20 @@ bool cache_is_fit(size_t has, size_t bytes)
 }
 
 /*
- * Distance of k from bytes; SIZE_MAX: unusable. Mappings to remap rank last. A growing object may
+ * Distance of c from bytes; SIZE_MAX: unusable. Mappings to remap rank last. A growing object may
  * get four times its bytes. Hardened, larger mappings are split.
  */
-static size_t misfit(const struct cached *k, size_t bytes, bool grows)
+static size_t misfit(const struct cached *c, size_t bytes, bool grows)
 {
-	size_t difference = k->m.bytes > bytes ? k->m.bytes - bytes : bytes - k->m.bytes;
+	size_t difference = c->m.bytes > bytes ? c->m.bytes - bytes : bytes - c->m.bytes;
 
-	if (k->is_refused)
+	if (c->is_refused)
 		return SIZE_MAX;
-	if (cache_is_fit(k->m.bytes, bytes))
+	if (cache_is_fit(c->m.bytes, bytes))
 		return difference;
-	if (mapping_is_hardened && k->m.bytes > bytes)
+	if (mapping_is_hardened && c->m.bytes > bytes)
 		return difference + bytes;
-	if (k->m.bytes < bytes / 2 || k->m.bytes > (grows ? 4 : 2) * bytes)
+	if (c->m.bytes < bytes / 2 || c->m.bytes > (grows ? 4 : 2) * bytes)
 		return SIZE_MAX;
 	return difference + (mapping_is_hardened ? PTRDIFF_MAX : bytes);
 }
@@ -124,18 +124,18 @@ bool cache_take(struct mapping *m, size_t bytes, bool grows)
 	struct cached *best = NULL;
 	unsigned int left;
 
-	if (!mapping_cached_bytes())
+	if (!large_dirty_bytes())
 		return false;
 	mapping_lock();
 	left = mapping_all.cached_count;
-	for (struct cached *k = mapping_all.cached; left; k++) {
-		if (!k->m.payload)
+	for (struct cached *c = mapping_all.cached; left; c++) {
+		if (!c->m.payload)
 			continue;
 		left--;
-		far = misfit(k, bytes, grows);
+		far = misfit(c, bytes, grows);
 		if (far < least) {
 			least = far;
-			best = k;
+			best = c;
 		}
 	}
 	if (best) {
@@ -151,8 +151,8 @@ bool cache_has(size_t bytes)
 	bool has = false;
 
 	mapping_lock();
-	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++)
-		has |= k->m.payload && !k->is_refused && k->m.bytes >= bytes;
+	for (struct cached *c = mapping_all.cached; c < mapping_all.cached + CACHED_COUNT; c++)
+		has |= c->m.payload && !c->is_refused && c->m.bytes >= bytes;
 	mapping_unlock();
 	return has;
 }
@@ -171,7 +171,7 @@ static size_t most_bytes(void)
 /* Live, spare and cached bytes. */
 static size_t all_bytes(void)
 {
-	return mapping_all.table.bytes + mapping_all.table.spare + mapping_cached_bytes();
+	return mapping_all.table.bytes + mapping_all.table.spare + large_dirty_bytes();
 }
 
 /* Evict until bytes more obey L3. The caller holds the lock. */
@@ -223,9 +223,9 @@ void cache_put(const struct mapping *m)
 		mapping_release(m);
 }
 
-static bool is_due(const struct cached *k, uint64_t now, uint64_t period_ms)
+static bool is_due(const struct cached *c, uint64_t now, uint64_t period_ms)
 {
-	return k->m.payload && now - k->freed_ms >= period_ms;
+	return c->m.payload && now - c->freed_ms >= period_ms;
 }
 
 /* Releases one at a time: a fork loses what other threads hold in local variables. */
@@ -234,15 +234,15 @@ bool cache_sweep(uint64_t period_ms)
 	uint64_t now = sys_now_ms();
 	bool is_any = false;
 
-	for (struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT; k++) {
+	for (struct cached *c = mapping_all.cached; c < mapping_all.cached + CACHED_COUNT; c++) {
 		struct evicted evicted;
 
-		if (!is_due(k, now, period_ms))
+		if (!is_due(c, now, period_ms))
 			continue;
 		evicted.count = 0;
 		mapping_lock();
-		if (is_due(k, now, period_ms))
-			evict(&evicted, k);
+		if (is_due(c, now, period_ms))
+			evict(&evicted, c);
 		mapping_all.stats.unmap_calls += evicted.count;
 		mapping_unlock();
 		release_evicted(&evicted);
@@ -266,15 +266,15 @@ const char *cache_check(void)
 {
 	size_t cached = 0, refused = 0, count = 0;
 
-	for (const struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT;
-	     k++) {
-		if (!k->m.payload)
+	for (const struct cached *c = mapping_all.cached; c < mapping_all.cached + CACHED_COUNT;
+	     c++) {
+		if (!c->m.payload)
 			continue;
 		count++;
-		cached += k->m.bytes;
-		refused += k->is_refused ? k->m.bytes : 0;
+		cached += c->m.bytes;
+		refused += c->is_refused ? c->m.bytes : 0;
 	}
-	if (count != mapping_all.cached_count || cached != mapping_cached_bytes() ||
+	if (count != mapping_all.cached_count || cached != large_dirty_bytes() ||
 	    (count && all_bytes() > most_bytes() + refused))
 		return "L3: the figures of the page cache are wrong, or it is too large";
 	return NULL;

@@ -388,7 +388,7 @@ static bool make_inaccessible(const struct mapping *m, bool is_empty)
 		clear_body(m);
 	if ((m->is_span || is_empty) && sys_protect(m->start, m->bytes) == 0)
 		return true;
-	return !m->is_span && sys_bury(mapping_place(m), mapping_place_bytes(m)) == 0;
+	return !m->is_span && sys_discard(mapping_place(m), mapping_place_bytes(m)) == 0;
 }
 
 void guard_free(const char *call, const struct mapping *freed)

@@ -16,6 +16,7 @@
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cache/tcache.h"
 #include "helpers.h"
@@ -34,9 +35,7 @@ static void *fail(int error)
 
 static NOINLINE void *malloc_slow(size_t size)
 {
-	if (calls_are_recorded)
-		return record_alloc(TRACE_MALLOC, 0, size, tcache_alloc_slow(size));
-	return tcache_alloc_slow(size);
+	return alloc_rest(TRACE_MALLOC, size);
 }
 
 static NOINLINE void *malloc_wide(size_t size)
@@ -50,24 +49,28 @@ EXPORT void *malloc(size_t size)
 	return tcache_alloc_or(size, malloc_wide);
 }
 
-static void *alloc_array(size_t nmemb, size_t size)
+static INLINE void *alloc_array(size_t nmemb, size_t size, void *(*alloc)(size_t size))
 {
 	size_t total;
 
 	if (__builtin_mul_overflow(nmemb, size, &total))
 		return fail(ENOMEM);
-	return tcache_alloc_zeroed(total);
+	return alloc(total);
 }
 
 static COLD void *calloc_recorded(size_t nmemb, size_t size)
 {
-	return record_alloc(TRACE_CALLOC, nmemb, size, alloc_array(nmemb, size));
+	return record_alloc(TRACE_CALLOC, nmemb, size,
+			    alloc_array(nmemb, size,
+					are_sampled() ? sample_alloc_zeroed : tcache_alloc_zeroed));
 }
 
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
 EXPORT void *calloc(size_t nmemb, size_t size)
 {
-	return calls_are_recorded ? calloc_recorded(nmemb, size) : alloc_array(nmemb, size);
+	if (calls_are_recorded)
+		return calloc_recorded(nmemb, size);
+	return alloc_array(nmemb, size, tcache_alloc_zeroed);
 }
 
 static NOINLINE void *resize(void *p, size_t size)
@@ -80,6 +83,17 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
+/* The same while allocations are sampled. */
+static COLD void *resize_sampled(void *p, size_t size)
+{
+	if (!p)
+		return sample_alloc(size);
+	if (size)
+		return sample_realloc("realloc", p, size);
+	free_sampled("realloc", p);
+	return NULL;
+}
+
 static COLD void *realloc_recorded(void *p, size_t size)
 {
 	intptr_t old = counted_bytes("realloc", p);
@@ -87,11 +101,11 @@ static COLD void *realloc_recorded(void *p, size_t size)
 	void *q;
 
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
-	q = resize(p, size);
+	q = are_sampled() ? resize_sampled(p, size) : resize(p, size);
 	failed = !q && (size || !p);
 	calls_record(TRACE_REALLOC, (uintptr_t)p, size, (uintptr_t)q, failed);
 	if (!failed)
-		calls_add_live(counted_bytes("realloc", q) - old);
+		add_live(counted_bytes("realloc", q) - old);
 	return q;
 }
 
@@ -137,7 +151,7 @@ EXPORT void free(void *p)
 static NOINLINE void free_sized_slow(void *p, size_t size)
 {
 	if (p)
-		tcache_check_size("free_sized", p, size, true);
+		block_check_size("free_sized", p, size, true);
 	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
@@ -151,7 +165,7 @@ EXPORT void free_sized(void *p, size_t size)
 static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 {
 	if (p)
-		tcache_check_aligned("free_aligned_sized", p, size, align);
+		block_check_aligned("free_aligned_sized", p, size, align);
 	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
@@ -236,7 +250,7 @@ ALIAS(__posix_memalign, posix_memalign);
 /* malloc_usable_size(3): bytes that the caller may use; realloc up to it does not move p. */
 EXPORT size_t malloc_usable_size(void *p)
 {
-	return p ? tcache_usable_size("malloc_usable_size", p) : 0;
+	return p ? block_usable_size("malloc_usable_size", p) : 0;
 }
 
 /* malloc_trim(3): purges all free pages and ignores pad. 1 if any memory was released, else 0. */

@@ -60,9 +60,7 @@ typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
 static NOINLINE void *alloc_slow(size_t size)
 {
-	if (calls_are_recorded)
-		return record_alloc(TRACE_NEW, 0, size, tcache_alloc_slow(size));
-	return tcache_alloc_slow(size);
+	return alloc_rest(TRACE_NEW, size);
 }
 
 static NOINLINE void *alloc_wide(size_t size)
@@ -260,7 +258,7 @@ static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is
 static NOINLINE void release_checked(void *p, size_t size)
 {
 	if (p && IS_OURS(operator_new) && IS_OURS(operator_new_array))
-		tcache_check_size("operator delete", p, size, false);
+		block_check_size("operator delete", p, size, false);
 	release_slow(p);
 }
 
@@ -272,14 +270,14 @@ static bool makes_aligned(void)
 static NOINLINE void release_checked_aligned(void *p, size_t size, size_t align)
 {
 	if (p && makes_aligned())
-		tcache_check_aligned("operator delete", p, size, align);
+		block_check_aligned("operator delete", p, size, align);
 	release_slow(p);
 }
 
 static NOINLINE void release_checked_align(void *p, size_t align)
 {
 	if (p && makes_aligned())
-		tcache_check_align("operator delete", p, align);
+		block_check_align("operator delete", p, align);
 	release_slow(p);
 }
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Core header of this wing: recording of calls, for interpose.c and new.c. */
+/*
+ * Core header of this wing, for interpose.c and new.c: recording of calls; and what is done with a
+ * block, which may be a guarded one (sample/guard.h). While blocks are guarded, calls are recorded.
+ */
 
 #pragma once
 
 #include "cache/tcache.h"
+#include "sample/guard.h"
+#include "sample/sample.h"
 #include "trace/calls.h"
 
 #define NOINLINE __attribute__((noinline))
@@ -18,23 +23,82 @@ static inline bool is_power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
+static inline size_t block_usable_size(const char *call, void *p)
+{
+	return guard_owns(p) ? guard_usable_size(call, p) : tcache_usable_size(call, p);
+}
+
+static inline void block_check_size(const char *call, void *p, size_t size, bool is_resizable)
+{
+	if (guard_owns(p))
+		guard_check_size(call, p, size);
+	else
+		tcache_check_size(call, p, size, is_resizable);
+}
+
+static inline void block_check_align(const char *call, void *p, size_t align)
+{
+	if (guard_owns(p))
+		guard_check_align(call, p, align);
+	else
+		tcache_check_align(call, p, align);
+}
+
+static inline void block_check_aligned(const char *call, void *p, size_t size, size_t align)
+{
+	if (guard_owns(p)) {
+		guard_check_align(call, p, align);
+		guard_check_size(call, p, size);
+	} else {
+		tcache_check_aligned(call, p, size, align);
+	}
+}
+
 /* The bytes that p adds to the live bytes. call is the function named in a report. */
 static inline intptr_t counted_bytes(const char *call, void *p)
 {
-	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)tcache_usable_size(call, p) : 0;
+	return p && (calls_modes & CALLS_COUNTED) ? (intptr_t)block_usable_size(call, p) : 0;
+}
+
+static inline void add_live(intptr_t bytes)
+{
+	if (calls_modes & CALLS_COUNTED)
+		calls_add_live(bytes);
 }
 
 /* Record an allocation with result p. Returns p. */
 static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, void *p)
 {
 	calls_record(name, a, b, (uintptr_t)p, !p);
-	calls_add_live(counted_bytes("malloc", p));
+	add_live(counted_bytes("malloc", p));
 	return p;
+}
+
+static inline bool are_sampled(void)
+{
+	return calls_modes & CALLS_SAMPLED;
+}
+
+/* malloc and operator new. */
+static NOINLINE void *alloc_recorded(enum trace_name name, size_t size)
+{
+	if (likely(calls_modes == CALLS_SAMPLED))
+		return sample_alloc(size);
+	return record_alloc(name, 0, size,
+			    are_sampled() ? sample_alloc(size) : tcache_alloc_slow(size));
+}
+
+/* The slow path of these. */
+static INLINE void *alloc_rest(enum trace_name name, size_t size)
+{
+	return calls_are_recorded ? alloc_recorded(name, size) : tcache_alloc_slow(size);
 }
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
 {
-	return record_alloc(name, align, size, tcache_alloc_aligned(size, align));
+	return record_alloc(name, align, size,
+			    are_sampled() ? sample_alloc_aligned(size, align)
+					  : tcache_alloc_aligned(size, align));
 }
 
 /* The common part of all aligned names, after the check of their arguments. */
@@ -44,12 +108,25 @@ static INLINE void *alloc_aligned(enum trace_name name, size_t size, size_t alig
 				  : tcache_alloc_aligned(size, align);
 }
 
-static COLD void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
-			       size_t align)
+/* Free p, which may be a sample or guarded. */
+static inline void free_sampled(const char *call, void *p)
 {
-	calls_add_live(-counted_bytes(call, p));
-	calls_record(name, (uintptr_t)p, size, align, false);
-	tcache_free_slow(call, p);
+	if (unlikely(sample_may_be(p)))
+		sample_forget(p);
+	if (guard_owns(p))
+		guard_release(call, p);
+	else
+		tcache_free_slow(call, p);
+}
+
+static NOINLINE void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
+				   size_t align)
+{
+	if (calls_modes != CALLS_SAMPLED) {
+		add_live(-counted_bytes(call, p));
+		calls_record(name, (uintptr_t)p, size, align, false);
+	}
+	free_sampled(call, p);
 }
 
 /* The slow path of every call that frees. Records the call before it frees. */

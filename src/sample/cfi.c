@@ -8,11 +8,7 @@
  *    that produces a row of rules for each address. It is executed up to the wanted address.
  * 2. Only the rules of rsp, rbp, rbx and the return address are computed: a CFA depends on no other
  *    register at a call. Compilers and glibc use few forms of expressions; others are CFI_ODD.
- * 3. Objects are found by _dl_find_object of glibc 2.35, which takes no lock and may be called in a
- *    signal handler. Without it, in static programs and with glibc 2.34, the objects that are
- *    loaded at the start are known, and no others. Static programs may have no .eh_frame_hdr. Then
- *    the sections of the executable tell where .eh_frame is, and all of it is searched.
- * 4. The information is trusted, as by exceptions: it is the program's own.
+ * 3. The information is trusted, as by exceptions: it is the program's own.
  */
 
 #include "cfi.h"
@@ -21,11 +17,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "elf_symbol.h"
-#include "hash.h"
-#include "helpers.h"
-
-#define OBJECTS_MAX 64
 #define SAVED_ROWS 4 /* nested remembered rows; compilers need one */
 
 enum {
@@ -34,112 +25,6 @@ enum {
 	RSP = 7,
 	RETURN = 16
 }; /* DWARF's numbers of registers */
-
-/* ---- Objects ---- */
-
-/* struct dl_find_object of glibc, which headers of 2.34 do not have. */
-struct found_object {
-	unsigned long long flags;
-	void *start, *end;
-	struct link_map *map;
-	void *index;
-	unsigned long long reserved[7];
-};
-
-typedef int find_object(void *address, struct found_object *result);
-
-/* Written by cfi_begin. */
-static find_object *find;
-static struct {
-	uintptr_t start, end;
-	struct cfi_object found;
-} objects[OBJECTS_MAX] APART;
-static size_t object_count;
-
-static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	const char *slash = strrchr(info->dlpi_name, '/');
-
-	(void)size;
-	if (slash && !strncmp(slash, "/ld-linux", strlen("/ld-linux")))
-		*(void **)arg = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
-					   "_dl_find_object");
-	return 0;
-}
-
-/* The program's .eh_frame, by its address. Unchanged if the executable cannot be read. */
-static void find_frames(struct cfi_object *object, uintptr_t bias)
-{
-	ElfW(Ehdr) header;
-	ElfW(Shdr) section, names;
-	char name[sizeof(".eh_frame")];
-
-	if (!sys_read_program(0, &header, sizeof(header)) || !header.e_shnum ||
-	    !sys_read_program(header.e_shoff + header.e_shstrndx * sizeof(names), &names,
-			      sizeof(names)))
-		return;
-	for (unsigned int i = 0; i < header.e_shnum; i++)
-		if (sys_read_program(header.e_shoff + i * sizeof(section), &section,
-				     sizeof(section)) &&
-		    sys_read_program(names.sh_offset + section.sh_name, name, sizeof(name)) &&
-		    !memcmp(name, ".eh_frame", sizeof(name))) {
-			object->frames = (const void *)(bias + section.sh_addr);
-			object->frames_end = object->frames + section.sh_size;
-		}
-}
-
-static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	struct cfi_object object = {.id = object_count};
-	uintptr_t start = UINTPTR_MAX, end = 0;
-
-	(void)size, (void)arg;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-		uintptr_t at = info->dlpi_addr + segment->p_vaddr;
-
-		if (segment->p_type == PT_GNU_EH_FRAME)
-			object.index = (const void *)at;
-		if (segment->p_type != PT_LOAD)
-			continue;
-		start = at < start ? at : start;
-		end = at + segment->p_memsz > end ? at + segment->p_memsz : end;
-	}
-	if (!object.index && !*info->dlpi_name)
-		find_frames(&object, info->dlpi_addr);
-	objects[object_count].start = start;
-	objects[object_count].end = end;
-	objects[object_count++].found = object;
-	return object_count == OBJECTS_MAX;
-}
-
-void cfi_begin(void)
-{
-	if (!find)
-		dl_iterate_phdr(look_for_function, (void *)&find);
-	if (!find && !object_count)
-		dl_iterate_phdr(list_object, NULL);
-}
-
-bool cfi_find(uintptr_t address, struct cfi_object *object)
-{
-	struct found_object found;
-
-	if (find) {
-		if (find((void *)address, &found) != 0)
-			return false;
-		*object = (struct cfi_object){.index = found.index,
-					      .id = hash_fast((uintptr_t)found.map) ^
-						    (uintptr_t)found.index};
-		return true;
-	}
-	for (size_t i = 0; i < object_count; i++)
-		if (address - objects[i].start < objects[i].end - objects[i].start) {
-			*object = objects[i].found;
-			return true;
-		}
-	return false;
-}
 
 /* ---- Reading ---- */
 
@@ -312,7 +197,7 @@ static const unsigned char *find_fde(const unsigned char *index, uintptr_t addre
 }
 
 /* Read the description of the function with the address. CFI_NONE or CFI_ODD: there is none. */
-static enum cfi_kind find_description(const struct cfi_object *object, uintptr_t address,
+static enum cfi_kind find_description(const struct object *object, uintptr_t address,
 				      struct description *d)
 {
 	struct reader r = {.at = object->frames, .end = object->frames_end};
@@ -446,6 +331,38 @@ static void set_cfa(struct row *row, uint64_t base, int64_t offset)
 	row->is_loaded = false;
 }
 
+/* Instructions that set the CFA. False: it is another one. */
+static bool execute_cfa(struct run *run, struct reader *r, unsigned int opcode)
+{
+	int64_t factor = run->d->data_factor;
+	uint64_t number;
+
+	switch (opcode) {
+	case 0x0c: /* def_cfa */
+		number = read_unsigned(r);
+		set_cfa(&run->row, number, (int64_t)read_unsigned(r));
+		return true;
+	case 0x0d: /* def_cfa_register */
+		set_cfa(&run->row, read_unsigned(r), run->row.offset);
+		return true;
+	case 0x0e: /* def_cfa_offset */
+		run->row.offset = (int64_t)read_unsigned(r);
+		return true;
+	case 0x0f: /* def_cfa_expression */
+		set_cfa_expression(run, r);
+		return true;
+	case 0x12: /* def_cfa_sf */
+		number = read_unsigned(r);
+		set_cfa(&run->row, number, read_signed(r) * factor);
+		return true;
+	case 0x13: /* def_cfa_offset_sf */
+		run->row.offset = read_signed(r) * factor;
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Instructions without operands in their opcode. */
 static void execute_extended(struct run *run, struct reader *r, unsigned int opcode)
 {
@@ -479,19 +396,6 @@ static void execute_extended(struct run *run, struct reader *r, unsigned int opc
 	case 0x0b: /* restore_state */
 		recall(run);
 		break;
-	case 0x0c: /* def_cfa */
-		number = read_unsigned(r);
-		set_cfa(&run->row, number, (int64_t)read_unsigned(r));
-		break;
-	case 0x0d: /* def_cfa_register */
-		set_cfa(&run->row, read_unsigned(r), run->row.offset);
-		break;
-	case 0x0e: /* def_cfa_offset */
-		run->row.offset = (int64_t)read_unsigned(r);
-		break;
-	case 0x0f: /* def_cfa_expression */
-		set_cfa_expression(run, r);
-		break;
 	case 0x10: /* expression */
 		number = read_unsigned(r);
 		set_expression(run, r, number);
@@ -499,13 +403,6 @@ static void execute_extended(struct run *run, struct reader *r, unsigned int opc
 	case 0x11: /* offset_extended_sf */
 		number = read_unsigned(r);
 		set_saved(&run->row, number, CFI_AT_CFA, read_signed(r) * factor);
-		break;
-	case 0x12: /* def_cfa_sf */
-		number = read_unsigned(r);
-		set_cfa(&run->row, number, read_signed(r) * factor);
-		break;
-	case 0x13: /* def_cfa_offset_sf */
-		run->row.offset = read_signed(r) * factor;
 		break;
 	case 0x16: /* val_expression */
 		set_unknown(&run->row, read_unsigned(r));
@@ -516,6 +413,8 @@ static void execute_extended(struct run *run, struct reader *r, unsigned int opc
 		read_unsigned(r);
 		break;
 	default: /* no compiler uses the others */
+		if (execute_cfa(run, r, opcode))
+			break;
 		run->row.is_odd = true;
 		r->at = r->end;
 	}
@@ -574,7 +473,7 @@ static union cfi_rule rule_of(const struct row *row)
 	return rule;
 }
 
-union cfi_rule cfi_read(const struct cfi_object *object, uintptr_t address)
+union cfi_rule cfi_read(const struct object *object, uintptr_t address)
 {
 	struct description d = {0};
 	struct run run = {.d = &d};

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "object.h"
+
 enum cfi_kind {
 	CFI_NONE, /* no information: code that was generated at run time, or in assembler */
 	CFI_FRAME,
@@ -47,18 +49,5 @@ union cfi_rule {
 
 _Static_assert(sizeof(union cfi_rule) == sizeof(uint64_t), "a table stores rules as words");
 
-/* Prepare cfi_find. May call the loader, so it is for the start of a process. */
-void cfi_begin(void);
-
-/* An object in memory. */
-struct cfi_object {
-	const unsigned char *index; /* its .eh_frame_hdr; NULL: none */
-	const unsigned char *frames, *frames_end; /* its .eh_frame, if there is no index */
-	uint64_t id; /* differs from that of another object that is loaded here later */
-};
-
-/* The object with this address. False: there is none. Takes no lock. */
-bool cfi_find(uintptr_t address, struct cfi_object *object);
-
 /* The rule for an address in the object. */
-union cfi_rule cfi_read(const struct cfi_object *object, uintptr_t address);
+union cfi_rule cfi_read(const struct object *object, uintptr_t address);

@@ -10,8 +10,8 @@
  *    without the information. It has to lie above rsp, near it and aligned. The address that it
  *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
  * 3. Each word is read only if its page can be read: a register may be wrong after a guess, and the
- *    information may be wrong in code that never throws. The pages of a thread's stack that the kernel
- *    was asked about are remembered, so few walks make a system call.
+ *    information may be wrong in code that never throws. The pages of a thread's stack that the
+ *    kernel was asked about are remembered, so few walks make a system call.
  * 4. No lock, no memory, less than a KiB of stack. Two threads, or a signal handler, may write an
  *    entry of a table at once: its key depends on its value, so that a mixture fits nothing.
  */
@@ -63,7 +63,7 @@ static void entry_set(struct entry *e, uint64_t hash, uint64_t value)
 
 bool unwind_begin(void)
 {
-	cfi_begin();
+	object_begin();
 	if (!tables)
 		tables = sys_map(sizeof(*tables));
 	return tables;
@@ -142,10 +142,10 @@ static union cfi_rule rule_at(uintptr_t address)
 {
 	struct entry *e = &tables->rules[hash_fast(address) >> (64 - UNWIND_RULE_BITS)];
 	union cfi_rule rule = {.kind = CFI_NONE};
-	struct cfi_object object;
+	struct object object;
 	uint64_t hash;
 
-	if (!cfi_find(address, &object))
+	if (!object_find(address, &object))
 		return rule;
 	hash = hash_full(address ^ object.id);
 	if (!entry_get(e, hash, &rule.word)) {

@@ -9,14 +9,41 @@
  * 2. If the kernel refuses to purge a run, because the program has locked a page of it, the run is
  *    halved down to single pages. Refused pages are stuck until a trim tries again.
  * 3. A trim purges everything now.
+ * 4. Hardened, pages of users are zero while they are free. They are checked before a purge, which
+ *    would hide a write.
  */
 
 #include <errno.h>
 
 #include "slab_core.h"
 #include "tunables.h"
+#include "zero.h"
 
-static _Atomic(uint64_t) sweep_period_ms = SWEEP_PERIOD_MS;
+_Atomic(uint64_t) slab_sweep_period_ms = SWEEP_PERIOD_MS;
+
+/* Rule 4, for run of g. The caller has the store's lock. */
+static void require_zero(const struct segment *g, struct page_run run)
+{
+	const char *start = (const char *)g + run.start * PAGE_BYTES;
+	const void *written;
+
+	if (!slab_store.is_hardened || g->is_own)
+		return;
+	written = first_not_zero(start, (run.end - run.start) * PAGE_BYTES);
+	if (!written)
+		return;
+	store_unlock();
+	sys_fatal("malloc", written, "this free memory was written to");
+}
+
+/* The same for all dirty pages of g. */
+static void require_dirty_zero(const struct segment *g)
+{
+	struct page_run run = {0};
+
+	while (map_next_run(g->maps.dirty, MAP_ONES, &run))
+		require_zero(g, run);
+}
 
 /* Purge dirty run: rule 2. */
 static void purge_run(struct segment *g, struct page_run run)
@@ -54,6 +81,7 @@ static size_t purge_pages(struct segment *g, bool all)
 		if (g->dirty >> slot & 1 && !is_due(g, slot, all))
 			map_clear(due, slot_pages(slot, 1));
 	while (map_next_run(due, MAP_ONES, &run)) {
+		require_zero(g, run);
 		purge_run(g, run);
 		purged += run.end - run.start;
 	}
@@ -96,33 +124,28 @@ static bool is_young(const struct segment *g, bool all)
 	return false;
 }
 
-/* Purge and unmap what is due of segments in a set. Returns the number of pages. */
-static size_t give_back_of(enum segment_set with_dirty, bool all)
+/* Purge and unmap what is due. Returns whether there was any. */
+static bool give_back(bool all)
 {
+	bool is_any = sys_release_rest();
 	struct segment *g = NULL;
 	size_t pages = 0;
 
-	while ((g = segment_next(with_dirty, g))) {
+	while ((g = segment_next(SET_WITH_DIRTY, g))) {
 		size_t dirty = map_count(g->maps.dirty, (struct page_run){0, MAP_PAGES});
 
 		segment_validate(g);
-		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1 &&
-		    segment_unmap(g)) {
-			pages += dirty;
-			continue;
+		if (g->used == g->fixed && !is_young(g, all) && slab_store.segments > 1) {
+			require_dirty_zero(g);
+			if (segment_unmap(g)) {
+				pages += dirty;
+				continue;
+			}
 		}
 		pages += purge_pages(g, all);
 		segment_update(g);
 	}
-	return pages;
-}
-
-static bool give_back(bool all)
-{
-	bool is_any = sys_release_rest();
-	size_t pages = give_back_of(SET_WITH_DIRTY, all);
-
-	return pages + give_back_of(SET_OWN_WITH_DIRTY, all) || is_any;
+	return pages || is_any;
 }
 
 size_t slab_frees(void)
@@ -130,36 +153,24 @@ size_t slab_frees(void)
 	return slab_store.slab_frees + slab_store.span_frees;
 }
 
-void slab_set_sweep_period(uint64_t ms)
-{
-	sweep_period_ms = ms;
-}
-
 size_t slab_grown_bytes(void)
 {
 	return atomic_load_explicit(&slab_store.grown_slots, memory_order_relaxed) * SLAB_SIZE;
 }
 
-static bool begin_sweep(_Atomic(uint64_t) *last_ms, uint64_t period_ms, bool is_early)
+bool slab_begin_sweep(bool is_early)
 {
+	_Atomic(uint64_t) *last_ms =
+		is_early ? &slab_store.last_early_ms : &slab_store.last_sweep_ms;
 	uint64_t now = sys_now_ms(), last = *last_ms;
 
-	if (now - last < period_ms || !atomic_compare_exchange_strong(last_ms, &last, now))
+	if (now - last < slab_sweep_period_ms / (is_early ? EARLY_SHARE : 1) ||
+	    !atomic_compare_exchange_strong(last_ms, &last, now))
 		return false;
 	slab_store.is_early = is_early;
 	slab_store.is_sweeping = true;
 	slab_store.grown_slots = 0;
 	return true;
-}
-
-bool slab_begin_sweep(void)
-{
-	return begin_sweep(&slab_store.last_sweep_ms, sweep_period_ms, false);
-}
-
-bool slab_begin_early_sweep(void)
-{
-	return begin_sweep(&slab_store.last_early_ms, sweep_period_ms / EARLY_SHARE, true);
 }
 
 void slab_end_sweep(void)

@@ -134,10 +134,10 @@ static void count_all_runs(struct segment *g, enum run_kind kind)
 static void put_sets(struct segment *g)
 {
 	g->checksum = segment_checksum_of(g);
-	segment_put(g, segment_set_of(g->is_own, SET_ROOMY), ~g->used);
-	segment_put(g, segment_set_of(g->is_own, SET_WITH_QUAD), free_quads(g));
-	segment_put(g, segment_set_of(g->is_own, SET_WITH_READY), g->dirty & ~g->used);
-	segment_put(g, segment_set_of(g->is_own, SET_WITH_DIRTY), g->dirty);
+	segment_put(g, SET_ROOMY, ~g->used);
+	segment_put(g, SET_WITH_QUAD, free_quads(g));
+	segment_put(g, SET_WITH_READY, g->dirty & ~g->used);
+	segment_put(g, SET_WITH_DIRTY, g->dirty);
 }
 
 /* Rebuild what is derived from the maps in the slots of run, except the runs. */
@@ -180,7 +180,7 @@ static void add_guard(struct segment *g, unsigned int slot)
  */
 static void add_guards(struct segment *g)
 {
-	uint64_t random = (slab_store.secret ^ (uintptr_t)g) * 0xd6e8feb86659fd93u;
+	uint64_t random = (slab_store.secret ^ (uintptr_t)g) * HASH_FACTOR2;
 	size_t page = sys_page_size();
 
 	if (slab_store.segments > GUARDS_MAX)
@@ -337,15 +337,24 @@ struct segment *segment_find_run(size_t n, size_t align, struct page_run *place)
 
 /* Slots. */
 
+/* The first segment of set for users, or for the library's own objects. */
+static struct segment *first_of(enum segment_set set, bool is_own)
+{
+	struct segment *g = segment_next(set, NULL);
+
+	while (g && g->is_own != is_own)
+		g = segment_next(set, g);
+	return g;
+}
+
 /* Find the segment and the first slot for n free slots; NULL with errno ENOMEM. */
 static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slot)
 {
-	enum segment_set set = segment_set_of(is_own, n == QUAD ? SET_WITH_QUAD : SET_WITH_READY);
-	struct segment *g = segment_next(set, NULL);
+	struct segment *g = first_of(n == QUAD ? SET_WITH_QUAD : SET_WITH_READY, is_own);
 	uint64_t free;
 
 	if (!g && n != QUAD)
-		g = segment_next(segment_set_of(is_own, SET_ROOMY), NULL);
+		g = first_of(SET_ROOMY, is_own);
 	if (!g)
 		g = new_segment(is_own);
 	if (!g)

@@ -184,13 +184,6 @@ static __attribute__((noreturn, cold)) void bad_cell(unsigned int class, void *c
 	sys_fatal("free", cell, is_free ? "this block is already free" : "not a block");
 }
 
-static size_t cell_index(const struct slab *s, const void *cell)
-{
-	uint64_t offset = (uint64_t)((const char *)cell - slab_start(s));
-
-	return offset * slab_classes[s->class].reciprocal >> RECIPROCAL_SHIFT;
-}
-
 static struct slab *slab_of(const void *cell)
 {
 	struct segment *g = segment_of(cell);
@@ -331,6 +324,23 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 	c->out -= n;
 }
 
+void *slab_take(unsigned int class, unsigned int shard, bool *fresh)
+{
+	void *cell = NULL;
+
+	slab_enter(class);
+	slab_take_locked(class, shard, &cell, 1, fresh);
+	slab_leave(class);
+	return cell;
+}
+
+void slab_give(unsigned int class, void *cell)
+{
+	slab_enter(class);
+	slab_give_locked(class, &cell, 1);
+	slab_leave(class);
+}
+
 bool slab_is_child(void)
 {
 	return slab_store.is_child;
@@ -359,9 +369,9 @@ bool slab_give_unwritten(unsigned int class, void *cell)
 
 struct cell_ref slab_find(const void *p)
 {
-	size_t i;
 	struct cell_ref ref = {.state = CELL_NONE};
-	struct slab *s;
+	const struct slab *s;
+	size_t i;
 
 	if (!segment_is_in(p, SET_LIVE))
 		return ref;
@@ -369,7 +379,7 @@ struct cell_ref slab_find(const void *p)
 	if (!(segment_of(p)->cells >> ((uintptr_t)p >> SLAB_SHIFT) % SEGMENT_SLOTS & 1) ||
 	    !s->class || s->class >= CLASS_COUNT)
 		return ref;
-	i = cell_index(s, p);
+	i = place_of(&slab_classes[s->class], p).i;
 	ref.class = s->class;
 	ref.start = slab_start(s) + i * slab_classes[s->class].size;
 	if (i >= s->carved)

@@ -197,6 +197,10 @@ unsigned int slab_shard_of(const void *cell);
 /* Return n cells of class. An invalid or free cell is reported as a misuse of free(). */
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n);
 
+/* Take or return one cell. They take the lock of class. NULL with errno ENOMEM. */
+void *slab_take(unsigned int class, unsigned int shard, bool *fresh);
+void slab_give(unsigned int class, void *cell);
+
 /* State of a pointer in the store. */
 enum cell_state {
 	CELL_NONE, /* not in a carved user cell */
@@ -230,16 +234,17 @@ bool slab_give_unwritten(unsigned int class, void *cell);
  */
 uint64_t slab_word_before(const void *p);
 
+/* Minimum time that free pages and cached mappings stay; 0: until the next sweep. */
+extern _Atomic(uint64_t) slab_sweep_period_ms SLAB_HIDDEN;
+
 /*
- * If a sweep is due, begin it and return true. The caller then returns the cells that caches have
+ * If a sweep is due, begin it and return true; an early one, for a growing process, is due after a
+ * fraction of the period. The caller then returns the cells that caches have
  * held for a period, and calls slab_end_sweep, which purges those pages and all that have been free
  * for a period. errno is preserved.
  */
-bool slab_begin_sweep(void);
+bool slab_begin_sweep(bool is_early);
 void slab_end_sweep(void);
-
-/* Like slab_begin_sweep, with a fraction of the period: for a growing process. */
-bool slab_begin_early_sweep(void);
 
 /* Bytes of slabs made of fresh memory since the last sweep. */
 size_t slab_grown_bytes(void);
@@ -298,9 +303,6 @@ void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), v
 /* Call visit for each lock: those of depots, of classes, of the store. */
 struct lock;
 void slab_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
-
-/* Minimum time that free pages stay dirty; 0: until the next sweep. */
-void slab_set_sweep_period(uint64_t ms);
 
 /* Verify all invariants of slab_core.h. Returns NULL, or a text on the first violation. */
 const char *slab_check(void);

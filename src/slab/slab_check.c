@@ -131,11 +131,6 @@ static const char *check_pages(const struct segment *g, struct totals *t)
 	return NULL;
 }
 
-static bool has(const struct segment *g, enum segment_set kind)
-{
-	return segment_is_in(g, segment_set_of(g->is_own, kind));
-}
-
 static uint64_t slots_of(const uint64_t *map)
 {
 	return map_slots(map, 0, (struct page_run){0, MAP_PAGES});
@@ -180,10 +175,10 @@ static const char *check_segment(const struct segment *g, struct totals *t)
 	if (!(g->fixed & 1) || g->fixed & g->cells || g->used != slots_of(g->maps.taken) ||
 	    g->dirty != slots_of(g->maps.dirty))
 		return "S5: a segment's slots do not agree with its pages";
-	if (has(g, SET_ROOMY) != !!~g->used ||
-	    has(g, SET_WITH_QUAD) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
-	    has(g, SET_WITH_READY) != !!(g->dirty & ~g->used) ||
-	    has(g, SET_WITH_DIRTY) != !!g->dirty || !has_runs(g, RUN_FREE, t) ||
+	if (segment_is_in(g, SET_ROOMY) != !!~g->used ||
+	    segment_is_in(g, SET_WITH_QUAD) != !!(pairs & pairs >> 2 & QUAD_STARTS) ||
+	    segment_is_in(g, SET_WITH_READY) != !!(g->dirty & ~g->used) ||
+	    segment_is_in(g, SET_WITH_DIRTY) != !!g->dirty || !has_runs(g, RUN_FREE, t) ||
 	    !has_runs(g, RUN_DIRTY, t))
 		return "S7: the sets of segments are not exact";
 	fault = check_pages(g, t);

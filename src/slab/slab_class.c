@@ -78,16 +78,11 @@ static void count_sparse(const struct slab *s, int n)
 		atomic_fetch_add_explicit(&slab_store.idle_slots, (size_t)n, memory_order_relaxed);
 }
 
-static void set_next(const struct slab_class *c, struct slab *s, struct slab *next)
+static void set_links(const struct slab_class *c, struct slab *s, struct slab *next,
+		      struct slab *prev)
 {
 	slab_validate(c, s);
 	s->next = next;
-	slab_set_checksum(s);
-}
-
-static void set_prev(const struct slab_class *c, struct slab *s, struct slab *prev)
-{
-	slab_validate(c, s);
 	s->prev = prev;
 	slab_set_checksum(s);
 }
@@ -95,11 +90,11 @@ static void set_prev(const struct slab_class *c, struct slab *s, struct slab *pr
 void slab_unlink(struct slab_class *c, struct slab *s)
 {
 	if (s->prev)
-		set_next(c, s->prev, s->next);
+		set_links(c, s->prev, s->next, s->prev->prev);
 	else
 		slab_lists(c, s->shard)->partial[s->group] = s->next;
 	if (s->next)
-		set_prev(c, s->next, s->prev);
+		set_links(c, s->next, s->next->next, s->prev);
 	c->partial_count--;
 	count_sparse(s, -slab_classes[s->class].slots);
 }
@@ -113,7 +108,7 @@ static void link_in(struct slab_class *c, struct slab *s, uint8_t group)
 	s->prev = NULL;
 	s->next = *head;
 	if (s->next)
-		set_prev(c, s->next, s);
+		set_links(c, s->next, s->next->next, s);
 	slab_set_checksum(s);
 	*head = s;
 	count_sparse(s, slab_classes[s->class].slots);

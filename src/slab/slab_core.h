@@ -28,7 +28,8 @@
  *	S8 all counters agree with the structures
  *	S9 the checksums of slabs and segments are right
  *	S10 a free user cell has CELL_FREED, unless in hardened mode or starting in a page of
- *	    unmarked; a slab with unmarked pages is closed
+ *	    unmarked; a slab with unmarked pages is closed; in hardened mode free user cells and
+ *	    dirty pages of user segments are zero
  *
  * Stray writes may hit the header. So each use of a slab or segment first validates its checksum:
  * damage is reported, never followed. A returned cell is only compared with the slab until the slab

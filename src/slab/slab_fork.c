@@ -186,21 +186,17 @@ static void checksum_broken(struct slab *s)
 
 static void count_sparse(void)
 {
-	size_t touched = 0, idle = 0;
+	size_t slots[GROUPS] = {0};
 
-	for (unsigned int i = 0; i < CLASS_END * SLAB_SHARDS; i++) {
-		const struct slab_class *c = &slab_class_states[i / SLAB_SHARDS];
-		size_t slots = slab_classes[i / SLAB_SHARDS].slots;
+	for (unsigned int i = 0; i < SLAB_SHARDS * CLASS_END * 2; i++) {
+		unsigned int group = i % 2 ? GROUP_TOUCHED : GROUP_IDLE, class = i / 2 % CLASS_END;
+		const struct slab *s = slab_shard_lists[i / 2 / CLASS_END][class].partial[group];
 
-		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[GROUP_TOUCHED]; s;
-		     s = s->next)
-			touched += s->is_locked ? 0 : slots;
-		for (struct slab *s = slab_lists(c, i % SLAB_SHARDS)->partial[GROUP_IDLE]; s;
-		     s = s->next)
-			idle += s->is_locked ? 0 : slots;
+		for (; s; s = s->next)
+			slots[group] += s->is_locked ? 0 : slab_classes[class].slots;
 	}
-	slab_store.sparse_slots = touched + idle;
-	slab_store.idle_slots = idle;
+	slab_store.sparse_slots = slots[GROUP_TOUCHED] + slots[GROUP_IDLE];
+	slab_store.idle_slots = slots[GROUP_IDLE];
 }
 
 static void clear_class(unsigned int class)

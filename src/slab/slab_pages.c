@@ -16,6 +16,7 @@
 
 #include "slab_core.h"
 #include "tunables.h"
+#include "zero.h"
 
 /* The remaining budget of a sweep. */
 struct sweep {
@@ -114,10 +115,30 @@ static bool next_free_pages(const struct slab *s, size_t *from, size_t *to)
 	return *from < bytes;
 }
 
-/* Make the pages [from, to) of s unmarked; require the marks of their free cells first. */
+/* Hardened: report a write to the free pages [from, to) of s. */
+static void require_zero(const struct slab *s, size_t from, size_t to)
+{
+	const void *written = NULL;
+
+	for (; from < to && !written; from += PAGE_BYTES)
+		if (!(s->unmarked >> from / PAGE_BYTES & 1))
+			written = first_not_zero(slab_start(s) + from, PAGE_BYTES);
+	if (!written)
+		return;
+	slab_leave(s->class);
+	sys_fatal("malloc", written, "this free memory was written to");
+}
+
+/*
+ * Make the pages [from, to) of s unmarked; require the marks of their free cells first, or hardened
+ * that they are zero.
+ */
 static void unmark_pages(struct slab *s, size_t from, size_t to)
 {
 	size_t size = slab_classes[s->class].size, first = (from + size - 1) / size;
+
+	if (slab_store.is_hardened && s->class < CLASS_COUNT)
+		require_zero(s, from, to);
 
 	for (size_t i = first; slab_has_marks(s->class) && i < s->carved && i * size < to; i++)
 		if (!(s->unmarked & slab_page_bit(s, slab_start(s) + i * size)))

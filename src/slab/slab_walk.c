@@ -88,20 +88,20 @@ void slab_get_class(unsigned int class, struct slab_class_stats *stats)
 
 static void add_class(struct osmem_cell_stats *stats, unsigned int class)
 {
-	struct slab_class *c = &slab_class_states[class];
-	const struct class_info *info = &slab_classes[class];
+	struct slab_class_stats c;
+	size_t bytes;
 
-	slab_enter(class);
-	stats->slabs += c->slabs;
+	slab_get_class(class, &c);
+	bytes = c.slabs * slab_classes[class].slots * SLAB_SIZE;
+	stats->slabs += c.slabs;
 	if (class < CLASS_COUNT) {
-		stats->live += c->out;
-		stats->live_bytes += c->out * info->size;
-		stats->free += c->slabs * info->capacity - c->out;
-		stats->free_bytes += c->slabs * info->slots * SLAB_SIZE - c->out * info->size;
+		stats->live += c.out;
+		stats->live_bytes += c.out * c.cell;
+		stats->free += c.cells - c.out;
+		stats->free_bytes += bytes - c.out * c.cell;
 	} else {
-		stats->own_bytes += c->slabs * SLAB_SIZE;
+		stats->own_bytes += bytes;
 	}
-	slab_leave(class);
 }
 
 void slab_get_stats(struct osmem_cell_stats *stats)

@@ -100,7 +100,7 @@ static void choose_window(const char *p)
 {
 	uintptr_t below = WINDOW_SIZE - WINDOW_ABOVE;
 
-	slab_store.secret = sys_secret() * 0xd6e8feb86659fd93u;
+	slab_store.secret = sys_secret() * HASH_FACTOR2;
 	slab_store.stack = sys_stack_room();
 	slab_window = (uintptr_t)p > below ? (uintptr_t)p - below : 0;
 	slab_first_window.start = slab_window;

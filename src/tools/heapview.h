@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Interfaces of the parts of heapview. Sizes are in bytes. */
+/* What the parts of heapview share, and those for traces and maps. Sizes are in bytes. */
 
 #pragma once
 
@@ -10,6 +10,12 @@
 #include <stdio.h>
 
 #include "trace/trace_format.h"
+
+/* A file in memory, decompressed. It stays until the end. */
+struct file {
+	const void *bytes;
+	size_t size;
+};
 
 /* A trace or a map, mapped read-only. */
 struct trace {
@@ -36,6 +42,16 @@ void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2))
 
 /* reallocarray(3), or die. */
 void *grow(void *p, size_t count, size_t size);
+
+/* Open a file, or die. */
+void file_open(struct file *f, const char *path);
+
+/* Whether the file begins as a trace or a map does. */
+bool trace_is(const struct file *f);
+/* Validate the header, or die. t->note says what is missing from the trace. */
+void trace_open(struct trace *t, const struct file *f, const char *path);
+/* Print the block list after so many steps; after all, if step is SIZE_MAX. */
+void print_text(const struct trace *t, const char *path, size_t step);
 
 /*
  * The indices of the records that are steps of the player: steps of os_malloc's heap, starts and
@@ -66,3 +82,13 @@ void page_write(FILE *out, const struct trace *t, size_t first);
 void svg_write(FILE *out, const struct trace *t);
 /* Write the statistics of all calls, as members of a JavaScript object. */
 void calls_write(FILE *out, const struct trace *t);
+
+/* ---- What pages share ---- */
+
+/* Write the page up to the place of its data. Returns the rest. */
+const char *template_begin(FILE *out, const char *page);
+/*
+ * Write untrusted text as a string of JavaScript, max bytes of it at most. No character ends the
+ * string or the script.
+ */
+void write_quoted(FILE *out, const char *text, size_t max);

@@ -9,14 +9,12 @@
  */
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "heapview.h"
 
 #define STEPS_MAX 20000
 #define LIST_EVERY 100 /* minimum of steps between checkpoints */
 #define MAP_MAX 20000 /* records of the snapshot */
-#define MARK "/*DATA*/"
 
 extern const char page_html[];
 
@@ -24,19 +22,6 @@ __asm__(".pushsection .rodata\n"
 	"page_html: .incbin \"heapview.html\"\n"
 	".byte 0\n"
 	".popsection");
-
-/* Write a quoted string of untrusted text. No character ends the string or the script. */
-static void write_text(FILE *out, const char *name, const char *text, size_t max)
-{
-	fprintf(out, "\"%s\":\"", name);
-	for (size_t i = 0; i < max && text[i]; i++) {
-		if (strchr("\\\"<>&", text[i]) || (unsigned char)text[i] < ' ' || text[i] & 0x80)
-			fprintf(out, "\\u%04x", (unsigned char)text[i]);
-		else
-			fputc(text[i], out);
-	}
-	fputs("\",\n", out);
-}
 
 static void write_list(FILE *out, const struct list *list)
 {
@@ -124,17 +109,18 @@ static void write_snapshot(FILE *out, const struct trace *t)
 
 void page_write(FILE *out, const struct trace *t, size_t first)
 {
-	const char *mark = strstr(page_html, MARK);
+	const char *rest = template_begin(out, page_html);
 
-	fwrite(page_html, 1, (size_t)(mark - page_html), out);
-	fputs("{\n", out);
-	write_text(out, "program", t->header->program, sizeof(t->header->program));
-	write_text(out, "note", t->note, sizeof(t->note));
+	fputs("{\n\"program\":", out);
+	write_quoted(out, t->header->program, sizeof(t->header->program));
+	fputs(",\n\"note\":", out);
+	write_quoted(out, t->note, sizeof(t->note));
+	fputs(",\n", out);
 	fprintf(out, "\"pid\":%u,\"meta\":%u,\"page\":%u,\"records\":%zu,\n", t->header->pid,
 		t->header->meta_size, t->header->page_size, t->count);
 	calls_write(out, t);
 	write_player(out, t, first);
 	write_snapshot(out, t);
 	fputs("\"whole\":true}", out);
-	fputs(mark + strlen(MARK), out);
+	fputs(rest, out);
 }

@@ -17,6 +17,7 @@
 enum calls_mode {
 	CALLS_COUNTED = 1,
 	CALLS_TRACED = 2,
+	CALLS_SAMPLED = 4, /* allocations are sampled, or were: sample/sample.h */
 };
 
 /* The modes that are on. Not atomic, for the same reason as trace_is_on_now. */

@@ -101,6 +101,14 @@ function suite_marks(   suite, peer, i, r, count, text) {
 	r = geomean("hardened", "wall_ms") / geomean("osmem", "wall_ms")
 	if (r > 0)
 		mark("time over " suite ", hardened beside default", "<= 1.60", number(r), r <= 1.6)
+	r = cost("profile", "real")
+	if (r > 0)
+		mark("CPU time of real programs, with a profile beside default", "<= 1.03",
+		     sprintf("%.3f", r), r <= 1.03)
+	r = cost("profile", "load")
+	if (r > 0)
+		mark("CPU time of load programs, with a profile beside default", "<= 1.30", number(r),
+		     r <= 1.3)
 }
 
 # Those of single workloads of the suite.

@@ -14,7 +14,7 @@
 	}
 	if (field("status") != "ok") {
 		failures[++failure_count] = bench " " workload " " variant ": " field("status")
-		broken += variant == "osmem" || variant == "hardened"
+		broken += !is_peer(variant) && variant != "glibc"
 		next
 	}
 }
@@ -44,7 +44,7 @@ bench == "load" || bench == "real" {
 }
 
 function is_peer(variant) {
-	return variant != "glibc" && variant != "osmem" && variant != "hardened"
+	return variant !~ /^(glibc|osmem|hardened|profile)$/
 }
 
 # 0 where there is none.
@@ -57,6 +57,19 @@ function geomean(variant, metric,   i, r, n, sum) {
 		r = ratio(workloads[i], variant, metric)
 		if (r > 0) {
 			sum += log(r)
+			n++
+		}
+	}
+	return n ? exp(sum / n) : 0
+}
+
+# The CPU time of a variant over the default's, in the geometric mean of load or of real. 0: none.
+function cost(variant, kind,   i, r, below, n, sum) {
+	for (i = 1; i <= workload_count; i++) {
+		r = ratio(workloads[i], variant, "cpu_ms")
+		below = ratio(workloads[i], "osmem", "cpu_ms")
+		if (known_workload[workloads[i]] == kind && r > 0 && below > 0) {
+			sum += log(r / below)
 			n++
 		}
 	}

@@ -191,7 +191,7 @@ TEST(trims_ask_others_now_and_then)
 {
 	pthread_t thread;
 
-	slab_set_sweep_period(1000000);
+	slab_sweep_period_ms = 1000000;
 	own_cache();
 	pthread_barrier_init(&many_are, NULL, 2);
 	CHECK(pthread_create(&thread, NULL, serve_trims, &many_are) == 0);
@@ -245,7 +245,7 @@ TEST(growth_brings_sweeps_early)
 	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};
 	size_t before = resident_kib();
 
-	slab_set_sweep_period(1000);
+	slab_sweep_period_ms = 1000;
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		leave_survivors(sizes[i]);
 	CHECK_MSG(resident_kib() - before < 64 * KIB, "%zu KiB", resident_kib() - before);

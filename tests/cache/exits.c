@@ -148,7 +148,7 @@ TEST(vacant_caches_go_with_the_second_sweep_or_a_trim)
 	struct tcache *tc;
 
 	in_thread(note_cache, &tc);
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	tcache_scavenge(own_cache());
 	CHECK(vacant_now() == 1);
 	tcache_scavenge(own_cache());

@@ -44,7 +44,8 @@ static void __attribute__((noreturn)) be_the_child(void)
 {
 	is_stepped = false;
 	signal(SIGTRAP, SIG_DFL);
-	tcache_thread = (struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none};
+	tcache_thread = (struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none,
+					       .fast_free = (struct tcache *)(uintptr_t)&tcache_none};
 	become_child();
 	look_and_end(1);
 }
@@ -178,7 +179,7 @@ static void call_trim(uint64_t *state)
 static void call_sweep(uint64_t *state)
 {
 	(void)state;
-	if (slab_begin_sweep())
+	if (slab_begin_sweep(false))
 		slab_end_sweep();
 	cache_sweep(0);
 	tcache_scavenge(tcache_thread.own);
@@ -219,8 +220,7 @@ TEST(between_instructions_of_trims_of_locked_pages)
 TEST(between_instructions_of_sweeps)
 {
 	start_stepping(1000);
-	slab_set_sweep_period(0);
-	large_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	step_through("sweeps", call_sweep, 4);
 	expect_children(20);
 }

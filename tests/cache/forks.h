@@ -164,10 +164,10 @@ static inline void check_lost(size_t threads)
 	CHECK_MSG(cells.live - caches.cached_cells <=
 				  LIBC_CELLS + threads * (MAGAZINE_CELLS_MAX + 1) &&
 			  spans.spans <= 3 * threads && mappings.count <= threads &&
-			  mapping_cached_bytes() == 0,
+			  large_dirty_bytes() == 0,
 		  "%s: %zu cells, %zu spans, %zu mappings are lost, and %zu bytes kept", where,
 		  cells.live - caches.cached_cells, spans.spans, mappings.count,
-		  mapping_cached_bytes());
+		  large_dirty_bytes());
 }
 
 static inline void __attribute__((noreturn)) look_and_end(size_t threads)

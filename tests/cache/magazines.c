@@ -161,7 +161,7 @@ TEST(sweep_while_a_cell_is_put)
 static void write_and_sweep(void *arg)
 {
 	memset(arg, 0, 1);
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	tcache_scavenge(own_cache());
 }
 
@@ -364,7 +364,7 @@ TEST(a_sweep_opens_the_short_way)
 {
 	struct tcache *tc = own_cache();
 
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	malloc_trim(0);
 	tcache_thread.fast = (struct tcache *)(uintptr_t)&tcache_none;
 	tcache_scavenge(tc);

@@ -67,6 +67,22 @@ TEST(modes_switch_while_threads_run)
 	check_all();
 }
 
+/* Only allocations take the slow path, unless another mode is on. */
+TEST(sampling_leaves_the_fast_path_of_free)
+{
+	struct tcache *tc = own_cache();
+
+	tcache_set_mode(TCACHE_SAMPLES, true);
+	CHECK(tcache_thread.fast == &tcache_none && tcache_thread.fast_free == tc);
+	tcache_set_mode(TCACHE_COUNTS, true);
+	CHECK(tcache_thread.fast == &tcache_none && tcache_thread.fast_free == &tcache_none);
+	tcache_set_mode(TCACHE_SAMPLES, false);
+	CHECK(tcache_thread.fast == &tcache_none && tcache_thread.fast_free == &tcache_none);
+	tcache_set_mode(TCACHE_COUNTS, false);
+	CHECK(tcache_thread.fast == tc && tcache_thread.fast_free == tc);
+	check_all();
+}
+
 static volatile struct tcache_thread *ending;
 static struct tcache *fast_at_the_end;
 

@@ -131,7 +131,7 @@ TEST(kept_spans_shrink_at_sweeps)
 
 	free(p);
 	free(q);
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	tcache_scavenge(tcache_thread.own);
 	CHECK(span_cache_count(own()) == 2);
 	CHECK(malloc(100 * KIB) == p);

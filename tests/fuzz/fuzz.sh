@@ -14,7 +14,7 @@ tests=$(cd "${0%/*}/.." && pwd) || exit 1
 src=$tests/../src utils=$tests/../utils
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-targets=${*:-placement libc}
+targets=${*:-placement libc profile elf figures}
 out=${FUZZ_OUT:-$tests/out/fuzz}
 cc=${FUZZ_CC:-clang}
 sanitizers=address,undefined
@@ -59,7 +59,20 @@ wraps() {
 	done
 }
 
+# Targets of heapview are linked with all of it but main.
+build_tool() {
+	# shellcheck disable=SC2046,SC2086 # the flags are words
+	"$cc" $flags -fsanitize="fuzzer,$sanitizers" -I"$src" -I"$src/tools" -o "$out/bin-$1" \
+		"$tests/fuzz/$1.c" $(find "$src/tools" -name '*.c' ! -name heapview.c)
+}
+
 build() {
+	case $1 in
+	profile | elf | figures)
+		build_tool "$1"
+		return
+		;;
+	esac
 	# shellcheck disable=SC2046 # the flags are words
 	compile "$out/$1.o" "$tests/fuzz/$1.c" &&
 		"$cc" -fsanitize="fuzzer,$sanitizers" $(wraps "$1") -pthread -o "$out/bin-$1" \
@@ -77,12 +90,40 @@ seeds() {
 	done
 }
 
+# seeds_of TARGET: inputs of its format.
+seeds_of() {
+	case $1 in
+	profile)
+		for kind in small small-later empty hostile own 'large 3' 'deep 9'; do
+			# shellcheck disable=SC2086 # a kind may have an argument
+			"$out/make" $kind >"$out/profile/seed-${kind% *}"
+		done
+		;;
+	elf)
+		echo 'void f(void) {}' | "$cc" -shared -nostdlib -Wl,--build-id,-z,noseparate-code -o \
+			"$out/elf/seed-shared" -xc - &&
+			objcopy --add-gnu-debuglink="$out/elf/seed-shared" "$out/elf/seed-shared" \
+				"$out/elf/seed-link"
+		;;
+	figures)
+		printf '{"process":1,"time_ms":2,"live_bytes":3,"held_bytes":4,"classes":[{"size":16,"live":1}]}' \
+			>"$out/figures/seed-body"
+		printf 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}' >"$out/figures/seed-answer"
+		;;
+	*)
+		seeds "$out/$1"
+		;;
+	esac
+}
+
 # fuzz TARGET: the corpus that was found before is where it goes on.
 fuzz() {
 	mkdir -p "$out/$1"
-	build "$1" && seeds "$out/$1" || return 1
+	build "$1" && seeds_of "$1" || return 1
+	# A shared object has some pages.
+	[ "$1" = elf ] && max=20000 || max=4096
 	if (cd "$out/$1" && ASAN_OPTIONS=detect_leaks=0:handle_abort=1 "../bin-$1" \
-		-max_total_time="$seconds" -rss_limit_mb=0 -max_len=4096 -len_control=10 -timeout=60 \
+		-max_total_time="$seconds" -rss_limit_mb=0 -max_len=$max -len_control=10 -timeout=60 \
 		-print_final_stats=1 -artifact_prefix=../"$1-" .) >"$out/$1.log" 2>&1; then
 		echo "$1: nothing found in $(grep -a '^Done' "$out/$1.log")," \
 			"$(grep -a -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)"
@@ -96,7 +137,11 @@ fuzz() {
 mkdir -p "$out"
 command -v "$cc" >/dev/null || skip "no $cc with libFuzzer"
 has_fuzzer || skip "no $cc with libFuzzer (Debian: clang and its libclang-rt-*-dev)"
-build_library || exit 1
+# What writes profiles is no target.
+"$cc" -O1 -D_GNU_SOURCE -o "$out/make" "$tests/tools/profile/make.c" || exit 1
+case " $targets " in
+*" placement "* | *" libc "*) build_library || exit 1 ;;
+esac
 for target in $targets; do
 	fuzz "$target" || exit 1
 done

@@ -15,7 +15,7 @@ nothing_found() {
 }
 
 targets=
-for target in placement libc; do
+for target in placement libc profile elf figures; do
 	is_wanted "$target" && targets="$targets $target"
 done
 [ "$targets" ] || finish

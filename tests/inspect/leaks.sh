@@ -95,7 +95,7 @@ the_largest_groups_are_shown() {
 	[ "$(wc -l <"$scratch/err")" -eq 22 ] &&
 		sed -n 1p "$scratch/err" | grep -q ' 820 blocks, 354,240 bytes in all$' &&
 		sed -n 2p "$scratch/err" | grep -qx 'osmem:   25,600 bytes in 40 blocks of 640' &&
-		sed -n 22p "$scratch/err" | grep -qx 'osmem:   45,920 bytes in 210 blocks of other sizes'
+		sed -n 22p "$scratch/err" | grep -qx 'osmem:   45,920 bytes in 210 blocks in other groups'
 }
 
 # All live blocks, and no free one, of a heap that four threads have used. A stale address in some

@@ -117,7 +117,7 @@ TEST(l3_kept)
 
 	CHECK(p && q);
 	free(p);
-	CHECK(mapping_cached_bytes() >= 8 * MIB);
+	CHECK(large_dirty_bytes() >= 8 * MIB);
 	BREAK_BY(large_check, mapping_cached_total, mapping_cached_total + 4096, "L3");
 	BREAK_BY(large_check, mapping_cached_total, 0, "L3");
 	BREAK_BY(tcache_check, mapping_cached_total, 4096, "L3");

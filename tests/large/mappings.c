@@ -64,11 +64,11 @@ TEST(kept_by_best_fit)
 	give(p);
 	give(q);
 	give(r);
-	CHECK(mapping_cached_bytes() == 33 * MIB);
+	CHECK(large_dirty_bytes() == 33 * MIB);
 	calls = stats().map_calls;
 	CHECK(take(10 * MIB + 1) == r);
 	CHECK(take(10 * MIB - 5000) == q);
-	CHECK(mapping_cached_bytes() == 12 * MIB && stats().unmap_calls == 0);
+	CHECK(large_dirty_bytes() == 12 * MIB && stats().unmap_calls == 0);
 	CHECK(stats().map_calls - calls <= 2);
 	give(s);
 }
@@ -107,19 +107,19 @@ TEST(kept_for_what_is_a_quarter_smaller)
 	CHECK(take(MIB) == p && mapping_usable_size("test", p) == size);
 	give(p);
 	q = take(MIB - 4096);
-	CHECK(mapping_cached_bytes() == 0 && mapping_usable_size("test", q) == MIB - 4096);
+	CHECK(large_dirty_bytes() == 0 && mapping_usable_size("test", q) == MIB - 4096);
 	give(q);
 	malloc_trim(0);
 	give(take(size));
 	q = take(size / 2 - 4096);
-	CHECK(mapping_cached_bytes() == size && mapping_usable_size("test", q) == size / 2 - 4096);
+	CHECK(large_dirty_bytes() == size && mapping_usable_size("test", q) == size / 2 - 4096);
 	give(q);
 	malloc_trim(0);
 	p = take(size);
 	p[size - 1] = 7;
 	give(p);
 	q = take(2 * size);
-	CHECK(mapping_cached_bytes() == 0 && q[size - 1] == 7 && q[2 * size - 1] == 1);
+	CHECK(large_dirty_bytes() == 0 && q[size - 1] == 7 && q[2 * size - 1] == 1);
 }
 
 /* Live and cached mappings together do not exceed the peak of live ones. */
@@ -144,9 +144,9 @@ TEST(no_more_than_was_ever_live)
 			live += mapping_usable_size("test", p[i]);
 		}
 		peak = live > peak ? live : peak;
-		CHECK(stats().bytes == live && live + mapping_cached_bytes() <= peak);
+		CHECK(stats().bytes == live && live + large_dirty_bytes() <= peak);
 		CHECK(stats().peak_bytes == peak);
-		most = mapping_cached_bytes() > most ? mapping_cached_bytes() : most;
+		most = large_dirty_bytes() > most ? large_dirty_bytes() : most;
 	}
 	CHECK(most > 0 && stats().unmap_calls > 0);
 }
@@ -160,7 +160,7 @@ TEST(kept_ones_are_few)
 		p[i] = take(MIB);
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		give(p[i]);
-	CHECK(mapping_cached_bytes() > 0 && mapping_cached_bytes() <= 64 * MIB);
+	CHECK(large_dirty_bytes() > 0 && large_dirty_bytes() <= 64 * MIB);
 	CHECK(stats().unmap_calls >= COUNT_OF(p) - 64);
 }
 
@@ -169,12 +169,12 @@ TEST(kept_for_a_period)
 	char *p = take(8 * MIB), *q = take(6 * MIB);
 
 	give(p);
-	CHECK(!cache_sweep(1000) && mapping_cached_bytes() == 8 * MIB);
+	CHECK(!cache_sweep(1000) && large_dirty_bytes() == 8 * MIB);
 	usleep(60000);
 	give(q);
-	CHECK(mapping_cached_bytes() == 14 * MIB);
-	CHECK(cache_sweep(40) && mapping_cached_bytes() == 6 * MIB);
-	CHECK(large_trim() && mapping_cached_bytes() == 0);
+	CHECK(large_dirty_bytes() == 14 * MIB);
+	CHECK(cache_sweep(40) && large_dirty_bytes() == 6 * MIB);
+	CHECK(large_trim() && large_dirty_bytes() == 0);
 	CHECK(!large_trim() && !cache_sweep(0));
 	CHECK(stats().unmap_calls == 2);
 	check_mappings();

@@ -248,7 +248,7 @@ static size_t bytes_in_use(void)
 
 	for (const struct window *w = slab_first_window.next; w; w = w->next)
 		windows += pages(sizeof(*w) + sizeof(slab_page_map));
-	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + mapping_cached_bytes() +
+	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + large_dirty_bytes() +
 	       pages(stats.table_bytes);
 }
 

@@ -6,6 +6,7 @@
  * blocks.
  */
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -207,6 +208,34 @@ TEST(writes_after_free)
 			else
 				expect_fault(write_after_free, &m);
 		}
+	}
+}
+
+/* The trim may purge the memory, which hides the write. */
+static void write_and_trim(void *arg)
+{
+	struct misuse *m = arg;
+	static void *others[1000];
+
+	for (size_t i = 0; i < COUNT_OF(others); i++)
+		others[i] = malloc(m->size);
+	free(m->p);
+	m->p[m->at] ^= 1;
+	for (size_t i = 0; i < COUNT_OF(others); i++)
+		free(others[i]);
+	malloc_trim(0);
+	for (size_t i = 0; i < COUNT_OF(others); i++) /* if live cells are in the same page */
+		others[i] = malloc(m->size);
+}
+
+TEST(writes_after_free_before_a_trim)
+{
+	for (size_t i = 0; i < COUNT_OF(sizes) && sizes[i] <= CELL_MAX; i++) {
+		struct misuse m = allocated(sizes[i]);
+
+		m.at = (ptrdiff_t)m.size / 2;
+		for (int round = 0; round < 5; round++)
+			expect_death(write_and_trim, &m, "written to");
 	}
 }
 

@@ -120,7 +120,7 @@ TEST(freed_large_objects_are_inaccessible)
 
 TEST(large_objects_are_used_again_late)
 {
-	large_set_sweep_period(3600000); /* where one was unmapped the next may be mapped */
+	slab_sweep_period_ms = 3600000; /* where one was unmapped the next may be mapped */
 	for (size_t i = 0; i < COUNT_OF(large_sizes); i++) {
 		size_t size = large_sizes[i], frees = 0;
 		char *p = malloc(size), *q, *others[LATE + 4];
@@ -167,7 +167,7 @@ TEST(pages_are_used_again_at_once)
 	size_t before;
 	char *p;
 
-	large_set_sweep_period(3600000);
+	slab_sweep_period_ms = 3600000;
 	free(filled(4 * MIB));
 	before = page_faults();
 	for (size_t i = 1; i <= 100; i++) {
@@ -211,7 +211,7 @@ TEST(growing_objects_use_pages_again)
 	size_t before = 0;
 	char *p;
 
-	large_set_sweep_period(3600000);
+	slab_sweep_period_ms = 3600000;
 	for (size_t i = 0; i < 12; i++) {
 		if (i == 6) /* by now there are pages of all sizes */
 			before = page_faults();

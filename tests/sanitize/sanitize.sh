@@ -13,12 +13,12 @@
 flags="-std=gnu11 -O1 -g -pthread -D_GNU_SOURCE -fno-strict-aliasing -fno-omit-frame-pointer
 	-fno-builtin-malloc"
 
-# The library's sources, as its Makefile has them, but for two files with names of the C and C++
+# The library's sources, as its Makefile has them, but for three files with names of the C and C++
 # libraries that no scenario calls.
 sources() {
 	# shellcheck disable=SC2016 # a variable of make's
 	make -s --no-print-directory -C "$src" --eval 'sources: ; @echo $(SRCS)' sources | tr ' ' '\n' |
-		grep -Evx 'libc/(new|mallinfo)\.c' | sed "s|^|$src/|"
+		grep -Evx 'libc/(new|mallinfo|signal)\.c' | sed "s|^|$src/|"
 	echo "$utils/printf.c"
 }
 
@@ -81,6 +81,11 @@ traced() {
 		[ "$(find "$scratch/traces" -type f -size +64 | wc -l)" -gt 10 ]
 }
 
+# guarded PROGRAM: the same, while many blocks are guarded.
+guarded() {
+	OSMEM_OPTIONS=guard=10,stats=/dev/null timeout 300 "$1"
+}
+
 # memcheck NAME COMMAND…: an error that valgrind reports is a failure.
 memcheck() {
 	name=$1
@@ -107,9 +112,11 @@ for cc in gcc clang; do
 	sanitized "thread_threads_$cc" threads "$cc" thread
 	if [ -x "$scratch/thread_threads_$cc" ]; then
 		expect "thread_threads_traced_$cc" traced "$scratch/thread_threads_$cc"
+		expect "thread_threads_guarded_$cc" guarded "$scratch/thread_threads_$cc"
 		rm -rf "$scratch/traces"
 	else
 		skip "thread_threads_traced_$cc" "its program was not built"
+		skip "thread_threads_guarded_$cc" "its program was not built"
 	fi
 done
 

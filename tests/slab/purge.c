@@ -49,8 +49,8 @@ TEST(trim_unmaps_all_but_the_last_segment)
 static void sweep_in_time(void)
 {
 	usleep(PERIOD_MS * 1000);
-	CHECK(slab_begin_sweep());
-	CHECK(!slab_begin_sweep());
+	CHECK(slab_begin_sweep(false));
+	CHECK(!slab_begin_sweep(false));
 	slab_end_sweep();
 	expect_sound(slab_check);
 }
@@ -63,7 +63,7 @@ TEST(sweeps_unmap_what_is_old)
 
 	sweep_in_time();
 	give(cells, n);
-	CHECK(!slab_begin_sweep());
+	CHECK(!slab_begin_sweep(false));
 	sweep_in_time();
 	CHECK(slab_store.segments == segments && slab_dirty_bytes() > 0);
 	sweep_in_time();
@@ -124,9 +124,9 @@ TEST(trim_purges_pages_between_live_cells)
 /* Scavenge until one visits sparse slabs: every other one does. */
 static void sweep(void)
 {
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	for (int i = 0; i < 2; i++) {
-		CHECK(slab_begin_sweep());
+		CHECK(slab_begin_sweep(false));
 		slab_end_sweep();
 		expect_sound(slab_check);
 	}
@@ -338,6 +338,32 @@ TEST(hardened_cells_of_purged_slabs_stay_zero)
 		CHECK(is_all(cells[i], 160, 0));
 }
 
+static void sweep_twice(void *written)
+{
+	*(volatile char *)written = 1;
+	sweep();
+	sweep();
+}
+
+static void expect_report(char *written)
+{
+	char line[100];
+
+	snprintf(line, sizeof(line), "osmem: malloc(%p): this free memory was written to",
+		 (void *)((uintptr_t)written & ~(uintptr_t)15));
+	EXPECT_ABORT(sweep_twice, written, line);
+}
+
+/* A purge would hide the write: of pages between cells, and of pages without. */
+TEST(hardened_writes_are_reported_before_a_purge)
+{
+	slab_harden();
+	make_sparse(160, 1, 1);
+	expect_report((char *)cells[100] + 159);
+	give(cells, 1);
+	expect_report((char *)cells[0] + 8);
+}
+
 /*
  * Use slab s, which has one live cell, and leave it idle. Returns the number of scavenges until it
  * is purged again.
@@ -416,14 +442,14 @@ TEST(sweeps_are_bounded)
 /* A growing process scavenges early, and visits sparse slabs each time. */
 TEST(early_sweeps_purge_sparse_slabs)
 {
-	slab_set_sweep_period(10 * PERIOD_MS);
-	CHECK(slab_begin_sweep());
+	slab_sweep_period_ms = 10 * PERIOD_MS;
+	CHECK(slab_begin_sweep(false));
 	slab_end_sweep();
 	make_sparse(KIB, 3, 1);
 	for (int i = 0; i < 2; i++) {
 		CHECK(are_all_in(3, i ? GROUP_IDLE : GROUP_TOUCHED));
 		usleep(PERIOD_MS * 1000 / 4);
-		CHECK(!slab_begin_sweep() && slab_begin_early_sweep());
+		CHECK(!slab_begin_sweep(false) && slab_begin_sweep(true));
 		slab_end_sweep();
 		expect_sound(slab_check);
 	}
@@ -434,8 +460,8 @@ TEST(growth_is_what_was_not_dirty)
 {
 	use_class(KIB);
 	take_one();
-	slab_set_sweep_period(0);
-	CHECK(slab_begin_sweep() && !slab_grown_bytes());
+	slab_sweep_period_ms = 0;
+	CHECK(slab_begin_sweep(false) && !slab_grown_bytes());
 	slab_end_sweep();
 	take_all(cells, 3u * info->capacity);
 	CHECK(slab_grown_bytes() == 3 * SLAB_SIZE);
@@ -515,9 +541,9 @@ static void trim_once(void *arg)
 static void sweep_all(void *arg)
 {
 	(void)arg;
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	for (int i = 0; i < 2 * 2; i++)
-		if (slab_begin_sweep())
+		if (slab_begin_sweep(false))
 			slab_end_sweep();
 }
 

@@ -49,9 +49,14 @@ static inline void take_all(void **cells, unsigned int n)
 /* The first step of free. */
 static inline void mark(void *const *cells, unsigned int n)
 {
-	for (unsigned int i = 0; i < n; i++)
-		if (slab_has_marks(class) && slab_find(cells[i]).state == CELL_LIVE)
+	for (unsigned int i = 0; i < n; i++) {
+		if (slab_find(cells[i]).state != CELL_LIVE)
+			continue;
+		if (slab_has_marks(class))
 			*cell_word(cells[i]) = CELL_FREED;
+		else if (class < CLASS_COUNT) /* hardened */
+			memset(cells[i], 0, info->size);
+	}
 }
 
 static inline void give(void *const *cells, unsigned int n)

@@ -128,7 +128,7 @@ static void resize(size_t i)
 TEST(random_spans)
 {
 	slab_init();
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	test_timeout(120);
 	for (size_t nr = 0; nr < STEPS; nr++) {
 		size_t i = random_below(&random_state, nr % 20000 < 10000 ? SPANS : SPANS / 5);

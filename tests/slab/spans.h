@@ -12,8 +12,8 @@
 
 static inline void sweep(void)
 {
-	slab_set_sweep_period(0);
-	CHECK(slab_begin_sweep());
+	slab_sweep_period_ms = 0;
+	CHECK(slab_begin_sweep(false));
 	slab_end_sweep();
 	expect_sound(slab_check);
 }

@@ -412,9 +412,9 @@ TEST(refused_segments_are_asked_for_seldom)
 
 static void sweep_pages(void)
 {
-	slab_set_sweep_period(0);
+	slab_sweep_period_ms = 0;
 	for (int i = 0; i < 2; i++) { /* every other one looks at pages */
-		CHECK(slab_begin_sweep());
+		CHECK(slab_begin_sweep(false));
 		slab_end_sweep();
 	}
 	check_all();

@@ -194,7 +194,7 @@ mkdir -p "$root"
 expect install top_make install
 expect files test "$(what_is_there)" = "./bin/osmem-run ./include/block_meta.h ./include/osmem.h \
 ./lib/libosmem.a ./lib/libosmem.so ./lib/libosmem.so.1 ./lib/libosmem.so.$version ./lib/libosmem.so.debug ./lib/pkgconfig/osmem.pc \
-./share/man/man1/osmem-run.1 ./share/man/man3/osmem.3 "
+./share/man/man1/osmem-run.1 ./share/man/man3/osmem.3 ./share/man/man3/osmem_inspect.3 ./share/man/man7/osmem.7 "
 expect shared_library build_with_paths
 expect_with readelf wants_major_version wants_major_version
 expect_with readelf course_name_is_plain course_name_is_plain

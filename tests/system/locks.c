@@ -69,7 +69,7 @@ TEST(one_holds_it_and_nobody_sleeps_forever)
 TEST(libc_need_not_know_of_threads)
 {
 	count_with_threads(false);
-	CHECK(lock_has_strangers());
+	CHECK(lock_has_foreign_threads());
 }
 
 TEST(nothing_is_locked_in_a_single_thread)
@@ -112,7 +112,7 @@ TEST(a_newcomer_waits_for_the_section_of_the_first_thread)
 	is_over = true;
 	lock_release(&lock);
 	CHECK(pthread_join(thread, NULL) == 0);
-	CHECK(lock_has_strangers() && lock_bias.depth == 0);
+	CHECK(lock_has_foreign_threads() && lock_bias.depth == 0);
 }
 
 /* The owner of the bias is inside a section and does not exist in the child of another thread. */

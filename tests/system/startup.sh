@@ -52,7 +52,7 @@ if [ "$(getconf PAGESIZE)" != 4096 ] || ! [ -r /proc/self/smaps ]; then
 fi
 cat /proc/self/smaps >"$scratch/plain"
 LD_PRELOAD=$library cat /proc/self/smaps >"$scratch/smaps"
-if grep -a -q 'clang version' "$library" || [ "$(kib Size r-xp)" -gt 200 ]; then
+if grep -a -q 'clang version' "$library" || [ "$(kib Size r-xp)" -gt 288 ]; then
 	skip startup "clang, or without optimization: the code is in another order, or larger"
 	finish
 fi

@@ -55,11 +55,9 @@ upward_calls_are_seen() {
 		grep -q 'undefined reference to .tcache_trim' "$scratch/said"
 }
 
-# has_no_circle: the objects that standard input lists use each other in one direction. Known circle: the files of the cache wing
-# that share the state of a thread count as one.
+# has_no_circle: the objects that standard input lists use each other in one direction.
 has_no_circle() {
 	(cd "$src" && xargs nm -A) | sed -E 's/:[0-9a-f]* +/ /' | awk '
-		{ sub(/^cache\/(tcache.*|threads|hardened)\.o$/, "cache/tcache*.o", $1) }
 		$2 == "U" { used[$3] = used[$3] " " $1 }
 		$2 ~ /[TDBRVWC]/ { owner[$3] = $1 }
 		END {

@@ -12,7 +12,7 @@ cc=${CC:-cc}
 view=$scratch/heapview
 
 it_builds() {
-	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/heapview*.c &&
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/*.c &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
 			"$here/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
 		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$here/heapview/older.c" &&
@@ -170,7 +170,8 @@ errors_are_clear() {
 	refused 'not an osmem trace or map' "$0" && refused 'not an osmem trace or map' "$scratch/empty" &&
 		refused 'not an osmem trace or map' "$scratch" && refused 'No such file' "$scratch/none" &&
 		refused 'version 255' "$scratch/newer" && refused 'no file given' &&
-		refused 'unexpected argument' --nonsense && refused 'not a number' --step x "$scratch/trace" &&
+		refused 'unexpected argument' --nonsense && refused 'one file' "$scratch/trace" "$scratch/map" &&
+		refused 'not a profile' --diff "$scratch/trace" "$scratch/map" && refused 'not a number' --step x "$scratch/trace" &&
 		refused 'cannot be written' "$scratch/trace" -o /dev/full &&
 		refused 'cannot be written' --svg "$scratch/trace" -o /dev/full &&
 		! "$view" --svg "$scratch/cut" -o "$scratch/cut.svg" 2>"$scratch/err" &&

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "dump.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "helpers.h"
+#include "service.h"
+#include "sockets.h"
+#include "tunables.h"
+
+#define IGNORED "osmem: OSMEM_OPTIONS: dump_on: the signal is ignored since before the program\n"
+
+static const struct signal_name {
+	const char *name;
+	int signal;
+	bool ends; /* the program, by default: rule 3 */
+} names[] = {
+	{"USR1", SIGUSR1, false}, {"USR2", SIGUSR2, false},    {"HUP", SIGHUP, true},
+	{"INT", SIGINT, true},	  {"QUIT", SIGQUIT, true},     {"TERM", SIGTERM, true},
+	{"ALRM", SIGALRM, true},  {"VTALRM", SIGVTALRM, true}, {"PROF", SIGPROF, true},
+	{"XCPU", SIGXCPU, true},  {"PWR", SIGPWR, true},       {"IO", SIGIO, true},
+	{"CHLD", SIGCHLD, false}, {"URG", SIGURG, false},      {"WINCH", SIGWINCH, false},
+};
+
+/* sigaction of libc, under a name that no other library interposes. */
+extern __typeof__(sigaction) __sigaction;
+
+static void (*write_all)(void);
+static _Atomic(int) requested; /* a signal, or 0 */
+static _Atomic(uint32_t) written; /* the number of dumps */
+
+static bool read_number(struct word word, int *number)
+{
+	*number = 0;
+	for (size_t i = 0; i < word.len && *number < _NSIG; i++) {
+		if (word.at[i] < '0' || word.at[i] > '9')
+			return false;
+		*number = *number * 10 + (word.at[i] - '0');
+	}
+	return word.len > 0;
+}
+
+bool dump_read(struct word word, size_t *signal)
+{
+	int number = 0;
+
+	if (word.len > 3 && memcmp(word.at, "SIG", 3) == 0)
+		word = (struct word){.at = word.at + 3, .len = word.len - 3};
+	else
+		read_number(word, &number);
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (word_is(word, names[i].name) || number == names[i].signal)
+			number = *signal = (size_t)names[i].signal;
+	if (number >= SIGRTMIN && number <= SIGRTMAX)
+		*signal = (size_t)number;
+	return *signal;
+}
+
+static bool ends_program(int signal)
+{
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (names[i].signal == signal)
+			return names[i].ends;
+	return false;
+}
+
+/* Let the signal act as it does by default. */
+static void act_by_default(int signal)
+{
+	const struct sigaction by_default = {.sa_handler = SIG_DFL};
+
+	__sigaction(signal, &by_default, NULL);
+	sys_kill_self(signal);
+}
+
+/* A child that was made without fork handlers has no service. */
+static void on_signal(int signal)
+{
+	uint32_t before = atomic_load(&written);
+	bool ends = ends_program(signal);
+
+	atomic_store(&requested, signal);
+	if (!service_wake()) {
+		if (ends)
+			act_by_default(signal);
+		return;
+	}
+	for (unsigned int i = 0; ends && i < DUMP_WAITS && atomic_load(&written) == before; i++)
+		sys_sleep_on(&written, before, NAP_NS);
+}
+
+/* Whether the program has not installed another handler. */
+static bool is_ours(int signal)
+{
+	struct sigaction now;
+
+	return __sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal;
+}
+
+/* The pending signal ends the process before the handler returns to the program. */
+static void write_requested(void)
+{
+	int signal = atomic_exchange(&requested, 0);
+
+	if (!signal)
+		return;
+	write_all();
+	if (ends_program(signal) && is_ours(signal)) {
+		service_remove_socket();
+		act_by_default(signal);
+	}
+	atomic_fetch_add(&written, 1);
+	sys_wake_one(&written);
+}
+
+void dump_begin(int signal, void (*write)(void))
+{
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+	struct sigaction before;
+
+	write_all = write;
+	service_on_wake = write_requested;
+	if (__sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+		__sigaction(signal, &action, NULL);
+	else
+		sys_print(IGNORED, strlen(IGNORED));
+}

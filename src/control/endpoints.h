@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What the service answers. Only its thread calls this; nothing calls malloc. */
+
+#pragma once
+
+#include "body.h"
+#include "request.h"
+
+struct reply {
+	unsigned int status; /* of HTTP */
+	const char *type; /* of the body */
+	const char *allow; /* methods, if the request had another */
+	struct body body;
+};
+
+/* Answer r. The caller drops the body. */
+void endpoint_answer(const struct request *r, struct reply *reply);
+
+/* Answer with an error: one line that says what is wrong. */
+void endpoint_refuse(struct reply *reply, unsigned int status, const char *what);
+
+/* metrics.c: append all figures in the text format of Prometheus. */
+void metrics_write(struct text *t);

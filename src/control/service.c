@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "service.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "cache/tcache.h"
+#include "helpers.h"
+#include "http.h"
+#include "printf.h"
+#include "sockets.h"
+#include "tunables.h"
+
+#define LINE_SIZE 256
+#define STACK_SIZE (256 * KIB) /* without thread-local variables, it uses 20 KiB */
+#define LATER_MS 100 /* until the next try where descriptors are exhausted */
+
+enum state {
+	NOT_STARTED,
+	STARTING,
+	READY, /* or the thread has failed to prepare what it serves */
+};
+
+static struct {
+	_Atomic(uint32_t) state; /* enum state */
+	_Atomic(uint32_t) thread; /* the kernel's id */
+	_Atomic(bool) is_busy, is_ending; /* the thread is busy while it is not asleep */
+	const char *path; /* while starting */
+	int error; /* errno of what failed while starting, or 0 */
+	const char *failed; /* what that is */
+	uint32_t owner; /* the process that serves path instead */
+	struct sys_listener listener;
+	uint64_t accept_ms; /* do not accept before */
+	uint64_t background_ms; /* the next call of tcache_background */
+} service;
+
+void (*service_on_wake)(void);
+
+/* ---- The thread ---- */
+
+static void sleep_forever(void)
+{
+	_Atomic(uint32_t) never_woken = 0;
+
+	for (;;)
+		sys_sleep_on(&never_woken, 0, 0);
+}
+
+/* Begin to be busy. Does not return at exit. */
+static void enter(void)
+{
+	atomic_store(&service.is_busy, true);
+	if (!atomic_load(&service.is_ending))
+		return;
+	atomic_store(&service.is_busy, false);
+	sleep_forever();
+}
+
+static void leave(void)
+{
+	atomic_store(&service.is_busy, false);
+}
+
+static void fail(const char *what)
+{
+	service.error = errno;
+	service.failed = what;
+}
+
+/* Without descriptors of its own the thread must not open any. */
+static int prepare(void)
+{
+	int wake;
+
+	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
+	if (!sys_leave_files()) {
+		fail("descriptors of its own");
+		return -1;
+	}
+	wake = sys_open_wake();
+	if (wake < 0)
+		fail("a descriptor for signals");
+	else if (service.path && !http_begin())
+		fail("memory");
+	else if (service.path && !sys_listen(&service.listener, service.path, &service.owner) &&
+		 !sys_is_ancestor(service.owner))
+		fail(service.path);
+	return wake;
+}
+
+static void accept_all(uint64_t now_ms)
+{
+	while (http_has_room()) {
+		int fd = sys_accept(&service.listener);
+
+		if (fd >= 0)
+			http_add(fd, now_ms);
+		else if (errno != ECONNABORTED && errno != EINTR)
+			break;
+	}
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+		service.accept_ms = now_ms + LATER_MS;
+}
+
+/* Without a descriptor to be woken by, it looks now and then. -1: for ever. */
+static int wait_ms(int wake, uint64_t now_ms)
+{
+	uint64_t until = service.background_ms, next = http_next_ms();
+
+	until = next < until ? next : until;
+	if (service.accept_ms > now_ms && service.accept_ms < until)
+		until = service.accept_ms;
+	if (until == UINT64_MAX)
+		return wake < 0 ? IDLE_TICK_MS : -1;
+	return until > now_ms ? (int)(until - now_ms) : 0;
+}
+
+/* Sleep, and then do what there is to do. */
+static void turn(int wake)
+{
+	struct pollfd polls[2 + CONNECTIONS] = {{.fd = wake, .events = POLLIN},
+						{.fd = -1, .events = POLLIN}};
+	uint64_t now_ms = sys_now_ms();
+	size_t n = http_poll(polls + 2);
+
+	if (service.listener.fd >= 0 && http_has_room() && now_ms >= service.accept_ms)
+		polls[1].fd = service.listener.fd;
+	sys_poll(polls, n + 2, wait_ms(wake, now_ms));
+	enter();
+	now_ms = sys_now_ms();
+	if ((sys_was_woken() || wake < 0) && service_on_wake)
+		service_on_wake();
+	http_step(polls + 2, n, now_ms);
+	if (polls[1].revents)
+		accept_all(now_ms);
+	if (now_ms >= service.background_ms)
+		service.background_ms = now_ms + tcache_background();
+	leave();
+}
+
+static __attribute__((noreturn)) void *run(void *unused)
+{
+	int wake = prepare();
+
+	(void)unused;
+	atomic_store(&service.state, READY);
+	sys_wake_one(&service.state);
+	for (;;)
+		turn(wake);
+}
+
+/* ---- Start ---- */
+
+static void complain(void)
+{
+	const char *error = strerrorname_np(service.error);
+	char line[LINE_SIZE];
+	int n;
+
+	if (service.owner)
+		n = snprintf_(line, sizeof(line),
+			      "osmem: OSMEM_OPTIONS: serve: process %u serves %s\n",
+			      (unsigned int)service.owner, service.failed);
+	else
+		n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: serve: %.150s: %s\n",
+			      service.failed, error ? error : "?");
+	sys_print(line, (size_t)n);
+}
+
+/* Its stack has room for the thread-local variables of most programs. If not, libc says so. */
+static int create(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int error;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	error = pthread_create(&thread, &attributes, run, NULL);
+	if (error == EINVAL) {
+		pthread_attr_destroy(&attributes);
+		pthread_attr_init(&attributes);
+		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+		error = pthread_create(&thread, &attributes, run, NULL);
+	}
+	pthread_attr_destroy(&attributes);
+	return error;
+}
+
+/* The thread inherits the mask. pthread_sigmask leaves out the signals that libc needs. */
+static int create_without_signals(void)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = create();
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+void service_start(const char *path, bool has_background)
+{
+	int error;
+
+	service.state = STARTING;
+	service.path = path;
+	service.listener.fd = -1;
+	service.background_ms = has_background ? 0 : UINT64_MAX;
+	error = create_without_signals();
+	if (error) {
+		service.state = READY;
+		errno = error;
+		fail("thread");
+	}
+	while (service.state == STARTING)
+		sys_sleep_on(&service.state, STARTING, NAP_NS);
+	if (service.error)
+		complain();
+}
+
+bool service_wake(void)
+{
+	return sys_wake_service(service.thread);
+}
+
+/* ---- End ---- */
+
+void service_remove_socket(void)
+{
+	if (service.listener.fd >= 0)
+		sys_unlink_listener(&service.listener);
+	service.listener.fd = -1;
+}
+
+void service_end(void)
+{
+	_Atomic(uint32_t) never_woken = 0;
+
+	if (service.state == NOT_STARTED || !service_wake())
+		return;
+	atomic_store(&service.is_ending, true);
+	for (unsigned int i = 0; i < END_WAITS && atomic_load(&service.is_busy); i++)
+		sys_sleep_on(&never_woken, 0, NAP_NS);
+	service_remove_socket();
+}
+
+void service_forget(void)
+{
+	sys_forget_service();
+	http_forget();
+	memset(&service, 0, sizeof(service));
+	service.listener.fd = -1;
+}

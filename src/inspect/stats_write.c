@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* The forms of the statistics, and their destinations. */
+
+#include <errno.h>
+
+#include "helpers.h"
+#include "stats.h"
+
+void stats_write(struct text *t, enum stats_form form)
+{
+	struct osmem_stats s;
+
+	if (form == STATS_JSON) {
+		stats_write_json(t);
+		return;
+	}
+	inspect_get_stats(&s);
+	if (form == STATS_FULL)
+		stats_write_table(t, &s);
+	else
+		stats_write_summary(t, &s);
+}
+
+static void flush_to_stderr(struct text *t)
+{
+	sys_print(t->at, t->len);
+	t->len = 0;
+}
+
+void stats_print(enum stats_form form)
+{
+	struct text t = {.flush = flush_to_stderr};
+
+	stats_write(&t, form);
+	t.flush(&t);
+}
+
+struct file_text {
+	struct text text; /* first, for flush_to_file */
+	struct sys_file *file;
+	int error; /* errno of the first failure, or 0 */
+};
+
+static void flush_to_file(struct text *t)
+{
+	struct file_text *to = (struct file_text *)t;
+
+	if (!to->error && !sys_file_append(to->file, t->at, t->len))
+		to->error = errno;
+	t->len = 0;
+}
+
+bool stats_write_file(struct sys_file *f, enum stats_form form)
+{
+	struct file_text to = {.text.flush = flush_to_file, .file = f};
+
+	stats_write(&to.text, form);
+	flush_to_file(&to.text);
+	errno = to.error;
+	return !to.error;
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/* Fixed point: numbers with 32 binary places, products in 128 bits. */
+
+#include "chance.h"
+
+#include <stdatomic.h>
+
+#include "hash.h"
+#include "helpers.h"
+
+typedef unsigned __int128 wide;
+
+#define ONE (UINT64_C(1) << 32)
+#define LN2_64 UINT64_C(0xb17217f7d1cf79ac) /* ln 2, with 64 places */
+#define NEVER_MISSED (22 * ONE) /* exp(-22) is less than a unit */
+
+static _Atomic(uint64_t) state;
+
+void chance_seed(void)
+{
+	atomic_fetch_xor(&state, hash_full(sys_now_ns()) ^ sys_secret());
+}
+
+uint64_t chance_random(void)
+{
+	uint64_t h = atomic_fetch_add_explicit(&state, HASH_FACTOR, memory_order_relaxed);
+
+	h = (h ^ h >> 30) * HASH_FACTOR3;
+	h = (h ^ h >> 27) * HASH_FACTOR2;
+	return h ^ h >> 31;
+}
+
+/* -log2 of r / 2^64. Squaring a number in [1, 2) shifts the digits of its logarithm to the left. */
+static uint64_t minus_log2(uint64_t r)
+{
+	unsigned int zeros = (unsigned int)__builtin_clzll(r);
+	uint64_t m = r << zeros, log2_m = 0; /* m with 63 places */
+
+	for (int i = 0; i < 32; i++) {
+		wide square = (wide)m * m >> 63;
+		unsigned int is_two = square >> 64 != 0;
+
+		log2_m = log2_m << 1 | is_two;
+		m = (uint64_t)(square >> is_two);
+	}
+	return (zeros + 1) * ONE - log2_m;
+}
+
+int64_t chance_distance(size_t mean)
+{
+	uint64_t ln = (uint64_t)((wide)minus_log2(chance_random() | 1) * LN2_64 >> 64);
+	wide distance = (wide)ln * mean >> 32;
+
+	return distance < INT64_MAX / 2 ? (int64_t)distance : INT64_MAX / 2;
+}
+
+static uint64_t times(uint64_t a, uint64_t b)
+{
+	return (uint64_t)((wide)a * b >> 32);
+}
+
+/* x / (1 - exp(-x)) for x up to 1: a series, whose error is less than 10^-6. */
+static uint64_t series(uint64_t x)
+{
+	uint64_t x2 = times(x, x), x4 = times(x2, x2);
+
+	return ONE + x / 2 + x2 / 12 - x4 / 720 + times(x4, x2) / 30240;
+}
+
+/* exp(-x) for x from 1 to NEVER_MISSED: by halving x until the series holds, and squaring. */
+static uint64_t exp_minus(uint64_t x)
+{
+	unsigned int halvings = 0;
+	uint64_t result;
+
+	while (x >> halvings > ONE)
+		halvings++;
+	x >>= halvings;
+	result = ONE - (uint64_t)(((wide)x << 32) / series(x));
+	for (; halvings; halvings--)
+		result = times(result, result);
+	return result;
+}
+
+/* x / 2^places, to the nearest. */
+static uint64_t without(wide x, unsigned int places)
+{
+	return (uint64_t)((x + ((wide)1 << (places - 1))) >> places);
+}
+
+struct chance_weight chance_weigh(size_t size, size_t mean)
+{
+	wide x = ((wide)size << 32) / mean;
+	uint64_t objects = ONE;
+
+	if (x <= ONE) {
+		wide bytes = (wide)mean * series((uint64_t)x);
+
+		return (struct chance_weight){
+			.objects = without(bytes / size, 32 - OBJECTS_SHIFT),
+			.bytes = without(bytes, 32 - BYTES_SHIFT),
+		};
+	}
+	if (x < NEVER_MISSED)
+		objects = (uint64_t)(((wide)ONE << 32) / (ONE - exp_minus((uint64_t)x)));
+	return (struct chance_weight){
+		.objects = without(objects, 32 - OBJECTS_SHIFT),
+		.bytes = without((wide)objects * size, 32 - BYTES_SHIFT),
+	};
+}

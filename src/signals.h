@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Signals and the stack of their handlers: what the kernel and the processor do. */
+
+#pragma once
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Block all signals of the calling thread. Returns the old mask for signals_restore. */
+uint64_t signals_block(void);
+void signals_restore(uint64_t mask);
+
+/* Send info to the calling thread again, unchanged. It arrives when its signal is not blocked. */
+void signals_resend(siginfo_t *info);
+
+/*
+ * Call function(arg) on another stack, which grows down from top, a multiple of 16. Unwinders find
+ * the way back to this one. On other processors than x86_64 it stays on this stack.
+ */
+void signals_call_on(void *top, void (*function)(void *arg), void *arg);
+
+/* What the processor did when it faulted; context is the third argument of a handler. */
+struct signals_fault {
+	uintptr_t instruction; /* its address, or 0 if unknown */
+	bool is_write;
+};
+
+struct signals_fault signals_get_fault(const void *context);
