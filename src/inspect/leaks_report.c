@@ -210,7 +210,7 @@ static void add_notes(struct text *t, const struct leaks_report *r)
 
 	sample_get_stats(&samples);
 	if (samples.interval && r->has_others)
-		text_add(t, "osmem:   blocks without a stack were not sampled: all are with "
+		text_add(t, "osmem:   blocks without a stack were not sampled: nearly all are with "
 			    "profile_interval=1\n");
 	if (r->running)
 		text_add(t,

@@ -101,13 +101,33 @@ the_largest_groups_are_shown() {
 # All live blocks, and no free one, of a heap that four threads have used. A stale address in some
 # register or on the stack may keep one or two.
 no_block_is_missed() {
-	for options in leaks leaks,hardened; do
+	for options in leaks leaks,hardened leaks,guard=1 "leaks,profile=$scratch/profile,profile_interval=1"; do
 		goes "$options" "$scratch/linked" exact
 		live=$(cat "$scratch/out")
 		lost=$(sed -n '1s/.*: \([0-9,]*\) blocks.*/\1/p' "$scratch/err" | tr -d ,)
 		[ "$live" -gt 10000 ] && [ "$lost" -le "$live" ] && [ "$lost" -ge $((live - 3)) ] ||
 			return
 	done
+}
+
+# frames N FUNCTION…: where the addresses from line N on are in
+frames() {
+	sed -n "$1,\$p" "$scratch/err" | sed -n 's/^osmem:   #.*linked+//p' |
+		xargs addr2line -f -e "$scratch/linked" | sed -n 'p;n' | head -n 3 | tr '\n' ' '
+}
+
+sampled_blocks_have_stacks() {
+	goes "leaks,profile=$scratch/profile,profile_interval=1" "$scratch/linked" behind
+	[ "$status" -eq 7 ] && ! grep 'without a stack' "$scratch/err" &&
+		sed -n 2p "$scratch/err" | grep -qx 'osmem:   480 bytes in 1 block, allocated here:' &&
+		grep -qx 'osmem:   464 bytes in 1 block, indirectly, allocated here:' "$scratch/err" &&
+		[ "$(frames 3)" = 'get behind main ' ]
+}
+
+others_have_none() {
+	goes "leaks,profile=$scratch/profile,profile_interval=1G" "$scratch/linked" leaked
+	reports '480 bytes in 1 block of 480' \
+		'blocks without a stack were not sampled: nearly all are with profile_interval=1'
 }
 
 # A million blocks, a thousand threads, or addresses without memory: seconds, not minutes.
@@ -191,7 +211,7 @@ real() {
 }
 
 real_programs() {
-	real ls -l / && real sh -c 'for i in 1 2 3; do echo $i | cat; done' &&
+	real ls -l / && real sh -c 'echo word | cat; echo word' &&
 		real "$cc" -E "$here/leaks/plugin.c"
 	for program in "python3 -c print(sum(range(10**6)))" "perl -e print(1)" "git --version" \
 		"sqlite3 :memory: .schema"; do
@@ -213,10 +233,16 @@ done <"$scratch/ways"
 for way in leaked cycle plugin_variable ended in_register freed; do
 	expect_way archived_ leaks archived "$way"
 done
-for test in large_blocks resized_blocks the_largest_groups_are_shown no_block_is_missed it_takes_seconds \
+for test in large_blocks resized_blocks the_largest_groups_are_shown no_block_is_missed \
+	others_have_none it_takes_seconds \
 	the_status_stays with_exit_it_is_23 only_exit_reports other_values_are_refused real_programs; do
 	expect "$test" "$test"
 done
+if has addr2line; then
+	expect sampled_blocks_have_stacks sampled_blocks_have_stacks
+else
+	skip sampled_blocks_have_stacks "no addr2line"
+fi
 if has unshare && unshare -rm true 2>/dev/null; then
 	expect without_proc_it_says_so without_proc_it_says_so
 else
