@@ -319,6 +319,19 @@ extern void (*tcache_on_scavenge)(void);
 extern void (*tcache_on_fork)(void);
 
 /*
+ * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the cell.
+ * A live cell that holds the mark of free ones by chance counts as free. Other threads must be
+ * stopped, and no lock held.
+ */
+bool tcache_is_live(const void *cell);
+
+/* The bytes that the user of live cell has; hardened, those requested. Reads the cell. */
+size_t tcache_live_size(const void *cell);
+
+/* Call visit for each lock of malloc, in lock order. */
+void tcache_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
+
+/*
  * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other
  * threads must not allocate meanwhile.
  */

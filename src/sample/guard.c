@@ -296,6 +296,14 @@ void guard_list(struct item_list *list)
 	}
 }
 
+void guard_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	if (!guard)
+		return;
+	visit((const void *)guard_area.start, guard_area.size, arg);
+	visit(guard, sizeof(*guard), arg);
+}
+
 void guard_get_stats(struct guard_stats *stats)
 {
 	*stats = (struct guard_stats){0};

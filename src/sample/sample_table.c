@@ -401,6 +401,12 @@ uint64_t table_live_bytes(void)
 	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed) >> BYTES_SHIFT;
 }
 
+void sample_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	for (const struct chunk *c = table.samples; c; c = c->next)
+		visit(c, sizeof(*c), arg);
+}
+
 bool sample_find(const void *p, struct sample_info *info)
 {
 	struct sample *s;
