@@ -139,16 +139,24 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	return cell_unmark(cell);
 }
 
+/* Take a cell from the bins of malloc, or of free. slow is the tail call for all else. */
+static inline __attribute__((always_inline)) void *tcache_alloc_in(bool is_free, size_t size,
+								   void *(*slow)(size_t size))
+{
+	size_t offset = round_up(size, CELL_ALIGN); /* bin 0, always empty, for size 0 */
+
+	if (__builtin_expect(size > CELL_FINE_MAX, 0))
+		return slow(size);
+	return bin_alloc_or(
+		tcache_bin_at(is_free ? tcache_thread.fast_free : tcache_thread.fast, offset), size,
+		slow);
+}
+
 /* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
 static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 								   void *(*slow)(size_t size))
 {
-	size_t offset =
-		(size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* bin 0, always empty, for size 0 */
-
-	if (__builtin_expect(size > CELL_FINE_MAX, 0))
-		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
+	return tcache_alloc_in(false, size, slow);
 }
 
 /* The same for sizes above CELL_FINE_MAX; the slow of tcache_alloc_or may call it. */
@@ -169,13 +177,15 @@ static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t s
 {
 	if (size - 1 >= CELL_MAX)
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE),
-			    size, slow);
+	return bin_alloc_or(
+		tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE), size,
+		slow);
 }
 
+/* For callers that do not count or sample the call: they have, or another call does. */
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
-	return tcache_alloc_or(size, tcache_alloc_slow);
+	return tcache_alloc_in(true, size, tcache_alloc_slow);
 }
 
 /* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */
@@ -187,7 +197,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 		return false;
 	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
 			     1)) /* not 0: slab_page_map has it for no cell */
-		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
+		offset = round_up(size, CELL_ALIGN);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
 	else
@@ -199,8 +209,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 static inline __attribute__((always_inline)) bool tcache_has_aligned(const void *p, size_t size,
 								     size_t align)
 {
-	return tcache_has_size(p, (size + align - 1) & ~(align - 1)) &&
-	       !((uintptr_t)p & (align - 1));
+	return tcache_has_size(p, round_up(size, align)) && !((uintptr_t)p & (align - 1));
 }
 
 /* Whether all cells of the slab at p are aligned to align. If false, call tcache_check_align. */
@@ -308,6 +317,19 @@ extern void (*tcache_on_scavenge)(void);
 
 /* If not NULL, a forked child calls it when the heap is repaired. */
 extern void (*tcache_on_fork)(void);
+
+/*
+ * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the cell.
+ * A live cell that holds the mark of free ones by chance counts as free. Other threads must be
+ * stopped, and no lock held.
+ */
+bool tcache_is_live(const void *cell);
+
+/* The bytes that the user of live cell has; hardened, those requested. Reads the cell. */
+size_t tcache_live_size(const void *cell);
+
+/* Call visit for each lock of malloc, in lock order. */
+void tcache_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
 
 /*
  * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other

@@ -117,7 +117,9 @@ static COLD void *realloc_recorded(void *p, size_t size)
 /* malloc(3), as in glibc: size 0 frees p and returns NULL. On failure p stays valid. */
 EXPORT NOINLINE void *realloc(void *p, size_t size)
 {
-	return calls_are_recorded ? realloc_recorded(p, size) : resize(p, size);
+	if (!calls_are_recorded)
+		return resize(p, size);
+	return calls_modes == CALLS_SAMPLED ? resize_sampled(p, size) : realloc_recorded(p, size);
 }
 
 /*
@@ -238,7 +240,7 @@ EXPORT void *pvalloc(size_t size)
 
 	if (size > PTRDIFF_MAX - page)
 		return fail(ENOMEM);
-	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
+	return alloc_aligned(TRACE_PVALLOC, round_up(size, page), page);
 }
 
 /* glibc's internal names, which wrappers of malloc call. Both names may be mixed. */

@@ -30,11 +30,6 @@ static struct guard_slot *slot_of(const void *p)
 	return &guard->slots[guard_slot_index((uintptr_t)p)];
 }
 
-static size_t round_up(size_t size, size_t align)
-{
-	return (size + align - 1) & ~(align - 1);
-}
-
 static uint32_t next_state(uint32_t old, enum guard_state state)
 {
 	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;
@@ -155,7 +150,7 @@ static struct guard_block place_block(size_t i, size_t size, size_t align)
 				    .pages_size = pages};
 }
 
-static void *make_block(size_t i, size_t size, size_t align, bool zero)
+static void *make_block(size_t i, size_t size, size_t align)
 {
 	struct guard_block b = place_block(i, size, align);
 	struct guard_slot *s = &guard->slots[i];
@@ -165,15 +160,14 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 	set_state(s, SLOT_BUSY);
 	guard_set_block(&s->block, &b);
 	fill_rest(&b);
-	if (zero)
-		memset((void *)b.start, 0, size);
+	memset((void *)b.start, 0, size); /* a page that stayed has another block's bytes */
 	guard_note_call(&s->alloc);
 	s->is_reported = false;
 	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
 
-void *guard_alloc(size_t size, size_t align, bool zero)
+void *guard_alloc(size_t size, size_t align)
 {
 	size_t i;
 	void *p;
@@ -183,7 +177,7 @@ void *guard_alloc(size_t size, size_t align, bool zero)
 	if (size > GUARD_BLOCK_MAX || align > sys_page_size() || !guard || guard->is_reporting ||
 	    !take_slot(&i))
 		return NULL;
-	p = make_block(i, size, align, zero);
+	p = make_block(i, size, align);
 	if (!p)
 		put_slot(i);
 	return p;
@@ -300,6 +294,14 @@ void guard_list(struct item_list *list)
 								 .payload = b.size,
 								 .mapping = b.pages_size});
 	}
+}
+
+void guard_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	if (!guard)
+		return;
+	visit((const void *)guard_area.start, guard_area.size, arg);
+	visit(guard, sizeof(*guard), arg);
 }
 
 void guard_get_stats(struct guard_stats *stats)

@@ -32,11 +32,11 @@ extern struct guard_area {
 bool guard_begin(void);
 
 /*
- * A guarded block of size bytes, aligned to align and to 16; zero: its bytes are zero. NULL, and
- * errno may have changed: all slots are in use, the block is too large, or the kernel refuses. Then
- * the caller makes a block as usual.
+ * A guarded block of size bytes, all zero, aligned to align and to 16. NULL, and errno may have
+ * changed: all slots are in use, the block is too large, or the kernel refuses. Then the caller
+ * makes a block as usual.
  */
-void *guard_alloc(size_t size, size_t align, bool zero);
+void *guard_alloc(size_t size, size_t align);
 
 /* Whether p is in a slot or at a guard. The functions below are for such a p only. */
 static inline bool guard_owns(const void *p)
@@ -65,6 +65,9 @@ bool guard_check_align(const char *call, void *p, size_t align);
 
 /* Append the live blocks to list. */
 void guard_list(struct item_list *list);
+
+/* Call visit for all slots, and for the memory that has the addresses of blocks in them. */
+void guard_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
 
 struct guard_stats {
 	size_t blocks, bytes; /* live ones, and their pages */

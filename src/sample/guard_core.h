@@ -73,8 +73,6 @@ struct guard {
 
 extern struct guard *guard __attribute__((visibility("hidden")));
 
-/* ---- guard_core.c ---- */
-
 /* Lock, and block signals. Returns the mask for guard_unlock. */
 uint64_t guard_lock(void);
 void guard_unlock(uint64_t mask);
