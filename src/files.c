@@ -158,7 +158,8 @@ static struct sys_descriptor kept_stderr = {.fd = -1};
 
 void sys_keep_stderr(void)
 {
-	identify(sys_copy_high(STDERR_FILENO), &kept_stderr);
+	if (kept_stderr.fd < 0)
+		identify(sys_copy_high(STDERR_FILENO), &kept_stderr);
 }
 
 /* A copy of descriptor d of the program, or -1 if that is another file by now. */

@@ -130,6 +130,10 @@
 #define CHAINS_MIN ((size_t)1024) /* chains through them at first; a power of two */
 #define CHAINS_FREE 4 /* chains for each entry: an empty one answers without the lock */
 
+/* reports */
+
+#define MISUSE_LINES 100 /* of a process that tolerates misuse: a busy one would fill its log */
+
 /* sample: guarded blocks */
 
 #define GUARD_EVERY 5000 /* allocations per guarded one */

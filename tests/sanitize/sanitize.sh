@@ -110,6 +110,12 @@ guarded() {
 	OSMEM_OPTIONS=guard=10,stats=/dev/null timeout 300 "$1"
 }
 
+# profiled PROGRAM: the same, while many allocations are sampled and profiles are written.
+profiled() {
+	OSMEM_OPTIONS=profile=$scratch/profile,profile_interval=2k,profile_growth=1M \
+		timeout 300 "$1" && [ -s "$scratch/profile" ] && rm "$scratch/profile"
+}
+
 # memcheck NAME COMMAND…: an error that valgrind reports is a failure.
 memcheck() {
 	name=$1
@@ -147,6 +153,14 @@ for cc in gcc clang; do
 		skip "thread_threads_traced_$cc" "its program was not built"
 		skip "thread_threads_served_$cc" "its program was not built"
 		skip "thread_threads_guarded_$cc" "its program was not built"
+	fi
+done
+
+for program in thread_threads_gcc thread_threads_clang address_undefined_threads_gcc; do
+	if [ -x "$scratch/$program" ]; then
+		expect "${program}_profiled" profiled "$scratch/$program"
+	else
+		skip "${program}_profiled" "its program was not built"
 	fi
 done
 
