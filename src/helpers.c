@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +26,6 @@
 #define STACK_GAP MIB /* the kernel keeps it free below a stack */
 
 void (*sys_observer)(enum sys_event event, uint64_t a, uint64_t b, uint64_t c, bool failed);
-
-void (*sys_on_fatal)(void);
 
 struct canary_key canary_key; /* written by quarantine.c */
 
@@ -147,7 +144,7 @@ void *sys_map_aligned(size_t size, size_t align)
 	p = sys_map(total);
 	if (!p)
 		return NULL;
-	start = (char *)(((uintptr_t)p + align - 1) & ~(align - 1));
+	start = (char *)round_up((uintptr_t)p, align);
 	release_edge(p, start);
 	release_edge(start + size, p + total);
 	return start;
@@ -167,7 +164,7 @@ static bool release(void *p, size_t size)
 
 	if (sys_unmap(p, size) == 0)
 		return true;
-	size = (size + sys_page_size() - 1) & ~(sys_page_size() - 1);
+	size = round_up(size, sys_page_size());
 	sys_purge(p, size);
 	rest->size = size;
 	rest->next = atomic_load(&unreleased);
@@ -440,24 +437,4 @@ __attribute__((weak)) void _putchar(char character)
 
 	sys_write_all(STDOUT_FILENO, &character, 1);
 	errno = saved_errno;
-}
-
-void sys_fatal(const char *call, const void *p, const char *what, ...)
-{
-	char line[256];
-	va_list args;
-	int n;
-
-	/* Not %p: its format depends on the course's printf.c. */
-	n = snprintf_(line, sizeof(line), "osmem: %s(0x%lx): ", call, (unsigned long)(uintptr_t)p);
-	va_start(args, what);
-	n += vsnprintf_(line + n, sizeof(line) - 1 - (size_t)n, what, args);
-	va_end(args);
-	if (n > (int)sizeof(line) - 2)
-		n = (int)sizeof(line) - 2;
-	line[n] = '\n';
-	sys_print(line, (size_t)n + 1);
-	if (sys_on_fatal)
-		sys_on_fatal();
-	abort();
 }

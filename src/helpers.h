@@ -32,6 +32,12 @@
 #define SYS_BEGIN_CACHE 102
 #define SYS_BEGIN_OPTIONS 103
 
+/* The next multiple of to, a power of two. */
+static inline __attribute__((always_inline)) size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
 /* OSMEM_OPTIONS, or NULL. NULL in a privileged program. */
 const char *sys_options(void);
 
@@ -261,11 +267,24 @@ void sys_print(const char *text, size_t len);
 void sys_keep_stderr(void);
 
 /*
- * Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a format of
- * utils/printf.c.
+ * report.c: print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a
+ * format of utils/printf.c. Preserve errno.
  */
 void sys_fatal(const char *call, const void *p, const char *what, ...)
 	__attribute__((noreturn, cold, format(__printf__, 3, 4)));
 
-/* If not NULL, called behind that line. It may not allocate. */
+/*
+ * The same for a call with a wrong argument. It returns if misuse is tolerated, perhaps without a
+ * line: the call then has to do nothing. The caller holds no lock.
+ */
+void sys_misuse(const char *call, const void *p, const char *what, ...)
+	__attribute__((cold, format(__printf__, 3, 4)));
+
+/* From now on misuse is tolerated. False if memory is exhausted. */
+bool sys_tolerate_misuse(void);
+
+/* The return address of the public function that reports name; set while misuse is tolerated. */
+extern _Thread_local const void *sys_call_site __attribute__((visibility("hidden")));
+
+/* If not NULL, called behind the line of a report. It may not allocate. */
 extern void (*sys_on_fatal)(void);

@@ -343,6 +343,8 @@ HOT void release(const char *call, void *p)
 
 	block_lock();
 	b = block_of(call, p, false);
+	if (!b)
+		return;
 	course.stats.frees++;
 	if (b->status == STATUS_MAPPED) { /* rule 7 */
 		unmap(b);
@@ -422,6 +424,10 @@ static void *reallocate(void *p, size_t size)
 		return size ? allocate(size, MMAP_THRESHOLD) : NULL;
 	block_lock();
 	b = block_of("os_realloc", p, true);
+	if (!b) {
+		errno = EINVAL;
+		return NULL;
+	}
 	old = b->size;
 	course.stats.reallocs++;
 	if (b->status == STATUS_FREE) { /* rule 16 */
@@ -470,8 +476,10 @@ EXPORT void *os_realloc(void *p, size_t size)
 {
 	void *q;
 
-	if (calls_are_recorded)
+	if (calls_are_recorded) {
+		sys_call_site = __builtin_return_address(0);
 		calls_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
+	}
 	q = reallocate(p, size);
 	if (calls_are_recorded)
 		calls_record(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
@@ -480,8 +488,10 @@ EXPORT void *os_realloc(void *p, size_t size)
 
 EXPORT void os_free(void *p)
 {
-	if (calls_are_recorded)
+	if (calls_are_recorded) {
+		sys_call_site = __builtin_return_address(0);
 		calls_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
+	}
 	if (p)
 		release("os_free", p);
 	if (calls_are_recorded)

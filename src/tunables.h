@@ -130,6 +130,10 @@
 #define CHAINS_MIN ((size_t)1024) /* chains through them at first; a power of two */
 #define CHAINS_FREE 4 /* chains for each entry: an empty one answers without the lock */
 
+/* reports */
+
+#define MISUSE_LINES 100 /* of a process that tolerates misuse: a busy one would fill its log */
+
 /* sample: guarded blocks */
 
 #define GUARD_EVERY 5000 /* allocations per guarded one */
@@ -159,6 +163,7 @@
 #define REPLY_MS 10000 /* for a client to read some of the reply, */
 #define REPLY_ALL_MS 60000 /* and all of it */
 #define REPLIES_BYTES (64 * MIB) /* of replies that wait for clients, before 503 */
+#define CHILD_LISTEN_MS 100 /* after a fork: most children execute a program before */
 #define FOLDER_WAITS 100 /* for another process that replaces a stale socket: */
 #define FOLDER_WAIT_NS 10000000 /* each; a second in total */
 #define END_WAITS 3000 /* for the service to finish what it does, at exit: */

@@ -75,11 +75,6 @@ HOT void block_unlock(void)
 
 /* ---- Arithmetic ---- */
 
-HOT size_t round_up(size_t n, size_t to)
-{
-	return (n + to - 1) & ~(to - 1);
-}
-
 HOT char *block_end(const struct block_meta *b)
 {
 	return (char *)(uintptr_t)(b + 1) + b->size;
@@ -156,11 +151,13 @@ HOT const struct block_meta *block_expected_next(const struct region *r, const s
 /* Whether b, a block of r, can have its size. */
 bool block_has_valid_size(const struct region *r, const struct block_meta *b);
 
+/* The slow path of block_of. */
 struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free);
 
 /*
  * Validate p, which the program passed to call, and return its block: a live one, or a free one if
- * may_be_free is set. Reads only memory of the heap.
+ * may_be_free is set. NULL if p was reported; then the lock is released. Reads only memory of the
+ * heap.
  *
  * Of the links, only next is validated here. The neighbours' headers are two cache misses, so they
  * are validated when the block is coalesced, which reads them anyway.

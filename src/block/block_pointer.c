@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Validation of pointers and blocks, and precise reports. A report may walk the list, because the
+ * Validation of pointers and blocks, and precise reports. A report may walk the list: mostly the
  * process aborts afterwards.
  */
 
@@ -110,46 +110,52 @@ static struct block_meta *find_block(struct region *r, const char *p, bool *is_d
 	return NULL;
 }
 
-static __attribute__((noreturn, cold)) void bad_in_region(struct region *r, const char *call,
-							  char *p)
+/* Releases the lock. */
+static __attribute__((cold)) void bad_in_region(struct region *r, const char *call, char *p)
 {
 	bool is_damaged, is_free;
 	struct block_meta *b = find_block(r, p < r->end ? p : p - META, &is_damaged);
 	char *payload = (char *)(b + 1);
+	size_t size = b->size;
 
+	is_free = b->status == STATUS_FREE;
 	block_unlock();
 	if (is_damaged && payload == p)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if (is_damaged)
 		sys_fatal(call, p, "the header of the block at 0x%lx before it is overwritten",
 			  (unsigned long)(uintptr_t)payload);
-	is_free = b->status == STATUS_FREE;
 	if (payload != p)
-		sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
-			  is_free ? "a free one" : "one", (unsigned long)b->size,
-			  (unsigned long)(uintptr_t)payload);
-	if (is_free)
-		sys_fatal(call, p, "this block is already free");
-	sys_fatal(call, p, "the header of the block behind this one is overwritten");
+		sys_misuse(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+			   is_free ? "a free one" : "one", (unsigned long)size,
+			   (unsigned long)(uintptr_t)payload);
+	else if (is_free)
+		sys_misuse(call, p, "this block is already free");
+	else
+		sys_fatal(call, p, "the header of the block behind this one is overwritten");
 }
 
-static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
+/* Releases the lock. */
+static __attribute__((cold)) void bad_pointer(const char *call, void *p)
 {
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = block_find_region(b);
 	bool was_mapped;
 
-	if ((uintptr_t)p % GRAIN == 0 && r)
+	if ((uintptr_t)p % GRAIN == 0 && r) {
 		bad_in_region(r, call, p);
+		return;
+	}
 	was_mapped = is_mapped(b);
 	block_unlock();
 	if (was_mapped)
 		sys_fatal(call, p, "the header of this block is overwritten");
 	if ((uintptr_t)p % GRAIN)
-		sys_fatal(call, p, "not a block: not aligned to %lu bytes", (unsigned long)GRAIN);
-	if (block_is_others && block_is_others(p))
-		sys_fatal(call, p, "a block of malloc, not of os_malloc");
-	sys_fatal(call, p, "not a block of this allocator");
+		sys_misuse(call, p, "not a block: not aligned to %lu bytes", (unsigned long)GRAIN);
+	else if (block_is_others && block_is_others(p))
+		sys_misuse(call, p, "a block of malloc, not of os_malloc");
+	else
+		sys_misuse(call, p, "not a block of this allocator");
 }
 
 /* Handles everything but a live block of the heap. */
@@ -158,8 +164,10 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = block_find_region(b);
 
-	if ((uintptr_t)p % GRAIN || (r && (char *)p >= r->end)) /* the header may be unmapped */
+	if ((uintptr_t)p % GRAIN || (r && (char *)p >= r->end)) { /* the header may be unmapped */
 		bad_pointer(call, p);
+		return NULL;
+	}
 	if (r && may_be_free && b->status == STATUS_FREE && is_linked(r, b))
 		return b;
 	if (!r && is_mapped(b) && block_has_checksum(b) &&
@@ -167,4 +175,5 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	    links_is_valid(treap_word(b, TREAP_RIGHT, TREAP_MAPPED)))
 		return b;
 	bad_pointer(call, p);
+	return NULL;
 }

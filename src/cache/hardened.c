@@ -117,12 +117,13 @@ static __attribute__((noinline, cold)) unsigned int live_class_slow(const char *
 
 	if (cell.state == CELL_NONE)
 		return 0;
-	if (cell.state != CELL_LIVE || !load_canary(p, slab_classes[cell.class].size))
-		tcache_bad_pointer(call, p, &cell);
-	return cell.class;
+	if (cell.state == CELL_LIVE && load_canary(p, slab_classes[cell.class].size))
+		return cell.class;
+	tcache_bad_pointer(call, p, &cell);
+	return CLASS_BAD;
 }
 
-/* The class of the live cell p; 0 if p is no cell. The canary of a freed cell is zero. */
+/* The class of the live cell p, 0, or CLASS_BAD: tcache_live_class. A freed one has canary 0. */
 static inline unsigned int live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);
@@ -206,6 +207,8 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 		return;
 	}
 	class = live_class_slow(call, p);
+	if (class == CLASS_BAD)
+		return;
 	if (class) {
 		free_cell(call, p, class);
 		return;
@@ -256,11 +259,11 @@ size_t hardened_usable_size(const char *call, void *p)
 {
 	unsigned int class;
 
-	if (zero_size_has(p)) {
-		zero_size_check(call, p);
-		return 0;
-	}
+	if (zero_size_has(p))
+		return zero_size_check(call, p) ? 0 : LARGE_BAD;
 	class = live_class(call, p);
+	if (class == CLASS_BAD)
+		return LARGE_BAD;
 	return class ? cell_size(call, p, class) : large_usable_size(call, p);
 }
 
@@ -300,7 +303,12 @@ static void *realloc_large(const char *call, void *p, size_t size)
 {
 	void *q = size > CELL_MAX - CANARY ? large_resize(call, p, size) : NULL;
 
-	return q ? q : move(call, p, large_usable_size(call, p), size);
+	size_t old;
+
+	if (q)
+		return q;
+	old = large_usable_size(call, p);
+	return old == LARGE_BAD ? tcache_refuse() : move(call, p, old, size);
 }
 
 void *hardened_realloc(const char *call, void *p, size_t size)
@@ -308,11 +316,11 @@ void *hardened_realloc(const char *call, void *p, size_t size)
 	unsigned int class;
 	size_t old, room;
 
-	if (zero_size_has(p)) {
-		zero_size_check(call, p);
-		return move(call, p, 0, size);
-	}
+	if (zero_size_has(p))
+		return zero_size_check(call, p) ? move(call, p, 0, size) : tcache_refuse();
 	class = live_class(call, p);
+	if (class == CLASS_BAD)
+		return tcache_refuse();
 	if (!class)
 		return realloc_large(call, p, size);
 	old = cell_size(call, p, class);

@@ -70,7 +70,8 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 
 	if (size > CELL_MAX) {
 		if (size <= SPAN_MAX)
-			span = span_cache_take(tcache_thread.fast_free->spans, span_class_of(size), 1);
+			span = span_cache_take(tcache_thread.fast_free->spans, span_class_of(size),
+					       1);
 		return span ? span : tcache_alloc_apart(size, CELL_ALIGN, false);
 	}
 	if (tcache_is_hardened())
@@ -145,8 +146,12 @@ static __attribute__((noinline)) void free_slow(const char *call, void *p)
 	if (!p)
 		return;
 	class = slab_class_of(p);
-	if (!class || tcache_is_closed() || is_next(class, p)) /* worth the read of the cell */
+	if (tcache_all.modes & TCACHE_TOLERATES)
+		class = tcache_claim(call, p);
+	else if (!class || tcache_is_closed() || is_next(class, p)) /* worth the read of the cell */
 		class = tcache_live_class(call, p);
+	if (class == CLASS_BAD)
+		return;
 	if (!class) {
 		tcache_free_mapping(call, p);
 		return;

@@ -8,7 +8,7 @@
  * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call any
  * function, unless its comment says otherwise. Allocations return NULL with errno ENOMEM when
  * memory is exhausted; frees preserve errno. call is the public function that a misuse report
- * names; misuse is fatal.
+ * names; misuse is fatal unless it is tolerated (sys_misuse). Then frees do nothing.
  *
  * The fast path of malloc and free is inlined from here. A cache has a bin with a magazine
  * (magazine.h) for every class. Anything unusual ends in a tail call to the slow path: an empty or
@@ -69,19 +69,23 @@ void *tcache_alloc_aligned(size_t size, size_t align);
 void *tcache_alloc_apart(size_t size, size_t align, bool zero);
 void tcache_free_slow(const char *call, void *p);
 void *tcache_realloc(const char *call, void *p, size_t size); /* p not NULL, size not 0 */
-size_t tcache_usable_size(const char *call, void *p);
+size_t tcache_usable_size(const char *call, void *p); /* 0 for a p that was reported */
+
+/* Whether p, not NULL, is a live block; otherwise it was reported. */
+bool tcache_is_block(const char *call, void *p);
 
 /*
  * Report p, not NULL, if the block there cannot have been allocated with size bytes. is_resizable:
- * it may come from realloc, which keeps blocks that are larger than needed.
+ * it may come from realloc, which keeps blocks that are larger than needed. False if it was
+ * reported, and must not be freed.
  */
-void tcache_check_size(const char *call, void *p, size_t size, bool is_resizable);
+bool tcache_check_size(const char *call, void *p, size_t size, bool is_resizable);
 
 /* The same for a block that was allocated with alignment align. */
-void tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
+bool tcache_check_aligned(const char *call, void *p, size_t size, size_t align);
 
-/* Report p, not NULL, if it cannot have been allocated with alignment align. */
-void tcache_check_align(const char *call, void *p, size_t align);
+/* The same, only for the alignment. */
+bool tcache_check_align(const char *call, void *p, size_t align);
 
 /*
  * For the layer that samples: the bytes until its next sample, -1 at first. Only the owner of tc
@@ -135,16 +139,24 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 	return cell_unmark(cell);
 }
 
+/* Take a cell from the bins of malloc, or of free. slow is the tail call for all else. */
+static inline __attribute__((always_inline)) void *tcache_alloc_in(bool is_free, size_t size,
+								   void *(*slow)(size_t size))
+{
+	size_t offset = round_up(size, CELL_ALIGN); /* bin 0, always empty, for size 0 */
+
+	if (__builtin_expect(size > CELL_FINE_MAX, 0))
+		return slow(size);
+	return bin_alloc_or(
+		tcache_bin_at(is_free ? tcache_thread.fast_free : tcache_thread.fast, offset), size,
+		slow);
+}
+
 /* The fast path of malloc. slow is the tail call for all else, and ends in tcache_alloc_slow. */
 static inline __attribute__((always_inline)) void *tcache_alloc_or(size_t size,
 								   void *(*slow)(size_t size))
 {
-	size_t offset =
-		(size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* bin 0, always empty, for size 0 */
-
-	if (__builtin_expect(size > CELL_FINE_MAX, 0))
-		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast, offset), size, slow);
+	return tcache_alloc_in(false, size, slow);
 }
 
 /* The same for sizes above CELL_FINE_MAX; the slow of tcache_alloc_or may call it. */
@@ -165,13 +177,15 @@ static inline __attribute__((always_inline)) void *tcache_alloc_open_or(size_t s
 {
 	if (size - 1 >= CELL_MAX)
 		return slow(size);
-	return bin_alloc_or(tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE),
-			    size, slow);
+	return bin_alloc_or(
+		tcache_bin_at(tcache_thread.fast_free, class_of_size(size) * SLAB_BIN_SIZE), size,
+		slow);
 }
 
+/* For callers that do not count or sample the call: they have, or another call does. */
 static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 {
-	return tcache_alloc_or(size, tcache_alloc_slow);
+	return tcache_alloc_in(true, size, tcache_alloc_slow);
 }
 
 /* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */
@@ -183,7 +197,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 		return false;
 	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
 			     1)) /* not 0: slab_page_map has it for no cell */
-		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
+		offset = round_up(size, CELL_ALIGN);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
 	else
@@ -195,8 +209,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 static inline __attribute__((always_inline)) bool tcache_has_aligned(const void *p, size_t size,
 								     size_t align)
 {
-	return tcache_has_size(p, (size + align - 1) & ~(align - 1)) &&
-	       !((uintptr_t)p & (align - 1));
+	return tcache_has_size(p, round_up(size, align)) && !((uintptr_t)p & (align - 1));
 }
 
 /* Whether all cells of the slab at p are aligned to align. If false, call tcache_check_align. */
@@ -264,6 +277,7 @@ enum tcache_mode {
 	TCACHE_TRACES = 4, /* the layer above traces calls */
 	TCACHE_HARDENED = 8, /* decided by the first call: hardened.h */
 	TCACHE_SAMPLES = 16, /* the layer above samples allocations */
+	TCACHE_TOLERATES = 32, /* misuse is tolerated, so each free validates its pointer first */
 };
 
 /* Switch mode for all threads. Takes effect with a thread's next call. */

@@ -12,6 +12,8 @@
 
 #pragma once
 
+#include <errno.h>
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -282,16 +284,35 @@ void tcache_bad_cell(unsigned int class, void *cell) __attribute__((cold));
 
 /* Report p, of which slab_find says that it is not the start of a live cell. */
 void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
-	__attribute__((noreturn, cold));
+	__attribute__((cold));
 
-/* The class of the live cell that starts at p. 0 if p is not in a slab. Reports any other p. */
+/* Instead of a class, for a p that was reported: the call has to do nothing. */
+#define CLASS_BAD UINT_MAX
+
+/*
+ * The class of the live cell that starts at p. 0 if p is not in a slab. Reports any other p, and
+ * returns CLASS_BAD if misuse is tolerated.
+ */
 unsigned int tcache_live_class_slow(const char *call, void *p);
+
+/*
+ * The same for free while misuse is tolerated, and marks the cell: of two threads that free it at
+ * the same time, one gets CLASS_BAD.
+ */
+unsigned int tcache_claim(const char *call, void *p);
 
 static inline unsigned int tcache_live_class(const char *call, void *p)
 {
 	unsigned int class = slab_class_of(p);
 
 	return class && *cell_word(p) != CELL_FREED ? class : tcache_live_class_slow(call, p);
+}
+
+/* The result of realloc for a p that was reported. */
+static inline void *tcache_refuse(void)
+{
+	errno = EINVAL;
+	return NULL;
 }
 
 /* tcache_large.c: large objects, and objects of any size where no cell is to be had. */

@@ -105,12 +105,21 @@ static struct tcache *span_cache_for_free(void)
 	return tc && tc->spans != &span_cache_none ? tc : NULL;
 }
 
+/* Fill p, which is to be freed, as M_PERTURB says. */
+static __attribute__((noinline, cold)) void perturb_freed(const char *call, void *p)
+{
+	size_t size = large_usable_size(call, p);
+
+	if (size != LARGE_BAD)
+		memset(p, tcache_all.perturb, size);
+}
+
 void tcache_free_span(const char *call, void *p)
 {
 	struct tcache *tc = span_cache_for_free();
 
 	if (tcache_all.perturb)
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
+		perturb_freed(call, p);
 	if (!tc || !span_cache_put_slow(tc->spans, p))
 		large_free(call, p); /* it reports a p that the page cache rejected */
 	if (tc)
@@ -120,7 +129,7 @@ void tcache_free_span(const char *call, void *p)
 void tcache_free_mapping(const char *call, void *p)
 {
 	if (__builtin_expect(tcache_all.perturb, 0))
-		memset(p, tcache_all.perturb, large_usable_size(call, p));
+		perturb_freed(call, p);
 	large_free(call, p);
 	tcache_note_free();
 }

@@ -69,10 +69,12 @@ void tcache_bad_pointer(const char *call, void *p, const struct cell_ref *cell)
 	bool is_free = cell->state == CELL_FREE;
 
 	if (p == cell->start)
-		sys_fatal(call, p, "this block is already free");
-	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
-		  is_free || tcache_is_cached(cell->class, cell->start) ? "a free one" : "one",
-		  size, (unsigned long)(uintptr_t)cell->start);
+		sys_misuse(call, p, "this block is already free");
+	else
+		sys_misuse(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+			   is_free || tcache_is_cached(cell->class, cell->start) ? "a free one"
+										 : "one",
+			   size, (unsigned long)(uintptr_t)cell->start);
 }
 
 __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, void *p)
@@ -81,8 +83,24 @@ __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, 
 
 	if (cell.state == CELL_NONE)
 		return 0;
-	if (cell.state != CELL_LIVE ||
-	    (*cell_word(p) == CELL_FREED && tcache_is_cached(cell.class, p)))
-		tcache_bad_pointer(call, p, &cell);
-	return cell.class;
+	if (cell.state == CELL_LIVE &&
+	    !(*cell_word(p) == CELL_FREED && tcache_is_cached(cell.class, p)))
+		return cell.class;
+	tcache_bad_pointer(call, p, &cell);
+	return CLASS_BAD;
+}
+
+__attribute__((cold)) unsigned int tcache_claim(const char *call, void *p)
+{
+	unsigned int class = slab_class_of(p);
+	/* A block in use has a mark only by chance: then another thread may be first unnoticed. */
+	bool has_mark = !class || *cell_word(p) == CELL_FREED;
+
+	class = tcache_live_class_slow(call, p); /* also whether it has ever been a block */
+	if (!class || class == CLASS_BAD || has_mark)
+		return class;
+	if (atomic_exchange((_Atomic(uint64_t) *)(void *)cell_word(p), CELL_FREED) != CELL_FREED)
+		return class;
+	sys_misuse(call, p, "this block is already free");
+	return CLASS_BAD;
 }

@@ -8,23 +8,38 @@
 #include "large/large.h"
 #include "tcache_core.h"
 
-size_t tcache_usable_size(const char *call, void *p)
+/* The usable size, or LARGE_BAD. */
+static inline __attribute__((always_inline)) size_t size_of(const char *call, void *p)
 {
 	unsigned int class;
 
 	if (tcache_is_hardened())
 		return hardened_usable_size(call, p);
 	class = tcache_live_class_slow(call, p); /* full validation: no later check */
+	if (class == CLASS_BAD)
+		return LARGE_BAD;
 	return class ? slab_classes[class].size : large_usable_size(call, p);
+}
+
+size_t tcache_usable_size(const char *call, void *p)
+{
+	size_t size = size_of(call, p);
+
+	return size == LARGE_BAD ? 0 : size;
+}
+
+bool tcache_is_block(const char *call, void *p)
+{
+	return size_of(call, p) != LARGE_BAD;
 }
 
 /* Validation of stated sizes. Only a size that is provably wrong is reported. */
 
-static __attribute__((noreturn, cold)) void wrong_size(const char *call, void *p, size_t size,
-						       size_t usable)
+static __attribute__((cold)) bool wrong_size(const char *call, void *p, size_t size, size_t usable)
 {
-	sys_fatal(call, p, "not allocated with %lu bytes: this block has %lu", (unsigned long)size,
-		  (unsigned long)usable);
+	sys_misuse(call, p, "not allocated with %lu bytes: this block has %lu", (unsigned long)size,
+		   (unsigned long)usable);
+	return false;
 }
 
 /* A realloc failed to shrink its block: from now on sizes may be more than twice too large. */
@@ -42,69 +57,71 @@ static bool is_plausible(size_t usable, size_t size, size_t slack)
 	       atomic_load_explicit(&has_unshrunk, memory_order_relaxed);
 }
 
-static void check_block_size(const char *call, void *p, size_t size)
+static bool check_block_size(const char *call, void *p, size_t size)
 {
 	size_t usable = large_usable_size(call, p);
 
-	if (!is_plausible(usable, size, sys_page_size()))
-		wrong_size(call, p, size, usable);
+	if (usable == LARGE_BAD)
+		return false;
+	return is_plausible(usable, size, sys_page_size()) || wrong_size(call, p, size, usable);
 }
 
 /* Hardened blocks know their exact size. */
-static void check_exact_size(const char *call, void *p, size_t size)
+static bool check_exact_size(const char *call, void *p, size_t size)
 {
 	size_t exact = hardened_usable_size(call, p);
 
-	if (size != exact)
-		wrong_size(call, p, size, exact);
+	if (exact == LARGE_BAD)
+		return false;
+	return size == exact || wrong_size(call, p, size, exact);
 }
 
-__attribute__((noinline)) void tcache_check_size(const char *call, void *p, size_t size,
+__attribute__((noinline)) bool tcache_check_size(const char *call, void *p, size_t size,
 						 bool is_resizable)
 {
 	unsigned int class;
 
-	if (tcache_is_hardened()) {
-		check_exact_size(call, p, size);
-		return;
-	}
+	if (tcache_is_hardened())
+		return check_exact_size(call, p, size);
 	class = tcache_live_class(call, p);
-	if (!class) {
-		check_block_size(call, p, size);
-		return;
-	}
+	if (class == CLASS_BAD)
+		return false;
+	if (!class)
+		return check_block_size(call, p, size);
 	if (tcache_class_of(size, CELL_ALIGN) == class)
-		return;
-	if (!is_resizable || !is_plausible(slab_classes[class].size, size, 0))
-		wrong_size(call, p, size, slab_classes[class].size);
+		return true;
+	return (is_resizable && is_plausible(slab_classes[class].size, size, 0)) ||
+	       wrong_size(call, p, size, slab_classes[class].size);
 }
 
-__attribute__((noinline)) void tcache_check_align(const char *call, void *p, size_t align)
+__attribute__((noinline)) bool tcache_check_align(const char *call, void *p, size_t align)
 {
 	unsigned int class = tcache_is_hardened() ? 0 : tcache_live_class(call, p);
 
-	if (!class)
-		tcache_usable_size(call, p);
-	if (align & (align - 1) || (uintptr_t)p & (align - 1) ||
-	    (class && align > CELL_ALIGN && slab_classes[class].size & (align - 1)))
-		sys_fatal(call, p, "not allocated with an alignment of %lu bytes",
-			  (unsigned long)align);
+	if (class == CLASS_BAD || (!class && !tcache_is_block(call, p)))
+		return false;
+	if (!(align & (align - 1)) && !((uintptr_t)p & (align - 1)) &&
+	    !(class && align > CELL_ALIGN && slab_classes[class].size & (align - 1)))
+		return true;
+	sys_misuse(call, p, "not allocated with an alignment of %lu bytes", (unsigned long)align);
+	return false;
 }
 
-void tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
+bool tcache_check_aligned(const char *call, void *p, size_t size, size_t align)
 {
 	unsigned int class;
 
-	tcache_check_align(call, p, align);
-	if (tcache_is_hardened()) {
-		check_exact_size(call, p, size);
-		return;
-	}
+	if (!tcache_check_align(call, p, align))
+		return false;
+	if (tcache_is_hardened())
+		return check_exact_size(call, p, size);
 	class = tcache_live_class(call, p);
+	if (class == CLASS_BAD)
+		return false;
 	if (!class)
-		check_block_size(call, p, size);
-	else if (tcache_class_of(size, align) != class)
-		wrong_size(call, p, size, slab_classes[class].size);
+		return check_block_size(call, p, size);
+	return tcache_class_of(size, align) == class ||
+	       wrong_size(call, p, size, slab_classes[class].size);
 }
 
 /* Resizing. */
@@ -175,6 +192,8 @@ static __attribute__((nonnull)) void *realloc_large(const char *call, void *p, s
 	if (q)
 		return q;
 	old = large_usable_size(call, p);
+	if (old == LARGE_BAD)
+		return tcache_refuse();
 	if (size > old && size <= SYS_MAP_MAX)
 		q = large_alloc_growing(size);
 	if (!q)
@@ -193,6 +212,8 @@ static __attribute__((noinline)) void *realloc_slow(const char *call, void *p, s
 	if (tcache_is_hardened())
 		return hardened_realloc(call, p, size);
 	class = span_is_near(p) ? 0 : tcache_live_class_slow(call, p);
+	if (class == CLASS_BAD)
+		return tcache_refuse();
 	return class ? resize_cell(call, p, size, class) : realloc_large(call, p, size);
 }
 

@@ -41,28 +41,25 @@ void *zero_size_alloc(void)
 	return NULL;
 }
 
-static size_t index_of(const char *call, const void *p)
+bool zero_size_check(const char *call, const void *p)
 {
-	size_t offset = (uintptr_t)p - (uintptr_t)zero_size_area;
+	size_t offset = (uintptr_t)p - (uintptr_t)zero_size_area, i = offset / CELL_ALIGN;
 
-	if (offset % CELL_ALIGN)
-		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
-	offset /= CELL_ALIGN;
-	if (!(used[offset / 64] >> offset % 64 & 1))
-		sys_fatal(call, p, "this block is already free");
-	return offset;
+	if (offset % CELL_ALIGN) {
+		sys_misuse(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
+		return false;
+	}
+	if (used[i / 64] >> i % 64 & 1)
+		return true;
+	sys_misuse(call, p, "this block is already free");
+	return false;
 }
 
 void zero_size_free(const char *call, const void *p)
 {
-	size_t i = index_of(call, p);
+	size_t i = ((uintptr_t)p - (uintptr_t)zero_size_area) / CELL_ALIGN;
 	uint64_t bit = (uint64_t)1 << i % 64;
 
-	if (!(atomic_fetch_and(&used[i / 64], ~bit) & bit))
-		sys_fatal(call, p, "this block is already free");
-}
-
-void zero_size_check(const char *call, const void *p)
-{
-	index_of(call, p);
+	if (zero_size_check(call, p) && !(atomic_fetch_and(&used[i / 64], ~bit) & bit))
+		sys_misuse(call, p, "this block is already free");
 }

@@ -26,6 +26,6 @@ static inline bool zero_size_has(const void *p)
 	return zero_size_area && (uintptr_t)p - (uintptr_t)zero_size_area < ZERO_SIZE_BYTES;
 }
 
-/* Report p, for which zero_size_has holds, if it is not in use. */
-void zero_size_check(const char *call, const void *p);
+/* Whether p, for which zero_size_has holds, is in use; otherwise it was reported. */
+bool zero_size_check(const char *call, const void *p);
 void zero_size_free(const char *call, const void *p);

@@ -52,32 +52,36 @@ void *large_alloc_growing(size_t size)
 }
 
 /* Report p: in a span, but not the start of a live one. */
-static __attribute__((noreturn, cold)) void bad_span(const char *call, void *p,
-						     const struct span_ref *span)
+static __attribute__((cold)) void bad_span(const char *call, void *p, const struct span_ref *span)
 {
 	if (span->state == SPAN_FREE && span->start == p)
-		sys_fatal(call, p, "this block is already free");
-	sys_fatal(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
-		  span->state == SPAN_FREE ? "a free one" : "one", (unsigned long)span->size,
-		  (unsigned long)(uintptr_t)span->start);
+		sys_misuse(call, p, "this block is already free");
+	else
+		sys_misuse(call, p, "not the start of a block, but inside %s of %lu bytes at 0x%lx",
+			   span->state == SPAN_FREE ? "a free one" : "one",
+			   (unsigned long)span->size, (unsigned long)(uintptr_t)span->start);
 }
 
-/*
- * Whether p is a span. Reports p if it is in a span, but not the start of a live one. Hardened,
- * mapping.c knows the spans.
- */
-static bool is_span(const char *call, void *p)
+enum kind {
+	MAPPING, /* or no object: mapping.c reports it */
+	SPAN,
+	BAD, /* in a span, but not the start of a live one; reported */
+};
+
+/* Hardened, mapping.c knows the spans. */
+static enum kind kind_of(const char *call, void *p)
 {
 	struct span_ref span;
 
 	if (mapping_is_hardened || !span_is_near(p))
-		return false;
+		return MAPPING;
 	span = span_find(p);
 	if (span.state == SPAN_NONE)
-		return false;
-	if (span.state != SPAN_LIVE)
-		bad_span(call, p, &span);
-	return true;
+		return MAPPING;
+	if (span.state == SPAN_LIVE)
+		return SPAN;
+	bad_span(call, p, &span);
+	return BAD;
 }
 
 bool large_has(const void *p)
@@ -88,10 +92,11 @@ bool large_has(const void *p)
 void large_free(const char *call, void *p)
 {
 	int saved_errno = errno;
+	enum kind kind = kind_of(call, p);
 
-	if (is_span(call, p))
+	if (kind == SPAN)
 		span_free(p);
-	else
+	else if (kind == MAPPING)
 		mapping_free(call, p);
 	errno = saved_errno;
 }
@@ -112,10 +117,11 @@ static void *resize_mapping(const char *call, void *p, size_t size)
 
 void *large_resize(const char *call, void *p, size_t size)
 {
+	enum kind kind = kind_of(call, p);
 	size_t old;
 
-	if (!is_span(call, p))
-		return resize_mapping(call, p, size);
+	if (kind != SPAN)
+		return kind == MAPPING ? resize_mapping(call, p, size) : NULL;
 	old = span_size(p);
 	if (is_fit(old, size))
 		return p;
@@ -129,7 +135,11 @@ void *large_resize(const char *call, void *p, size_t size)
 
 size_t large_usable_size(const char *call, void *p)
 {
-	return is_span(call, p) ? span_size(p) : mapping_usable_size(call, p);
+	enum kind kind = kind_of(call, p);
+
+	if (kind == BAD)
+		return LARGE_BAD;
+	return kind == SPAN ? span_size(p) : mapping_usable_size(call, p);
 }
 
 size_t large_frees(void)

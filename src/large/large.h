@@ -5,7 +5,7 @@
  * cells have. They are spans up to SPAN_MAX (slab.h) and mappings above.
  *
  * Sizes are in bytes; alignments are powers of two. Any thread may call. A bad pointer is reported
- * with call, the name of the public function: one line on standard error, then abort().
+ * with call, the name of the public function: sys_misuse.
  */
 
 #pragma once
@@ -25,7 +25,7 @@
  */
 void *large_alloc(size_t size, size_t align, bool zero);
 
-/* Free p, neither NULL nor a cell. errno is preserved. */
+/* Free p, neither NULL nor a cell, or report it. errno is preserved. */
 void large_free(const char *call, void *p);
 
 /* Whether p, not a cell, certainly stays unchanged for size bytes. Fast and may miss. */
@@ -33,14 +33,17 @@ bool large_stays(const void *p, size_t size);
 
 /*
  * Resize p, neither NULL nor a cell, to size bytes (not 0) in place, or move it without a copy.
- * Returns the new address. NULL: p is unchanged, and the caller has to copy.
+ * Returns the new address. NULL: p is unchanged, and the caller has to copy, or p was reported.
  */
 void *large_resize(const char *call, void *p, size_t size);
 
 /* large_alloc for the copy of an object that has grown to size: adds room for more growth. */
 void *large_alloc_growing(size_t size);
 
-/* The capacity of p, not a cell. All these bytes may be written. */
+/* Of a pointer that was reported, while misuse is tolerated. */
+#define LARGE_BAD SIZE_MAX
+
+/* The capacity of p, not a cell. All these bytes may be written. LARGE_BAD: p was reported. */
 size_t large_usable_size(const char *call, void *p);
 
 /* A counter that grows whenever memory may have become free. */

@@ -69,11 +69,6 @@ static inline void mapping_unlock(void)
 	lock_release(&mapping_all.lock);
 }
 
-static inline size_t mapping_round_up(size_t n, size_t to)
-{
-	return (n + to - 1) & ~(to - 1);
-}
-
 static inline bool mapping_is_guarded(const struct mapping *m)
 {
 	return m->behind;
@@ -103,18 +98,22 @@ static inline char *mapping_payload(const struct mapping *m)
  */
 void *mapping_alloc(size_t size, size_t room, size_t align, bool zero);
 
+/* The functions that follow report a p that is no live mapping. This one then does nothing. */
 void mapping_free(const char *call, void *p);
 
 /*
  * Whether p may stay unchanged for size bytes: it has room for them and, if it shrinks, not much
- * more.
+ * more. False for a p that was reported.
  */
 bool mapping_keeps(const char *call, void *p, size_t size);
 
-/* Resize p to size bytes or more, moving it without a copy if necessary. NULL: p is unchanged. */
+/*
+ * Resize p to size bytes or more, moving it without a copy if necessary. NULL: p is unchanged, or
+ * was reported.
+ */
 void *mapping_resize(const char *call, void *p, size_t size);
 
-/* The capacity of p, all of it writable. Hardened: the size requested. */
+/* The capacity of p, all of it writable. Hardened: the size requested. LARGE_BAD: reported. */
 size_t mapping_usable_size(const char *call, void *p);
 
 /* Whether p is inside a live or cached mapping. */

@@ -61,23 +61,26 @@ static struct found find_around(const void *p)
 	return (struct found){.m = NULL};
 }
 
-static __attribute__((noreturn, cold)) void bad_beside(const char *call, void *p, struct mapping m,
-						       bool is_free)
+static __attribute__((cold)) void bad_beside(const char *call, void *p, struct mapping m,
+					     bool is_free)
 {
 	size_t offset = (uintptr_t)p - m.payload;
 	const char *where = "inside";
 
-	if (is_free && !offset)
-		sys_fatal(call, p, "this block is already free");
+	if (is_free && !offset) {
+		sys_misuse(call, p, "this block is already free");
+		return;
+	}
 	if ((uintptr_t)p < m.payload)
 		where = "before";
 	else if (offset >= m.size)
 		where = "behind";
-	sys_fatal(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx", where,
-		  is_free ? "a free one" : "one", (unsigned long)m.size, (unsigned long)m.payload);
+	sys_misuse(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx", where,
+		   is_free ? "a free one" : "one", (unsigned long)m.size, (unsigned long)m.payload);
 }
 
-static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *p)
+/* Releases the lock. */
+static __attribute__((cold)) void bad_pointer(const char *call, void *p)
 {
 	struct found found = find_around(p);
 	struct mapping m = {0};
@@ -87,29 +90,34 @@ static __attribute__((noreturn, cold)) void bad_pointer(const char *call, void *
 	mapping_unlock();
 	if (found.m)
 		bad_beside(call, p, m, found.is_free);
-	if (block_is_ours(p))
-		sys_fatal(call, p, "a block of os_malloc, not of malloc");
-	if (span_is_freed(p))
-		sys_fatal(call, p, "this memory is already free");
-	if ((uintptr_t)p % CELL_ALIGN)
-		sys_fatal(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
-	sys_fatal(call, p, "not a block of this allocator");
+	else if (block_is_ours(p))
+		sys_misuse(call, p, "a block of os_malloc, not of malloc");
+	else if (span_is_freed(p))
+		sys_misuse(call, p, "this memory is already free");
+	else if ((uintptr_t)p % CELL_ALIGN)
+		sys_misuse(call, p, "not a block: not aligned to %lu bytes", CELL_ALIGN);
+	else
+		sys_misuse(call, p, "not a block of this allocator");
 }
 
-/* The entry of p, or a report. The caller holds the lock. */
-static struct mapping *live(const char *call, void *p)
+/*
+ * Take the lock and return the entry of p. NULL if p was reported; then the lock is not held.
+ */
+static struct mapping *lock_live(const char *call, void *p)
 {
-	struct mapping *m = mapping_table_find(&mapping_all.table, p);
+	struct mapping *m;
 
+	mapping_lock();
+	m = mapping_table_find(&mapping_all.table, p);
 	if (!m)
 		bad_pointer(call, p);
 	return m;
 }
 
-/* Remove p from the table, with its entry reserved: no other thread can free it meanwhile. */
-static struct mapping take_out(const char *call, void *p)
+/* Remove entry from the table, but reserve it: no other thread can free the mapping meanwhile. */
+static struct mapping take_out(struct mapping *entry)
 {
-	struct mapping m = {0}, *entry = live(call, p);
+	struct mapping m = {0};
 
 	mapping_copy(&m, entry);
 	atomic_fetch_add_explicit(&changes, 1, memory_order_relaxed);
@@ -152,7 +160,7 @@ static size_t told_room(size_t bytes, size_t size)
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
 		 bool *is_mapped)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 	bool grows = room > size;
 
 	*m = (struct mapping){.bytes = bytes};
@@ -214,10 +222,11 @@ void *mapping_alloc(size_t size, size_t room, size_t align, bool zero)
 
 void mapping_free(const char *call, void *p)
 {
-	struct mapping m;
+	struct mapping *entry = lock_live(call, p), m;
 
-	mapping_lock();
-	m = take_out(call, p);
+	if (!entry)
+		return;
+	m = take_out(entry);
 	mapping_all.guarded -= mapping_is_guarded(&m);
 	mapping_all.stats.frees++;
 	mapping_unlock();
@@ -230,10 +239,12 @@ void mapping_free(const char *call, void *p)
 
 size_t mapping_usable_size(const char *call, void *p)
 {
+	const struct mapping *m = lock_live(call, p);
 	size_t size;
 
-	mapping_lock();
-	size = live(call, p)->size;
+	if (!m)
+		return LARGE_BAD;
+	size = m->size;
 	mapping_unlock();
 	return size;
 }
@@ -257,8 +268,9 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 
 	if (mapping_is_hardened)
 		return false;
-	mapping_lock();
-	m = live(call, p);
+	m = lock_live(call, p);
+	if (!m)
+		return false;
 	if (size > m->size && size <= m->bytes)
 		m->size = told_room(m->bytes, size);
 	is_fit = size <= m->size && (size >= m->asked || m->size - size <= large_slack(size));
@@ -294,8 +306,8 @@ static bool remap(struct mapping *m, size_t bytes)
 
 static bool resize(struct mapping *m, size_t size)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
-	size_t roomy = mapping_round_up(size + (size >> GROWTH_SHIFT), page);
+	size_t page = sys_page_size(), bytes = round_up(size, page);
+	size_t roomy = round_up(size + (size >> GROWTH_SHIFT), page);
 
 	if (!(bytes > m->bytes && remap(m, roomy)) && !remap(m, bytes))
 		return false;
@@ -305,17 +317,18 @@ static bool resize(struct mapping *m, size_t size)
 
 void *mapping_resize(const char *call, void *p, size_t size)
 {
-	size_t bytes = mapping_round_up(size, sys_page_size());
-	struct mapping m;
+	size_t bytes = round_up(size, sys_page_size());
+	struct mapping *entry = lock_live(call, p), m;
 	bool is_done;
 
-	mapping_lock();
-	if (!mapping_is_hardened && bytes <= SPAN_MAX && bytes < live(call, p)->bytes &&
+	if (!entry)
+		return NULL;
+	if (!mapping_is_hardened && bytes <= SPAN_MAX && bytes < entry->bytes &&
 	    mapping_all.table.count > CROWD) {
 		mapping_unlock();
 		return NULL;
 	}
-	m = take_out(call, p);
+	m = take_out(entry);
 	mapping_all.stats.remap_calls++;
 	mapping_unlock();
 	is_done = mapping_is_hardened ? guard_resize(call, &m, size) : resize(&m, size);

@@ -6,7 +6,8 @@
  * unique among live pointers even for size 0. When memory is exhausted, or for a size above
  * PTRDIFF_MAX, they return NULL with errno ENOMEM. Any thread may call them, also before main, but
  * not from a signal handler. A pointer that is not from here is reported in one line on standard
- * error, then abort(). So is a double free: at once, or before the memory is allocated twice.
+ * error, then abort(). So is a double free: at once, or before the memory is allocated twice. With
+ * OSMEM_OPTIONS=misuse=warn such a call does nothing instead, and realloc returns NULL with EINVAL.
  *
  * While calls are counted or traced, every call takes the slow path (TCACHE_COUNTS, TCACHE_TRACES),
  * which records it: an allocation when it has its result, a free before it frees.
@@ -96,10 +97,14 @@ static COLD void *resize_sampled(void *p, size_t size)
 
 static COLD void *realloc_recorded(void *p, size_t size)
 {
-	intptr_t old = counted_bytes("realloc", p);
+	intptr_t old;
 	bool failed;
 	void *q;
 
+	note_call_site();
+	if (!may_record("realloc", p))
+		return fail(EINVAL);
+	old = counted_bytes("realloc", p);
 	calls_enter(TRACE_REALLOC, (uintptr_t)p, size);
 	q = are_sampled() ? resize_sampled(p, size) : resize(p, size);
 	failed = !q && (size || !p);
@@ -112,7 +117,9 @@ static COLD void *realloc_recorded(void *p, size_t size)
 /* malloc(3), as in glibc: size 0 frees p and returns NULL. On failure p stays valid. */
 EXPORT NOINLINE void *realloc(void *p, size_t size)
 {
-	return calls_are_recorded ? realloc_recorded(p, size) : resize(p, size);
+	if (!calls_are_recorded)
+		return resize(p, size);
+	return calls_modes == CALLS_SAMPLED ? resize_sampled(p, size) : realloc_recorded(p, size);
 }
 
 /*
@@ -138,6 +145,7 @@ EXPORT void *reallocarray(void *p, size_t nmemb, size_t size)
 
 static NOINLINE void free_slow(void *p)
 {
+	note_call_site();
 	free_rest("free", TRACE_FREE, p, 0, 0);
 }
 
@@ -150,8 +158,9 @@ EXPORT void free(void *p)
 
 static NOINLINE void free_sized_slow(void *p, size_t size)
 {
-	if (p)
-		block_check_size("free_sized", p, size, true);
+	note_call_site();
+	if (p && !block_check_size("free_sized", p, size, true))
+		return;
 	free_rest("free_sized", TRACE_FREE_SIZED, p, size, 0);
 }
 
@@ -164,8 +173,9 @@ EXPORT void free_sized(void *p, size_t size)
 
 static NOINLINE void free_aligned_sized_slow(void *p, size_t align, size_t size)
 {
-	if (p)
-		block_check_aligned("free_aligned_sized", p, size, align);
+	note_call_site();
+	if (p && !block_check_aligned("free_aligned_sized", p, size, align))
+		return;
 	free_rest("free_aligned_sized", TRACE_FREE_ALIGNED_SIZED, p, size, align);
 }
 
@@ -230,7 +240,7 @@ EXPORT void *pvalloc(size_t size)
 
 	if (size > PTRDIFF_MAX - page)
 		return fail(ENOMEM);
-	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
+	return alloc_aligned(TRACE_PVALLOC, round_up(size, page), page);
 }
 
 /* glibc's internal names, which wrappers of malloc call. Both names may be mixed. */
@@ -247,9 +257,13 @@ ALIAS(__libc_valloc, valloc, malloc);
 ALIAS(__libc_pvalloc, pvalloc, malloc);
 ALIAS(__posix_memalign, posix_memalign);
 
-/* malloc_usable_size(3): bytes that the caller may use; realloc up to it does not move p. */
+/*
+ * malloc_usable_size(3): bytes that the caller may use; realloc up to it does not move p. 0 for a p
+ * that was reported.
+ */
 EXPORT size_t malloc_usable_size(void *p)
 {
+	note_call_site();
 	return p ? block_usable_size("malloc_usable_size", p) : 0;
 }
 

@@ -80,6 +80,7 @@ static void *alloc_at(size_t size, size_t align)
 
 static NOINLINE void release_slow(void *p)
 {
+	note_call_site();
 	free_rest("operator delete", TRACE_DELETE, p, 0, 0);
 }
 
@@ -257,8 +258,10 @@ static void *new_aligned_nothrow(const char *symbol, aligned_form *base, bool is
 
 static NOINLINE void release_checked(void *p, size_t size)
 {
-	if (p && IS_OURS(operator_new) && IS_OURS(operator_new_array))
-		block_check_size("operator delete", p, size, false);
+	note_call_site();
+	if (p && IS_OURS(operator_new) && IS_OURS(operator_new_array) &&
+	    !block_check_size("operator delete", p, size, false))
+		return;
 	release_slow(p);
 }
 
@@ -269,15 +272,17 @@ static bool makes_aligned(void)
 
 static NOINLINE void release_checked_aligned(void *p, size_t size, size_t align)
 {
-	if (p && makes_aligned())
-		block_check_aligned("operator delete", p, size, align);
+	note_call_site();
+	if (p && makes_aligned() && !block_check_aligned("operator delete", p, size, align))
+		return;
 	release_slow(p);
 }
 
 static NOINLINE void release_checked_align(void *p, size_t align)
 {
-	if (p && makes_aligned())
-		block_check_align("operator delete", p, align);
+	note_call_site();
+	if (p && makes_aligned() && !block_check_align("operator delete", p, align))
+		return;
 	release_slow(p);
 }
 

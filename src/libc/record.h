@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cache/tcache.h"
+#include "helpers.h"
 #include "sample/guard.h"
 #include "sample/sample.h"
 #include "trace/calls.h"
@@ -28,30 +29,29 @@ static inline size_t block_usable_size(const char *call, void *p)
 	return guard_owns(p) ? guard_usable_size(call, p) : tcache_usable_size(call, p);
 }
 
-static inline void block_check_size(const char *call, void *p, size_t size, bool is_resizable)
+static inline bool block_is_live(const char *call, void *p)
 {
-	if (guard_owns(p))
-		guard_check_size(call, p, size);
-	else
-		tcache_check_size(call, p, size, is_resizable);
+	return guard_owns(p) ? guard_is_block(call, p) : tcache_is_block(call, p);
 }
 
-static inline void block_check_align(const char *call, void *p, size_t align)
+/* False if p was reported, and must not be freed. */
+static inline bool block_check_size(const char *call, void *p, size_t size, bool is_resizable)
 {
-	if (guard_owns(p))
-		guard_check_align(call, p, align);
-	else
-		tcache_check_align(call, p, align);
+	return guard_owns(p) ? guard_check_size(call, p, size)
+			     : tcache_check_size(call, p, size, is_resizable);
 }
 
-static inline void block_check_aligned(const char *call, void *p, size_t size, size_t align)
+static inline bool block_check_align(const char *call, void *p, size_t align)
 {
-	if (guard_owns(p)) {
-		guard_check_align(call, p, align);
-		guard_check_size(call, p, size);
-	} else {
-		tcache_check_aligned(call, p, size, align);
-	}
+	return guard_owns(p) ? guard_check_align(call, p, align)
+			     : tcache_check_align(call, p, align);
+}
+
+static inline bool block_check_aligned(const char *call, void *p, size_t size, size_t align)
+{
+	if (guard_owns(p))
+		return guard_check_align(call, p, align) && guard_check_size(call, p, size);
+	return tcache_check_aligned(call, p, size, align);
 }
 
 /* The bytes that p adds to the live bytes. call is the function named in a report. */
@@ -72,6 +72,27 @@ static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, v
 	calls_record(name, a, b, (uintptr_t)p, !p);
 	add_live(counted_bytes("malloc", p));
 	return p;
+}
+
+/*
+ * At the start of a function that the public function tail-calls: remember the caller of that one.
+ * Inlined, so that the return address is the function's.
+ */
+static INLINE void note_call_site(void)
+{
+	if (calls_are_recorded)
+		sys_call_site = __builtin_return_address(0);
+}
+
+/*
+ * False if misuse is tolerated and p was reported: a call that does nothing is not recorded. The
+ * functions that free or resize would report p as well.
+ */
+static inline bool may_record(const char *call, void *p)
+{
+	bool has_records = calls_modes & ~CALLS_CHECKED;
+
+	return !(calls_modes & CALLS_CHECKED && has_records) || !p || block_is_live(call, p);
 }
 
 static inline bool are_sampled(void)
@@ -123,13 +144,18 @@ static NOINLINE void free_recorded(const char *call, enum trace_name name, void 
 				   size_t align)
 {
 	if (calls_modes != CALLS_SAMPLED) {
+		if (!may_record(call, p))
+			return;
 		add_live(-counted_bytes(call, p));
 		calls_record(name, (uintptr_t)p, size, align, false);
 	}
 	free_sampled(call, p);
 }
 
-/* The slow path of every call that frees. Records the call before it frees. */
+/*
+ * The slow path of every call that frees; note_call_site was called. Records the call before it
+ * frees.
+ */
 static INLINE void free_rest(const char *call, enum trace_name name, void *p, size_t size,
 			     size_t align)
 {

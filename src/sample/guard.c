@@ -30,11 +30,6 @@ static struct guard_slot *slot_of(const void *p)
 	return &guard->slots[guard_slot_index((uintptr_t)p)];
 }
 
-static size_t round_up(size_t size, size_t align)
-{
-	return (size + align - 1) & ~(align - 1);
-}
-
 static uint32_t next_state(uint32_t old, enum guard_state state)
 {
 	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;
@@ -127,12 +122,10 @@ static __attribute__((noreturn, cold)) void bad_rest(const char *call, struct gu
 	while (behind < r.behind_size && has_pattern(r.behind + behind, 1))
 		behind++;
 	if (behind < r.behind_size)
-		guard_bad_block(call, s, "byte %lu behind this block of %lu bytes is overwritten",
-				behind + 1, s->block.size);
+		guard_damaged(call, s, behind + 1, "behind");
 	while (before < r.before_size && has_pattern(r.before + r.before_size - before - 1, 1))
 		before++;
-	guard_bad_block(call, s, "byte %lu before this block of %lu bytes is overwritten",
-			before + 1, s->block.size);
+	guard_damaged(call, s, before + 1, "before");
 }
 
 static void check_rest(const char *call, struct guard_slot *s)
@@ -157,7 +150,7 @@ static struct guard_block place_block(size_t i, size_t size, size_t align)
 				    .pages_size = pages};
 }
 
-static void *make_block(size_t i, size_t size, size_t align, bool zero)
+static void *make_block(size_t i, size_t size, size_t align)
 {
 	struct guard_block b = place_block(i, size, align);
 	struct guard_slot *s = &guard->slots[i];
@@ -167,15 +160,14 @@ static void *make_block(size_t i, size_t size, size_t align, bool zero)
 	set_state(s, SLOT_BUSY);
 	guard_set_block(&s->block, &b);
 	fill_rest(&b);
-	if (zero)
-		memset((void *)b.start, 0, size);
+	memset((void *)b.start, 0, size); /* a page that stayed has another block's bytes */
 	guard_note_call(&s->alloc);
 	s->is_reported = false;
 	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
 
-void *guard_alloc(size_t size, size_t align, bool zero)
+void *guard_alloc(size_t size, size_t align)
 {
 	size_t i;
 	void *p;
@@ -185,7 +177,7 @@ void *guard_alloc(size_t size, size_t align, bool zero)
 	if (size > GUARD_BLOCK_MAX || align > sys_page_size() || !guard || guard->is_reporting ||
 	    !take_slot(&i))
 		return NULL;
-	p = make_block(i, size, align, zero);
+	p = make_block(i, size, align);
 	if (!p)
 		put_slot(i);
 	return p;
@@ -211,14 +203,15 @@ static void close_slot(struct guard_slot *s)
 		s->is_open = sys_protect(start, size) != 0 && sys_discard(start, size) != 0;
 }
 
-/* The slot of p, which must be the start of a live block. */
+/* The slot of p; NULL, after a report, if p is not the start of a live block. */
 static struct guard_slot *live_slot(const char *call, void *p)
 {
 	struct guard_slot *s = slot_of(p);
 
-	if (guard_state_of(s) != SLOT_LIVE || s->block.start != (uintptr_t)p)
-		guard_bad_pointer(call, p);
-	return s;
+	if (guard_state_of(s) == SLOT_LIVE && s->block.start == (uintptr_t)p)
+		return s;
+	guard_bad_pointer(call, p);
+	return NULL;
 }
 
 void guard_release(const char *call, void *p)
@@ -226,9 +219,13 @@ void guard_release(const char *call, void *p)
 	struct guard_slot *s = live_slot(call, p);
 	int saved_errno = errno;
 
+	if (!s)
+		return;
 	check_rest(call, s);
-	if (!begin_free(s))
+	if (!begin_free(s)) {
 		guard_bad_pointer(call, p);
+		return;
+	}
 	guard_note_call(&s->free);
 	set_state(s, SLOT_FREED);
 	close_slot(s);
@@ -236,16 +233,23 @@ void guard_release(const char *call, void *p)
 	errno = saved_errno;
 }
 
+bool guard_is_block(const char *call, void *p)
+{
+	return live_slot(call, p);
+}
+
 size_t guard_usable_size(const char *call, void *p)
 {
-	return live_slot(call, p)->block.size;
+	const struct guard_slot *s = live_slot(call, p);
+
+	return s ? s->block.size : 0;
 }
 
 bool guard_shrink(const char *call, void *p, size_t size)
 {
 	struct guard_slot *s = live_slot(call, p);
 
-	if (size > s->block.size)
+	if (!s || size > s->block.size)
 		return false;
 	check_rest(call, s);
 	memset((char *)p + size, guard->pattern, s->block.size - size);
@@ -253,22 +257,25 @@ bool guard_shrink(const char *call, void *p, size_t size)
 	return true;
 }
 
-void guard_check_size(const char *call, void *p, size_t size)
+bool guard_check_size(const char *call, void *p, size_t size)
 {
 	struct guard_slot *s = live_slot(call, p);
 
-	if (size != s->block.size)
-		guard_bad_block(call, s, "not allocated with %lu bytes: this block has %lu",
-				(unsigned long)size, (unsigned long)s->block.size);
+	if (s && size != s->block.size)
+		guard_bad_size(call, s, size);
+	return s && size == s->block.size;
 }
 
-void guard_check_align(const char *call, void *p, size_t align)
+bool guard_check_align(const char *call, void *p, size_t align)
 {
 	struct guard_slot *s = live_slot(call, p);
 
-	if (align & (align - 1) || align > s->block.align)
-		guard_bad_block(call, s, "not allocated with an alignment of %lu bytes",
-				(unsigned long)align);
+	if (!s)
+		return false;
+	if (!(align & (align - 1)) && align <= s->block.align)
+		return true;
+	guard_bad_align(call, s, align);
+	return false;
 }
 
 /* ---- All blocks ---- */

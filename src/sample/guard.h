@@ -7,7 +7,7 @@
  *
  * Sizes and alignments are in bytes; alignments are powers of two. Any thread may call any function
  * at any time. Before guard_begin nothing is guarded. call is the public function that a misuse
- * report names; misuse is fatal. guard_release preserves errno.
+ * report names; misuse is fatal unless it is tolerated (sys_misuse). guard_release preserves errno.
  */
 
 #pragma once
@@ -32,11 +32,11 @@ extern struct guard_area {
 bool guard_begin(void);
 
 /*
- * A guarded block of size bytes, aligned to align and to 16; zero: its bytes are zero. NULL, and
- * errno may have changed: all slots are in use, the block is too large, or the kernel refuses. Then
- * the caller makes a block as usual.
+ * A guarded block of size bytes, all zero, aligned to align and to 16. NULL, and errno may have
+ * changed: all slots are in use, the block is too large, or the kernel refuses. Then the caller
+ * makes a block as usual.
  */
-void *guard_alloc(size_t size, size_t align, bool zero);
+void *guard_alloc(size_t size, size_t align);
 
 /* Whether p is in a slot or at a guard. The functions below are for such a p only. */
 static inline bool guard_owns(const void *p)
@@ -44,17 +44,24 @@ static inline bool guard_owns(const void *p)
 	return (uintptr_t)p - guard_area.start < guard_area.size;
 }
 
+/* Free p, or report it. */
 void guard_release(const char *call, void *p);
 
-/* The size with which p was allocated or resized. */
+/* Whether p is a live block; otherwise it was reported. */
+bool guard_is_block(const char *call, void *p);
+
+/* The size with which p was allocated or resized. 0 for a p that was reported. */
 size_t guard_usable_size(const char *call, void *p);
 
-/* Let p shrink to size in place. False: p is smaller than that, and the caller has to move it. */
+/*
+ * Let p shrink to size in place. False: p is smaller than that, and the caller has to move it, or p
+ * was reported.
+ */
 bool guard_shrink(const char *call, void *p, size_t size);
 
-/* Report p if it was not allocated with this size, or not with this alignment. */
-void guard_check_size(const char *call, void *p, size_t size);
-void guard_check_align(const char *call, void *p, size_t align);
+/* Report p, and return false, if it was not allocated with this size, or not with this alignment. */
+bool guard_check_size(const char *call, void *p, size_t size);
+bool guard_check_align(const char *call, void *p, size_t align);
 
 /* Append the live blocks to list. */
 void guard_list(struct item_list *list);

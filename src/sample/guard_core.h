@@ -73,8 +73,6 @@ struct guard {
 
 extern struct guard *guard __attribute__((visibility("hidden")));
 
-/* ---- guard_core.c ---- */
-
 /* Lock, and block signals. Returns the mask for guard_unlock. */
 uint64_t guard_lock(void);
 void guard_unlock(uint64_t mask);
@@ -111,10 +109,14 @@ void guard_report_begin(void);
 /* Report the fault at address, once for each block. context is that of the handler. */
 void guard_report_fault(uintptr_t address, void *context);
 
-/* Report a call with p, which is not a live block or not as the call says, and abort. */
-void guard_bad_pointer(const char *call, const void *p) __attribute__((noreturn, cold));
-void guard_bad_block(const char *call, struct guard_slot *s, const char *what, ...)
-	__attribute__((noreturn, cold, format(__printf__, 3, 4)));
+/* Report a call with p, which is not a live block, or not as the call says: sys_misuse. */
+void guard_bad_pointer(const char *call, const void *p) __attribute__((cold));
+void guard_bad_size(const char *call, struct guard_slot *s, size_t size) __attribute__((cold));
+void guard_bad_align(const char *call, struct guard_slot *s, size_t align) __attribute__((cold));
+
+/* Report damage: the at-th byte before or behind a block is overwritten. */
+void guard_damaged(const char *call, struct guard_slot *s, size_t at, const char *side)
+	__attribute__((noreturn, cold));
 
 /* ---- guard_signal.c ---- */
 

@@ -152,7 +152,17 @@ void guard_report_fault(uintptr_t address, void *context)
 
 /* ---- Calls ---- */
 
-/* Called behind the line of a fatal report. */
+/* Idempotent: on_fatal has done it if there was a line. */
+static void end_misuse(void)
+{
+	if (!guard->misused || guard->misused_by != sys_thread())
+		return;
+	guard->misused = NULL;
+	guard->is_reporting = false;
+	guard_unlock(guard->misused_mask);
+}
+
+/* Called behind the line of a report. Then a handler of SIGABRT finds all as usual. */
 static void on_fatal(void)
 {
 	struct guard_call *c = (struct guard_call *)(void *)guard->stack;
@@ -165,12 +175,9 @@ static void on_fatal(void)
 	guard_note_call(c);
 	print_call("the call was", c);
 	print_block(guard->misused);
-	guard->misused = NULL;
-	guard->is_reporting = false;
-	guard_unlock(guard->misused_mask);
+	end_misuse();
 }
 
-/* on_fatal ends this: then a handler of SIGABRT finds all as usual. */
 static void begin_misuse(struct guard_slot *s)
 {
 	guard->misused_mask = guard_lock();
@@ -185,34 +192,50 @@ void guard_report_begin(void)
 	sys_on_fatal = on_fatal;
 }
 
-void guard_bad_block(const char *call, struct guard_slot *s, const char *what, ...)
+void guard_damaged(const char *call, struct guard_slot *s, size_t at, const char *side)
 {
-	char text[128];
-	va_list args;
-
-	va_start(args, what);
-	vsnprintf_(text, sizeof(text), what, args);
-	va_end(args);
 	begin_misuse(s);
-	sys_fatal(call, (const void *)s->block.start, "%s", text);
+	sys_fatal(call, (const void *)s->block.start,
+		  "byte %lu %s this block of %lu bytes is overwritten", (unsigned long)at, side,
+		  (unsigned long)s->block.size);
+}
+
+void guard_bad_size(const char *call, struct guard_slot *s, size_t size)
+{
+	begin_misuse(s);
+	sys_misuse(call, (const void *)s->block.start,
+		   "not allocated with %lu bytes: this block has %lu", (unsigned long)size,
+		   (unsigned long)s->block.size);
+	end_misuse();
+}
+
+void guard_bad_align(const char *call, struct guard_slot *s, size_t align)
+{
+	begin_misuse(s);
+	sys_misuse(call, (const void *)s->block.start,
+		   "not allocated with an alignment of %lu bytes", (unsigned long)align);
+	end_misuse();
 }
 
 void guard_bad_pointer(const char *call, const void *p)
 {
 	uintptr_t address = (uintptr_t)p;
 	struct guard_slot *s = &guard->slots[guard_slot_index(address)];
-	const char *state;
+	bool is_start = guard_state_of(s) != SLOT_UNUSED && s->block.start == address;
 
-	if (guard_state_of(s) != SLOT_UNUSED && s->block.start == address) {
-		begin_misuse(s);
-		sys_fatal(call, p, "this block is already free");
+	if (!is_start)
+		s = nearest(address);
+	if (!s) {
+		sys_misuse(call, p, "not a block");
+		return;
 	}
-	s = nearest(address);
-	if (!s)
-		sys_fatal(call, p, "not a block");
-	state = guard_state_of(s) == SLOT_LIVE ? "a live block" : "a freed block";
 	begin_misuse(s);
-	sys_fatal(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx",
-		  distance(&s->block, address) ? "near" : "inside", state, s->block.size,
-		  s->block.start);
+	if (is_start)
+		sys_misuse(call, p, "this block is already free");
+	else
+		sys_misuse(call, p, "not the start of a block, but %s %s of %lu bytes at 0x%lx",
+			   distance(&s->block, address) ? "near" : "inside",
+			   guard_state_of(s) == SLOT_LIVE ? "a live block" : "a freed block",
+			   s->block.size, s->block.start);
+	end_misuse();
 }

@@ -173,37 +173,46 @@ static void get_tables(struct image *image, uintptr_t at, size_t size)
 
 /* ---- Public functions ---- */
 
-/* Copy the headers of the segments, which are in the first page. Returns their number, or 0. */
-static size_t copy_segments(struct image *image, uintptr_t start)
+/*
+ * Copy the headers of the segments, and set the bias. Returns their number, or 0. A program may be
+ * mapped with gaps; then its object is only a part, whose start is not that of the file.
+ */
+static size_t copy_segments(struct image *image, const struct object *object)
 {
+	uintptr_t start = object->start & -PAGE, at = getauxval(AT_PHDR);
+	size_t count = getauxval(AT_PHNUM);
+	const ElfW(Phdr) *segment = image->segments, *end;
+	struct object program;
 	ElfW(Ehdr) header;
-	size_t count;
 
-	if (!sys_copy(&header, (const void *)start, sizeof(header)) ||
-	    memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+	if (!object_find(at, &program) || program.id != object->id) {
+		if (!sys_copy(&header, (const void *)start, sizeof(header)) ||
+		    memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+			return 0;
+		at = start + header.e_phoff;
+		count = header.e_phnum;
+	}
+	count = count < IMAGE_SEGMENTS_MAX ? count : IMAGE_SEGMENTS_MAX;
+	if (!sys_copy(image->segments, (const void *)at, count * sizeof(*segment)))
 		return 0;
-	count = header.e_phnum < IMAGE_SEGMENTS_MAX ? header.e_phnum : IMAGE_SEGMENTS_MAX;
-	return sys_copy(image->segments, (const void *)(start + header.e_phoff),
-			count * sizeof(*image->segments))
-		       ? count
-		       : 0;
+	end = segment + count;
+	while (segment < end && segment->p_type != PT_LOAD && segment->p_type != PT_PHDR)
+		segment++;
+	if (segment == end)
+		return 0;
+	image->bias = segment->p_type == PT_PHDR ? at - segment->p_vaddr
+						 : start - (segment->p_vaddr & -PAGE);
+	return count;
 }
 
-/* Set the bias of an object that is mapped at start, and find the code with the address. */
-static const ElfW(Phdr) *
-	find_code(struct image *image, size_t count, uintptr_t start, uintptr_t address)
+static const ElfW(Phdr) * find_code(const struct image *image, size_t count, uintptr_t address)
 {
-	const ElfW(Phdr) *first = image->segments, *end = first + count;
+	const ElfW(Phdr) *segment = image->segments;
 
-	while (first < end && first->p_type != PT_LOAD)
-		first++;
-	if (first == end)
-		return NULL;
-	image->bias = (start & -PAGE) - (first->p_vaddr & -PAGE);
-	for (; first < end; first++)
-		if (first->p_type == PT_LOAD && first->p_flags & PF_X &&
-		    address - image->bias - first->p_vaddr < first->p_memsz)
-			return first;
+	for (const ElfW(Phdr) *end = segment + count; segment < end; segment++)
+		if (segment->p_type == PT_LOAD && segment->p_flags & PF_X &&
+		    address - image->bias - segment->p_vaddr < segment->p_memsz)
+			return segment;
 	return NULL;
 }
 
@@ -215,8 +224,8 @@ bool image_find(struct image *image, uintptr_t address)
 
 	if (!object_find(address, &object))
 		return false;
-	count = copy_segments(image, object.start);
-	code = find_code(image, count, object.start, address);
+	count = copy_segments(image, &object);
+	code = find_code(image, count, address);
 	if (!code)
 		return false;
 	image->start = (image->bias + code->p_vaddr) & -PAGE;

@@ -11,7 +11,7 @@
 /* Prepare object_find. May call the loader, so it is for the start of a process. */
 void object_begin(void);
 
-/* A program or library in memory. */
+/* A program or library in memory, or a part of it, if it has gaps. */
 struct object {
 	uintptr_t start, end; /* where it is mapped */
 	const struct link_map *map; /* of the loader; NULL: name is known instead */

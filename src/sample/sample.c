@@ -30,7 +30,7 @@
 #include "trace/calls.h"
 #include "tunables.h"
 
-static _Atomic(bool) is_on;
+static _Atomic(bool) is_on, has_started;
 static size_t charge; /* of a call: rule 2 */
 static uint64_t guard_chance; /* of a call that was hit there, of 2^64 */
 
@@ -177,7 +177,7 @@ static __attribute__((noinline, cold)) void *alloc_hit(size_t size, size_t align
 						       unsigned int hits)
 {
 	bool is_sample = hits & HIT_BYTE && is_on;
-	void *p = hits & HIT_CALL ? guard_alloc(size, align, zero) : NULL;
+	void *p = hits & HIT_CALL ? guard_alloc(size, align) : NULL;
 
 	if (!p && is_sample)
 		p = tcache_alloc_apart(size, align, zero);
@@ -205,7 +205,7 @@ void *sample_alloc(size_t size)
 {
 	struct tcache *tc = tcache_thread.fast_free;
 	int64_t left = *tcache_sample_left(tc) - (int64_t)(charge + size);
-	size_t offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
+	size_t offset = round_up(size, CELL_ALIGN);
 
 	if (__builtin_expect(size > CELL_FINE_MAX || left < 0, 0))
 		return alloc_other(size);
@@ -258,32 +258,61 @@ static void *move_guarded(const char *call, void *p, size_t size)
 	return q;
 }
 
-/* As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. */
-static void *resize(const char *call, void *p, size_t size, bool is_sample)
+/*
+ * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was: the
+ * sample that p was, or NULL. It grows in place up to its usable size, as other objects do.
+ */
+static void *resize(const char *call, void *p, size_t size, const struct sample *was,
+		    bool is_sample)
 {
 	void *q = NULL;
 
-	if (guard_owns(p))
-		return p; /* which has shrunk */
+	if (guard_owns(p)) /* it has shrunk */
+		return p;
+	if (was && size >= was->size && size <= tcache_usable_size(call, p))
+		return p;
 	if (is_sample && size <= CELL_MAX)
 		q = move_apart(call, p, size);
 	return q ? q : tcache_realloc(call, p, size);
 }
 
-void *sample_realloc(const char *call, void *p, size_t size)
+/* The size was counted down; was: the sample that p was until now, or NULL. */
+static void *realloc_counted(const char *call, void *p, size_t size, const struct sample *was,
+			     bool is_sample)
 {
-	struct sample old;
-	bool was_sample = leave(p, &old), moves = guard_owns(p) && !guard_shrink(call, p, size);
-	bool is_sample = !moves && count_down(0, size) & HIT_BYTE && is_on, keeps_stack;
-	void *q = moves ? move_guarded(call, p, size) : resize(call, p, size, is_sample);
+	void *q = resize(call, p, size, was, is_sample);
+	bool keeps_stack;
 
-	if (!q && was_sample)
-		take_back(&old);
+	if (!q && was)
+		take_back(was);
 	if (!q || !is_sample)
 		return q;
-	keeps_stack = was_sample && q == p && size < old.stack_size + table_interval();
-	enter(q, size, keeps_stack ? &old : NULL);
+	keeps_stack = was && q == p && size < was->stack_size + table_interval();
+	enter(q, size, keeps_stack ? was : NULL);
 	return q;
+}
+
+/* p may be a sample, or guarded. */
+static __attribute__((noinline)) void *realloc_other(const char *call, void *p, size_t size)
+{
+	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
+	void *q;
+
+	if (!guard_owns(p) || guard_shrink(call, p, size))
+		return realloc_counted(call, p, size, was, count_down(0, size) && is_on);
+	q = move_guarded(call, p, size);
+	if (!q && was)
+		take_back(was);
+	return q;
+}
+
+void *sample_realloc(const char *call, void *p, size_t size)
+{
+	if (__builtin_expect(sample_may_be(p) || guard_owns(p), 0))
+		return realloc_other(call, p, size);
+	if (__builtin_expect(count_down(0, size), 0))
+		return realloc_counted(call, p, size, NULL, is_on);
+	return tcache_realloc(call, p, size);
 }
 
 /* Modes. */
@@ -303,12 +332,17 @@ static void begin(void)
 	tcache_set_mode(TCACHE_SAMPLES, true);
 }
 
+void sample_set_interval(size_t bytes)
+{
+	table_start(bytes);
+}
+
 bool sample_start(size_t interval)
 {
 	bool has_stacks = stack_begin();
 
 	table_start(interval);
-	is_on = true;
+	has_started = is_on = true;
 	begin();
 	return has_stacks;
 }
@@ -345,6 +379,13 @@ bool sample_start_guards(size_t every)
 		guard_chance = UINT64_MAX;
 	begin();
 	return true;
+}
+
+void sample_get_stats(struct sample_stats *stats)
+{
+	table_get_stats(stats);
+	if (!has_started)
+		stats->interval = 0;
 }
 
 void sample_on_growth(size_t bytes, void (*grown)(void))

@@ -24,8 +24,11 @@
 
 #include "hash.h"
 
+/* The interval, at least 1. Before anything else, once; the default is SAMPLE_INTERVAL. */
+void sample_set_interval(size_t bytes);
+
 /*
- * Start. interval is at least 1; that of the first call counts. Starting again after
+ * Start, with that interval unless there is one already. Starting again after
  * sample_stop resumes: samples that live on from before count, what was allocated meanwhile does
  * not. False: stacks cannot be taken; samples are taken all the same, with unknown stacks.
  */
@@ -38,7 +41,7 @@ bool sample_is_on(void);
 
 /*
  * Send one allocation in every, at random, to guard_alloc. Before the second thread starts, and
- * after sample_start if that has its own interval. False with errno: guard_begin failed.
+ * after the interval is set. False with errno: guard_begin failed.
  */
 bool sample_start_guards(size_t every);
 
@@ -67,11 +70,10 @@ static inline _Atomic(void *) *sample_chain_of(struct sample_chains *chains, uin
 /* Whether p may be a sample. False if it certainly is none. Takes no lock. */
 static inline bool sample_may_be(const void *p)
 {
-	struct sample_chains *chains =
-		atomic_load_explicit(&sample_chains, memory_order_acquire);
+	struct sample_chains *chains = atomic_load_explicit(&sample_chains, memory_order_acquire);
 
-	return chains && atomic_load_explicit(sample_chain_of(chains, (uintptr_t)p),
-					      memory_order_relaxed);
+	return chains &&
+	       atomic_load_explicit(sample_chain_of(chains, (uintptr_t)p), memory_order_relaxed);
 }
 
 /* Before p, for which sample_may_be, is freed: it is no sample any more. */

@@ -2,7 +2,6 @@
 
 #include "sample_table.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "cache/tcache.h"
@@ -27,7 +26,7 @@ _Atomic(struct sample_chains *) sample_chains;
 
 static struct {
 	struct lock lock; /* guards what is not atomic */
-	size_t interval;
+	_Atomic(size_t) interval;
 	_Atomic(struct chunk *) samples; /* the newest chunk */
 	struct chunk *stacks;
 	struct sample_chains *stacks_by_hash;
@@ -147,11 +146,13 @@ static size_t stack_bytes(unsigned int depth)
 	return sizeof(struct stack) + depth * sizeof(uintptr_t);
 }
 
-/* For each stack in chunk c. */
-#define STACKS_IN(c, stack)                                                                        \
-	for (struct stack *stack = (struct stack *)(void *)(c)->entries;                           \
-	     (char *)stack < (c)->entries + (c)->used;                                             \
-	     stack = (struct stack *)(void *)((char *)stack + stack_bytes(stack->depth)))
+/* The stack behind another one in chunk c, or the first. NULL: there is none. */
+static struct stack *next_stack(struct chunk *c, struct stack *stack)
+{
+	char *next = stack ? (char *)stack + stack_bytes(stack->depth) : c->entries;
+
+	return next < c->entries + c->used ? (struct stack *)(void *)next : NULL;
+}
 
 /* Make the chains of all samples anew, from empty ones. */
 static void link_all_samples(struct sample_chains *chains)
@@ -176,7 +177,7 @@ static void link_all_stacks(struct sample_chains *chains)
 {
 	table.stack_count = 0;
 	for (struct chunk *c = table.stacks; c; c = c->next)
-		STACKS_IN(c, stack)
+		for (struct stack *stack = NULL; (stack = next_stack(c, stack));)
 			link_stack(chains, stack);
 }
 
@@ -464,9 +465,9 @@ size_t table_interval(void)
 	return table.interval;
 }
 
-/* Figures and walks. */
+/* Figures and copies. */
 
-void sample_get_stats(struct sample_stats *stats)
+void table_get_stats(struct sample_stats *stats)
 {
 	*stats = (struct sample_stats){.interval = table.interval,
 				       .live_bytes = table_live_bytes(),
@@ -481,30 +482,25 @@ void sample_get_stats(struct sample_stats *stats)
 	table_end();
 }
 
-/* Copies for sample_each_stack: first the stacks, then the live samples. */
-struct copy {
-	struct sample_entry *entries;
-	size_t room, count; /* entries that do not fit are counted only */
-};
-
-static void add_entry(struct copy *copy, const struct sample_entry *entry)
+static void copy_entry(struct table_copy *copy, struct sample_entry entry)
 {
 	if (copy->count < copy->room)
-		copy->entries[copy->count] = *entry;
+		copy->entries[copy->count] = entry;
 	copy->count++;
 }
 
-static void copy_stacks(struct copy *copy)
+static void copy_stacks(struct table_copy *copy)
 {
 	for (struct chunk *c = table.stacks; c; c = c->next)
-		STACKS_IN(c, stack)
-			add_entry(copy, &(struct sample_entry){.frames = stack->frames,
-							       .depth = stack->depth,
-							       .total_objects = stack->total_objects,
-							       .total_bytes = stack->total_bytes});
+		for (struct stack *stack = NULL; (stack = next_stack(c, stack));)
+			copy_entry(copy,
+				   (struct sample_entry){.frames = stack->frames,
+							 .depth = stack->depth,
+							 .total_objects = stack->total_objects,
+							 .total_bytes = stack->total_bytes});
 }
 
-static void copy_samples(struct copy *copy)
+static void copy_samples(struct table_copy *copy)
 {
 	for (struct chunk *c = table.samples; c; c = c->next)
 		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++) {
@@ -514,7 +510,7 @@ static void copy_samples(struct copy *copy)
 			if (!s->address)
 				continue;
 			weight = weigh(s);
-			add_entry(copy, &(struct sample_entry){.frames = s->stack->frames,
+			copy_entry(copy, (struct sample_entry){.frames = s->stack->frames,
 							       .depth = s->stack->depth,
 							       .thread = s->thread,
 							       .live_objects = weight.objects,
@@ -522,90 +518,12 @@ static void copy_samples(struct copy *copy)
 		}
 }
 
-/* Copy everything to fresh memory. Returns the number of stacks, or 0 with errno. */
-static bool copy_all(struct copy *copy, size_t *stacks)
+void table_copy(struct table_copy *copy)
 {
-	size_t room = table.sample_count + table.stack_count + 1;
-
-	for (;;) {
-		*copy = (struct copy){.room = room + room / 8};
-		copy->entries = sys_map(copy->room * sizeof(*copy->entries));
-		if (!copy->entries)
-			return false;
-		hold();
-		copy_stacks(copy);
-		*stacks = copy->count;
-		copy_samples(copy);
-		drop();
-		if (copy->count <= copy->room)
-			return true;
-		room = copy->count;
-		sys_release(copy->entries, copy->room * sizeof(*copy->entries));
-	}
-}
-
-static bool is_before(const struct sample_entry *a, const struct sample_entry *b)
-{
-	return a->frames != b->frames ? a->frames < b->frames : a->thread < b->thread;
-}
-
-/* Shell's sort: in place, and without libc's, which allocates. */
-static void sort(struct sample_entry *entries, size_t count)
-{
-	for (size_t gap = count / 2; gap; gap = gap == 2 ? 1 : gap * 5 / 11)
-		for (size_t i = gap, j; i < count; i++) {
-			struct sample_entry entry = entries[i];
-
-			for (j = i; j >= gap && is_before(&entry, &entries[j - gap]); j -= gap)
-				entries[j] = entries[j - gap];
-			entries[j] = entry;
-		}
-}
-
-/* Whole objects or bytes. The rest is left to the next entries: rounding each may bias the sum. */
-static uint64_t whole(uint64_t x, unsigned int shift, uint64_t *rest)
-{
-	*rest += x;
-	x = *rest >> shift;
-	*rest -= x << shift;
-	return x;
-}
-
-static void make_whole(struct sample_entry *entry, struct sample_entry *rest)
-{
-	entry->live_objects = whole(entry->live_objects, OBJECTS_SHIFT, &rest->live_objects);
-	entry->live_bytes = whole(entry->live_bytes, BYTES_SHIFT, &rest->live_bytes);
-	entry->total_objects = whole(entry->total_objects, OBJECTS_SHIFT, &rest->total_objects);
-	entry->total_bytes = whole(entry->total_bytes, BYTES_SHIFT, &rest->total_bytes);
-}
-
-bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg), void *arg)
-{
-	struct sample_entry rest = {0};
-	struct copy copy;
-	size_t stacks;
-	bool is_copied;
-
-	if (!table_begin()) {
-		errno = EDEADLK;
-		return false;
-	}
-	is_copied = copy_all(&copy, &stacks);
-	table_end();
-	if (!is_copied)
-		return false;
-	sort(copy.entries + stacks, copy.count - stacks);
-	for (size_t i = 0; i < copy.count; i++) {
-		struct sample_entry entry = copy.entries[i];
-
-		for (; i >= stacks && i + 1 < copy.count &&
-		       !is_before(&entry, &copy.entries[i + 1]); i++) {
-			entry.live_objects += copy.entries[i + 1].live_objects;
-			entry.live_bytes += copy.entries[i + 1].live_bytes;
-		}
-		make_whole(&entry, &rest);
-		visit(&entry, arg);
-	}
-	sys_release(copy.entries, copy.room * sizeof(*copy.entries));
-	return true;
+	hold();
+	copy->count = 0;
+	copy_stacks(copy);
+	copy->stacks = copy->count;
+	copy_samples(copy);
+	drop();
 }

@@ -67,8 +67,22 @@ bool table_remove(const void *p, struct sample *sample);
 /* The same in a signal handler whose thread is inside: rule 3. */
 bool table_remove_nested(const void *p, struct sample *sample);
 
+void table_get_stats(struct sample_stats *stats);
+
 /* A sample that was not taken. */
 void table_note_dropped(void);
 
 /* The estimate of all live bytes. */
 uint64_t table_live_bytes(void);
+
+/*
+ * Copy all stacks, and then all live samples, each as an entry. Figures are in the units of
+ * chance_weight. The thread is inside.
+ */
+struct table_copy {
+	struct sample_entry *entries;
+	size_t room, count; /* entries that do not fit are counted only */
+	size_t stacks; /* the first entries */
+};
+
+void table_copy(struct table_copy *copy);

@@ -9,6 +9,7 @@
 #include "stack.h"
 
 #include <link.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -81,7 +82,7 @@ void stack_print(const uintptr_t *frames, unsigned int n)
 /* The start of the object that has this code: the linker defines it. */
 extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
-static bool is_ready;
+static _Atomic(bool) is_ready; /* what follows is set */
 static uintptr_t own_start, own_size; /* this library's code; empty: it is in the program's */
 
 /* A program that links the archive has our code in its own. */
@@ -117,7 +118,7 @@ unsigned int stack_take(uintptr_t *frames, unsigned int max)
 	unsigned int n = 0;
 	bool is_found = true;
 
-	if (!is_ready)
+	if (!atomic_load_explicit(&is_ready, memory_order_acquire))
 		return 0;
 	take_registers(&u);
 	unwind_first(&u);
@@ -130,7 +131,9 @@ unsigned int stack_take(uintptr_t *frames, unsigned int max)
 
 bool stack_begin(void)
 {
-	find_own_code();
-	is_ready = unwind_begin();
+	if (!is_ready) {
+		find_own_code();
+		is_ready = unwind_begin();
+	}
 	return is_ready;
 }

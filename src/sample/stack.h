@@ -13,7 +13,10 @@
 
 #define STACK_FRAMES_MAX 64 /* enough for any caller here; further frames are lost */
 
-/* Prepare stack_take. Idempotent. False: stacks cannot be taken in this process. */
+/*
+ * Prepare stack_take. Idempotent; one thread at a time. False: there is no memory, and stacks
+ * cannot be taken.
+ */
 bool stack_begin(void);
 
 /*

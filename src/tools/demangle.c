@@ -12,6 +12,8 @@
 #include "heapview.h"
 #include "profile.h"
 
+#define ARGUMENT_MAX 24 /* of a template, in a short name */
+
 typedef char *demangler(const char *name, char *buffer, size_t *size, int *status);
 
 static demangler *find_demangler(void)
@@ -117,6 +119,14 @@ static const char *behind(const char *p, char open, char close)
 	return p;
 }
 
+/* The length of the first template argument, or 0 if it is long or has arguments itself. */
+static size_t argument_length(const char *p)
+{
+	size_t length = strcspn(p, ",<>()");
+
+	return length <= ARGUMENT_MAX && (p[length] == ',' || p[length] == '>') ? length : 0;
+}
+
 /* A parenthesis in a name: "(anonymous namespace)::f", and Go's "main.(*T).f". */
 static bool is_name(const char *p, const char *start)
 {
@@ -152,9 +162,12 @@ char *shorten(const char *name)
 			out += length;
 			p += length;
 		} else if (*p == '<' && p > name && is_word(p[-1])) {
-			p = behind(p, '<', '>');
 			*out++ = '<';
+			length = argument_length(p + 1);
+			memcpy(out, p + 1, length);
+			out += length;
 			*out++ = '>';
+			p = behind(p, '<', '>');
 		} else if (*p == '(' && !braces && !is_name(p, name)) {
 			p = behind(p, '(', ')');
 			has_parameters = true;

@@ -16,13 +16,11 @@
 
 #define EXPANDED_MAX ((size_t)2 << 30)
 
-extern char **environ;
-
 /* Read from fd up to its end, or die. */
 static void read_all(struct file *f, int fd, const char *path)
 {
-	size_t room = 0;
-	char *bytes = NULL;
+	size_t room = 1 << 20;
+	char *bytes = grow(NULL, room, 1);
 
 	for (;;) {
 		ssize_t got;
@@ -30,7 +28,7 @@ static void read_all(struct file *f, int fd, const char *path)
 		if (f->size == room) {
 			if (room >= EXPANDED_MAX)
 				die("%s: too large when decompressed", path);
-			room = room ? 2 * room : 1 << 20;
+			room *= 2;
 			bytes = grow(bytes, room, 1);
 		}
 		got = read(fd, bytes + f->size, room - f->size);

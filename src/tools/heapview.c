@@ -45,8 +45,9 @@ static const char usage[] =
 	"                 --svg or --text\n"
 	"  --symbols DIR  look for programs and their debug files in DIR, not in\n"
 	"                 /usr/lib/debug\n"
-	"  --live         show figures each second; keys t trims, p saves a profile, m saves a\n"
-	"                 map, q quits. If standard output is no terminal: once, as text\n"
+	"  --live         show figures each second; keys: t trims, s starts and stops\n"
+	"                 sampling, p saves a profile, m saves a map, q quits. If standard\n"
+	"                 output is no terminal: once, as text\n"
 	"  --help         print this text\n";
 
 struct options {

@@ -173,9 +173,10 @@ static bool parse_value(struct parser *p)
 
 bool json_parse(struct json *j, const char *text, size_t length)
 {
-	struct parser p = {j, text, text + length, 0};
+	struct parser p;
 
 	*j = (struct json){.text = text};
+	p = (struct parser){j, text, text + length, 0};
 	if (!parse_value(&p))
 		return false;
 	skip_space(&p);

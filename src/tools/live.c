@@ -21,22 +21,46 @@
 #define STATS_PATIENCE_MS 10000
 #define ACTION_PATIENCE_MS 120000
 
+#define CONFLICT 409 /* the status of what is on or off already */
+
 struct action {
-	char key;
-	const char *what, *under_way, *ending; /* of the file's name; NULL: none is saved */
+	char key, next; /* next: to go on with after a conflict */
+	const char *what, *under_way;
+	const char *ending; /* of the file's name; NULL: none is saved */
+	const char *done, *conflict; /* what is said then */
 };
 
+/* No key of the user's: goes on after s, if samples are taken already. */
+#define STOP '\x13'
+
 static const struct action actions[] = {
-	{'t', "POST /trim", "Trimming ...", NULL},
-	{'p', "GET /profile", "Taking a profile ...", "pb"},
-	{'m', "GET /map", "Taking a map ...", "map"},
+	{.key = 't', .what = "POST /trim", .under_way = "Trimming ...", .done = "Trimmed"},
+	{.key = 's',
+	 .what = "POST /profile/start",
+	 .under_way = "Starting to sample ...",
+	 .done = "Sampling; p saves a profile of what is allocated from now on",
+	 .next = STOP},
+	{.key = STOP,
+	 .what = "POST /profile/stop",
+	 .under_way = "Stopping ...",
+	 .done = "No more samples are taken"},
+	{.key = 'p',
+	 .what = "GET /profile",
+	 .under_way = "Taking a profile ...",
+	 .ending = "pb",
+	 .conflict = "No samples are taken; s starts sampling"},
+	{.key = 'm', .what = "GET /map", .under_way = "Taking a map ...", .ending = "map"},
 };
+
+#define ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
 struct live {
 	const char *path;
 	struct terminal terminal;
 	struct request stats, work; /* work: that of an action */
 	const struct action *action;
+	char pending[8]; /* keys to handle after it */
+	size_t pending_count;
 	struct figures figures, before, trimmed; /* trimmed: before the trim */
 	struct history history;
 	bool is_ended, is_quit, has_figures, was_trimmed;
@@ -165,10 +189,14 @@ static void save(struct live *l, const char *ending, const char *bytes, size_t l
 
 	if (localtime_r(&now, &tm))
 		strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm);
-	for (int i = 1; !out && i < 10; i++) {
-		snprintf(name, sizeof(name), i > 1 ? "osmem-%lu-%s-%d.%s" : "osmem-%lu-%s%.0d.%s",
-			 l->figures.pid == UNKNOWN ? 0 : (unsigned long)l->figures.pid, stamp, i,
-			 ending);
+	for (int i = 1; !out && i < 100; i++) {
+		char again[16] = "";
+
+		if (i > 1)
+			snprintf(again, sizeof(again), "-%d", i);
+		snprintf(name, sizeof(name), "osmem-%lu-%s%s.%s",
+			 l->figures.pid == UNKNOWN ? 0 : (unsigned long)l->figures.pid, stamp,
+			 again, ending);
 		out = fopen(name, "wxe");
 		if (!out && errno != EEXIST)
 			break;
@@ -186,33 +214,17 @@ static void save(struct live *l, const char *ending, const char *bytes, size_t l
 	say(l, "Saved %zu bytes: heapview %s", length, name);
 }
 
-static void finish_action(struct live *l, enum progress progress)
+static void start_action(struct live *l, char key)
 {
-	size_t length;
-	unsigned int status;
-	const char *body =
-		progress == REQUEST_IS_DONE ? request_body(&l->work, &length, &status) : NULL;
-	char line[200];
+	const struct action *action = actions;
 
-	if (!body) {
-		say(l, "%s",
-		    progress == REQUEST_TIMED_OUT ? "No answer" : "The answer is incomplete");
-	} else if (status != 200) {
-		line_of(line, body, length);
-		say(l, "Refused: %s", line);
-	} else if (l->action->ending) {
-		save(l, l->action->ending, body, length);
-	} else {
-		l->was_trimmed = true;
-		l->next_ms = now_ms();
-	}
-	l->action = NULL;
-}
-
-static void start_action(struct live *l, const struct action *action)
-{
+	while (action < actions + ACTIONS && action->key != key)
+		action++;
+	if (action == actions + ACTIONS)
+		return;
 	if (l->action) {
-		say(l, "Wait for the answer");
+		if (l->pending_count < sizeof(l->pending))
+			l->pending[l->pending_count++] = key;
 		return;
 	}
 	l->trimmed = l->figures;
@@ -222,6 +234,49 @@ static void start_action(struct live *l, const struct action *action)
 	}
 	l->action = action;
 	say(l, "%s", action->under_way);
+}
+
+/* Say or save what the answer is. */
+static void take_answer(struct live *l, const struct action *action, unsigned int status,
+			const char *body, size_t length)
+{
+	char line[200];
+
+	line_of(line, body, length);
+	if (status == CONFLICT && action->next) {
+		start_action(l, action->next);
+	} else if (status == CONFLICT && action->conflict) {
+		say(l, "%s", action->conflict);
+	} else if (status != 200) {
+		say(l, "Refused: %s", line);
+	} else if (action->ending) {
+		save(l, action->ending, body, length);
+	} else {
+		say(l, "%s", action->done);
+		l->was_trimmed = action->key == 't';
+		l->next_ms = now_ms();
+	}
+}
+
+static void finish_action(struct live *l, enum progress progress)
+{
+	const struct action *action = l->action;
+	unsigned int status;
+	const char *body;
+	size_t length;
+
+	l->action = NULL;
+	body = progress == REQUEST_IS_DONE ? request_body(&l->work, &length, &status) : NULL;
+	if (body)
+		take_answer(l, action, status, body, length);
+	else
+		say(l, progress == REQUEST_TIMED_OUT ? "No answer" : "The answer is incomplete");
+	if (!l->action && l->pending_count) {
+		char key = l->pending[0];
+
+		memmove(l->pending, l->pending + 1, --l->pending_count);
+		start_action(l, key);
+	}
 }
 
 static void handle_keys(struct live *l)
@@ -234,9 +289,8 @@ static void handle_keys(struct live *l)
 	for (ssize_t i = 0; i < n; i++) {
 		if (keys[i] == 'q' || keys[i] == 'Q' || keys[i] == 4)
 			l->is_quit = true;
-		for (size_t k = 0; k < sizeof(actions) / sizeof(actions[0]); k++)
-			if (keys[i] == actions[k].key && l->has_figures)
-				start_action(l, &actions[k]);
+		else if (keys[i] >= 'a' && keys[i] <= 'z' && l->has_figures)
+			start_action(l, keys[i]);
 	}
 }
 

@@ -336,8 +336,11 @@ static void put_title(struct screen *s, const struct view *v)
 
 static void put_keys(struct screen *s)
 {
-	static const char *const keys[][2] = {
-		{"t", "trim"}, {"p", "save a profile"}, {"m", "save a map"}, {"q", "quit"}};
+	static const char *const keys[][2] = {{"t", "trim"},
+					      {"s", "sample"},
+					      {"p", "save a profile"},
+					      {"m", "save a map"},
+					      {"q", "quit"}};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		put(s, " ");

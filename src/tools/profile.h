@@ -83,14 +83,17 @@ void symbols_close(struct symbols *s);
 
 /* A copy of a mangled name for readers, or of name itself; the caller frees. */
 char *demangle(const char *name);
-/* A copy without parameters and with template arguments as <…>; the caller frees. */
+/*
+ * A copy without parameters, with short first arguments of templates only, such as
+ * std::vector<int>::push_back; the caller frees.
+ */
 char *shorten(const char *name);
 
 /* ---- The tree of call stacks ---- */
 
 /* What a frame is called. Two frames are the same if their names and modules are. */
 struct name {
-	char *text, *brief; /* brief: without parameters and template arguments */
+	char *text, *brief; /* brief: see shorten */
 	const char *module; /* the last part of the file's name, or "" */
 	uint64_t self[2][MEASURES], total[2][MEASURES]; /* a recursive function counts once */
 	size_t seen; /* the last stack that was counted */

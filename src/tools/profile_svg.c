@@ -19,7 +19,7 @@
 #define ROW 18.0
 #define ROWS_MAX 60
 #define WIDTH_MIN 0.6 /* thinner frames are not drawn */
-#define LETTER 6.2 /* average width */
+#define LETTER 6.6 /* average width */
 #define HUES 6
 
 struct picture {
@@ -47,7 +47,7 @@ static const char style[] =
 
 static void put_escaped(FILE *out, const char *text, size_t max)
 {
-	for (size_t i = 0; text[i] && i < max; i++) {
+	for (size_t i = 0; i < max && text[i]; i++) {
 		unsigned char c = (unsigned char)text[i];
 
 		if (c == '<' || c == '>' || c == '&' || c == '"')

@@ -41,7 +41,10 @@ static size_t hash_text(const char *text, size_t h)
 	return h;
 }
 
-/* A table with at least twice as many slots as there will be entries, empty. Returns true if new. */
+/*
+ * Keep at least twice as many slots as there are entries. Returns whether the table is a new and
+ * empty one.
+ */
 static bool needs_slots(uint32_t **slots, size_t *room, size_t count)
 {
 	if (2 * (count + 1) < *room)

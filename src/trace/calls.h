@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Recording of calls: counters for each name (the summary), and trace records. While neither is on,
- * the fast paths are open and the slow paths test calls_are_recorded. Otherwise the fast paths are
- * closed (TCACHE_COUNTS, TCACHE_TRACES).
+ * Recording of calls: counters for each name (the summary), trace records, and call sites. While
+ * none is on, the fast paths are open and the slow paths test calls_are_recorded. Otherwise the
+ * fast paths are closed (TCACHE_COUNTS, TCACHE_TRACES, TCACHE_TOLERATES).
  */
 
 #pragma once
@@ -18,6 +18,7 @@ enum calls_mode {
 	CALLS_COUNTED = 1,
 	CALLS_TRACED = 2,
 	CALLS_SAMPLED = 4, /* allocations are sampled, or were: sample/sample.h */
+	CALLS_CHECKED = 8, /* misuse is tolerated, and reported with sys_call_site */
 };
 
 /* The modes that are on. Not atomic, for the same reason as trace_is_on_now. */

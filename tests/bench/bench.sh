@@ -102,7 +102,7 @@ add_peer() {
 	esac
 	case $name in
 	'' | *[!A-Za-z0-9._-]*) die "PEERS: $1: a name has letters, digits, '.', '_' and '-'" 2 ;;
-	glibc | osmem | hardened | profile) die "PEERS: $1: the name $name is reserved" 2 ;;
+	glibc | osmem | hardened | profile | guard) die "PEERS: $1: the name $name is reserved" 2 ;;
 	esac
 	case " $variants" in
 	*" $name="*) die "PEERS: $1: there is a $name already" 2 ;;
@@ -117,8 +117,8 @@ add_peer() {
 	variants="$variants $1"
 }
 
-# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second, and twice
-# more, hardened and with a heap profile, at the end. In $counted those that are worth the time of valgrind.
+# VARIANT=LIBRARY for every allocator to be preloaded, in $variants; libosmem comes second, and three
+# times more, hardened, with a heap profile and with guarded blocks, at the end. In $counted those that are worth the time of valgrind.
 find_allocators() {
 	variants="glibc osmem=$library"
 	for name in jemalloc mimalloc tcmalloc_minimal; do
@@ -133,7 +133,7 @@ find_allocators() {
 		add_peer "$peer"
 	done
 	counted=$variants
-	variants="$variants hardened=$library+hardened profile=$library+profile=$scratch/profile"
+	variants="$variants hardened=$library+hardened profile=$library+profile=$scratch/profile guard=$library+guard"
 	[ "$is_quick" ] && counted="glibc osmem=$library"
 }
 

@@ -87,10 +87,11 @@ END {
 	color["osmem"] = "#d62728"
 	color["hardened"] = "#8c564b"
 	color["profile"] = "#7f7f7f"
+	color["guard"] = "#bcbd22"
 	color["jemalloc"] = "#1f77b4"
 	color["mimalloc"] = "#2ca02c"
 	color["tcmalloc"] = "#ff7f0e"
-	color_others("#9467bd #17becf #e377c2 #bcbd22 #000080 #808000 #008080")
+	color_others("#9467bd #17becf #e377c2 #000080 #808000 #008080")
 	width = label_width + 2 * panel_width + gap + 20
 	height = top + (workload_count + 2) * row_height
 	printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\"", width, height

@@ -105,6 +105,10 @@ function suite_marks(   suite, peer, i, r, count, text) {
 	if (r > 0)
 		mark("CPU time of real programs, with a profile beside default", "<= 1.03",
 		     sprintf("%.3f", r), r <= 1.03)
+	r = cost("guard", "real")
+	if (r > 0)
+		mark("CPU time of real programs, with guarded blocks beside default", "<= 1.01",
+		     sprintf("%.3f", r), r <= 1.01)
 	r = cost("profile", "load")
 	if (r > 0)
 		mark("CPU time of load programs, with a profile beside default", "<= 1.30", number(r),

@@ -44,7 +44,7 @@ bench == "load" || bench == "real" {
 }
 
 function is_peer(variant) {
-	return variant !~ /^(glibc|osmem|hardened|profile)$/
+	return variant !~ /^(glibc|osmem|hardened|profile|guard)$/
 }
 
 # 0 where there is none.

@@ -123,7 +123,7 @@ fuzz() {
 	# A shared object has some pages.
 	[ "$1" = elf ] && max=20000 || max=4096
 	if (cd "$out/$1" && ASAN_OPTIONS=detect_leaks=0:handle_abort=1 "../bin-$1" \
-		-max_total_time="$seconds" -rss_limit_mb=0 -max_len=$max -len_control=10 -timeout=60 \
+		-max_total_time="$seconds" -rss_limit_mb=0 -max_len="$max" -len_control=10 -timeout=60 \
 		-print_final_stats=1 -artifact_prefix=../"$1-" .) >"$out/$1.log" 2>&1; then
 		echo "$1: nothing found in $(grep -a '^Done' "$out/$1.log")," \
 			"$(grep -a -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * heapview's reader of profiles, for libFuzzer, and all that is made of them: pages, pictures, text,
- * and a comparison of the profile with itself, in which nothing differs.
+ * heapview's reader of profiles, for libFuzzer, and all that is made of them: pages, pictures,
+ * text, and a comparison of the profile with itself, in which nothing differs.
  */
 
 #include <stdlib.h>

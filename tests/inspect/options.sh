@@ -212,6 +212,8 @@ bad_values_are_explained_and_ignored() {
 		trace_size=1kk;$size
 		map=;a file
 		check=x;no value, or 0 to 1073741824
+		misuse;abort or warn
+		misuse=ignore;abort or warn
 		backtrace=1;no value
 		hardened=yes;no value
 		mmap_threshold=-1;$size

@@ -53,48 +53,61 @@ thousands_are_grouped() {
 # Without a file, the resident size is unknown; the rest is not.
 unknown_is_a_dash() {
 	run '' no-files && shows resident - '' && shows 'peak resident' '[0-9.]+ MiB' '' &&
-		run =full no-files && grep -Eq '^osmem:   resident bytes +-$' "$scratch/err" &&
-		run =json no-files && grep -Fxq '"resident_bytes":null,' "$scratch/err"
+		run '=full' no-files && grep -Eq '^osmem:   resident bytes +-$' "$scratch/err" &&
+		run '=json' no-files && grep -Fxq '"resident_bytes":null,' "$scratch/err"
 }
 
 # What the table has, in the words that it has.
 full_is_the_table() {
-	run =full 1 && grep -Eq '^osmem:   cells allocated +- +[1-9]' "$scratch/err" &&
+	run '=full' 1 && grep -Eq '^osmem:   cells allocated +- +[1-9]' "$scratch/err" &&
 		grep -Eq '^osmem:   posix_memalign +1 +70 +0$' "$scratch/err"
 }
 
 # A file named as a form needs a folder; the ending tells JSON from the table.
 files_are_written() {
-	run =table.txt 1 && [ ! -s "$scratch/err" ] && grep -q 'blocks allocated' "$scratch/table.txt" &&
-		run =./full 1 && [ ! -s "$scratch/err" ] && grep -q 'blocks allocated' "$scratch/full" &&
-		run =./json 1 && [ ! -s "$scratch/err" ] && grep -q 'blocks allocated' "$scratch/json" &&
-		run =it.json 1 && [ ! -s "$scratch/err" ] && [ "$(head -c 11 "$scratch/it.json")" = '{"process":' ]
+	run '=table.txt' 1 && [ ! -s "$scratch/err" ] && grep -q 'blocks allocated' "$scratch/table.txt" &&
+		run '=./full' 1 && [ ! -s "$scratch/err" ] && grep -q 'blocks allocated' "$scratch/full" &&
+		run '=./json' 1 && [ ! -s "$scratch/err" ] && grep -q 'blocks allocated' "$scratch/json" &&
+		run '=it.json' 1 && [ ! -s "$scratch/err" ] && [ "$(head -c 11 "$scratch/it.json")" = '{"process":' ]
 }
 
 # Without %p the parent's; with it, one of each process.
 each_process_has_its_file() {
-	run =one hold && [ "$(grep -c '^osmem: process' "$scratch/one")" -eq 1 ] &&
-		mkdir -p "$scratch/each" && run =each/%p.json hold && [ ! -s "$scratch/err" ] &&
+	run '=one' hold && [ "$(grep -c '^osmem: process' "$scratch/one")" -eq 1 ] &&
+		mkdir -p "$scratch/each" && run '=each/%p.json' hold && [ ! -s "$scratch/err" ] &&
 		[ "$(find "$scratch/each" -name '[0-9]*.json' -size +1 | wc -l)" -eq 2 ]
 }
 
 # The last one counts, whether a word or a file.
 the_last_one_counts() {
-	run =unused.txt,stats=full 1 && grep -q 'blocks allocated' "$scratch/err" &&
+	run '=unused.txt,stats=full' 1 && grep -q 'blocks allocated' "$scratch/err" &&
 		[ ! -e "$scratch/unused.txt" ] &&
-		run =json,stats=used.txt 1 && [ ! -s "$scratch/err" ] && [ -s "$scratch/used.txt" ]
+		run '=json,stats=used.txt' 1 && [ ! -s "$scratch/err" ] && [ -s "$scratch/used.txt" ]
 }
 
 what_cannot_be_written_is_said() {
-	run =no/such/folder/stats 1 && [ "$(cat "$scratch/err")" = \
+	run '=no/such/folder/stats' 1 && [ "$(cat "$scratch/err")" = \
 		"osmem: OSMEM_OPTIONS: stats: cannot write $scratch/no/such/folder/stats: ENOENT" ] &&
-		run =/dev/full 1 &&
+		run '=/dev/full' 1 &&
 		[ "$(cat "$scratch/err")" = "osmem: OSMEM_OPTIONS: stats: cannot write /dev/full: ENOSPC" ]
+}
+
+# counted NAME: of its calls and bytes, in the full table.
+counted() {
+	sed -n "s/^osmem:   $1  *//p" "$scratch/err"
+}
+
+# With misuse=warn, a call that did nothing is not among them.
+wrong_calls_are_not_counted() {
+	run '=full,misuse=warn' twice 0 && ! grep -q 'already free' "$scratch/err" &&
+		frees=$(counted free) live=$(counted 'peak live bytes, malloc') &&
+		run '=full,misuse=warn' twice 7 && [ "$(grep -c 'already free' "$scratch/err")" -eq 1 ] &&
+		[ "$(counted free)" = "$frees" ] && [ "$(counted 'peak live bytes, malloc')" = "$live" ]
 }
 
 # Every member of the header's structs is in the object, and the figures agree with each other.
 json_has_every_figure() {
-	run =json "$1" "$2" && python3 - "$tests/../src/osmem_inspect.h" "$scratch/err" <<-'EOT'
+	run '=json' "$1" "$2" && python3 - "$tests/../src/osmem_inspect.h" "$scratch/err" <<-'EOT'
 		import json, re, sys
 		header = open(sys.argv[1]).read()
 		said = json.load(open(sys.argv[2]))
@@ -133,7 +146,7 @@ fi
 "$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -o "$subject" \
 	"$here/options/program.c" "-L${library%/*}" -losmem "-Wl,-rpath,${library%/*}" || exit 1
 for test in summary_is_for_people thousands_are_grouped unknown_is_a_dash full_is_the_table \
-	files_are_written each_process_has_its_file the_last_one_counts what_cannot_be_written_is_said; do
+	files_are_written each_process_has_its_file the_last_one_counts wrong_calls_are_not_counted what_cannot_be_written_is_said; do
 	expect "$test" "$test"
 done
 if has python3; then

@@ -8,9 +8,11 @@
  *
  * An allocator that notices ends the process: by abort, with a line, or by a fault. If the misuse
  * is survived, a line says what came of it: exit status 0 if nothing, SUFFERED if the program is
- * worse off, ABSENT if the allocator has no such function.
+ * worse off, ABSENT if the allocator has no such function. With KINDS_CHECK in the environment it
+ * is worse off, too, if the heaps are not in order in the end.
  */
 
+#include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -28,6 +30,14 @@
 
 static __attribute__((noreturn)) void end(int status, const char *what)
 {
+	const char *(*check)(void) = NULL;
+
+	if (status == 0 && getenv("KINDS_CHECK"))
+		*(void **)&check = dlsym(RTLD_DEFAULT, "osmem_check");
+	if (check && check()) {
+		what = check();
+		status = SUFFERED;
+	}
 	printf("%s\n", what);
 	fflush(stdout);
 	_exit(status);

@@ -40,8 +40,8 @@ TEST(weights)
 			double objects = (double)w.objects / (1 << OBJECTS_SHIFT);
 			double bytes = (double)w.bytes / (1 << BYTES_SHIFT);
 
-			CHECK_MSG(is_near(objects, 1 / p, 1e-5), "%zu of %zu: %.9f objects, not %.9f",
-				  size, mean, objects, 1 / p);
+			CHECK_MSG(is_near(objects, 1 / p, 1e-5),
+				  "%zu of %zu: %.9f objects, not %.9f", size, mean, objects, 1 / p);
 			CHECK_MSG(is_near(bytes, (double)size / p, 1e-5 + 0.04 * p / (double)size),
 				  "%zu of %zu: %.3f bytes, not %.3f", size, mean, bytes,
 				  (double)size / p);
@@ -51,7 +51,10 @@ TEST(weights)
 /* Of n distances, those below size are a share of 1 - exp(-size / mean), within six deviations. */
 static void check_distances(size_t mean)
 {
-	enum { DRAWS = 1000000, BINS = 9 };
+	enum {
+		DRAWS = 1000000,
+		BINS = 9
+	};
 	static const double xs[BINS] = {0.001, 0.01, 0.1, 0.5, 1, 2, 4, 8, 12};
 	size_t below[BINS] = {0};
 	double sum = 0;
@@ -90,7 +93,9 @@ TEST(distances)
 /* Each bit is set half of the time, and independent of the same bit of the draw before. */
 TEST(random_bits)
 {
-	enum { DRAWS = 100000 };
+	enum {
+		DRAWS = 100000
+	};
 	uint64_t before = chance_random();
 
 	for (unsigned int bit = 0; bit < 64; bit++) {

@@ -62,16 +62,16 @@ TEST(every_alignment_is_kept)
 	guards_begin();
 	for (size_t align = 1; align <= PAGE; align *= 2)
 		for (int i = 0; i < 20; i++) {
-			char *p = guard_alloc(100, align, false);
+			char *p = guard_alloc(100, align);
 
 			CHECK(p && (uintptr_t)p % align == 0);
 			if (is_right(p))
 				CHECK((size_t)(slot_end(p) - p) < 100 + (align < 16 ? 16 : align));
 			free_aligned_sized(p, align, 100);
 		}
-	CHECK(!guard_alloc(100, 2 * PAGE, false));
-	CHECK(!guard_alloc(GUARD_BLOCK_MAX + 1, 16, false));
-	CHECK(!guard_alloc(SIZE_MAX, 16, false));
+	CHECK(!guard_alloc(100, 2 * PAGE));
+	CHECK(!guard_alloc(GUARD_BLOCK_MAX + 1, 16));
+	CHECK(!guard_alloc(SIZE_MAX, 16));
 }
 
 TEST(both_edges_are_as_likely)
@@ -93,7 +93,7 @@ TEST(zero_is_zero)
 {
 	guards_begin();
 	for (int i = 0; i < 200; i++) {
-		char *p = guard_alloc(5000, 16, true);
+		char *p = guard_alloc(5000, 16);
 
 		CHECK(p && is_all(p, 5000, 0));
 		memset(p, 1, 5000);
@@ -138,10 +138,10 @@ TEST(without_a_free_slot_nothing_is_guarded)
 	for (int round = 0; round < 3; round++) {
 		for (size_t i = 0; i < GUARD_SLOTS; i++)
 			p[i] = guarded(i * 500);
-		CHECK(!guard_alloc(100, 16, false));
+		CHECK(!guard_alloc(100, 16));
 		free(p[7]);
 		p[7] = guarded(1);
-		CHECK(!guard_alloc(100, 16, false));
+		CHECK(!guard_alloc(100, 16));
 		for (size_t i = 0; i < GUARD_SLOTS; i++)
 			free(p[i]);
 	}
@@ -172,7 +172,7 @@ TEST(sizes_are_exact)
 
 	guards_begin();
 	free_sized(guarded(33), 33);
-	free_aligned_sized(guard_alloc(64, 64, false), 64, 64);
+	free_aligned_sized(guard_alloc(64, 64), 64, 64);
 	p = guarded(500);
 	CHECK(realloc(p, 77) == p);
 	free_sized(p, 77);

@@ -26,7 +26,7 @@ static inline void guards_begin(void)
 
 static inline char *guarded(size_t size)
 {
-	char *p = guard_alloc(size, 16, false);
+	char *p = guard_alloc(size, 16);
 
 	CHECK_MSG(p, "nothing was guarded");
 	return p;

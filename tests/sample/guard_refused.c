@@ -20,7 +20,7 @@ TEST(no_memory_to_begin)
 	for (size_t call = 1; call <= 2; call++) {
 		refuse(call, call);
 		CHECK(!guard_begin() && errno == ENOMEM && kernel.failures == 1);
-		CHECK(!guard_owns(&call) && !guard_alloc(10, 16, false));
+		CHECK(!guard_owns(&call) && !guard_alloc(10, 16));
 		CHECK(!guard_check());
 		refuse_nothing();
 		CHECK_MSG(kernel.mapped == mapped, "%zu bytes more", kernel.mapped - mapped);
@@ -40,7 +40,7 @@ TEST(a_slot_that_cannot_be_opened)
 	free(p);
 	refuse(1, SIZE_MAX);
 	for (size_t i = 0; i < 3 * GUARD_SLOTS; i++)
-		CHECK(!guard_alloc(100, 16, false));
+		CHECK(!guard_alloc(100, 16));
 	CHECK(kernel.failures == 3 * GUARD_SLOTS);
 	refuse_nothing();
 	CHECK(!guard_check());
@@ -61,7 +61,7 @@ TEST(pages_that_cannot_be_released)
 
 	guards_begin();
 	for (size_t i = 0; i < 2 * GUARD_SLOTS; i++) {
-		p = guard_alloc(5000, 16, true);
+		p = guard_alloc(5000, 16);
 		CHECK(p && is_all(p, 5000, 0));
 		memset(p, 1, 5000);
 		refuse(1, 1);
@@ -81,7 +81,7 @@ TEST(a_slot_that_cannot_be_closed)
 
 	guards_begin();
 	for (size_t i = 0; i < 2 * GUARD_SLOTS; i++) {
-		char *p = guard_alloc(5000, 16, true);
+		char *p = guard_alloc(5000, 16);
 
 		CHECK(p && is_all(p, 5000, 0));
 		memset(p, 1, 5000);
@@ -115,7 +115,7 @@ TEST(refused_at_random)
 			free(p[i]);
 		}
 		size[i] = random_below(&state, 9000);
-		p[i] = guard_alloc(size[i], 16, one_in(&state, 2));
+		p[i] = guard_alloc(size[i], 16);
 		made += !!p[i];
 		if (p[i])
 			memset(p[i], (int)i, size[i]);

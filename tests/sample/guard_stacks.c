@@ -226,7 +226,7 @@ static void use_in_child(void *p)
 	for (int round = 0; round < 3; round++) {
 		for (size_t i = 0; i < COUNT_OF(q); i++)
 			memset(q[i] = guarded(200), 2, 200);
-		CHECK(!guard_alloc(1, 16, false));
+		CHECK(!guard_alloc(1, 16));
 		for (size_t i = 0; i < COUNT_OF(q); i++)
 			free(q[i]);
 	}
@@ -307,7 +307,7 @@ static void *work(void *arg)
 		size_t i = random_below(&state, COUNT_OF(p)), size = random_below(&state, 6000);
 
 		free(p[i]);
-		p[i] = guard_alloc(size, 16, false);
+		p[i] = guard_alloc(size, 16);
 		if (p[i])
 			memset(p[i], 5, size);
 		sigaction(SIGSEGV, NULL, &(struct sigaction){0});
@@ -325,7 +325,7 @@ static void check_child(pid_t *grandchild)
 
 	alarm(20 * test_patience());
 	*grandchild = fork(); /* overlaps with the parent's next */
-	while (n < GUARD_SLOTS && (p[n] = guard_alloc(100, 16, true)))
+	while (n < GUARD_SLOTS && (p[n] = guard_alloc(100, 16)))
 		n++;
 	if (n < GUARD_SLOTS - WORKERS * 9)
 		_exit(10);

@@ -113,6 +113,11 @@ objects_may_go() {
 		"$scratch/read" "$scratch/written" >"$scratch/said"
 }
 
+# The kernel maps the segments of a program apart.
+found_in_a_program_with_gaps() {
+	scenarios_are_found -O2 -no-pie -Wl,-z,max-page-size=0x200000,-z,separate-code
+}
+
 # The library's own frames are above those of the program in an archive.
 static_programs_have_one() {
 	build -O1 -static -Wl,--eh-frame-hdr -o "$scratch/static" "$here/profile/program.c" "$src/libosmem.a" \
@@ -187,7 +192,7 @@ if ! has "$cc" timeout; then
 fi
 expect build_programs build_programs
 for test in found_as_compiled found_without_frame_pointers found_with_frame_pointers \
-	found_without_unwind_tables one_process_has_the_file a_full_disk_is_one_line \
+	found_without_unwind_tables found_in_a_program_with_gaps one_process_has_the_file a_full_disk_is_one_line \
 	a_file_too_large_changes_nothing growth_is_written objects_may_go; do
 	expect "$test" "$test"
 done

@@ -100,7 +100,8 @@ static size_t any_size(size_t old, uint64_t *random)
 
 static size_t less(size_t old, uint64_t *random)
 {
-	return old ? 1 + old / 2 + random_below(random, old / 2) : 5000 + random_below(random, 20000);
+	return old ? 1 + old / 2 + random_below(random, old / 2)
+		   : 5000 + random_below(random, 20000);
 }
 
 /* Spans and mappings grow in place. */

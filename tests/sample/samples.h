@@ -101,8 +101,8 @@ static inline void check_sum(const char *what, const struct sum *sum)
 	CHECK_MSG(36 * sum->variance < sum->truth * sum->truth / 1600,
 		  "%s: too few samples to see a bias: variance %g of %g", what, sum->variance,
 		  sum->truth);
-	CHECK_MSG(off * off <= 36 * sum->variance, "%s: estimate %.0f, truth %.0f, deviation %g", what,
-		  sum->estimate, sum->truth, off * off / sum->variance);
+	CHECK_MSG(off * off <= 36 * sum->variance, "%s: estimate %.0f, truth %.0f, deviation %g",
+		  what, sum->estimate, sum->truth, off * off / sum->variance);
 }
 
 static inline void check_truth(const struct truth *truth)

@@ -21,6 +21,7 @@
 #include "block/block_core.h"
 #include "cache/tcache.h"
 #include "large/large_core.h"
+#include "sample/guard.h"
 #include "slab/slab.h"
 #include "soak.h"
 
@@ -218,12 +219,15 @@ static size_t libc_blocks(void)
 	struct tcache_stats cached;
 	struct mapping_stats mappings;
 	struct span_stats spans;
+	struct guard_stats guarded;
 
 	slab_get_stats(&store);
 	tcache_get_stats(&cached);
 	mapping_get_stats(&mappings);
 	span_get_stats(&spans);
-	return spans.spans - cached.spans + mappings.count + store.live - cached.cached_cells;
+	guard_get_stats(&guarded);
+	return spans.spans - cached.spans + mappings.count + guarded.blocks + store.live -
+	       cached.cached_cells;
 }
 
 /* The C library has some of its own: streams, thread-specific data. */

@@ -104,7 +104,8 @@ wrapper_keeps_preload() {
 wrapper_passes_options() {
 	[ "$(OSMEM_OPTIONS=stats "$installed/bin/osmem-run" --trace=/t --hardened check=2 -- \
 		printenv OSMEM_OPTIONS 2>/dev/null)" = stats,trace=/t,hardened,check=2 ] &&
-		[ "$(wrapper --map=m.map printenv OSMEM_OPTIONS 2>/dev/null)" = "map=$work/m.map" ]
+		[ "$(wrapper --map=m.map --stats=full --stats=s.json printenv OSMEM_OPTIONS 2>/dev/null)" = \
+			"map=$work/m.map,stats=full,stats=$work/s.json" ]
 }
 
 # refuses STATUS WORDS ARGUMENT…: the wrapper says so and runs nothing.

@@ -21,6 +21,26 @@ in_terminal() {
 	(cd "$scratch" && timeout -s KILL 120 ./terminal "$view" "$1")
 }
 
+# The library's own service: what is saved can be shown.
+a_process_is_watched() {
+	LD_PRELOAD=$library OSMEM_OPTIONS=serve=$scratch/socket sleep 100 &
+	process=$!
+	for _ in $(seq 100); do
+		[ -S "$scratch/socket" ] && break
+		sleep 0.1
+	done
+	mkdir "$scratch/saved" &&
+		(cd "$scratch/saved" && timeout -s KILL 120 "$scratch/terminal" "$view" "$scratch/socket")
+	status=$?
+	"$view" --live "$scratch/socket" >"$scratch/text" || status=1
+	kill "$process"
+	wait "$process"
+	cat "$scratch/text"
+	grep -q "^ sleep  process $process " "$scratch/text" && grep -q ' Resident  *[0-9.]* MiB, peak' "$scratch/text" &&
+		"$view" --text "$scratch/saved"/*.pb && "$view" --svg "$scratch/saved"/*.map >"$scratch/out" &&
+		! "$view" --live "$scratch/socket" 2>"$scratch/err" && [ "$status" -eq 0 ]
+}
+
 # Into a pipe: once, as text.
 without_a_terminal_it_prints_once() {
 	(cd "$scratch" && timeout -s KILL 60 ./terminal "$view" prints_once)
@@ -42,6 +62,7 @@ for test in shows_figures keys_trim_and_save works_at_any_size works_without_col
 	end_of_input_ends_it missing_figures_are_dashes; do
 	expect $test in_terminal $test
 done
+expect a_process_is_watched a_process_is_watched
 expect without_a_terminal_it_prints_once without_a_terminal_it_prints_once
 expect options_do_not_mix options_do_not_mix
 finish

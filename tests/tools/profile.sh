@@ -13,10 +13,10 @@ view=$scratch/heapview
 
 it_builds() {
 	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/*.c &&
-		"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wl,--build-id -o "$scratch/make" "$here/profile/make.c" &&
-		# shellcheck disable=SC2046 # names of files
-		"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$scratch/names" "$here/profile/names.c" \
-			$(find "$src/tools" -name '*.c' ! -name heapview.c) || return 1
+		"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wl,--build-id -o "$scratch/make" "$here/profile/make.c" || return 1
+	# shellcheck disable=SC2046 # names of files
+	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$scratch/names" "$here/profile/names.c" \
+		$(find "$src/tools" -name '*.c' ! -name heapview.c) || return 1
 	for kind in small small-later empty hostile 'large 100000' 'deep 100000'; do
 		# shellcheck disable=SC2086 # a kind may have an argument
 		"$scratch/make" $kind >"$scratch/${kind% *}" || return 1
@@ -183,10 +183,10 @@ names_are_readable() {
 		demangled 'main.(*Server).handle' 'main.(*Server).handle' || return 1
 	has_cxx || return 0
 	demangled _ZN5Cache3putERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE10shared_ptrI4PageE Cache::put &&
-		demangled _ZNSt6vectorIiSaIiEE9push_backERKi 'std::vector<>::push_back' &&
+		demangled _ZNSt6vectorIiSaIiEE9push_backERKi 'std::vector<int>::push_back' &&
 		demangled _ZN12_GLOBAL__N_13runEi '(anonymous namespace)::run' && demangled _ZlsRSoi 'operator<<' &&
 		demangled _Znwm 'operator new' && demangled _ZNK1AcvbEv 'A::operator bool' &&
-		demangled _ZN3foo3barIiEEvT_ 'foo::bar<>' && demangled _ZN1AclEi 'A::operator()' &&
+		demangled _ZN3foo3barIiEEvT_ 'foo::bar<int>' && demangled _ZN1AclEi 'A::operator()' &&
 		demangled _ZZ4mainENKUlvE_clEv 'main::{lambda()#1}::operator()' &&
 		demangled _ZN5alloc3vec3run17h0123456789abcdefE alloc::vec::run
 }
@@ -206,7 +206,7 @@ page() {
 
 pages_are_alone() {
 	for kind in small empty hostile large deep; do
-		page $kind "$scratch/$kind" || return 1
+		page "$kind" "$scratch/$kind" || return 1
 	done
 	page diff --diff "$scratch/small" "$scratch/small-later"
 }
@@ -277,7 +277,7 @@ chromium_zooms_by_keys() {
 		press("Escape"); note("third", document.body.dataset.zoom);
 		press("ArrowUp"); press("ArrowUp"); note("fourth", document.body.dataset.cursor);
 		press("/"); note("focus", document.activeElement.id);' &&
-		noted first 'std::vector&lt;&gt;::_M_realloc_insert&lt;&gt;' && noted second 'render_page 5' &&
+		noted first 'std::vector&lt;Order&gt;::_M_realloc_insert&lt;Order const&amp;&gt;' && noted second 'render_page 5' &&
 		noted third serve && noted fourth __libc_start_main && noted focus search
 }
 
@@ -286,6 +286,15 @@ chromium_zooms_by_clicks() {
 		note("inside", document.body.dataset.zoom);
 		document.querySelector("#crumbs button").click(); note("outside", document.body.dataset.zoom);' &&
 		noted inside serve && noted outside all
+}
+
+chromium_names_the_largest_stack() {
+	dump small 900 'pick("order", "up"); document.querySelector("#tiles button").click();
+		note("said", document.querySelector("#tiles button").textContent);
+		note("inside", document.body.dataset.zoom); note("path", document.querySelectorAll("#crumbs button").length);' &&
+		noted said 'Cache::put ← render_page ← serve ← main' && noted inside Cache::put && noted path 6 &&
+		dump diff 900 'note("said", [...document.querySelectorAll("#tiles button")].map((b) => b.textContent).join("; "));' &&
+		noted said 'Cache::put ← render_page ← serve ← main; load_config ← main'
 }
 
 # What is below a match is not counted twice.
@@ -305,7 +314,7 @@ chromium_draws_from_the_bottom_up() {
 	dump small 900 'pick("order", "up");
 		const leaves = [...drawn].filter(([, e]) => e.style.top === "21px").sort((a, b) => parseFloat(a[1].style.left) - parseFloat(b[1].style.left)).map(([i]) => nameOf(i)[0]);
 		note("leaves", leaves.slice(0, 3).join(" ")); note("all", frames()[0]);' &&
-		noted leaves 'Cache::put std::vector&lt;&gt;::_M_realloc_insert&lt;&gt; load_config' && noted all 'all: 42.0 MiB'
+		noted leaves 'Cache::put std::vector&lt;Order&gt;::_M_realloc_insert&lt;Order const&amp;&gt; load_config' && noted all 'all: 42.0 MiB'
 }
 
 chromium_sorts_the_table() {
@@ -331,7 +340,7 @@ chromium_draws_differences() {
 
 chromium_fits_small_windows() {
 	for kind in small large deep hostile empty diff; do
-		dump $kind 360 '' || return 1
+		dump "$kind" 360 '' || return 1
 	done
 	noted width '[0-9]*' && dump empty 360 'note("hidden", document.querySelector("#graph").hidden);
 		note("said", document.querySelector("#summary").textContent.slice(0, 25));' &&
@@ -342,17 +351,18 @@ chromium_fits_small_windows() {
 chromium_has_contrast() {
 	for scheme in 0 1; do
 		for kind in large diff; do
-			contrast=$scheme dump_scheme $kind || return 1
+			with_scheme "$scheme" "$kind" || return 1
 		done
 	done
 }
 
-dump_scheme() {
+# with_scheme SCHEME KIND: 0 is dark, 1 is light.
+with_scheme() {
 	chromium_was=$chromium
-	printf '#!/bin/sh\nexec %s --blink-settings=preferredColorScheme=%s "$@"\n' "$chromium" "$contrast" >"$scratch/chromium" &&
+	printf '#!/bin/sh\nexec %s --blink-settings=preferredColorScheme=%s "$@"\n' "$chromium" "$1" >"$scratch/chromium" &&
 		chmod +x "$scratch/chromium"
 	chromium=$scratch/chromium
-	dump "$1" 1600 'document.querySelector("#search").value = "parse";
+	dump "$2" 1600 'document.querySelector("#search").value = "parse";
 		const light = (c) => { const v = c.match(/[0-9.]+/g).slice(0, 3).map((x) => x / 255).map((x) =>
 			x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4); return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };
 		const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
@@ -365,7 +375,7 @@ dump_scheme() {
 		note("contrast", Math.min(calm, marked) >= 4.5 ? "enough" : calm + " " + marked);' && noted contrast enough
 	status=$?
 	chromium=$chromium_was
-	return $status
+	return "$status"
 }
 
 expect it_builds it_builds
@@ -390,7 +400,7 @@ for chromium in chromium chromium-browser google-chrome ''; do
 	has "$chromium" && break
 done
 for test in chromium_draws_profiles chromium_draws_to_scale chromium_zooms_by_keys chromium_zooms_by_clicks \
-	chromium_searches chromium_draws_from_the_bottom_up chromium_sorts_the_table chromium_draws_differences \
+	chromium_names_the_largest_stack chromium_searches chromium_draws_from_the_bottom_up chromium_sorts_the_table chromium_draws_differences \
 	chromium_fits_small_windows chromium_has_contrast; do
 	if [ "$chromium" ]; then
 		expect $test $test

@@ -6,6 +6,7 @@
  *
  *	secure    says instead whether the kernel takes this process for a privileged one
  *	hold      keeps 40 objects of 100 KiB, and forks a child that does nothing
+ *	twice N   frees an object, and N times more
  *	no-files  can open no file in the end, as a process without /proc
  */
 
@@ -75,6 +76,15 @@ static int hold(void)
 	return waitpid(child, &status, 0) != child || status;
 }
 
+static int free_again(int times)
+{
+	void *volatile p = malloc(100);
+
+	for (int i = 0; i <= times; i++)
+		free(p);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int n = argc > 2 ? atoi(argv[2]) : 0;
@@ -86,6 +96,8 @@ int main(int argc, char **argv)
 		return say_secure();
 	if (!strcmp(argv[1], "hold"))
 		return hold();
+	if (!strcmp(argv[1], "twice"))
+		return free_again(n);
 	if (!strcmp(argv[1], "no-files"))
 		return setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0});
 	if (!n)

@@ -17,6 +17,7 @@
 #define MIB (1UL << 20)
 
 static unsigned long second, resident = 300 * MIB;
+static bool samples;
 
 static int write_classes(char *out, size_t room)
 {
@@ -74,8 +75,15 @@ static void answer(int client, enum mock mock)
 	if (strncmp(request, "POST /trim ", 11) == 0) {
 		resident = 120 * MIB;
 		reply(client, "200 OK", "trimmed\n");
+	} else if (strncmp(request, "POST /profile/start ", 20) == 0) {
+		reply(client, samples ? "409 Conflict" : "200 OK", "it is on already\n");
+		samples = true;
+	} else if (strncmp(request, "POST /profile/stop ", 19) == 0) {
+		reply(client, samples ? "200 OK" : "409 Conflict", "it is off\n");
+		samples = false;
 	} else if (strncmp(request, "GET /profile ", 13) == 0) {
-		reply(client, "200 OK", "a profile");
+		reply(client, samples ? "200 OK" : "409 Conflict",
+		      samples ? "a profile" : "no samples\n");
 	} else if (strncmp(request, "GET /map ", 9) == 0) {
 		reply(client, "507 Insufficient Storage", "no space for a map\n");
 	} else if (mock == MOCK_GARBAGE) {

@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -118,7 +117,10 @@ static void run_viewer(const char *const *variables)
 	_exit(127);
 }
 
-/* The leader of the session tells each change of the viewer. As long as it lives, so does the terminal. */
+/*
+ * The leader of the session tells each change of the viewer. The terminal stays as long as it
+ * lives.
+ */
 static void run_shell(int states, const char *const *variables)
 {
 	int status;
@@ -242,24 +244,42 @@ static void shows_figures(void)
 
 static void keys_trim_and_save(void)
 {
-	struct stat st;
-	char command[64] = "rm -f osmem-4242-*";
-
-	CHECK(system(command) == 0);
+	CHECK(system("rm -f osmem-4242-*") == 0);
 	begin(MOCK_PLAIN, 100, 30, plain);
 	wait_for("q  quit");
 	press('t');
 	wait_for("Trimmed: resident was 300.0 MiB and is 120.0 MiB");
 	press('p');
+	wait_for("No samples are taken; s starts sampling");
+	press('s');
+	wait_for("Sampling; p saves a profile");
+	press('p');
 	wait_for("Saved 9 bytes: heapview osmem-4242-");
 	CHECK(system("cat osmem-4242-*.pb | grep -qx 'a profile'") == 0);
-	press('p');
-	pump_for(500);
-	press('m');
+	/* Keys wait for each other. */
+	CHECK(write(s.master, "ppm", 3) == 3);
 	wait_for("Refused: no space for a map");
-	CHECK(stat("osmem-4242-.map", &st) < 0 && system("ls osmem-4242-*.map 2>/dev/null") != 0);
+	CHECK(system("[ $(ls osmem-4242-*.pb | wc -l) -eq 3 ] && ! ls osmem-4242-*.map "
+		     "2>/dev/null") == 0);
+	press('s');
+	wait_for("No more samples are taken");
 	press('q');
 	CHECK(exited_with(end(), 0));
+}
+
+/* Resize the terminal. What was under way for the old size may still come once. */
+static void resize(int columns, int rows)
+{
+	struct winsize size = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};
+	long limit = now_ms() + PATIENCE_MS;
+
+	CHECK(ioctl(s.master, TIOCSWINSZ, &size) == 0);
+	do {
+		CHECK(now_ms() < limit);
+		screen_begin(&s.screen, columns, rows);
+		s.screen.is_wide = false;
+		pump_for(1200);
+	} while (s.screen.is_wide || s.screen.row != rows - 1);
 }
 
 static void works_at_any_size(void)
@@ -270,17 +290,7 @@ static void works_at_any_size(void)
 	begin(MOCK_PLAIN, 80, 24, plain);
 	wait_for("q  quit");
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct winsize size = {.ws_col = (unsigned short)sizes[i][0],
-				       .ws_row = (unsigned short)sizes[i][1]};
-
-		screen_begin(&s.screen, sizes[i][0], sizes[i][1]);
-		CHECK(ioctl(s.master, TIOCSWINSZ, &size) == 0);
-		pump_for(300);
-		/* What was under way for the old size. */
-		screen_begin(&s.screen, sizes[i][0], sizes[i][1]);
-		s.screen.is_wide = false;
-		pump_for(1200);
-		CHECK(!s.screen.is_wide && s.screen.row == sizes[i][1] - 1);
+		resize(sizes[i][0], sizes[i][1]);
 		if (sizes[i][0] >= 80)
 			CHECK(screen_has(&s.screen, "q  quit") &&
 			      screen_has(&s.screen, "Resident"));
@@ -445,6 +455,10 @@ static void watches_a_process(void)
 	wait_for("q  quit");
 	press('t');
 	wait_for("Trimmed: resident was ");
+	press('p');
+	wait_for("No samples are taken");
+	press('s');
+	wait_for("Sampling; p saves");
 	press('p');
 	wait_for("Saved ");
 	CHECK(system("ls osmem-*.pb") == 0);

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+/*
+ * Reports of misuse: one line on standard error.
+ *
+ * 1. Damage (an overwritten header, canary or mark) ends the process: nobody knows what else is
+ *    damaged.
+ * 2. A call with a wrong argument ends the process, too, unless misuse is tolerated. Then it is
+ *    reported, and the call does nothing.
+ * 3. Tolerated, each call site is reported once, and MISUSE_LINES sites at most. The call site is
+ *    the return address of the public function.
+ */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "helpers.h"
+#include "printf.h"
+#include "tunables.h"
+
+#define LINE_SIZE 256
+#define UNKNOWN_SITE 1
+
+void (*sys_on_fatal)(void);
+_Thread_local const void *sys_call_site;
+
+/* The reported sites, in this order; zeroes behind them. NULL: misuse is not tolerated. */
+static _Atomic(uintptr_t) *sites;
+
+bool sys_tolerate_misuse(void)
+{
+	if (!sites)
+		sites = sys_map(MISUSE_LINES * sizeof(*sites));
+	return sites;
+}
+
+/* The number of the line that site gets, from 1; 0: none. */
+static unsigned int line_of(uintptr_t site)
+{
+	for (unsigned int i = 0; i < MISUSE_LINES; i++) {
+		uintptr_t known = 0;
+
+		if (atomic_compare_exchange_strong(&sites[i], &known, site))
+			return i + 1;
+		if (known == site && site != UNKNOWN_SITE)
+			return 0;
+	}
+	return 0;
+}
+
+static void print(const char *call, const void *p, const char *what, va_list args, const char *end)
+{
+	int saved_errno = errno;
+	char line[LINE_SIZE];
+	/* Not %p: its format depends on the course's printf.c. */
+	int n = snprintf_(line, sizeof(line), "osmem: %s(0x%lx): ", call,
+			  (unsigned long)(uintptr_t)p);
+
+	n += vsnprintf_(line + n, sizeof(line) - (size_t)n, what, args);
+	if (n < (int)sizeof(line))
+		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s", end);
+	if (n > (int)sizeof(line) - 2)
+		n = (int)sizeof(line) - 2;
+	line[n] = '\n';
+	sys_print(line, (size_t)n + 1);
+	if (sys_on_fatal)
+		sys_on_fatal();
+	errno = saved_errno;
+}
+
+void sys_fatal(const char *call, const void *p, const char *what, ...)
+{
+	va_list args;
+
+	va_start(args, what);
+	print(call, p, what, args, "");
+	va_end(args);
+	abort();
+}
+
+void sys_misuse(const char *call, const void *p, const char *what, ...)
+{
+	const char *end = "";
+	unsigned int line = 0;
+	va_list args;
+
+	if (sites) {
+		line = line_of(sys_call_site ? (uintptr_t)sys_call_site : UNKNOWN_SITE);
+		if (!line)
+			return;
+		if (line == MISUSE_LINES)
+			end = "; further misuse is not reported";
+	}
+	va_start(args, what);
+	print(call, p, what, args, end);
+	va_end(args);
+	if (!sites)
+		abort();
+}
