@@ -160,7 +160,7 @@ static size_t told_room(size_t bytes, size_t size)
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
 		 bool *is_mapped)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 	bool grows = room > size;
 
 	*m = (struct mapping){.bytes = bytes};
@@ -306,8 +306,8 @@ static bool remap(struct mapping *m, size_t bytes)
 
 static bool resize(struct mapping *m, size_t size)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
-	size_t roomy = mapping_round_up(size + (size >> GROWTH_SHIFT), page);
+	size_t page = sys_page_size(), bytes = round_up(size, page);
+	size_t roomy = round_up(size + (size >> GROWTH_SHIFT), page);
 
 	if (!(bytes > m->bytes && remap(m, roomy)) && !remap(m, bytes))
 		return false;
@@ -317,7 +317,7 @@ static bool resize(struct mapping *m, size_t size)
 
 void *mapping_resize(const char *call, void *p, size_t size)
 {
-	size_t bytes = mapping_round_up(size, sys_page_size());
+	size_t bytes = round_up(size, sys_page_size());
 	struct mapping *entry = lock_live(call, p), m;
 	bool is_done;
 

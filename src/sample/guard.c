@@ -30,11 +30,6 @@ static struct guard_slot *slot_of(const void *p)
 	return &guard->slots[guard_slot_index((uintptr_t)p)];
 }
 
-static size_t round_up(size_t size, size_t align)
-{
-	return (size + align - 1) & ~(align - 1);
-}
-
 static uint32_t next_state(uint32_t old, enum guard_state state)
 {
 	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;

@@ -205,7 +205,7 @@ void *sample_alloc(size_t size)
 {
 	struct tcache *tc = tcache_thread.fast_free;
 	int64_t left = *tcache_sample_left(tc) - (int64_t)(charge + size);
-	size_t offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
+	size_t offset = round_up(size, CELL_ALIGN);
 
 	if (__builtin_expect(size > CELL_FINE_MAX || left < 0, 0))
 		return alloc_other(size);
