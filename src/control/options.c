@@ -424,6 +424,8 @@ static void begin(void)
 		dump_begin((int)options.dump_on, outputs_write);
 }
 
+static bool is_given; /* otherwise the exit touches no other page of code */
+
 /* Early, so that no call is missed. */
 __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 {
@@ -431,12 +433,15 @@ __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 
 	if (!text)
 		return;
+	is_given = true;
 	read_all(resolve_names(text));
 	begin();
 }
 
 __attribute__((destructor)) static void finish(void)
 {
+	if (!is_given)
+		return;
 	service_end();
 	if (options.check != OFF)
 		check("exit");
