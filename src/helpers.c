@@ -144,7 +144,7 @@ void *sys_map_aligned(size_t size, size_t align)
 	p = sys_map(total);
 	if (!p)
 		return NULL;
-	start = (char *)(((uintptr_t)p + align - 1) & ~(align - 1));
+	start = (char *)round_up((uintptr_t)p, align);
 	release_edge(p, start);
 	release_edge(start + size, p + total);
 	return start;
@@ -164,7 +164,7 @@ static bool release(void *p, size_t size)
 
 	if (sys_unmap(p, size) == 0)
 		return true;
-	size = (size + sys_page_size() - 1) & ~(sys_page_size() - 1);
+	size = round_up(size, sys_page_size());
 	sys_purge(p, size);
 	rest->size = size;
 	rest->next = atomic_load(&unreleased);

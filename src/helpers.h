@@ -32,6 +32,12 @@
 #define SYS_BEGIN_CACHE 102
 #define SYS_BEGIN_OPTIONS 103
 
+/* The next multiple of to, a power of two. */
+static inline __attribute__((always_inline)) size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
 /* OSMEM_OPTIONS, or NULL. NULL in a privileged program. */
 const char *sys_options(void);
 

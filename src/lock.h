@@ -70,6 +70,12 @@ static inline bool lock_has_foreign_threads(void)
 	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) == LOCK_REVOKED;
 }
 
+/* Whether the owner is inside a section without a lock. */
+static inline bool lock_is_inside(void)
+{
+	return atomic_load_explicit(&lock_bias.depth, memory_order_relaxed);
+}
+
 /* Only the owner writes depth. */
 static inline void lock_add_depth(unsigned int n)
 {
@@ -103,6 +109,16 @@ static inline void lock_acquire(struct lock *l)
 						     memory_order_relaxed))
 		lock_wait(l);
 	atomic_thread_fence(memory_order_release); /* a forked child sees the lock before changes */
+}
+
+/* Acquire l without waiting for its holder. False: it is held. */
+static inline bool lock_try(struct lock *l)
+{
+	uint32_t state = 0;
+
+	return lock_enter_biased() ||
+	       atomic_compare_exchange_strong_explicit(&l->state, &state, 1, memory_order_acquire,
+						       memory_order_relaxed);
 }
 
 /* While the owner is inside, no other thread holds a lock: l is its own or is not locked. */

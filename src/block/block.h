@@ -15,6 +15,10 @@ void block_get_stats(struct osmem_heap_stats *stats);
 /* Append a consistent copy of all regions and blocks. */
 void block_list(struct item_list *list);
 
+/* Call visit for the lock of the heap. */
+struct lock;
+void block_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
+
 /* Whether p is in a block of malloc, live or free. Set by the cache wing, for reports. */
 extern bool (*block_is_others)(const void *p);
 

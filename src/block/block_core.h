@@ -75,11 +75,6 @@ HOT void block_unlock(void)
 
 /* ---- Arithmetic ---- */
 
-HOT size_t round_up(size_t n, size_t to)
-{
-	return (n + to - 1) & ~(to - 1);
-}
-
 HOT char *block_end(const struct block_meta *b)
 {
 	return (char *)(uintptr_t)(b + 1) + b->size;

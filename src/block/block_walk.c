@@ -49,6 +49,11 @@ void block_list(struct item_list *list)
 	block_unlock();
 }
 
+void block_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
+{
+	visit(&course.lock, arg);
+}
+
 void block_get_stats(struct osmem_heap_stats *stats)
 {
 	block_lock();

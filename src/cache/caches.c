@@ -31,7 +31,7 @@ unsigned int tcache_class_of(size_t size, size_t align)
 		return CLASS_COUNT;
 	if (align < CELL_ALIGN)
 		align = CELL_ALIGN;
-	class = class_of_size(size ? (size + align - 1) & ~(align - 1) : align);
+	class = class_of_size(size ? round_up(size, align) : align);
 	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
 		class += 1;
 	return class;

@@ -143,8 +143,7 @@ static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin,
 static inline __attribute__((always_inline)) void *tcache_alloc_in(bool is_free, size_t size,
 								   void *(*slow)(size_t size))
 {
-	size_t offset =
-		(size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1); /* bin 0, always empty, for size 0 */
+	size_t offset = round_up(size, CELL_ALIGN); /* bin 0, always empty, for size 0 */
 
 	if (__builtin_expect(size > CELL_FINE_MAX, 0))
 		return slow(size);
@@ -198,7 +197,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 		return false;
 	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
 			     1)) /* not 0: slab_page_map has it for no cell */
-		offset = (size + CELL_ALIGN - 1) & ~(CELL_ALIGN - 1);
+		offset = round_up(size, CELL_ALIGN);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
 	else
@@ -210,8 +209,7 @@ static inline __attribute__((always_inline)) bool tcache_has_size(const void *p,
 static inline __attribute__((always_inline)) bool tcache_has_aligned(const void *p, size_t size,
 								     size_t align)
 {
-	return tcache_has_size(p, (size + align - 1) & ~(align - 1)) &&
-	       !((uintptr_t)p & (align - 1));
+	return tcache_has_size(p, round_up(size, align)) && !((uintptr_t)p & (align - 1));
 }
 
 /* Whether all cells of the slab at p are aligned to align. If false, call tcache_check_align. */
@@ -319,6 +317,19 @@ extern void (*tcache_on_scavenge)(void);
 
 /* If not NULL, a forked child calls it when the heap is repaired. */
 extern void (*tcache_on_fork)(void);
+
+/*
+ * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the cell.
+ * A live cell that holds the mark of free ones by chance counts as free. Other threads must be
+ * stopped, and no lock held.
+ */
+bool tcache_is_live(const void *cell);
+
+/* The bytes that the user of live cell has; hardened, those requested. Reads the cell. */
+size_t tcache_live_size(const void *cell);
+
+/* Call visit for each lock of malloc, in lock order. */
+void tcache_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
 
 /*
  * Check all invariants of malloc: NULL, or a static text that names the first violated one. Other

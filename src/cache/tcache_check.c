@@ -2,6 +2,7 @@
 
 /* The checker. Other threads must not allocate or free meanwhile. */
 
+#include "canary.h"
 #include "large/large.h"
 #include "quarantine.h"
 #include "tcache_core.h"
@@ -115,6 +116,35 @@ static const char *check_all(bool is_second)
 	if (!fault && caches != tcache_all.count)
 		fault = "C3: a cache is not in the list";
 	return fault;
+}
+
+bool tcache_is_live(const void *cell)
+{
+	struct cell_ref ref = slab_find(cell);
+
+	if (ref.state != CELL_LIVE)
+		return false;
+	if (tcache_is_hardened())
+		return load_canary(ref.start, slab_classes[ref.class].size);
+	return *cell_word(ref.start) != CELL_FREED;
+}
+
+size_t tcache_live_size(const void *cell)
+{
+	struct cell_ref ref = slab_find(cell);
+	size_t room = slab_classes[ref.class].size, padding;
+
+	if (!tcache_is_hardened())
+		return room;
+	padding = padding_of(load_canary(ref.start, room));
+	return padding <= room - CANARY ? room - CANARY - padding : room;
+}
+
+void tcache_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
+{
+	visit(&tcache_all.lock, arg);
+	slab_each_lock(visit, arg);
+	large_each_lock(visit, arg);
 }
 
 const char *tcache_check(void)

@@ -26,6 +26,7 @@
 #include "dump.h"
 #include "helpers.h"
 #include "inspect/inspect.h"
+#include "inspect/leaks.h"
 #include "large/large.h"
 #include "outputs.h"
 #include "printf.h"
@@ -48,10 +49,11 @@ static struct {
 	struct word serve; /* a path, or empty */
 	size_t check; /* OFF, or reads of the clock between two checks; 0: only at exit */
 	size_t backtrace, background; /* OFF, or 0 */
+	size_t leaks; /* OFF, or enum leaks_mode */
 	size_t dump_on; /* a signal, or 0 */
 	size_t misuse; /* 1: tolerated */
 	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
-} options = {.check = OFF, .backtrace = OFF, .background = OFF, .guard = OFF};
+} options = {.check = OFF, .backtrace = OFF, .background = OFF, .leaks = OFF, .guard = OFF};
 
 static void set_perturb(size_t byte)
 {
@@ -102,6 +104,7 @@ static const struct option {
 	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
 	{"guard", "no value, or 1 to 1073741824", NOTHING | NUMBER, 1 << 30,
 	 .number = &options.guard},
+	{"leaks", "no value, or exit", NOTHING, .words = {NULL, "exit"}, .number = &options.leaks},
 	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
 	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
 	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
@@ -316,7 +319,8 @@ static void start_service(bool is_child)
 		outputs_complain("serve", path);
 		serves = false;
 	}
-	service_start(serves ? path : NULL, options.serve.len || options.background != OFF);
+	service_start(serves ? path : NULL, options.serve.len || options.background != OFF,
+		      is_child);
 }
 
 /* ---- Checks ---- */
@@ -392,6 +396,12 @@ static void tolerate_misuse(void)
 	tcache_set_mode(TCACHE_TOLERATES, true);
 }
 
+static void start_leaks(void)
+{
+	sys_keep_stderr();
+	leaks_begin((enum leaks_mode)options.leaks);
+}
+
 static void begin(void)
 {
 	if (options.misuse)
@@ -401,6 +411,8 @@ static void begin(void)
 	sample_set_interval(outputs.profile_interval ? outputs.profile_interval : 1);
 	if (options.guard != OFF)
 		start_guards();
+	if (options.leaks != OFF)
+		start_leaks();
 	if (options.check != OFF && options.check > 0)
 		tcache_on_scavenge = check_now_and_then;
 	outputs_begin();
@@ -412,6 +424,8 @@ static void begin(void)
 		dump_begin((int)options.dump_on, outputs_write);
 }
 
+static bool is_given; /* otherwise the exit touches no other page of code */
+
 /* Early, so that no call is missed. */
 __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 {
@@ -419,12 +433,15 @@ __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 
 	if (!text)
 		return;
+	is_given = true;
 	read_all(resolve_names(text));
 	begin();
 }
 
 __attribute__((destructor)) static void finish(void)
 {
+	if (!is_given)
+		return;
 	service_end();
 	if (options.check != OFF)
 		check("exit");

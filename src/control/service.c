@@ -29,8 +29,9 @@ static struct {
 	_Atomic(uint32_t) state; /* enum state */
 	_Atomic(uint32_t) thread; /* the kernel's id */
 	_Atomic(bool) is_busy, is_ending; /* the thread is busy while it is not asleep */
-	const char *path; /* while starting */
-	int error; /* errno of what failed while starting, or 0 */
+	char path[SYS_SOCKET_PATH]; /* to serve, or empty */
+	uint64_t listen_ms; /* when to begin; 0: at the start; UINT64_MAX: not, or not again */
+	int error; /* errno of what failed, or 0 */
 	const char *failed; /* what that is */
 	uint32_t owner; /* the process that serves path instead */
 	struct sys_listener listener;
@@ -71,11 +72,41 @@ static void fail(const char *what)
 	service.failed = what;
 }
 
+static void complain(void)
+{
+	const char *error = strerrorname_np(service.error);
+	char line[LINE_SIZE];
+	int n;
+
+	if (!service.error)
+		return;
+	if (service.owner)
+		n = snprintf_(line, sizeof(line),
+			      "osmem: OSMEM_OPTIONS: serve: process %u serves %s\n",
+			      (unsigned int)service.owner, service.failed);
+	else
+		n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: serve: %.150s: %s\n",
+			      service.failed, error ? error : "?");
+	sys_print(line, (size_t)n);
+	service.error = 0;
+}
+
+/* A path that an ancestor serves is not to be served. */
+static void begin_to_listen(void)
+{
+	service.listen_ms = UINT64_MAX;
+	if (!sys_listen(&service.listener, service.path, &service.owner) &&
+	    !sys_is_ancestor(service.owner))
+		fail(service.path);
+}
+
 /* Without descriptors of its own the thread must not open any. */
 static int prepare(void)
 {
+	uint64_t listen_ms = service.listen_ms;
 	int wake;
 
+	service.listen_ms = UINT64_MAX;
 	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
 	if (!sys_leave_files()) {
 		fail("descriptors of its own");
@@ -84,11 +115,12 @@ static int prepare(void)
 	wake = sys_open_wake();
 	if (wake < 0)
 		fail("a descriptor for signals");
-	else if (service.path && !http_begin())
+	else if (*service.path && !http_begin())
 		fail("memory");
-	else if (service.path && !sys_listen(&service.listener, service.path, &service.owner) &&
-		 !sys_is_ancestor(service.owner))
-		fail(service.path);
+	else if (!listen_ms)
+		begin_to_listen();
+	else
+		service.listen_ms = listen_ms;
 	return wake;
 }
 
@@ -112,6 +144,7 @@ static int wait_ms(int wake, uint64_t now_ms)
 	uint64_t until = service.background_ms, next = http_next_ms();
 
 	until = next < until ? next : until;
+	until = service.listen_ms < until ? service.listen_ms : until;
 	if (service.accept_ms > now_ms && service.accept_ms < until)
 		until = service.accept_ms;
 	if (until == UINT64_MAX)
@@ -137,6 +170,10 @@ static void turn(int wake)
 	http_step(polls + 2, n, now_ms);
 	if (polls[1].revents)
 		accept_all(now_ms);
+	if (now_ms >= service.listen_ms) {
+		begin_to_listen();
+		complain();
+	}
 	if (now_ms >= service.background_ms)
 		service.background_ms = now_ms + tcache_background();
 	leave();
@@ -154,22 +191,6 @@ static __attribute__((noreturn)) void *run(void *unused)
 }
 
 /* ---- Start ---- */
-
-static void complain(void)
-{
-	const char *error = strerrorname_np(service.error);
-	char line[LINE_SIZE];
-	int n;
-
-	if (service.owner)
-		n = snprintf_(line, sizeof(line),
-			      "osmem: OSMEM_OPTIONS: serve: process %u serves %s\n",
-			      (unsigned int)service.owner, service.failed);
-	else
-		n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: serve: %.150s: %s\n",
-			      service.failed, error ? error : "?");
-	sys_print(line, (size_t)n);
-}
 
 /* Its stack has room for the thread-local variables of most programs. If not, libc says so. */
 static int create(void)
@@ -205,14 +226,29 @@ static int create_without_signals(void)
 	return error;
 }
 
-void service_start(const char *path, bool has_background)
+/* False: it is too long. */
+static bool set_path(const char *path)
+{
+	if (!path || strlen(path) >= sizeof(service.path))
+		return !path;
+	strcpy(service.path, path);
+	return true;
+}
+
+void service_start(const char *path, bool has_background, bool is_child)
 {
 	int error;
 
 	service.state = STARTING;
-	service.path = path;
 	service.listener.fd = -1;
+	service.listen_ms = is_child ? sys_now_ms() + CHILD_LISTEN_MS : 0;
 	service.background_ms = has_background ? 0 : UINT64_MAX;
+	if (!set_path(path)) {
+		errno = ENAMETOOLONG;
+		fail(path);
+	}
+	if (!*service.path)
+		service.listen_ms = UINT64_MAX;
 	error = create_without_signals();
 	if (error) {
 		service.state = READY;
@@ -221,8 +257,7 @@ void service_start(const char *path, bool has_background)
 	}
 	while (service.state == STARTING)
 		sys_sleep_on(&service.state, STARTING, NAP_NS);
-	if (service.error)
-		complain();
+	complain();
 }
 
 bool service_wake(void)
@@ -236,7 +271,6 @@ void service_remove_socket(void)
 {
 	if (service.listener.fd >= 0)
 		sys_unlink_listener(&service.listener);
-	service.listener.fd = -1;
 }
 
 void service_end(void)

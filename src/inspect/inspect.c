@@ -24,9 +24,10 @@ _Static_assert((int)OSMEM_COURSE == (int)TRACE_HEAP_COURSE &&
 
 /* ---- The copy ---- */
 
-static void drop(struct item_list *copy)
+void inspect_drop(struct item_list *copy)
 {
-	sys_release(copy->items, copy->room * sizeof(*copy->items));
+	if (copy->items)
+		sys_release(copy->items, copy->room * sizeof(*copy->items));
 }
 
 static void list_all(struct item_list *list)
@@ -38,8 +39,7 @@ static void list_all(struct item_list *list)
 	slab_list(list);
 }
 
-/* Make a copy of everything there is; false with errno ENOMEM. What was made must be dropped. */
-static bool copy_all(struct item_list *copy)
+bool inspect_copy(struct item_list *copy)
 {
 	*copy = (struct item_list){0};
 	list_all(copy);
@@ -51,7 +51,7 @@ static bool copy_all(struct item_list *copy)
 		list_all(copy);
 		if (copy->count <= copy->room)
 			return true;
-		drop(copy); /* other threads have added items */
+		inspect_drop(copy); /* other threads have added items */
 	}
 }
 
@@ -62,11 +62,11 @@ EXPORT int osmem_walk(osmem_visit *visit, void *arg)
 	struct item_list copy;
 	int result = 0;
 
-	if (!copy_all(&copy))
+	if (!inspect_copy(&copy))
 		return -1;
 	for (size_t i = 0; i < copy.count && result == 0; i++)
 		result = visit(&copy.items[i], arg);
-	drop(&copy);
+	inspect_drop(&copy);
 	return result;
 }
 
@@ -242,9 +242,9 @@ void inspect_trace_snapshot(enum trace_reason reason)
 	struct sink sink = {0};
 	int saved_errno = errno;
 
-	if (copy_all(&copy)) {
+	if (inspect_copy(&copy)) {
 		put_snapshot(&sink, &copy, reason);
-		drop(&copy);
+		inspect_drop(&copy);
 	}
 	errno = saved_errno;
 }
@@ -266,14 +266,14 @@ bool inspect_make_map(struct inspect_map *map)
 {
 	struct item_list copy;
 
-	if (!copy_all(&copy))
+	if (!inspect_copy(&copy))
 		return false;
 	map->room = TRACE_HEADER_SIZE +
 		    (copy.count + CLASS_COUNT + HEADROOM) * sizeof(struct trace_record);
 	map->at = sys_map(map->room);
 	if (map->at)
 		map->len = fill_map(&copy, map->at);
-	drop(&copy);
+	inspect_drop(&copy);
 	return map->at;
 }
 

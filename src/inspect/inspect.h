@@ -5,8 +5,15 @@
 #pragma once
 
 #include "helpers.h"
+#include "item_list.h"
 #include "osmem_inspect.h"
 #include "trace/trace_format.h"
+
+/*
+ * Make a copy of all items of all heaps; false with errno ENOMEM. In any case the caller drops it.
+ */
+bool inspect_copy(struct item_list *copy);
+void inspect_drop(struct item_list *copy);
 
 /* Fill in all figures, but not size. */
 void inspect_get_stats(struct osmem_stats *stats);

@@ -13,31 +13,11 @@
 #include "text.h"
 #include "trace/calls.h"
 
-/* Room for any number with separators, and for any size with its unit. */
-struct number {
-	char text[32];
-};
-
-/* n in groups of three digits: "1,234,567". */
-static struct number grouped(size_t n)
-{
-	struct number number = {""};
-	size_t power = 1, len;
-
-	while (n / power >= 1000)
-		power *= 1000;
-	len = (size_t)snprintf_(number.text, sizeof(number.text), "%zu", n / power);
-	while (power /= 1000)
-		len += (size_t)snprintf_(number.text + len, sizeof(number.text) - len, ",%03zu",
-					 n / power % 1000);
-	return number;
-}
-
 /* bytes in the largest unit of which there is one at least, to a tenth: "1.5 MiB". */
-static struct number in_units(size_t bytes)
+static struct text_number in_units(size_t bytes)
 {
 	static const char units[] = {'K', 'M', 'G', 'T'};
-	struct number number = {""};
+	struct text_number number = {.text = ""};
 	size_t tenths = bytes / KIB * 10 + (bytes % KIB * 10 + KIB / 2) / KIB, unit = 0;
 
 	if (bytes < KIB) {
@@ -77,8 +57,8 @@ static void add_calls(struct text *t)
 		return;
 	}
 	calls_get(TRACE_NAME_END, &n);
-	text_add(t, "%s calls requested %s; %s failed\n", grouped(n.calls).text,
-		 in_units(n.bytes).text, grouped(n.failed).text);
+	text_add(t, "%s calls requested %s; %s failed\n", text_grouped(n.calls).text,
+		 in_units(n.bytes).text, text_grouped(n.failed).text);
 }
 
 static void add_heaps(struct text *t, const struct osmem_stats *s)
@@ -88,7 +68,7 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 	char meaning[80];
 
 	snprintf_(meaning, sizeof(meaning), "in %s objects that the program has not freed",
-		  grouped(objects).text);
+		  text_grouped(objects).text);
 	add_size(t, "live", s->live_bytes, meaning);
 	add_known(t, "peak live", calls_peak_bytes(), calls_modes & CALLS_COUNTED,
 		  "the most that was live at a time, of malloc");
@@ -119,6 +99,7 @@ void stats_write_summary(struct text *t, const struct osmem_stats *s)
 	add_known(t, "peak resident", memory.peak_resident, memory.peak_resident,
 		  "the most that was resident at a time");
 	snprintf_(meaning, sizeof(meaning), "pages that the kernel had to provide; %s from a disk",
-		  grouped(usage.major_faults).text);
-	add_line(t, "page faults", grouped(usage.minor_faults + usage.major_faults).text, meaning);
+		  text_grouped(usage.major_faults).text);
+	add_line(t, "page faults", text_grouped(usage.minor_faults + usage.major_faults).text,
+		 meaning);
 }

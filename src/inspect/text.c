@@ -21,3 +21,17 @@ void text_add(struct text *t, const char *format, ...)
 	if (n > 0)
 		t->len += (size_t)n < room ? (size_t)n : room - 1;
 }
+
+struct text_number text_grouped(size_t n)
+{
+	struct text_number number = {.text = ""};
+	size_t power = 1, len;
+
+	while (n / power >= 1000)
+		power *= 1000;
+	len = (size_t)snprintf_(number.text, sizeof(number.text), "%zu", n / power);
+	while (power /= 1000)
+		len += (size_t)snprintf_(number.text + len, sizeof(number.text) - len, ",%03zu",
+					 n / power % 1000);
+	return number;
+}

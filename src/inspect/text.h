@@ -16,5 +16,13 @@ struct text {
 	char at[TEXT_SIZE];
 };
 
+/* Room for any number with separators, and for any size with its unit. */
+struct text_number {
+	char text[32];
+};
+
+/* n in groups of three digits: "1,234,567". */
+struct text_number text_grouped(size_t n);
+
 /* Append a piece. utils/printf.c defines the format. */
 void text_add(struct text *t, const char *format, ...) __attribute__((format(__printf__, 2, 3)));

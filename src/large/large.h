@@ -76,6 +76,16 @@ void large_get_stats(struct osmem_heap_stats *stats);
 /* Append the live mappings to list. */
 void large_list(struct item_list *list);
 
+/*
+ * Call visit for the memory of each mapping, live or cached, and for all that has addresses of
+ * mappings, also of former ones. The lock of mappings is held meanwhile.
+ */
+void large_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
+
+/* Call visit for the lock of mappings. */
+struct lock;
+void large_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
+
 /* Repair the state in a forked child. */
 void large_fork_child(void);
 

@@ -69,11 +69,6 @@ static inline void mapping_unlock(void)
 	lock_release(&mapping_all.lock);
 }
 
-static inline size_t mapping_round_up(size_t n, size_t to)
-{
-	return (n + to - 1) & ~(to - 1);
-}
-
 static inline bool mapping_is_guarded(const struct mapping *m)
 {
 	return m->behind;

@@ -23,7 +23,7 @@
  * bytes until any mapping is freed or resized.
  */
 static _Thread_local struct {
-	const void *p;
+	uintptr_t not_p; /* ~p: a search for leaks finds no pointer here */
 	size_t least, more;
 	size_t changes;
 } recent;
@@ -160,7 +160,7 @@ static size_t told_room(size_t bytes, size_t size)
 static bool make(struct mapping *m, size_t size, size_t room, size_t align, bool zero,
 		 bool *is_mapped)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 	bool grows = room > size;
 
 	*m = (struct mapping){.bytes = bytes};
@@ -277,7 +277,7 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 	if (is_fit)
 		m->asked = size;
 	if (is_fit && m->size - size <= large_slack(size)) {
-		recent.p = p;
+		recent.not_p = ~(uintptr_t)p;
 		recent.least = size;
 		recent.more = m->size - size;
 		recent.changes = changes;
@@ -288,7 +288,7 @@ bool mapping_keeps(const char *call, void *p, size_t size)
 
 bool large_stays(const void *p, size_t size)
 {
-	return p == recent.p && size - recent.least <= recent.more &&
+	return ~(uintptr_t)p == recent.not_p && size - recent.least <= recent.more &&
 	       recent.changes == atomic_load_explicit(&changes, memory_order_relaxed);
 }
 
@@ -306,8 +306,8 @@ static bool remap(struct mapping *m, size_t bytes)
 
 static bool resize(struct mapping *m, size_t size)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(size, page);
-	size_t roomy = mapping_round_up(size + (size >> GROWTH_SHIFT), page);
+	size_t page = sys_page_size(), bytes = round_up(size, page);
+	size_t roomy = round_up(size + (size >> GROWTH_SHIFT), page);
 
 	if (!(bytes > m->bytes && remap(m, roomy)) && !remap(m, bytes))
 		return false;
@@ -317,7 +317,7 @@ static bool resize(struct mapping *m, size_t size)
 
 void *mapping_resize(const char *call, void *p, size_t size)
 {
-	size_t bytes = mapping_round_up(size, sys_page_size());
+	size_t bytes = round_up(size, sys_page_size());
 	struct mapping *entry = lock_live(call, p), m;
 	bool is_done;
 
@@ -395,6 +395,29 @@ void large_list(struct item_list *list)
 							 .mapping = mapping_place_bytes(m)});
 	}
 	mapping_unlock();
+}
+
+void large_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	const struct mapping *m;
+	size_t i = 0;
+
+	mapping_lock();
+	visit(&mapping_all, sizeof(mapping_all), arg);
+	if (mapping_all.table.room)
+		visit(mapping_all.table.room, mapping_table_bytes(&mapping_all.table), arg);
+	while ((m = mapping_table_next(&mapping_all.table, &i)))
+		visit(m->start, m->bytes, arg);
+	for (const struct cached *k = mapping_all.cached; k < mapping_all.cached + CACHED_COUNT;
+	     k++)
+		if (k->m.payload)
+			visit(k->m.start, k->m.bytes, arg);
+	mapping_unlock();
+}
+
+void large_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
+{
+	visit(&mapping_all.lock, arg);
 }
 
 const char *large_check(void)

@@ -180,10 +180,10 @@ static void bury_hole(const struct mapping *m)
 /* Body bytes for room. Up to ROOMY_MAX there are few sizes, so that more bodies can be reused. */
 static size_t body_for(size_t room)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
+	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
 
 	if (bytes <= ROOMY_MAX)
-		bytes = mapping_round_up(span_pages_for(bytes) * PAGE_BYTES, page);
+		bytes = round_up(span_pages_for(bytes) * PAGE_BYTES, page);
 	return bytes;
 }
 
@@ -285,8 +285,8 @@ static bool get_guarded(struct mapping *m, size_t room, size_t align, bool grows
 /* Bare objects: spans read as zero in hardened mode. */
 static bool get_bare(struct mapping *m, size_t room, size_t align, bool *is_mapped)
 {
-	size_t page = sys_page_size(), bytes = mapping_round_up(room ? room : 1, page);
-	bool is_full = !(mapping_round_up(room, align) % page), fresh;
+	size_t page = sys_page_size(), bytes = round_up(room ? room : 1, page);
+	bool is_full = !(round_up(room, align) % page), fresh;
 	size_t more = bytes + is_full * page; /* a page of its own precedes the payload */
 	char *p = NULL;
 
@@ -412,7 +412,7 @@ void guard_free(const char *call, const struct mapping *freed)
 static bool grow(struct mapping *m, size_t size)
 {
 	size_t offset = (size_t)(mapping_payload(m) - m->start), page = sys_page_size();
-	size_t least = (offset + size + page - 1) & ~(page - 1);
+	size_t least = round_up(offset + size, page);
 	size_t bytes = (offset + size + size / 2) & ~(page - 1);
 	size_t most = m->bytes + m->spare;
 	struct mapping to;

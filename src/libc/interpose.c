@@ -240,7 +240,7 @@ EXPORT void *pvalloc(size_t size)
 
 	if (size > PTRDIFF_MAX - page)
 		return fail(ENOMEM);
-	return alloc_aligned(TRACE_PVALLOC, (size + page - 1) & ~(page - 1), page);
+	return alloc_aligned(TRACE_PVALLOC, round_up(size, page), page);
 }
 
 /* glibc's internal names, which wrappers of malloc call. Both names may be mixed. */

@@ -30,11 +30,6 @@ static struct guard_slot *slot_of(const void *p)
 	return &guard->slots[guard_slot_index((uintptr_t)p)];
 }
 
-static size_t round_up(size_t size, size_t align)
-{
-	return (size + align - 1) & ~(align - 1);
-}
-
 static uint32_t next_state(uint32_t old, enum guard_state state)
 {
 	return ((old >> GUARD_STATE_BITS) + 1) << GUARD_STATE_BITS | state;
@@ -299,6 +294,14 @@ void guard_list(struct item_list *list)
 								 .payload = b.size,
 								 .mapping = b.pages_size});
 	}
+}
+
+void guard_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	if (!guard)
+		return;
+	visit((const void *)guard_area.start, guard_area.size, arg);
+	visit(guard, sizeof(*guard), arg);
 }
 
 void guard_get_stats(struct guard_stats *stats)

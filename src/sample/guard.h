@@ -66,6 +66,9 @@ bool guard_check_align(const char *call, void *p, size_t align);
 /* Append the live blocks to list. */
 void guard_list(struct item_list *list);
 
+/* Call visit for all slots, and for the memory that has the addresses of blocks in them. */
+void guard_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
+
 struct guard_stats {
 	size_t blocks, bytes; /* live ones, and their pages */
 };

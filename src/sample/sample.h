@@ -118,6 +118,9 @@ struct sample_info {
 
 bool sample_find(const void *p, struct sample_info *info);
 
+/* Call visit for the memory that has the addresses of samples. No other thread may be inside. */
+void sample_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
+
 /*
  * Call grown each time the peak of estimated live bytes has grown by bytes, in the thread that
  * allocates, with nothing locked. One call at a time. Before the second thread starts.

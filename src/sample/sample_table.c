@@ -26,7 +26,7 @@ _Atomic(struct sample_chains *) sample_chains;
 
 static struct {
 	struct lock lock; /* guards what is not atomic */
-	size_t interval;
+	_Atomic(size_t) interval;
 	_Atomic(struct chunk *) samples; /* the newest chunk */
 	struct chunk *stacks;
 	struct sample_chains *stacks_by_hash;
@@ -399,6 +399,12 @@ void table_note_dropped(void)
 uint64_t table_live_bytes(void)
 {
 	return atomic_load_explicit(&table.live_bytes, memory_order_relaxed) >> BYTES_SHIFT;
+}
+
+void sample_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	for (const struct chunk *c = table.samples; c; c = c->next)
+		visit(c, sizeof(*c), arg);
 }
 
 bool sample_find(const void *p, struct sample_info *info)

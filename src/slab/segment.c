@@ -287,7 +287,7 @@ static bool find_in(const struct segment *g, enum run_kind kind, size_t n, size_
 	struct page_run run = {0};
 
 	while (best > n && map_next_run(map, flip, &run)) {
-		size_t start = (run.start + align - 1) & ~(align - 1);
+		size_t start = round_up(run.start, align);
 
 		if (start + n > run.end || run.end - run.start >= best)
 			continue;

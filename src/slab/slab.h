@@ -297,6 +297,13 @@ void slab_get_class(unsigned int class, struct slab_class_stats *stats);
 /* Append segments, slabs and spans to list, in one snapshot under all locks of the store. */
 void slab_list(struct item_list *list);
 
+/* Call visit for the variables that have addresses beside segments, of anybody's memory. */
+void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg);
+
+/* Call visit for each lock: those of depots, of classes, of the store. */
+struct lock;
+void slab_each_lock(void (*visit)(struct lock *l, void *arg), void *arg);
+
 /* Verify all invariants of slab_core.h. Returns NULL, or a text on the first violation. */
 const char *slab_check(void);
 

@@ -58,6 +58,20 @@ void slab_list(struct item_list *list)
 	slab_unlock_all();
 }
 
+void slab_each_range(void (*visit)(const void *start, size_t size, void *arg), void *arg)
+{
+	visit(&slab_store, sizeof(slab_store), arg);
+}
+
+void slab_each_lock(void (*visit)(struct lock *l, void *arg), void *arg)
+{
+	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
+		visit(&slab_locks[SHARD_LOCK(shard)].lock, arg);
+	for (unsigned int class = 1; class < CLASS_END; class += 1)
+		visit(&slab_locks[class].lock, arg);
+	visit(&slab_store.lock, arg);
+}
+
 void slab_get_class(unsigned int class, struct slab_class_stats *stats)
 {
 	const struct slab_class *c = &slab_class_states[class];

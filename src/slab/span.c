@@ -46,21 +46,14 @@ static void set_word(struct segment *g, size_t page, size_t pages)
 			      memory_order_release);
 }
 
-static size_t round_to_page(size_t size)
-{
-	size_t page = sys_page_size();
-
-	return (size + page - 1) & ~(page - 1);
-}
-
 void *span_alloc(size_t size, size_t align, bool *fresh)
 {
-	size_t pages = span_pages_for(round_to_page(size)), page = sys_page_size();
+	size_t page = sys_page_size(), pages = span_pages_for(round_up(size, page));
 	struct page_run run;
 	struct segment *g;
 
 	align = align > page ? align / PAGE_BYTES : page / PAGE_BYTES;
-	pages = (pages + page / PAGE_BYTES - 1) & ~(page / PAGE_BYTES - 1);
+	pages = round_up(pages, page / PAGE_BYTES);
 	store_lock();
 	g = segment_find_run(pages, align, &run);
 	if (!g) {
@@ -130,7 +123,7 @@ bool span_resize(void *p, size_t size)
 {
 	struct segment *g = segment_of(p);
 	struct page_run run = pages_of(p);
-	size_t pages = round_to_page(size) / PAGE_BYTES, end = run.start + pages;
+	size_t pages = round_up(size, sys_page_size()) / PAGE_BYTES, end = run.start + pages;
 	bool is_done = true;
 
 	store_lock();

@@ -13,13 +13,15 @@
 
 mib=${BACKGROUND_MIB:-192}
 
-# peak OPTIONS SIZE THREADS: the resident MiB at the end of the peak, and 2 seconds later
+# peak OPTIONS SIZE THREADS: the resident MiB at the peak, and 2 seconds after its end
 peak() {
 	start "$1" "$scratch/subject" peak "$mib" "$2" "$3" || return
 	stop || return
 	set -- $(head -n 1 "$scratch/out")
-	first=$1 last=$9
-	echo "$*" "$(cat "$scratch/err")"
+	first=$1
+	shift
+	last=$9
+	echo "$first" "$*" "$(cat "$scratch/err")"
 }
 
 # A small program's own memory is 6 MiB, and what 8 sleeping threads have cached.

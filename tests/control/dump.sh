@@ -44,10 +44,11 @@ program_ends() {
 }
 
 files_are_written() {
-	options="map=$scratch/map,stats=$scratch/stats.json,trace=$scratch/trace,dump_on=SIGUSR2"
+	options="map=$scratch/map,stats=$scratch/stats.json,trace=$scratch/trace"
+	options="$options,profile=$scratch/profile,profile_interval=1,dump_on=SIGUSR2"
 	start "$options" "$scratch/subject" forked && kill -USR2 "$subject" &&
 		until_true grep -q '"process"' "$scratch/stats.json" &&
-		until_true test -s "$scratch/map" || return
+		until_true test -s "$scratch/map" && until_true test -s "$scratch/profile" || return
 	sleep 0.2
 	cp "$scratch/map" "$scratch/map.1" && cp "$scratch/stats.json" "$scratch/stats.1" &&
 		"$src/tools/heapview" --svg "$scratch/map.1" -o "$scratch/map.svg" && stop &&

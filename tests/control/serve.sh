@@ -108,6 +108,18 @@ trace_starts_and_stops() {
 	"$src/tools/heapview" "$scratch/trace.$was" -o "$scratch/page" && grep -q malloc "$scratch/page"
 }
 
+profile_starts_and_stops() {
+	start "serve=$socket,profile_interval=1000" "$scratch/subject" tight && status 409 /profile &&
+		get /profile/start -X POST --fail && sleep 0.5 && status 409 /profile/start -X POST &&
+		get /profile --fail >"$scratch/profile" && get /profile/stop -X POST --fail &&
+		status 409 /profile/stop -X POST && get /profile --fail >"$scratch/late" || return
+	kill_subject
+	for file in profile late; do
+		"$src/tools/heapview" "$scratch/$file" -o "$scratch/page" || return
+		grep -q make_and_free "$scratch/page" || return
+	done
+}
+
 # A trace that does not fit is short; the program lives, and so does the service.
 full_disk_harms_nobody() {
 	(ulimit -f 64 && start "serve=$socket" "$scratch/subject" tight &&
@@ -229,6 +241,11 @@ child_has_its_own() {
 	return $result
 }
 
+brief_children_leave_nothing() {
+	start "serve=$socket.%p" "$scratch/subject" exits && sleep 0.3 &&
+		[ "$(find "$scratch" -name 'socket.*' | wc -l)" = 1 ] && stop
+}
+
 # A program that is executed has none of the descriptors, and takes over the path.
 execution_is_a_new_start() {
 	start "serve=$socket" "$scratch/subject" executed "$scratch/subject" && get / --fail &&
@@ -251,8 +268,10 @@ signals_are_blocked() {
 service_never_allocates() {
 	preload="$scratch/shim.so $library"
 	start "serve=$socket,stats,dump_on=USR1" "$scratch/subject" tight &&
-		while read -r path; do get "$path" --fail >"$scratch/body" || break; done <"$scratch/paths" &&
-		client crowd 20 && get /trim -X POST && get "/trace/start?file=$scratch/shim" -X POST &&
+		for path in / /stats /stats/full /stats.json /metrics /map /nothing; do
+			get "$path" >"$scratch/body" || break
+		done &&
+		client crowd 20 && get /trim -X POST && get /profile/start -X POST && get /profile && get "/trace/start?file=$scratch/shim" -X POST &&
 		kill -USR1 "$subject" && sleep 0.3 && get /trace/stop -X POST && kill -0 "$subject"
 	result=$?
 	preload=
@@ -282,10 +301,10 @@ if ! has "$cc" || ! build client || ! build subject || ! build refuse ||
 fi
 if has curl; then
 	for test in all_paths_answer metrics_are_metrics map_is_a_map errors_are_answered trim_trims \
-		trace_starts_and_stops full_disk_harms_nobody malformed_requests_are_refused \
+		trace_starts_and_stops profile_starts_and_stops full_disk_harms_nobody malformed_requests_are_refused \
 		crowd_is_served slow_ones_wait_alone mode_is_0600 stale_socket_is_replaced \
 		live_socket_is_left file_is_left socket_is_removed_at_exit long_path_is_refused \
-		child_is_apart child_has_its_own execution_is_a_new_start descriptors_are_apart \
+		child_is_apart child_has_its_own brief_children_leave_nothing execution_is_a_new_start descriptors_are_apart \
 		signals_are_blocked service_never_allocates; do
 		expect $test $test
 	done

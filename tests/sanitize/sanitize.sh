@@ -81,6 +81,30 @@ traced() {
 		[ "$(find "$scratch/traces" -type f -size +64 | wc -l)" -gt 10 ]
 }
 
+# served PROGRAM: the same, while it is asked for everything, and memory returns. What the sanitizer
+# says goes to files: the service has descriptors of its own.
+served() {
+	mkdir -p "$scratch/sockets"
+	OSMEM_OPTIONS=serve=$scratch/sockets/%p,purge_delay=20 \
+		TSAN_OPTIONS="$TSAN_OPTIONS die_after_fork=0 log_path=$scratch/sockets/log" \
+		timeout 300 "$1" 2>"$scratch/said" &
+	program=$!
+	while kill -0 "$program" 2>/dev/null; do
+		for socket in $(find "$scratch/sockets" -type s); do
+			for path in stats.json metrics map profile; do
+				curl -s --max-time 5 --unix-socket "$socket" "http://x/$path" >>"$scratch/replies"
+			done
+			for path in trim profile/start profile/stop; do
+				curl -s --max-time 5 --unix-socket "$socket" -X POST "http://x/$path" >>"$scratch/replies"
+			done
+		done
+	done
+	wait "$program"
+	status=$?
+	cat "$scratch/sockets/log"* 2>/dev/null | grep SUMMARY | sort | uniq -c
+	grep -q osmem_live_bytes "$scratch/replies" && return $status
+}
+
 # guarded PROGRAM: the same, while many blocks are guarded.
 guarded() {
 	OSMEM_OPTIONS=guard=10,stats=/dev/null timeout 300 "$1"
@@ -120,8 +144,14 @@ for cc in gcc clang; do
 		expect "thread_threads_traced_$cc" traced "$scratch/thread_threads_$cc"
 		expect "thread_threads_guarded_$cc" guarded "$scratch/thread_threads_$cc"
 		rm -rf "$scratch/traces"
+		if has curl; then
+			expect "thread_threads_served_$cc" served "$scratch/thread_threads_$cc"
+		else
+			skip "thread_threads_served_$cc" "no curl"
+		fi
 	else
 		skip "thread_threads_traced_$cc" "its program was not built"
+		skip "thread_threads_served_$cc" "its program was not built"
 		skip "thread_threads_guarded_$cc" "its program was not built"
 	fi
 done

@@ -12,7 +12,7 @@
 # What the library may never call: it allocates, or takes locks that an allocating thread may hold.
 # backtrace does so the first time only, which is when its option is read.
 forbidden='dlsym|dlopen|dladdr|v?f?printf|v?s?n?printf|puts|fputs|perror|strerror|setlocale|backtrace_symbols(_fd)?'
-forbidden="$forbidden|pthread_getspecific|pthread_key_delete|pthread_once|getenv|strdup|syslog|exit"
+forbidden="$forbidden|pthread_getspecific|pthread_key_delete|pthread_once|getenv|strdup|syslog"
 forbidden="$forbidden|__tls_get_addr"
 
 exports_are_as_listed() {
@@ -45,6 +45,13 @@ setspecific_is_called_by_threads_only() {
 		sed 's/:.* / /' | LC_ALL=C sort >"$scratch/callers"
 	printf 'cache/threads.o pthread_key_create\ncache/threads.o pthread_setspecific\n' |
 		diff - "$scratch/callers"
+}
+
+# Handlers of exit allocate; within the last of them, there are none left.
+exit_is_called_by_leaks_only() {
+	(cd "${library%/*}" && make -s objects | xargs nm -A --undefined-only) | grep -E ' exit$' |
+		sed 's/:.*//' >"$scratch/callers"
+	echo inspect/leaks.o | diff - "$scratch/callers"
 }
 
 only_libc_is_needed() {
@@ -92,7 +99,7 @@ if ! has nm readelf; then
 	finish
 fi
 for test in list_is_sorted exports_are_as_listed no_name_is_versioned only_weak_names_are_foreign \
-	nothing_that_may_allocate_is_called setspecific_is_called_by_threads_only only_libc_is_needed tls_is_small tls_is_initial_exec \
+	nothing_that_may_allocate_is_called setspecific_is_called_by_threads_only exit_is_called_by_leaks_only only_libc_is_needed tls_is_small tls_is_initial_exec \
 	no_text_relocations is_bound_at_load_time stack_is_not_executable relocations_are_read_only \
 	no_local_name_begins_with_os; do
 	expect "$test" "$test"

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define REPLY_MAX 65536
-#define GET "GET /stats HTTP/1.0\r\n\r\n"
+static const char get[] = "GET /stats HTTP/1.0\r\n\r\n";
 
 static const char *path;
 
@@ -112,7 +112,7 @@ static int converse(char *text, const char *how)
 		shutdown(fd, SHUT_WR);
 	get_all(fd, reply);
 	fputs(reply, stdout);
-	return !is_reply(reply, reply + (strlen(reply) > 9 ? 9 : 0));
+	return strlen(reply) < 12 || !is_reply(reply, &reply[9]);
 }
 
 static int is_silent(void)
@@ -130,10 +130,10 @@ static int crowd(size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		all[i] = connect_to();
-		put(all[i], GET, 8);
+		put(all[i], get, 8);
 	}
 	for (size_t i = n; i-- > 0;)
-		put(all[i], GET + 8, strlen(GET) - 8);
+		put(all[i], &get[8], strlen(get) - 8);
 	for (size_t i = 0; i < n; i++) {
 		get_all(all[i], reply);
 		if (!is_reply(reply, "200")) {
@@ -170,7 +170,7 @@ static int slow(double patience)
 		double start = now();
 		int fd = connect_to();
 
-		put(fd, GET, strlen(GET));
+		put(fd, get, strlen(get));
 		get_all(fd, reply);
 		close(fd);
 		if (!is_reply(reply, "200") || now() - start > 0.5 * patience) {
@@ -186,7 +186,7 @@ static int rude(size_t n)
 	for (size_t i = 0; i < n; i++) {
 		int fd = connect_to();
 
-		put(fd, GET, (size_t)rand() % (strlen(GET) + 1));
+		put(fd, get, (size_t)rand() % (strlen(get) + 1));
 		close(fd);
 	}
 	return 0;

@@ -8,10 +8,11 @@
  *	closed			close all descriptors but 0 to 2
  *	moved			go to the root folder
  *	forked			fork; the child waits as well. The line has its id
- *	exits			a forked child calls exit(); the parent waits
+ *	exits			a forked child calls exit(), and 20 others _exit(); the parent waits
  *	executed COMMAND…	execute it
  *	peak MIB SIZE THREADS	allocate MIB of objects of SIZE in so many threads, free them in random
- *				order, and sleep. The line has the resident MiB each quarter second
+ *				order, and sleep. The line has the peak of resident MiB, and then what is
+ *				resident each quarter second
  *	tight			make and free objects for ever
  *	handles			take SIGUSR1 and SIGTERM; each writes a line
  *	sleeps			sleep in one call, which a signal interrupts; then write a line
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,8 +62,11 @@ static void fork_child(int ends)
 		exit(0);
 	if (child == 0)
 		wait_for_end();
-	if (ends)
-		waitpid(child, NULL, 0);
+	for (int i = 0; ends && i < 20; i++)
+		if (fork() == 0)
+			_exit(0);
+	while (ends && wait(NULL) > 0)
+		;
 	snprintf(line, sizeof(line), "%d\n", (int)child);
 	say(line);
 	wait_for_end();
@@ -115,7 +120,8 @@ static __attribute__((noreturn)) void *sleep_behind_peak(void *unused)
 static void peak(size_t mib, unsigned int threads)
 {
 	char line[128];
-	int n = 0;
+	struct rusage usage;
+	int n;
 
 	per_thread = (mib << 20) / threads;
 	pthread_barrier_init(&met, NULL, threads);
@@ -125,6 +131,8 @@ static void peak(size_t mib, unsigned int threads)
 		pthread_create(&thread, NULL, sleep_behind_peak, NULL);
 	}
 	allocate_and_free();
+	getrusage(RUSAGE_SELF, &usage);
+	n = snprintf(line, sizeof(line), "%ld ", usage.ru_maxrss >> 10);
 	for (unsigned int i = 0; i <= 8; i++) {
 		n += snprintf(line + n, sizeof(line) - (size_t)n, "%zu ", resident_mib());
 		nap(250);

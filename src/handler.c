@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "handler.h"
+
+#include <setjmp.h>
+
+#include "kernel.h"
+
+#define MASK_SIZE sizeof(uint64_t)
+#define SIGNAL_BIT(signal) (UINT64_C(1) << ((signal)-1))
+
+#ifdef __x86_64__
+#define RESTORER 0x04000000 /* SA_RESTORER: the handler returns there */
+
+/* Unwinders know these very bytes. */
+__attribute__((naked, noinline)) static void restore(void)
+{
+	__asm__("movq $15, %rax\n\tsyscall");
+}
+#else
+#define RESTORER 0
+#define restore NULL
+#endif
+
+bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void *context),
+		 int flags, struct handler *old)
+{
+	struct handler new = {.function = function,
+			      .flags = (unsigned long)(flags | SA_SIGINFO) | RESTORER,
+			      .restorer = restore,
+			      .mask = flags & SA_NODEFER ? 0 : ~UINT64_C(0)};
+
+	return CALL(rt_sigaction, signal, &new, old, MASK_SIZE) == 0;
+}
+
+void handler_restore(int signal, const struct handler *old)
+{
+	RAW(rt_sigaction, signal, old, NULL, MASK_SIZE);
+}
+
+/* Of the thread between fault_begin and fault_end. */
+static struct {
+	long thread;
+	volatile sig_atomic_t is_trying;
+	const struct fault_state *state;
+	sigjmp_buf back;
+} fault;
+
+/* A fault of another thread is none of ours: it happens again, and meets the handler before. */
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	(void)info;
+	(void)context;
+	if (fault.is_trying && RAW(gettid) == fault.thread)
+		siglongjmp(fault.back, 1);
+	handler_restore(signal, signal == SIGSEGV ? &fault.state->segv : &fault.state->bus);
+}
+
+/* SA_NODEFER: they stay unblocked, also behind the jump. */
+void fault_begin(struct fault_state *state)
+{
+	uint64_t all = ~(SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS));
+
+	fault.thread = RAW(gettid);
+	fault.state = state;
+	RAW(rt_sigprocmask, SIG_SETMASK, &all, &state->mask, MASK_SIZE);
+	handler_set(SIGSEGV, on_fault, SA_NODEFER, &state->segv);
+	handler_set(SIGBUS, on_fault, SA_NODEFER, &state->bus);
+}
+
+bool fault_try(void (*function)(void *arg), void *arg)
+{
+	if (sigsetjmp(fault.back, 0)) {
+		fault.is_trying = 0;
+		return false;
+	}
+	fault.is_trying = 1;
+	function(arg);
+	fault.is_trying = 0;
+	return true;
+}
+
+void fault_end(const struct fault_state *state)
+{
+	handler_restore(SIGSEGV, &state->segv);
+	handler_restore(SIGBUS, &state->bus);
+	RAW(rt_sigprocmask, SIG_SETMASK, &state->mask, NULL, MASK_SIZE);
+}

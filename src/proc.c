@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+#include "proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "helpers.h"
+#include "kernel.h"
+#include "printf.h"
+
+#define BUFFER_SIZE 1024
+#define PATH_SIZE 48
+#define SELF "/proc/thread-self/" /* that of /proc/self is empty if the main thread has ended */
+#define PF_IO_WORKER 0x10 /* linux/sched.h: a thread of io_uring */
+
+/* A text that is read from its start to its end. */
+struct reader {
+	int fd;
+	int failed; /* errno of a read */
+	size_t at, len;
+	char buffer[BUFFER_SIZE];
+};
+
+static ssize_t read_some(int fd, void *buffer, size_t size)
+{
+	ssize_t n;
+
+	do
+		n = RAW(read, fd, buffer, size);
+	while (n == -EINTR);
+	return n;
+}
+
+/* The next character, or -1 at the end. */
+static int next_char(struct reader *r)
+{
+	ssize_t n;
+
+	if (r->at == r->len) {
+		n = read_some(r->fd, r->buffer, sizeof(r->buffer));
+		if (n <= 0) {
+			r->failed = n < 0 ? (int)-n : 0;
+			return -1;
+		}
+		r->at = 0;
+		r->len = (size_t)n;
+	}
+	return (unsigned char)r->buffer[r->at++];
+}
+
+static void skip_to(struct reader *r, int end)
+{
+	int c;
+
+	while ((c = next_char(r)) >= 0 && c != end)
+		;
+}
+
+/* A hexadecimal number, and the character behind it. */
+static uintptr_t read_hex(struct reader *r)
+{
+	uintptr_t n = 0;
+	int c;
+
+	while ((c = next_char(r)) >= 0) {
+		if (c >= '0' && c <= '9')
+			n = n << 4 | (uintptr_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			n = n << 4 | (uintptr_t)(c - 'a' + 10);
+		else
+			break;
+	}
+	return n;
+}
+
+/* The rest of the line, behind spaces. */
+static void read_name(struct reader *r, char *name)
+{
+	size_t n = 0;
+	int c;
+
+	while ((c = next_char(r)) >= 0 && c != '\n')
+		if ((n || c != ' ') && n < PROC_NAME - 1)
+			name[n++] = (char)c;
+	name[n] = '\0';
+}
+
+/* "START-END rwxp OFFSET DEVICE INODE   NAME". False at the end. */
+static bool read_mapping(struct reader *r, struct proc_mapping *m)
+{
+	m->start = read_hex(r);
+	m->end = read_hex(r);
+	if (!m->end)
+		return false;
+	m->is_readable = next_char(r) == 'r';
+	m->is_writable = next_char(r) == 'w';
+	next_char(r);
+	m->is_shared = next_char(r) == 's';
+	next_char(r);
+	for (int i = 0; i < 3; i++) /* the offset, the device, the inode */
+		skip_to(r, ' ');
+	read_name(r, m->name);
+	return true;
+}
+
+bool proc_each_mapping(void (*visit)(const struct proc_mapping *m, void *arg), void *arg)
+{
+	struct reader r = {.fd = sys_open(SELF "maps", O_RDONLY)};
+	struct proc_mapping m;
+
+	if (r.fd < 0)
+		return false;
+	while (read_mapping(&r, &m))
+		visit(&m, arg);
+	proc_close(r.fd);
+	errno = r.failed;
+	return !r.failed;
+}
+
+/* An entry of a folder, as getdents64(2) writes it. */
+struct entry {
+	uint64_t inode, offset;
+	uint16_t bytes;
+	uint8_t type;
+	char name[];
+};
+
+bool proc_each_thread(void (*visit)(uint32_t id, void *arg), void *arg)
+{
+	_Alignas(struct entry) char buffer[BUFFER_SIZE];
+	int fd = sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY);
+	ssize_t n = 0;
+
+	if (fd < 0)
+		return false;
+	while ((n = RAW(getdents64, fd, buffer, sizeof(buffer))) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			const struct entry *e = (const struct entry *)(const void *)(buffer + at);
+			uint32_t id = 0;
+
+			for (const char *c = e->name; *c >= '0' && *c <= '9'; c++)
+				id = 10 * id + (uint32_t)(*c - '0');
+			if (id)
+				visit(id, arg);
+			at += e->bytes;
+		}
+	}
+	proc_close(fd);
+	errno = (int)-n;
+	return n == 0;
+}
+
+/* "ID (NAME) STATE PARENT GROUP SESSION TERMINAL GROUP FLAGS …"; NAME may have any characters. */
+static bool is_alive(const char *stat)
+{
+	const char *at = strrchr(stat, ')');
+	unsigned long flags = 0;
+
+	if (!at || strlen(at) < 4 || at[2] == 'Z' || at[2] == 'X')
+		return false;
+	for (int spaces = 0; *at && spaces < 7; at++)
+		spaces += *at == ' ';
+	for (; *at >= '0' && *at <= '9'; at++)
+		flags = 10 * flags + (unsigned long)(*at - '0');
+	return !(flags & PF_IO_WORKER);
+}
+
+bool proc_thread_is_alive(uint32_t id)
+{
+	char path[PATH_SIZE], stat[256];
+	ssize_t n;
+	int fd;
+
+	snprintf_(path, sizeof(path), "/proc/self/task/%u/stat", (unsigned int)id);
+	fd = sys_open(path, O_RDONLY);
+	if (fd < 0)
+		return errno != ENOENT;
+	n = read_some(fd, stat, sizeof(stat) - 1);
+	proc_close(fd);
+	if (n < 0)
+		return n != -ESRCH;
+	stat[n] = '\0';
+	return is_alive(stat);
+}
+
+int proc_open_pages(void)
+{
+	return sys_open(SELF "pagemap", O_RDONLY);
+}
+
+size_t proc_read_pages(int fd, uintptr_t p, uint64_t *entries, size_t n)
+{
+	ssize_t got = RAW(pread64, fd, entries, n * sizeof(*entries),
+			  p / sys_page_size() * sizeof(*entries));
+
+	return got < 0 ? 0 : (size_t)got / sizeof(*entries);
+}
+
+void proc_close(int fd)
+{
+	RAW(close, fd);
+}
