@@ -146,6 +146,14 @@ uint32_t sys_process(void);
 void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns);
 void sys_wake_one(_Atomic(uint32_t) *word);
 
+/* Sleep for at most ns nanoseconds, as sys_sleep_on does. */
+static inline void sys_sleep(long ns)
+{
+	_Atomic(uint32_t) never_woken = 0;
+
+	sys_sleep_on(&never_woken, 0, ns);
+}
+
 /* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
 

@@ -101,7 +101,6 @@ static bool bind_to(int fd, const struct sockaddr_un *address, uint32_t *owner)
 /* Rule 2. Returns the folder, locked, or -1. */
 static int lock_folder(const char *path)
 {
-	_Atomic(uint32_t) never_woken = 0;
 	char folder[SYS_SOCKET_PATH];
 	const char *slash = strrchr(path, '/');
 	size_t len = slash ? (size_t)(slash - path) + 1 : 0;
@@ -113,7 +112,7 @@ static int lock_folder(const char *path)
 	for (unsigned int i = 0; fd >= 0 && i < FOLDER_WAITS; i++) {
 		if (RAW(flock, fd, LOCK_EX | LOCK_NB) == 0)
 			break;
-		sys_sleep_on(&never_woken, 0, FOLDER_WAIT_NS);
+		sys_sleep(FOLDER_WAIT_NS);
 	}
 	return fd;
 }

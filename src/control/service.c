@@ -43,14 +43,6 @@ void (*service_on_wake)(void);
 
 /* ---- The thread ---- */
 
-static void sleep_forever(void)
-{
-	_Atomic(uint32_t) never_woken = 0;
-
-	for (;;)
-		sys_sleep_on(&never_woken, 0, 0);
-}
-
 /* Begin to be busy. Does not return at exit. */
 static void enter(void)
 {
@@ -58,12 +50,8 @@ static void enter(void)
 	if (!atomic_load(&service.is_ending))
 		return;
 	atomic_store(&service.is_busy, false);
-	sleep_forever();
-}
-
-static void leave(void)
-{
-	atomic_store(&service.is_busy, false);
+	for (;;)
+		sys_sleep(0);
 }
 
 static void fail(const char *what)
@@ -176,7 +164,7 @@ static void turn(int wake)
 	}
 	if (now_ms >= service.background_ms)
 		service.background_ms = now_ms + tcache_background();
-	leave();
+	atomic_store(&service.is_busy, false);
 }
 
 static __attribute__((noreturn)) void *run(void *unused)
@@ -275,13 +263,11 @@ void service_remove_socket(void)
 
 void service_end(void)
 {
-	_Atomic(uint32_t) never_woken = 0;
-
 	if (service.state == NOT_STARTED || !service_wake())
 		return;
 	atomic_store(&service.is_ending, true);
 	for (unsigned int i = 0; i < END_WAITS && atomic_load(&service.is_busy); i++)
-		sys_sleep_on(&never_woken, 0, NAP_NS);
+		sys_sleep(NAP_NS);
 	service_remove_socket();
 }
 
