@@ -163,6 +163,9 @@ bool sys_copy(void *to, const void *from, size_t size);
 /* Read size bytes of the executable at offset. False if they cannot be read. */
 bool sys_read_program(uint64_t offset, void *to, size_t size);
 
+/* Close a descriptor of the calling thread. Preserves errno. */
+void sys_close(int fd);
+
 /* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);
 

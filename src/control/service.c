@@ -12,6 +12,7 @@
 #include "helpers.h"
 #include "http.h"
 #include "printf.h"
+#include "proc.h"
 #include "sockets.h"
 #include "tunables.h"
 
@@ -83,9 +84,11 @@ static void complain(void)
 static void begin_to_listen(void)
 {
 	service.listen_ms = UINT64_MAX;
-	if (!sys_listen(&service.listener, service.path, &service.owner) &&
-	    !sys_is_ancestor(service.owner))
-		fail(service.path);
+	if (sys_listen(&service.listener, service.path, &service.owner))
+		return;
+	fail(service.path);
+	if (service.owner && proc_is_ancestor(service.owner))
+		service.error = 0;
 }
 
 /* Without descriptors of its own the thread must not open any. */

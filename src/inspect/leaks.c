@@ -120,7 +120,7 @@ static const char *search_heaps(struct leaks_search *s)
 	is_made = leaks_mark_reached(s);
 	if (is_made)
 		leaks_mark_leaked(s);
-	proc_close(s->pages);
+	sys_close(s->pages);
 	return is_made ? NULL : NO_PROC;
 }
 
