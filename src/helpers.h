@@ -278,7 +278,15 @@ void sys_print(const char *text, size_t len);
 void sys_keep_stderr(void);
 
 /*
- * report.c: print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a
+ * report.c: print one line "osmem: …" on standard error, of up to 500 characters. Preserves errno.
+ */
+void sys_report(const char *format, ...) __attribute__((format(__printf__, 1, 2)));
+
+/* The name of an error, as "ENOENT". */
+const char *sys_error_name(int error);
+
+/*
+ * Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a
  * format of utils/printf.c. Preserve errno.
  */
 void sys_fatal(const char *call, const void *p, const char *what, ...)

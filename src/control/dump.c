@@ -11,8 +11,6 @@
 #include "sockets.h"
 #include "tunables.h"
 
-#define IGNORED "osmem: OSMEM_OPTIONS: dump_on: the signal is ignored since before the program\n"
-
 static const struct signal_name {
 	const char *name;
 	int signal;
@@ -126,5 +124,6 @@ void dump_begin(int signal, void (*write)(void))
 	if (__sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
 		__sigaction(signal, &action, NULL);
 	else
-		sys_print(IGNORED, strlen(IGNORED));
+		sys_report(
+			"OSMEM_OPTIONS: dump_on: the signal is ignored since before the program");
 }

@@ -31,13 +31,6 @@ void endpoint_refuse(struct reply *reply, unsigned int status, const char *what)
 	body_print(&reply->body, "%s\n", what);
 }
 
-static const char *error_name(int error)
-{
-	const char *name = strerrorname_np(error);
-
-	return name ? name : "an unknown error";
-}
-
 /* ---- Figures ---- */
 
 static void write_summary(struct text *t)
@@ -140,7 +133,7 @@ static void report_start(struct reply *reply, int error)
 				"this file has a trace of another process, or an earlier one; add "
 				"?file=NAME");
 	else
-		endpoint_refuse(reply, 500, error_name(error));
+		endpoint_refuse(reply, 500, sys_error_name(error));
 }
 
 static void report_stop(struct reply *reply, bool was_on)

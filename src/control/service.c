@@ -11,12 +11,10 @@
 #include "cache/tcache.h"
 #include "helpers.h"
 #include "http.h"
-#include "printf.h"
 #include "proc.h"
 #include "sockets.h"
 #include "tunables.h"
 
-#define LINE_SIZE 256
 #define STACK_SIZE (256 * KIB) /* without thread-local variables, it uses 20 KiB */
 #define LATER_MS 100 /* until the next try where descriptors are exhausted */
 
@@ -61,22 +59,16 @@ static void fail(const char *what)
 	service.failed = what;
 }
 
-static void complain(void)
+static void report_failure(void)
 {
-	const char *error = strerrorname_np(service.error);
-	char line[LINE_SIZE];
-	int n;
-
 	if (!service.error)
 		return;
 	if (service.owner)
-		n = snprintf_(line, sizeof(line),
-			      "osmem: OSMEM_OPTIONS: serve: process %u serves %s\n",
-			      (unsigned int)service.owner, service.failed);
+		sys_report("OSMEM_OPTIONS: serve: process %u serves %s", service.owner,
+			   service.failed);
 	else
-		n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: serve: %.150s: %s\n",
-			      service.failed, error ? error : "?");
-	sys_print(line, (size_t)n);
+		sys_report("OSMEM_OPTIONS: serve: %.150s: %s", service.failed,
+			   sys_error_name(service.error));
 	service.error = 0;
 }
 
@@ -163,7 +155,7 @@ static void turn(int wake)
 		accept_all(now_ms);
 	if (now_ms >= service.listen_ms) {
 		begin_to_listen();
-		complain();
+		report_failure();
 	}
 	if (now_ms >= service.background_ms)
 		service.background_ms = now_ms + tcache_background();
@@ -248,7 +240,7 @@ void service_start(const char *path, bool has_background, bool is_child)
 	}
 	while (service.state == STARTING)
 		sys_sleep_on(&service.state, STARTING, NAP_NS);
-	complain();
+	report_failure();
 }
 
 bool service_wake(void)

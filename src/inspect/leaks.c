@@ -22,7 +22,6 @@
 #include "leaks_core.h"
 #include "lock.h"
 #include "proc.h"
-#include "text.h"
 
 #define NAPS 1000 /* of NAP_NS, for all locks: a second */
 #define MEMORY "there is no memory for the search"
@@ -35,11 +34,7 @@ static bool is_inherited;
 
 static void fail(const char *why)
 {
-	struct text t = {0};
-
-	text_add(&t, "osmem: leaks: process %u cannot be searched: %s\n",
-		 (unsigned int)sys_process(), why);
-	sys_print(t.at, t.len);
+	sys_report("leaks: process %u cannot be searched: %s", (unsigned int)sys_process(), why);
 }
 
 /* ---- Stopping ---- */
