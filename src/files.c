@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -219,6 +220,12 @@ static bool find_again(struct sys_file *f)
 	return false;
 }
 
+/* Nobody owns /dev/null and its like. */
+static bool is_memory_device(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && major(st->st_rdev) == 1;
+}
+
 /* Open, lock and fill in the rest of *f. False with errno. */
 static bool open_locked(struct sys_file *f, const char *path, bool is_emptied)
 {
@@ -231,7 +238,8 @@ static bool open_locked(struct sys_file *f, const char *path, bool is_emptied)
 	fd = sys_open(f->path, O_RDWR | O_CREAT);
 	if (fd < 0)
 		return false;
-	if (CALL(flock, fd, LOCK_EX | LOCK_NB) < 0 || CALL(fstat, fd, &st) < 0 ||
+	if (CALL(fstat, fd, &st) < 0 ||
+	    (!is_memory_device(&st) && CALL(flock, fd, LOCK_EX | LOCK_NB) < 0) ||
 	    (is_emptied && S_ISREG(st.st_mode) && CALL(ftruncate, fd, 0) < 0)) {
 		RAW(close, fd);
 		return false;

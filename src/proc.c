@@ -152,7 +152,7 @@ bool proc_each_thread(void (*visit)(uint32_t id, void *arg), void *arg)
 	return n == 0;
 }
 
-/* "ID (NAME) STATE PARENT GROUP SESSION TERMINAL GROUP FLAGS …"; NAME may have spaces and braces. */
+/* "ID (NAME) STATE PARENT GROUP SESSION TERMINAL GROUP FLAGS …"; NAME may have any characters. */
 static bool is_alive(const char *stat)
 {
 	const char *at = strrchr(stat, ')');

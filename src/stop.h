@@ -3,9 +3,9 @@
 /*
  * Stops all other threads of the process for a while.
  *
- * Each thread gets a signal whose handler waits. It is the signal that libc uses for setuid(2): libc
- * does not let programs block it. ptrace(2) would not interrupt system calls, but sandboxes and
- * Linux security modules refuse it, a debugger or strace excludes it, and some filters kill the
+ * Each thread gets a signal whose handler waits. It is the signal that libc uses for setuid(2):
+ * libc does not let programs block it. ptrace(2) would interrupt fewer system calls, but sandboxes
+ * and Linux security modules refuse it, a debugger or strace excludes it, and some filters kill the
  * process for it. What a signal costs: calls that SA_RESTART does not restart return EINTR, and
  * these do not stop: a thread that has blocked all signals without libc, waits for a child of
  * vfork, or is stopped by a debugger.
@@ -46,6 +46,7 @@ bool stop_begin(struct stop *s);
 void stop_end(struct stop *s);
 
 /*
- * Fill in t for the calling thread. stack is its stack pointer when all registers were on the stack.
+ * Fill in t for the calling thread. stack is its stack pointer when all registers were on the
+ * stack.
  */
 void stop_note_own(struct stopped_thread *t, uintptr_t stack);

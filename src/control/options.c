@@ -53,11 +53,7 @@ static struct {
 	size_t dump_on; /* a signal, or 0 */
 	size_t misuse; /* 1: tolerated */
 	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
-} options = {.check = OFF,
-	     .backtrace = OFF,
-	     .background = OFF,
-	     .leaks = OFF,
-	     .guard = OFF};
+} options = {.check = OFF, .backtrace = OFF, .background = OFF, .leaks = OFF, .guard = OFF};
 
 static void set_perturb(size_t byte)
 {

@@ -211,8 +211,8 @@ static void fork_child(void)
 }
 
 /*
- * Not a destructor, and not atexit(), which libc runs with the destructors of this object: a handler
- * of on_exit() that is registered before main is the last, and may change the exit status.
+ * Not a destructor, and not atexit(), which libc runs with the destructors of this object: a
+ * handler of on_exit() that is registered before main is the last, and may change the exit status.
  */
 void leaks_begin(enum leaks_mode with)
 {

@@ -2,7 +2,6 @@
 
 /* The blocks of a search for leaks: what is live, and where. */
 
-#include <errno.h>
 #include <string.h>
 
 #include "block_meta.h"

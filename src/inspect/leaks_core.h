@@ -93,8 +93,8 @@ void leaks_sort_holes(struct leaks_search *s);
 void leaks_drop(struct leaks_search *s);
 
 /*
- * Note all leaks, for the next search. False with errno ENOMEM. The notes are no pointers to blocks,
- * so they need no hole.
+ * Note all leaks, for the next search. False with errno ENOMEM. The notes are no pointers to
+ * blocks, so they need no hole.
  */
 bool leaks_note(struct leaks_search *s);
 void leaks_drop_notes(struct leaks_search *s);
@@ -120,7 +120,7 @@ static inline unsigned char *leaks_state_of(const struct leaks_search *s, struct
 
 /* leaks_scan.c. Between fault_begin and fault_end (handler.h). */
 
-/* Mark all unseen blocks that words of [from, to) point to. Memory that cannot be read is skipped. */
+/* Mark all unseen blocks that words of [from, to) point to. Skip what cannot be read. */
 void leaks_scan(struct leaks_search *s, uintptr_t from, uintptr_t to);
 
 /* The same for pages that are in use, of private or shared memory. */
@@ -140,8 +140,8 @@ bool leaks_mark_reached(struct leaks_search *s);
 /* leaks_report.c. */
 
 /*
- * Sum up the leaks in groups: s->report. The other threads may run. Between fault_begin and fault_end. False
- * with errno ENOMEM.
+ * Sum up the leaks in groups: s->report. The other threads may run. Between fault_begin and
+ * fault_end. False with errno ENOMEM.
  */
 bool leaks_collect(struct leaks_search *s);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The report of a search for leaks: a line for all, then one for each group. Sampled blocks with the
- * same stack are a group, whose stack follows; all others are grouped by size and heap. Groups of
- * direct leaks come first, and those with more bytes.
+ * The report of a search for leaks: a line for all, then one for each group. Sampled blocks with
+ * the same stack are a group, whose stack follows; all others are grouped by size and heap. Groups
+ * of direct leaks come first, and those with more bytes.
  */
 
 #include "cache/tcache.h"

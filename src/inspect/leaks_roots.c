@@ -12,8 +12,6 @@
  *    files, and pages that were never touched, or never changed since they were read from a file.
  */
 
-#include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "handler.h"

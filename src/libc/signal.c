@@ -16,7 +16,7 @@
 extern __typeof__(sigaction) __sigaction;
 
 /* signal(2) in a strictly conforming program. Weak: in an archive, libc's is not. */
-extern __typeof__(signal) __sysv_signal __attribute__((weak));
+#pragma weak __sysv_signal
 
 static inline bool is_hidden(int number)
 {

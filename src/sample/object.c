@@ -42,7 +42,7 @@ static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
 	if (slash && !strncmp(slash, "/libc.so.", strlen("/libc.so.")))
 		*(void **)arg = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
 					   "_dl_find_object");
-	return 0;
+	return *(void **)arg != NULL;
 }
 
 /* The program's .eh_frame, by its address. Unchanged if the executable cannot be read. */

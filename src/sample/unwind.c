@@ -26,6 +26,7 @@
 #include "cfi.h"
 #include "hash.h"
 #include "helpers.h"
+#include "lock.h"
 #include "tunables.h"
 
 #define PAGE ((uintptr_t)4096)
@@ -98,7 +99,7 @@ static bool read_word(struct unwind *u, uintptr_t at, uintptr_t *word)
 
 static uint64_t thread_hash(void)
 {
-	return hash_full((uintptr_t)__builtin_thread_pointer());
+	return hash_full((uintptr_t)&lock_self);
 }
 
 static struct entry *pages_entry(uint64_t hash)

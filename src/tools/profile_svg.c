@@ -19,7 +19,7 @@
 #define ROW 18.0
 #define ROWS_MAX 60
 #define WIDTH_MIN 0.6 /* thinner frames are not drawn */
-#define LETTER 6.6 /* average width */
+#define LETTER 7.0 /* average width */
 #define HUES 6
 
 struct picture {

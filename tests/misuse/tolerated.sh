@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Needs: libosmem.so, bin/misuse/kinds
+# Needs: libosmem.so, bin/misuse/kinds, bin/misuse/tolerated_calls
 #
 # OSMEM_OPTIONS=misuse=warn, with every kind of misuse that kinds.c knows, at three sizes, by default
 # and hardened. A call with a wrong argument is reported in one line and does nothing: the program
@@ -50,7 +50,21 @@ ways_differ() {
 		! goes_on overflow-one ,hardened && ! ends twice RRR ''
 }
 
+# calls OPTIONS TEST…: tests of misuse/tolerated_calls with more options.
+calls() {
+	export OSMEM_OPTIONS="misuse=warn,$1"
+	shift
+	"$tests/bin/misuse/tolerated_calls" "$@"
+	status=$?
+	unset OSMEM_OPTIONS
+	return $status
+}
+
 expect ways_differ ways_differ
+expect hardened_calls calls hardened each_site lines_are children bad_pointers wrong_sizes \
+	what_never blocks_stay damage
+expect guarded_calls calls guard=1 each_site children bad_pointers wrong_sizes blocks_stay threads
+expect backtrace_of_calls calls backtrace each_site bad_pointers wrong_sizes
 while read -r kind default_promise hardened_promise; do
 	case $kind in
 	'#'* | read-freed | reuse-* | zero) ;;

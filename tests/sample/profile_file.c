@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -207,7 +208,10 @@ TEST(a_link_is_written_through)
 
 TEST(errors_are_those_of_the_file)
 {
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
 	begin();
+	CHECK(fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno == EWOULDBLOCK));
 	CHECK(osmem_write_profile("/dev/null") == 0);
 	CHECK(osmem_write_profile("/dev/full") == -1 && errno == ENOSPC);
 	CHECK(osmem_write_profile(folder) == -1 && errno == EISDIR);

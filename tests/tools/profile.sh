@@ -105,6 +105,30 @@ damaged_profiles_are_refused() {
 		refused 'needs two' --diff "$scratch/small" && refused 'is for traces' --step 1 "$scratch/small"
 }
 
+# A static function of a stripped-down build, whose symbol only .symtab has.
+library_profiles_have_names() {
+	cat >"$scratch/leak.c" <<-EOT
+		#include <stdlib.h>
+		static __attribute__((noinline)) void *keep(size_t size)
+		{
+			void *volatile p = malloc(size);
+			return p;
+		}
+		int main(void)
+		{
+			for (int i = 0; i < 8192; i++)
+				if (!keep(1024))
+					return 1;
+			return 0;
+		}
+	EOT
+	"$cc" -O1 -o "$scratch/leak" "$scratch/leak.c" &&
+		LD_PRELOAD=$library OSMEM_OPTIONS=profile=$scratch/leaks,profile_interval=4k "$scratch/leak" &&
+		"$view" --text "$scratch/leaks" >"$scratch/text" && cat "$scratch/text" &&
+		sed 's/  */ /g' "$scratch/text" | grep -E '^ ([789]|10)\.[0-9] MiB ([789]|10)\.[0-9] MiB .* keep leak$' &&
+		grep -q ' main  leak$' "$scratch/text"
+}
+
 # own FILE [BUILD-ID]: a profile of that program's own functions, as text.
 own() {
 	program=$1
@@ -380,7 +404,7 @@ with_scheme() {
 
 expect it_builds it_builds
 for test in text_has_the_sums empty_profiles_say_so differences_have_signs recursion_is_folded \
-	large_profiles_make_small_pages damaged_profiles_are_refused symbols_come_from_the_program \
+	large_profiles_make_small_pages damaged_profiles_are_refused library_profiles_have_names symbols_come_from_the_program \
 	symbols_come_from_a_folder rebuilt_programs_are_not_used damaged_programs_are_harmless names_are_readable \
 	pages_are_alone hostile_names_are_texts; do
 	expect $test $test

@@ -3,6 +3,7 @@
 /* A misuse, named by the argument, of a block that each function below allocates, frees or uses. */
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ __attribute__((noinline)) void drop(char *p)
 
 __attribute__((noinline)) void use(char *p)
 {
-	sink = *(volatile char *)p;
+	sink = *(volatile char *)p; // NOLINT(clang-analyzer-core.uninitialized.Assign)
 }
 
 static void on_signal(int number)
@@ -38,24 +39,31 @@ static void on_signal(int number)
 	_exit(7);
 }
 
+static const char *way = "";
+
+static bool is(const char *name)
+{
+	return strcmp(way, name) == 0;
+}
+
 int main(int argc, char **argv)
 {
-	const char *way = argc > 1 ? argv[1] : "";
-	char *p;
+	char *p = NULL;
 
+	way = argc > 1 ? argv[1] : "";
 	make(&p);
-	if (!strcmp(way, "handled"))
+	if (is("handled"))
 		signal(SIGSEGV, on_signal);
-	if (!strcmp(way, "closed"))
+	if (is("closed"))
 		close(STDERR_FILENO);
-	if (!strcmp(way, "overflow"))
+	if (is("overflow"))
 		use(p + SIZE);
-	if (!strcmp(way, "underflow"))
+	if (is("underflow"))
 		use(p - 1);
 	drop(p);
-	if (!strcmp(way, "double"))
+	if (is("double"))
 		drop(p);
-	if (strcmp(way, "right"))
+	if (!is("right"))
 		use(p);
 	return 0;
 }
