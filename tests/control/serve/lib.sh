@@ -34,7 +34,7 @@ until_true() {
 start() {
 	options=$1
 	shift
-	[ -z "$subject" ] || kill_subject # of a test that has failed
+	[ -z "$subject" ] || kill_subject KILL # of a test that has failed
 	: >"$scratch/out"
 	LD_PRELOAD=${preload:-$library} OSMEM_OPTIONS=$options "$@" <"$scratch/input" >"$scratch/out" \
 		2>"$scratch/err" &
@@ -53,9 +53,9 @@ stop() {
 	return "$1"
 }
 
-# kill_subject [SIGNAL]
+# kill_subject SIGNAL
 kill_subject() {
-	kill -"${1:-KILL}" "$subject"
+	kill -"$1" "$subject"
 	stop 2>/dev/null
 	true
 }
