@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=sh
 #
-# Sourced by the scripts of this folder: programs that are served, and their clients.
+# Sourced by the scripts of this folder, behind report.sh: programs that are served, and their clients.
+
+# shellcheck disable=SC2154 # of report.sh
+# shellcheck disable=SC2034 # for those that source this
 
 cc=${CC:-cc}
 patience=${TEST_PATIENCE:-1}
