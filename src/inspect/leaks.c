@@ -188,16 +188,30 @@ static __attribute__((noinline)) void search(void)
 
 /* ---- Start and end ---- */
 
+static _Atomic(uint32_t) searching; /* the thread that searches or has done so, or 0 */
+
 static void at_exit(int status, void *arg)
 {
-	static atomic_flag is_done = ATOMIC_FLAG_INIT;
+	(void)status;
+	(void)arg;
+	searching = sys_thread();
+	__builtin_unwind_init(); /* saves the registers of the callers */
+	search();
+}
+
+/*
+ * A thread whose system call was interrupted may return from main, or exit, while another one still
+ * searches. It would end the process without the report, and with another status. It waits for the
+ * other one to do so.
+ */
+static void wait_for_search(int status, void *arg)
+{
+	_Atomic(uint32_t) never_woken = 0;
 
 	(void)status;
 	(void)arg;
-	if (atomic_flag_test_and_set(&is_done))
-		return;
-	__builtin_unwind_init(); /* saves the registers of the callers */
-	search();
+	while (searching && searching != sys_thread())
+		sys_sleep_on(&never_woken, 0, 0);
 }
 
 static void fork_prepare(void)
@@ -208,16 +222,18 @@ static void fork_prepare(void)
 static void fork_child(void)
 {
 	is_inherited |= has_threads;
+	searching = 0;
 }
 
 /*
- * Not a destructor, and not atexit(), which libc runs with the destructors of this object: a
- * handler of on_exit() that is registered before main is the last, and may change the exit status.
+ * Not a destructor, and not atexit(), which libc runs with the destructors of this object: handlers
+ * of on_exit() that are registered before main are the last, and may change the exit status. The
+ * one that is registered last runs first.
  */
 void leaks_begin(enum leaks_mode with)
 {
 	mode = with;
 	pthread_atfork(fork_prepare, NULL, fork_child);
-	if (on_exit(at_exit, NULL) != 0)
+	if (on_exit(wait_for_search, NULL) != 0 || on_exit(at_exit, NULL) != 0)
 		fail(MEMORY);
 }

@@ -260,7 +260,7 @@ static void *move_guarded(const char *call, void *p, size_t size)
 
 /*
  * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was: the
- * sample that p was, or NULL. It grows in place up to its usable size, as other objects do.
+ * sample that p was, or NULL. A small one grows in place up to its usable size, as others do.
  */
 static void *resize(const char *call, void *p, size_t size, const struct sample *was,
 		    bool is_sample)
@@ -269,7 +269,7 @@ static void *resize(const char *call, void *p, size_t size, const struct sample 
 
 	if (guard_owns(p)) /* it has shrunk */
 		return p;
-	if (was && size >= was->size && size <= tcache_usable_size(call, p))
+	if (was && size <= CELL_MAX && size >= was->size && size <= tcache_usable_size(call, p))
 		return p;
 	if (is_sample && size <= CELL_MAX)
 		q = move_apart(call, p, size);

@@ -44,8 +44,9 @@ static void __attribute__((noreturn)) be_the_child(void)
 {
 	is_stepped = false;
 	signal(SIGTRAP, SIG_DFL);
-	tcache_thread = (struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none,
-					       .fast_free = (struct tcache *)(uintptr_t)&tcache_none};
+	tcache_thread =
+		(struct tcache_thread){.fast = (struct tcache *)(uintptr_t)&tcache_none,
+				       .fast_free = (struct tcache *)(uintptr_t)&tcache_none};
 	become_child();
 	look_and_end(1);
 }
