@@ -15,13 +15,15 @@
 #include "tunables.h"
 
 #define TEXT "text/plain; charset=utf-8"
+#define METRICS "text/plain; version=0.0.4; charset=utf-8"
+#define BINARY "application/octet-stream"
 
 struct endpoint {
 	const char *path;
 	enum method method; /* GET includes HEAD */
-	const char *type;
-	void (*answer)(const struct request *r, struct reply *reply);
-	const char *about;
+	const char *about, *type; /* type: of the body */
+	void (*answer)(struct reply *reply); /* or */
+	void (*fill)(struct text *t); /* which writes the body */
 };
 
 void endpoint_refuse(struct reply *reply, unsigned int status, const char *what)
@@ -38,40 +40,15 @@ static void write_summary(struct text *t)
 	stats_write(t, STATS_SUMMARY);
 }
 
-static void answer_stats(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, write_summary);
-}
-
 static void write_table(struct text *t)
 {
 	stats_write(t, STATS_FULL);
 }
 
-static void answer_full(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, write_table);
-}
-
-static void answer_json(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, stats_write_json);
-}
-
-static void answer_metrics(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, metrics_write);
-}
-
-static void answer_map(const struct request *r, struct reply *reply)
+static void answer_map(struct reply *reply)
 {
 	struct inspect_map map;
 
-	(void)r;
 	if (inspect_make_map(&map))
 		reply->body = (struct body){.at = map.at, .len = map.len, .room = map.room};
 	else
@@ -84,11 +61,10 @@ static bool add_to_body(void *body, const void *data, size_t len)
 	return !((struct body *)body)->is_cut;
 }
 
-static void answer_profile(const struct request *r, struct reply *reply)
+static void answer_profile(struct reply *reply)
 {
 	struct sample_stats stats;
 
-	(void)r;
 	sample_get_stats(&stats);
 	if (!stats.interval)
 		endpoint_refuse(reply, 409, "no samples; POST /profile/start takes them");
@@ -98,11 +74,10 @@ static void answer_profile(const struct request *r, struct reply *reply)
 
 /* ---- Actions ---- */
 
-static void answer_trim(const struct request *r, struct reply *reply)
+static void answer_trim(struct reply *reply)
 {
 	struct sys_memory before, after;
 
-	(void)r;
 	sys_get_memory(&before);
 	tcache_trim();
 	sys_get_memory(&after);
@@ -110,11 +85,11 @@ static void answer_trim(const struct request *r, struct reply *reply)
 		   after.resident);
 }
 
-/* The name of a file in r; empty if there is none. False: it is invalid. */
-static bool get_file(const struct request *r, char *file, struct reply *reply)
+/* The name of a file in the request; empty if there is none. False: it is invalid. */
+static bool get_file(char *file, struct reply *reply)
 {
 	*file = '\0';
-	if (!request_value(r, "file", file, OUTPUTS_NAME) || *file == '/')
+	if (!request_value(reply->request, "file", file, OUTPUTS_NAME) || *file == '/')
 		return true;
 	endpoint_refuse(reply, 400, "file=NAME takes an absolute name");
 	return false;
@@ -144,50 +119,47 @@ static void report_stop(struct reply *reply, bool was_on)
 		endpoint_refuse(reply, 409, "it is off");
 }
 
-static void answer_trace_start(const struct request *r, struct reply *reply)
+static void answer_trace_start(struct reply *reply)
 {
 	char file[OUTPUTS_NAME];
 
-	if (get_file(r, file, reply))
+	if (get_file(file, reply))
 		report_start(reply, outputs_start_trace(file));
 }
 
-static void answer_trace_stop(const struct request *r, struct reply *reply)
+static void answer_trace_stop(struct reply *reply)
 {
-	(void)r;
 	report_stop(reply, outputs_stop_trace());
 }
 
-static void answer_profile_start(const struct request *r, struct reply *reply)
+static void answer_profile_start(struct reply *reply)
 {
-	(void)r;
 	report_start(reply, outputs_start_profile() ? 0 : EALREADY);
 }
 
-static void answer_profile_stop(const struct request *r, struct reply *reply)
+static void answer_profile_stop(struct reply *reply)
 {
-	(void)r;
 	report_stop(reply, outputs_stop_profile());
 }
 
-static void answer_list(const struct request *r, struct reply *reply);
+static void answer_list(struct reply *reply);
 
 static const struct endpoint endpoints[] = {
-	{"/", METHOD_GET, TEXT, answer_list, "this list"},
-	{"/stats", METHOD_GET, TEXT, answer_stats, "a summary of the heap"},
-	{"/stats/full", METHOD_GET, TEXT, answer_full, "all statistics"},
-	{"/stats.json", METHOD_GET, "application/json", answer_json, "all statistics as JSON"},
-	{"/metrics", METHOD_GET, "text/plain; version=0.0.4; charset=utf-8", answer_metrics,
-	 "all statistics for Prometheus"},
-	{"/profile", METHOD_GET, "application/octet-stream", answer_profile,
-	 "a heap profile, for pprof and heapview"},
-	{"/map", METHOD_GET, "application/octet-stream", answer_map,
-	 "a map of all heaps, for heapview"},
-	{"/trim", METHOD_POST, TEXT, answer_trim, "return free memory to the kernel"},
-	{"/profile/start", METHOD_POST, TEXT, answer_profile_start, "take samples"},
-	{"/profile/stop", METHOD_POST, TEXT, answer_profile_stop, "take no more"},
-	{"/trace/start", METHOD_POST, TEXT, answer_trace_start, "record every call, in ?file=NAME"},
-	{"/trace/stop", METHOD_POST, TEXT, answer_trace_stop, "end the record"},
+	{"/", METHOD_GET, "this list", TEXT, .answer = answer_list},
+	{"/stats", METHOD_GET, "a summary of the heap", TEXT, .fill = write_summary},
+	{"/stats/full", METHOD_GET, "all statistics", TEXT, .fill = write_table},
+	{"/stats.json", METHOD_GET, "all statistics as JSON", "application/json",
+	 .fill = stats_write_json},
+	{"/metrics", METHOD_GET, "all statistics for Prometheus", METRICS, .fill = metrics_write},
+	{"/profile", METHOD_GET, "a heap profile, for pprof and heapview", BINARY,
+	 .answer = answer_profile},
+	{"/map", METHOD_GET, "a map of all heaps, for heapview", BINARY, .answer = answer_map},
+	{"/trim", METHOD_POST, "return free memory to the kernel", TEXT, .answer = answer_trim},
+	{"/profile/start", METHOD_POST, "take samples", TEXT, .answer = answer_profile_start},
+	{"/profile/stop", METHOD_POST, "take no more", TEXT, .answer = answer_profile_stop},
+	{"/trace/start", METHOD_POST, "record every call, in ?file=NAME", TEXT,
+	 .answer = answer_trace_start},
+	{"/trace/stop", METHOD_POST, "end the record", TEXT, .answer = answer_trace_stop},
 };
 
 static const char *methods_of(const struct endpoint *e)
@@ -195,9 +167,8 @@ static const char *methods_of(const struct endpoint *e)
 	return e->method == METHOD_POST ? "POST" : "GET, HEAD";
 }
 
-static void answer_list(const struct request *r, struct reply *reply)
+static void answer_list(struct reply *reply)
 {
-	(void)r;
 	for (size_t i = 0; i < COUNT_OF(endpoints); i++)
 		body_print(&reply->body, "%-4s %-14s %s\n",
 			   endpoints[i].method == METHOD_POST ? "POST" : "GET", endpoints[i].path,
@@ -212,8 +183,9 @@ static const struct endpoint *find(struct word path)
 	return NULL;
 }
 
-void endpoint_answer(const struct request *r, struct reply *reply)
+void endpoint_answer(struct reply *reply)
 {
+	const struct request *r = reply->request;
 	const struct endpoint *e = find(r->path);
 	enum method method = r->method == METHOD_HEAD ? METHOD_GET : r->method;
 
@@ -225,6 +197,9 @@ void endpoint_answer(const struct request *r, struct reply *reply)
 	} else {
 		reply->status = 200;
 		reply->type = e->type;
-		e->answer(r, reply);
+		if (e->fill)
+			body_write(&reply->body, e->fill);
+		else
+			e->answer(reply);
 	}
 }

@@ -140,13 +140,13 @@ static void refuse(struct connection *c, unsigned int status, const char *what)
 
 static void answer(struct connection *c, const struct request *r)
 {
-	struct reply reply = {0};
+	struct reply reply = {.request = r};
 
 	if (waiting_bytes() > REPLIES_BYTES) {
 		refuse(c, 503, "too many replies wait for their readers");
 		return;
 	}
-	endpoint_answer(r, &reply);
+	endpoint_answer(&reply);
 	if (reply.body.is_cut) {
 		body_drop(&reply.body);
 		endpoint_refuse(&reply, 503, "out of memory");
