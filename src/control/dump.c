@@ -30,30 +30,20 @@ static void (*write_all)(void);
 static _Atomic(int) requested; /* a signal, or 0 */
 static _Atomic(uint32_t) written; /* the number of dumps */
 
-static bool read_number(struct word word, int *number)
-{
-	*number = 0;
-	for (size_t i = 0; i < word.len && *number < _NSIG; i++) {
-		if (word.at[i] < '0' || word.at[i] > '9')
-			return false;
-		*number = *number * 10 + (word.at[i] - '0');
-	}
-	return word.len > 0;
-}
-
 bool dump_read(struct word word, size_t *signal)
 {
-	int number = 0;
+	struct word rest = word;
+	size_t number;
 
+	if (!word_take_number(&rest, &number) || rest.len)
+		number = 0;
 	if (word.len > 3 && memcmp(word.at, "SIG", 3) == 0)
 		word = (struct word){.at = word.at + 3, .len = word.len - 3};
-	else
-		read_number(word, &number);
 	for (size_t i = 0; i < COUNT_OF(names); i++)
-		if (word_is(word, names[i].name) || number == names[i].signal)
+		if (word_is(word, names[i].name) || number == (size_t)names[i].signal)
 			number = *signal = (size_t)names[i].signal;
-	if (number >= SIGRTMIN && number <= SIGRTMAX)
-		*signal = (size_t)number;
+	if (number >= (size_t)SIGRTMIN && number <= (size_t)SIGRTMAX)
+		*signal = number;
 	return *signal;
 }
 

@@ -124,15 +124,12 @@ static bool read_number(struct word value, bool has_unit, size_t *number)
 {
 	static const char units[] = "kMG";
 	const char *unit;
-	size_t i = 0;
 
-	for (*number = 0; i < value.len && value.at[i] >= '0' && value.at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(*number, 10, number) ||
-		    __builtin_add_overflow(*number, (size_t)(value.at[i] - '0'), number))
-			return false;
-	if (i == 0 || i == value.len)
-		return i > 0;
-	unit = has_unit && i + 1 == value.len ? strchr(units, value.at[i]) : NULL;
+	if (!word_take_number(&value, number))
+		return false;
+	if (!value.len)
+		return true;
+	unit = has_unit && value.len == 1 ? strchr(units, *value.at) : NULL;
 	return unit &&
 	       !__builtin_mul_overflow(*number, (size_t)1 << 10 * (unit - units + 1), number);
 }

@@ -80,19 +80,13 @@ static bool parse_first_line(struct request *r, struct word line)
 	return *target.at == '/';
 }
 
-/* A decimal number with blanks around it. */
+/* A decimal number with blanks around it. The line has an end, so no blanks are behind it. */
 static bool parse_length(struct word text, size_t *length)
 {
-	size_t i = 0, first;
+	size_t blanks = strspn(text.at, " ");
 
-	while (i < text.len && text.at[i] == ' ')
-		i++;
-	first = i;
-	for (*length = 0; i < text.len && text.at[i] >= '0' && text.at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(*length, 10, length) ||
-		    __builtin_add_overflow(*length, (size_t)(text.at[i] - '0'), length))
-			return false;
-	return i > first && strspn(text.at + i, " ") >= text.len - i;
+	text = word_of(text.at + blanks, text.at + text.len);
+	return word_take_number(&text, length) && strspn(text.at, " ") == text.len;
 }
 
 /* Parse a header. Only the length of the body matters. */
