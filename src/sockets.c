@@ -29,7 +29,6 @@
 #include "kernel.h"
 #include "tunables.h"
 
-#define SIGNAL_SET_SIZE 8 /* the kernel's sigset_t */
 #define WAKE_SIGNAL SIGSTKFLT
 
 /* Listening. */
@@ -208,7 +207,7 @@ int sys_open_wake(void)
 	int fd;
 
 	do {
-		fd = (int)CALL(signalfd4, -1, &wake_set, SIGNAL_SET_SIZE,
+		fd = (int)CALL(signalfd4, -1, &wake_set, KERNEL_MASK_SIZE,
 			       SFD_CLOEXEC | SFD_NONBLOCK);
 	} while (fd >= 0 && fd < STDERR_FILENO);
 	return fd;
@@ -232,7 +231,7 @@ bool sys_was_woken(void)
 {
 	static const struct timespec now;
 
-	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, SIGNAL_SET_SIZE) == WAKE_SIGNAL;
+	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, KERNEL_MASK_SIZE) == WAKE_SIGNAL;
 }
 
 void sys_kill_self(int signal)

@@ -8,8 +8,6 @@
 #include "helpers.h"
 #include "kernel.h"
 
-#define KERNEL_MASK_SIZE sizeof(uint64_t)
-
 uint64_t signals_block(void)
 {
 	uint64_t all = ~UINT64_C(0), old = 0;

@@ -25,7 +25,7 @@ static struct output {
 	bool is_open;
 } map_output, stats_output;
 
-bool outputs_have_stats(void)
+static bool has_stats(void)
 {
 	return outputs.stats != OUTPUTS_OFF || outputs.stats_file.len;
 }
@@ -225,7 +225,7 @@ static void write_outputs(void)
 			outputs_complain("map", map_output.file.path);
 	}
 	update_profile(true);
-	if (outputs_have_stats())
+	if (has_stats())
 		write_stats();
 }
 
@@ -252,9 +252,9 @@ static void start_counting(void)
 
 void outputs_begin(void)
 {
-	if (outputs_have_stats())
+	if (has_stats())
 		start_counting();
-	if (outputs_have_stats() || outputs.map.len || outputs.profile.len)
+	if (has_stats() || outputs.map.len || outputs.profile.len)
 		sys_keep_stderr();
 	if (outputs.trace.len)
 		start_trace(0);

@@ -53,8 +53,10 @@ static void enter(void)
 		sys_sleep(0);
 }
 
+/* Report what failed, with errno, later. Then the thread serves nothing. */
 static void fail(const char *what)
 {
+	service.listen_ms = UINT64_MAX;
 	service.error = errno;
 	service.failed = what;
 }
@@ -86,24 +88,17 @@ static void begin_to_listen(void)
 /* Without descriptors of its own the thread must not open any. */
 static int prepare(void)
 {
-	uint64_t listen_ms = service.listen_ms;
-	int wake;
+	int wake = -1;
 
-	service.listen_ms = UINT64_MAX;
 	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
-	if (!sys_leave_files()) {
+	if (!sys_leave_files())
 		fail("descriptors of its own");
-		return -1;
-	}
-	wake = sys_open_wake();
-	if (wake < 0)
+	else if ((wake = sys_open_wake()) < 0)
 		fail("a descriptor for signals");
 	else if (*service.path && !http_begin())
 		fail("memory");
-	else if (!listen_ms)
+	else if (!service.listen_ms)
 		begin_to_listen();
-	else
-		service.listen_ms = listen_ms;
 	return wake;
 }
 
@@ -209,15 +204,6 @@ static int create_without_signals(void)
 	return error;
 }
 
-/* False: it is too long. */
-static bool set_path(const char *path)
-{
-	if (!path || strlen(path) >= sizeof(service.path))
-		return !path;
-	strcpy(service.path, path);
-	return true;
-}
-
 void service_start(const char *path, bool has_background, bool is_child)
 {
 	int error;
@@ -226,12 +212,14 @@ void service_start(const char *path, bool has_background, bool is_child)
 	service.listener.fd = -1;
 	service.listen_ms = is_child ? sys_now_ms() + CHILD_LISTEN_MS : 0;
 	service.background_ms = has_background ? 0 : UINT64_MAX;
-	if (!set_path(path)) {
+	if (!path) {
+		service.listen_ms = UINT64_MAX;
+	} else if (strlen(path) < sizeof(service.path)) {
+		strcpy(service.path, path);
+	} else {
 		errno = ENAMETOOLONG;
 		fail(path);
 	}
-	if (!*service.path)
-		service.listen_ms = UINT64_MAX;
 	error = create_without_signals();
 	if (error) {
 		service.state = READY;

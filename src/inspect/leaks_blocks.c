@@ -61,7 +61,7 @@ static bool make_holes(struct leaks_search *s, const struct item_list *copy)
 {
 	add_heaps(s, copy);
 	s->hole_room = s->hole_count + OWN_HOLES;
-	s->holes = sys_map(s->hole_room * sizeof(*s->holes));
+	s->holes = sys_map((s->hole_room + 1) * sizeof(*s->holes));
 	if (!s->holes)
 		return false;
 	add_heaps(s, copy);
@@ -147,13 +147,13 @@ static size_t count_live(const struct leaks_search *s)
 
 /* ---- The table ---- */
 
-/* Memory for count elements of the search, which is no root. */
+/* Memory for count elements of the search, which is no root. One more: no mapping is empty. */
 static void *map_part(struct leaks_search *s, size_t count, size_t size)
 {
-	void *p = sys_map((count ? count : 1) * size);
+	void *p = sys_map((count + 1) * size);
 
 	if (p)
-		leaks_add_hole(s, p, (count ? count : 1) * size);
+		leaks_add_hole(s, p, (count + 1) * size);
 	return p;
 }
 
@@ -180,7 +180,7 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 static void drop_part(void *p, size_t count, size_t size)
 {
 	if (p)
-		sys_release(p, (count ? count : 1) * size);
+		sys_release(p, (count + 1) * size);
 }
 
 void leaks_drop(struct leaks_search *s)
@@ -227,7 +227,7 @@ bool leaks_note(struct leaks_search *s)
 
 	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
 		count++;
-	notes = sys_map((count ? count : 1) * sizeof(*notes));
+	notes = sys_map((count + 1) * sizeof(*notes));
 	if (!notes)
 		return false;
 	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)

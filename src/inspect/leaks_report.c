@@ -148,12 +148,6 @@ static void add_bytes(struct text *t, const struct group *g)
 		 g->bytes == 1 ? "" : "s", text_grouped(g->count).text, g->count == 1 ? "" : "s");
 }
 
-static void flush(struct text *t)
-{
-	sys_print(t->at, t->len);
-	t->len = 0;
-}
-
 static void add_group(struct text *t, const struct group *g)
 {
 	add_bytes(t, g);
@@ -163,7 +157,7 @@ static void add_group(struct text *t, const struct group *g)
 		 g->is_indirect ? ", indirectly" : "", g->frames ? ", allocated here:" : "");
 	if (!g->frames)
 		return;
-	flush(t);
+	text_print(t);
 	stack_print(g->frames, g->depth);
 }
 
@@ -224,7 +218,7 @@ bool leaks_print(const struct leaks_search *s)
 	struct leaks_report *r = s->report;
 	struct group all = {.count = r->direct.count + r->indirect.count,
 			    .bytes = r->direct.bytes + r->indirect.bytes};
-	struct text t = {.flush = flush};
+	struct text t = {.flush = text_print};
 
 	if (!all.count)
 		return false;
@@ -238,6 +232,6 @@ bool leaks_print(const struct leaks_search *s)
 	text_add(&t, "\n");
 	add_groups(&t, r);
 	add_notes(&t, r);
-	flush(&t);
+	text_print(&t);
 	return true;
 }

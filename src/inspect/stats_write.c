@@ -22,18 +22,12 @@ void stats_write(struct text *t, enum stats_form form)
 		stats_write_summary(t, &s);
 }
 
-static void flush_to_stderr(struct text *t)
-{
-	sys_print(t->at, t->len);
-	t->len = 0;
-}
-
 void stats_print(enum stats_form form)
 {
-	struct text t = {.flush = flush_to_stderr};
+	struct text t = {.flush = text_print};
 
 	stats_write(&t, form);
-	t.flush(&t);
+	text_print(&t);
 }
 
 struct file_text {
