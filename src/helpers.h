@@ -169,20 +169,14 @@ void sys_close(int fd);
 /* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);
 
-/* Memory of the process in bytes; 0 is unknown. */
+/* Memory of the process in bytes; 0 is unknown. And its page faults; a major one reads a disk. */
 struct sys_memory {
 	size_t size, resident, shared; /* of /proc/self/statm */
 	size_t peak_resident; /* never below resident */
+	size_t minor_faults, major_faults;
 };
 
 void sys_get_memory(struct sys_memory *memory);
-
-/* The resource usage of the process. */
-struct sys_usage {
-	size_t minor_faults, major_faults; /* a major fault reads from a disk */
-};
-
-void sys_get_usage(struct sys_usage *usage);
 
 /* Events, and the arguments that sys_observer gets. */
 enum sys_event {

@@ -19,7 +19,6 @@
 struct figures {
 	struct osmem_stats s;
 	struct sys_memory memory;
-	struct sys_usage usage;
 };
 
 struct metric {
@@ -77,11 +76,6 @@ static const char *const kernel_calls[SYS_EVENTS] = {
 	[SYS_MREMAP] = "mremap", [SYS_MADVISE] = "madvise",
 };
 
-static size_t value_at(const void *of, size_t offset)
-{
-	return *(const size_t *)(const void *)((const char *)of + offset);
-}
-
 static void add_head(struct text *t, const char *name, const char *help, bool is_counter)
 {
 	text_add(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name,
@@ -92,7 +86,7 @@ static void add_plain(struct text *t, const struct figures *f)
 {
 	for (size_t i = 0; i < COUNT_OF(plain); i++) {
 		add_head(t, plain[i].name, plain[i].help, plain[i].is_counter);
-		text_add(t, "%s %zu\n", plain[i].name, value_at(f, plain[i].offset));
+		text_add(t, "%s %zu\n", plain[i].name, stats_figure(f, plain[i].offset));
 	}
 }
 
@@ -103,7 +97,8 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 
 		add_head(t, m->name, m->help, m->is_counter);
 		text_add(t, "%s{heap=\"os_malloc\"} %zu\n%s{heap=\"large\"} %zu\n", m->name,
-			 value_at(&s->course, m->offset), m->name, value_at(&s->libc, m->offset));
+			 stats_figure(&s->course, m->offset), m->name,
+			 stats_figure(&s->libc, m->offset));
 	}
 	add_head(t, "osmem_cell_live_bytes", "Bytes of live objects up to 32 KiB.", false);
 	text_add(t, "osmem_cell_live_bytes %zu\n", s->cells.live_bytes);
@@ -120,7 +115,7 @@ static void add_classes(struct text *t)
 		for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 			if (stats_get_class(class, &c))
 				text_add(t, "%s{size=\"%zu\"} %zu\n", m->name, c.size,
-					 value_at(&c, m->offset));
+					 stats_figure(&c, m->offset));
 	}
 }
 
@@ -136,7 +131,7 @@ static void add_process(struct text *t, const struct figures *f)
 	text_add(t,
 		 "osmem_page_faults_total{kind=\"minor\"} %zu\n"
 		 "osmem_page_faults_total{kind=\"major\"} %zu\n",
-		 f->usage.minor_faults, f->usage.major_faults);
+		 f->memory.minor_faults, f->memory.major_faults);
 	add_head(t, "osmem_system_calls_total", "System calls for memory.", true);
 	for (unsigned int i = 0; i < SYS_EVENTS; i++)
 		text_add(t, "osmem_system_calls_total{call=\"%s\"} %zu\n", kernel_calls[i],
@@ -163,7 +158,6 @@ void metrics_write(struct text *t)
 
 	inspect_get_stats(&f.s);
 	sys_get_memory(&f.memory);
-	sys_get_usage(&f.usage);
 	add_plain(t, &f);
 	add_heaps(t, &f.s);
 	add_classes(t);
