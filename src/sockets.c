@@ -233,8 +233,3 @@ bool sys_was_woken(void)
 
 	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, KERNEL_MASK_SIZE) == WAKE_SIGNAL;
 }
-
-void sys_kill_self(int signal)
-{
-	RAW(kill, RAW(getpid), signal);
-}

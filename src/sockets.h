@@ -63,6 +63,3 @@ bool sys_wake_service(uint32_t thread);
 
 /* In the service thread: whether somebody has woken it since the last call. */
 bool sys_was_woken(void);
-
-/* Send a signal to this process. */
-void sys_kill_self(int signal);

@@ -21,6 +21,11 @@ void signals_restore(uint64_t mask)
 	RAW(rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_MASK_SIZE);
 }
 
+void signals_send(int signal)
+{
+	RAW(kill, RAW(getpid), signal);
+}
+
 void signals_resend(siginfo_t *info)
 {
 	RAW(rt_tgsigqueueinfo, sys_process(), RAW(gettid), info->si_signo, info);

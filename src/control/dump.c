@@ -8,7 +8,7 @@
 
 #include "helpers.h"
 #include "service.h"
-#include "sockets.h"
+#include "sys_signals.h"
 #include "tunables.h"
 
 static const struct signal_name {
@@ -22,9 +22,6 @@ static const struct signal_name {
 	{"XCPU", SIGXCPU, true},  {"PWR", SIGPWR, true},       {"IO", SIGIO, true},
 	{"CHLD", SIGCHLD, false}, {"URG", SIGURG, false},      {"WINCH", SIGWINCH, false},
 };
-
-/* sigaction of libc, under a name that no other library interposes. */
-extern __typeof__(sigaction) __sigaction;
 
 static void (*write_all)(void);
 static _Atomic(int) requested; /* a signal, or 0 */
@@ -61,7 +58,7 @@ static void act_by_default(int signal)
 	const struct sigaction by_default = {.sa_handler = SIG_DFL};
 
 	__sigaction(signal, &by_default, NULL);
-	sys_kill_self(signal);
+	signals_send(signal);
 }
 
 /* A child that was made without fork handlers has no service. */

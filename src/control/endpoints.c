@@ -35,16 +35,6 @@ void endpoint_refuse(struct reply *reply, unsigned int status, const char *what)
 
 /* ---- Figures ---- */
 
-static void write_summary(struct text *t)
-{
-	stats_write(t, STATS_SUMMARY);
-}
-
-static void write_table(struct text *t)
-{
-	stats_write(t, STATS_FULL);
-}
-
 static void answer_map(struct reply *reply)
 {
 	struct inspect_map map;
@@ -146,8 +136,8 @@ static void answer_list(struct reply *reply);
 
 static const struct endpoint endpoints[] = {
 	{"/", METHOD_GET, "this list", TEXT, .answer = answer_list},
-	{"/stats", METHOD_GET, "a summary of the heap", TEXT, .fill = write_summary},
-	{"/stats/full", METHOD_GET, "all statistics", TEXT, .fill = write_table},
+	{"/stats", METHOD_GET, "a summary of the heap", TEXT, .fill = stats_write_summary},
+	{"/stats/full", METHOD_GET, "all statistics", TEXT, .fill = stats_write_table},
 	{"/stats.json", METHOD_GET, "all statistics as JSON", "application/json",
 	 .fill = stats_write_json},
 	{"/metrics", METHOD_GET, "all statistics for Prometheus", METRICS, .fill = metrics_write},

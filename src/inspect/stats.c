@@ -239,12 +239,15 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 	add_figure(t, "all madvise calls", sys_count(SYS_MADVISE));
 }
 
-void stats_write_table(struct text *t, const struct osmem_stats *s)
+void stats_write_table(struct text *t)
 {
-	add_heaps(t, s);
+	struct osmem_stats s;
+
+	inspect_get_stats(&s);
+	add_heaps(t, &s);
 	if (calls_modes & CALLS_COUNTED)
 		add_calls(t);
 	add_classes(t);
 	add_threads(t);
-	add_process(t, s);
+	add_process(t, &s);
 }

@@ -28,7 +28,3 @@ static inline size_t stats_figure(const void *of, size_t offset)
 
 /* The name of a call in table and JSON. */
 const char *stats_call_name(enum trace_name call);
-
-/* The forms of stats_write. */
-void stats_write_summary(struct text *t, const struct osmem_stats *s);
-void stats_write_table(struct text *t, const struct osmem_stats *s);

@@ -84,14 +84,16 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 	add_size(t, "metadata", s->cells.own_bytes, "what the library needs for itself");
 }
 
-void stats_write_summary(struct text *t, const struct osmem_stats *s)
+void stats_write_summary(struct text *t)
 {
+	struct osmem_stats s;
 	struct sys_memory memory;
 	char meaning[80];
 
+	inspect_get_stats(&s);
 	sys_get_memory(&memory);
 	add_calls(t);
-	add_heaps(t, s);
+	add_heaps(t, &s);
 	add_known(t, "resident", memory.resident, memory.resident,
 		  "in memory, with the program and its libraries");
 	add_known(t, "peak resident", memory.peak_resident, memory.peak_resident,
