@@ -45,7 +45,7 @@ static struct {
 	sigjmp_buf back;
 } fault;
 
-/* A fault of another thread is none of ours: it happens again, and meets the handler before. */
+/* A fault of another thread happens again, with the handler that was there before. */
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	(void)info;

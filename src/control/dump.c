@@ -112,5 +112,5 @@ void dump_begin(int signal, void (*write)(void))
 		__sigaction(signal, &action, NULL);
 	else
 		sys_report(
-			"OSMEM_OPTIONS: dump_on: the signal is ignored since before the program");
+			"OSMEM_OPTIONS: dump_on: the program was started with the signal ignored");
 }

@@ -23,52 +23,48 @@ struct figures {
 
 struct metric {
 	const char *name, *help;
+	size_t offset; /* in the struct of the table's figures */
 	bool is_counter;
-	size_t offset; /* in struct figures */
 };
 
-#define FIGURE(member) offsetof(struct figures, member)
+#define FIGURE(member) .offset = offsetof(struct figures, member)
+#define HEAP(member) .offset = offsetof(struct osmem_heap_stats, member)
+#define CLASS(member) .offset = offsetof(struct stats_class, member)
 
 static const struct metric plain[] = {
-	{"osmem_live_bytes", "Bytes that the program has allocated.", false, FIGURE(s.live_bytes)},
-	{"osmem_held_bytes", "Bytes that the heaps hold, with free and cached ones.", false,
+	{"osmem_live_bytes", "Bytes that the program has allocated.", FIGURE(s.live_bytes)},
+	{"osmem_held_bytes", "Bytes that the heaps hold, with free and cached ones.",
 	 FIGURE(s.held_bytes)},
-	{"osmem_dirty_bytes", "Bytes of free pages that wait for reuse.", false,
+	{"osmem_dirty_bytes", "Bytes of free pages that wait for reuse.",
 	 FIGURE(s.cells.dirty_bytes)},
-	{"osmem_cached_bytes", "Bytes of free cells in thread caches and depots.", false,
+	{"osmem_cached_bytes", "Bytes of free cells in thread caches and depots.",
 	 FIGURE(s.cells.cached_bytes)},
-	{"osmem_cached_mapping_bytes", "Bytes of freed mappings that wait for reuse.", false,
+	{"osmem_cached_mapping_bytes", "Bytes of freed mappings that wait for reuse.",
 	 FIGURE(s.libc.ahead_bytes)},
-	{"osmem_thread_caches", "Threads with a cache.", false, FIGURE(s.cells.threads)},
-	{"osmem_slabs", "Slabs of cells.", false, FIGURE(s.cells.slabs)},
-	{"osmem_segments", "Segments of 4 MiB.", false, FIGURE(s.cells.segments)},
+	{"osmem_thread_caches", "Threads with a cache.", FIGURE(s.cells.threads)},
+	{"osmem_slabs", "Slabs of cells.", FIGURE(s.cells.slabs)},
+	{"osmem_segments", "Segments of 4 MiB.", FIGURE(s.cells.segments)},
 };
 
 /* Heaps in the order of struct osmem_stats. */
 static const struct metric by_heap[] = {
-	{"osmem_heap_live_bytes", "Bytes of live blocks, without mapped ones.", false,
-	 offsetof(struct osmem_heap_stats, live_bytes)},
-	{"osmem_heap_live_blocks", "Live blocks, without mapped ones.", false,
-	 offsetof(struct osmem_heap_stats, live_blocks)},
-	{"osmem_heap_mapped_bytes", "Bytes of blocks with a mapping of their own.", false,
-	 offsetof(struct osmem_heap_stats, mapped_bytes)},
-	{"osmem_heap_mapped_blocks", "Blocks with a mapping of their own.", false,
-	 offsetof(struct osmem_heap_stats, mapped_blocks)},
-	{"osmem_heap_peak_bytes", "Maximum of live and mapped bytes.", false,
-	 offsetof(struct osmem_heap_stats, peak_bytes)},
-	{"osmem_heap_allocations_total", "Allocations that no thread cache served.", true,
-	 offsetof(struct osmem_heap_stats, allocs)},
-	{"osmem_heap_frees_total", "Frees that no thread cache served.", true,
-	 offsetof(struct osmem_heap_stats, frees)},
+	{"osmem_heap_live_bytes", "Bytes of live blocks, without mapped ones.", HEAP(live_bytes)},
+	{"osmem_heap_live_blocks", "Live blocks, without mapped ones.", HEAP(live_blocks)},
+	{"osmem_heap_mapped_bytes", "Bytes of blocks with a mapping of their own.",
+	 HEAP(mapped_bytes)},
+	{"osmem_heap_mapped_blocks", "Blocks with a mapping of their own.", HEAP(mapped_blocks)},
+	{"osmem_heap_peak_bytes", "Maximum of live and mapped bytes.", HEAP(peak_bytes)},
+	{"osmem_heap_allocations_total", "Allocations that no thread cache served.", HEAP(allocs),
+	 .is_counter = true},
+	{"osmem_heap_frees_total", "Frees that no thread cache served.", HEAP(frees),
+	 .is_counter = true},
 };
 
 static const struct metric by_class[] = {
-	{"osmem_class_live_cells", "Cells of a size that the program owns.", false,
-	 offsetof(struct stats_class, live)},
-	{"osmem_class_cached_cells", "Free cells of a size in thread caches and depots.", false,
-	 offsetof(struct stats_class, cached)},
-	{"osmem_class_room_cells", "Cells of a size that its slabs have room for.", false,
-	 offsetof(struct stats_class, room)},
+	{"osmem_class_live_cells", "Cells of a size that the program owns.", CLASS(live)},
+	{"osmem_class_cached_cells", "Free cells of a size in thread caches and depots.",
+	 CLASS(cached)},
+	{"osmem_class_room_cells", "Cells of a size that its slabs have room for.", CLASS(room)},
 };
 
 static const char *const kernel_calls[SYS_EVENTS] = {

@@ -215,7 +215,7 @@ static const struct option *find_option(struct word word, struct word *value)
 	return NULL;
 }
 
-/* Maps are data: who asks for a picture would get a file that no viewer opens. */
+/* A map named as a picture would be a file that no viewer opens. */
 static void read_option(struct word word)
 {
 	struct word value;

@@ -71,8 +71,8 @@ struct leaks_search {
 	struct leaks_report *report;
 	/* From here on the same in a second search: */
 	struct stopped_thread own; /* the caller */
-	uintptr_t *
-		noted; /* complements of the addresses of leaks that the first has found, or NULL */
+	/* Complements of the addresses of leaks that the first search has found, or NULL. */
+	uintptr_t *noted;
 	size_t noted_count;
 	bool is_inherited; /* this process was forked from one with several threads */
 };
