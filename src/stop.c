@@ -17,7 +17,7 @@
 #define SIGNAL (__SIGRTMIN + 1) /* SIGSETXID of libc */
 #define HEADROOM 64 /* for threads that start meanwhile */
 #define WAIT_MS 1000 /* for all other threads */
-#define LOOK_MS 20 /* until threads that have not answered may have ended */
+#define RECHECK_MS 20 /* until threads that have not answered may have ended */
 
 /* One round is in progress while round is odd. */
 static struct {
@@ -154,7 +154,7 @@ static size_t count_ended(void)
 /* Wait for all that got the signal. Returns the number of those that still run at the end. */
 static size_t wait_for_answers(uint64_t end)
 {
-	uint64_t looked = sys_now_ms();
+	uint64_t checked = sys_now_ms();
 	size_t ended = 0;
 
 	for (;;) {
@@ -165,8 +165,8 @@ static size_t wait_for_answers(uint64_t end)
 			return all.refused;
 		if (now >= end)
 			return all.sent - answered - ended;
-		if (now - looked >= LOOK_MS) {
-			looked = now;
+		if (now - checked >= RECHECK_MS) {
+			checked = now;
 			ended = count_ended();
 		} else {
 			sys_sleep_on(&all.answered, answered, NAP_NS);

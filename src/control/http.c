@@ -157,7 +157,7 @@ static void answer(struct connection *c, const struct request *r)
 /* ---- Steps ---- */
 
 /* is_all: the client sends no more. */
-static void look_at_request(struct connection *c, bool is_all)
+static void parse_received(struct connection *c, bool is_all)
 {
 	struct request r;
 
@@ -188,7 +188,7 @@ static void read_some(struct connection *c)
 		return;
 	}
 	c->got += (size_t)n;
-	look_at_request(c, n == 0);
+	parse_received(c, n == 0);
 }
 
 /* Read what the client has still sent. Otherwise it would get an error behind the reply. */

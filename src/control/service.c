@@ -116,7 +116,7 @@ static void accept_all(uint64_t now_ms)
 		service.accept_ms = now_ms + LATER_MS;
 }
 
-/* Without a descriptor to be woken by, it looks now and then. -1: for ever. */
+/* Without a descriptor to be woken by, it wakes now and then. -1: wait for ever. */
 static int wait_ms(int wake, uint64_t now_ms)
 {
 	uint64_t until = service.background_ms, next = http_next_ms();
@@ -126,7 +126,7 @@ static int wait_ms(int wake, uint64_t now_ms)
 	if (service.accept_ms > now_ms && service.accept_ms < until)
 		until = service.accept_ms;
 	if (until == UINT64_MAX)
-		return wake < 0 ? IDLE_TICK_MS : -1;
+		return wake < 0 ? IDLE_CHECK_MS : -1;
 	return until > now_ms ? (int)(until - now_ms) : 0;
 }
 

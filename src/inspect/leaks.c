@@ -146,9 +146,9 @@ static const char *search_twice(struct leaks_search *s)
 
 	if (why || (!s->stop.count && !s->stop.running))
 		return why;
-	if (!leaks_note(s))
+	if (!leaks_save_candidates(s))
 		return MEMORY;
-	if (!s->noted_count)
+	if (!s->candidate_count)
 		return NULL;
 	leaks_drop_report(s);
 	leaks_drop(s);
@@ -170,7 +170,7 @@ static __attribute__((noinline)) void search(void)
 		is_any = !why && leaks_print(s);
 		leaks_drop_report(s);
 		leaks_drop(s);
-		leaks_drop_notes(s);
+		leaks_drop_candidates(s);
 		sys_release(s, sizeof(*s));
 	}
 	if (why)

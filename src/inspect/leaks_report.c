@@ -75,7 +75,7 @@ struct sized {
 	size_t size;
 };
 
-static void look_at_size(void *arg)
+static void read_size(void *arg)
 {
 	struct sized *b = arg;
 
@@ -96,7 +96,7 @@ static void add_leak(struct leaks_search *s, struct leaks_block b)
 		g.frames = sample.depth ? sample.frames : NULL;
 		g.depth = sample.depth;
 	} else if (run->heap == OSMEM_CELLS) {
-		fault_try(look_at_size, &sized);
+		fault_try(read_size, &sized);
 	}
 	g.size = g.frames ? 0 : sized.size;
 	r->has_others |= !g.frames;

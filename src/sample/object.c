@@ -34,7 +34,7 @@ static find_object *find;
 static struct object objects[OBJECTS_MAX] APART;
 static size_t object_count;
 
-static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
+static int find_function(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	const char *slash = strrchr(info->dlpi_name, '/');
 
@@ -92,7 +92,7 @@ static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
 void object_begin(void)
 {
 	if (!find)
-		dl_iterate_phdr(look_for_function, (void *)&find);
+		dl_iterate_phdr(find_function, (void *)&find);
 	if (!find && !object_count)
 		dl_iterate_phdr(list_object, NULL);
 }
