@@ -28,7 +28,7 @@ static struct {
 	uint32_t *ids; /* of all that are to get the signal */
 	size_t sent, room; /* of these */
 	size_t refused; /* that did not get it, because the kernel refused that */
-	bool is_crowded; /* there was no room for all */
+	bool is_incomplete; /* not all got the signal: there was no room, or their list failed */
 	bool is_on; /* the handler is installed */
 	uint32_t own; /* the caller's id */
 	struct handler before;
@@ -120,7 +120,7 @@ static void send(uint32_t id, void *arg)
 	if (id == all.own || is_in(all.ids, all.sent, id))
 		return;
 	if (all.sent == all.room) {
-		all.is_crowded = true;
+		all.is_incomplete = true;
 		return;
 	}
 	result = RAW(tgkill, sys_process(), id, SIGNAL);
@@ -182,10 +182,10 @@ static size_t stop_all(void)
 
 	do {
 		before = all.sent;
-		proc_each_thread(send, NULL);
+		all.is_incomplete |= !proc_each_thread(send, NULL);
 		running = wait_for_answers(end);
 	} while (all.sent > before);
-	return running + all.is_crowded;
+	return running + all.is_incomplete;
 }
 
 bool stop_begin(struct stop *s)
@@ -203,7 +203,7 @@ bool stop_begin(struct stop *s)
 	s->threads = all.threads;
 	all.ids = (uint32_t *)(all.threads + all.room);
 	all.sent = all.refused = 0;
-	all.is_crowded = false;
+	all.is_incomplete = false;
 	all.own = (uint32_t)RAW(gettid);
 	all.answered = all.claimed = 0;
 	all.is_on =
