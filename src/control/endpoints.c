@@ -26,11 +26,12 @@ struct endpoint {
 	void (*fill)(struct text *t); /* which writes the body */
 };
 
-void endpoint_refuse(struct reply *reply, unsigned int status, const char *what)
+void endpoint_say(struct reply *reply, unsigned int status, const char *line)
 {
 	reply->status = status;
 	reply->type = TEXT;
-	body_print(&reply->body, "%s\n", what);
+	body_add(&reply->body, line, strlen(line));
+	body_add(&reply->body, "\n", 1);
 }
 
 /* ---- Figures ---- */
@@ -57,22 +58,21 @@ static void answer_profile(struct reply *reply)
 
 	sample_get_stats(&stats);
 	if (!stats.interval)
-		endpoint_refuse(reply, 409, "no samples; POST /profile/start takes them");
+		endpoint_say(reply, 409, "no samples; POST /profile/start takes them");
 	else if (!profile_stream(add_to_body, &reply->body))
 		reply->body.is_cut = true;
 }
 
 /* ---- Actions ---- */
 
-static void answer_trim(struct reply *reply)
+static void trim(struct text *t)
 {
 	struct sys_memory before, after;
 
 	sys_get_memory(&before);
 	tcache_trim();
 	sys_get_memory(&after);
-	body_print(&reply->body, "resident bytes: %zu before, %zu after\n", before.resident,
-		   after.resident);
+	text_add(t, "resident bytes: %zu before, %zu after\n", before.resident, after.resident);
 }
 
 /* The name of a file in the request; empty if there is none. False: it is invalid. */
@@ -81,32 +81,32 @@ static bool get_file(char *file, struct reply *reply)
 	*file = '\0';
 	if (!request_value(reply->request, "file", file, OUTPUTS_NAME) || *file == '/')
 		return true;
-	endpoint_refuse(reply, 400, "file=NAME takes an absolute name");
+	endpoint_say(reply, 400, "file=NAME takes an absolute name");
 	return false;
 }
 
 static void report_start(struct reply *reply, int error)
 {
 	if (!error)
-		body_print(&reply->body, "started\n");
+		endpoint_say(reply, 200, "started");
 	else if (error == EALREADY)
-		endpoint_refuse(reply, 409, "it is on already");
+		endpoint_say(reply, 409, "it is on already");
 	else if (error == EINVAL)
-		endpoint_refuse(reply, 400, "which file? Add ?file=NAME, or start with the option");
+		endpoint_say(reply, 400, "which file? Add ?file=NAME, or start with the option");
 	else if (error == EWOULDBLOCK)
-		endpoint_refuse(reply, 409,
-				"this file has a trace of another process, or an earlier one; add "
-				"?file=NAME");
+		endpoint_say(reply, 409,
+			     "this file has a trace of another process, or an earlier one; add "
+			     "?file=NAME");
 	else
-		endpoint_refuse(reply, 500, sys_error_name(error));
+		endpoint_say(reply, 500, sys_error_name(error));
 }
 
 static void report_stop(struct reply *reply, bool was_on)
 {
 	if (was_on)
-		body_print(&reply->body, "stopped\n");
+		endpoint_say(reply, 200, "stopped");
 	else
-		endpoint_refuse(reply, 409, "it is off");
+		endpoint_say(reply, 409, "it is off");
 }
 
 static void answer_trace_start(struct reply *reply)
@@ -132,10 +132,10 @@ static void answer_profile_stop(struct reply *reply)
 	report_stop(reply, outputs_stop_profile());
 }
 
-static void answer_list(struct reply *reply);
+static void list_all(struct text *t);
 
 static const struct endpoint endpoints[] = {
-	{"/", METHOD_GET, "this list", TEXT, .answer = answer_list},
+	{"/", METHOD_GET, "this list", TEXT, .fill = list_all},
 	{"/stats", METHOD_GET, "a summary of the heap", TEXT, .fill = stats_write_summary},
 	{"/stats/full", METHOD_GET, "all statistics", TEXT, .fill = stats_write_table},
 	{"/stats.json", METHOD_GET, "all statistics as JSON", "application/json",
@@ -144,7 +144,7 @@ static const struct endpoint endpoints[] = {
 	{"/profile", METHOD_GET, "a heap profile, for pprof and heapview", BINARY,
 	 .answer = answer_profile},
 	{"/map", METHOD_GET, "a map of all heaps, for heapview", BINARY, .answer = answer_map},
-	{"/trim", METHOD_POST, "return free memory to the kernel", TEXT, .answer = answer_trim},
+	{"/trim", METHOD_POST, "return free memory to the kernel", TEXT, .fill = trim},
 	{"/profile/start", METHOD_POST, "take samples", TEXT, .answer = answer_profile_start},
 	{"/profile/stop", METHOD_POST, "take no more", TEXT, .answer = answer_profile_stop},
 	{"/trace/start", METHOD_POST, "record every call, in ?file=NAME", TEXT,
@@ -152,17 +152,11 @@ static const struct endpoint endpoints[] = {
 	{"/trace/stop", METHOD_POST, "end the record", TEXT, .answer = answer_trace_stop},
 };
 
-static const char *methods_of(const struct endpoint *e)
-{
-	return e->method == METHOD_POST ? "POST" : "GET, HEAD";
-}
-
-static void answer_list(struct reply *reply)
+static void list_all(struct text *t)
 {
 	for (size_t i = 0; i < COUNT_OF(endpoints); i++)
-		body_print(&reply->body, "%-4s %-14s %s\n",
-			   endpoints[i].method == METHOD_POST ? "POST" : "GET", endpoints[i].path,
-			   endpoints[i].about);
+		text_add(t, "%-4s %-14s %s\n", endpoints[i].method == METHOD_POST ? "POST" : "GET",
+			 endpoints[i].path, endpoints[i].about);
 }
 
 static const struct endpoint *find(struct word path)
@@ -180,10 +174,10 @@ void endpoint_answer(struct reply *reply)
 	enum method method = r->method == METHOD_HEAD ? METHOD_GET : r->method;
 
 	if (!e) {
-		endpoint_refuse(reply, 404, "there is no such path; GET / lists them");
+		endpoint_say(reply, 404, "there is no such path; GET / lists them");
 	} else if (method != e->method) {
-		reply->allow = methods_of(e);
-		endpoint_refuse(reply, 405, "this path has another method; GET / lists them");
+		reply->allow = e->method == METHOD_POST ? "POST" : "GET, HEAD";
+		endpoint_say(reply, 405, "this path has another method; GET / lists them");
 	} else {
 		reply->status = 200;
 		reply->type = e->type;

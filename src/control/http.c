@@ -134,7 +134,7 @@ static void refuse(struct connection *c, unsigned int status, const char *what)
 {
 	struct reply reply = {0};
 
-	endpoint_refuse(&reply, status, what);
+	endpoint_say(&reply, status, what);
 	begin_writing(c, &reply, true);
 }
 
@@ -149,7 +149,7 @@ static void answer(struct connection *c, const struct request *r)
 	endpoint_answer(&reply);
 	if (reply.body.is_cut) {
 		body_drop(&reply.body);
-		endpoint_refuse(&reply, 503, "out of memory");
+		endpoint_say(&reply, 503, "out of memory");
 	}
 	begin_writing(c, &reply, r->method != METHOD_HEAD);
 }
