@@ -213,12 +213,12 @@ int sys_open_wake(void)
 	return fd;
 }
 
-uint32_t sys_begin_service(unsigned int slack_ms)
+uint32_t sys_begin_service(void)
 {
 	static const char name[] = "osmem";
 
 	RAW(prctl, PR_SET_NAME, name);
-	RAW(prctl, PR_SET_TIMERSLACK, slack_ms * 1000000ul);
+	RAW(prctl, PR_SET_TIMERSLACK, TIMER_SLACK_MS * 1000000ul);
 	return (uint32_t)RAW(gettid);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "helpers.h"
+#include "outputs.h"
 #include "service.h"
 #include "sys_signals.h"
 #include "tunables.h"
@@ -23,7 +24,6 @@ static const struct signal_name {
 	{"CHLD", SIGCHLD, false}, {"URG", SIGURG, false},      {"WINCH", SIGWINCH, false},
 };
 
-static void (*write_all)(void);
 static _Atomic(int) requested; /* a signal, or 0 */
 static _Atomic(uint32_t) written; /* the number of dumps */
 
@@ -92,7 +92,7 @@ static void write_requested(void)
 
 	if (!signal)
 		return;
-	write_all();
+	outputs_write();
 	if (ends_program(signal) && is_ours(signal)) {
 		service_remove_socket();
 		act_by_default(signal);
@@ -101,12 +101,11 @@ static void write_requested(void)
 	sys_wake_one(&written);
 }
 
-void dump_begin(int signal, void (*write)(void))
+void dump_begin(int signal)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
 	struct sigaction before;
 
-	write_all = write;
 	service_on_wake = write_requested;
 	if (__sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
 		__sigaction(signal, &action, NULL);

@@ -126,7 +126,7 @@ static size_t waiting_bytes(void)
 	size_t bytes = 0;
 
 	FOR_EACH_IN_USE(c)
-	bytes += c->body.room;
+		bytes += c->body.room;
 	return bytes;
 }
 
@@ -252,8 +252,7 @@ static void give_up(struct connection *c, uint64_t now_ms)
 
 void http_step(const struct pollfd *polls, size_t n, uint64_t now_ms)
 {
-	FOR_EACH_IN_USE(c)
-	{
+	FOR_EACH_IN_USE(c) {
 		size_t i = (size_t)(c - connections);
 
 		if (i < n && polls[i].revents)
@@ -284,14 +283,13 @@ uint64_t http_next_ms(void)
 	uint64_t next = UINT64_MAX;
 
 	FOR_EACH_IN_USE(c)
-	next = c->due_ms < next ? c->due_ms : next;
+		next = c->due_ms < next ? c->due_ms : next;
 	return next;
 }
 
 void http_forget(void)
 {
-	FOR_EACH_IN_USE(c)
-	{
+	FOR_EACH_IN_USE(c) {
 		body_drop(&c->body);
 		c->fd = -1;
 	}

@@ -409,7 +409,7 @@ static void begin(void)
 	if (wants_service())
 		start_service(false);
 	if (options.dump_on)
-		dump_begin((int)options.dump_on, outputs_write);
+		dump_begin((int)options.dump_on);
 }
 
 static bool is_given; /* otherwise the exit touches no other page of code */

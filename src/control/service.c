@@ -90,7 +90,7 @@ static int prepare(void)
 {
 	int wake = -1;
 
-	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
+	atomic_store(&service.thread, sys_begin_service());
 	if (!sys_leave_files())
 		fail("descriptors of its own");
 	else if ((wake = sys_open_wake()) < 0)
