@@ -118,7 +118,8 @@ int outputs_start_trace(const char *file)
 	if (*file && !name && !(name = sys_map(OUTPUTS_NAME)))
 		return ENOMEM;
 	if (*file)
-		outputs.trace = (struct word){.at = strcpy(name, file), .len = strlen(file)};
+		outputs.trace = (struct word){.at = memcpy(name, file, strlen(file) + 1),
+					      .len = strlen(file)};
 	if (!outputs.trace.len)
 		return EINVAL;
 	return begin_trace(path, 0) ? 0 : errno;
