@@ -78,7 +78,7 @@ static bool make_absolute(char *absolute, const char *path)
 	size_t len, room;
 
 	*absolute = '\0';
-	if (*path != '/' && !getcwd(absolute, PATH_MAX - 1))
+	if (*path != '/' && !sys_folder(absolute))
 		return false;
 	len = strlen(absolute);
 	room = PATH_MAX - len;

@@ -296,7 +296,8 @@ static const char *resolve_names(const char *text)
 	char folder[PATH_MAX];
 	size_t size;
 
-	if (is_absolute || !sys_folder(folder) || strchr(folder, ',') || strstr(folder, "%p"))
+	if (is_absolute || !sys_folder(folder) || strchr(folder, ',') ||
+	    word_find_id((struct word){folder, strlen(folder)}))
 		return text;
 	size = make_absolute(NULL, 0, text, folder) + 1;
 	room = sys_map(size);
