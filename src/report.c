@@ -53,7 +53,7 @@ void sys_note_call_site(const void *site)
 			thread / THREADS << SITE_BITS | (uint64_t)(uintptr_t)site;
 }
 
-/* If another thread has taken the entry meanwhile, the site is unknown, and the call is reported. */
+/* If another thread has taken the entry, the site is unknown, and the call is reported. */
 static uintptr_t call_site(void)
 {
 	uint64_t thread = sys_thread(), site = sites->current[thread % THREADS];

@@ -189,7 +189,7 @@ static void answer_profile_stop(const struct request *r, struct reply *reply)
 
 static void answer_list(const struct request *r, struct reply *reply);
 
-/* Texts and functions are apart: pointers are relocated in every program, in pages that this costs. */
+/* Functions are apart: pointers are relocated in every program, and such pages cost memory. */
 static const struct endpoint endpoints[] = {
 	{METHOD_GET, TEXT, "/", "this list"},
 	{METHOD_GET, TEXT, "/stats", "a summary of the heap"},

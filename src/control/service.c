@@ -184,8 +184,8 @@ static __attribute__((noreturn)) void *run(void *unused)
 /* ---- Start ---- */
 
 /*
- * Its stack has room for the thread-local variables of most programs. If not, libc says so. It never
- * ends, so it need not be detached. The attributes have no memory of their own.
+ * Its stack has room for the thread-local variables of most programs. If not, libc says so. It
+ * never ends, so it need not be detached. The attributes have no memory of their own.
  */
 static int create(void)
 {
