@@ -124,12 +124,12 @@ int guard_sigaction(const struct sigaction *new, struct sigaction *old)
 	uint64_t mask = is_locked ? guard_lock() : 0;
 	int status;
 
-	if (new && is_ours(&wanted))
+	if (is_ours(&wanted))
 		wanted = *programs_action();
 	status = __sigaction(SIGSEGV, new ? &wanted : NULL, &was);
 	if (status == 0)
 		hide(&was);
-	if (status == 0 && new && is_locked)
+	if (status == 0 && is_locked && new)
 		go_first();
 	if (is_locked)
 		guard_unlock(mask);
