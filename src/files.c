@@ -73,6 +73,12 @@ static int open_high(const char *path, int flags)
 	return fd < 0 ? fd : move_high(fd);
 }
 
+bool sys_folder(char *path)
+{
+	errno = ENOENT; /* out of reach: the path begins with a remark */
+	return CALL(getcwd, path, PATH_MAX) > 0 && *path == '/';
+}
+
 static bool make_absolute(char *absolute, const char *path)
 {
 	size_t len, room;

@@ -374,12 +374,6 @@ void sys_program(char *path, size_t size)
 	path[n < 0 ? 0 : n] = '\0';
 }
 
-bool sys_folder(char *path)
-{
-	errno = ENOENT; /* out of reach: the path begins with a remark */
-	return CALL(getcwd, path, PATH_MAX) > 0 && *path == '/';
-}
-
 /* The kernel counts pages per thread or processor first, so its peak lags behind. */
 static size_t peak_resident(size_t resident)
 {

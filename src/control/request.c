@@ -37,12 +37,17 @@ static struct word split(struct word *word, char c)
 	return rest;
 }
 
-/* In any case. word is printable, and text has small letters and hyphens. */
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+/* In any case. */
 static bool starts_with(struct word word, const char *text)
 {
 	size_t i = 0;
 
-	while (i < word.len && text[i] && (word.at[i] | ('a' ^ 'A')) == text[i])
+	while (i < word.len && text[i] && lower(word.at[i]) == lower(text[i]))
 		i++;
 	return !text[i];
 }

@@ -30,10 +30,6 @@ static _Thread_local struct {
 
 static _Atomic(size_t) changes; /* number of mappings freed or resized */
 
-/* Here, because every program reads them: few pages have such variables. */
-bool mapping_is_hardened;
-_Atomic(size_t) mapping_cached_total; /* L3 */
-
 /* Bad pointers. */
 
 /* The mapping whose place contains a pointer. */

@@ -8,6 +8,8 @@
 #include "tunables.h"
 
 struct mappings mapping_all APART;
+bool mapping_is_hardened;
+_Atomic(size_t) mapping_cached_total; /* L3 */
 
 /* Evicted mappings, to release without the lock. Large, so only count is initialized. */
 struct evicted {
