@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cache/tcache.h"
+#include "elf_symbol.h"
 #include "helpers.h"
 #include "http.h"
 #include "printf.h"
@@ -40,6 +41,8 @@ static struct {
 } service;
 
 void (*service_on_wake)(void);
+
+static _Atomic(unsigned int) *libc_threads; /* libc's count of threads, or NULL */
 
 /* ---- The thread ---- */
 
@@ -91,6 +94,16 @@ static void complain(void)
 	service.error = 0;
 }
 
+/*
+ * libc ends the process when the last thread ends. Its count must not have this thread, or a program
+ * whose main thread calls pthread_exit() never ends. libc exports the count for debuggers.
+ */
+static void leave_count(void)
+{
+	if (libc_threads)
+		atomic_fetch_sub(libc_threads, 1);
+}
+
 /* A path that an ancestor serves is not to be served. */
 static void begin_to_listen(void)
 {
@@ -107,6 +120,7 @@ static int prepare(void)
 	int wake;
 
 	service.listen_ms = UINT64_MAX;
+	leave_count();
 	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
 	if (!sys_leave_files()) {
 		fail("descriptors of its own");
@@ -249,6 +263,8 @@ void service_start(const char *path, bool has_background, bool is_child)
 	}
 	if (!*service.path)
 		service.listen_ms = UINT64_MAX;
+	if (!is_child)
+		libc_threads = elf_libc_symbol("__nptl_nthreads");
 	error = create_without_signals();
 	if (error) {
 		service.state = READY;
