@@ -53,14 +53,13 @@ struct taking {
 static void take(struct lock *l, void *arg)
 {
 	struct taking *t = arg;
-	_Atomic(uint32_t) never_woken = 0;
 
 	if (t->visited++ > t->taken)
 		return; /* one before was not taken */
 	for (; !lock_try(l); t->naps--) {
 		if (!t->naps)
 			return;
-		sys_sleep_on(&never_woken, 0, NAP_NS);
+		sys_sleep(NAP_NS);
 	}
 	t->taken++;
 }
@@ -121,7 +120,7 @@ static const char *search_heaps(struct leaks_search *s)
 	is_made = leaks_mark_reached(s);
 	if (is_made)
 		leaks_mark_leaked(s);
-	proc_close(s->pages);
+	sys_close(s->pages);
 	return is_made ? NULL : NO_PROC;
 }
 
@@ -148,7 +147,6 @@ static const char *search_stopped(struct leaks_search *s)
  */
 static const char *search_twice(struct leaks_search *s)
 {
-	_Atomic(uint32_t) never_woken = 0;
 	const char *why = search_stopped(s);
 
 	if (why || (!s->stop.count && !s->stop.running))
@@ -159,7 +157,7 @@ static const char *search_twice(struct leaks_search *s)
 		return NULL;
 	leaks_drop_report(s);
 	leaks_drop(s);
-	sys_sleep_on(&never_woken, 0, NAP_NS);
+	sys_sleep(NAP_NS);
 	return search_stopped(s);
 }
 
@@ -206,12 +204,10 @@ static void at_exit(int status, void *arg)
  */
 static void wait_for_search(int status, void *arg)
 {
-	_Atomic(uint32_t) never_woken = 0;
-
 	(void)status;
 	(void)arg;
 	while (searching && searching != sys_thread())
-		sys_sleep_on(&never_woken, 0, 0);
+		sys_sleep(0);
 }
 
 static void fork_prepare(void)
