@@ -19,7 +19,7 @@
 
 #define LINE_SIZE 256
 #define STACK_SIZE (256 * KIB) /* without thread-local variables, it uses 20 KiB */
-#define LATER_MS 100 /* until the next try where descriptors are exhausted */
+#define LATER_MS 100 /* until the next try where descriptors are exhausted, or a call is refused */
 
 enum state {
 	NOT_STARTED,
@@ -134,13 +134,14 @@ static void accept_all(uint64_t now_ms)
 	while (http_has_room()) {
 		int fd = sys_accept(&service.listener);
 
-		if (fd >= 0)
+		if (fd >= 0) {
 			http_add(fd, now_ms);
-		else if (errno != ECONNABORTED && errno != EINTR)
-			break;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			if (errno != EAGAIN)
+				service.accept_ms = now_ms + LATER_MS;
+			return;
+		}
 	}
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-		service.accept_ms = now_ms + LATER_MS;
 }
 
 /* Without a descriptor to be woken by, it looks now and then. -1: for ever. */
@@ -157,20 +158,30 @@ static int wait_ms(int wake, uint64_t now_ms)
 	return until > now_ms ? (int)(until - now_ms) : 0;
 }
 
-/* Sleep, and then do what there is to do. */
-static void turn(int wake)
+/* Whether it was woken. If the kernel refuses to take the signal, the descriptor is of no more use. */
+static bool was_woken(int *wake, bool is_ready)
 {
-	struct pollfd polls[2 + CONNECTIONS] = {{.fd = wake, .events = POLLIN},
+	if (sys_was_woken())
+		return true;
+	if (is_ready)
+		*wake = -1;
+	return *wake < 0;
+}
+
+/* Sleep, and then do what there is to do. */
+static void turn(int *wake)
+{
+	struct pollfd polls[2 + CONNECTIONS] = {{.fd = *wake, .events = POLLIN},
 						{.fd = -1, .events = POLLIN}};
 	uint64_t now_ms = sys_now_ms();
 	size_t n = http_poll(polls + 2);
 
 	if (service.listener.fd >= 0 && http_has_room() && now_ms >= service.accept_ms)
 		polls[1].fd = service.listener.fd;
-	sys_poll(polls, n + 2, wait_ms(wake, now_ms));
+	sys_poll(polls, n + 2, wait_ms(*wake, now_ms));
 	enter();
 	now_ms = sys_now_ms();
-	if ((sys_was_woken() || wake < 0) && service_on_wake)
+	if (was_woken(wake, polls[0].revents) && service_on_wake)
 		service_on_wake();
 	http_step(polls + 2, n, now_ms);
 	if (polls[1].revents)
@@ -192,7 +203,7 @@ static __attribute__((noreturn)) void *run(void *unused)
 	atomic_store(&service.state, READY);
 	sys_wake_one(&service.state);
 	for (;;)
-		turn(wake);
+		turn(&wake);
 }
 
 /* ---- Start ---- */
