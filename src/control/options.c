@@ -308,19 +308,20 @@ static bool wants_service(void)
 	return options.serve.len || options.background != OFF || options.dump_on;
 }
 
-/* It serves a path without %p only in the first process: rule 4. */
+/* A path without %p is the first process's (rule 4). Its child is served there when it has ended. */
 static void start_service(bool is_child)
 {
-	bool serves =
-		options.serve.len && (!is_child || outputs_are_for_each_process(options.serve));
+	enum service_role role = SERVICE_FIRST;
+	bool serves = options.serve.len;
 	char path[PATH_MAX];
 
 	if (serves && !outputs_expand_name(path, options.serve)) {
 		outputs_complain("serve", path);
 		serves = false;
 	}
-	service_start(serves ? path : NULL, options.serve.len || options.background != OFF,
-		      is_child);
+	if (is_child)
+		role = outputs_are_for_each_process(options.serve) ? SERVICE_CHILD : SERVICE_HEIR;
+	service_start(serves ? path : NULL, options.serve.len || options.background != OFF, role);
 }
 
 /* ---- Checks ---- */

@@ -32,6 +32,7 @@ static struct {
 	_Atomic(uint32_t) thread; /* the kernel's id */
 	_Atomic(bool) is_busy, is_ending; /* the thread is busy while it is not asleep */
 	char path[SYS_SOCKET_PATH]; /* to serve, or empty */
+	enum service_role role;
 	uint64_t listen_ms; /* when to begin; 0: at the start; UINT64_MAX: not, or not again */
 	int error; /* errno of what failed, or 0 */
 	const char *failed; /* what that is */
@@ -251,13 +252,14 @@ static bool set_path(const char *path)
 	return true;
 }
 
-void service_start(const char *path, bool has_background, bool is_child)
+void service_start(const char *path, bool has_background, enum service_role role)
 {
 	int error;
 
 	service.state = STARTING;
 	service.listener.fd = -1;
-	service.listen_ms = is_child ? sys_now_ms() + CHILD_LISTEN_MS : 0;
+	service.role = role;
+	service.listen_ms = role != SERVICE_FIRST ? sys_now_ms() + CHILD_LISTEN_MS : 0;
 	service.background_ms = has_background ? 0 : UINT64_MAX;
 	if (!set_path(path)) {
 		errno = ENAMETOOLONG;
@@ -265,7 +267,7 @@ void service_start(const char *path, bool has_background, bool is_child)
 	}
 	if (!*service.path)
 		service.listen_ms = UINT64_MAX;
-	if (!is_child)
+	if (role == SERVICE_FIRST)
 		libc_threads = elf_libc_symbol("__nptl_nthreads");
 	error = create_without_signals();
 	if (error) {
