@@ -97,8 +97,8 @@ static const struct option {
 	{"trace_size", "", SIZE, 0, A_SIZE, .number = &outputs.trace_size},
 	{"map", "", 0, 0, "a file", .file = &outputs.map},
 	{"profile", "", 0, 0, "a file", .file = &outputs.profile},
-	{"profile_interval", "", SIZE, SYS_MAP_MAX, A_SIZE, .number = &outputs.profile_interval},
-	{"profile_growth", "", SIZE, SYS_MAP_MAX, A_SIZE ", or 0 for off",
+	{"profile_interval", "", SIZE | MAPPABLE, 0, A_SIZE, .number = &outputs.profile_interval},
+	{"profile_growth", "", SIZE | MAPPABLE, 0, A_SIZE ", or 0 for off",
 	 .number = &outputs.profile_growth},
 	{"check", "", NOTHING | NUMBER, 1 << 30, "no value, or 0 to 1073741824",
 	 .number = &options.check},
@@ -326,19 +326,20 @@ static bool wants_service(void)
 	return options.serve.len || options.background != OFF || options.dump_on;
 }
 
-/* It serves a path without %p only in the first process: rule 4. */
+/* A path without %p is the first process's (rule 4). Its child is served there when it has ended. */
 static void start_service(bool is_child)
 {
-	bool serves =
-		options.serve.len && (!is_child || outputs_are_for_each_process(options.serve));
+	enum service_role role = SERVICE_FIRST;
+	bool serves = options.serve.len;
 	char path[PATH_MAX];
 
 	if (serves && !outputs_expand_name(path, options.serve)) {
 		outputs_complain("serve", path);
 		serves = false;
 	}
-	service_start(serves ? path : NULL, options.serve.len || options.background != OFF,
-		      is_child);
+	if (is_child)
+		role = outputs_are_for_each_process(options.serve) ? SERVICE_CHILD : SERVICE_HEIR;
+	service_start(serves ? path : NULL, options.serve.len || options.background != OFF, role);
 }
 
 /* ---- Checks ---- */
