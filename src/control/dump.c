@@ -12,8 +12,10 @@
 #include "sys_signals.h"
 #include "tunables.h"
 
+#define FIRST_REAL_TIME 32
+
 static const struct signal_name {
-	const char *name;
+	char name[8];
 	int signal;
 	bool ends; /* the program, by default: rule 3 */
 } names[] = {
@@ -39,7 +41,8 @@ bool dump_read(struct word word, size_t *signal)
 	for (size_t i = 0; i < COUNT_OF(names); i++)
 		if (word_is(word, names[i].name) || number == (size_t)names[i].signal)
 			number = *signal = (size_t)names[i].signal;
-	if (number >= (size_t)SIGRTMIN && number <= (size_t)SIGRTMAX)
+	if (number >= FIRST_REAL_TIME && number < _NSIG &&
+	    __sigaction((int)number, NULL, NULL) == 0) /* not libc's own */
 		*signal = number;
 	return *signal;
 }

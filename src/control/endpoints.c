@@ -14,22 +14,30 @@
 #include "sample/sample.h"
 #include "tunables.h"
 
-#define TEXT "text/plain; charset=utf-8"
-#define METRICS "text/plain; version=0.0.4; charset=utf-8"
-#define BINARY "application/octet-stream"
+enum type {
+	TEXT,
+	JSON,
+	PROMETHEUS,
+	BINARY,
+};
+
+static const char types[][44] = {
+	[TEXT] = "text/plain; charset=utf-8",
+	[JSON] = "application/json",
+	[PROMETHEUS] = "text/plain; version=0.0.4; charset=utf-8",
+	[BINARY] = "application/octet-stream",
+};
 
 struct endpoint {
-	const char *path;
 	enum method method; /* GET includes HEAD */
-	const char *about, *type; /* type: of the body */
-	void (*answer)(struct reply *reply); /* or */
-	void (*fill)(struct text *t); /* which writes the body */
+	enum type type;
+	char path[16], about[40];
 };
 
 void endpoint_say(struct reply *reply, unsigned int status, const char *line)
 {
 	reply->status = status;
-	reply->type = TEXT;
+	reply->type = types[TEXT];
 	body_add(&reply->body, line, strlen(line));
 	body_add(&reply->body, "\n", 1);
 }
@@ -134,23 +142,42 @@ static void answer_profile_stop(struct reply *reply)
 
 static void list_all(struct text *t);
 
+/* Functions are apart: pointers are relocated in every program, and such pages cost memory. */
 static const struct endpoint endpoints[] = {
-	{"/", METHOD_GET, "this list", TEXT, .fill = list_all},
-	{"/stats", METHOD_GET, "a summary of the heap", TEXT, .fill = stats_write_summary},
-	{"/stats/full", METHOD_GET, "all statistics", TEXT, .fill = stats_write_table},
-	{"/stats.json", METHOD_GET, "all statistics as JSON", "application/json",
-	 .fill = stats_write_json},
-	{"/metrics", METHOD_GET, "all statistics for Prometheus", METRICS, .fill = metrics_write},
-	{"/profile", METHOD_GET, "a heap profile, for pprof and heapview", BINARY,
-	 .answer = answer_profile},
-	{"/map", METHOD_GET, "a map of all heaps, for heapview", BINARY, .answer = answer_map},
-	{"/trim", METHOD_POST, "return free memory to the kernel", TEXT, .fill = trim},
-	{"/profile/start", METHOD_POST, "take samples", TEXT, .answer = answer_profile_start},
-	{"/profile/stop", METHOD_POST, "take no more", TEXT, .answer = answer_profile_stop},
-	{"/trace/start", METHOD_POST, "record every call, in ?file=NAME", TEXT,
-	 .answer = answer_trace_start},
-	{"/trace/stop", METHOD_POST, "end the record", TEXT, .answer = answer_trace_stop},
+	{METHOD_GET, TEXT, "/", "this list"},
+	{METHOD_GET, TEXT, "/stats", "a summary of the heap"},
+	{METHOD_GET, TEXT, "/stats/full", "all statistics"},
+	{METHOD_GET, JSON, "/stats.json", "all statistics as JSON"},
+	{METHOD_GET, PROMETHEUS, "/metrics", "all statistics for Prometheus"},
+	{METHOD_GET, BINARY, "/profile", "a heap profile, for pprof and heapview"},
+	{METHOD_GET, BINARY, "/map", "a map of all heaps, for heapview"},
+	{METHOD_POST, TEXT, "/trim", "return free memory to the kernel"},
+	{METHOD_POST, TEXT, "/profile/start", "take samples"},
+	{METHOD_POST, TEXT, "/profile/stop", "take no more"},
+	{METHOD_POST, TEXT, "/trace/start", "record every call, in ?file=NAME"},
+	{METHOD_POST, TEXT, "/trace/stop", "end the record"},
 };
+
+/* In the same order: answer, or fill, which writes the body. */
+static const struct {
+	void (*answer)(struct reply *reply);
+	void (*fill)(struct text *t);
+} functions[] = {
+	{.fill = list_all},
+	{.fill = stats_write_summary},
+	{.fill = stats_write_table},
+	{.fill = stats_write_json},
+	{.fill = metrics_write},
+	{.answer = answer_profile},
+	{.answer = answer_map},
+	{.fill = trim},
+	{.answer = answer_profile_start},
+	{.answer = answer_profile_stop},
+	{.answer = answer_trace_start},
+	{.answer = answer_trace_stop},
+};
+
+_Static_assert(COUNT_OF(functions) == COUNT_OF(endpoints), "each endpoint has an answer");
 
 static void list_all(struct text *t)
 {
@@ -180,10 +207,10 @@ void endpoint_answer(struct reply *reply)
 		endpoint_say(reply, 405, "this path has another method; GET / lists them");
 	} else {
 		reply->status = 200;
-		reply->type = e->type;
-		if (e->fill)
-			body_write(&reply->body, e->fill);
+		reply->type = types[e->type];
+		if (functions[e - endpoints].fill)
+			body_write(&reply->body, functions[e - endpoints].fill);
 		else
-			e->answer(reply);
+			functions[e - endpoints].answer(reply);
 	}
 }

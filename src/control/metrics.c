@@ -22,7 +22,7 @@ struct figures {
 };
 
 struct metric {
-	const char *name, *help;
+	char name[32], help[56]; /* no pointers, which would be relocated in every program */
 	size_t offset; /* in the struct of the table's figures */
 	bool is_counter;
 };
@@ -67,7 +67,7 @@ static const struct metric by_class[] = {
 	{"osmem_class_room_cells", "Cells of a size that its slabs have room for.", CLASS(room)},
 };
 
-static const char *const kernel_calls[SYS_EVENTS] = {
+static const char kernel_calls[SYS_EVENTS][8] = {
 	[SYS_BRK] = "brk",	 [SYS_MMAP] = "mmap",	    [SYS_MUNMAP] = "munmap",
 	[SYS_MREMAP] = "mremap", [SYS_MADVISE] = "madvise",
 };

@@ -3,7 +3,6 @@
 #include "request.h"
 
 #include <string.h>
-#include <strings.h>
 
 static struct word word_of(const char *from, const char *to)
 {
@@ -38,9 +37,19 @@ static struct word split(struct word *word, char c)
 	return rest;
 }
 
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+/* In any case. */
 static bool starts_with(struct word word, const char *text)
 {
-	return word.len >= strlen(text) && strncasecmp(word.at, text, strlen(text)) == 0;
+	size_t i = 0;
+
+	while (i < word.len && text[i] && lower(word.at[i]) == lower(text[i]))
+		i++;
+	return !text[i];
 }
 
 static enum method method_of(struct word name)
@@ -80,13 +89,18 @@ static bool parse_first_line(struct request *r, struct word line)
 	return *target.at == '/';
 }
 
-/* A decimal number with blanks around it. The line has an end, so no blanks are behind it. */
+static struct word skip_blanks(struct word text)
+{
+	for (; text.len && *text.at == ' '; text.at++)
+		text.len--;
+	return text;
+}
+
+/* A decimal number with blanks around it. */
 static bool parse_length(struct word text, size_t *length)
 {
-	size_t blanks = strspn(text.at, " ");
-
-	text = word_of(text.at + blanks, text.at + text.len);
-	return word_take_number(&text, length) && strspn(text.at, " ") == text.len;
+	text = skip_blanks(text);
+	return word_take_number(&text, length) && !skip_blanks(text).len;
 }
 
 /* Parse a header. Only the length of the body matters. */

@@ -46,7 +46,7 @@ static void get_path(struct image *image, const struct object *object)
 		if (!*image->path) /* /proc is not there */
 			copy_text(image->path, PATH_MAX, getauxval(AT_EXECFN));
 	} else if (!strchr(image->path, '/')) {
-		strcpy(image->path, "[vdso]");
+		memcpy(image->path, "[vdso]", sizeof("[vdso]"));
 	}
 }
 
