@@ -369,14 +369,9 @@ uint32_t sys_process(void)
 
 void sys_program(char *path, size_t size)
 {
-	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+	long n = RAW(readlinkat, AT_FDCWD, "/proc/self/exe", path, size - 1);
 
 	path[n < 0 ? 0 : n] = '\0';
-}
-
-bool sys_folder(char *path)
-{
-	return getcwd(path, PATH_MAX);
 }
 
 /*

@@ -209,7 +209,10 @@ static __attribute__((noreturn)) void *run(void *unused)
 
 /* ---- Start ---- */
 
-/* Its stack has room for the thread-local variables of most programs. If not, libc says so. */
+/*
+ * Its stack has room for the thread-local variables of most programs. If not, libc says so. It
+ * never ends, so it need not be detached. The attributes have no memory of their own.
+ */
 static int create(void)
 {
 	pthread_attr_t attributes;
@@ -217,17 +220,9 @@ static int create(void)
 	int error;
 
 	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	error = pthread_create(&thread, &attributes, run, NULL);
-	if (error == EINVAL) {
-		pthread_attr_destroy(&attributes);
-		pthread_attr_init(&attributes);
-		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-		error = pthread_create(&thread, &attributes, run, NULL);
-	}
-	pthread_attr_destroy(&attributes);
-	return error;
+	return error == EINVAL ? pthread_create(&thread, NULL, run, NULL) : error;
 }
 
 /* The thread inherits the mask. pthread_sigmask leaves out the signals that libc needs. */
@@ -236,7 +231,7 @@ static int create_without_signals(void)
 	sigset_t all, before;
 	int error;
 
-	sigfillset(&all);
+	memset(&all, 0xff, sizeof(all));
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = create();
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -248,7 +243,7 @@ static bool set_path(const char *path)
 {
 	if (!path || strlen(path) >= sizeof(service.path))
 		return !path;
-	strcpy(service.path, path);
+	memcpy(service.path, path, strlen(path) + 1);
 	return true;
 }
 
