@@ -72,6 +72,7 @@ enum value {
 	SIZE = 4, /* rule 3 */
 	NEVER = 8, /* the word "never", which means SIZE_MAX */
 	SIGNAL = 16, /* see dump_read */
+	MAPPABLE = 32, /* with SIZE: up to SYS_MAP_MAX */
 };
 
 #define A_SIZE "a size in bytes, which may end in k, M or G"
@@ -96,8 +97,9 @@ static const struct option {
 	{"trace_size", "", SIZE, 0, A_SIZE, .number = &outputs.trace_size},
 	{"map", "", 0, 0, "a file", .file = &outputs.map},
 	{"profile", "", 0, 0, "a file", .file = &outputs.profile},
-	{"profile_interval", "", SIZE, 0, A_SIZE, .number = &outputs.profile_interval},
-	{"profile_growth", "", SIZE, 0, A_SIZE ", or 0 for off", .number = &outputs.profile_growth},
+	{"profile_interval", "", SIZE | MAPPABLE, 0, A_SIZE, .number = &outputs.profile_interval},
+	{"profile_growth", "", SIZE | MAPPABLE, 0, A_SIZE ", or 0 for off",
+	 .number = &outputs.profile_growth},
 	{"check", "", NOTHING | NUMBER, 1 << 30, "no value, or 0 to 1073741824",
 	 .number = &options.check},
 	{"misuse", "abort,warn", 0, 0, "abort or warn", .number = &options.misuse},
@@ -150,6 +152,13 @@ static bool read_word(const char *words, struct word value, size_t *number)
 	return false;
 }
 
+static size_t max_of(const struct option *o)
+{
+	if (o->values & NUMBER)
+		return o->max;
+	return o->values & MAPPABLE ? SYS_MAP_MAX : SIZE_MAX;
+}
+
 static bool read_value(const struct option *o, struct word value, size_t *number)
 {
 	*number = o->values & NEVER ? SIZE_MAX : 0;
@@ -163,7 +172,7 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	if (o->values & NEVER && word_is(value, "never"))
 		return true;
 	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
-	       (o->values & SIZE || *number <= o->max);
+	       *number <= max_of(o);
 }
 
 /* False if the value is invalid. */
