@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * System calls that bypass libc, for helpers.c, files.c and sockets.c only. Tools interpose libc's
+ * System calls that bypass libc, for files of this folder only. Tools interpose libc's
  * mmap, madvise, clock_gettime, syscall and so on, and allocate in them. Some of libc's functions
  * are cancellation points. The library makes system calls during an allocation, with locks held,
  * where neither is allowed.
