@@ -40,6 +40,9 @@ int kernel_clock(clockid_t clock, struct timespec *now);
 /* As open(2), closed on exec. */
 int sys_open(const char *path, int flags);
 
+/* Read the start of a file of /proc, with a null behind it. False with errno, and it is empty. */
+bool sys_read_text(const char *path, char *text, size_t size);
+
 /* Write len bytes. False with errno. */
 bool sys_write_all(int fd, const char *text, size_t len);
 
