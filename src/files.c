@@ -41,6 +41,17 @@ static int copy_high(int fd)
 	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
 }
 
+bool sys_read_text(const char *path, char *text, size_t size)
+{
+	int fd = sys_open(path, O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : CALL(read, fd, text, size - 1);
+
+	if (fd >= 0)
+		sys_close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return n >= 0;
+}
+
 bool sys_write_all(int fd, const char *text, size_t len)
 {
 	while (len > 0) {
