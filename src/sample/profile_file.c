@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The file of a profile: it is written under another name and then renamed. */
+/*
+ * The file of a profile: it is written under another name and then renamed. If that is not allowed
+ * any more, the option's file, which stays open, is written over.
+ */
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -99,6 +102,18 @@ bool profile_own(const char *path)
 	return false;
 }
 
+/* The program has changed its root or its user since the start, but the file is open. */
+static bool is_out_of_reach(int error)
+{
+	return error == EACCES || error == EPERM || error == ENOENT || error == EROFS;
+}
+
+static bool write_over_owned(void)
+{
+	sys_file_rewind(owned);
+	return profile_stream(append, owned);
+}
+
 /* What replaces the file is locked before the lock of the old one goes. */
 static bool update(void)
 {
@@ -116,7 +131,7 @@ static bool update(void)
 		sys_file_become(owned, &names->file);
 	sys_release(names, sizeof(*names));
 	errno = error;
-	return is_written;
+	return is_written || (is_out_of_reach(error) && sys_file_is_open(owned) && write_over_owned());
 }
 
 bool profile_update(bool waits)
