@@ -131,7 +131,8 @@ static bool update(void)
 		sys_file_become(owned, &names->file);
 	sys_release(names, sizeof(*names));
 	errno = error;
-	return is_written || (is_out_of_reach(error) && sys_file_is_open(owned) && write_over_owned());
+	return is_written ||
+	       (is_out_of_reach(error) && sys_file_is_open(owned) && write_over_owned());
 }
 
 bool profile_update(bool waits)
