@@ -9,8 +9,8 @@
  *    continues. Its interrupted system calls are restarted where SA_RESTART does that.
  * 3. All others: after the dump the process ends as the signal would have ended it. The handler
  *    waits for the dump, so that the program does not see an interrupted system call. If the dump
- *    takes longer than DUMP_WAITS, because it waits for the interrupted thread, the program continues
- *    until it is written.
+ *    takes longer than DUMP_WAITS, because it waits for the interrupted thread, the program
+ *    continues until it is written.
  */
 
 #pragma once
@@ -28,5 +28,5 @@
 /* Read the name of a signal, with or without SIG, or its number. False if it is invalid. */
 bool dump_read(struct word word, size_t *signal);
 
-/* Install the handler. The service has started. write writes everything that is on. */
-void dump_begin(int signal, void (*write)(void));
+/* Install the handler. The service has started. */
+void dump_begin(int signal);

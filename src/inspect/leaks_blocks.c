@@ -12,44 +12,9 @@
 #include "leaks_core.h"
 #include "sample/guard.h"
 #include "sample/sample.h"
+#include "sort.h"
 
 #define OWN_HOLES 8 /* of the search itself */
-
-/* ---- Sorting ---- */
-
-static uintptr_t start_of(const char *element)
-{
-	uintptr_t start;
-
-	memcpy(&start, element, sizeof(start));
-	return start;
-}
-
-/*
- * Sort count elements that begin with an address by it. A shell sort: it needs no memory, as that
- * of libc does, and what is mostly sorted takes O(n log n).
- */
-static void sort(void *elements, size_t count, size_t size)
-{
-	char *at = elements, moved[sizeof(struct leaks_run)];
-	size_t gap = 1;
-
-	while (gap < count / 3)
-		gap = 3 * gap + 1;
-	for (; gap > 0; gap /= 3) {
-		for (size_t i = gap; i < count; i++) {
-			size_t to = i;
-
-			if (start_of(at + (i - gap) * size) <= start_of(at + i * size))
-				continue;
-			memcpy(moved, at + i * size, size);
-			for (; to >= gap && start_of(at + (to - gap) * size) > start_of(moved);
-			     to -= gap)
-				memcpy(at + to * size, at + (to - gap) * size, size);
-			memcpy(at + to * size, moved, size);
-		}
-	}
-}
 
 /* ---- Holes ---- */
 
@@ -61,9 +26,14 @@ void leaks_add_hole(struct leaks_search *s, const void *start, size_t size)
 	s->hole_count++;
 }
 
+static bool is_hole_before(const void *a, const void *b)
+{
+	return ((const struct leaks_range *)a)->start < ((const struct leaks_range *)b)->start;
+}
+
 void leaks_sort_holes(struct leaks_search *s)
 {
-	sort(s->holes, s->hole_count, sizeof(*s->holes));
+	sort(s->holes, s->hole_count, sizeof(*s->holes), is_hole_before);
 }
 
 static void add_range(const void *start, size_t size, void *arg)
@@ -71,7 +41,7 @@ static void add_range(const void *start, size_t size, void *arg)
 	leaks_add_hole(arg, start, size);
 }
 
-/* The heaps, and what they note of blocks. */
+/* The heaps, and their tables of blocks. */
 static void add_heaps(struct leaks_search *s, const struct item_list *copy)
 {
 	s->hole_count = 0;
@@ -91,7 +61,7 @@ static bool make_holes(struct leaks_search *s, const struct item_list *copy)
 {
 	add_heaps(s, copy);
 	s->hole_room = s->hole_count + OWN_HOLES;
-	s->holes = sys_map(s->hole_room * sizeof(*s->holes));
+	s->holes = sys_map((s->hole_room + 1) * sizeof(*s->holes));
 	if (!s->holes)
 		return false;
 	add_heaps(s, copy);
@@ -127,16 +97,21 @@ static void add_item(struct leaks_search *s, const struct osmem_item *i)
 	}
 }
 
+static bool is_run_before(const void *a, const void *b)
+{
+	return ((const struct leaks_run *)a)->start < ((const struct leaks_run *)b)->start;
+}
+
 /* ---- States ---- */
 
-/* The cells of a run that are looked at. Cells that cannot be read were never freed. */
+/* The cells of a run whose states are read. Cells that cannot be read were never freed. */
 struct cells {
 	const struct leaks_run *run;
 	unsigned char *states;
 	size_t at;
 };
 
-static void look_at_cells(void *arg)
+static void read_cells(void *arg)
 {
 	struct cells *c = arg;
 
@@ -154,7 +129,7 @@ static void set_states(struct leaks_search *s)
 		struct cells cells = {run, s->states + run->first, 0};
 
 		if (run->heap == OSMEM_CELLS)
-			while (!fault_try(look_at_cells, &cells))
+			while (!fault_try(read_cells, &cells))
 				cells.at++;
 		else
 			*cells.states = BLOCK_UNSEEN;
@@ -172,13 +147,13 @@ static size_t count_live(const struct leaks_search *s)
 
 /* ---- The table ---- */
 
-/* Memory for count elements of the search, which is no root. */
+/* Memory for count elements of the search, which is no root. One more: no mapping is empty. */
 static void *map_part(struct leaks_search *s, size_t count, size_t size)
 {
-	void *p = sys_map((count ? count : 1) * size);
+	void *p = sys_map((count + 1) * size);
 
 	if (p)
-		leaks_add_hole(s, p, (count ? count : 1) * size);
+		leaks_add_hole(s, p, (count + 1) * size);
 	return p;
 }
 
@@ -192,7 +167,7 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 		return false;
 	for (size_t i = 0; i < copy->count; i++)
 		add_item(s, &copy->items[i]);
-	sort(s->runs, s->run_count, sizeof(*s->runs));
+	sort(s->runs, s->run_count, sizeof(*s->runs), is_run_before);
 	s->states = map_part(s, s->block_count, sizeof(*s->states));
 	if (!s->states)
 		return false;
@@ -205,7 +180,7 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 static void drop_part(void *p, size_t count, size_t size)
 {
 	if (p)
-		sys_release(p, (count ? count : 1) * size);
+		sys_release(p, (count + 1) * size);
 }
 
 void leaks_drop(struct leaks_search *s)
@@ -219,20 +194,20 @@ void leaks_drop(struct leaks_search *s)
 
 /* ---- Leaks ---- */
 
-/* The notes are sorted: from high to low, as addresses are from low to high. */
-static bool is_noted(const struct leaks_search *s, uintptr_t start)
+/* Candidates are sorted from high to low, as addresses are from low to high. */
+static bool is_candidate(const struct leaks_search *s, uintptr_t start)
 {
-	size_t low = 0, high = s->noted_count;
+	size_t low = 0, high = s->candidate_count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (~s->noted[middle] < start)
+		if (~s->candidates[middle] < start)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < s->noted_count && ~s->noted[low] == start;
+	return low < s->candidate_count && ~s->candidates[low] == start;
 }
 
 bool leaks_next(const struct leaks_search *s, struct leaks_block *b)
@@ -240,28 +215,28 @@ bool leaks_next(const struct leaks_search *s, struct leaks_block *b)
 	for (; b->run < s->run_count; b->run++, b->index = UINT32_MAX)
 		while (++b->index < leaks_count_of(&s->runs[b->run]))
 			if (*leaks_state_of(s, *b) >= BLOCK_DIRECT &&
-			    (!s->noted || is_noted(s, leaks_block_start(s, *b))))
+			    (!s->candidates || is_candidate(s, leaks_block_start(s, *b))))
 				return true;
 	return false;
 }
 
-bool leaks_note(struct leaks_search *s)
+bool leaks_save_candidates(struct leaks_search *s)
 {
 	size_t count = 0;
-	uintptr_t *notes;
+	uintptr_t *saved;
 
 	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
 		count++;
-	notes = sys_map((count ? count : 1) * sizeof(*notes));
-	if (!notes)
+	saved = sys_map((count + 1) * sizeof(*saved));
+	if (!saved)
 		return false;
 	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
-		notes[s->noted_count++] = ~leaks_block_start(s, b);
-	s->noted = notes;
+		saved[s->candidate_count++] = ~leaks_block_start(s, b);
+	s->candidates = saved;
 	return true;
 }
 
-void leaks_drop_notes(struct leaks_search *s)
+void leaks_drop_candidates(struct leaks_search *s)
 {
-	drop_part(s->noted, s->noted_count, sizeof(*s->noted));
+	drop_part(s->candidates, s->candidate_count, sizeof(*s->candidates));
 }

@@ -61,26 +61,33 @@ static bool write_to(struct names *names, const char *path)
 					     : write_in_place(&names->file, path);
 }
 
-bool profile_write(const char *path)
+/* Write a profile to path. file, if not NULL, becomes what was written, which stays locked. */
+static bool write_file(const char *path, struct sys_file *file)
 {
-	struct sample_stats stats;
-	struct names *names;
+	struct names *names = sys_map(sizeof(*names));
 	bool is_written;
 	int error;
 
-	sample_get_stats(&stats);
-	errno = EINVAL;
-	if (!stats.interval)
-		return false;
-	names = sys_map(sizeof(*names));
 	if (!names)
 		return false;
 	is_written = write_to(names, path);
 	error = errno;
-	sys_file_close(&names->file);
+	if (!file)
+		sys_file_close(&names->file);
+	else if (sys_file_is_open(&names->file))
+		sys_file_become(file, &names->file);
 	sys_release(names, sizeof(*names));
 	errno = error;
 	return is_written;
+}
+
+bool profile_write(const char *path)
+{
+	struct sample_stats stats;
+
+	sample_get_stats(&stats);
+	errno = EINVAL;
+	return stats.interval && write_file(path, NULL);
 }
 
 /* ---- The file of the option ---- */
@@ -108,31 +115,17 @@ static bool is_out_of_reach(int error)
 	return error == EACCES || error == EPERM || error == ENOENT || error == EROFS;
 }
 
-static bool write_over_owned(void)
-{
-	sys_file_rewind(owned);
-	return profile_stream(append, owned);
-}
-
-/* What replaces the file is locked before the lock of the old one goes. */
 static bool update(void)
 {
-	struct names *names = sys_map(sizeof(*names));
-	bool is_written;
-	int error;
-
-	if (!names)
-		return false;
 	if (!sys_file_is_replaceable(owned->path))
 		sys_file_close(owned);
-	is_written = write_to(names, owned->path);
-	error = errno;
-	if (sys_file_is_open(&names->file))
-		sys_file_become(owned, &names->file);
-	sys_release(names, sizeof(*names));
-	errno = error;
-	return is_written ||
-	       (is_out_of_reach(error) && sys_file_is_open(owned) && write_over_owned());
+	/* What replaces the file is locked before the lock of the old one goes. */
+	if (write_file(owned->path, owned))
+		return true;
+	if (!is_out_of_reach(errno) || !sys_file_is_open(owned))
+		return false;
+	sys_file_rewind(owned);
+	return profile_stream(append, owned);
 }
 
 bool profile_update(bool waits)

@@ -8,11 +8,12 @@
  *	closed			close all descriptors but 0 to 2
  *	moved			go to the root folder
  *	forked			fork; the child waits as well. The line has its id
+ *	daemon			fork; the parent ends by _exit(), and the child waits
  *	exits			a forked child calls exit(), and 20 others _exit(); the parent waits
  *	executed COMMAND…	execute it
- *	peak MIB SIZE THREADS	allocate MIB of objects of SIZE in so many threads, free them in random
- *				order, and sleep. The line has the peak of resident MiB, and then what is
- *				resident each quarter second
+ *	peak MIB SIZE THREADS	allocate MIB of objects of SIZE in so many threads, free them in
+ *				random order, and sleep. The line has the peak of resident MiB, and
+ *				then what is resident each quarter second
  *	tight			make and free objects for ever
  *	handles			take SIGUSR1 and SIGTERM; each writes a line
  *	sleeps			sleep in one call, which a signal interrupts; then write a line
@@ -188,6 +189,8 @@ int main(int argc, char **argv)
 		return 1;
 	if (!strcmp(mode, "forked") || !strcmp(mode, "exits"))
 		fork_child(!strcmp(mode, "exits"));
+	if (!strcmp(mode, "daemon") && fork())
+		_exit(0);
 	if (!strcmp(mode, "executed")) {
 		execv(argv[2], argv + 2);
 		return 1;

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-#include "signals.h"
+#include "sys_signals.h"
 
 #include <string.h>
 #include <ucontext.h>
 
 #include "helpers.h"
 #include "kernel.h"
-
-#define KERNEL_MASK_SIZE sizeof(uint64_t)
 
 uint64_t signals_block(void)
 {
@@ -21,6 +19,11 @@ uint64_t signals_block(void)
 void signals_restore(uint64_t mask)
 {
 	RAW(rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_MASK_SIZE);
+}
+
+void signals_send(int signal)
+{
+	RAW(kill, RAW(getpid), signal);
 }
 
 void signals_resend(siginfo_t *info)
