@@ -299,7 +299,7 @@ bool sys_file_is_replaceable(const char *path)
 
 	if (CALL(newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return S_ISREG(st.st_mode);
-	return errno == ENOENT;
+	return errno == ENOENT || errno == EACCES;
 }
 
 bool sys_file_replace(struct sys_file *f, const char *path)
