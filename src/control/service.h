@@ -6,7 +6,7 @@
  *
  * It blocks all signals, but those that libc keeps for itself. It never calls malloc, nor anything
  * that may. It has its own table of descriptors. It sleeps unless it is asked, or the program has
- * visited the store lately; a sleeping program costs a look each IDLE_TICK_MS.
+ * visited the store lately; a sleeping program costs a wakeup each IDLE_CHECK_MS.
  */
 
 #pragma once
