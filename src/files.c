@@ -279,14 +279,20 @@ bool sys_file_open(struct sys_file *f, const char *path)
 	return open_locked(f, path, true);
 }
 
-bool sys_file_own(struct sys_file *f, const char *path)
+/* Whether the file that f was opened at is still f. */
+static bool is_at_path(const struct sys_file *f)
 {
 	struct stat st;
 
+	return CALL(newfstatat, AT_FDCWD, f->path, &st, 0) == 0 && st.st_ino == f->inode &&
+	       st.st_dev == f->device;
+}
+
+bool sys_file_own(struct sys_file *f, const char *path)
+{
 	if (!open_locked(f, path, false))
 		return false;
-	if (CALL(newfstatat, AT_FDCWD, f->path, &st, 0) == 0 && st.st_ino == f->inode &&
-	    st.st_dev == f->device)
+	if (is_at_path(f))
 		return true;
 	sys_file_close(f); /* its owner has just replaced it */
 	errno = EWOULDBLOCK;
@@ -333,8 +339,21 @@ void sys_file_become(struct sys_file *f, const struct sys_file *to)
 	f->at[!is_service()] = others;
 }
 
+/* Whether the open f is a file that has been moved or removed. */
+static bool is_gone(struct sys_file *f)
+{
+	struct stat st;
+
+	return RAW(fstat, descriptor_of(f)->fd, &st) == 0 && S_ISREG(st.st_mode) && !is_at_path(f);
+}
+
+/* Who moves a file away keeps it as it is. Where none can be made in its place, f stays. */
 void sys_file_rewind(struct sys_file *f)
 {
+	struct sys_file new = {0};
+
+	if ((!find_again(f) || is_gone(f)) && open_locked(&new, f->path, true))
+		sys_file_become(f, &new);
 	if (!find_again(f))
 		return;
 	RAW(ftruncate, descriptor_of(f)->fd, 0);
