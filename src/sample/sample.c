@@ -69,6 +69,15 @@ static __attribute__((noinline, cold)) unsigned int hit(int64_t *left, size_t ca
 	return hits;
 }
 
+/*
+ * Whether the bytes of an object count. While only calls are guarded, large sizes would end the
+ * countdown each time. Small ones count always, which saves a test.
+ */
+static inline bool has_bytes(size_t size)
+{
+	return is_on || size <= CELL_FINE_MAX;
+}
+
 static __attribute__((noinline)) unsigned int count_down_slow(size_t call, size_t size)
 {
 	struct tcache *tc;
@@ -76,6 +85,8 @@ static __attribute__((noinline)) unsigned int count_down_slow(size_t call, size_
 
 	if (size > SYS_MAP_MAX) /* it will be refused */
 		return 0;
+	if (!has_bytes(size))
+		size = 0;
 	tc = tcache_of_thread();
 	left = tc ? tcache_sample_left(tc) : &none;
 	if (*left < (int64_t)(call + size))
@@ -84,14 +95,25 @@ static __attribute__((noinline)) unsigned int count_down_slow(size_t call, size_
 	return 0;
 }
 
+/* False if that is not done quickly: call count_down_slow. */
+static inline bool count_quickly(size_t call, size_t size)
+{
+	int64_t *left = tcache_sample_left(tcache_thread.fast_free), rest;
+
+	if (__builtin_expect(size > CELL_MAX, 0))
+		return false;
+	if (!has_bytes(size))
+		size = 0;
+	rest = *left - (int64_t)size - (int64_t)call;
+	if (__builtin_expect(rest < 0, 0))
+		return false;
+	*left = rest;
+	return true;
+}
+
 static inline unsigned int count_down(size_t call, size_t size)
 {
-	int64_t *left = tcache_sample_left(tcache_thread.fast_free);
-
-	if (__builtin_expect(size > CELL_MAX || *left < (int64_t)(call + size), 0))
-		return count_down_slow(call, size);
-	*left -= (int64_t)(call + size);
-	return 0;
+	return count_quickly(call, size) ? 0 : count_down_slow(call, size);
 }
 
 /* Samples: rules 3 and 4. */
@@ -191,26 +213,36 @@ static __attribute__((noinline, cold)) void *alloc_hit(size_t size, size_t align
 	return p;
 }
 
-/* The size is above CELL_FINE_MAX, or the countdown is over, or not to be reached quickly. */
-static __attribute__((noinline)) void *alloc_other(size_t size)
+static __attribute__((noinline)) void *alloc_slow(size_t size)
 {
-	unsigned int hits = count_down(charge, size);
+	unsigned int hits = count_down_slow(charge, size);
 
-	if (__builtin_expect(hits, 0))
+	if (hits)
 		return alloc_hit(size, CELL_ALIGN, false, hits);
 	return tcache_alloc_open_or(size, tcache_alloc_slow);
 }
 
+/* The size is above CELL_FINE_MAX, or the countdown is over, or not to be reached quickly. */
+static __attribute__((noinline)) void *alloc_other(size_t size)
+{
+	if (!count_quickly(charge, size))
+		return alloc_slow(size);
+	return tcache_alloc_open_or(size, tcache_alloc_slow);
+}
+
+/* Every malloc comes here. The slow paths are apart, so that this one saves no registers. */
 void *sample_alloc(size_t size)
 {
 	struct tcache *tc = tcache_thread.fast_free;
-	int64_t left = *tcache_sample_left(tc) - (int64_t)(charge + size);
-	size_t offset = round_up(size, CELL_ALIGN);
+	int64_t left;
 
-	if (__builtin_expect(size > CELL_FINE_MAX || left < 0, 0))
+	if (__builtin_expect(size > CELL_FINE_MAX, 0))
+		return alloc_other(size);
+	left = *tcache_sample_left(tc) - (int64_t)size - (int64_t)charge;
+	if (__builtin_expect(left < 0, 0))
 		return alloc_other(size);
 	*tcache_sample_left(tc) = left;
-	return bin_alloc_or(tcache_bin_at(tc, offset), size, tcache_alloc_slow);
+	return bin_alloc_or(tcache_bin_at(tc, round_up(size, CELL_ALIGN)), size, tcache_alloc_slow);
 }
 
 void *sample_alloc_zeroed(size_t size)
@@ -292,7 +324,7 @@ static void *realloc_counted(const char *call, void *p, size_t size, const struc
 	return q;
 }
 
-/* p may be a sample, or guarded. */
+/* p may be a sample, or guarded, or the countdown is not reached quickly. */
 static __attribute__((noinline)) void *realloc_other(const char *call, void *p, size_t size)
 {
 	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
@@ -310,8 +342,8 @@ void *sample_realloc(const char *call, void *p, size_t size)
 {
 	if (__builtin_expect(sample_may_be(p) || guard_owns(p), 0))
 		return realloc_other(call, p, size);
-	if (__builtin_expect(count_down(0, size), 0))
-		return realloc_counted(call, p, size, NULL, is_on);
+	if (is_on && !count_quickly(0, size))
+		return realloc_other(call, p, size);
 	return tcache_realloc(call, p, size);
 }
 

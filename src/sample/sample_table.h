@@ -40,6 +40,7 @@ struct sample {
 	struct stack *stack;
 	size_t size; /* requested */
 	size_t stack_size; /* the same when the stack was taken */
+	uint64_t live_bytes; /* estimate, in the units of chance_weight */
 	uint32_t thread; /* the kernel's id */
 };
 
