@@ -112,9 +112,10 @@ static INLINE void *alloc_rest(enum trace_name name, size_t size)
 {
 	unsigned char modes = calls_modes;
 
-	if (likely(!modes))
-		return tcache_alloc_slow(size);
-	return likely(modes == CALLS_SAMPLED) ? sample_alloc(size) : alloc_recorded(name, size);
+	/* One comparison: while allocations are sampled, each malloc comes here. */
+	if (unlikely(modes > CALLS_SAMPLED))
+		return alloc_recorded(name, size);
+	return unlikely(modes == CALLS_SAMPLED) ? sample_alloc(size) : tcache_alloc_slow(size);
 }
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)

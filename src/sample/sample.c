@@ -25,6 +25,7 @@
 #include "chance.h"
 #include "guard.h"
 #include "helpers.h"
+#include "large/large.h"
 #include "sample_table.h"
 #include "stack.h"
 #include "trace/calls.h"
@@ -82,17 +83,21 @@ static __attribute__((noinline)) unsigned int count_down_slow(size_t call, size_
 {
 	struct tcache *tc;
 	int64_t none = -1, *left;
+	unsigned int hits = 0;
 
 	if (size > SYS_MAP_MAX) /* it will be refused */
 		return 0;
-	if (!has_bytes(size))
+	/* A new distance for each such size would take half the time of a growing buffer. */
+	if (is_on && chance_is_certain(size, table_interval()))
+		hits = HIT_BYTE;
+	if (hits || !has_bytes(size))
 		size = 0;
 	tc = tcache_of_thread();
 	left = tc ? tcache_sample_left(tc) : &none;
 	if (*left < (int64_t)(call + size))
-		return hit(left, call, size);
+		return hits | hit(left, call, size);
 	*left -= (int64_t)(call + size);
-	return 0;
+	return hits;
 }
 
 /* False if that is not done quickly: call count_down_slow. */
@@ -324,12 +329,37 @@ static void *realloc_counted(const char *call, void *p, size_t size, const struc
 	return q;
 }
 
+/*
+ * The mapping p keeps its place and is resized to size: no thread gets its address meanwhile, so
+ * its sample need not end first. One search of the table for two.
+ */
+static __attribute__((noinline)) void *resize_staying(void *p, size_t size)
+{
+	bool is_sample = count_down(0, size) && is_on, is_resized = false;
+
+	if (is_sample && sample_may_be(p) && table_begin()) {
+		is_resized = table_resize(p, size);
+		table_end();
+	}
+	if (is_resized) {
+		call_grown();
+		return p;
+	}
+	sample_forget(p);
+	if (is_sample)
+		enter(p, size, NULL);
+	return p;
+}
+
 /* p may be a sample, or guarded, or the countdown is not reached quickly. */
 static __attribute__((noinline)) void *realloc_other(const char *call, void *p, size_t size)
 {
-	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
+	struct sample copy, *was;
 	void *q;
 
+	if (large_stays(p, size)) /* so tcache_realloc would do nothing */
+		return resize_staying(p, size);
+	was = leave(p, &copy) ? &copy : NULL;
 	if (!guard_owns(p) || guard_shrink(call, p, size))
 		return realloc_counted(call, p, size, was, count_down(0, size) && is_on);
 	q = move_guarded(call, p, size);

@@ -377,6 +377,29 @@ bool table_remove(const void *p, struct sample *sample)
 	return s;
 }
 
+bool table_resize(const void *p, size_t size)
+{
+	struct chance_weight weight;
+	struct sample *s;
+
+	hold();
+	s = find_sample((uintptr_t)p);
+	if (s && size - s->stack_size >= table.interval && size > s->stack_size)
+		s = NULL;
+	if (s) {
+		weight = chance_weigh(size, table.interval);
+		s->stack->total_objects += weight.objects;
+		s->stack->total_bytes += weight.bytes;
+		atomic_fetch_add_explicit(&table.live_bytes, weight.bytes - s->live_bytes,
+					  memory_order_relaxed);
+		s->live_bytes = weight.bytes;
+		s->size = size;
+		s->thread = sys_thread();
+	}
+	drop();
+	return s;
+}
+
 bool table_remove_nested(const void *p, struct sample *sample)
 {
 	for (struct chunk *c = table.samples; c; c = c->next)
