@@ -53,10 +53,10 @@ static uint64_t minus_ln(uint64_t r)
 	bool is_upper = m > SQRT2;
 
 	z = is_upper ? ((2 * ONE - m) << 32) / (2 * ONE + m) : ((m - ONE) << 32) / (m + ONE);
-	z2 = times(z, z);
+	z2 = z * z >> 32; /* below ONE / 32, and sum below 2 ONE: products have 64 bits */
 	for (size_t i = 0; i < sizeof(inverse) / sizeof(inverse[0]); i++)
-		sum = inverse[i] + times(sum, z2);
-	sum = 2 * times(z, sum);
+		sum = inverse[i] + (sum * z2 >> 32);
+	sum = z * sum >> 31;
 	return is_upper ? zeros * LN2 + sum : (zeros + 1) * LN2 - sum;
 }
 
