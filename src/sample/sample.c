@@ -13,7 +13,8 @@
  *    whether the object is a sample. An object that gets no pages is none, and is counted.
  * 4. realloc ends the sample of the old object before it resizes it, because another thread may get
  *    its address at once. A large sample that grows little at a time would take a stack each time:
- *    it keeps the one that it has until it has grown by an interval, if it stays in place.
+ *    it keeps the one that it has until it has grown by an interval, if it stays in place. A
+ *    mapping of which that is known before remains a sample meanwhile.
  */
 
 #include "sample.h"
