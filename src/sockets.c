@@ -29,7 +29,6 @@
 #include "kernel.h"
 #include "tunables.h"
 
-#define SIGNAL_SET_SIZE 8 /* the kernel's sigset_t */
 #define WAKE_SIGNAL SIGSTKFLT
 
 /* Listening. */
@@ -191,10 +190,15 @@ ssize_t sys_send(int fd, const void *from, size_t size)
 	return CALL(sendto, fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* A sandbox may refuse to poll; the caller must not spin then. */
 void sys_poll(struct pollfd *all, size_t n, int ms)
 {
+	_Atomic(uint32_t) never_woken = 0;
+
 	if (CALL(poll, all, n, ms) >= 0)
 		return;
+	if (errno != EINTR && ms)
+		sys_sleep_on(&never_woken, 0, REFUSED_WAIT_NS);
 	for (size_t i = 0; i < n; i++)
 		all[i].revents = 0;
 }
@@ -208,18 +212,18 @@ int sys_open_wake(void)
 	int fd;
 
 	do {
-		fd = (int)CALL(signalfd4, -1, &wake_set, SIGNAL_SET_SIZE,
+		fd = (int)CALL(signalfd4, -1, &wake_set, KERNEL_MASK_SIZE,
 			       SFD_CLOEXEC | SFD_NONBLOCK);
 	} while (fd >= 0 && fd < STDERR_FILENO);
 	return fd;
 }
 
-uint32_t sys_begin_service(unsigned int slack_ms)
+uint32_t sys_begin_service(void)
 {
 	static const char name[] = "osmem";
 
 	RAW(prctl, PR_SET_NAME, name);
-	RAW(prctl, PR_SET_TIMERSLACK, slack_ms * 1000000ul);
+	RAW(prctl, PR_SET_TIMERSLACK, TIMER_SLACK_MS * 1000000ul);
 	return (uint32_t)RAW(gettid);
 }
 
@@ -232,10 +236,5 @@ bool sys_was_woken(void)
 {
 	static const struct timespec now;
 
-	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, SIGNAL_SET_SIZE) == WAKE_SIGNAL;
-}
-
-void sys_kill_self(int signal)
-{
-	RAW(kill, RAW(getpid), signal);
+	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, KERNEL_MASK_SIZE) == WAKE_SIGNAL;
 }

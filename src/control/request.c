@@ -3,7 +3,6 @@
 #include "request.h"
 
 #include <string.h>
-#include <strings.h>
 
 static struct word word_of(const char *from, const char *to)
 {
@@ -38,9 +37,19 @@ static struct word split(struct word *word, char c)
 	return rest;
 }
 
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+/* In any case. */
 static bool starts_with(struct word word, const char *text)
 {
-	return word.len >= strlen(text) && strncasecmp(word.at, text, strlen(text)) == 0;
+	size_t i = 0;
+
+	while (i < word.len && text[i] && lower(word.at[i]) == lower(text[i]))
+		i++;
+	return !text[i];
 }
 
 static enum method method_of(struct word name)
@@ -80,19 +89,18 @@ static bool parse_first_line(struct request *r, struct word line)
 	return *target.at == '/';
 }
 
+static struct word skip_blanks(struct word text)
+{
+	for (; text.len && *text.at == ' '; text.at++)
+		text.len--;
+	return text;
+}
+
 /* A decimal number with blanks around it. */
 static bool parse_length(struct word text, size_t *length)
 {
-	size_t i = 0, first;
-
-	while (i < text.len && text.at[i] == ' ')
-		i++;
-	first = i;
-	for (*length = 0; i < text.len && text.at[i] >= '0' && text.at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(*length, 10, length) ||
-		    __builtin_add_overflow(*length, (size_t)(text.at[i] - '0'), length))
-			return false;
-	return i > first && strspn(text.at + i, " ") >= text.len - i;
+	text = skip_blanks(text);
+	return word_take_number(&text, length) && !skip_blanks(text).len;
 }
 
 /* Parse a header. Only the length of the body matters. */

@@ -9,16 +9,15 @@
 #include <string.h>
 
 #include "cache/tcache.h"
+#include "elf_symbol.h"
 #include "helpers.h"
 #include "http.h"
-#include "printf.h"
 #include "proc.h"
 #include "sockets.h"
 #include "tunables.h"
 
-#define LINE_SIZE 256
 #define STACK_SIZE (256 * KIB) /* without thread-local variables, it uses 20 KiB */
-#define LATER_MS 100 /* until the next try where descriptors are exhausted */
+#define LATER_MS 100 /* until the next try where descriptors are exhausted, or a call is refused */
 
 enum state {
 	NOT_STARTED,
@@ -31,6 +30,7 @@ static struct {
 	_Atomic(uint32_t) thread; /* the kernel's id */
 	_Atomic(bool) is_busy, is_ending; /* the thread is busy while it is not asleep */
 	char path[SYS_SOCKET_PATH]; /* to serve, or empty */
+	enum service_role role;
 	uint64_t listen_ms; /* when to begin; 0: at the start; UINT64_MAX: not, or not again */
 	int error; /* errno of what failed, or 0 */
 	const char *failed; /* what that is */
@@ -41,6 +41,8 @@ static struct {
 } service;
 
 void (*service_on_wake)(void);
+
+static _Atomic(unsigned int) *libc_threads; /* libc's count of threads, or NULL */
 
 /* ---- The thread ---- */
 
@@ -55,29 +57,35 @@ static void enter(void)
 		sys_sleep(0);
 }
 
+/* Report what failed, with errno, later. Then the thread serves nothing. */
 static void fail(const char *what)
 {
+	service.listen_ms = UINT64_MAX;
 	service.error = errno;
 	service.failed = what;
 }
 
-static void complain(void)
+static void report_failure(void)
 {
-	const char *error = strerrorname_np(service.error);
-	char line[LINE_SIZE];
-	int n;
-
 	if (!service.error)
 		return;
 	if (service.owner)
-		n = snprintf_(line, sizeof(line),
-			      "osmem: OSMEM_OPTIONS: serve: process %u serves %s\n",
-			      (unsigned int)service.owner, service.failed);
+		sys_report("OSMEM_OPTIONS: serve: process %u serves %s", service.owner,
+			   service.failed);
 	else
-		n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: serve: %.150s: %s\n",
-			      service.failed, error ? error : "?");
-	sys_print(line, (size_t)n);
+		sys_report("OSMEM_OPTIONS: serve: %.150s: %s", service.failed,
+			   sys_error_name(service.error));
 	service.error = 0;
+}
+
+/*
+ * libc ends the process when the last thread ends. Its count must not have this thread, or a program
+ * whose main thread calls pthread_exit() never ends. libc exports the count for debuggers.
+ */
+static void leave_count(void)
+{
+	if (libc_threads)
+		atomic_fetch_sub(libc_threads, 1);
 }
 
 /* A path that an ancestor serves is not to be served. */
@@ -94,24 +102,18 @@ static void begin_to_listen(void)
 /* Without descriptors of its own the thread must not open any. */
 static int prepare(void)
 {
-	uint64_t listen_ms = service.listen_ms;
-	int wake;
+	int wake = -1;
 
-	service.listen_ms = UINT64_MAX;
-	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
-	if (!sys_leave_files()) {
+	leave_count();
+	atomic_store(&service.thread, sys_begin_service());
+	if (!sys_leave_files())
 		fail("descriptors of its own");
-		return -1;
-	}
-	wake = sys_open_wake();
-	if (wake < 0)
+	else if ((wake = sys_open_wake()) < 0)
 		fail("a descriptor for signals");
 	else if (*service.path && !http_begin())
 		fail("memory");
-	else if (!listen_ms)
+	else if (!service.listen_ms)
 		begin_to_listen();
-	else
-		service.listen_ms = listen_ms;
 	return wake;
 }
 
@@ -120,16 +122,17 @@ static void accept_all(uint64_t now_ms)
 	while (http_has_room()) {
 		int fd = sys_accept(&service.listener);
 
-		if (fd >= 0)
+		if (fd >= 0) {
 			http_add(fd, now_ms);
-		else if (errno != ECONNABORTED && errno != EINTR)
-			break;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			if (errno != EAGAIN)
+				service.accept_ms = now_ms + LATER_MS;
+			return;
+		}
 	}
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-		service.accept_ms = now_ms + LATER_MS;
 }
 
-/* Without a descriptor to be woken by, it looks now and then. -1: for ever. */
+/* Without a descriptor to be woken by, it wakes now and then. -1: wait for ever. */
 static int wait_ms(int wake, uint64_t now_ms)
 {
 	uint64_t until = service.background_ms, next = http_next_ms();
@@ -139,31 +142,41 @@ static int wait_ms(int wake, uint64_t now_ms)
 	if (service.accept_ms > now_ms && service.accept_ms < until)
 		until = service.accept_ms;
 	if (until == UINT64_MAX)
-		return wake < 0 ? IDLE_TICK_MS : -1;
+		return wake < 0 ? IDLE_CHECK_MS : -1;
 	return until > now_ms ? (int)(until - now_ms) : 0;
 }
 
-/* Sleep, and then do what there is to do. */
-static void turn(int wake)
+/* Whether it was woken. If the kernel refuses to take the signal, the descriptor is of no more use. */
+static bool was_woken(int *wake, bool is_ready)
 {
-	struct pollfd polls[2 + CONNECTIONS] = {{.fd = wake, .events = POLLIN},
+	if (sys_was_woken())
+		return true;
+	if (is_ready)
+		*wake = -1;
+	return *wake < 0;
+}
+
+/* Sleep, and then do what there is to do. */
+static void turn(int *wake)
+{
+	struct pollfd polls[2 + CONNECTIONS] = {{.fd = *wake, .events = POLLIN},
 						{.fd = -1, .events = POLLIN}};
 	uint64_t now_ms = sys_now_ms();
 	size_t n = http_poll(polls + 2);
 
 	if (service.listener.fd >= 0 && http_has_room() && now_ms >= service.accept_ms)
 		polls[1].fd = service.listener.fd;
-	sys_poll(polls, n + 2, wait_ms(wake, now_ms));
+	sys_poll(polls, n + 2, wait_ms(*wake, now_ms));
 	enter();
 	now_ms = sys_now_ms();
-	if ((sys_was_woken() || wake < 0) && service_on_wake)
+	if (was_woken(wake, polls[0].revents) && service_on_wake)
 		service_on_wake();
 	http_step(polls + 2, n, now_ms);
 	if (polls[1].revents)
 		accept_all(now_ms);
 	if (now_ms >= service.listen_ms) {
 		begin_to_listen();
-		complain();
+		report_failure();
 	}
 	if (now_ms >= service.background_ms)
 		service.background_ms = now_ms + tcache_background();
@@ -178,12 +191,15 @@ static __attribute__((noreturn)) void *run(void *unused)
 	atomic_store(&service.state, READY);
 	sys_wake_one(&service.state);
 	for (;;)
-		turn(wake);
+		turn(&wake);
 }
 
 /* ---- Start ---- */
 
-/* Its stack has room for the thread-local variables of most programs. If not, libc says so. */
+/*
+ * Its stack has room for the thread-local variables of most programs. If not, libc says so. It
+ * never ends, so it need not be detached. The attributes have no memory of their own.
+ */
 static int create(void)
 {
 	pthread_attr_t attributes;
@@ -191,17 +207,9 @@ static int create(void)
 	int error;
 
 	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	error = pthread_create(&thread, &attributes, run, NULL);
-	if (error == EINVAL) {
-		pthread_attr_destroy(&attributes);
-		pthread_attr_init(&attributes);
-		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-		error = pthread_create(&thread, &attributes, run, NULL);
-	}
-	pthread_attr_destroy(&attributes);
-	return error;
+	return error == EINVAL ? pthread_create(&thread, NULL, run, NULL) : error;
 }
 
 /* The thread inherits the mask. pthread_sigmask leaves out the signals that libc needs. */
@@ -210,36 +218,32 @@ static int create_without_signals(void)
 	sigset_t all, before;
 	int error;
 
-	sigfillset(&all);
+	memset(&all, 0xff, sizeof(all));
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = create();
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return error;
 }
 
-/* False: it is too long. */
-static bool set_path(const char *path)
-{
-	if (!path || strlen(path) >= sizeof(service.path))
-		return !path;
-	strcpy(service.path, path);
-	return true;
-}
-
-void service_start(const char *path, bool has_background, bool is_child)
+void service_start(const char *path, bool has_background, enum service_role role)
 {
 	int error;
 
 	service.state = STARTING;
 	service.listener.fd = -1;
-	service.listen_ms = is_child ? sys_now_ms() + CHILD_LISTEN_MS : 0;
+	service.role = role;
+	service.listen_ms = role != SERVICE_FIRST ? sys_now_ms() + CHILD_LISTEN_MS : 0;
 	service.background_ms = has_background ? 0 : UINT64_MAX;
-	if (!set_path(path)) {
+	if (!path) {
+		service.listen_ms = UINT64_MAX;
+	} else if (strlen(path) < sizeof(service.path)) {
+		memcpy(service.path, path, strlen(path) + 1);
+	} else {
 		errno = ENAMETOOLONG;
 		fail(path);
 	}
-	if (!*service.path)
-		service.listen_ms = UINT64_MAX;
+	if (role == SERVICE_FIRST)
+		libc_threads = elf_libc_symbol("__nptl_nthreads");
 	error = create_without_signals();
 	if (error) {
 		service.state = READY;
@@ -248,7 +252,7 @@ void service_start(const char *path, bool has_background, bool is_child)
 	}
 	while (service.state == STARTING)
 		sys_sleep_on(&service.state, STARTING, NAP_NS);
-	complain();
+	report_failure();
 }
 
 bool service_wake(void)

@@ -59,7 +59,7 @@ size_t guard_usable_size(const char *call, void *p);
  */
 bool guard_shrink(const char *call, void *p, size_t size);
 
-/* Report p, and return false, if it was not allocated with this size, or not with this alignment. */
+/* Report p, and return false, if it was not allocated with this size, or this alignment. */
 bool guard_check_size(const char *call, void *p, size_t size);
 bool guard_check_align(const char *call, void *p, size_t align);
 
@@ -90,7 +90,7 @@ const char *guard_check(void);
  * sigaction(2) of SIGSEGV as if the library had no handler. The handler stays in front of the
  * program's, unless the program ignores the signal.
  */
-int guard_sigaction(const struct sigaction *new, struct sigaction *old);
+int guard_sigaction(const struct sigaction *set, struct sigaction *old);
 
 /* The same for signal(2). */
 __sighandler_t guard_signal(__sighandler_t handler);

@@ -19,15 +19,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "guard_core.h"
 #include "helpers.h"
 #include "sys_signals.h"
-
-/*
- * sigaction of libc, under a name that no other library interposes: it has the kernel's restorer.
- */
-extern __typeof__(sigaction) __sigaction;
 
 typedef void fault_handler(int signal, siginfo_t *info, void *context);
 
@@ -102,7 +98,7 @@ static void go_first(void)
 		return;
 	set_programs_action(&action);
 	if (action.sa_handler == SIG_DFL) {
-		sigfillset(&action.sa_mask);
+		memset(&action.sa_mask, 0xff, sizeof(action.sa_mask));
 		action.sa_flags = SA_ONSTACK;
 	}
 	action.sa_flags |= SA_SIGINFO;
@@ -116,19 +112,19 @@ static bool is_shared(void)
 	return sys_process() != guard->process;
 }
 
-int guard_sigaction(const struct sigaction *new, struct sigaction *old)
+int guard_sigaction(const struct sigaction *set, struct sigaction *old)
 {
-	struct sigaction wanted = new ? *new : (struct sigaction){0}, was;
+	struct sigaction wanted = set ? *set : (struct sigaction){0}, was;
 	bool is_locked = !is_shared();
 	uint64_t mask = is_locked ? guard_lock() : 0;
 	int status;
 
-	if (new &&is_ours(&wanted))
+	if (is_ours(&wanted))
 		wanted = *programs_action();
-	status = __sigaction(SIGSEGV, new ? &wanted : NULL, &was);
+	status = __sigaction(SIGSEGV, set ? &wanted : NULL, &was);
 	if (status == 0)
 		hide(&was);
-	if (status == 0 && new &&is_locked)
+	if (status == 0 && is_locked && set)
 		go_first();
 	if (is_locked)
 		guard_unlock(mask);

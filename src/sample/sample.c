@@ -268,7 +268,9 @@ void *sample_alloc_aligned(size_t size, size_t align)
 {
 	unsigned int hits = count_down(charge, size);
 
-	return hits ? alloc_hit(size, align, false, hits) : tcache_alloc_aligned(size, align);
+	if (!hits)
+		return tcache_alloc_aligned(size, align);
+	return alloc_hit(size, align < CELL_ALIGN ? CELL_ALIGN : align, false, hits);
 }
 
 /* Move p to an object of whole pages. NULL: p is unchanged. */
@@ -297,8 +299,8 @@ static void *move_guarded(const char *call, void *p, size_t size)
 }
 
 /*
- * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was: the
- * sample that p was, or NULL. A small one grows in place up to its usable size, as others do.
+ * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was:
+ * the sample that p was, or NULL. A small one grows in place up to its usable size, as others do.
  */
 static void *resize(const char *call, void *p, size_t size, const struct sample *was,
 		    bool is_sample)

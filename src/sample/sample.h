@@ -24,7 +24,9 @@
 
 #include "hash.h"
 
-/* The interval, at least 1. Before anything else, once; the default is SAMPLE_INTERVAL. */
+/*
+ * The interval, from 1 to SYS_MAP_MAX. Before anything else, once; the default is SAMPLE_INTERVAL.
+ */
 void sample_set_interval(size_t bytes);
 
 /*
@@ -102,7 +104,7 @@ struct sample_stats {
 	size_t interval; /* 0: never started */
 	size_t live, stacks; /* samples, and different stacks */
 	uint64_t live_bytes; /* estimate */
-	size_t dropped; /* samples without memory for them, or in a signal handler within sampling */
+	size_t dropped; /* samples without memory, or in a signal handler within sampling */
 	size_t table_bytes; /* memory of the tables */
 };
 
