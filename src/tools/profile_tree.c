@@ -320,7 +320,7 @@ static void add_notes(struct tree *t, const struct profile *p)
 	}
 }
 
-/* The sample with the most live bytes, or with the most bytes if nothing lives; NULL if none has any. */
+/* The sample with the most live bytes, or, if nothing lives, with the most bytes; or NULL. */
 static const struct sample *largest_of(const struct profile *p)
 {
 	static const enum measure order[] = {LIVE_BYTES, TOTAL_BYTES};
