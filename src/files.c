@@ -30,6 +30,11 @@ int sys_open(const char *path, int flags)
 	return (int)CALL(openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 }
 
+void sys_close(int fd)
+{
+	RAW(close, fd);
+}
+
 int sys_copy_high(int fd)
 {
 	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);

@@ -146,6 +146,14 @@ uint32_t sys_process(void);
 void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns);
 void sys_wake_one(_Atomic(uint32_t) *word);
 
+/* Sleep for at most ns nanoseconds, as sys_sleep_on does. */
+static inline void sys_sleep(long ns)
+{
+	_Atomic(uint32_t) never_woken = 0;
+
+	sys_sleep_on(&never_woken, 0, ns);
+}
+
 /* The path of the executable, truncated to size bytes including the null; empty if unknown. */
 void sys_program(char *path, size_t size);
 
@@ -154,6 +162,9 @@ bool sys_copy(void *to, const void *from, size_t size);
 
 /* Read size bytes of the executable at offset. False if they cannot be read. */
 bool sys_read_program(uint64_t offset, void *to, size_t size);
+
+/* Close a descriptor of the calling thread. Preserves errno. */
+void sys_close(int fd);
 
 /* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);

@@ -58,11 +58,9 @@ __attribute__((noinline, cold)) void lock_wake(struct lock *l)
 
 static void revoke_bias(void)
 {
-	_Atomic(uint32_t) never_woken = 0;
-
 	atomic_fetch_or(&lock_bias.owner, LOCK_REVOKING);
 	do {
-		sys_sleep_on(&never_woken, 0, NAP_NS);
+		sys_sleep(NAP_NS);
 	} while (atomic_load_explicit(&lock_bias.depth, memory_order_acquire));
 	atomic_store(&lock_bias.owner, LOCK_REVOKED);
 }

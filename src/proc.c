@@ -114,9 +114,19 @@ bool proc_each_mapping(void (*visit)(const struct proc_mapping *m, void *arg), v
 		return false;
 	while (read_mapping(&r, &m))
 		visit(&m, arg);
-	proc_close(r.fd);
+	sys_close(r.fd);
 	errno = r.failed;
 	return !r.failed;
+}
+
+/* The number at the start of a text. */
+static uint32_t read_decimal(const char *at)
+{
+	uint32_t n = 0;
+
+	for (; *at >= '0' && *at <= '9'; at++)
+		n = 10 * n + (uint32_t)(*at - '0');
+	return n;
 }
 
 /* An entry of a folder, as getdents64(2) writes it. */
@@ -138,51 +148,75 @@ bool proc_each_thread(void (*visit)(uint32_t id, void *arg), void *arg)
 	while ((n = RAW(getdents64, fd, buffer, sizeof(buffer))) > 0) {
 		for (ssize_t at = 0; at < n;) {
 			const struct entry *e = (const struct entry *)(const void *)(buffer + at);
-			uint32_t id = 0;
+			uint32_t id = read_decimal(e->name);
 
-			for (const char *c = e->name; *c >= '0' && *c <= '9'; c++)
-				id = 10 * id + (uint32_t)(*c - '0');
 			if (id)
 				visit(id, arg);
 			at += e->bytes;
 		}
 	}
-	proc_close(fd);
+	sys_close(fd);
 	errno = (int)-n;
 	return n == 0;
 }
 
 /* "ID (NAME) STATE PARENT GROUP SESSION TERMINAL GROUP FLAGS …"; NAME may have any characters. */
-static bool is_alive(const char *stat)
-{
-	const char *at = strrchr(stat, ')');
-	unsigned long flags = 0;
+enum stat_field {
+	STAT_PARENT = 2, /* spaces behind the name */
+	STAT_FLAGS = 7,
+};
 
-	if (!at || strlen(at) < 4 || at[2] == 'Z' || at[2] == 'X')
-		return false;
-	for (int spaces = 0; *at && spaces < 7; at++)
+/* Read a field of a file of this format. 0 with errno if it cannot be read. */
+static uint32_t read_stat(const char *path, enum stat_field field, char *state)
+{
+	char stat[512], *at;
+	int fd = sys_open(path, O_RDONLY);
+	ssize_t n;
+
+	*state = '\0';
+	if (fd < 0)
+		return 0;
+	n = read_some(fd, stat, sizeof(stat) - 1);
+	sys_close(fd);
+	errno = n < 0 ? (int)-n : EINVAL;
+	stat[n < 0 ? 0 : n] = '\0';
+	at = strrchr(stat, ')');
+	if (!at || strlen(at) < 4)
+		return 0;
+	*state = at[2];
+	for (unsigned int spaces = 0; *at && spaces < field; at++)
 		spaces += *at == ' ';
-	for (; *at >= '0' && *at <= '9'; at++)
-		flags = 10 * flags + (unsigned long)(*at - '0');
-	return !(flags & PF_IO_WORKER);
+	return read_decimal(at);
 }
 
 bool proc_thread_is_alive(uint32_t id)
 {
-	char path[PATH_SIZE], stat[256];
-	ssize_t n;
-	int fd;
+	char path[PATH_SIZE], state;
+	uint32_t flags;
 
 	snprintf_(path, sizeof(path), "/proc/self/task/%u/stat", (unsigned int)id);
-	fd = sys_open(path, O_RDONLY);
-	if (fd < 0)
-		return errno != ENOENT;
-	n = read_some(fd, stat, sizeof(stat) - 1);
-	proc_close(fd);
-	if (n < 0)
-		return n != -ESRCH;
-	stat[n] = '\0';
-	return is_alive(stat);
+	flags = read_stat(path, STAT_FLAGS, &state);
+	if (!state)
+		return errno != ENOENT && errno != ESRCH && errno != EINVAL;
+	return state != 'Z' && state != 'X' && !(flags & PF_IO_WORKER);
+}
+
+/* 0: it has none, or is unknown. */
+static uint32_t parent_of(uint32_t process)
+{
+	char path[PATH_SIZE], state;
+
+	snprintf_(path, sizeof(path), "/proc/%u/stat", (unsigned int)process);
+	return read_stat(path, STAT_PARENT, &state);
+}
+
+bool proc_is_ancestor(uint32_t process)
+{
+	uint32_t at = sys_process();
+
+	while (at && at != process)
+		at = parent_of(at);
+	return at;
 }
 
 int proc_open_pages(void)
@@ -196,9 +230,4 @@ size_t proc_read_pages(int fd, uintptr_t p, uint64_t *entries, size_t n)
 			  p / sys_page_size() * sizeof(*entries));
 
 	return got < 0 ? 0 : (size_t)got / sizeof(*entries);
-}
-
-void proc_close(int fd)
-{
-	RAW(close, fd);
 }

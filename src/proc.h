@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What /proc says of this process. Nothing here allocates or takes a lock, and buffers on the
+ * What /proc says of this process and others. Nothing here allocates or takes a lock, and buffers on the
  * stack are small.
  */
 
@@ -31,15 +31,16 @@ bool proc_each_thread(void (*visit)(uint32_t id, void *arg), void *arg);
 /* Whether thread id runs code of the program: it has not ended, and is no worker of the kernel. */
 bool proc_thread_is_alive(uint32_t id);
 
+/* Whether process is this one or an ancestor of it. False if /proc does not tell. */
+bool proc_is_ancestor(uint32_t process);
+
 /* Bits of an entry of the page table, as /proc/self/pagemap has it. */
 #define PROC_PAGE_PRESENT (UINT64_C(1) << 63)
 #define PROC_PAGE_SWAPPED (UINT64_C(1) << 62)
 #define PROC_PAGE_FILE (UINT64_C(1) << 61) /* an unmodified page of a file, or a shared one */
 
-/* Open the page table. -1 with errno. */
+/* Open the page table, for sys_close. -1 with errno. */
 int proc_open_pages(void);
 
 /* Read the entries of n pages from p on. Returns how many were read. */
 size_t proc_read_pages(int fd, uintptr_t p, uint64_t *entries, size_t n);
-
-void proc_close(int fd);

@@ -27,7 +27,6 @@
 
 #include "helpers.h"
 #include "kernel.h"
-#include "printf.h"
 #include "tunables.h"
 
 #define SIGNAL_SET_SIZE 8 /* the kernel's sigset_t */
@@ -101,7 +100,6 @@ static bool bind_to(int fd, const struct sockaddr_un *address, uint32_t *owner)
 /* Rule 2. Returns the folder, locked, or -1. */
 static int lock_folder(const char *path)
 {
-	_Atomic(uint32_t) never_woken = 0;
 	char folder[SYS_SOCKET_PATH];
 	const char *slash = strrchr(path, '/');
 	size_t len = slash ? (size_t)(slash - path) + 1 : 0;
@@ -113,7 +111,7 @@ static int lock_folder(const char *path)
 	for (unsigned int i = 0; fd >= 0 && i < FOLDER_WAITS; i++) {
 		if (RAW(flock, fd, LOCK_EX | LOCK_NB) == 0)
 			break;
-		sys_sleep_on(&never_woken, 0, FOLDER_WAIT_NS);
+		sys_sleep(FOLDER_WAIT_NS);
 	}
 	return fd;
 }
@@ -193,11 +191,6 @@ ssize_t sys_send(int fd, const void *from, size_t size)
 	return CALL(sendto, fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void sys_hang_up(int fd)
-{
-	RAW(close, fd);
-}
-
 void sys_poll(struct pollfd *all, size_t n, int ms)
 {
 	if (CALL(poll, all, n, ms) >= 0)
@@ -240,38 +233,6 @@ bool sys_was_woken(void)
 	static const struct timespec now;
 
 	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, SIGNAL_SET_SIZE) == WAKE_SIGNAL;
-}
-
-/* The parent of process, or 0. Its name, in parentheses, may contain anything. */
-static uint32_t parent_of(uint32_t process)
-{
-	char path[32], text[512], *end;
-	uint32_t parent = 0;
-	ssize_t n;
-	int fd;
-
-	snprintf_(path, sizeof(path), "/proc/%u/stat", (unsigned int)process);
-	fd = sys_open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	n = CALL(read, fd, text, sizeof(text) - 1);
-	RAW(close, fd);
-	text[n > 0 ? n : 0] = '\0';
-	end = strrchr(text, ')');
-	if (!end || strlen(end) < 4)
-		return 0;
-	for (end += 4; *end >= '0' && *end <= '9'; end++) /* ") S " */
-		parent = parent * 10 + (uint32_t)(*end - '0');
-	return parent;
-}
-
-bool sys_is_ancestor(uint32_t process)
-{
-	uint32_t at = sys_process();
-
-	while (at && at != process)
-		at = parent_of(at);
-	return at;
 }
 
 void sys_kill_self(int signal)

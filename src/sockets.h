@@ -43,8 +43,6 @@ int sys_accept(const struct sys_listener *l);
 ssize_t sys_receive(int fd, void *to, size_t size);
 ssize_t sys_send(int fd, const void *from, size_t size);
 
-void sys_hang_up(int fd);
-
 /* As poll(2). Signals end it early. */
 void sys_poll(struct pollfd *all, size_t n, int ms);
 
@@ -65,9 +63,6 @@ bool sys_wake_service(uint32_t thread);
 
 /* In the service thread: whether somebody has woken it since the last call. */
 bool sys_was_woken(void);
-
-/* Whether process is an ancestor of this one. False if /proc does not tell. */
-bool sys_is_ancestor(uint32_t process);
 
 /* Send a signal to this process. */
 void sys_kill_self(int signal);

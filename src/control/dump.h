@@ -9,8 +9,8 @@
  *    continues. Its interrupted system calls are restarted where SA_RESTART does that.
  * 3. All others: after the dump the process ends as the signal would have ended it. The handler
  *    waits for the dump, so that the program does not see an interrupted system call. If the dump
- *    takes longer than DUMP_WAITS, because it waits for the interrupted thread, the program continues
- *    until it is written.
+ *    takes longer than DUMP_WAITS, because it waits for the interrupted thread, the program
+ *    continues until it is written.
  */
 
 #pragma once

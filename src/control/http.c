@@ -74,7 +74,7 @@ void http_add(int fd, uint64_t now_ms)
 static void end(struct connection *c)
 {
 	body_drop(&c->body);
-	sys_hang_up(c->fd);
+	sys_close(c->fd);
 	c->fd = -1;
 }
 

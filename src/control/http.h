@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Connections of the service: each has one request and one reply, then it ends. No step blocks: what
- * a client does not send or read yet waits in bounded memory, up to a time. Only the service thread
- * calls this, but for http_begin and http_forget.
+ * Connections of the service: each has one request and one reply, then it ends. No step blocks:
+ * what a client does not send or read yet waits in bounded memory, up to a time. Only the service
+ * thread calls this, but for http_forget.
  */
 
 #pragma once

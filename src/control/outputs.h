@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * The files that options name: traces, maps, profiles, statistics. options.c sets the names and calls the
- * functions in the order begin, fork_child, end; the service thread calls those named outputs_…
- * too, as far as they say so.
+ * The files that options name: traces, maps, profiles, statistics. options.c sets the names and
+ * calls outputs_begin, outputs_fork_child and outputs_end. The service thread calls the functions
+ * that say so.
  *
  * A name may contain %p, the process id. Without %p, the first process that opens the file owns it
  * until it ends.
@@ -24,7 +24,7 @@ struct outputs {
 	struct word trace, map, stats_file, profile; /* file names, or empty */
 	size_t trace_size;
 	size_t profile_interval, profile_growth; /* profile_growth: 0 is off */
-	size_t stats; /* OUTPUTS_OFF, or enum stats_form, on standard error; unused with stats_file */
+	size_t stats; /* OUTPUTS_OFF, or enum stats_form; on standard error, unless stats_file */
 };
 
 #define OUTPUTS_OFF SIZE_MAX

@@ -12,6 +12,7 @@
 #include "helpers.h"
 #include "http.h"
 #include "printf.h"
+#include "proc.h"
 #include "sockets.h"
 #include "tunables.h"
 
@@ -43,14 +44,6 @@ void (*service_on_wake)(void);
 
 /* ---- The thread ---- */
 
-static void sleep_forever(void)
-{
-	_Atomic(uint32_t) never_woken = 0;
-
-	for (;;)
-		sys_sleep_on(&never_woken, 0, 0);
-}
-
 /* Begin to be busy. Does not return at exit. */
 static void enter(void)
 {
@@ -58,12 +51,8 @@ static void enter(void)
 	if (!atomic_load(&service.is_ending))
 		return;
 	atomic_store(&service.is_busy, false);
-	sleep_forever();
-}
-
-static void leave(void)
-{
-	atomic_store(&service.is_busy, false);
+	for (;;)
+		sys_sleep(0);
 }
 
 static void fail(const char *what)
@@ -95,9 +84,11 @@ static void complain(void)
 static void begin_to_listen(void)
 {
 	service.listen_ms = UINT64_MAX;
-	if (!sys_listen(&service.listener, service.path, &service.owner) &&
-	    !sys_is_ancestor(service.owner))
-		fail(service.path);
+	if (sys_listen(&service.listener, service.path, &service.owner))
+		return;
+	fail(service.path);
+	if (service.owner && proc_is_ancestor(service.owner))
+		service.error = 0;
 }
 
 /* Without descriptors of its own the thread must not open any. */
@@ -176,7 +167,7 @@ static void turn(int wake)
 	}
 	if (now_ms >= service.background_ms)
 		service.background_ms = now_ms + tcache_background();
-	leave();
+	atomic_store(&service.is_busy, false);
 }
 
 static __attribute__((noreturn)) void *run(void *unused)
@@ -275,13 +266,11 @@ void service_remove_socket(void)
 
 void service_end(void)
 {
-	_Atomic(uint32_t) never_woken = 0;
-
 	if (service.state == NOT_STARTED || !service_wake())
 		return;
 	atomic_store(&service.is_ending, true);
 	for (unsigned int i = 0; i < END_WAITS && atomic_load(&service.is_busy); i++)
-		sys_sleep_on(&never_woken, 0, NAP_NS);
+		sys_sleep(NAP_NS);
 	service_remove_socket();
 }
 

@@ -53,14 +53,13 @@ struct taking {
 static void take(struct lock *l, void *arg)
 {
 	struct taking *t = arg;
-	_Atomic(uint32_t) never_woken = 0;
 
 	if (t->visited++ > t->taken)
 		return; /* one before was not taken */
 	for (; !lock_try(l); t->naps--) {
 		if (!t->naps)
 			return;
-		sys_sleep_on(&never_woken, 0, NAP_NS);
+		sys_sleep(NAP_NS);
 	}
 	t->taken++;
 }
@@ -121,7 +120,7 @@ static const char *search_heaps(struct leaks_search *s)
 	is_made = leaks_mark_reached(s);
 	if (is_made)
 		leaks_mark_leaked(s);
-	proc_close(s->pages);
+	sys_close(s->pages);
 	return is_made ? NULL : NO_PROC;
 }
 
@@ -148,7 +147,6 @@ static const char *search_stopped(struct leaks_search *s)
  */
 static const char *search_twice(struct leaks_search *s)
 {
-	_Atomic(uint32_t) never_woken = 0;
 	const char *why = search_stopped(s);
 
 	if (why || (!s->stop.count && !s->stop.running))
@@ -159,7 +157,7 @@ static const char *search_twice(struct leaks_search *s)
 		return NULL;
 	leaks_drop_report(s);
 	leaks_drop(s);
-	sys_sleep_on(&never_woken, 0, NAP_NS);
+	sys_sleep(NAP_NS);
 	return search_stopped(s);
 }
 
@@ -188,16 +186,28 @@ static __attribute__((noinline)) void search(void)
 
 /* ---- Start and end ---- */
 
+static _Atomic(uint32_t) searching; /* the thread that searches or has done so, or 0 */
+
 static void at_exit(int status, void *arg)
 {
-	static atomic_flag is_done = ATOMIC_FLAG_INIT;
-
 	(void)status;
 	(void)arg;
-	if (atomic_flag_test_and_set(&is_done))
-		return;
+	searching = sys_thread();
 	__builtin_unwind_init(); /* saves the registers of the callers */
 	search();
+}
+
+/*
+ * A thread whose system call was interrupted may return from main, or exit, while another one still
+ * searches. It would end the process without the report, and with another status. It waits for the
+ * other one to do so.
+ */
+static void wait_for_search(int status, void *arg)
+{
+	(void)status;
+	(void)arg;
+	while (searching && searching != sys_thread())
+		sys_sleep(0);
 }
 
 static void fork_prepare(void)
@@ -208,16 +218,18 @@ static void fork_prepare(void)
 static void fork_child(void)
 {
 	is_inherited |= has_threads;
+	searching = 0;
 }
 
 /*
- * Not a destructor, and not atexit(), which libc runs with the destructors of this object: a
- * handler of on_exit() that is registered before main is the last, and may change the exit status.
+ * Not a destructor, and not atexit(), which libc runs with the destructors of this object: handlers
+ * of on_exit() that are registered before main are the last, and may change the exit status. The
+ * one that is registered last runs first.
  */
 void leaks_begin(enum leaks_mode with)
 {
 	mode = with;
 	pthread_atfork(fork_prepare, NULL, fork_child);
-	if (on_exit(at_exit, NULL) != 0)
+	if (on_exit(wait_for_search, NULL) != 0 || on_exit(at_exit, NULL) != 0)
 		fail(MEMORY);
 }

@@ -12,44 +12,9 @@
 #include "leaks_core.h"
 #include "sample/guard.h"
 #include "sample/sample.h"
+#include "sort.h"
 
 #define OWN_HOLES 8 /* of the search itself */
-
-/* ---- Sorting ---- */
-
-static uintptr_t start_of(const char *element)
-{
-	uintptr_t start;
-
-	memcpy(&start, element, sizeof(start));
-	return start;
-}
-
-/*
- * Sort count elements that begin with an address by it. A shell sort: it needs no memory, as that
- * of libc does, and what is mostly sorted takes O(n log n).
- */
-static void sort(void *elements, size_t count, size_t size)
-{
-	char *at = elements, moved[sizeof(struct leaks_run)];
-	size_t gap = 1;
-
-	while (gap < count / 3)
-		gap = 3 * gap + 1;
-	for (; gap > 0; gap /= 3) {
-		for (size_t i = gap; i < count; i++) {
-			size_t to = i;
-
-			if (start_of(at + (i - gap) * size) <= start_of(at + i * size))
-				continue;
-			memcpy(moved, at + i * size, size);
-			for (; to >= gap && start_of(at + (to - gap) * size) > start_of(moved);
-			     to -= gap)
-				memcpy(at + to * size, at + (to - gap) * size, size);
-			memcpy(at + to * size, moved, size);
-		}
-	}
-}
 
 /* ---- Holes ---- */
 
@@ -61,9 +26,14 @@ void leaks_add_hole(struct leaks_search *s, const void *start, size_t size)
 	s->hole_count++;
 }
 
+static bool is_hole_before(const void *a, const void *b)
+{
+	return ((const struct leaks_range *)a)->start < ((const struct leaks_range *)b)->start;
+}
+
 void leaks_sort_holes(struct leaks_search *s)
 {
-	sort(s->holes, s->hole_count, sizeof(*s->holes));
+	sort(s->holes, s->hole_count, sizeof(*s->holes), is_hole_before);
 }
 
 static void add_range(const void *start, size_t size, void *arg)
@@ -125,6 +95,11 @@ static void add_item(struct leaks_search *s, const struct osmem_item *i)
 		if (i->status != STATUS_FREE && i->payload)
 			add_run(s, payload, i->payload, 1, i->heap);
 	}
+}
+
+static bool is_run_before(const void *a, const void *b)
+{
+	return ((const struct leaks_run *)a)->start < ((const struct leaks_run *)b)->start;
 }
 
 /* ---- States ---- */
@@ -192,7 +167,7 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 		return false;
 	for (size_t i = 0; i < copy->count; i++)
 		add_item(s, &copy->items[i]);
-	sort(s->runs, s->run_count, sizeof(*s->runs));
+	sort(s->runs, s->run_count, sizeof(*s->runs), is_run_before);
 	s->states = map_part(s, s->block_count, sizeof(*s->states));
 	if (!s->states)
 		return false;

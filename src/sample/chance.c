@@ -12,7 +12,7 @@
 typedef unsigned __int128 wide;
 
 #define ONE (UINT64_C(1) << 32)
-#define LN2_64 UINT64_C(0xb17217f7d1cf79ac) /* ln 2, with 64 places */
+#define LN2 UINT64_C(0xb17217f8) /* ln 2 */
 #define NEVER_MISSED (22 * ONE) /* exp(-22) is less than a unit */
 
 static _Atomic(uint64_t) state;
@@ -31,33 +31,32 @@ uint64_t chance_random(void)
 	return h ^ h >> 31;
 }
 
-/* -log2 of r / 2^64. Squaring a number in [1, 2) shifts the digits of its logarithm to the left. */
-static uint64_t minus_log2(uint64_t r)
+static uint64_t times(uint64_t a, uint64_t b)
+{
+	return (uint64_t)((wide)a * b >> 32);
+}
+
+/*
+ * -ln of r / 2^64. r is a power of two times m in [1, 2), and ln m = 2 artanh((m - 1) / (m + 1)),
+ * whose series converges quickly. A quarter of the instructions of a loop for each binary place.
+ */
+static uint64_t minus_ln(uint64_t r)
 {
 	unsigned int zeros = (unsigned int)__builtin_clzll(r);
-	uint64_t m = r << zeros, log2_m = 0; /* m with 63 places */
+	uint64_t m = r << zeros >> 31, z = ((m - ONE) << 32) / (m + ONE), z2 = times(z, z);
+	uint64_t sum = ONE / 19;
 
-	for (int i = 0; i < 32; i++) {
-		wide square = (wide)m * m >> 63;
-		unsigned int is_two = square >> 64 != 0;
-
-		log2_m = log2_m << 1 | is_two;
-		m = (uint64_t)(square >> is_two);
-	}
-	return (zeros + 1) * ONE - log2_m;
+	for (int n = 17; n > 0; n -= 2)
+		sum = ONE / (unsigned int)n + times(sum, z2);
+	sum = 2 * times(z, sum);
+	return (zeros + 1) * LN2 > sum ? (zeros + 1) * LN2 - sum : 0;
 }
 
 int64_t chance_distance(size_t mean)
 {
-	uint64_t ln = (uint64_t)((wide)minus_log2(chance_random() | 1) * LN2_64 >> 64);
-	wide distance = (wide)ln * mean >> 32;
+	wide distance = (wide)minus_ln(chance_random() | 1) * mean >> 32;
 
 	return distance < INT64_MAX / 2 ? (int64_t)distance : INT64_MAX / 2;
-}
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-	return (uint64_t)((wide)a * b >> 32);
 }
 
 /* x / (1 - exp(-x)) for x up to 1: a series, whose error is less than 10^-6. */
@@ -77,7 +76,7 @@ static uint64_t exp_minus(uint64_t x)
 	while (x >> halvings > ONE)
 		halvings++;
 	x >>= halvings;
-	result = ONE - (uint64_t)(((wide)x << 32) / series(x));
+	result = ONE - ((x << 31) / series(x) << 1);
 	for (; halvings; halvings--)
 		result = times(result, result);
 	return result;
@@ -91,7 +90,8 @@ static uint64_t without(wide x, unsigned int places)
 
 struct chance_weight chance_weigh(size_t size, size_t mean)
 {
-	wide x = ((wide)size << 32) / mean;
+	/* The division of 128 bits is slow. */
+	wide x = size < ONE ? (size << 32) / mean : ((wide)size << 32) / mean;
 	uint64_t objects = ONE;
 
 	if (x <= ONE) {
@@ -103,7 +103,7 @@ struct chance_weight chance_weigh(size_t size, size_t mean)
 		};
 	}
 	if (x < NEVER_MISSED)
-		objects = (uint64_t)(((wide)ONE << 32) / (ONE - exp_minus((uint64_t)x)));
+		objects = UINT64_MAX / (ONE - exp_minus((uint64_t)x));
 	return (struct chance_weight){
 		.objects = without(objects, 32 - OBJECTS_SHIFT),
 		.bytes = without((wide)objects * size, 32 - BYTES_SHIFT),

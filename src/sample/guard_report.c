@@ -17,8 +17,8 @@
 #include "guard_core.h"
 #include "helpers.h"
 #include "printf.h"
-#include "signals.h"
 #include "stack.h"
+#include "sys_signals.h"
 
 static void (*on_other_fatal)(void);
 

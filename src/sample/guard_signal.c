@@ -22,7 +22,7 @@
 
 #include "guard_core.h"
 #include "helpers.h"
-#include "signals.h"
+#include "sys_signals.h"
 
 /*
  * sigaction of libc, under a name that no other library interposes: it has the kernel's restorer.

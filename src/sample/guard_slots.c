@@ -4,8 +4,8 @@
 
 #include "guard_core.h"
 #include "helpers.h"
-#include "signals.h"
 #include "stack.h"
+#include "sys_signals.h"
 
 struct guard_area guard_area;
 struct guard *guard;

@@ -24,6 +24,7 @@
 #include "image.h"
 #include "proto.h"
 #include "sample.h"
+#include "sort.h"
 #include "stack.h"
 
 #define PLACES_MIN 4096 /* of the table at first; a power of two */
@@ -216,38 +217,20 @@ static void put_head(struct profile *p)
 	proto_put_number(&p->proto, TIME, sys_wall_ns());
 }
 
-/* ---- Sorting: a heap with the highest address on top ---- */
-
-static void sift(struct place *places, size_t i, size_t count)
+static bool is_place_before(const void *a, const void *b)
 {
-	struct place place = places[i];
-
-	for (size_t child; (child = 2 * i + 1) < count; i = child) {
-		if (child + 1 < count && places[child + 1].address > places[child].address)
-			child++;
-		if (places[child].address <= place.address)
-			break;
-		places[i] = places[child];
-	}
-	places[i] = place;
+	return ((const struct place *)a)->address < ((const struct place *)b)->address;
 }
 
+/* Take the places out of the hash table, into a list in order. */
 static void sort_places(struct profile *p)
 {
-	struct place *places = p->places, top;
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->place_room; i++)
-		if (places[i].address)
-			places[n++] = places[i];
-	for (size_t i = n / 2; i-- > 0;)
-		sift(places, i, n);
-	while (n > 1) {
-		top = places[0];
-		places[0] = places[--n];
-		places[n] = top;
-		sift(places, 0, n);
-	}
+		if (p->places[i].address)
+			p->places[n++] = p->places[i];
+	sort(p->places, n, sizeof(*p->places), is_place_before);
 }
 
 /* The number of places below the address. */

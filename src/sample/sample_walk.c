@@ -10,6 +10,7 @@
 #include "chance.h"
 #include "helpers.h"
 #include "sample_table.h"
+#include "sort.h"
 
 /* Copy all to fresh memory. The first copy only counts; the tables may grow. False with errno. */
 static bool copy_all(struct table_copy *copy)
@@ -27,22 +28,11 @@ static bool copy_all(struct table_copy *copy)
 	return true;
 }
 
-static bool is_before(const struct sample_entry *a, const struct sample_entry *b)
+static bool is_before(const void *first, const void *second)
 {
+	const struct sample_entry *a = first, *b = second;
+
 	return a->frames != b->frames ? a->frames < b->frames : a->thread < b->thread;
-}
-
-/* Shell's sort: in place, and without libc's, which allocates. */
-static void sort(struct sample_entry *entries, size_t count)
-{
-	for (size_t gap = count / 2; gap; gap = gap == 2 ? 1 : gap * 5 / 11)
-		for (size_t i = gap, j; i < count; i++) {
-			struct sample_entry entry = entries[i];
-
-			for (j = i; j >= gap && is_before(&entry, &entries[j - gap]); j -= gap)
-				entries[j] = entries[j - gap];
-			entries[j] = entry;
-		}
 }
 
 /* Whole objects or bytes. The rest is left to the next entries: rounding each may bias the sum. */
@@ -82,7 +72,8 @@ bool sample_each_stack(void (*visit)(const struct sample_entry *entry, void *arg
 	table_end();
 	if (!is_copied)
 		return false;
-	sort(copy.entries + copy.stacks, copy.count - copy.stacks);
+	sort(copy.entries + copy.stacks, copy.count - copy.stacks, sizeof(*copy.entries),
+	     is_before);
 	for (size_t i = 0; i < copy.count;) {
 		struct sample_entry entry = copy.entries[i++];
 

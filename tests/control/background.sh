@@ -17,6 +17,7 @@ mib=${BACKGROUND_MIB:-192}
 peak() {
 	start "$1" "$scratch/subject" peak "$mib" "$2" "$3" || return
 	stop || return
+	# shellcheck disable=SC2046 # words
 	set -- $(head -n 1 "$scratch/out")
 	first=$1
 	shift

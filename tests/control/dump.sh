@@ -23,7 +23,7 @@ ended_by() {
 program_continues() {
 	start "stats,dump_on=$1" "$scratch/subject" || return
 	for n in 1 2; do
-		kill -"$2" "$subject" && until_true dumped $n || return
+		kill -"$2" "$subject" && until_true dumped "$n" || return
 	done
 	stop && dumped 3
 }
@@ -40,7 +40,7 @@ program_ends() {
 	status=$?
 	stop
 	echo "status $status"
-	ended_by $status "$2" && dumped 1 && ! grep interrupted "$scratch/out"
+	ended_by "$status" "$2" && dumped 1 && ! grep interrupted "$scratch/out"
 }
 
 files_are_written() {
@@ -58,7 +58,7 @@ files_are_written() {
 
 # One who installs a handler gets the signal; nothing is written before the exit.
 program_takes_it() {
-	start stats,dump_on=$1 "$scratch/subject" handles && kill -"$1" "$subject" &&
+	start "stats,dump_on=$1" "$scratch/subject" handles && kill -"$1" "$subject" &&
 		until_true grep -q "^took SIG$1" "$scratch/out" && sleep 0.3 && dumped 0 && stop && dumped 1
 }
 

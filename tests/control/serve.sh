@@ -101,7 +101,7 @@ trace_starts_and_stops() {
 		status 409 /trace/start -X POST && status 409 /trace/stop -X POST &&
 		get /trace/start -X POST --fail -d "file=$scratch/again" && sleep 0.2 &&
 		get /trace/stop -X POST --fail || return
-	kill_subject
+	kill_subject KILL
 	for file in "$scratch/trace.$was" "$scratch/again"; do
 		"$src/tools/heapview" --text "$file" >"$scratch/text" && [ -s "$scratch/text" ] || return
 	done
@@ -113,7 +113,7 @@ profile_starts_and_stops() {
 		get /profile/start -X POST --fail && sleep 0.5 && status 409 /profile/start -X POST &&
 		get /profile --fail >"$scratch/profile" && get /profile/stop -X POST --fail &&
 		status 409 /profile/stop -X POST && get /profile --fail >"$scratch/late" || return
-	kill_subject
+	kill_subject KILL
 	for file in profile late; do
 		"$src/tools/heapview" "$scratch/$file" -o "$scratch/page" || return
 		grep -q make_and_free "$scratch/page" || return
@@ -125,7 +125,7 @@ full_disk_harms_nobody() {
 	(ulimit -f 64 && start "serve=$socket" "$scratch/subject" tight &&
 		get "/trace/start?file=$scratch/short" -X POST && sleep 0.2 && get /stats --fail &&
 		get /trace/stop -X POST && status 500 "/trace/start?file=/dev/full" -X POST &&
-		get /stats --fail && kill -0 "$subject" && kill_subject && [ ! -s "$scratch/err" ])
+		get /stats --fail && kill -0 "$subject" && kill_subject KILL && [ ! -s "$scratch/err" ])
 }
 
 # ---- Clients ----
@@ -161,9 +161,9 @@ slow_ones_wait_alone() {
 mode_is_0600() {
 	for mask in 000 022 077 777; do
 		# In a shell of its own, for the umask.
-		mode=$(umask $mask && OSMEM_OPTIONS=serve=$socket LD_PRELOAD=$library stat -c %a "$socket")
-		[ $mask = 777 ] || [ "$mode" = 600 ] || return
-		[ $mask != 777 ] || [ "$mode" = 0 ] || return
+		mode=$(umask "$mask" && OSMEM_OPTIONS=serve=$socket LD_PRELOAD=$library stat -c %a "$socket")
+		[ "$mask" = 777 ] || [ "$mode" = 600 ] || return
+		[ "$mask" != 777 ] || [ "$mode" = 0 ] || return
 	done
 }
 
@@ -182,7 +182,7 @@ other_users_are_refused() {
 }
 
 stale_socket_is_replaced() {
-	start "serve=$socket" "$scratch/subject" && kill_subject && [ -S "$socket" ] &&
+	start "serve=$socket" "$scratch/subject" && kill_subject KILL && [ -S "$socket" ] &&
 		start "serve=$socket" "$scratch/subject" && get / --fail && stop && [ ! -e "$socket" ] &&
 		[ ! -s "$scratch/err" ]
 }
@@ -210,7 +210,7 @@ socket_is_removed_at_exit() {
 		echo data >"$socket" && stop && [ -e "$socket" ]
 	result=$?
 	rm -f "$socket"
-	return $result
+	return "$result"
 }
 
 long_path_is_refused() {
@@ -238,7 +238,7 @@ child_has_its_own() {
 	result=$?
 	stop && until_true test ! -e "$socket" || result=1
 	socket=$scratch/socket
-	return $result
+	return "$result"
 }
 
 brief_children_leave_nothing() {
@@ -275,8 +275,8 @@ service_never_allocates() {
 		kill -USR1 "$subject" && sleep 0.3 && get /trace/stop -X POST && kill -0 "$subject"
 	result=$?
 	preload=
-	kill_subject
-	! grep 'called malloc' "$scratch/err" && return $result
+	kill_subject KILL
+	! grep 'called malloc' "$scratch/err" && return "$result"
 }
 
 # ---- Refusals ----

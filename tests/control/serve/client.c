@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * What clients do that curl does not: client PATH WHAT. The exit status is 0 if the service behaves.
+ * What clients do that curl does not: client PATH WHAT. Exit status 0: the service behaves.
  * Texts that are sent are in C's escapes.
  *
  *	send TEXT		send it and print the reply
  *	split TEXT		the same, byte by byte
  *	half TEXT		the same, and end the own side before the reply comes
  *	silent			connect and send nothing, until the service gives up
- *	crowd N			N connections at once: all have sent half a request before the first sends
- *				the rest, in reverse order; all are answered
- *	slow			ask for much and read nothing, while others are answered in 0.2 s each
+ *	crowd N			N connections at once: all send half a request, then the rest, in
+ *				reverse order; all are answered
+ *	slow			ask for much and read nothing, while others are answered
  *	rude N			N times: connect, send a request or half of one, and leave
  */
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=sh
 #
-# Sourced by the scripts of this folder: programs that are served, and their clients.
+# Sourced by the scripts of this folder, behind report.sh: programs that are served, and their clients.
+
+# shellcheck disable=SC2154 # of report.sh
+# shellcheck disable=SC2034 # for those that source this
 
 cc=${CC:-cc}
 patience=${TEST_PATIENCE:-1}
@@ -34,7 +37,7 @@ until_true() {
 start() {
 	options=$1
 	shift
-	[ -z "$subject" ] || kill_subject # of a test that has failed
+	[ -z "$subject" ] || kill_subject KILL # of a test that has failed
 	: >"$scratch/out"
 	LD_PRELOAD=${preload:-$library} OSMEM_OPTIONS=$options "$@" <"$scratch/input" >"$scratch/out" \
 		2>"$scratch/err" &
@@ -53,9 +56,9 @@ stop() {
 	return "$1"
 }
 
-# kill_subject [SIGNAL]
+# kill_subject SIGNAL
 kill_subject() {
-	kill -"${1:-KILL}" "$subject"
+	kill -"$1" "$subject"
 	stop 2>/dev/null
 	true
 }

@@ -10,9 +10,9 @@
  *	forked			fork; the child waits as well. The line has its id
  *	exits			a forked child calls exit(), and 20 others _exit(); the parent waits
  *	executed COMMAND…	execute it
- *	peak MIB SIZE THREADS	allocate MIB of objects of SIZE in so many threads, free them in random
- *				order, and sleep. The line has the peak of resident MiB, and then what is
- *				resident each quarter second
+ *	peak MIB SIZE THREADS	allocate MIB of objects of SIZE in so many threads, free them in
+ *				random order, and sleep. The line has the peak of resident MiB, and
+ *				then what is resident each quarter second
  *	tight			make and free objects for ever
  *	handles			take SIGUSR1 and SIGTERM; each writes a line
  *	sleeps			sleep in one call, which a signal interrupts; then write a line

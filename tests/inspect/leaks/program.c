@@ -369,6 +369,16 @@ static NOINLINE void exit_in_thread(void)
 	kept = block;
 }
 
+/* The search interrupts the main thread, which returns from main with another status. */
+static NOINLINE void exit_while_main_pauses(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, hold_and_exit, NULL);
+	pause();
+	exit(0);
+}
+
 /* The main thread has ended. */
 static void exit_in_last_thread(void)
 {
@@ -680,6 +690,7 @@ static const struct way {
 	{"in_plugin", in_plugin},
 	{"ended", ended},
 	{"exit_in_thread", exit_in_thread},
+	{"exit_while_main_pauses", exit_while_main_pauses},
 	{"exit_in_last_thread", exit_in_last_thread},
 	{"crowd", crowd},
 	{"busy", busy},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-#include "signals.h"
+#include "sys_signals.h"
 
 #include <string.h>
 #include <ucontext.h>
