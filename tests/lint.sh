@@ -223,9 +223,10 @@ includes() {
 # The table of src/README.md names every file, and no others. A name may be a pattern, such as
 # x.[ch]; _x.c stands for the end of one.
 table_of_files() {
-	sed -n '/^## Files/,/^A wing calls/p' src/README.md | grep -o '`[^`]*\.[a-z[][^`]*`' | tr -d '`' |
-		sed 's|.*/||' | sort -u >"$log.files"
-	for file in $(find src -name '*.[ch]' -o -name '*.html' -o -name '*.css'); do
+	# shellcheck disable=SC2016 # the backticks are those of the page
+	sed -n '/^## Files/,/^## Glossary/s/^|/|/p' src/README.md | grep -o '`[^`]*\.[a-z[][^`]*`' |
+		tr -d '`' | sed 's|.*/||' | sort -u >"$log.files"
+	find src -name '*.[ch]' -o -name '*.html' -o -name '*.css' | while read -r file; do
 		while read -r pattern; do
 			# shellcheck disable=SC2254 # it is one
 			case ${file##*/} in

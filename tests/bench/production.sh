@@ -3,16 +3,19 @@
 #
 # make bench-production: what profile, guard and serve cost redis-server together.
 #
-# Two servers run: one without options, one with all three. Each round loads them in turn, in
-# alternating order. A row has the requests per second, and the CPU time of the server per request;
-# the last one has the medians of the rounds' ratios. CPU time is the figure that other programs on
-# the machine disturb least. Then the second server is loaded once more, while heapview watches it
-# in a terminal and curl trims it; its profile and its statistics are printed.
+# Two servers run on one core, one without options and one with all three; redis-benchmark runs on
+# another core. Each round loads them in turn, in alternating order. A row has the requests per
+# second and the CPU time of the server for each request, and the last row the medians of the
+# ratios. Other programs on the machine disturb CPU time least.
+#
+# Then the second server is loaded once more, while heapview watches it in a terminal and curl trims
+# it. Its statistics and its profile are printed. ROUNDS= and REQUESTS= (of each kind) are for both.
 
 cd "${0%/*}" || exit 1
 rounds=${ROUNDS:-9}
 requests=${REQUESTS:-100000} # of each kind
 kinds=set,get,incr,lpush,lpop,sadd,hset,zadd
+cores=$(getconf _NPROCESSORS_ONLN)
 src=$(cd "${SRC_PATH:-../../src}" && pwd) || exit 1
 scratch=$(mktemp -d) || exit 1
 servers=
@@ -27,13 +30,13 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-for program in redis-server redis-benchmark redis-cli curl script; do
+for program in redis-server redis-benchmark redis-cli curl script taskset; do
 	command -v $program >/dev/null || { echo "skip: $program not found" && exit; }
 done
 
 # serve NAME OPTIONS: start a server on the socket NAME; its process is $server.
 serve() {
-	OSMEM_OPTIONS=$2 LD_PRELOAD=$src/libosmem.so redis-server --port 0 --unixsocket "$scratch/$1" \
+	OSMEM_OPTIONS=$2 LD_PRELOAD=$src/libosmem.so taskset -c 0 redis-server --port 0 --unixsocket "$scratch/$1" \
 		--save '' --appendonly no --dir "$scratch" >"$scratch/$1.log" 2>&1 &
 	server=$!
 	servers="$servers $server"
@@ -44,7 +47,7 @@ serve() {
 }
 
 load() {
-	redis-benchmark -s "$scratch/$1" -n "$requests" -P 8 -c 20 -r 50000 -d 200 -t $kinds --csv
+	taskset -c $((cores > 1)) redis-benchmark -s "$scratch/$1" -n "$requests" -P 8 -c 20 -r 50000 -d 200 -t $kinds --csv
 }
 
 # The CPU time of all threads of a process, in nanoseconds.
