@@ -4,7 +4,7 @@
 # make bench-production: what profile, guard and serve cost redis-server together.
 #
 # Two servers run on one core, one without options and one with all three; redis-benchmark runs on
-# another core. Each round loads them in turn, in alternating order. A row has the requests per
+# another core. Each round loads them in the order off, on, on, off. A row has the requests per
 # second and the CPU time of the server for each request, and the last row the medians of the
 # ratios. Other programs on the machine disturb CPU time least.
 #
@@ -55,11 +55,13 @@ cpu_time() {
 	awk '{ sum += $1 } END { printf "%.0f", sum }' "/proc/$1"/task/*/schedstat
 }
 
-# measure NAME PROCESS: "NAME REQUESTS-PER-SECOND NANOSECONDS-OF-CPU-PER-REQUEST"
+# measure NAME: "NAME REQUESTS-PER-SECOND NANOSECONDS-OF-CPU-PER-REQUEST"
 measure() {
-	before=$(cpu_time "$2")
+	process=$off
+	[ "$1" = off ] || process=$on
+	before=$(cpu_time "$process")
 	load "$1" >"$scratch/csv" || exit 1
-	awk -F '"' -v name="$1" -v cpu=$(($(cpu_time "$2") - before)) -v n="$requests" '
+	awk -F '"' -v name="$1" -v cpu=$(($(cpu_time "$process") - before)) -v n="$requests" '
 		$4 + 0 { seconds += n / $4; kinds++ }
 		END { printf "%s %.0f %.0f\n", name, kinds * n / seconds, cpu / (kinds * n) }' "$scratch/csv"
 }
@@ -79,16 +81,15 @@ load off >"$scratch/csv" && load on >"$scratch/csv" || exit 1
 echo '            requests/s          CPU ns/request      on/off'
 echo 'round        off       on        off       on      rate  CPU time'
 for round in $(seq "$rounds"); do
-	if [ $((round % 2)) -eq 0 ]; then
-		measure off "$off" && measure on "$on"
-	else
-		measure on "$on" && measure off "$off"
-	fi >"$scratch/round"
+	for server in off on on off; do
+		measure "$server" || exit 1
+	done >"$scratch/round"
 	awk -v round="$round" '
-		{ rate[$1] = $2; cpu[$1] = $3 }
+		{ seconds[$1] += 1 / $2; cpu[$1] += $3 / 2 }
 		END {
-			printf "%5d %10d %8d %10d %8d %9.3f %9.3f\n", round, rate["off"], rate["on"],
-				cpu["off"], cpu["on"], rate["on"] / rate["off"], cpu["on"] / cpu["off"]
+			printf "%5d %10d %8d %10d %8d %9.3f %9.3f\n", round, 2 / seconds["off"],
+				2 / seconds["on"], cpu["off"], cpu["on"], seconds["off"] / seconds["on"],
+				cpu["on"] / cpu["off"]
 		}' "$scratch/round" | tee "$scratch/row"
 	awk '{ print $6, $7 }' "$scratch/row" >>"$scratch/ratios"
 done

@@ -55,6 +55,8 @@ if ! has cc curl addr2line; then
 	skip guide "needs a compiler, curl and addr2line"
 	finish
 fi
+unset MAKEFLAGS MFLAGS MAKELEVEL
+expect heapview make -s -C "$tests/../src/tools"
 expect has_commands test "$(commands | wc -l)" -eq 12
 expect guide run_guide
 expect live_view grep -q '^ Live ' "$scratch/out"
