@@ -4,9 +4,9 @@
  * The service thread: the only thread of the library. It answers requests (http.h), returns memory
  * while the program sleeps (tcache_background), and writes dumps (dump.h).
  *
- * It blocks all signals, but those that libc keeps for itself. It never calls malloc, nor anything
- * that may. It has its own table of descriptors. It sleeps unless it is asked, or the program has
- * visited the store lately; a sleeping program costs a look each IDLE_TICK_MS.
+ * It blocks all signals except those that libc keeps for itself. It never calls malloc, nor a
+ * function that may. It has its own table of descriptors. It sleeps unless a client asks, or the
+ * program has visited the store lately. While the program sleeps, it wakes up every IDLE_TICK_MS.
  */
 
 #pragma once

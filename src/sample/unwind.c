@@ -3,15 +3,15 @@
 /*
  * Steps from frame to frame.
  *
- * 1. Where there is call frame information, a step follows it. It takes a table of the rules of
- *    return addresses that were met before: reading the information takes several times as long. An
- *    entry is for an object, so it does not outlive dlclose.
+ * 1. Where there is call frame information, a step follows it. A table keeps the rules of return
+ *    addresses that were met before, because reading the information takes several times as long.
+ *    An entry belongs to an object, so it does not outlive dlclose.
  * 2. Elsewhere rbp may be a frame pointer: of code that was generated at run time, or compiled
  *    without the information. It has to lie above rsp, near it and aligned. The address that it
  *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
  * 3. Each word is read only if its page can be read: a register may be wrong after a guess, and the
- *    information may be wrong in code that never throws. The pages of a thread's stack that the
- *    kernel was asked about are remembered, so few walks make a system call.
+ *    information may be wrong in code that never throws. Only the kernel knows which pages can be
+ *    read. Its answers for a thread's stack are kept, so few walks make a system call.
  * 4. No lock, no memory, less than a KiB of stack. Two threads, or a signal handler, may write an
  *    entry of a table at once: its key depends on its value, so that a mixture fits nothing.
  */
