@@ -319,9 +319,9 @@ extern void (*tcache_on_scavenge)(void);
 extern void (*tcache_on_fork)(void);
 
 /*
- * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the cell.
- * A live cell that holds the mark of free ones by chance counts as free. Other threads must be
- * stopped, and no lock held.
+ * Whether cell, the start of a cell of malloc, is live: not in the store, nor cached. Reads the
+ * cell. A live cell that holds the mark of free ones by chance counts as free. Other threads must
+ * be stopped, and no lock held.
  */
 bool tcache_is_live(const void *cell);
 

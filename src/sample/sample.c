@@ -259,8 +259,8 @@ static void *move_guarded(const char *call, void *p, size_t size)
 }
 
 /*
- * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was: the
- * sample that p was, or NULL. A small one grows in place up to its usable size, as others do.
+ * As tcache_realloc, but what is a sample becomes an object whose free takes the slow path. was:
+ * the sample that p was, or NULL. A small one grows in place up to its usable size, as others do.
  */
 static void *resize(const char *call, void *p, size_t size, const struct sample *was,
 		    bool is_sample)
