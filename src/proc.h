@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * What /proc says of this process and others. Nothing here allocates or takes a lock, and buffers on
- * the stack are small.
+ * What /proc says of this process and others. Nothing here allocates or takes a lock, and buffers
+ * on the stack are small.
  */
 
 #pragma once
