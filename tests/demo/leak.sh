@@ -16,8 +16,9 @@ commands() {
 		grep -E '^(cc|src/tools/[a-z-]*|curl|sleep|kill|addr2line) '
 }
 
-# The commands for a shell: files are in our own folder, the pause is shorter, and the server has
-# time to begin. An address depends on the compiler, so that of the output is taken.
+# The commands for a shell: files are in our own folder, the pause is shorter, with more samples
+# instead, and the server has time to begin. An address depends on the compiler, so that of the
+# output is taken.
 guide() {
 	commands | sed -e "s|/tmp/|$scratch/|g" -e 's/^sleep 10/sleep 3/' -e 's/^curl /curl -sS /' \
 		-e "s|&\$|\& for i in \$(seq 100); do [ -S '$scratch/server.sock' ] \&\& break; sleep 0.1; done|" \
@@ -35,7 +36,7 @@ run_guide() {
 		EOT
 		guide
 	} >"$scratch/guide"
-	OSMEM_OPTIONS='' timeout -s KILL 120 sh "$scratch/guide" >"$scratch/out" 2>&1
+	OSMEM_OPTIONS=profile_interval=32k timeout -s KILL 120 sh "$scratch/guide" >"$scratch/out" 2>&1
 	cat "$scratch/out"
 }
 
@@ -47,7 +48,7 @@ names() {
 
 # The lines that the page states are those of the file.
 page_is_true() {
-	sed -n 's/^    \([a-z_]*\) at tests.demo.server.c:\([0-9]*\)$/\1 \2/p' "$readme" >"$scratch/said" &&
+	sed -n 's|^    \([a-z_]*\) at .*/server\.c:\([0-9]*\)$|\1 \2|p' "$readme" >"$scratch/said" &&
 		sed -n 's|^\([a-z_]*\) at .*server\.c:\([0-9]*\).*|\1 \2|p' "$scratch/out" | cmp "$scratch/said" -
 }
 
