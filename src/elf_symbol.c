@@ -99,3 +99,28 @@ void *elf_vdso_symbol(const char *name)
 			bias = start + segments[i].p_offset - segments[i].p_vaddr;
 	return elf_symbol(segments, header->e_phnum, bias, false, name);
 }
+
+struct wanted {
+	const char *name;
+	void *found;
+};
+
+static int look_in_libc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	const char *slash = strrchr(info->dlpi_name, '/');
+	struct wanted *w = arg;
+
+	(void)size;
+	if (slash && !strncmp(slash, "/libc.so.", strlen("/libc.so.")))
+		w->found = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
+				      w->name);
+	return w->found != NULL;
+}
+
+void *elf_libc_symbol(const char *name)
+{
+	struct wanted w = {.name = name};
+
+	dl_iterate_phdr(look_in_libc, &w);
+	return w.found;
+}

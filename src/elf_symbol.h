@@ -22,3 +22,9 @@ void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool 
  * 3 ns instead of 130. libc calls it too, but libc's function may be interposed (kernel.h).
  */
 void *elf_vdso_symbol(const char *name);
+
+/*
+ * A symbol that the C library defines as a shared object, or NULL, as in static programs. Asks the
+ * loader for the objects, so it is for the start of a process.
+ */
+void *elf_libc_symbol(const char *name);

@@ -73,12 +73,18 @@ static int open_high(const char *path, int flags)
 	return fd < 0 ? fd : move_high(fd);
 }
 
+bool sys_folder(char *path)
+{
+	errno = ENOENT; /* out of reach: the path begins with a remark */
+	return CALL(getcwd, path, PATH_MAX) > 0 && *path == '/';
+}
+
 static bool make_absolute(char *absolute, const char *path)
 {
 	size_t len, room;
 
 	*absolute = '\0';
-	if (*path != '/' && !getcwd(absolute, PATH_MAX - 1))
+	if (*path != '/' && !sys_folder(absolute))
 		return false;
 	len = strlen(absolute);
 	room = PATH_MAX - len;

@@ -369,24 +369,47 @@ uint32_t sys_process(void)
 
 void sys_program(char *path, size_t size)
 {
-	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+	long n = RAW(readlinkat, AT_FDCWD, "/proc/self/exe", path, size - 1);
 
 	path[n < 0 ? 0 : n] = '\0';
 }
 
-bool sys_folder(char *path)
+/*
+ * VmHWM of /proc/self/status, or 0. Without it, what getrusage tells is an upper bound: it includes
+ * what the process was before it executed the program, as a copy of its parent.
+ */
+static size_t peak_of_program(void)
 {
-	return getcwd(path, PATH_MAX);
+	static const char name[] = "\nVmHWM:";
+	char text[1024], *at;
+	size_t kib = 0;
+	ssize_t len;
+	int fd = sys_open("/proc/self/status", O_RDONLY);
+
+	if (fd < 0)
+		return 0;
+	len = CALL(read, fd, text, sizeof(text) - 1);
+	sys_close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	at = strstr(text, name);
+	if (!at)
+		return 0;
+	at += strlen(name);
+	for (at += strspn(at, " \t"); *at >= '0' && *at <= '9'; at++)
+		kib = kib * 10 + (size_t)(*at - '0');
+	return kib * KIB;
 }
 
 /* The kernel counts pages per thread or processor first, so its peak lags behind. */
 static size_t peak_resident(size_t resident)
 {
 	struct rusage r = {0};
-	size_t peak;
+	size_t peak = peak_of_program();
 
-	CALL(getrusage, RUSAGE_SELF, &r);
-	peak = (size_t)r.ru_maxrss * KIB;
+	if (!peak) {
+		CALL(getrusage, RUSAGE_SELF, &r);
+		peak = (size_t)r.ru_maxrss * KIB;
+	}
 	return peak > resident ? peak : resident;
 }
 

@@ -294,8 +294,11 @@ void sys_misuse(const char *call, const void *p, const char *what, ...)
 /* From now on misuse is tolerated. False if memory is exhausted. */
 bool sys_tolerate_misuse(void);
 
-/* The return address of the public function that reports name; set while misuse is tolerated. */
-extern _Thread_local const void *sys_call_site __attribute__((visibility("hidden")));
+/*
+ * The call site that reports of the calling thread have, until its next call: the return address of
+ * the public function. Does nothing unless misuse is tolerated.
+ */
+void sys_note_call_site(const void *site) __attribute__((cold));
 
 /* If not NULL, called behind the line of a report. It may not allocate. */
 extern void (*sys_on_fatal)(void);

@@ -24,9 +24,8 @@ long kernel_call(long number, long a, long b, long c, long d, long e, long f);
 int kernel_clock(clockid_t clock, struct timespec *now);
 
 /*
- * CALL returns -1 with errno, RAW returns -errno. Missing arguments are 0. Three functions of libc
- * remain in use: sbrk, because libc caches the break, and getcwd and readlink, which are called
- * without locks.
+ * CALL returns -1 with errno, RAW returns -errno. Missing arguments are 0. One function of libc
+ * remains in use: sbrk, because libc caches the break.
  */
 #define CALL(...) SIX_LONGS(kernel_call, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
 #define RAW(...) SIX_LONGS(kernel_raw, __VA_ARGS__, 0, 0, 0, 0, 0, 0)

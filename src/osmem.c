@@ -477,7 +477,7 @@ EXPORT void *os_realloc(void *p, size_t size)
 	void *q;
 
 	if (calls_are_recorded) {
-		sys_call_site = __builtin_return_address(0);
+		sys_note_call_site(__builtin_return_address(0));
 		calls_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
 	}
 	q = reallocate(p, size);
@@ -489,7 +489,7 @@ EXPORT void *os_realloc(void *p, size_t size)
 EXPORT void os_free(void *p)
 {
 	if (calls_are_recorded) {
-		sys_call_site = __builtin_return_address(0);
+		sys_note_call_site(__builtin_return_address(0));
 		calls_enter(TRACE_OS_FREE, (uintptr_t)p, 0);
 	}
 	if (p)

@@ -22,17 +22,45 @@
 #define LINE_SIZE 256
 #define UNKNOWN_SITE 1
 
-void (*sys_on_fatal)(void);
-_Thread_local const void *sys_call_site;
+#define THREADS 4096 /* a power of two; threads whose ids differ by a multiple share an entry */
+#define SITE_BITS 48
 
-/* The reported sites, in this order; zeroes behind them. NULL: misuse is not tolerated. */
-static _Atomic(uintptr_t) *sites;
+void (*sys_on_fatal)(void);
+
+/*
+ * NULL: misuse is not tolerated. The current sites are no thread-local variable, because there is
+ * little room for those, and most programs do not need it.
+ */
+static struct {
+	_Atomic(uintptr_t) reported[MISUSE_LINES]; /* in this order; zeroes behind them */
+	/* By thread id: the rest of the id, and the site in the low SITE_BITS. */
+	_Atomic(uint64_t) current[THREADS];
+} * sites;
 
 bool sys_tolerate_misuse(void)
 {
 	if (!sites)
-		sites = sys_map(MISUSE_LINES * sizeof(*sites));
+		sites = sys_map(sizeof(*sites));
 	return sites;
+}
+
+void sys_note_call_site(const void *site)
+{
+	uint64_t thread = sys_thread();
+
+	if (sites)
+		sites->current[thread % THREADS] =
+			thread / THREADS << SITE_BITS | (uint64_t)(uintptr_t)site;
+}
+
+/* If another thread has taken the entry, the site is unknown, and the call is reported. */
+static uintptr_t call_site(void)
+{
+	uint64_t thread = sys_thread(), site = sites->current[thread % THREADS];
+	bool is_own = site >> SITE_BITS == thread / THREADS;
+
+	site &= (UINT64_C(1) << SITE_BITS) - 1;
+	return is_own && site ? (uintptr_t)site : UNKNOWN_SITE;
 }
 
 /* The number of the line that site gets, from 1; 0: none. */
@@ -41,7 +69,7 @@ static unsigned int line_of(uintptr_t site)
 	for (unsigned int i = 0; i < MISUSE_LINES; i++) {
 		uintptr_t known = 0;
 
-		if (atomic_compare_exchange_strong(&sites[i], &known, site))
+		if (atomic_compare_exchange_strong(&sites->reported[i], &known, site))
 			return i + 1;
 		if (known == site && site != UNKNOWN_SITE)
 			return 0;
@@ -86,7 +114,7 @@ void sys_misuse(const char *call, const void *p, const char *what, ...)
 	va_list args;
 
 	if (sites) {
-		line = line_of(sys_call_site ? (uintptr_t)sys_call_site : UNKNOWN_SITE);
+		line = line_of(call_site());
 		if (!line)
 			return;
 		if (line == MISUSE_LINES)

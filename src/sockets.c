@@ -191,10 +191,15 @@ ssize_t sys_send(int fd, const void *from, size_t size)
 	return CALL(sendto, fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* A sandbox may refuse to poll; the caller must not spin then. */
 void sys_poll(struct pollfd *all, size_t n, int ms)
 {
+	_Atomic(uint32_t) never_woken = 0;
+
 	if (CALL(poll, all, n, ms) >= 0)
 		return;
+	if (errno != EINTR && ms)
+		sys_sleep_on(&never_woken, 0, REFUSED_WAIT_NS);
 	for (size_t i = 0; i < n; i++)
 		all[i].revents = 0;
 }

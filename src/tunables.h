@@ -164,6 +164,7 @@
 #define REPLY_ALL_MS 60000 /* and all of it */
 #define REPLIES_BYTES (64 * MIB) /* of replies that wait for clients, before 503 */
 #define CHILD_LISTEN_MS 100 /* after a fork: most children execute a program before */
+#define REFUSED_WAIT_NS 100000000 /* in place of a poll that the kernel refuses */
 #define FOLDER_WAITS 100 /* for another process that replaces a stale socket: */
 #define FOLDER_WAIT_NS 10000000 /* each; a second in total */
 #define END_WAITS 3000 /* for the service to finish what it does, at exit: */

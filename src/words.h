@@ -16,7 +16,11 @@ struct word {
 /* The first word of a text. Behind the last word, *at is '\0'. */
 static inline struct word word_first(const char *at)
 {
-	return (struct word){.at = at, .len = strcspn(at, ",")};
+	struct word word = {.at = at};
+
+	while (at[word.len] && at[word.len] != ',')
+		word.len++;
+	return word;
 }
 
 static inline struct word word_next(struct word word)
@@ -34,4 +38,13 @@ static inline bool word_ends_in(struct word word, const char *end)
 	size_t len = strlen(end);
 
 	return word.len >= len && memcmp(word.at + word.len - len, end, len) == 0;
+}
+
+/* The first "%p" in word, which means the process id, or NULL. */
+static inline const char *word_find_id(struct word word)
+{
+	for (size_t i = 0; i + 1 < word.len; i++)
+		if (word.at[i] == '%' && word.at[i + 1] == 'p')
+			return word.at + i;
+	return NULL;
 }

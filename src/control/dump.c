@@ -11,10 +11,11 @@
 #include "sockets.h"
 #include "tunables.h"
 
+#define FIRST_REAL_TIME 32
 #define IGNORED "osmem: OSMEM_OPTIONS: dump_on: the signal is ignored since before the program\n"
 
 static const struct signal_name {
-	const char *name;
+	char name[8];
 	int signal;
 	bool ends; /* the program, by default: rule 3 */
 } names[] = {
@@ -54,7 +55,7 @@ bool dump_read(struct word word, size_t *signal)
 	for (size_t i = 0; i < COUNT_OF(names); i++)
 		if (word_is(word, names[i].name) || number == names[i].signal)
 			number = *signal = (size_t)names[i].signal;
-	if (number >= SIGRTMIN && number <= SIGRTMAX)
+	if (number >= FIRST_REAL_TIME && __sigaction(number, NULL, NULL) == 0) /* not libc's own */
 		*signal = (size_t)number;
 	return *signal;
 }

@@ -14,20 +14,30 @@
 #include "sample/sample.h"
 #include "tunables.h"
 
-#define TEXT "text/plain; charset=utf-8"
+enum type {
+	TEXT,
+	JSON,
+	PROMETHEUS,
+	BINARY,
+};
+
+static const char types[][44] = {
+	[TEXT] = "text/plain; charset=utf-8",
+	[JSON] = "application/json",
+	[PROMETHEUS] = "text/plain; version=0.0.4; charset=utf-8",
+	[BINARY] = "application/octet-stream",
+};
 
 struct endpoint {
-	const char *path;
 	enum method method; /* GET includes HEAD */
-	const char *type;
-	void (*answer)(const struct request *r, struct reply *reply);
-	const char *about;
+	enum type type;
+	char path[16], about[40];
 };
 
 void endpoint_refuse(struct reply *reply, unsigned int status, const char *what)
 {
 	reply->status = status;
-	reply->type = TEXT;
+	reply->type = types[TEXT];
 	body_print(&reply->body, "%s\n", what);
 }
 
@@ -179,23 +189,30 @@ static void answer_profile_stop(const struct request *r, struct reply *reply)
 
 static void answer_list(const struct request *r, struct reply *reply);
 
+/* Functions are apart: pointers are relocated in every program, and such pages cost memory. */
 static const struct endpoint endpoints[] = {
-	{"/", METHOD_GET, TEXT, answer_list, "this list"},
-	{"/stats", METHOD_GET, TEXT, answer_stats, "a summary of the heap"},
-	{"/stats/full", METHOD_GET, TEXT, answer_full, "all statistics"},
-	{"/stats.json", METHOD_GET, "application/json", answer_json, "all statistics as JSON"},
-	{"/metrics", METHOD_GET, "text/plain; version=0.0.4; charset=utf-8", answer_metrics,
-	 "all statistics for Prometheus"},
-	{"/profile", METHOD_GET, "application/octet-stream", answer_profile,
-	 "a heap profile, for pprof and heapview"},
-	{"/map", METHOD_GET, "application/octet-stream", answer_map,
-	 "a map of all heaps, for heapview"},
-	{"/trim", METHOD_POST, TEXT, answer_trim, "return free memory to the kernel"},
-	{"/profile/start", METHOD_POST, TEXT, answer_profile_start, "take samples"},
-	{"/profile/stop", METHOD_POST, TEXT, answer_profile_stop, "take no more"},
-	{"/trace/start", METHOD_POST, TEXT, answer_trace_start, "record every call, in ?file=NAME"},
-	{"/trace/stop", METHOD_POST, TEXT, answer_trace_stop, "end the record"},
+	{METHOD_GET, TEXT, "/", "this list"},
+	{METHOD_GET, TEXT, "/stats", "a summary of the heap"},
+	{METHOD_GET, TEXT, "/stats/full", "all statistics"},
+	{METHOD_GET, JSON, "/stats.json", "all statistics as JSON"},
+	{METHOD_GET, PROMETHEUS, "/metrics", "all statistics for Prometheus"},
+	{METHOD_GET, BINARY, "/profile", "a heap profile, for pprof and heapview"},
+	{METHOD_GET, BINARY, "/map", "a map of all heaps, for heapview"},
+	{METHOD_POST, TEXT, "/trim", "return free memory to the kernel"},
+	{METHOD_POST, TEXT, "/profile/start", "take samples"},
+	{METHOD_POST, TEXT, "/profile/stop", "take no more"},
+	{METHOD_POST, TEXT, "/trace/start", "record every call, in ?file=NAME"},
+	{METHOD_POST, TEXT, "/trace/stop", "end the record"},
 };
+
+/* In the same order. */
+static void (*const answers[])(const struct request *r, struct reply *reply) = {
+	answer_list,	      answer_stats,	   answer_full,	       answer_json,
+	answer_metrics,	      answer_profile,	   answer_map,	       answer_trim,
+	answer_profile_start, answer_profile_stop, answer_trace_start, answer_trace_stop,
+};
+
+_Static_assert(COUNT_OF(answers) == COUNT_OF(endpoints), "each endpoint has an answer");
 
 static const char *methods_of(const struct endpoint *e)
 {
@@ -231,7 +248,7 @@ void endpoint_answer(const struct request *r, struct reply *reply)
 		endpoint_refuse(reply, 405, "this path has another method; GET / lists them");
 	} else {
 		reply->status = 200;
-		reply->type = e->type;
-		e->answer(r, reply);
+		reply->type = types[e->type];
+		answers[e - endpoints](r, reply);
 	}
 }

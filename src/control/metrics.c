@@ -23,7 +23,7 @@ struct figures {
 };
 
 struct metric {
-	const char *name, *help;
+	char name[32], help[56]; /* no pointers, which would be relocated in every program */
 	bool is_counter;
 	size_t offset; /* in struct figures */
 };
@@ -72,7 +72,7 @@ static const struct metric by_class[] = {
 	 offsetof(struct stats_class, room)},
 };
 
-static const char *const kernel_calls[SYS_EVENTS] = {
+static const char kernel_calls[SYS_EVENTS][8] = {
 	[SYS_BRK] = "brk",	 [SYS_MMAP] = "mmap",	    [SYS_MUNMAP] = "munmap",
 	[SYS_MREMAP] = "mremap", [SYS_MADVISE] = "madvise",
 };

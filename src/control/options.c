@@ -71,51 +71,53 @@ enum value {
 	NUMBER = 2,
 	SIZE = 4, /* rule 3 */
 	NEVER = 8, /* the word "never", which means SIZE_MAX */
+	SIGNAL = 16, /* see dump_read */
+	MAPPABLE = 32, /* with SIZE: up to SYS_MAP_MAX */
 };
 
 #define A_SIZE "a size in bytes, which may end in k, M or G"
 
 /*
  * In the order of the table in README.md. One of number and set receives the value. Any other value
- * is the name of a file, if file is set.
+ * is the name of a file, if file is set. Few pointers: they are relocated in every program.
  */
 static const struct option {
-	const char *name, *takes; /* takes: the valid values, for a report */
-	unsigned int values; /* enum value */
-	size_t max;
-	const char *words[3]; /* words[i], if not NULL, means i */
+	char name[17];
+	char words[12]; /* separated by commas; the first, if not empty, means 0, the next 1 */
+	unsigned char values; /* enum value */
+	unsigned int max; /* of a NUMBER */
+	const char *takes; /* the valid values, for a report */
 	size_t *number;
 	struct word *file;
 	void (*set)(size_t number);
-	bool (*read)(struct word value, size_t *number); /* if neither words nor numbers */
 } known[] = {
-	{"stats", "no value, full, json or a file", NOTHING, .words = {NULL, "full", "json"},
+	{"stats", ",full,json", NOTHING, 0, "no value, full, json or a file",
 	 .number = &outputs.stats, .file = &outputs.stats_file},
-	{"trace", "a file", .file = &outputs.trace},
-	{"trace_size", A_SIZE, SIZE, SIZE_MAX, .number = &outputs.trace_size},
-	{"map", "a file", .file = &outputs.map},
-	{"profile", "a file", .file = &outputs.profile},
-	{"profile_interval", A_SIZE, SIZE, SIZE_MAX, .number = &outputs.profile_interval},
-	{"profile_growth", A_SIZE ", or 0 for off", SIZE, SIZE_MAX,
+	{"trace", "", 0, 0, "a file", .file = &outputs.trace},
+	{"trace_size", "", SIZE, 0, A_SIZE, .number = &outputs.trace_size},
+	{"map", "", 0, 0, "a file", .file = &outputs.map},
+	{"profile", "", 0, 0, "a file", .file = &outputs.profile},
+	{"profile_interval", "", SIZE | MAPPABLE, 0, A_SIZE, .number = &outputs.profile_interval},
+	{"profile_growth", "", SIZE | MAPPABLE, 0, A_SIZE ", or 0 for off",
 	 .number = &outputs.profile_growth},
-	{"check", "no value, or 0 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	{"check", "", NOTHING | NUMBER, 1 << 30, "no value, or 0 to 1073741824",
 	 .number = &options.check},
-	{"misuse", "abort or warn", 0, .words = {"abort", "warn"}, .number = &options.misuse},
-	{"backtrace", "no value", NOTHING, .number = &options.backtrace},
-	{"guard", "no value, or 1 to 1073741824", NOTHING | NUMBER, 1 << 30,
+	{"misuse", "abort,warn", 0, 0, "abort or warn", .number = &options.misuse},
+	{"backtrace", "", NOTHING, 0, "no value", .number = &options.backtrace},
+	{"guard", "", NOTHING | NUMBER, 1 << 30, "no value, or 1 to 1073741824",
 	 .number = &options.guard},
-	{"leaks", "no value, or exit", NOTHING, .words = {NULL, "exit"}, .number = &options.leaks},
-	{"hardened", "no value", NOTHING, .set = NULL}, /* quarantine.c reads it earlier */
-	{"mmap_threshold", A_SIZE, SIZE, SIZE_MAX, .set = large_set_threshold},
-	{"trim_threshold", A_SIZE ", or never", SIZE | NEVER, SIZE_MAX,
+	{"leaks", ",exit", NOTHING, 0, "no value, or exit", .number = &options.leaks},
+	{"hardened", "", NOTHING, 0, "no value", .set = NULL}, /* quarantine.c reads it earlier */
+	{"mmap_threshold", "", SIZE, 0, A_SIZE, .set = large_set_threshold},
+	{"trim_threshold", "", SIZE | NEVER, 0, A_SIZE ", or never",
 	 .set = tcache_set_trim_threshold},
-	{"purge_delay", "milliseconds, 0 to 86400000", NUMBER, 24 * 3600 * 1000,
+	{"purge_delay", "", NUMBER, 24 * 3600 * 1000, "milliseconds, 0 to 86400000",
 	 .set = set_purge_delay},
-	{"depot_size", A_SIZE, SIZE, SIZE_MAX, .set = magazine_set_depot_size},
-	{"perturb", "1 to 255, or 0 for off", NUMBER, 255, .set = set_perturb},
-	{"serve", "the path of a socket", .file = &options.serve},
-	{"background", "no value", NOTHING, .number = &options.background},
-	{"dump_on", DUMP_SIGNALS, .number = &options.dump_on, .read = dump_read},
+	{"depot_size", "", SIZE, 0, A_SIZE, .set = magazine_set_depot_size},
+	{"perturb", "", NUMBER, 255, "1 to 255, or 0 for off", .set = set_perturb},
+	{"serve", "", 0, 0, "the path of a socket", .file = &options.serve},
+	{"background", "", NOTHING, 0, "no value", .number = &options.background},
+	{"dump_on", "", SIGNAL, 0, DUMP_SIGNALS, .number = &options.dump_on},
 };
 
 _Static_assert(STATS_SUMMARY == 0 && STATS_FULL == 1 && STATS_JSON == 2,
@@ -140,22 +142,37 @@ static bool read_number(struct word value, bool has_unit, size_t *number)
 	       !__builtin_mul_overflow(*number, (size_t)1 << 10 * (unit - units + 1), number);
 }
 
+/* False: value is none of words. */
+static bool read_word(const char *words, struct word value, size_t *number)
+{
+	*number = 0;
+	for (struct word word = word_first(words); *word.at; word = word_next(word), ++*number)
+		if (word.len && word.len == value.len && !memcmp(word.at, value.at, word.len))
+			return true;
+	return false;
+}
+
+static size_t max_of(const struct option *o)
+{
+	if (o->values & NUMBER)
+		return o->max;
+	return o->values & MAPPABLE ? SYS_MAP_MAX : SIZE_MAX;
+}
+
 static bool read_value(const struct option *o, struct word value, size_t *number)
 {
 	*number = o->values & NEVER ? SIZE_MAX : 0;
 	if (!value.at)
 		return o->values & NOTHING;
-	if (o->read)
-		return o->read(value, number);
-	for (size_t i = 0; i < COUNT_OF(o->words); i++)
-		if (o->words[i] && word_is(value, o->words[i])) {
-			*number = i;
-			return true;
-		}
+	if (o->values & SIGNAL)
+		return dump_read(value, number);
+	if (read_word(o->words, value, number))
+		return true;
+	*number = o->values & NEVER ? SIZE_MAX : 0;
 	if (o->values & NEVER && word_is(value, "never"))
 		return true;
 	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
-	       *number <= o->max;
+	       *number <= max_of(o);
 }
 
 /* False if the value is invalid. */
@@ -288,7 +305,8 @@ static const char *resolve_names(const char *text)
 	char folder[PATH_MAX];
 	size_t size;
 
-	if (is_absolute || !sys_folder(folder) || strchr(folder, ',') || strstr(folder, "%p"))
+	if (is_absolute || !sys_folder(folder) || strchr(folder, ',') ||
+	    word_find_id((struct word){folder, strlen(folder)}))
 		return text;
 	size = make_absolute(NULL, 0, text, folder) + 1;
 	room = sys_map(size);
@@ -308,19 +326,20 @@ static bool wants_service(void)
 	return options.serve.len || options.background != OFF || options.dump_on;
 }
 
-/* It serves a path without %p only in the first process: rule 4. */
+/* A path without %p is the first process's (rule 4). Its child is served there when it has ended. */
 static void start_service(bool is_child)
 {
-	bool serves =
-		options.serve.len && (!is_child || outputs_are_for_each_process(options.serve));
+	enum service_role role = SERVICE_FIRST;
+	bool serves = options.serve.len;
 	char path[PATH_MAX];
 
 	if (serves && !outputs_expand_name(path, options.serve)) {
 		outputs_complain("serve", path);
 		serves = false;
 	}
-	service_start(serves ? path : NULL, options.serve.len || options.background != OFF,
-		      is_child);
+	if (is_child)
+		role = outputs_are_for_each_process(options.serve) ? SERVICE_CHILD : SERVICE_HEIR;
+	service_start(serves ? path : NULL, options.serve.len || options.background != OFF, role);
 }
 
 /* ---- Checks ---- */

@@ -41,7 +41,8 @@ bool outputs_expand_name(char *path, struct word name)
 	const char *at = name.at, *end = name.at + name.len, *p;
 	size_t n = 0;
 
-	while (n < PATH_MAX && (p = memmem(at, (size_t)(end - at), "%p", 2))) {
+	while (n < PATH_MAX &&
+	       (p = word_find_id((struct word){.at = at, .len = (size_t)(end - at)}))) {
 		n += (size_t)snprintf_(path + n, PATH_MAX - n, "%.*s%u", (int)(p - at), at,
 				       (unsigned int)sys_process());
 		at = p + 2;
@@ -54,7 +55,7 @@ bool outputs_expand_name(char *path, struct word name)
 
 bool outputs_are_for_each_process(struct word name)
 {
-	return memmem(name.at, name.len, "%p", 2);
+	return word_find_id(name);
 }
 
 void outputs_complain(const char *option, const char *path)
@@ -118,7 +119,8 @@ int outputs_start_trace(const char *file)
 	if (*file && !name && !(name = sys_map(OUTPUTS_NAME)))
 		return ENOMEM;
 	if (*file)
-		outputs.trace = (struct word){.at = strcpy(name, file), .len = strlen(file)};
+		outputs.trace = (struct word){.at = memcpy(name, file, strlen(file) + 1),
+					      .len = strlen(file)};
 	if (!outputs.trace.len)
 		return EINVAL;
 	return begin_trace(path, 0) ? 0 : errno;

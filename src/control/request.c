@@ -3,7 +3,6 @@
 #include "request.h"
 
 #include <string.h>
-#include <strings.h>
 
 static struct word word_of(const char *from, const char *to)
 {
@@ -38,9 +37,19 @@ static struct word split(struct word *word, char c)
 	return rest;
 }
 
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+/* In any case. */
 static bool starts_with(struct word word, const char *text)
 {
-	return word.len >= strlen(text) && strncasecmp(word.at, text, strlen(text)) == 0;
+	size_t i = 0;
+
+	while (i < word.len && text[i] && lower(word.at[i]) == lower(text[i]))
+		i++;
+	return !text[i];
 }
 
 static enum method method_of(struct word name)
@@ -92,7 +101,11 @@ static bool parse_length(struct word text, size_t *length)
 		if (__builtin_mul_overflow(*length, 10, length) ||
 		    __builtin_add_overflow(*length, (size_t)(text.at[i] - '0'), length))
 			return false;
-	return i > first && strspn(text.at + i, " ") >= text.len - i;
+	if (i == first)
+		return false;
+	while (i < text.len && text.at[i] == ' ')
+		i++;
+	return i == text.len;
 }
 
 /* Parse a header. Only the length of the body matters. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cache/tcache.h"
+#include "elf_symbol.h"
 #include "helpers.h"
 #include "http.h"
 #include "printf.h"
@@ -18,7 +19,7 @@
 
 #define LINE_SIZE 256
 #define STACK_SIZE (256 * KIB) /* without thread-local variables, it uses 20 KiB */
-#define LATER_MS 100 /* until the next try where descriptors are exhausted */
+#define LATER_MS 100 /* until the next try where descriptors are exhausted, or a call is refused */
 
 enum state {
 	NOT_STARTED,
@@ -31,6 +32,7 @@ static struct {
 	_Atomic(uint32_t) thread; /* the kernel's id */
 	_Atomic(bool) is_busy, is_ending; /* the thread is busy while it is not asleep */
 	char path[SYS_SOCKET_PATH]; /* to serve, or empty */
+	enum service_role role;
 	uint64_t listen_ms; /* when to begin; 0: at the start; UINT64_MAX: not, or not again */
 	int error; /* errno of what failed, or 0 */
 	const char *failed; /* what that is */
@@ -41,6 +43,8 @@ static struct {
 } service;
 
 void (*service_on_wake)(void);
+
+static _Atomic(unsigned int) *libc_threads; /* libc's count of threads, or NULL */
 
 /* ---- The thread ---- */
 
@@ -80,6 +84,16 @@ static void complain(void)
 	service.error = 0;
 }
 
+/*
+ * libc ends the process when the last thread ends. Its count must not have this thread, or a program
+ * whose main thread calls pthread_exit() never ends. libc exports the count for debuggers.
+ */
+static void leave_count(void)
+{
+	if (libc_threads)
+		atomic_fetch_sub(libc_threads, 1);
+}
+
 /* A path that an ancestor serves is not to be served. */
 static void begin_to_listen(void)
 {
@@ -98,6 +112,7 @@ static int prepare(void)
 	int wake;
 
 	service.listen_ms = UINT64_MAX;
+	leave_count();
 	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
 	if (!sys_leave_files()) {
 		fail("descriptors of its own");
@@ -120,13 +135,14 @@ static void accept_all(uint64_t now_ms)
 	while (http_has_room()) {
 		int fd = sys_accept(&service.listener);
 
-		if (fd >= 0)
+		if (fd >= 0) {
 			http_add(fd, now_ms);
-		else if (errno != ECONNABORTED && errno != EINTR)
-			break;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			if (errno != EAGAIN)
+				service.accept_ms = now_ms + LATER_MS;
+			return;
+		}
 	}
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-		service.accept_ms = now_ms + LATER_MS;
 }
 
 /* Without a descriptor to be woken by, it looks now and then. -1: for ever. */
@@ -143,20 +159,30 @@ static int wait_ms(int wake, uint64_t now_ms)
 	return until > now_ms ? (int)(until - now_ms) : 0;
 }
 
-/* Sleep, and then do what there is to do. */
-static void turn(int wake)
+/* Whether it was woken. If the kernel refuses to take the signal, the descriptor is of no more use. */
+static bool was_woken(int *wake, bool is_ready)
 {
-	struct pollfd polls[2 + CONNECTIONS] = {{.fd = wake, .events = POLLIN},
+	if (sys_was_woken())
+		return true;
+	if (is_ready)
+		*wake = -1;
+	return *wake < 0;
+}
+
+/* Sleep, and then do what there is to do. */
+static void turn(int *wake)
+{
+	struct pollfd polls[2 + CONNECTIONS] = {{.fd = *wake, .events = POLLIN},
 						{.fd = -1, .events = POLLIN}};
 	uint64_t now_ms = sys_now_ms();
 	size_t n = http_poll(polls + 2);
 
 	if (service.listener.fd >= 0 && http_has_room() && now_ms >= service.accept_ms)
 		polls[1].fd = service.listener.fd;
-	sys_poll(polls, n + 2, wait_ms(wake, now_ms));
+	sys_poll(polls, n + 2, wait_ms(*wake, now_ms));
 	enter();
 	now_ms = sys_now_ms();
-	if ((sys_was_woken() || wake < 0) && service_on_wake)
+	if (was_woken(wake, polls[0].revents) && service_on_wake)
 		service_on_wake();
 	http_step(polls + 2, n, now_ms);
 	if (polls[1].revents)
@@ -178,12 +204,15 @@ static __attribute__((noreturn)) void *run(void *unused)
 	atomic_store(&service.state, READY);
 	sys_wake_one(&service.state);
 	for (;;)
-		turn(wake);
+		turn(&wake);
 }
 
 /* ---- Start ---- */
 
-/* Its stack has room for the thread-local variables of most programs. If not, libc says so. */
+/*
+ * Its stack has room for the thread-local variables of most programs. If not, libc says so. It
+ * never ends, so it need not be detached. The attributes have no memory of their own.
+ */
 static int create(void)
 {
 	pthread_attr_t attributes;
@@ -191,17 +220,9 @@ static int create(void)
 	int error;
 
 	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	error = pthread_create(&thread, &attributes, run, NULL);
-	if (error == EINVAL) {
-		pthread_attr_destroy(&attributes);
-		pthread_attr_init(&attributes);
-		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-		error = pthread_create(&thread, &attributes, run, NULL);
-	}
-	pthread_attr_destroy(&attributes);
-	return error;
+	return error == EINVAL ? pthread_create(&thread, NULL, run, NULL) : error;
 }
 
 /* The thread inherits the mask. pthread_sigmask leaves out the signals that libc needs. */
@@ -210,7 +231,7 @@ static int create_without_signals(void)
 	sigset_t all, before;
 	int error;
 
-	sigfillset(&all);
+	memset(&all, 0xff, sizeof(all));
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = create();
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -222,17 +243,18 @@ static bool set_path(const char *path)
 {
 	if (!path || strlen(path) >= sizeof(service.path))
 		return !path;
-	strcpy(service.path, path);
+	memcpy(service.path, path, strlen(path) + 1);
 	return true;
 }
 
-void service_start(const char *path, bool has_background, bool is_child)
+void service_start(const char *path, bool has_background, enum service_role role)
 {
 	int error;
 
 	service.state = STARTING;
 	service.listener.fd = -1;
-	service.listen_ms = is_child ? sys_now_ms() + CHILD_LISTEN_MS : 0;
+	service.role = role;
+	service.listen_ms = role != SERVICE_FIRST ? sys_now_ms() + CHILD_LISTEN_MS : 0;
 	service.background_ms = has_background ? 0 : UINT64_MAX;
 	if (!set_path(path)) {
 		errno = ENAMETOOLONG;
@@ -240,6 +262,8 @@ void service_start(const char *path, bool has_background, bool is_child)
 	}
 	if (!*service.path)
 		service.listen_ms = UINT64_MAX;
+	if (role == SERVICE_FIRST)
+		libc_threads = elf_libc_symbol("__nptl_nthreads");
 	error = create_without_signals();
 	if (error) {
 		service.state = READY;

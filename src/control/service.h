@@ -14,14 +14,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What a process is when it starts the service. */
+enum service_role {
+	SERVICE_FIRST,
+	SERVICE_CHILD, /* forked, with a path of its own */
+	SERVICE_HEIR, /* forked; the path is its parent's while that lives, so it fails silently */
+};
+
 /*
  * Start the thread, and wait until it is ready. It serves path, unless that is NULL, and returns
- * memory if it has_background. What fails is reported in one line, and the program continues
- * without it. Called in the constructor; or in a forked child behind service_forget, which is
- * served a little later: if it executes a program or ends by _exit(2) before, no socket is left
- * behind.
+ * memory if it has_background. What fails is reported in one line, and the program continues without
+ * it. Called in the constructor; or in a forked child behind service_forget, which is served a little
+ * later: if it executes a program or ends by _exit(2) before, no socket is left behind.
  */
-void service_start(const char *path, bool has_background, bool is_child);
+void service_start(const char *path, bool has_background, enum service_role role);
 
 /* At exit: let the thread finish what it does, and remove the socket. It never continues. */
 void service_end(void);

@@ -30,7 +30,7 @@
 #define HELD "a lock of the heap is held"
 
 static enum leaks_mode mode;
-static bool has_threads; /* when the last fork began */
+static _Atomic(bool) has_threads; /* when the last fork began; two threads may fork at once */
 static bool is_inherited;
 
 static void fail(const char *why)

@@ -22,7 +22,7 @@ struct figures {
 };
 
 struct row {
-	const char *name;
+	char name[28]; /* no pointer, which would be relocated in every program */
 	size_t course, malloc; /* offsets of their figures, or NONE */
 };
 
@@ -112,7 +112,7 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 	add_rows(t, &f, cell_rows, COUNT_OF(cell_rows));
 }
 
-static const char *const call_names[TRACE_NAME_END] = {
+static const char call_names[TRACE_NAME_END][24] = {
 	[TRACE_OS_MALLOC] = "os_malloc",
 	[TRACE_OS_CALLOC] = "os_calloc",
 	[TRACE_OS_REALLOC] = "os_realloc",

@@ -17,7 +17,7 @@
 #define SPARE_THREADS 16 /* for threads that begin after the count */
 
 struct member {
-	const char *name;
+	char name[16]; /* no pointer, which would be relocated in every program */
 	size_t offset;
 	bool is_counted; /* unknown unless calls are counted */
 };

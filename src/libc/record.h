@@ -81,7 +81,7 @@ static inline void *record_alloc(enum trace_name name, uint64_t a, uint64_t b, v
 static INLINE void note_call_site(void)
 {
 	if (calls_are_recorded)
-		sys_call_site = __builtin_return_address(0);
+		sys_note_call_site(__builtin_return_address(0));
 }
 
 /*

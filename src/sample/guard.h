@@ -59,7 +59,7 @@ size_t guard_usable_size(const char *call, void *p);
  */
 bool guard_shrink(const char *call, void *p, size_t size);
 
-/* Report p, and return false, if it was not allocated with this size or alignment. */
+/* Report p, and return false, if it was not allocated with this size, or this alignment. */
 bool guard_check_size(const char *call, void *p, size_t size);
 bool guard_check_align(const char *call, void *p, size_t align);
 

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "guard_core.h"
 #include "helpers.h"
@@ -103,7 +104,7 @@ static void go_first(void)
 		return;
 	set_programs_action(&action);
 	if (action.sa_handler == SIG_DFL) {
-		sigfillset(&action.sa_mask);
+		memset(&action.sa_mask, 0xff, sizeof(action.sa_mask));
 		action.sa_flags = SA_ONSTACK;
 	}
 	action.sa_flags |= SA_SIGINFO;
@@ -124,12 +125,12 @@ int guard_sigaction(const struct sigaction *new, struct sigaction *old)
 	uint64_t mask = is_locked ? guard_lock() : 0;
 	int status;
 
-	if (new &&is_ours(&wanted))
+	if (is_ours(&wanted))
 		wanted = *programs_action();
 	status = __sigaction(SIGSEGV, new ? &wanted : NULL, &was);
 	if (status == 0)
 		hide(&was);
-	if (status == 0 && new &&is_locked)
+	if (status == 0 && is_locked && new)
 		go_first();
 	if (is_locked)
 		guard_unlock(mask);

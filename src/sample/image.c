@@ -44,7 +44,7 @@ static void get_path(struct image *image, const struct object *object)
 	else if (!*image->path) /* the program */
 		sys_program(image->path, PATH_MAX);
 	else if (!strchr(image->path, '/'))
-		strcpy(image->path, "[vdso]");
+		memcpy(image->path, "[vdso]", sizeof("[vdso]"));
 	if (!map.l_name || *image->path)
 		return;
 	/* Without /proc. */

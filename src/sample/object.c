@@ -34,17 +34,6 @@ static find_object *find;
 static struct object objects[OBJECTS_MAX] APART;
 static size_t object_count;
 
-static int look_for_function(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	const char *slash = strrchr(info->dlpi_name, '/');
-
-	(void)size;
-	if (slash && !strncmp(slash, "/libc.so.", strlen("/libc.so.")))
-		*(void **)arg = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
-					   "_dl_find_object");
-	return *(void **)arg != NULL;
-}
-
 /* The program's .eh_frame, by its address. Unchanged if the executable cannot be read. */
 static void find_frames(struct object *object, uintptr_t bias)
 {
@@ -92,7 +81,7 @@ static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
 void object_begin(void)
 {
 	if (!find)
-		dl_iterate_phdr(look_for_function, (void *)&find);
+		*(void **)&find = elf_libc_symbol("_dl_find_object");
 	if (!find && !object_count)
 		dl_iterate_phdr(list_object, NULL);
 }

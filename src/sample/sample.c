@@ -230,7 +230,9 @@ void *sample_alloc_aligned(size_t size, size_t align)
 {
 	unsigned int hits = count_down(charge, size);
 
-	return hits ? alloc_hit(size, align, false, hits) : tcache_alloc_aligned(size, align);
+	if (!hits)
+		return tcache_alloc_aligned(size, align);
+	return alloc_hit(size, align < CELL_ALIGN ? CELL_ALIGN : align, false, hits);
 }
 
 /* Move p to an object of whole pages. NULL: p is unchanged. */

@@ -24,7 +24,9 @@
 
 #include "hash.h"
 
-/* The interval, at least 1. Before anything else, once; the default is SAMPLE_INTERVAL. */
+/*
+ * The interval, from 1 to SYS_MAP_MAX. Before anything else, once; the default is SAMPLE_INTERVAL.
+ */
 void sample_set_interval(size_t bytes);
 
 /*

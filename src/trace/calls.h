@@ -18,7 +18,7 @@ enum calls_mode {
 	CALLS_COUNTED = 1,
 	CALLS_TRACED = 2,
 	CALLS_SAMPLED = 4, /* allocations are sampled, or were: sample/sample.h */
-	CALLS_CHECKED = 8, /* misuse is tolerated, and reported with sys_call_site */
+	CALLS_CHECKED = 8, /* misuse is tolerated, and reported by call site */
 };
 
 /* The modes that are on. Not atomic, for the same reason as trace_is_on_now. */

@@ -229,6 +229,16 @@ child_is_apart() {
 		get / --fail && stop
 }
 
+# A child takes over from a parent that has ended, without a word.
+daemon_takes_over() {
+	start "serve=$socket" "$scratch/subject" daemon && until_true daemon_is_served && stop &&
+		until_true test ! -e "$socket" && [ ! -s "$scratch/err" ]
+}
+
+daemon_is_served() {
+	get /stats 2>/dev/null | grep '^osmem: process' | grep -qv "process $subject:"
+}
+
 # With %p each process has a socket.
 child_has_its_own() {
 	start "serve=$socket.%p" "$scratch/subject" forked || return
@@ -304,7 +314,7 @@ if has curl; then
 		trace_starts_and_stops profile_starts_and_stops full_disk_harms_nobody malformed_requests_are_refused \
 		crowd_is_served slow_ones_wait_alone mode_is_0600 stale_socket_is_replaced \
 		live_socket_is_left file_is_left socket_is_removed_at_exit long_path_is_refused \
-		child_is_apart child_has_its_own brief_children_leave_nothing execution_is_a_new_start descriptors_are_apart \
+		child_is_apart daemon_takes_over child_has_its_own brief_children_leave_nothing execution_is_a_new_start descriptors_are_apart \
 		signals_are_blocked service_never_allocates; do
 		expect $test $test
 	done

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Needs: libosmem.so, libosmem.a
 #
-# OSMEM_OPTIONS=leaks: what is reported at exit, and what is not. leaks/program.c has the ways to keep
+# OSMEM_OPTIONS=leaks: what is reported at exit, and what is not. leaks/program.c and threads.c have the ways to keep
 # a block and to lose one, leaks/expected what the reports of each have to be.
 
 # shellcheck disable=SC2317 # functions are called through expect
@@ -18,9 +18,13 @@ build() {
 	$cc -std=gnu11 -g -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" "$@"
 }
 
+build_ways() {
+	build "$here/leaks/program.c" "$here/leaks/threads.c" "$@"
+}
+
 build_programs() {
-	build -o "$scratch/linked" "$here/leaks/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
-		build -rdynamic -o "$scratch/archived" "$here/leaks/program.c" "$src/libosmem.a" &&
+	build_ways -o "$scratch/linked" -L"$src" -losmem -Wl,-rpath,"$src" &&
+		build_ways -rdynamic -o "$scratch/archived" "$src/libosmem.a" &&
 		build -shared -o "$scratch/plugin.so" -fPIC "$here/leaks/plugin.c"
 }
 
@@ -260,7 +264,7 @@ if has "$cxx"; then
 else
 	skip cxx_programs "no $cxx"
 fi
-if build -static -o "$scratch/static" "$here/leaks/program.c" "$src/libosmem.a" 2>/dev/null; then
+if build_ways -static -o "$scratch/static" "$src/libosmem.a" 2>/dev/null; then
 	expect static_programs static_programs
 else
 	skip static_programs "no C library to link statically"

@@ -239,6 +239,8 @@ bad_values_are_explained_and_ignored() {
 		purge_delay=1k;milliseconds, 0 to 86400000
 		purge_delay=86400001;milliseconds, 0 to 86400000
 		depot_size=;$size
+		profile_interval=131073G;$size
+		profile_growth=131073G;$size, or 0 for off
 		perturb=256;1 to 255, or 0 for off
 		perturb=;1 to 255, or 0 for off
 	EOT

@@ -149,7 +149,20 @@ for test in summary_is_for_people thousands_are_grouped unknown_is_a_dash full_i
 	files_are_written each_process_has_its_file the_last_one_counts wrong_calls_are_not_counted what_cannot_be_written_is_said; do
 	expect "$test" "$test"
 done
+# A large process executes a small one, whose peak is its own.
+peak_is_of_the_program() {
+	python3 - "$library" <<-'EOT'
+		import os, subprocess, sys
+		large = b"x" * (64 << 20)
+		said = subprocess.run(["true"], stderr=subprocess.PIPE, preexec_fn=lambda: None,
+		    env=dict(os.environ, LD_PRELOAD=sys.argv[1], OSMEM_OPTIONS="stats=full")).stderr.decode()
+		line = [l for l in said.splitlines() if "peak resident bytes" in l][0]
+		assert 0 < int(line.split()[-1].replace(",", "")) < 32 << 20, line
+	EOT
+}
+
 if has python3; then
+	expect peak_is_of_the_program peak_is_of_the_program
 	expect json_has_every_figure json_has_every_figure 50 0
 	expect json_after_threads json_has_every_figure 50 8
 else

@@ -57,7 +57,7 @@ calls() {
 	"$tests/bin/misuse/tolerated_calls" "$@"
 	status=$?
 	unset OSMEM_OPTIONS
-	return $status
+	return "$status"
 }
 
 expect ways_differ ways_differ

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cache/tcache_core.h"
@@ -130,6 +131,33 @@ TEST(perturbed)
 	CHECK(is_sample(p, SIZE) && is_all(p, SIZE, 0xa5));
 	free(p);
 	use_each();
+}
+
+static void check_alignment(size_t align)
+{
+	for (size_t size = SIZE; size < 100 * KIB; size = size * 2 + 8) {
+		void *p = NULL;
+
+		CHECK(posix_memalign(&p, align, size) == 0);
+		CHECK_MSG((uintptr_t)p % 16 == 0 && (uintptr_t)p % align == 0 && is_sample(p, size),
+			  "%zu bytes, aligned to %zu: %p", size, align, p);
+		free(p);
+	}
+}
+
+/* Hardened, an object may lie at the end of its pages. */
+TEST(all_alignments)
+{
+	char *arguments[] = {"behaviour", "all_alignments", NULL}, said[1024];
+	bool is_again = getenv("OSMEM_OPTIONS");
+
+	sample_start(EACH);
+	for (size_t align = sizeof(void *); align <= 64 * KIB; align *= 2)
+		check_alignment(align);
+	if (is_again)
+		return;
+	CHECK(test_again("hardened,profile_interval=1", arguments, said, sizeof(said)) == 0);
+	CHECK_MSG(strstr(said, "1 passed, 0 failed"), "%s", said);
 }
 
 TEST(counted)

@@ -72,7 +72,7 @@ static int look_around(void)
 		known += o->p != NULL;
 	}
 	sample_get_stats(&stats);
-	/* Each thread, the one that forks and pthread_create may have had one more. */
+	/* The threads and the one that forks may have one more at hand, or pthread_create had. */
 	if (stats.live < known || stats.live > known + 4 * (WORKERS + FORKERS + 1))
 		return 3;
 	for (size_t i = 0; i < WORKERS * OBJECTS; i++) {

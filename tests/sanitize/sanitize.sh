@@ -90,7 +90,8 @@ served() {
 		timeout 300 "$1" 2>"$scratch/said" &
 	program=$!
 	while kill -0 "$program" 2>/dev/null; do
-		for socket in $(find "$scratch/sockets" -type s); do
+		for socket in "$scratch/sockets"/*; do
+			[ -S "$socket" ] || continue
 			for path in stats.json metrics map profile; do
 				curl -s --max-time 5 --unix-socket "$socket" "http://x/$path" >>"$scratch/replies"
 			done
@@ -102,7 +103,7 @@ served() {
 	wait "$program"
 	status=$?
 	cat "$scratch/sockets/log"* 2>/dev/null | grep SUMMARY | sort | uniq -c
-	grep -q osmem_live_bytes "$scratch/replies" && return $status
+	grep -q osmem_live_bytes "$scratch/replies" && return "$status"
 }
 
 # guarded PROGRAM: the same, while many blocks are guarded.

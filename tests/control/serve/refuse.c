@@ -20,10 +20,18 @@ static const struct {
 	const char *name;
 	unsigned int number;
 } calls[] = {
-	{"clone3", SYS_clone3},	      {"clone", SYS_clone},   {"close_range", SYS_close_range},
-	{"signalfd4", SYS_signalfd4}, {"socket", SYS_socket}, {"bind", SYS_bind},
-	{"pidfd_getfd", 438},	      {"fchmod", SYS_fchmod}, {"prctl", SYS_prctl},
+	{"clone3", SYS_clone3},
+	{"clone", SYS_clone},
+	{"close_range", SYS_close_range},
+	{"signalfd4", SYS_signalfd4},
+	{"socket", SYS_socket},
+	{"bind", SYS_bind},
+	{"pidfd_getfd", 438},
+	{"fchmod", SYS_fchmod},
+	{"prctl", SYS_prctl},
 	{"accept4", SYS_accept4},
+	{"poll", SYS_poll},
+	{"rt_sigtimedwait", SYS_rt_sigtimedwait},
 };
 
 static struct sock_filter filter[64];

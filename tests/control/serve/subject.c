@@ -8,6 +8,7 @@
  *	closed			close all descriptors but 0 to 2
  *	moved			go to the root folder
  *	forked			fork; the child waits as well. The line has its id
+ *	daemon			fork; the parent ends by _exit(), and the child waits
  *	exits			a forked child calls exit(), and 20 others _exit(); the parent waits
  *	executed COMMAND…	execute it
  *	peak MIB SIZE THREADS	allocate MIB of objects of SIZE in so many threads, free them in
@@ -188,6 +189,8 @@ int main(int argc, char **argv)
 		return 1;
 	if (!strcmp(mode, "forked") || !strcmp(mode, "exits"))
 		fork_child(!strcmp(mode, "exits"));
+	if (!strcmp(mode, "daemon") && fork())
+		_exit(0);
 	if (!strcmp(mode, "executed")) {
 		execv(argv[2], argv + 2);
 		return 1;
