@@ -35,7 +35,8 @@ void sys_close(int fd)
 	RAW(close, fd);
 }
 
-int sys_copy_high(int fd)
+/* Duplicate fd to a high number. Returns -1 on error. */
+static int copy_high(int fd)
 {
 	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
 }
@@ -58,7 +59,7 @@ bool sys_write_all(int fd, const char *text, size_t len)
 /* Move fd to a high number if possible. */
 static int move_high(int fd)
 {
-	int high = sys_copy_high(fd);
+	int high = copy_high(fd);
 
 	if (high < 0)
 		return fd;
@@ -171,7 +172,7 @@ static struct sys_descriptor kept_stderr = {.fd = -1};
 void sys_keep_stderr(void)
 {
 	if (kept_stderr.fd < 0)
-		identify(sys_copy_high(STDERR_FILENO), &kept_stderr);
+		identify(copy_high(STDERR_FILENO), &kept_stderr);
 }
 
 /* A copy of descriptor d of the program, or -1 if that is another file by now. */
@@ -361,7 +362,6 @@ static bool reserve(int fd, uint64_t offset, size_t size)
 void *sys_file_map(struct sys_file *f, uint64_t offset, size_t size)
 {
 	void *p;
-
 	int fd;
 
 	if (!find_again(f))
@@ -404,7 +404,8 @@ bool sys_file_append(struct sys_file *f, const void *data, size_t len)
 /* The kernel reads the set before it refuses to do an unknown thing with it. */
 bool sys_is_readable(const void *p)
 {
-	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL, 8) != -EFAULT;
+	return RAW(rt_sigprocmask, SIG_BLOCK + SIG_UNBLOCK + SIG_SETMASK, p, NULL,
+		   KERNEL_MASK_SIZE) != -EFAULT;
 }
 
 /*

@@ -6,7 +6,6 @@
 
 #include "kernel.h"
 
-#define MASK_SIZE sizeof(uint64_t)
 #define SIGNAL_BIT(signal) (UINT64_C(1) << ((signal)-1))
 
 #ifdef __x86_64__
@@ -30,12 +29,12 @@ bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void 
 			      .restorer = restore,
 			      .mask = flags & SA_NODEFER ? 0 : ~UINT64_C(0)};
 
-	return CALL(rt_sigaction, signal, &new, old, MASK_SIZE) == 0;
+	return CALL(rt_sigaction, signal, &new, old, KERNEL_MASK_SIZE) == 0;
 }
 
 void handler_restore(int signal, const struct handler *old)
 {
-	RAW(rt_sigaction, signal, old, NULL, MASK_SIZE);
+	RAW(rt_sigaction, signal, old, NULL, KERNEL_MASK_SIZE);
 }
 
 /* Of the thread between fault_begin and fault_end. */
@@ -46,7 +45,7 @@ static struct {
 	sigjmp_buf back;
 } fault;
 
-/* A fault of another thread is none of ours: it happens again, and meets the handler before. */
+/* A fault of another thread happens again, with the handler that was there before. */
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	(void)info;
@@ -63,7 +62,7 @@ void fault_begin(struct fault_state *state)
 
 	fault.thread = RAW(gettid);
 	fault.state = state;
-	RAW(rt_sigprocmask, SIG_SETMASK, &all, &state->mask, MASK_SIZE);
+	RAW(rt_sigprocmask, SIG_SETMASK, &all, &state->mask, KERNEL_MASK_SIZE);
 	handler_set(SIGSEGV, on_fault, SA_NODEFER, &state->segv);
 	handler_set(SIGBUS, on_fault, SA_NODEFER, &state->bus);
 }
@@ -84,5 +83,5 @@ void fault_end(const struct fault_state *state)
 {
 	handler_restore(SIGSEGV, &state->segv);
 	handler_restore(SIGBUS, &state->bus);
-	RAW(rt_sigprocmask, SIG_SETMASK, &state->mask, NULL, MASK_SIZE);
+	RAW(rt_sigprocmask, SIG_SETMASK, &state->mask, NULL, KERNEL_MASK_SIZE);
 }

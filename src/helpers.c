@@ -400,25 +400,14 @@ static size_t peak_of_program(void)
 	return kib * KIB;
 }
 
-/* The kernel counts pages per thread or processor first, so its peak lags behind. */
-static size_t peak_resident(size_t resident)
-{
-	struct rusage r = {0};
-	size_t peak = peak_of_program();
-
-	if (!peak) {
-		CALL(getrusage, RUSAGE_SELF, &r);
-		peak = (size_t)r.ru_maxrss * KIB;
-	}
-	return peak > resident ? peak : resident;
-}
-
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();
 	int fd = sys_open("/proc/self/statm", O_RDONLY);
 	char text[128];
 	ssize_t len = fd < 0 ? -1 : CALL(read, fd, text, sizeof(text));
+	struct rusage r = {0};
+	size_t peak = peak_of_program();
 
 	for (ssize_t i = 0; i < len && n < 3; i++) {
 		if (text[i] == ' ')
@@ -428,18 +417,18 @@ void sys_get_memory(struct sys_memory *memory)
 	}
 	if (fd >= 0)
 		CALL(close, fd);
-	*memory = (struct sys_memory){
-		.size = pages[0] * page, .resident = pages[1] * page, .shared = pages[2] * page};
-	memory->peak_resident = peak_resident(memory->resident);
-}
-
-void sys_get_usage(struct sys_usage *usage)
-{
-	struct rusage r = {0};
-
 	CALL(getrusage, RUSAGE_SELF, &r);
-	*usage = (struct sys_usage){.minor_faults = (size_t)r.ru_minflt,
-				    .major_faults = (size_t)r.ru_majflt};
+	if (!peak)
+		peak = (size_t)r.ru_maxrss * KIB;
+	*memory = (struct sys_memory){
+		.size = pages[0] * page,
+		.resident = pages[1] * page,
+		.shared = pages[2] * page,
+		/* The kernel counts pages per thread or processor first, so its peak lags behind. */
+		.peak_resident = peak > pages[1] * page ? peak : pages[1] * page,
+		.minor_faults = (size_t)r.ru_minflt,
+		.major_faults = (size_t)r.ru_majflt,
+	};
 }
 
 void sys_print(const char *text, size_t len)

@@ -169,20 +169,14 @@ void sys_close(int fd);
 /* Write the current folder to path (PATH_MAX bytes). False with errno. */
 bool sys_folder(char *path);
 
-/* Memory of the process in bytes; 0 is unknown. */
+/* Memory of the process in bytes; 0 is unknown. And its page faults; a major one reads a disk. */
 struct sys_memory {
 	size_t size, resident, shared; /* of /proc/self/statm */
 	size_t peak_resident; /* never below resident */
+	size_t minor_faults, major_faults;
 };
 
 void sys_get_memory(struct sys_memory *memory);
-
-/* The resource usage of the process. */
-struct sys_usage {
-	size_t minor_faults, major_faults; /* a major fault reads from a disk */
-};
-
-void sys_get_usage(struct sys_usage *usage);
 
 /* Events, and the arguments that sys_observer gets. */
 enum sys_event {
@@ -278,7 +272,15 @@ void sys_print(const char *text, size_t len);
 void sys_keep_stderr(void);
 
 /*
- * report.c: print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a
+ * report.c: print one line "osmem: …" on standard error, of up to 500 characters. Preserves errno.
+ */
+void sys_report(const char *format, ...) __attribute__((format(__printf__, 1, 2)));
+
+/* The name of an error, as "ENOENT". */
+const char *sys_error_name(int error);
+
+/*
+ * Print one line "osmem: CALL(POINTER): WHAT" on standard error, then abort(). what is a
  * format of utils/printf.c. Preserve errno.
  */
 void sys_fatal(const char *call, const void *p, const char *what, ...)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -32,13 +33,12 @@ int kernel_clock(clockid_t clock, struct timespec *now);
 #define SIX_LONGS(function, name, a, b, c, d, e, f, ...)                                           \
 	function(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
+#define KERNEL_MASK_SIZE sizeof(uint64_t) /* of its sigset_t */
+
 /* ---- files.c ---- */
 
 /* As open(2), closed on exec. */
 int sys_open(const char *path, int flags);
-
-/* Duplicate fd to a high number, closed on exec. Returns -1 on error. */
-int sys_copy_high(int fd);
 
 /* Write len bytes. False with errno. */
 bool sys_write_all(int fd, const char *text, size_t len);

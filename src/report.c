@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * Reports of misuse: one line on standard error.
+ * Reports: one line on standard error. Those of misuse:
  *
  * 1. Damage (an overwritten header, canary or mark) ends the process: nobody knows what else is
  *    damaged.
@@ -14,12 +14,15 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "helpers.h"
 #include "printf.h"
 #include "tunables.h"
 
-#define LINE_SIZE 256
+#define PREFIX "osmem: "
+#define LINE_SIZE 512 /* the list of all options fits into it */
+#define TEXT_SIZE 256
 #define UNKNOWN_SITE 1
 
 #define THREADS 4096 /* a power of two; threads whose ids differ by a multiple share an entry */
@@ -77,21 +80,35 @@ static unsigned int line_of(uintptr_t site)
 	return 0;
 }
 
+void sys_report(const char *format, ...)
+{
+	char line[LINE_SIZE] = PREFIX;
+	size_t n = strlen(PREFIX);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf_(line + n, sizeof(line) - n - 1, format, args);
+	va_end(args);
+	n = strlen(line);
+	line[n] = '\n';
+	sys_print(line, n + 1);
+}
+
+const char *sys_error_name(int error)
+{
+	const char *name = strerrorname_np(error);
+
+	return name ? name : "an unknown error";
+}
+
 static void print(const char *call, const void *p, const char *what, va_list args, const char *end)
 {
 	int saved_errno = errno;
-	char line[LINE_SIZE];
-	/* Not %p: its format depends on the course's printf.c. */
-	int n = snprintf_(line, sizeof(line), "osmem: %s(0x%lx): ", call,
-			  (unsigned long)(uintptr_t)p);
+	char text[TEXT_SIZE];
 
-	n += vsnprintf_(line + n, sizeof(line) - (size_t)n, what, args);
-	if (n < (int)sizeof(line))
-		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s", end);
-	if (n > (int)sizeof(line) - 2)
-		n = (int)sizeof(line) - 2;
-	line[n] = '\n';
-	sys_print(line, (size_t)n + 1);
+	vsnprintf_(text, sizeof(text), what, args);
+	/* Not %p: its format depends on the course's printf.c. */
+	sys_report("%s(0x%lx): %s%s", call, (unsigned long)(uintptr_t)p, text, end);
 	if (sys_on_fatal)
 		sys_on_fatal();
 	errno = saved_errno;

@@ -29,7 +29,6 @@
 #include "kernel.h"
 #include "tunables.h"
 
-#define SIGNAL_SET_SIZE 8 /* the kernel's sigset_t */
 #define WAKE_SIGNAL SIGSTKFLT
 
 /* Listening. */
@@ -213,18 +212,18 @@ int sys_open_wake(void)
 	int fd;
 
 	do {
-		fd = (int)CALL(signalfd4, -1, &wake_set, SIGNAL_SET_SIZE,
+		fd = (int)CALL(signalfd4, -1, &wake_set, KERNEL_MASK_SIZE,
 			       SFD_CLOEXEC | SFD_NONBLOCK);
 	} while (fd >= 0 && fd < STDERR_FILENO);
 	return fd;
 }
 
-uint32_t sys_begin_service(unsigned int slack_ms)
+uint32_t sys_begin_service(void)
 {
 	static const char name[] = "osmem";
 
 	RAW(prctl, PR_SET_NAME, name);
-	RAW(prctl, PR_SET_TIMERSLACK, slack_ms * 1000000ul);
+	RAW(prctl, PR_SET_TIMERSLACK, TIMER_SLACK_MS * 1000000ul);
 	return (uint32_t)RAW(gettid);
 }
 
@@ -237,10 +236,5 @@ bool sys_was_woken(void)
 {
 	static const struct timespec now;
 
-	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, SIGNAL_SET_SIZE) == WAKE_SIGNAL;
-}
-
-void sys_kill_self(int signal)
-{
-	RAW(kill, RAW(getpid), signal);
+	return RAW(rt_sigtimedwait, &wake_set, NULL, &now, KERNEL_MASK_SIZE) == WAKE_SIGNAL;
 }

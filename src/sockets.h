@@ -47,10 +47,10 @@ ssize_t sys_send(int fd, const void *from, size_t size);
 void sys_poll(struct pollfd *all, size_t n, int ms);
 
 /*
- * Make the calling thread the service: name it, and let the kernel delay its timers by slack_ms.
- * Returns the thread's id.
+ * Make the calling thread the service: name it, and let the kernel delay its timers by
+ * TIMER_SLACK_MS. Returns the thread's id.
  */
-uint32_t sys_begin_service(unsigned int slack_ms);
+uint32_t sys_begin_service(void);
 
 /*
  * A descriptor that becomes readable when somebody wakes the thread that polls it. -1: the kernel
@@ -63,6 +63,3 @@ bool sys_wake_service(uint32_t thread);
 
 /* In the service thread: whether somebody has woken it since the last call. */
 bool sys_was_woken(void);
-
-/* Send a signal to this process. */
-void sys_kill_self(int signal);

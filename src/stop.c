@@ -17,7 +17,7 @@
 #define SIGNAL (__SIGRTMIN + 1) /* SIGSETXID of libc */
 #define HEADROOM 64 /* for threads that start meanwhile */
 #define WAIT_MS 1000 /* for all other threads */
-#define LOOK_MS 20 /* until threads that have not answered may have ended */
+#define RECHECK_MS 20 /* until threads that have not answered may have ended */
 
 /* One round is in progress while round is odd. */
 static struct {
@@ -28,7 +28,7 @@ static struct {
 	uint32_t *ids; /* of all that are to get the signal */
 	size_t sent, room; /* of these */
 	size_t refused; /* that did not get it, because the kernel refused that */
-	bool is_crowded; /* there was no room for all */
+	bool is_incomplete; /* not all got the signal: there was no room, or their list failed */
 	bool is_on; /* the handler is installed */
 	uint32_t own; /* the caller's id */
 	struct handler before;
@@ -120,7 +120,7 @@ static void send(uint32_t id, void *arg)
 	if (id == all.own || is_in(all.ids, all.sent, id))
 		return;
 	if (all.sent == all.room) {
-		all.is_crowded = true;
+		all.is_incomplete = true;
 		return;
 	}
 	result = RAW(tgkill, sys_process(), id, SIGNAL);
@@ -154,7 +154,7 @@ static size_t count_ended(void)
 /* Wait for all that got the signal. Returns the number of those that still run at the end. */
 static size_t wait_for_answers(uint64_t end)
 {
-	uint64_t looked = sys_now_ms();
+	uint64_t checked = sys_now_ms();
 	size_t ended = 0;
 
 	for (;;) {
@@ -165,8 +165,8 @@ static size_t wait_for_answers(uint64_t end)
 			return all.refused;
 		if (now >= end)
 			return all.sent - answered - ended;
-		if (now - looked >= LOOK_MS) {
-			looked = now;
+		if (now - checked >= RECHECK_MS) {
+			checked = now;
 			ended = count_ended();
 		} else {
 			sys_sleep_on(&all.answered, answered, NAP_NS);
@@ -182,10 +182,10 @@ static size_t stop_all(void)
 
 	do {
 		before = all.sent;
-		proc_each_thread(send, NULL);
+		all.is_incomplete |= !proc_each_thread(send, NULL);
 		running = wait_for_answers(end);
 	} while (all.sent > before);
-	return running + all.is_crowded;
+	return running + all.is_incomplete;
 }
 
 bool stop_begin(struct stop *s)
@@ -203,7 +203,7 @@ bool stop_begin(struct stop *s)
 	s->threads = all.threads;
 	all.ids = (uint32_t *)(all.threads + all.room);
 	all.sent = all.refused = 0;
-	all.is_crowded = false;
+	all.is_incomplete = false;
 	all.own = (uint32_t)RAW(gettid);
 	all.answered = all.claimed = 0;
 	all.is_on =

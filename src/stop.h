@@ -20,8 +20,8 @@
 
 struct stopped_thread {
 	_Atomic(uint32_t) id; /* 0: this entry is not filled in */
-	uintptr_t
-		stack; /* its stack pointer; 0 in a handler with a stack of its own (sigaltstack) */
+	/* Its stack pointer; 0 in a handler with a stack of its own (sigaltstack). */
+	uintptr_t stack;
 	uintptr_t self; /* its pthread_self(): on the stack that libc made for it */
 	uintptr_t signal_stack; /* the other stack, if it has one, in use or not */
 	uintptr_t saved, saved_end; /* its registers, and the part of the other stack in use */

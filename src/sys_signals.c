@@ -8,8 +8,6 @@
 #include "helpers.h"
 #include "kernel.h"
 
-#define KERNEL_MASK_SIZE sizeof(uint64_t)
-
 uint64_t signals_block(void)
 {
 	uint64_t all = ~UINT64_C(0), old = 0;
@@ -21,6 +19,11 @@ uint64_t signals_block(void)
 void signals_restore(uint64_t mask)
 {
 	RAW(rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_MASK_SIZE);
+}
+
+void signals_send(int signal)
+{
+	RAW(kill, RAW(getpid), signal);
 }
 
 void signals_resend(siginfo_t *info)

@@ -8,6 +8,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* sigaction(2) of libc, under a name that no other library interposes. */
+extern __typeof__(sigaction) __sigaction;
+
+/* Send a signal to this process. */
+void signals_send(int signal);
+
 /* Block all signals of the calling thread. Returns the old mask for signals_restore. */
 uint64_t signals_block(void);
 void signals_restore(uint64_t mask);

@@ -151,11 +151,11 @@
 
 /* control: the service thread. A wakeup takes some microseconds. */
 
-#define MIN_TICK_MS 100 /* between two looks at a process in use, if purge_delay is less */
-#define IDLE_TICK_MS 700 /* until it looks again whether the program has freed much */
+#define MIN_CHECK_MS 100 /* between two checks of a process in use, if purge_delay is less */
+#define IDLE_CHECK_MS 700 /* between two checks of an idle process: it may have freed much */
 #define TIMER_SLACK_MS 50 /* the kernel may delay its wakeups, to join them with others */
-#define QUIET_TICKS 2 /* periods without a visit of the store, before an idle process is trimmed */
-#define RESTLESS_TICKS 6 /* such periods, before it looks rarely again */
+#define QUIET_PERIODS 2 /* periods without a visit of the store, before an idle process is trimmed */
+#define RESTLESS_PERIODS 6 /* such periods, before checks are rare again */
 #define CONNECTIONS 128 /* at a time; others wait in the backlog */
 #define SOCKET_BACKLOG 128
 #define REQUEST_MAX (8 * KIB) /* of a request with its body */

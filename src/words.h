@@ -40,6 +40,21 @@ static inline bool word_ends_in(struct word word, const char *end)
 	return word.len >= len && memcmp(word.at + word.len - len, end, len) == 0;
 }
 
+/* Take the decimal number that *word begins with. False: there is none, or it is too large. */
+static inline bool word_take_number(struct word *word, size_t *number)
+{
+	bool is_any = false;
+
+	for (*number = 0; word->len && *word->at >= '0' && *word->at <= '9';
+	     word->at++, word->len--) {
+		if (__builtin_mul_overflow(*number, 10, number) ||
+		    __builtin_add_overflow(*number, (size_t)(*word->at - '0'), number))
+			return false;
+		is_any = true;
+	}
+	return is_any;
+}
+
 /* The first "%p" in word, which means the process id, or NULL. */
 static inline const char *word_find_id(struct word word)
 {

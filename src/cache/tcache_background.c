@@ -5,7 +5,7 @@
  *
  * 1. Each period it scavenges what is not a thread's: vacant caches, depots, free pages, mappings.
  *    Idle caches get requests, as in any scavenge.
- * 2. When no thread has visited the store for QUIET_TICKS periods, and free memory exceeds a share
+ * 2. When no thread has visited the store for QUIET_PERIODS, and free memory exceeds a share
  *    of what is in use, it trims, once until the next visit.
  * 3. It cannot touch the caches of sleeping threads. Each holds its share of CACHED_ALL and
  *    SPAN_CACHE_BYTES at most.
@@ -61,15 +61,15 @@ unsigned int tcache_background(void)
 
 	if (visits != visits_seen)
 		quiet = 0;
-	else if (quiet < RESTLESS_TICKS)
+	else if (quiet < RESTLESS_PERIODS)
 		quiet++;
 	visits_seen = visits;
-	if (quiet < RESTLESS_TICKS && may_return()) {
+	if (quiet < RESTLESS_PERIODS && may_return()) {
 		scavenge_shared();
-		if (quiet == QUIET_TICKS && !tcache_has_little_idle())
+		if (quiet == QUIET_PERIODS && !tcache_has_little_idle())
 			trim_shared();
 	}
-	if (quiet == RESTLESS_TICKS)
-		return IDLE_TICK_MS;
-	return period > MIN_TICK_MS ? period : MIN_TICK_MS;
+	if (quiet == RESTLESS_PERIODS)
+		return IDLE_CHECK_MS;
+	return period > MIN_CHECK_MS ? period : MIN_CHECK_MS;
 }

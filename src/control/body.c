@@ -2,12 +2,10 @@
 
 #include "body.h"
 
-#include <stdarg.h>
 #include <string.h>
 
 #include "helpers.h"
 #include "inspect/text.h"
-#include "printf.h"
 
 #define FIRST_ROOM (64 * KIB)
 
@@ -62,19 +60,6 @@ void body_write(struct body *b, void (*fill)(struct text *t))
 	moved.to = b;
 	fill(&moved.text);
 	move(&moved.text);
-}
-
-void body_print(struct body *b, const char *format, ...)
-{
-	char piece[TEXT_PIECE];
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf_(piece, sizeof(piece), format, args);
-	va_end(args);
-	if (n > 0)
-		body_add(b, piece, (size_t)n < sizeof(piece) ? (size_t)n : sizeof(piece) - 1);
 }
 
 void body_drop(struct body *b)

@@ -21,8 +21,5 @@ void body_add(struct body *b, const char *from, size_t len);
 /* Append what fill adds to a text: any amount. */
 void body_write(struct body *b, void (*fill)(struct text *t));
 
-/* Append one formatted piece of less than TEXT_PIECE bytes. */
-void body_print(struct body *b, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
-
 /* Release the memory. Idempotent. */
 void body_drop(struct body *b);

@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "helpers.h"
+#include "outputs.h"
 #include "service.h"
-#include "sockets.h"
+#include "sys_signals.h"
 #include "tunables.h"
 
 #define FIRST_REAL_TIME 32
-#define IGNORED "osmem: OSMEM_OPTIONS: dump_on: the signal is ignored since before the program\n"
 
 static const struct signal_name {
 	char name[8];
@@ -26,37 +26,24 @@ static const struct signal_name {
 	{"CHLD", SIGCHLD, false}, {"URG", SIGURG, false},      {"WINCH", SIGWINCH, false},
 };
 
-/* sigaction of libc, under a name that no other library interposes. */
-extern __typeof__(sigaction) __sigaction;
-
-static void (*write_all)(void);
 static _Atomic(int) requested; /* a signal, or 0 */
 static _Atomic(uint32_t) written; /* the number of dumps */
 
-static bool read_number(struct word word, int *number)
-{
-	*number = 0;
-	for (size_t i = 0; i < word.len && *number < _NSIG; i++) {
-		if (word.at[i] < '0' || word.at[i] > '9')
-			return false;
-		*number = *number * 10 + (word.at[i] - '0');
-	}
-	return word.len > 0;
-}
-
 bool dump_read(struct word word, size_t *signal)
 {
-	int number = 0;
+	struct word rest = word;
+	size_t number;
 
+	if (!word_take_number(&rest, &number) || rest.len)
+		number = 0;
 	if (word.len > 3 && memcmp(word.at, "SIG", 3) == 0)
 		word = (struct word){.at = word.at + 3, .len = word.len - 3};
-	else
-		read_number(word, &number);
 	for (size_t i = 0; i < COUNT_OF(names); i++)
-		if (word_is(word, names[i].name) || number == names[i].signal)
+		if (word_is(word, names[i].name) || number == (size_t)names[i].signal)
 			number = *signal = (size_t)names[i].signal;
-	if (number >= FIRST_REAL_TIME && __sigaction(number, NULL, NULL) == 0) /* not libc's own */
-		*signal = (size_t)number;
+	if (number >= FIRST_REAL_TIME && number < _NSIG &&
+	    __sigaction((int)number, NULL, NULL) == 0) /* not libc's own */
+		*signal = number;
 	return *signal;
 }
 
@@ -74,7 +61,7 @@ static void act_by_default(int signal)
 	const struct sigaction by_default = {.sa_handler = SIG_DFL};
 
 	__sigaction(signal, &by_default, NULL);
-	sys_kill_self(signal);
+	signals_send(signal);
 }
 
 /* A child that was made without fork handlers has no service. */
@@ -108,7 +95,7 @@ static void write_requested(void)
 
 	if (!signal)
 		return;
-	write_all();
+	outputs_write();
 	if (ends_program(signal) && is_ours(signal)) {
 		service_remove_socket();
 		act_by_default(signal);
@@ -117,15 +104,15 @@ static void write_requested(void)
 	sys_wake_one(&written);
 }
 
-void dump_begin(int signal, void (*write)(void))
+void dump_begin(int signal)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
 	struct sigaction before;
 
-	write_all = write;
 	service_on_wake = write_requested;
 	if (__sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
 		__sigaction(signal, &action, NULL);
 	else
-		sys_print(IGNORED, strlen(IGNORED));
+		sys_report(
+			"OSMEM_OPTIONS: dump_on: the program was started with the signal ignored");
 }

@@ -28,5 +28,5 @@
 /* Read the name of a signal, with or without SIG, or its number. False if it is invalid. */
 bool dump_read(struct word word, size_t *signal);
 
-/* Install the handler. The service has started. write writes everything that is on. */
-void dump_begin(int signal, void (*write)(void));
+/* Install the handler. The service has started. */
+void dump_begin(int signal);

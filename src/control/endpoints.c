@@ -34,61 +34,20 @@ struct endpoint {
 	char path[16], about[40];
 };
 
-void endpoint_refuse(struct reply *reply, unsigned int status, const char *what)
+void endpoint_say(struct reply *reply, unsigned int status, const char *line)
 {
 	reply->status = status;
 	reply->type = types[TEXT];
-	body_print(&reply->body, "%s\n", what);
-}
-
-static const char *error_name(int error)
-{
-	const char *name = strerrorname_np(error);
-
-	return name ? name : "an unknown error";
+	body_add(&reply->body, line, strlen(line));
+	body_add(&reply->body, "\n", 1);
 }
 
 /* ---- Figures ---- */
 
-static void write_summary(struct text *t)
-{
-	stats_write(t, STATS_SUMMARY);
-}
-
-static void answer_stats(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, write_summary);
-}
-
-static void write_table(struct text *t)
-{
-	stats_write(t, STATS_FULL);
-}
-
-static void answer_full(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, write_table);
-}
-
-static void answer_json(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, stats_write_json);
-}
-
-static void answer_metrics(const struct request *r, struct reply *reply)
-{
-	(void)r;
-	body_write(&reply->body, metrics_write);
-}
-
-static void answer_map(const struct request *r, struct reply *reply)
+static void answer_map(struct reply *reply)
 {
 	struct inspect_map map;
 
-	(void)r;
 	if (inspect_make_map(&map))
 		reply->body = (struct body){.at = map.at, .len = map.len, .room = map.room};
 	else
@@ -101,93 +60,87 @@ static bool add_to_body(void *body, const void *data, size_t len)
 	return !((struct body *)body)->is_cut;
 }
 
-static void answer_profile(const struct request *r, struct reply *reply)
+static void answer_profile(struct reply *reply)
 {
 	struct sample_stats stats;
 
-	(void)r;
 	sample_get_stats(&stats);
 	if (!stats.interval)
-		endpoint_refuse(reply, 409, "no samples; POST /profile/start takes them");
+		endpoint_say(reply, 409, "no samples; POST /profile/start takes them");
 	else if (!profile_stream(add_to_body, &reply->body))
 		reply->body.is_cut = true;
 }
 
 /* ---- Actions ---- */
 
-static void answer_trim(const struct request *r, struct reply *reply)
+static void trim(struct text *t)
 {
 	struct sys_memory before, after;
 
-	(void)r;
 	sys_get_memory(&before);
 	tcache_trim();
 	sys_get_memory(&after);
-	body_print(&reply->body, "resident bytes: %zu before, %zu after\n", before.resident,
-		   after.resident);
+	text_add(t, "resident bytes: %zu before, %zu after\n", before.resident, after.resident);
 }
 
-/* The name of a file in r; empty if there is none. False: it is invalid. */
-static bool get_file(const struct request *r, char *file, struct reply *reply)
+/* The name of a file in the request; empty if there is none. False: it is invalid. */
+static bool get_file(char *file, struct reply *reply)
 {
 	*file = '\0';
-	if (!request_value(r, "file", file, OUTPUTS_NAME) || *file == '/')
+	if (!request_value(reply->request, "file", file, OUTPUTS_NAME) || *file == '/')
 		return true;
-	endpoint_refuse(reply, 400, "file=NAME takes an absolute name");
+	endpoint_say(reply, 400, "file=NAME takes an absolute name");
 	return false;
 }
 
 static void report_start(struct reply *reply, int error)
 {
 	if (!error)
-		body_print(&reply->body, "started\n");
+		endpoint_say(reply, 200, "started");
 	else if (error == EALREADY)
-		endpoint_refuse(reply, 409, "it is on already");
+		endpoint_say(reply, 409, "it is on already");
 	else if (error == EINVAL)
-		endpoint_refuse(reply, 400, "which file? Add ?file=NAME, or start with the option");
+		endpoint_say(reply, 400, "which file? Add ?file=NAME, or start with the option");
 	else if (error == EWOULDBLOCK)
-		endpoint_refuse(reply, 409,
-				"this file has a trace of another process, or an earlier one; add "
-				"?file=NAME");
+		endpoint_say(reply, 409,
+			     "this file has a trace of another process, or an earlier one; add "
+			     "?file=NAME");
 	else
-		endpoint_refuse(reply, 500, error_name(error));
+		endpoint_say(reply, 500, sys_error_name(error));
 }
 
 static void report_stop(struct reply *reply, bool was_on)
 {
 	if (was_on)
-		body_print(&reply->body, "stopped\n");
+		endpoint_say(reply, 200, "stopped");
 	else
-		endpoint_refuse(reply, 409, "it is off");
+		endpoint_say(reply, 409, "it is off");
 }
 
-static void answer_trace_start(const struct request *r, struct reply *reply)
+static void answer_trace_start(struct reply *reply)
 {
 	char file[OUTPUTS_NAME];
 
-	if (get_file(r, file, reply))
+	if (get_file(file, reply))
 		report_start(reply, outputs_start_trace(file));
 }
 
-static void answer_trace_stop(const struct request *r, struct reply *reply)
+static void answer_trace_stop(struct reply *reply)
 {
-	(void)r;
 	report_stop(reply, outputs_stop_trace());
 }
 
-static void answer_profile_start(const struct request *r, struct reply *reply)
+static void answer_profile_start(struct reply *reply)
 {
-	(void)r;
 	report_start(reply, outputs_start_profile() ? 0 : EALREADY);
 }
 
-static void answer_profile_stop(const struct request *r, struct reply *reply)
+static void answer_profile_stop(struct reply *reply)
 {
-	(void)r;
 	report_stop(reply, outputs_stop_profile());
 }
 
-static void answer_list(const struct request *r, struct reply *reply);
+static void list_all(struct text *t);
 
 /* Functions are apart: pointers are relocated in every program, and such pages cost memory. */
 static const struct endpoint endpoints[] = {
@@ -205,27 +158,32 @@ static const struct endpoint endpoints[] = {
 	{METHOD_POST, TEXT, "/trace/stop", "end the record"},
 };
 
-/* In the same order. */
-static void (*const answers[])(const struct request *r, struct reply *reply) = {
-	answer_list,	      answer_stats,	   answer_full,	       answer_json,
-	answer_metrics,	      answer_profile,	   answer_map,	       answer_trim,
-	answer_profile_start, answer_profile_stop, answer_trace_start, answer_trace_stop,
+/* In the same order: answer, or fill, which writes the body. */
+static const struct {
+	void (*answer)(struct reply *reply);
+	void (*fill)(struct text *t);
+} functions[] = {
+	{.fill = list_all},
+	{.fill = stats_write_summary},
+	{.fill = stats_write_table},
+	{.fill = stats_write_json},
+	{.fill = metrics_write},
+	{.answer = answer_profile},
+	{.answer = answer_map},
+	{.fill = trim},
+	{.answer = answer_profile_start},
+	{.answer = answer_profile_stop},
+	{.answer = answer_trace_start},
+	{.answer = answer_trace_stop},
 };
 
-_Static_assert(COUNT_OF(answers) == COUNT_OF(endpoints), "each endpoint has an answer");
+_Static_assert(COUNT_OF(functions) == COUNT_OF(endpoints), "each endpoint has an answer");
 
-static const char *methods_of(const struct endpoint *e)
+static void list_all(struct text *t)
 {
-	return e->method == METHOD_POST ? "POST" : "GET, HEAD";
-}
-
-static void answer_list(const struct request *r, struct reply *reply)
-{
-	(void)r;
 	for (size_t i = 0; i < COUNT_OF(endpoints); i++)
-		body_print(&reply->body, "%-4s %-14s %s\n",
-			   endpoints[i].method == METHOD_POST ? "POST" : "GET", endpoints[i].path,
-			   endpoints[i].about);
+		text_add(t, "%-4s %-14s %s\n", endpoints[i].method == METHOD_POST ? "POST" : "GET",
+			 endpoints[i].path, endpoints[i].about);
 }
 
 static const struct endpoint *find(struct word path)
@@ -236,19 +194,23 @@ static const struct endpoint *find(struct word path)
 	return NULL;
 }
 
-void endpoint_answer(const struct request *r, struct reply *reply)
+void endpoint_answer(struct reply *reply)
 {
+	const struct request *r = reply->request;
 	const struct endpoint *e = find(r->path);
 	enum method method = r->method == METHOD_HEAD ? METHOD_GET : r->method;
 
 	if (!e) {
-		endpoint_refuse(reply, 404, "there is no such path; GET / lists them");
+		endpoint_say(reply, 404, "there is no such path; GET / lists them");
 	} else if (method != e->method) {
-		reply->allow = methods_of(e);
-		endpoint_refuse(reply, 405, "this path has another method; GET / lists them");
+		reply->allow = e->method == METHOD_POST ? "POST" : "GET, HEAD";
+		endpoint_say(reply, 405, "this path has another method; GET / lists them");
 	} else {
 		reply->status = 200;
 		reply->type = types[e->type];
-		answers[e - endpoints](r, reply);
+		if (functions[e - endpoints].fill)
+			body_write(&reply->body, functions[e - endpoints].fill);
+		else
+			functions[e - endpoints].answer(reply);
 	}
 }

@@ -126,7 +126,7 @@ static size_t waiting_bytes(void)
 	size_t bytes = 0;
 
 	FOR_EACH_IN_USE(c)
-	bytes += c->body.room;
+		bytes += c->body.room;
 	return bytes;
 }
 
@@ -134,22 +134,22 @@ static void refuse(struct connection *c, unsigned int status, const char *what)
 {
 	struct reply reply = {0};
 
-	endpoint_refuse(&reply, status, what);
+	endpoint_say(&reply, status, what);
 	begin_writing(c, &reply, true);
 }
 
 static void answer(struct connection *c, const struct request *r)
 {
-	struct reply reply = {0};
+	struct reply reply = {.request = r};
 
 	if (waiting_bytes() > REPLIES_BYTES) {
 		refuse(c, 503, "too many replies wait for their readers");
 		return;
 	}
-	endpoint_answer(r, &reply);
+	endpoint_answer(&reply);
 	if (reply.body.is_cut) {
 		body_drop(&reply.body);
-		endpoint_refuse(&reply, 503, "out of memory");
+		endpoint_say(&reply, 503, "out of memory");
 	}
 	begin_writing(c, &reply, r->method != METHOD_HEAD);
 }
@@ -157,7 +157,7 @@ static void answer(struct connection *c, const struct request *r)
 /* ---- Steps ---- */
 
 /* is_all: the client sends no more. */
-static void look_at_request(struct connection *c, bool is_all)
+static void parse_received(struct connection *c, bool is_all)
 {
 	struct request r;
 
@@ -188,7 +188,7 @@ static void read_some(struct connection *c)
 		return;
 	}
 	c->got += (size_t)n;
-	look_at_request(c, n == 0);
+	parse_received(c, n == 0);
 }
 
 /* Read what the client has still sent. Otherwise it would get an error behind the reply. */
@@ -252,8 +252,7 @@ static void give_up(struct connection *c, uint64_t now_ms)
 
 void http_step(const struct pollfd *polls, size_t n, uint64_t now_ms)
 {
-	FOR_EACH_IN_USE(c)
-	{
+	FOR_EACH_IN_USE(c) {
 		size_t i = (size_t)(c - connections);
 
 		if (i < n && polls[i].revents)
@@ -284,14 +283,13 @@ uint64_t http_next_ms(void)
 	uint64_t next = UINT64_MAX;
 
 	FOR_EACH_IN_USE(c)
-	next = c->due_ms < next ? c->due_ms : next;
+		next = c->due_ms < next ? c->due_ms : next;
 	return next;
 }
 
 void http_forget(void)
 {
-	FOR_EACH_IN_USE(c)
-	{
+	FOR_EACH_IN_USE(c) {
 		body_drop(&c->body);
 		c->fd = -1;
 	}

@@ -19,68 +19,58 @@
 struct figures {
 	struct osmem_stats s;
 	struct sys_memory memory;
-	struct sys_usage usage;
 };
 
 struct metric {
 	char name[32], help[56]; /* no pointers, which would be relocated in every program */
+	size_t offset; /* in the struct of the table's figures */
 	bool is_counter;
-	size_t offset; /* in struct figures */
 };
 
-#define FIGURE(member) offsetof(struct figures, member)
+#define FIGURE(member) .offset = offsetof(struct figures, member)
+#define HEAP(member) .offset = offsetof(struct osmem_heap_stats, member)
+#define CLASS(member) .offset = offsetof(struct stats_class, member)
 
 static const struct metric plain[] = {
-	{"osmem_live_bytes", "Bytes that the program has allocated.", false, FIGURE(s.live_bytes)},
-	{"osmem_held_bytes", "Bytes that the heaps hold, with free and cached ones.", false,
+	{"osmem_live_bytes", "Bytes that the program has allocated.", FIGURE(s.live_bytes)},
+	{"osmem_held_bytes", "Bytes that the heaps hold, with free and cached ones.",
 	 FIGURE(s.held_bytes)},
-	{"osmem_dirty_bytes", "Bytes of free pages that wait for reuse.", false,
+	{"osmem_dirty_bytes", "Bytes of free pages that wait for reuse.",
 	 FIGURE(s.cells.dirty_bytes)},
-	{"osmem_cached_bytes", "Bytes of free cells in thread caches and depots.", false,
+	{"osmem_cached_bytes", "Bytes of free cells in thread caches and depots.",
 	 FIGURE(s.cells.cached_bytes)},
-	{"osmem_cached_mapping_bytes", "Bytes of freed mappings that wait for reuse.", false,
+	{"osmem_cached_mapping_bytes", "Bytes of freed mappings that wait for reuse.",
 	 FIGURE(s.libc.ahead_bytes)},
-	{"osmem_thread_caches", "Threads with a cache.", false, FIGURE(s.cells.threads)},
-	{"osmem_slabs", "Slabs of cells.", false, FIGURE(s.cells.slabs)},
-	{"osmem_segments", "Segments of 4 MiB.", false, FIGURE(s.cells.segments)},
+	{"osmem_thread_caches", "Threads with a cache.", FIGURE(s.cells.threads)},
+	{"osmem_slabs", "Slabs of cells.", FIGURE(s.cells.slabs)},
+	{"osmem_segments", "Segments of 4 MiB.", FIGURE(s.cells.segments)},
 };
 
 /* Heaps in the order of struct osmem_stats. */
 static const struct metric by_heap[] = {
-	{"osmem_heap_live_bytes", "Bytes of live blocks, without mapped ones.", false,
-	 offsetof(struct osmem_heap_stats, live_bytes)},
-	{"osmem_heap_live_blocks", "Live blocks, without mapped ones.", false,
-	 offsetof(struct osmem_heap_stats, live_blocks)},
-	{"osmem_heap_mapped_bytes", "Bytes of blocks with a mapping of their own.", false,
-	 offsetof(struct osmem_heap_stats, mapped_bytes)},
-	{"osmem_heap_mapped_blocks", "Blocks with a mapping of their own.", false,
-	 offsetof(struct osmem_heap_stats, mapped_blocks)},
-	{"osmem_heap_peak_bytes", "Maximum of live and mapped bytes.", false,
-	 offsetof(struct osmem_heap_stats, peak_bytes)},
-	{"osmem_heap_allocations_total", "Allocations that no thread cache served.", true,
-	 offsetof(struct osmem_heap_stats, allocs)},
-	{"osmem_heap_frees_total", "Frees that no thread cache served.", true,
-	 offsetof(struct osmem_heap_stats, frees)},
+	{"osmem_heap_live_bytes", "Bytes of live blocks, without mapped ones.", HEAP(live_bytes)},
+	{"osmem_heap_live_blocks", "Live blocks, without mapped ones.", HEAP(live_blocks)},
+	{"osmem_heap_mapped_bytes", "Bytes of blocks with a mapping of their own.",
+	 HEAP(mapped_bytes)},
+	{"osmem_heap_mapped_blocks", "Blocks with a mapping of their own.", HEAP(mapped_blocks)},
+	{"osmem_heap_peak_bytes", "Maximum of live and mapped bytes.", HEAP(peak_bytes)},
+	{"osmem_heap_allocations_total", "Allocations that no thread cache served.", HEAP(allocs),
+	 .is_counter = true},
+	{"osmem_heap_frees_total", "Frees that no thread cache served.", HEAP(frees),
+	 .is_counter = true},
 };
 
 static const struct metric by_class[] = {
-	{"osmem_class_live_cells", "Cells of a size that the program owns.", false,
-	 offsetof(struct stats_class, live)},
-	{"osmem_class_cached_cells", "Free cells of a size in thread caches and depots.", false,
-	 offsetof(struct stats_class, cached)},
-	{"osmem_class_room_cells", "Cells of a size that its slabs have room for.", false,
-	 offsetof(struct stats_class, room)},
+	{"osmem_class_live_cells", "Cells of a size that the program owns.", CLASS(live)},
+	{"osmem_class_cached_cells", "Free cells of a size in thread caches and depots.",
+	 CLASS(cached)},
+	{"osmem_class_room_cells", "Cells of a size that its slabs have room for.", CLASS(room)},
 };
 
 static const char kernel_calls[SYS_EVENTS][8] = {
 	[SYS_BRK] = "brk",	 [SYS_MMAP] = "mmap",	    [SYS_MUNMAP] = "munmap",
 	[SYS_MREMAP] = "mremap", [SYS_MADVISE] = "madvise",
 };
-
-static size_t value_at(const void *of, size_t offset)
-{
-	return *(const size_t *)(const void *)((const char *)of + offset);
-}
 
 static void add_head(struct text *t, const char *name, const char *help, bool is_counter)
 {
@@ -92,7 +82,7 @@ static void add_plain(struct text *t, const struct figures *f)
 {
 	for (size_t i = 0; i < COUNT_OF(plain); i++) {
 		add_head(t, plain[i].name, plain[i].help, plain[i].is_counter);
-		text_add(t, "%s %zu\n", plain[i].name, value_at(f, plain[i].offset));
+		text_add(t, "%s %zu\n", plain[i].name, stats_figure(f, plain[i].offset));
 	}
 }
 
@@ -103,7 +93,8 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 
 		add_head(t, m->name, m->help, m->is_counter);
 		text_add(t, "%s{heap=\"os_malloc\"} %zu\n%s{heap=\"large\"} %zu\n", m->name,
-			 value_at(&s->course, m->offset), m->name, value_at(&s->libc, m->offset));
+			 stats_figure(&s->course, m->offset), m->name,
+			 stats_figure(&s->libc, m->offset));
 	}
 	add_head(t, "osmem_cell_live_bytes", "Bytes of live objects up to 32 KiB.", false);
 	text_add(t, "osmem_cell_live_bytes %zu\n", s->cells.live_bytes);
@@ -120,7 +111,7 @@ static void add_classes(struct text *t)
 		for (unsigned int class = 1; class < CLASS_COUNT; class += 1)
 			if (stats_get_class(class, &c))
 				text_add(t, "%s{size=\"%zu\"} %zu\n", m->name, c.size,
-					 value_at(&c, m->offset));
+					 stats_figure(&c, m->offset));
 	}
 }
 
@@ -136,7 +127,7 @@ static void add_process(struct text *t, const struct figures *f)
 	text_add(t,
 		 "osmem_page_faults_total{kind=\"minor\"} %zu\n"
 		 "osmem_page_faults_total{kind=\"major\"} %zu\n",
-		 f->usage.minor_faults, f->usage.major_faults);
+		 f->memory.minor_faults, f->memory.major_faults);
 	add_head(t, "osmem_system_calls_total", "System calls for memory.", true);
 	for (unsigned int i = 0; i < SYS_EVENTS; i++)
 		text_add(t, "osmem_system_calls_total{call=\"%s\"} %zu\n", kernel_calls[i],
@@ -163,7 +154,6 @@ void metrics_write(struct text *t)
 
 	inspect_get_stats(&f.s);
 	sys_get_memory(&f.memory);
-	sys_get_usage(&f.usage);
 	add_plain(t, &f);
 	add_heaps(t, &f.s);
 	add_classes(t);

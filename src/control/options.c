@@ -37,12 +37,9 @@
 #include "tunables.h"
 #include "words.h"
 
-#define LINE_SIZE 512
+#define NAMES_SIZE 512 /* of the list of all options */
 #define SHOWN_MAX 80 /* characters of an invalid word in a report */
 #define OFF SIZE_MAX
-#define NO_MEMORY "osmem: OSMEM_OPTIONS: misuse: out of memory: misuse is fatal\n"
-#define NO_STACKS "osmem: OSMEM_OPTIONS: backtrace: out of memory\n"
-#define NO_GUARDS "osmem: OSMEM_OPTIONS: guard: out of memory\n"
 
 /* Options with an effect after the constructor. */
 static struct {
@@ -129,15 +126,12 @@ static bool read_number(struct word value, bool has_unit, size_t *number)
 {
 	static const char units[] = "kMG";
 	const char *unit;
-	size_t i = 0;
 
-	for (*number = 0; i < value.len && value.at[i] >= '0' && value.at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(*number, 10, number) ||
-		    __builtin_add_overflow(*number, (size_t)(value.at[i] - '0'), number))
-			return false;
-	if (i == 0 || i == value.len)
-		return i > 0;
-	unit = has_unit && i + 1 == value.len ? strchr(units, value.at[i]) : NULL;
+	if (!word_take_number(&value, number))
+		return false;
+	if (!value.len)
+		return true;
+	unit = has_unit && value.len == 1 ? strchr(units, *value.at) : NULL;
 	return unit &&
 	       !__builtin_mul_overflow(*number, (size_t)1 << 10 * (unit - units + 1), number);
 }
@@ -204,27 +198,21 @@ static int cut(struct word word)
 
 static void complain_of_name(struct word word)
 {
-	char line[LINE_SIZE];
-	int n = snprintf_(line, sizeof(line),
-			  "osmem: OSMEM_OPTIONS: unknown option \"%.*s\"; the options are:",
-			  cut(word), word.at);
+	char names[NAMES_SIZE];
+	int n = 0;
 
 	for (size_t i = 0; i < COUNT_OF(known); i++)
-		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s %s", i ? "," : "",
+		n += snprintf_(names + n, sizeof(names) - (size_t)n, "%s %s", i ? "," : "",
 			       known[i].name);
-	line[n] = '\n';
-	sys_print(line, (size_t)n + 1);
+	sys_report("OSMEM_OPTIONS: unknown option \"%.*s\"; the options are:%s", cut(word), word.at,
+		   names);
 }
 
 /* what is wrong with word; name takes values. */
 static void complain_of_value(const char *what, struct word word, const char *name,
 			      const char *values)
 {
-	char line[LINE_SIZE];
-	int n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s \"%.*s\"; %s: %s\n", what,
-			  cut(word), word.at, name, values);
-
-	sys_print(line, (size_t)n);
+	sys_report("OSMEM_OPTIONS: %s \"%.*s\"; %s: %s", what, cut(word), word.at, name, values);
 }
 
 /* The option that word is about, or NULL; value.at is NULL if there is no "=". */
@@ -244,7 +232,7 @@ static const struct option *find_option(struct word word, struct word *value)
 	return NULL;
 }
 
-/* Maps are data: who asks for a picture would get a file that no viewer opens. */
+/* A map named as a picture would be a file that no viewer opens. */
 static void read_option(struct word word)
 {
 	struct word value;
@@ -393,7 +381,7 @@ static void start_backtraces(void)
 	if (stack_begin())
 		sys_on_fatal = print_stack;
 	else
-		sys_print(NO_STACKS, strlen(NO_STACKS));
+		sys_report("OSMEM_OPTIONS: backtrace: out of memory");
 }
 
 /* Without stacks, reports are shorter. */
@@ -401,14 +389,14 @@ static void start_guards(void)
 {
 	stack_begin();
 	if (!sample_start_guards(options.guard ? options.guard : GUARD_EVERY))
-		sys_print(NO_GUARDS, strlen(NO_GUARDS));
+		sys_report("OSMEM_OPTIONS: guard: out of memory");
 }
 
 /* Frees validate all pointers first, so the fast paths are closed. */
 static void tolerate_misuse(void)
 {
 	if (!sys_tolerate_misuse()) {
-		sys_print(NO_MEMORY, strlen(NO_MEMORY));
+		sys_report("OSMEM_OPTIONS: misuse: out of memory: misuse is fatal");
 		return;
 	}
 	calls_set_mode(CALLS_CHECKED, true);
@@ -440,7 +428,7 @@ static void begin(void)
 	if (wants_service())
 		start_service(false);
 	if (options.dump_on)
-		dump_begin((int)options.dump_on, outputs_write);
+		dump_begin((int)options.dump_on);
 }
 
 static bool is_given; /* otherwise the exit touches no other page of code */

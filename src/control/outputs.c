@@ -16,10 +16,6 @@
 #include "trace/calls.h"
 #include "trace/trace.h"
 
-#define LINE_SIZE 512
-
-#define NO_STACKS "osmem: OSMEM_OPTIONS: profile: out of memory\n"
-
 struct outputs outputs = {
 	.trace_size = 256 * MIB, .profile_interval = SAMPLE_INTERVAL, .stats = OUTPUTS_OFF};
 
@@ -29,7 +25,7 @@ static struct output {
 	bool is_open;
 } map_output, stats_output;
 
-bool outputs_have_stats(void)
+static bool has_stats(void)
 {
 	return outputs.stats != OUTPUTS_OFF || outputs.stats_file.len;
 }
@@ -60,15 +56,9 @@ bool outputs_are_for_each_process(struct word name)
 
 void outputs_complain(const char *option, const char *path)
 {
-	char line[LINE_SIZE];
-	const char *error = strerrorname_np(errno);
-	int n;
-
-	if (errno == EWOULDBLOCK) /* another process owns the file */
-		return;
-	n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: %s: cannot write %.200s: %s\n",
-		      option, path, error ? error : "?");
-	sys_print(line, (size_t)n);
+	if (errno != EWOULDBLOCK) /* another process owns the file */
+		sys_report("OSMEM_OPTIONS: %s: cannot write %.200s: %s", option, path,
+			   sys_error_name(errno));
 }
 
 /* Turn a mode of recording on or off. */
@@ -161,7 +151,7 @@ static void update_grown_profile(void)
 static void start_samples(void)
 {
 	if (!sample_start(outputs.profile_interval ? outputs.profile_interval : 1))
-		sys_print(NO_STACKS, strlen(NO_STACKS));
+		sys_report("OSMEM_OPTIONS: profile: out of memory");
 }
 
 static void start_profile(void)
@@ -237,7 +227,7 @@ static void write_outputs(void)
 			outputs_complain("map", map_output.file.path);
 	}
 	update_profile(true);
-	if (outputs_have_stats())
+	if (has_stats())
 		write_stats();
 }
 
@@ -264,9 +254,9 @@ static void start_counting(void)
 
 void outputs_begin(void)
 {
-	if (outputs_have_stats())
+	if (has_stats())
 		start_counting();
-	if (outputs_have_stats() || outputs.map.len || outputs.profile.len)
+	if (has_stats() || outputs.map.len || outputs.profile.len)
 		sys_keep_stderr();
 	if (outputs.trace.len)
 		start_trace(0);

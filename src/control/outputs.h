@@ -31,9 +31,6 @@ struct outputs {
 
 extern struct outputs outputs;
 
-/* Whether statistics are to be written. */
-bool outputs_have_stats(void);
-
 /* Open all files and start the trace. */
 void outputs_begin(void);
 

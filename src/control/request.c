@@ -89,23 +89,18 @@ static bool parse_first_line(struct request *r, struct word line)
 	return *target.at == '/';
 }
 
+static struct word skip_blanks(struct word text)
+{
+	for (; text.len && *text.at == ' '; text.at++)
+		text.len--;
+	return text;
+}
+
 /* A decimal number with blanks around it. */
 static bool parse_length(struct word text, size_t *length)
 {
-	size_t i = 0, first;
-
-	while (i < text.len && text.at[i] == ' ')
-		i++;
-	first = i;
-	for (*length = 0; i < text.len && text.at[i] >= '0' && text.at[i] <= '9'; i++)
-		if (__builtin_mul_overflow(*length, 10, length) ||
-		    __builtin_add_overflow(*length, (size_t)(text.at[i] - '0'), length))
-			return false;
-	if (i == first)
-		return false;
-	while (i < text.len && text.at[i] == ' ')
-		i++;
-	return i == text.len;
+	text = skip_blanks(text);
+	return word_take_number(&text, length) && !skip_blanks(text).len;
 }
 
 /* Parse a header. Only the length of the body matters. */

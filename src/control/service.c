@@ -12,12 +12,10 @@
 #include "elf_symbol.h"
 #include "helpers.h"
 #include "http.h"
-#include "printf.h"
 #include "proc.h"
 #include "sockets.h"
 #include "tunables.h"
 
-#define LINE_SIZE 256
 #define STACK_SIZE (256 * KIB) /* without thread-local variables, it uses 20 KiB */
 #define LATER_MS 100 /* until the next try where descriptors are exhausted, or a call is refused */
 
@@ -59,28 +57,24 @@ static void enter(void)
 		sys_sleep(0);
 }
 
+/* Report what failed, with errno, later. Then the thread serves nothing. */
 static void fail(const char *what)
 {
+	service.listen_ms = UINT64_MAX;
 	service.error = errno;
 	service.failed = what;
 }
 
-static void complain(void)
+static void report_failure(void)
 {
-	const char *error = strerrorname_np(service.error);
-	char line[LINE_SIZE];
-	int n;
-
 	if (!service.error)
 		return;
 	if (service.owner)
-		n = snprintf_(line, sizeof(line),
-			      "osmem: OSMEM_OPTIONS: serve: process %u serves %s\n",
-			      (unsigned int)service.owner, service.failed);
+		sys_report("OSMEM_OPTIONS: serve: process %u serves %s", service.owner,
+			   service.failed);
 	else
-		n = snprintf_(line, sizeof(line), "osmem: OSMEM_OPTIONS: serve: %.150s: %s\n",
-			      service.failed, error ? error : "?");
-	sys_print(line, (size_t)n);
+		sys_report("OSMEM_OPTIONS: serve: %.150s: %s", service.failed,
+			   sys_error_name(service.error));
 	service.error = 0;
 }
 
@@ -108,25 +102,18 @@ static void begin_to_listen(void)
 /* Without descriptors of its own the thread must not open any. */
 static int prepare(void)
 {
-	uint64_t listen_ms = service.listen_ms;
-	int wake;
+	int wake = -1;
 
-	service.listen_ms = UINT64_MAX;
 	leave_count();
-	atomic_store(&service.thread, sys_begin_service(TIMER_SLACK_MS));
-	if (!sys_leave_files()) {
+	atomic_store(&service.thread, sys_begin_service());
+	if (!sys_leave_files())
 		fail("descriptors of its own");
-		return -1;
-	}
-	wake = sys_open_wake();
-	if (wake < 0)
+	else if ((wake = sys_open_wake()) < 0)
 		fail("a descriptor for signals");
 	else if (*service.path && !http_begin())
 		fail("memory");
-	else if (!listen_ms)
+	else if (!service.listen_ms)
 		begin_to_listen();
-	else
-		service.listen_ms = listen_ms;
 	return wake;
 }
 
@@ -145,7 +132,7 @@ static void accept_all(uint64_t now_ms)
 	}
 }
 
-/* Without a descriptor to be woken by, it looks now and then. -1: for ever. */
+/* Without a descriptor to be woken by, it wakes now and then. -1: wait for ever. */
 static int wait_ms(int wake, uint64_t now_ms)
 {
 	uint64_t until = service.background_ms, next = http_next_ms();
@@ -155,7 +142,7 @@ static int wait_ms(int wake, uint64_t now_ms)
 	if (service.accept_ms > now_ms && service.accept_ms < until)
 		until = service.accept_ms;
 	if (until == UINT64_MAX)
-		return wake < 0 ? IDLE_TICK_MS : -1;
+		return wake < 0 ? IDLE_CHECK_MS : -1;
 	return until > now_ms ? (int)(until - now_ms) : 0;
 }
 
@@ -189,7 +176,7 @@ static void turn(int *wake)
 		accept_all(now_ms);
 	if (now_ms >= service.listen_ms) {
 		begin_to_listen();
-		complain();
+		report_failure();
 	}
 	if (now_ms >= service.background_ms)
 		service.background_ms = now_ms + tcache_background();
@@ -238,15 +225,6 @@ static int create_without_signals(void)
 	return error;
 }
 
-/* False: it is too long. */
-static bool set_path(const char *path)
-{
-	if (!path || strlen(path) >= sizeof(service.path))
-		return !path;
-	memcpy(service.path, path, strlen(path) + 1);
-	return true;
-}
-
 void service_start(const char *path, bool has_background, enum service_role role)
 {
 	int error;
@@ -256,12 +234,14 @@ void service_start(const char *path, bool has_background, enum service_role role
 	service.role = role;
 	service.listen_ms = role != SERVICE_FIRST ? sys_now_ms() + CHILD_LISTEN_MS : 0;
 	service.background_ms = has_background ? 0 : UINT64_MAX;
-	if (!set_path(path)) {
+	if (!path) {
+		service.listen_ms = UINT64_MAX;
+	} else if (strlen(path) < sizeof(service.path)) {
+		memcpy(service.path, path, strlen(path) + 1);
+	} else {
 		errno = ENAMETOOLONG;
 		fail(path);
 	}
-	if (!*service.path)
-		service.listen_ms = UINT64_MAX;
 	if (role == SERVICE_FIRST)
 		libc_threads = elf_libc_symbol("__nptl_nthreads");
 	error = create_without_signals();
@@ -272,7 +252,7 @@ void service_start(const char *path, bool has_background, enum service_role role
 	}
 	while (service.state == STARTING)
 		sys_sleep_on(&service.state, STARTING, NAP_NS);
-	complain();
+	report_failure();
 }
 
 bool service_wake(void)

@@ -6,7 +6,7 @@
  *
  * It blocks all signals except those that libc keeps for itself. It never calls malloc, nor a
  * function that may. It has its own table of descriptors. It sleeps unless a client asks, or the
- * program has visited the store lately. While the program sleeps, it wakes up every IDLE_TICK_MS.
+ * program has visited the store lately. While the program sleeps, it wakes up every IDLE_CHECK_MS.
  */
 
 #pragma once

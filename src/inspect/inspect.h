@@ -36,21 +36,21 @@ bool inspect_make_map(struct inspect_map *map);
 /* Write a map to f. False with errno. */
 bool inspect_write_map(struct sys_file *f);
 
-/* stats_write.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
-enum stats_form {
-	STATS_SUMMARY, /* ten lines for people */
-	STATS_FULL, /* all figures, as tables */
-	STATS_JSON, /* all figures, as one object */
-};
+/* stats*.c: the statistics as text. The caller holds no lock. Nothing calls malloc. */
 
 struct text;
 
-/* Append them to t, which needs flush. */
-void stats_write(struct text *t, enum stats_form form);
+/* Append them to t, which needs flush: ten lines for people, tables, or a JSON object. */
+void stats_write_summary(struct text *t);
+void stats_write_table(struct text *t);
+void stats_write_json(struct text *t);
+
+enum stats_form {
+	STATS_SUMMARY,
+	STATS_FULL, /* the tables */
+	STATS_JSON,
+};
 
 /* Write them to standard error, or to f; false with errno. */
 void stats_print(enum stats_form form);
 bool stats_write_file(struct sys_file *f, enum stats_form form);
-
-/* stats_json.c: STATS_JSON. The object ends with a newline. */
-void stats_write_json(struct text *t);

@@ -22,7 +22,6 @@
 #include "leaks_core.h"
 #include "lock.h"
 #include "proc.h"
-#include "text.h"
 
 #define NAPS 1000 /* of NAP_NS, for all locks: a second */
 #define MEMORY "there is no memory for the search"
@@ -35,11 +34,7 @@ static bool is_inherited;
 
 static void fail(const char *why)
 {
-	struct text t = {0};
-
-	text_add(&t, "osmem: leaks: process %u cannot be searched: %s\n",
-		 (unsigned int)sys_process(), why);
-	sys_print(t.at, t.len);
+	sys_report("leaks: process %u cannot be searched: %s", (unsigned int)sys_process(), why);
 }
 
 /* ---- Stopping ---- */
@@ -151,9 +146,9 @@ static const char *search_twice(struct leaks_search *s)
 
 	if (why || (!s->stop.count && !s->stop.running))
 		return why;
-	if (!leaks_note(s))
+	if (!leaks_save_candidates(s))
 		return MEMORY;
-	if (!s->noted_count)
+	if (!s->candidate_count)
 		return NULL;
 	leaks_drop_report(s);
 	leaks_drop(s);
@@ -175,7 +170,7 @@ static __attribute__((noinline)) void search(void)
 		is_any = !why && leaks_print(s);
 		leaks_drop_report(s);
 		leaks_drop(s);
-		leaks_drop_notes(s);
+		leaks_drop_candidates(s);
 		sys_release(s, sizeof(*s));
 	}
 	if (why)

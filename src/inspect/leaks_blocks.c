@@ -41,7 +41,7 @@ static void add_range(const void *start, size_t size, void *arg)
 	leaks_add_hole(arg, start, size);
 }
 
-/* The heaps, and what they note of blocks. */
+/* The heaps, and their tables of blocks. */
 static void add_heaps(struct leaks_search *s, const struct item_list *copy)
 {
 	s->hole_count = 0;
@@ -61,7 +61,7 @@ static bool make_holes(struct leaks_search *s, const struct item_list *copy)
 {
 	add_heaps(s, copy);
 	s->hole_room = s->hole_count + OWN_HOLES;
-	s->holes = sys_map(s->hole_room * sizeof(*s->holes));
+	s->holes = sys_map((s->hole_room + 1) * sizeof(*s->holes));
 	if (!s->holes)
 		return false;
 	add_heaps(s, copy);
@@ -104,14 +104,14 @@ static bool is_run_before(const void *a, const void *b)
 
 /* ---- States ---- */
 
-/* The cells of a run that are looked at. Cells that cannot be read were never freed. */
+/* The cells of a run whose states are read. Cells that cannot be read were never freed. */
 struct cells {
 	const struct leaks_run *run;
 	unsigned char *states;
 	size_t at;
 };
 
-static void look_at_cells(void *arg)
+static void read_cells(void *arg)
 {
 	struct cells *c = arg;
 
@@ -129,7 +129,7 @@ static void set_states(struct leaks_search *s)
 		struct cells cells = {run, s->states + run->first, 0};
 
 		if (run->heap == OSMEM_CELLS)
-			while (!fault_try(look_at_cells, &cells))
+			while (!fault_try(read_cells, &cells))
 				cells.at++;
 		else
 			*cells.states = BLOCK_UNSEEN;
@@ -147,13 +147,13 @@ static size_t count_live(const struct leaks_search *s)
 
 /* ---- The table ---- */
 
-/* Memory for count elements of the search, which is no root. */
+/* Memory for count elements of the search, which is no root. One more: no mapping is empty. */
 static void *map_part(struct leaks_search *s, size_t count, size_t size)
 {
-	void *p = sys_map((count ? count : 1) * size);
+	void *p = sys_map((count + 1) * size);
 
 	if (p)
-		leaks_add_hole(s, p, (count ? count : 1) * size);
+		leaks_add_hole(s, p, (count + 1) * size);
 	return p;
 }
 
@@ -180,7 +180,7 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy)
 static void drop_part(void *p, size_t count, size_t size)
 {
 	if (p)
-		sys_release(p, (count ? count : 1) * size);
+		sys_release(p, (count + 1) * size);
 }
 
 void leaks_drop(struct leaks_search *s)
@@ -194,20 +194,20 @@ void leaks_drop(struct leaks_search *s)
 
 /* ---- Leaks ---- */
 
-/* The notes are sorted: from high to low, as addresses are from low to high. */
-static bool is_noted(const struct leaks_search *s, uintptr_t start)
+/* Candidates are sorted from high to low, as addresses are from low to high. */
+static bool is_candidate(const struct leaks_search *s, uintptr_t start)
 {
-	size_t low = 0, high = s->noted_count;
+	size_t low = 0, high = s->candidate_count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (~s->noted[middle] < start)
+		if (~s->candidates[middle] < start)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < s->noted_count && ~s->noted[low] == start;
+	return low < s->candidate_count && ~s->candidates[low] == start;
 }
 
 bool leaks_next(const struct leaks_search *s, struct leaks_block *b)
@@ -215,28 +215,28 @@ bool leaks_next(const struct leaks_search *s, struct leaks_block *b)
 	for (; b->run < s->run_count; b->run++, b->index = UINT32_MAX)
 		while (++b->index < leaks_count_of(&s->runs[b->run]))
 			if (*leaks_state_of(s, *b) >= BLOCK_DIRECT &&
-			    (!s->noted || is_noted(s, leaks_block_start(s, *b))))
+			    (!s->candidates || is_candidate(s, leaks_block_start(s, *b))))
 				return true;
 	return false;
 }
 
-bool leaks_note(struct leaks_search *s)
+bool leaks_save_candidates(struct leaks_search *s)
 {
 	size_t count = 0;
-	uintptr_t *notes;
+	uintptr_t *saved;
 
 	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
 		count++;
-	notes = sys_map((count ? count : 1) * sizeof(*notes));
-	if (!notes)
+	saved = sys_map((count + 1) * sizeof(*saved));
+	if (!saved)
 		return false;
 	for (struct leaks_block b = LEAKS_BEFORE; leaks_next(s, &b);)
-		notes[s->noted_count++] = ~leaks_block_start(s, b);
-	s->noted = notes;
+		saved[s->candidate_count++] = ~leaks_block_start(s, b);
+	s->candidates = saved;
 	return true;
 }
 
-void leaks_drop_notes(struct leaks_search *s)
+void leaks_drop_candidates(struct leaks_search *s)
 {
-	drop_part(s->noted, s->noted_count, sizeof(*s->noted));
+	drop_part(s->candidates, s->candidate_count, sizeof(*s->candidates));
 }

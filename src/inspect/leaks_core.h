@@ -71,9 +71,9 @@ struct leaks_search {
 	struct leaks_report *report;
 	/* From here on the same in a second search: */
 	struct stopped_thread own; /* the caller */
-	uintptr_t *
-		noted; /* complements of the addresses of leaks that the first has found, or NULL */
-	size_t noted_count;
+	/* Complements of the addresses of leaks that the first search has found, or NULL. */
+	uintptr_t *candidates;
+	size_t candidate_count;
 	bool is_inherited; /* this process was forked from one with several threads */
 };
 
@@ -89,17 +89,17 @@ bool leaks_make_blocks(struct leaks_search *s, const struct item_list *copy);
 void leaks_add_hole(struct leaks_search *s, const void *start, size_t size);
 void leaks_sort_holes(struct leaks_search *s);
 
-/* Release all memory of the search but s and the notes, for another one. */
+/* Release all memory of the search but s and the candidates, for another one. */
 void leaks_drop(struct leaks_search *s);
 
 /*
- * Note all leaks, for the next search. False with errno ENOMEM. The notes are no pointers to
- * blocks, so they need no hole.
+ * Save all leaks as candidates for the next search. False with errno ENOMEM. They are no pointers
+ * to blocks, so they need no hole.
  */
-bool leaks_note(struct leaks_search *s);
-void leaks_drop_notes(struct leaks_search *s);
+bool leaks_save_candidates(struct leaks_search *s);
+void leaks_drop_candidates(struct leaks_search *s);
 
-/* Advance b to the next leak, of those noted, if there are notes. False at the end. */
+/* Advance b to the next leak; with candidates, to the next that is one. False at the end. */
 #define LEAKS_BEFORE ((struct leaks_block){0, UINT32_MAX})
 bool leaks_next(const struct leaks_search *s, struct leaks_block *b);
 

@@ -75,7 +75,7 @@ struct sized {
 	size_t size;
 };
 
-static void look_at_size(void *arg)
+static void read_size(void *arg)
 {
 	struct sized *b = arg;
 
@@ -96,7 +96,7 @@ static void add_leak(struct leaks_search *s, struct leaks_block b)
 		g.frames = sample.depth ? sample.frames : NULL;
 		g.depth = sample.depth;
 	} else if (run->heap == OSMEM_CELLS) {
-		fault_try(look_at_size, &sized);
+		fault_try(read_size, &sized);
 	}
 	g.size = g.frames ? 0 : sized.size;
 	r->has_others |= !g.frames;
@@ -148,12 +148,6 @@ static void add_bytes(struct text *t, const struct group *g)
 		 g->bytes == 1 ? "" : "s", text_grouped(g->count).text, g->count == 1 ? "" : "s");
 }
 
-static void flush(struct text *t)
-{
-	sys_print(t->at, t->len);
-	t->len = 0;
-}
-
 static void add_group(struct text *t, const struct group *g)
 {
 	add_bytes(t, g);
@@ -163,7 +157,7 @@ static void add_group(struct text *t, const struct group *g)
 		 g->is_indirect ? ", indirectly" : "", g->frames ? ", allocated here:" : "");
 	if (!g->frames)
 		return;
-	flush(t);
+	text_print(t);
 	stack_print(g->frames, g->depth);
 }
 
@@ -224,7 +218,7 @@ bool leaks_print(const struct leaks_search *s)
 	struct leaks_report *r = s->report;
 	struct group all = {.count = r->direct.count + r->indirect.count,
 			    .bytes = r->direct.bytes + r->indirect.bytes};
-	struct text t = {.flush = flush};
+	struct text t = {.flush = text_print};
 
 	if (!all.count)
 		return false;
@@ -238,6 +232,6 @@ bool leaks_print(const struct leaks_search *s)
 	text_add(&t, "\n");
 	add_groups(&t, r);
 	add_notes(&t, r);
-	flush(&t);
+	text_print(&t);
 	return true;
 }

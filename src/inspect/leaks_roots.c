@@ -65,7 +65,7 @@ static struct tenants find_tenants(const struct leaks_search *s, const struct pr
 }
 
 /* A stack that is searched for the descriptor of its thread, which is 0 if there is none. */
-struct candidate {
+struct stack_search {
 	const struct proc_mapping *m;
 	uintptr_t descriptor;
 };
@@ -74,9 +74,9 @@ struct candidate {
  * The descriptor of a thread is at the end of the stack that libc has made for it. Its first and
  * third words are its own address: on x86_64 compilers and libc rely on them.
  */
-static void look_for_descriptor(void *arg)
+static void find_descriptor(void *arg)
 {
-	struct candidate *c = arg;
+	struct stack_search *c = arg;
 	uintptr_t at = (c->m->end - SELF_ALIGN) & ~(uintptr_t)(SELF_ALIGN - 1);
 
 	for (; at >= c->m->start && c->m->end - at < SELF_REACH; at -= SELF_ALIGN) {
@@ -110,12 +110,12 @@ static void keep_variables(struct leaks_search *s, uintptr_t descriptor)
  */
 static bool is_ended(struct leaks_search *s, const struct proc_mapping *m)
 {
-	struct candidate c = {.m = m};
+	struct stack_search c = {.m = m};
 
 	if (s->stop.running || s->is_inherited || !m->is_writable || m->is_shared ||
 	    *m->name == '/')
 		return false;
-	fault_try(look_for_descriptor, &c);
+	fault_try(find_descriptor, &c);
 	if (c.descriptor)
 		keep_variables(s, c.descriptor);
 	return c.descriptor;

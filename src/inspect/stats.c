@@ -85,7 +85,7 @@ static void add_column(struct text *t, const struct figures *f, size_t offset)
 	if (offset == NONE)
 		text_add(t, " %14s", "-");
 	else
-		text_add(t, " %14zu", *(const size_t *)(const void *)((const char *)f + offset));
+		text_add(t, " %14zu", stats_figure(f, offset));
 }
 
 static void add_rows(struct text *t, const struct figures *f, const struct row *row, size_t n)
@@ -219,10 +219,8 @@ static void add_known(struct text *t, const char *name, size_t n)
 static void add_process(struct text *t, const struct osmem_stats *s)
 {
 	struct sys_memory memory;
-	struct sys_usage usage;
 
 	sys_get_memory(&memory);
-	sys_get_usage(&usage);
 	text_add(t, "osmem: totals\n");
 	add_figure(t, "live bytes", s->live_bytes);
 	if (calls_modes & CALLS_COUNTED)
@@ -232,8 +230,8 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 		 100 - percent(s->live_bytes, s->held_bytes));
 	add_known(t, "resident bytes", memory.resident);
 	add_known(t, "peak resident bytes", memory.peak_resident);
-	add_figure(t, "page faults", usage.minor_faults);
-	add_figure(t, "page faults from disk", usage.major_faults);
+	add_figure(t, "page faults", memory.minor_faults);
+	add_figure(t, "page faults from disk", memory.major_faults);
 	add_figure(t, "all brk calls", sys_count(SYS_BRK));
 	add_figure(t, "all mmap calls", sys_count(SYS_MMAP));
 	add_figure(t, "all munmap calls", sys_count(SYS_MUNMAP));
@@ -241,12 +239,15 @@ static void add_process(struct text *t, const struct osmem_stats *s)
 	add_figure(t, "all madvise calls", sys_count(SYS_MADVISE));
 }
 
-void stats_write_table(struct text *t, const struct osmem_stats *s)
+void stats_write_table(struct text *t)
 {
-	add_heaps(t, s);
+	struct osmem_stats s;
+
+	inspect_get_stats(&s);
+	add_heaps(t, &s);
 	if (calls_modes & CALLS_COUNTED)
 		add_calls(t);
 	add_classes(t);
 	add_threads(t);
-	add_process(t, s);
+	add_process(t, &s);
 }

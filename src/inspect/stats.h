@@ -20,9 +20,11 @@ struct stats_class {
 /* False if the class has no slab. */
 bool stats_get_class(unsigned int class, struct stats_class *c);
 
+/* The figure at an offset in a struct of figures. */
+static inline size_t stats_figure(const void *of, size_t offset)
+{
+	return *(const size_t *)(const void *)((const char *)of + offset);
+}
+
 /* The name of a call in table and JSON. */
 const char *stats_call_name(enum trace_name call);
-
-/* The forms of stats_write. */
-void stats_write_summary(struct text *t, const struct osmem_stats *s);
-void stats_write_table(struct text *t, const struct osmem_stats *s);

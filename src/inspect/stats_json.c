@@ -78,22 +78,19 @@ static void add_members(struct text *t, const char *name, const void *of,
 {
 	text_add(t, "\"%s\":{", name);
 	for (; n > 0; n--, member++)
-		add_number(t, member->name,
-			   *(const size_t *)(const void *)((const char *)of + member->offset),
+		add_number(t, member->name, stats_figure(of, member->offset),
 			   !member->is_counted || is_counted(), n > 1 ? "," : "},\n");
 }
 
 static void add_process(struct text *t)
 {
 	struct sys_memory memory;
-	struct sys_usage usage;
 
 	sys_get_memory(&memory);
-	sys_get_usage(&usage);
 	add_number(t, "resident_bytes", memory.resident, memory.resident, ",\n");
 	add_number(t, "peak_resident_bytes", memory.peak_resident, memory.peak_resident, ",\n");
-	add_number(t, "minor_faults", usage.minor_faults, true, ",\n");
-	add_number(t, "major_faults", usage.major_faults, true, ",\n\"system_calls\":{");
+	add_number(t, "minor_faults", memory.minor_faults, true, ",\n");
+	add_number(t, "major_faults", memory.major_faults, true, ",\n\"system_calls\":{");
 	add_number(t, "brk", sys_count(SYS_BRK), true, ",");
 	add_number(t, "mmap", sys_count(SYS_MMAP), true, ",");
 	add_number(t, "munmap", sys_count(SYS_MUNMAP), true, ",");

@@ -84,22 +84,22 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 	add_size(t, "metadata", s->cells.own_bytes, "what the library needs for itself");
 }
 
-void stats_write_summary(struct text *t, const struct osmem_stats *s)
+void stats_write_summary(struct text *t)
 {
+	struct osmem_stats s;
 	struct sys_memory memory;
-	struct sys_usage usage;
 	char meaning[80];
 
+	inspect_get_stats(&s);
 	sys_get_memory(&memory);
-	sys_get_usage(&usage);
 	add_calls(t);
-	add_heaps(t, s);
+	add_heaps(t, &s);
 	add_known(t, "resident", memory.resident, memory.resident,
 		  "in memory, with the program and its libraries");
 	add_known(t, "peak resident", memory.peak_resident, memory.peak_resident,
 		  "the most that was resident at a time");
 	snprintf_(meaning, sizeof(meaning), "pages that the kernel had to provide; %s from a disk",
-		  text_grouped(usage.major_faults).text);
-	add_line(t, "page faults", text_grouped(usage.minor_faults + usage.major_faults).text,
+		  text_grouped(memory.major_faults).text);
+	add_line(t, "page faults", text_grouped(memory.minor_faults + memory.major_faults).text,
 		 meaning);
 }

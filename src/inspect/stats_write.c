@@ -7,33 +7,18 @@
 #include "helpers.h"
 #include "stats.h"
 
-void stats_write(struct text *t, enum stats_form form)
-{
-	struct osmem_stats s;
-
-	if (form == STATS_JSON) {
-		stats_write_json(t);
-		return;
-	}
-	inspect_get_stats(&s);
-	if (form == STATS_FULL)
-		stats_write_table(t, &s);
-	else
-		stats_write_summary(t, &s);
-}
-
-static void flush_to_stderr(struct text *t)
-{
-	sys_print(t->at, t->len);
-	t->len = 0;
-}
+static void (*const writers[])(struct text *t) = {
+	[STATS_SUMMARY] = stats_write_summary,
+	[STATS_FULL] = stats_write_table,
+	[STATS_JSON] = stats_write_json,
+};
 
 void stats_print(enum stats_form form)
 {
-	struct text t = {.flush = flush_to_stderr};
+	struct text t = {.flush = text_print};
 
-	stats_write(&t, form);
-	t.flush(&t);
+	writers[form](&t);
+	text_print(&t);
 }
 
 struct file_text {
@@ -55,7 +40,7 @@ bool stats_write_file(struct sys_file *f, enum stats_form form)
 {
 	struct file_text to = {.text.flush = flush_to_file, .file = f};
 
-	stats_write(&to.text, form);
+	writers[form](&to.text);
 	flush_to_file(&to.text);
 	errno = to.error;
 	return !to.error;

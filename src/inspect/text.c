@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 
+#include "helpers.h"
 #include "printf.h"
 
 void text_add(struct text *t, const char *format, ...)
@@ -20,6 +21,12 @@ void text_add(struct text *t, const char *format, ...)
 	va_end(args);
 	if (n > 0)
 		t->len += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+void text_print(struct text *t)
+{
+	sys_print(t->at, t->len);
+	t->len = 0;
 }
 
 struct text_number text_grouped(size_t n)

@@ -21,6 +21,9 @@ struct text_number {
 	char text[32];
 };
 
+/* Write the text to standard error, and empty it. May be its flush. */
+void text_print(struct text *t);
+
 /* n in groups of three digits: "1,234,567". */
 struct text_number text_grouped(size_t n);
 

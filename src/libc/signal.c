@@ -12,8 +12,7 @@
 #include "helpers.h"
 #include "record.h"
 #include "sample/guard.h"
-
-extern __typeof__(sigaction) __sigaction;
+#include "sys_signals.h"
 
 /* signal(2) in a strictly conforming program. Weak: in an archive, libc's is not. */
 #pragma weak __sysv_signal

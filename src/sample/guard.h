@@ -90,7 +90,7 @@ const char *guard_check(void);
  * sigaction(2) of SIGSEGV as if the library had no handler. The handler stays in front of the
  * program's, unless the program ignores the signal.
  */
-int guard_sigaction(const struct sigaction *new, struct sigaction *old);
+int guard_sigaction(const struct sigaction *set, struct sigaction *old);
 
 /* The same for signal(2). */
 __sighandler_t guard_signal(__sighandler_t handler);

@@ -65,7 +65,6 @@ struct guard {
 	struct guard_slot *misused; /* what a fatal report of this thread is about */
 	uint32_t misused_by;
 	uint64_t misused_mask; /* for guard_unlock */
-	char line[256];
 	char stack[GUARD_STACK] __attribute__((aligned(16)));
 };
 

@@ -11,37 +11,24 @@
  */
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "guard_core.h"
 #include "helpers.h"
-#include "printf.h"
 #include "stack.h"
 #include "sys_signals.h"
 
 static void (*on_other_fatal)(void);
 
-__attribute__((format(__printf__, 1, 2))) static void print(const char *format, ...)
-{
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf_(guard->line, sizeof(guard->line), format, args);
-	va_end(args);
-	sys_print(guard->line, n < (int)sizeof(guard->line) ? (size_t)n : sizeof(guard->line) - 1);
-}
-
 /* ---- Stacks ---- */
 
 static void print_call(const char *what, const struct guard_call *c)
 {
-	print("osmem: %s in thread %u:\n", what, c->thread);
+	sys_report("%s in thread %u:", what, c->thread);
 	if (c->count)
 		stack_print(c->frames, c->count);
 	else
-		print("osmem:   the stack is unknown\n");
+		sys_report("  the stack is unknown");
 }
 
 static void print_block(const struct guard_slot *s)
@@ -108,12 +95,12 @@ static void print_fault(const struct guard_slot *s, uintptr_t address, const cha
 	const char *kind = is_freed ? "use after free" : is_before ? "underflow" : "overflow";
 	size_t far = distance(b, address);
 
-	print("osmem: %s: a %s at 0x%lx, byte %lu %s a %sblock of %lu bytes at 0x%lx\n", kind,
-	      access, address, far ? far : address - b->start + 1,
-	      !far	  ? "of"
-	      : is_before ? "before"
-			  : "behind",
-	      is_freed ? "freed " : "", b->size, b->start);
+	sys_report("%s: a %s at 0x%lx, byte %lu %s a %sblock of %lu bytes at 0x%lx", kind, access,
+		   address, far ? far : address - b->start + 1,
+		   !far	       ? "of"
+		   : is_before ? "before"
+			       : "behind",
+		   is_freed ? "freed " : "", b->size, b->start);
 }
 
 struct fault {

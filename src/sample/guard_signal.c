@@ -26,11 +26,6 @@
 #include "helpers.h"
 #include "sys_signals.h"
 
-/*
- * sigaction of libc, under a name that no other library interposes: it has the kernel's restorer.
- */
-extern __typeof__(sigaction) __sigaction;
-
 typedef void fault_handler(int signal, siginfo_t *info, void *context);
 
 /* The program's action: as in the kernel without us. A fork may happen while it changes. */
@@ -118,19 +113,19 @@ static bool is_shared(void)
 	return sys_process() != guard->process;
 }
 
-int guard_sigaction(const struct sigaction *new, struct sigaction *old)
+int guard_sigaction(const struct sigaction *set, struct sigaction *old)
 {
-	struct sigaction wanted = new ? *new : (struct sigaction){0}, was;
+	struct sigaction wanted = set ? *set : (struct sigaction){0}, was;
 	bool is_locked = !is_shared();
 	uint64_t mask = is_locked ? guard_lock() : 0;
 	int status;
 
 	if (is_ours(&wanted))
 		wanted = *programs_action();
-	status = __sigaction(SIGSEGV, new ? &wanted : NULL, &was);
+	status = __sigaction(SIGSEGV, set ? &wanted : NULL, &was);
 	if (status == 0)
 		hide(&was);
-	if (status == 0 && is_locked && new)
+	if (status == 0 && is_locked && set)
 		go_first();
 	if (is_locked)
 		guard_unlock(mask);

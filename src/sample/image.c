@@ -39,16 +39,15 @@ static void get_path(struct image *image, const struct object *object)
 	/* The head of the loader's struct is public. */
 	if (object->map && !sys_copy(&map, object->map, offsetof(struct link_map, l_ld)))
 		map.l_name = NULL;
-	if (!map.l_name || !copy_text(image->path, PATH_MAX, (uintptr_t)map.l_name))
+	if (!map.l_name || !copy_text(image->path, PATH_MAX, (uintptr_t)map.l_name)) {
 		image->path[0] = '\0';
-	else if (!*image->path) /* the program */
+	} else if (!*image->path) { /* the program */
 		sys_program(image->path, PATH_MAX);
-	else if (!strchr(image->path, '/'))
+		if (!*image->path) /* /proc is not there */
+			copy_text(image->path, PATH_MAX, getauxval(AT_EXECFN));
+	} else if (!strchr(image->path, '/')) {
 		memcpy(image->path, "[vdso]", sizeof("[vdso]"));
-	if (!map.l_name || *image->path)
-		return;
-	/* Without /proc. */
-	copy_text(image->path, PATH_MAX, getauxval(AT_EXECFN));
+	}
 }
 
 /* ---- Tables ---- */

@@ -58,26 +58,33 @@ static bool write_to(struct names *names, const char *path)
 					     : write_in_place(&names->file, path);
 }
 
-bool profile_write(const char *path)
+/* Write a profile to path. file, if not NULL, becomes what was written, which stays locked. */
+static bool write_file(const char *path, struct sys_file *file)
 {
-	struct sample_stats stats;
-	struct names *names;
+	struct names *names = sys_map(sizeof(*names));
 	bool is_written;
 	int error;
 
-	sample_get_stats(&stats);
-	errno = EINVAL;
-	if (!stats.interval)
-		return false;
-	names = sys_map(sizeof(*names));
 	if (!names)
 		return false;
 	is_written = write_to(names, path);
 	error = errno;
-	sys_file_close(&names->file);
+	if (!file)
+		sys_file_close(&names->file);
+	else if (sys_file_is_open(&names->file))
+		sys_file_become(file, &names->file);
 	sys_release(names, sizeof(*names));
 	errno = error;
 	return is_written;
+}
+
+bool profile_write(const char *path)
+{
+	struct sample_stats stats;
+
+	sample_get_stats(&stats);
+	errno = EINVAL;
+	return stats.interval && write_file(path, NULL);
 }
 
 /* ---- The file of the option ---- */
@@ -99,26 +106,6 @@ bool profile_own(const char *path)
 	return false;
 }
 
-/* What replaces the file is locked before the lock of the old one goes. */
-static bool update(void)
-{
-	struct names *names = sys_map(sizeof(*names));
-	bool is_written;
-	int error;
-
-	if (!names)
-		return false;
-	if (!sys_file_is_replaceable(owned->path))
-		sys_file_close(owned);
-	is_written = write_to(names, owned->path);
-	error = errno;
-	if (sys_file_is_open(&names->file))
-		sys_file_become(owned, &names->file);
-	sys_release(names, sizeof(*names));
-	errno = error;
-	return is_written;
-}
-
 bool profile_update(bool waits)
 {
 	uint64_t end = sys_now_ms() + 1000;
@@ -131,7 +118,10 @@ bool profile_update(bool waits)
 			return true;
 		sys_sleep_on(&is_busy, 1, 10000000);
 	}
-	is_written = update();
+	if (!sys_file_is_replaceable(owned->path))
+		sys_file_close(owned);
+	/* What replaces the file is locked before the lock of the old one goes. */
+	is_written = write_file(owned->path, owned);
 	atomic_store(&is_busy, 0);
 	sys_wake_one(&is_busy);
 	return is_written;

@@ -65,10 +65,8 @@ void proto_add_numbers(struct proto_message *m, unsigned int field, const uint64
 
 static void flush(struct proto *p)
 {
-	if (!p->failed && p->len && !p->write(p->arg, p->buffer, p->len)) {
-		p->failed = true;
+	if (!p->error && p->len && !p->write(p->arg, p->buffer, p->len))
 		p->error = errno;
-	}
 	p->len = 0;
 }
 
@@ -113,5 +111,5 @@ bool proto_finish(struct proto *p)
 {
 	flush(p);
 	errno = p->error;
-	return !p->failed;
+	return !p->error;
 }

@@ -30,8 +30,7 @@ void proto_add_numbers(struct proto_message *m, unsigned int field, const uint64
 struct proto {
 	bool (*write)(void *arg, const void *data, size_t len); /* false with errno */
 	void *arg;
-	bool failed; /* then nothing more is written */
-	int error; /* errno of that */
+	int error; /* errno of write, or 0; then nothing more is written */
 	size_t len;
 	unsigned char buffer[PROTO_BUFFER];
 };

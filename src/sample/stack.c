@@ -17,10 +17,8 @@
 
 #include "helpers.h"
 #include "image.h"
-#include "printf.h"
 #include "unwind.h"
 
-#define LINE_SIZE 512
 #define SHOWN_MAX 200 /* longer names are truncated; longer paths lose their start */
 
 /* The function that contains address. */
@@ -52,20 +50,18 @@ static void print_frame(unsigned int number, uintptr_t address, struct image *im
 	struct function f = {.address = address};
 	bool is_found = image && image_find(image, address);
 	const char *name = NULL;
-	char line[LINE_SIZE];
-	int n = snprintf_(line, sizeof(line), "osmem:   #%u ", number);
+	const char *path = is_found ? last_of(image->path) : "?";
+	unsigned long at = address - (is_found ? image->bias : 0);
 
 	if (is_found)
 		image_functions(image, match, &f);
 	if (f.name)
 		name = image_name(image, f.name);
 	if (name)
-		n += snprintf_(line + n, sizeof(line) - (size_t)n, "%.200s+0x%lx, ", name,
-			       (unsigned long)(address - f.start));
-	n += snprintf_(line + n, sizeof(line) - (size_t)n, "%s+0x%lx\n",
-		       is_found ? last_of(image->path) : "?",
-		       (unsigned long)(address - (is_found ? image->bias : 0)));
-	sys_print(line, (size_t)n);
+		sys_report("  #%u %.200s+0x%lx, %s+0x%lx", number, name, address - f.start, path,
+			   at);
+	else
+		sys_report("  #%u %s+0x%lx", number, path, at);
 }
 
 void stack_print(const uintptr_t *frames, unsigned int n)

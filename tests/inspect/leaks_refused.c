@@ -107,6 +107,37 @@ TEST(a_section_of_the_only_thread)
 	expect_said(exit_inside, NULL, LOCKED);
 }
 
+/* ---- Descriptors ---- */
+
+static void *keep_block(void *arg)
+{
+	void *volatile block = memset(malloc(LOST), 0, LOST);
+
+	is_held = true;
+	for (;;)
+		pause();
+	return block ? arg : NULL;
+}
+
+/* The list of threads can be read once, then not, then again. */
+static void exit_with_keeper(void *arg)
+{
+	pthread_t thread;
+
+	leaks_begin(LEAKS_REPORT);
+	pthread_create(&thread, NULL, keep_block, arg);
+	while (!is_held)
+		usleep(1000);
+	refuse(2, 2);
+	refuse_only(REFUSE_OPEN);
+	exit(STATUS);
+}
+
+TEST(threads_that_are_not_listed_run)
+{
+	expect_said(exit_with_keeper, NULL, "");
+}
+
 /* ---- Memory ---- */
 
 static void exit_refused(void *arg)

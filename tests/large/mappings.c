@@ -212,10 +212,10 @@ TEST(alignments)
 
 static size_t faults(void)
 {
-	struct sys_usage usage;
+	struct sys_memory memory;
 
-	sys_get_usage(&usage);
-	return usage.minor_faults;
+	sys_get_memory(&memory);
+	return memory.minor_faults;
 }
 
 static char *resize(char *p, size_t size)

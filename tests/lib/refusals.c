@@ -171,6 +171,8 @@ long __wrap_kernel_call(long number, long a, long b, long c, long d, long e, lon
 		return pass_unless_refused(REFUSE_MPROTECT, &call);
 	case SYS_mincore:
 		return pass_unless_refused(REFUSE_MINCORE, &call);
+	case SYS_openat:
+		return pass_unless_refused(REFUSE_OPEN, &call);
 	case SYS_write:
 		if (kernel.write)
 			return kernel.write((int)a, (const void *)b, (size_t)c);

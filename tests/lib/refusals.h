@@ -31,7 +31,8 @@ enum refusable {
 	REFUSE_MADVISE = 16,
 	REFUSE_MPROTECT = 32,
 	REFUSE_MINCORE = 64,
-	REFUSE_ANY = 127,
+	REFUSE_ANY = 127, /* of these: memory */
+	REFUSE_OPEN = 128,
 };
 
 struct kernel {
