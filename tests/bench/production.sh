@@ -9,11 +9,12 @@
 # ratios. Other programs on the machine disturb CPU time least.
 #
 # Then the second server is loaded once more, while heapview watches it in a terminal and curl trims
-# it. Its statistics and its profile are printed. ROUNDS= and REQUESTS= (of each kind) are for both.
+# it. Its statistics and its profile are printed. ROUNDS=, REQUESTS= (of each kind) and PIPELINE= (of
+# a client at a time) are for both.
 
 cd "${0%/*}" || exit 1
 rounds=${ROUNDS:-9}
-requests=${REQUESTS:-100000} # of each kind
+requests=${REQUESTS:-20000} # of each kind
 kinds=set,get,incr,lpush,lpop,sadd,hset,zadd
 cores=$(getconf _NPROCESSORS_ONLN)
 src=$(cd "${SRC_PATH:-../../src}" && pwd) || exit 1
@@ -47,7 +48,7 @@ serve() {
 }
 
 load() {
-	taskset -c $((cores > 1)) redis-benchmark -s "$scratch/$1" -n "$requests" -P 8 -c 20 -r 50000 -d 200 -t $kinds --csv
+	taskset -c $((cores > 1)) redis-benchmark -s "$scratch/$1" -n "$requests" -P "${PIPELINE:-1}" -c 20 -r 50000 -d 200 -t $kinds --csv
 }
 
 # The CPU time of all threads of a process, in nanoseconds.
