@@ -59,7 +59,7 @@ equal_counts_have_failed() {
 # A server is profiled, watched and trimmed under load.
 production_works() {
 	(unset MAKEFLAGS MFLAGS MAKELEVEL && make -s -C "$tests/../src/tools") &&
-		ROUNDS=1 REQUESTS=10000 SRC_PATH=$src timeout -s KILL 300 "$tests/bench/production.sh" \
+		ROUNDS=1 REQUESTS=3000 SRC_PATH=$src timeout -s KILL 300 "$tests/bench/production.sh" \
 			>"$scratch/table" || return
 	cat "$scratch/table"
 	grep -Eq '^median +[0-9.]+ +[0-9.]+$' "$scratch/table" &&
