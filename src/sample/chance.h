@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Random numbers and probabilities of sampling. All in integers: floating point would set the
- * program's exception flags, or trap where it has enabled exceptions.
+ * Random numbers and probabilities of sampling. All are integers: floating point would set the
+ * program's exception flags, or trap if the program has enabled exceptions.
  *
  * Any thread may call; nothing is locked.
  */

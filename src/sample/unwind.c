@@ -3,9 +3,9 @@
 /*
  * Steps from frame to frame.
  *
- * 1. Where there is call frame information, a step follows it. It takes a table of the rules of
- *    return addresses that were met before: reading the information takes several times as long. An
- *    entry is for an object, so it does not outlive dlclose.
+ * 1. Where there is call frame information, a step follows it. A table keeps the rules of return
+ *    addresses that were met before, because reading the information takes several times as long.
+ *    An entry belongs to an object, so it does not outlive dlclose.
  * 2. Elsewhere rbp may be a frame pointer: of code that was generated at run time, or compiled
  *    without the information. It has to lie above rsp, near it and aligned. The address that it
  *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
