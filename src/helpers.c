@@ -415,11 +415,7 @@ void sys_get_memory(struct sys_memory *memory)
 		.size = pages[0] * page,
 		.resident = pages[1] * page,
 		.shared = pages[2] * page,
-<<<<<<< HEAD
 		/* The kernel counts pages by thread first, so its peak lags behind. */
-=======
-		/* The kernel counts pages by thread or processor first, so its peak is late. */
->>>>>>> eaa2f1c9061ff6fad20063cc58ed623b86789553
 		.peak_resident = peak > pages[1] * page ? peak : pages[1] * page,
 		.minor_faults = (size_t)r.ru_minflt,
 		.major_faults = (size_t)r.ru_majflt,
