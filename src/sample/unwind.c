@@ -10,9 +10,9 @@
  *    without the information. It has to lie above rsp, near it and aligned. The address that it
  *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
  * 3. Each word is read only if its page can be read: a register may be wrong after a guess, and the
- *    information may be wrong in code that never throws. The pages of a thread's stack that the
- *    kernel was asked about are remembered, so few walks make a system call. Those of a coroutine
- *    are not: the program may unmap them, and use their addresses for a smaller stack.
+ *    information may be wrong in code that never throws. Only the kernel knows which pages can be
+ *    read. Its answers for a thread's stack are kept, so few walks make a system call. Those for a
+ *    coroutine's are not: the program may unmap it, and use its addresses for a smaller stack.
  * 4. No lock, no memory, less than a KiB of stack. Two threads, or a signal handler, may write an
  *    entry of a table at once: its key depends on its value, so that a mixture fits nothing.
  */
