@@ -424,7 +424,7 @@ void sys_get_memory(struct sys_memory *memory)
 		.size = pages[0] * page,
 		.resident = pages[1] * page,
 		.shared = pages[2] * page,
-		/* The kernel counts pages per thread or processor first, so its peak lags behind. */
+		/* The kernel counts pages per thread or processor first: its peak is late. */
 		.peak_resident = peak > pages[1] * page ? peak : pages[1] * page,
 		.minor_faults = (size_t)r.ru_minflt,
 		.major_faults = (size_t)r.ru_majflt,

@@ -79,8 +79,8 @@ static void report_failure(void)
 }
 
 /*
- * libc ends the process when the last thread ends. Its count must not have this thread, or a program
- * whose main thread calls pthread_exit() never ends. libc exports the count for debuggers.
+ * libc ends the process when the last thread ends. Its count must not have this thread, or a
+ * program whose main thread calls pthread_exit() never ends. libc exports the count for debuggers.
  */
 static void leave_count(void)
 {
@@ -146,7 +146,7 @@ static int wait_ms(int wake, uint64_t now_ms)
 	return until > now_ms ? (int)(until - now_ms) : 0;
 }
 
-/* Whether it was woken. If the kernel refuses to take the signal, the descriptor is of no more use. */
+/* Whether it was woken. If the kernel refuses to take the signal, the descriptor is useless. */
 static bool was_woken(int *wake, bool is_ready)
 {
 	if (sys_was_woken())

@@ -23,9 +23,10 @@ enum service_role {
 
 /*
  * Start the thread, and wait until it is ready. It serves path, unless that is NULL, and returns
- * memory if it has_background. What fails is reported in one line, and the program continues without
- * it. Called in the constructor; or in a forked child behind service_forget, which is served a little
- * later: if it executes a program or ends by _exit(2) before, no socket is left behind.
+ * memory if it has_background. What fails is reported in one line, and the program continues
+ * without it. Called in the constructor; or in a forked child behind service_forget, which is
+ * served a little later: if it executes a program or ends by _exit(2) before, no socket is left
+ * behind.
  */
 void service_start(const char *path, bool has_background, enum service_role role);
 
