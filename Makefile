@@ -27,8 +27,8 @@ PAGES1 = $(wildcard src/tools/man/*.1)
 PAGES3 = $(wildcard src/tools/man/*.3)
 PAGES7 = $(wildcard src/tools/man/*.7)
 
-.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps pictures demo lint \
-	lint-quick install uninstall clean help
+.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps bench-production \
+	pictures demo lint lint-quick install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
 .NOTPARALLEL:
@@ -52,7 +52,7 @@ coverage:
 fuzz:
 	@$(MAKE) -s -C tests fuzz
 
-bench bench-quick bench-steps pictures: all
+bench bench-quick bench-steps bench-production pictures: all
 	$(Q)$(MAKE) -C tests/bench $@
 
 bench-misuse: all
@@ -122,6 +122,7 @@ help:
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make bench-misuse    what this and other allocators notice of misuse, as a table'
 	@echo 'make bench-steps     what each step from a list walk to this library is worth; STEP=name runs one'
+	@echo 'make bench-production  what profile, guard and serve together cost redis-server: ROUNDS=9'
 	@echo 'make pictures        draw the pictures of the READMEs anew'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'

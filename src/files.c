@@ -41,6 +41,17 @@ static int copy_high(int fd)
 	return (int)CALL(fcntl, fd, F_DUPFD_CLOEXEC, OWN_FD_MIN);
 }
 
+bool sys_read_text(const char *path, char *text, size_t size)
+{
+	int fd = sys_open(path, O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : CALL(read, fd, text, size - 1);
+
+	if (fd >= 0)
+		sys_close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return n >= 0;
+}
+
 bool sys_write_all(int fd, const char *text, size_t len)
 {
 	while (len > 0) {
@@ -268,14 +279,20 @@ bool sys_file_open(struct sys_file *f, const char *path)
 	return open_locked(f, path, true);
 }
 
-bool sys_file_own(struct sys_file *f, const char *path)
+/* Whether the file that f was opened at is still f. */
+static bool is_at_path(const struct sys_file *f)
 {
 	struct stat st;
 
+	return CALL(newfstatat, AT_FDCWD, f->path, &st, 0) == 0 && st.st_ino == f->inode &&
+	       st.st_dev == f->device;
+}
+
+bool sys_file_own(struct sys_file *f, const char *path)
+{
 	if (!open_locked(f, path, false))
 		return false;
-	if (CALL(newfstatat, AT_FDCWD, f->path, &st, 0) == 0 && st.st_ino == f->inode &&
-	    st.st_dev == f->device)
+	if (is_at_path(f))
 		return true;
 	sys_file_close(f); /* its owner has just replaced it */
 	errno = EWOULDBLOCK;
@@ -288,7 +305,7 @@ bool sys_file_is_replaceable(const char *path)
 
 	if (CALL(newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return S_ISREG(st.st_mode);
-	return errno == ENOENT;
+	return errno == ENOENT || errno == EACCES;
 }
 
 bool sys_file_replace(struct sys_file *f, const char *path)
@@ -322,8 +339,21 @@ void sys_file_become(struct sys_file *f, const struct sys_file *to)
 	f->at[!is_service()] = others;
 }
 
+/* Whether the open f is a file that has been moved or removed. */
+static bool is_gone(struct sys_file *f)
+{
+	struct stat st;
+
+	return RAW(fstat, descriptor_of(f)->fd, &st) == 0 && S_ISREG(st.st_mode) && !is_at_path(f);
+}
+
+/* Who moves a file away keeps it as it is. Where none can be made in its place, f stays. */
 void sys_file_rewind(struct sys_file *f)
 {
+	struct sys_file new = {0};
+
+	if ((!find_again(f) || is_gone(f)) && open_locked(&new, f->path, true))
+		sys_file_become(f, &new);
 	if (!find_again(f))
 		return;
 	RAW(ftruncate, descriptor_of(f)->fd, 0);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Signal handlers that libc, and what replaces its functions, does not know of. */
+/*
+ * Signal handlers that are installed by the system call itself. Neither libc nor a library that
+ * replaces its functions knows of them.
+ */
 
 #pragma once
 

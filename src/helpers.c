@@ -383,14 +383,8 @@ static size_t peak_of_program(void)
 	static const char name[] = "\nVmHWM:";
 	char text[1024], *at;
 	size_t kib = 0;
-	ssize_t len;
-	int fd = sys_open("/proc/self/status", O_RDONLY);
 
-	if (fd < 0)
-		return 0;
-	len = CALL(read, fd, text, sizeof(text) - 1);
-	sys_close(fd);
-	text[len > 0 ? len : 0] = '\0';
+	sys_read_text("/proc/self/status", text, sizeof(text));
 	at = strstr(text, name);
 	if (!at)
 		return 0;
@@ -405,20 +399,17 @@ static size_t peak_of_program(void)
 void sys_get_memory(struct sys_memory *memory)
 {
 	size_t pages[3] = {0}, n = 0, page = sys_page_size();
-	int fd = sys_open("/proc/self/statm", O_RDONLY);
 	char text[128];
-	ssize_t len = fd < 0 ? -1 : CALL(read, fd, text, sizeof(text));
 	struct rusage r = {0};
 	size_t peak = peak_of_program();
 
-	for (ssize_t i = 0; i < len && n < 3; i++) {
-		if (text[i] == ' ')
+	sys_read_text("/proc/self/statm", text, sizeof(text));
+	for (const char *at = text; *at && n < 3; at++) {
+		if (*at == ' ')
 			n++;
 		else
-			pages[n] = pages[n] * 10 + (size_t)(text[i] - '0');
+			pages[n] = pages[n] * 10 + (size_t)(*at - '0');
 	}
-	if (fd >= 0)
-		CALL(close, fd);
 	CALL(getrusage, RUSAGE_SELF, &r);
 	if (!peak)
 		peak = (size_t)r.ru_maxrss * KIB;
@@ -426,7 +417,7 @@ void sys_get_memory(struct sys_memory *memory)
 		.size = pages[0] * page,
 		.resident = pages[1] * page,
 		.shared = pages[2] * page,
-		/* The kernel counts pages per thread or processor first: its peak is late. */
+		/* The kernel counts pages by thread first, so its peak lags behind. */
 		.peak_resident = peak > pages[1] * page ? peak : pages[1] * page,
 		.minor_faults = (size_t)r.ru_minflt,
 		.major_faults = (size_t)r.ru_majflt,

@@ -245,7 +245,10 @@ void sys_file_release(void *p, size_t size);
 /* Truncate f to size bytes. Mappings beyond them must not be touched any more. */
 void sys_file_cut(struct sys_file *f, uint64_t size);
 
-/* Begin anew: drop the contents. What is no regular file stays as it is. */
+/*
+ * Begin anew: drop the contents, or make a new file if that has been moved or removed. What is no
+ * regular file stays as it is.
+ */
 void sys_file_rewind(struct sys_file *f);
 
 /* Append data. False with errno if not all of it was written. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * System calls that bypass libc, for helpers.c, files.c and sockets.c only. Tools interpose libc's
+ * System calls that bypass libc, for files of this folder only. Tools interpose libc's
  * mmap, madvise, clock_gettime, syscall and so on, and allocate in them. Some of libc's functions
  * are cancellation points. The library makes system calls during an allocation, with locks held,
  * where neither is allowed.
@@ -39,6 +39,9 @@ int kernel_clock(clockid_t clock, struct timespec *now);
 
 /* As open(2), closed on exec. */
 int sys_open(const char *path, int flags);
+
+/* Read the start of a file of /proc, with a null behind it. False with errno, and it is empty. */
+bool sys_read_text(const char *path, char *text, size_t size);
 
 /* Write len bytes. False with errno. */
 bool sys_write_all(int fd, const char *text, size_t len);

@@ -23,23 +23,15 @@ struct reader {
 	char buffer[BUFFER_SIZE];
 };
 
-static ssize_t read_some(int fd, void *buffer, size_t size)
-{
-	ssize_t n;
-
-	do
-		n = RAW(read, fd, buffer, size);
-	while (n == -EINTR);
-	return n;
-}
-
 /* The next character, or -1 at the end. */
 static int next_char(struct reader *r)
 {
 	ssize_t n;
 
 	if (r->at == r->len) {
-		n = read_some(r->fd, r->buffer, sizeof(r->buffer));
+		do
+			n = RAW(read, r->fd, r->buffer, sizeof(r->buffer));
+		while (n == -EINTR);
 		if (n <= 0) {
 			r->failed = n < 0 ? (int)-n : 0;
 			return -1;
@@ -170,16 +162,11 @@ enum stat_field {
 static uint32_t read_stat(const char *path, enum stat_field field, char *state)
 {
 	char stat[512], *at;
-	int fd = sys_open(path, O_RDONLY);
-	ssize_t n;
 
 	*state = '\0';
-	if (fd < 0)
+	if (!sys_read_text(path, stat, sizeof(stat)))
 		return 0;
-	n = read_some(fd, stat, sizeof(stat) - 1);
-	sys_close(fd);
-	errno = n < 0 ? (int)-n : EINVAL;
-	stat[n < 0 ? 0 : n] = '\0';
+	errno = EINVAL;
 	at = strrchr(stat, ')');
 	if (!at || strlen(at) < 4)
 		return 0;

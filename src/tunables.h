@@ -154,7 +154,7 @@
 #define MIN_CHECK_MS 100 /* between two checks of a process in use, if purge_delay is less */
 #define IDLE_CHECK_MS 700 /* between two checks of an idle process: it may have freed much */
 #define TIMER_SLACK_MS 50 /* the kernel may delay its wakeups, to join them with others */
-#define QUIET_PERIODS 2 /* periods without a visit of the store, before a trim of an idle process */
+#define QUIET_PERIODS 2 /* without a visit of the store, before an idle process is trimmed */
 #define RESTLESS_PERIODS 6 /* such periods, before checks are rare again */
 #define CONNECTIONS 128 /* at a time; others wait in the backlog */
 #define SOCKET_BACKLOG 128

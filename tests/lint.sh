@@ -220,6 +220,30 @@ includes() {
 	done | none
 }
 
+# The table of src/README.md names every file, and no others. A name may be a pattern, such as
+# x.[ch]; _x.c stands for the end of one.
+table_of_files() {
+	# shellcheck disable=SC2016 # the backticks are those of the page
+	sed -n '/^## Files/,/^## Glossary/s/^|/|/p' src/README.md | grep -o '`[^`]*\.[a-z[][^`]*`' |
+		tr -d '`' | sed 's|.*/||' | sort -u >"$log.files"
+	find src -name '*.[ch]' -o -name '*.html' -o -name '*.css' | while read -r file; do
+		while read -r pattern; do
+			# shellcheck disable=SC2254 # it is one
+			case ${file##*/} in
+			$pattern) continue 2 ;;
+			esac
+		done <"$log.files"
+		echo "src/README.md: the table lacks $file"
+	done | none || return
+	while read -r pattern; do
+		# shellcheck disable=SC2086 # it is a pattern
+		case $pattern in
+		_*) find src -name "*$pattern" ;;
+		*) find src utils -name "$pattern" ;;
+		esac | grep -q . || echo "src/README.md: there is no $pattern"
+	done <"$log.files" | none
+}
+
 # code: FILE:LINE: TEXT without comments, of the files that standard input lists.
 code() {
 	# shellcheck disable=SC2016 # the dollars are awk's
@@ -271,6 +295,7 @@ check function_length function_length
 check file_length file_length
 check line_length line_length
 check includes includes
+check table_of_files table_of_files
 check system_calls system_calls
 check stdio stdio
 check no_die no_die

@@ -3,7 +3,7 @@
 /*
  * dump_on: a signal makes the service thread write everything that is on, while the program runs.
  *
- * 1. The handler is installed at the start, if the program's parent has not had the signal ignored.
+ * 1. The handler is installed at the start, unless the signal is ignored then.
  *    A program that installs its own handler later has taken the signal: nothing is written.
  * 2. SIGUSR1, SIGUSR2, real-time signals and those that do nothing by default: the program
  *    continues. Its interrupted system calls are restarted where SA_RESTART does that.

@@ -3,7 +3,7 @@
 /*
  * Connections of the service: each has one request and one reply, then it ends. No step blocks:
  * what a client does not send or read yet waits in bounded memory, up to a time. Only the service
- * thread calls this, but for http_forget.
+ * thread calls this, except http_forget.
  */
 
 #pragma once

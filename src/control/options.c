@@ -314,7 +314,7 @@ static bool wants_service(void)
 	return options.serve.len || options.background != OFF || options.dump_on;
 }
 
-/* A path without %p is the first process's (rule 4). Its child is served there when it ended. */
+/* A path without %p is the first process's (rule 4). Its child is served there after its end. */
 static void start_service(bool is_child)
 {
 	enum service_role role = SERVICE_FIRST;

@@ -74,13 +74,14 @@ static bool parse_first_line(struct request *r, struct word line)
 {
 	struct word method = line, target = split(&method, ' '), version = split(&target, ' ');
 
-	if (!is_printable(method) || !is_printable(target) || !starts_with(version, "HTTP/"))
+	if (!target.at || !is_printable(method) || !is_printable(target) ||
+	    !starts_with(version, "HTTP/"))
 		return false;
 	if (starts_with(target, "http://")) {
 		struct word host = {.at = target.at + 7, .len = target.len - 7};
 
 		target = split(&host, '/');
-		target = target.at ? word_of(target.at - 1, target.at + target.len)
+		target = target.at ? word_of(host.at + host.len, target.at + target.len)
 				   : (struct word){.at = "/", .len = 1};
 	}
 	r->method = method_of(method);

@@ -4,9 +4,9 @@
  * The service thread: the only thread of the library. It answers requests (http.h), returns memory
  * while the program sleeps (tcache_background), and writes dumps (dump.h).
  *
- * It blocks all signals, but those that libc keeps for itself. It never calls malloc, nor anything
- * that may. It has its own table of descriptors. It sleeps unless it is asked, or the program has
- * visited the store lately; a sleeping program costs a wakeup each IDLE_CHECK_MS.
+ * It blocks all signals except those that libc keeps for itself. It never calls malloc, nor a
+ * function that may. It has its own table of descriptors. It sleeps unless a client asks, or the
+ * program has visited the store lately. While the program sleeps, it wakes up every IDLE_CHECK_MS.
  */
 
 #pragma once
@@ -24,9 +24,8 @@ enum service_role {
 /*
  * Start the thread, and wait until it is ready. It serves path, unless that is NULL, and returns
  * memory if it has_background. What fails is reported in one line, and the program continues
- * without it. Called in the constructor; or in a forked child behind service_forget, which is
- * served a little later: if it executes a program or ends by _exit(2) before, no socket is left
- * behind.
+ * without it. Called in the constructor; or in a forked child after service_forget, which is served
+ * a little later: if it executes a program or ends by _exit(2) before, no socket is left behind.
  */
 void service_start(const char *path, bool has_background, enum service_role role);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* Marking: which blocks do words in memory point to? */
+/* Marks the blocks that words in memory point to. */
 
 #include "handler.h"
 #include "leaks_core.h"

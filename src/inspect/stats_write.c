@@ -7,17 +7,21 @@
 #include "helpers.h"
 #include "stats.h"
 
-static void (*const writers[])(struct text *t) = {
-	[STATS_SUMMARY] = stats_write_summary,
-	[STATS_FULL] = stats_write_table,
-	[STATS_JSON] = stats_write_json,
-};
+static void write_form(struct text *t, enum stats_form form)
+{
+	if (form == STATS_JSON)
+		stats_write_json(t);
+	else if (form == STATS_FULL)
+		stats_write_table(t);
+	else
+		stats_write_summary(t);
+}
 
 void stats_print(enum stats_form form)
 {
 	struct text t = {.flush = text_print};
 
-	writers[form](&t);
+	write_form(&t, form);
 	text_print(&t);
 }
 
@@ -40,7 +44,7 @@ bool stats_write_file(struct sys_file *f, enum stats_form form)
 {
 	struct file_text to = {.text.flush = flush_to_file, .file = f};
 
-	writers[form](&to.text);
+	write_form(&to.text, form);
 	flush_to_file(&to.text);
 	errno = to.error;
 	return !to.error;

@@ -34,7 +34,7 @@ static void *fail(int error)
 	return NULL;
 }
 
-static NOINLINE void *malloc_slow(size_t size)
+static INLINE void *malloc_slow(size_t size)
 {
 	return alloc_rest(TRACE_MALLOC, size);
 }
@@ -66,11 +66,17 @@ static COLD void *calloc_recorded(size_t nmemb, size_t size)
 					are_sampled() ? sample_alloc_zeroed : tcache_alloc_zeroed));
 }
 
+static NOINLINE void *calloc_sampled(size_t nmemb, size_t size)
+{
+	return alloc_array(nmemb, size, sample_alloc_zeroed);
+}
+
 /* malloc(3): zeroed; ENOMEM if the product overflows. */
 EXPORT void *calloc(size_t nmemb, size_t size)
 {
 	if (calls_are_recorded)
-		return calloc_recorded(nmemb, size);
+		return calls_modes == CALLS_SAMPLED ? calloc_sampled(nmemb, size)
+						    : calloc_recorded(nmemb, size);
 	return alloc_array(nmemb, size, tcache_alloc_zeroed);
 }
 
@@ -84,15 +90,18 @@ static NOINLINE void *resize(void *p, size_t size)
 	return NULL;
 }
 
+static NOINLINE void *free_resized(void *p)
+{
+	free_sampled("realloc", p);
+	return NULL;
+}
+
 /* The same while allocations are sampled. */
-static COLD void *resize_sampled(void *p, size_t size)
+static NOINLINE void *resize_sampled(void *p, size_t size)
 {
 	if (!p)
 		return sample_alloc(size);
-	if (size)
-		return sample_realloc("realloc", p, size);
-	free_sampled("realloc", p);
-	return NULL;
+	return size ? sample_realloc("realloc", p, size) : free_resized(p);
 }
 
 static COLD void *realloc_recorded(void *p, size_t size)

@@ -58,7 +58,7 @@ typedef void *aligned_nothrow_form(size_t size, size_t align, const void *tag);
 
 /* ---- Memory ---- */
 
-static NOINLINE void *alloc_slow(size_t size)
+static INLINE void *alloc_slow(size_t size)
 {
 	return alloc_rest(TRACE_NEW, size);
 }

@@ -101,10 +101,8 @@ static inline bool are_sampled(void)
 }
 
 /* malloc and operator new. */
-static NOINLINE void *alloc_recorded(enum trace_name name, size_t size)
+static COLD void *alloc_recorded(enum trace_name name, size_t size)
 {
-	if (likely(calls_modes == CALLS_SAMPLED))
-		return sample_alloc(size);
 	return record_alloc(name, 0, size,
 			    are_sampled() ? sample_alloc(size) : tcache_alloc_slow(size));
 }
@@ -112,7 +110,12 @@ static NOINLINE void *alloc_recorded(enum trace_name name, size_t size)
 /* The slow path of these. */
 static INLINE void *alloc_rest(enum trace_name name, size_t size)
 {
-	return calls_are_recorded ? alloc_recorded(name, size) : tcache_alloc_slow(size);
+	unsigned char modes = calls_modes;
+
+	/* One comparison: while allocations are sampled, each malloc comes here. */
+	if (unlikely(modes > CALLS_SAMPLED))
+		return alloc_recorded(name, size);
+	return unlikely(modes == CALLS_SAMPLED) ? sample_alloc(size) : tcache_alloc_slow(size);
 }
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)

@@ -5,6 +5,7 @@
 #include "chance.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "hash.h"
 #include "helpers.h"
@@ -13,6 +14,7 @@ typedef unsigned __int128 wide;
 
 #define ONE (UINT64_C(1) << 32)
 #define LN2 UINT64_C(0xb17217f8) /* ln 2 */
+#define SQRT2 UINT64_C(0x16a09e667)
 #define NEVER_MISSED (22 * ONE) /* exp(-22) is less than a unit */
 
 static _Atomic(uint64_t) state;
@@ -36,20 +38,26 @@ static uint64_t times(uint64_t a, uint64_t b)
 	return (uint64_t)((wide)a * b >> 32);
 }
 
+/* Of odd numbers: a table, because divisions take most of the time of the series. */
+static const uint64_t inverse[] = {ONE / 11, ONE / 9, ONE / 7, ONE / 5, ONE / 3, ONE};
+
 /*
- * -ln of r / 2^64. r is a power of two times m in [1, 2), and ln m = 2 artanh((m - 1) / (m + 1)),
- * whose series converges quickly. A quarter of the instructions of a loop for each binary place.
+ * -ln of r / 2^64. r is a power of two times m in [1, 2). ln m = 2 artanh((m - 1) / (m + 1)), and
+ * ln m = ln 2 - 2 artanh((2 - m) / (2 + m)): the series of the lesser converges quickly: six terms
+ * are exact to a unit.
  */
 static uint64_t minus_ln(uint64_t r)
 {
 	unsigned int zeros = (unsigned int)__builtin_clzll(r);
-	uint64_t m = r << zeros >> 31, z = ((m - ONE) << 32) / (m + ONE), z2 = times(z, z);
-	uint64_t sum = ONE / 19;
+	uint64_t m = r << zeros >> 31, sum = 0, z, z2;
+	bool is_upper = m > SQRT2;
 
-	for (int n = 17; n > 0; n -= 2)
-		sum = ONE / (unsigned int)n + times(sum, z2);
-	sum = 2 * times(z, sum);
-	return (zeros + 1) * LN2 > sum ? (zeros + 1) * LN2 - sum : 0;
+	z = is_upper ? ((2 * ONE - m) << 32) / (2 * ONE + m) : ((m - ONE) << 32) / (m + ONE);
+	z2 = z * z >> 32; /* below ONE / 32, and sum below 2 ONE: products have 64 bits */
+	for (size_t i = 0; i < sizeof(inverse) / sizeof(inverse[0]); i++)
+		sum = inverse[i] + (sum * z2 >> 32);
+	sum = z * sum >> 31;
+	return is_upper ? zeros * LN2 + sum : (zeros + 1) * LN2 - sum;
 }
 
 int64_t chance_distance(size_t mean)
@@ -57,6 +65,11 @@ int64_t chance_distance(size_t mean)
 	wide distance = (wide)minus_ln(chance_random() | 1) * mean >> 32;
 
 	return distance < INT64_MAX / 2 ? (int64_t)distance : INT64_MAX / 2;
+}
+
+bool chance_is_certain(size_t size, size_t mean)
+{
+	return size / (NEVER_MISSED / ONE) >= mean;
 }
 
 /* x / (1 - exp(-x)) for x up to 1: a series, whose error is less than 10^-6. */

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Random numbers and probabilities of sampling. All in integers: floating point would set the
- * program's exception flags, or trap where it has enabled exceptions.
+ * Random numbers and probabilities of sampling. All are integers: floating point would set the
+ * program's exception flags, or trap if the program has enabled exceptions.
  *
  * Any thread may call; nothing is locked.
  */
 
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,9 @@ uint64_t chance_random(void);
  * size: with probability 1 - exp(-size / mean).
  */
 int64_t chance_distance(size_t mean);
+
+/* Whether size bytes have a hit in any case, as far as chance_weigh can tell. */
+bool chance_is_certain(size_t size, size_t mean);
 
 /* What a sample of size bytes stands for: 1 / (1 - exp(-size / mean)) objects. size is not 0. */
 struct chance_weight {

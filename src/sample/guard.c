@@ -3,11 +3,12 @@
 /*
  * Guarded blocks: slots and their blocks.
  *
- * 1. All slots are in one reserved area, inaccessible but for the pages of live blocks. So a stray
- *    pointer is classified by its address alone, and costs nothing when nothing is guarded.
- * 2. A block lies at the left or at the right edge of its slot, at random: one of two is beside a
- *    guard at its end, the other at its start. Alignment may leave some bytes between a block and
- *    the right edge. These, and the rest of its pages, have a pattern that is verified on free.
+ * 1. All slots are in one reserved area, inaccessible except for the pages of live blocks. So the
+ *    address alone tells whether a pointer is to a guarded block.
+ * 2. A block lies at the left or at the right edge of its slot, at random: half of the blocks have
+ *    a guard at their end, the others at their start. Alignment may leave some bytes between a
+ *    block and the right edge. These, and the rest of its pages, have a pattern that is verified on
+ *    free.
  * 3. A freed block is inaccessible, and its slot goes to the end of a queue of all free slots.
  * 4. Stacks of allocation and free stay until the slot is reused.
  * 5. If the kernel refuses to open a slot, nothing is guarded. If it refuses to close one, the

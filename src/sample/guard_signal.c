@@ -14,7 +14,8 @@
  *    is sent again, as it was.
  * 4. While the program ignores the signal, so does the kernel: programs that it executes inherit
  *    that.
- * 5. A child of vfork shares our memory, not the kernel's actions: it sets these only.
+ * 5. A child of vfork shares our memory, but has actions of its own in the kernel. So it changes
+ *    only these.
  */
 
 #include <errno.h>

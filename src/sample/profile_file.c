@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The file of a profile: it is written under another name and then renamed. */
+/*
+ * The file of a profile: it is written under another name and then renamed. If that is not allowed
+ * any more, the option's file, which stays open, is written over.
+ */
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -106,6 +109,25 @@ bool profile_own(const char *path)
 	return false;
 }
 
+/* The program has changed its root or its user since the start, but the file is open. */
+static bool is_out_of_reach(int error)
+{
+	return error == EACCES || error == EPERM || error == ENOENT || error == EROFS;
+}
+
+static bool update(void)
+{
+	if (!sys_file_is_replaceable(owned->path))
+		sys_file_close(owned);
+	/* What replaces the file is locked before the lock of the old one goes. */
+	if (write_file(owned->path, owned))
+		return true;
+	if (!is_out_of_reach(errno) || !sys_file_is_open(owned))
+		return false;
+	sys_file_rewind(owned);
+	return profile_stream(append, owned);
+}
+
 bool profile_update(bool waits)
 {
 	uint64_t end = sys_now_ms() + 1000;
@@ -118,10 +140,7 @@ bool profile_update(bool waits)
 			return true;
 		sys_sleep_on(&is_busy, 1, 10000000);
 	}
-	if (!sys_file_is_replaceable(owned->path))
-		sys_file_close(owned);
-	/* What replaces the file is locked before the lock of the old one goes. */
-	is_written = write_file(owned->path, owned);
+	is_written = update();
 	atomic_store(&is_busy, 0);
 	sys_wake_one(&is_busy);
 	return is_written;

@@ -13,7 +13,8 @@
  *    whether the object is a sample. An object that gets no pages is none, and is counted.
  * 4. realloc ends the sample of the old object before it resizes it, because another thread may get
  *    its address at once. A large sample that grows little at a time would take a stack each time:
- *    it keeps the one that it has until it has grown by an interval, if it stays in place.
+ *    it keeps the one that it has until it has grown by an interval, if it stays in place. A
+ *    mapping of which that is known before remains a sample meanwhile.
  */
 
 #include "sample.h"
@@ -25,6 +26,7 @@
 #include "chance.h"
 #include "guard.h"
 #include "helpers.h"
+#include "large/large.h"
 #include "sample_table.h"
 #include "stack.h"
 #include "trace/calls.h"
@@ -69,29 +71,55 @@ static __attribute__((noinline, cold)) unsigned int hit(int64_t *left, size_t ca
 	return hits;
 }
 
+/*
+ * Whether the bytes of an object count. While only calls are guarded, large sizes would end the
+ * countdown each time. Small ones count always, which saves a test.
+ */
+static inline bool has_bytes(size_t size)
+{
+	return is_on || size <= CELL_FINE_MAX;
+}
+
 static __attribute__((noinline)) unsigned int count_down_slow(size_t call, size_t size)
 {
 	struct tcache *tc;
 	int64_t none = -1, *left;
+	unsigned int hits = 0;
 
 	if (size > SYS_MAP_MAX) /* it will be refused */
 		return 0;
+	/* A new distance for each such size would take half the time of a growing buffer. */
+	if (is_on && chance_is_certain(size, table_interval()))
+		hits = HIT_BYTE;
+	if (hits || !has_bytes(size))
+		size = 0;
 	tc = tcache_of_thread();
 	left = tc ? tcache_sample_left(tc) : &none;
 	if (*left < (int64_t)(call + size))
-		return hit(left, call, size);
+		return hits | hit(left, call, size);
 	*left -= (int64_t)(call + size);
-	return 0;
+	return hits;
+}
+
+/* False if that is not done quickly: call count_down_slow. */
+static inline bool count_quickly(size_t call, size_t size)
+{
+	int64_t *left = tcache_sample_left(tcache_thread.fast_free), rest;
+
+	if (__builtin_expect(size > CELL_MAX, 0))
+		return false;
+	if (!has_bytes(size))
+		size = 0;
+	rest = *left - (int64_t)size - (int64_t)call;
+	if (__builtin_expect(rest < 0, 0))
+		return false;
+	*left = rest;
+	return true;
 }
 
 static inline unsigned int count_down(size_t call, size_t size)
 {
-	int64_t *left = tcache_sample_left(tcache_thread.fast_free);
-
-	if (__builtin_expect(size > CELL_MAX || *left < (int64_t)(call + size), 0))
-		return count_down_slow(call, size);
-	*left -= (int64_t)(call + size);
-	return 0;
+	return count_quickly(call, size) ? 0 : count_down_slow(call, size);
 }
 
 /* Samples: rules 3 and 4. */
@@ -191,26 +219,36 @@ static __attribute__((noinline, cold)) void *alloc_hit(size_t size, size_t align
 	return p;
 }
 
-/* The size is above CELL_FINE_MAX, or the countdown is over, or not to be reached quickly. */
-static __attribute__((noinline)) void *alloc_other(size_t size)
+static __attribute__((noinline)) void *alloc_slow(size_t size)
 {
-	unsigned int hits = count_down(charge, size);
+	unsigned int hits = count_down_slow(charge, size);
 
-	if (__builtin_expect(hits, 0))
+	if (hits)
 		return alloc_hit(size, CELL_ALIGN, false, hits);
 	return tcache_alloc_open_or(size, tcache_alloc_slow);
 }
 
+/* The size is above CELL_FINE_MAX, or the countdown is over, or not to be reached quickly. */
+static __attribute__((noinline)) void *alloc_other(size_t size)
+{
+	if (!count_quickly(charge, size))
+		return alloc_slow(size);
+	return tcache_alloc_open_or(size, tcache_alloc_slow);
+}
+
+/* Every malloc comes here. The slow paths are apart, so that this one saves no registers. */
 void *sample_alloc(size_t size)
 {
 	struct tcache *tc = tcache_thread.fast_free;
-	int64_t left = *tcache_sample_left(tc) - (int64_t)(charge + size);
-	size_t offset = round_up(size, CELL_ALIGN);
+	int64_t left;
 
-	if (__builtin_expect(size > CELL_FINE_MAX || left < 0, 0))
+	if (__builtin_expect(size > CELL_FINE_MAX, 0))
+		return alloc_other(size);
+	left = *tcache_sample_left(tc) - (int64_t)size - (int64_t)charge;
+	if (__builtin_expect(left < 0, 0))
 		return alloc_other(size);
 	*tcache_sample_left(tc) = left;
-	return bin_alloc_or(tcache_bin_at(tc, offset), size, tcache_alloc_slow);
+	return bin_alloc_or(tcache_bin_at(tc, round_up(size, CELL_ALIGN)), size, tcache_alloc_slow);
 }
 
 void *sample_alloc_zeroed(size_t size)
@@ -294,12 +332,37 @@ static void *realloc_counted(const char *call, void *p, size_t size, const struc
 	return q;
 }
 
-/* p may be a sample, or guarded. */
+/*
+ * The mapping p keeps its place and is resized to size: no thread gets its address meanwhile, so
+ * its sample need not end first. One search of the table for two.
+ */
+static __attribute__((noinline)) void *resize_staying(void *p, size_t size)
+{
+	bool is_sample = count_down(0, size) && is_on, is_resized = false;
+
+	if (is_sample && sample_may_be(p) && table_begin()) {
+		is_resized = table_resize(p, size);
+		table_end();
+	}
+	if (is_resized) {
+		call_grown();
+		return p;
+	}
+	sample_forget(p);
+	if (is_sample)
+		enter(p, size, NULL);
+	return p;
+}
+
+/* p may be a sample, or guarded, or the countdown is not reached quickly. */
 static __attribute__((noinline)) void *realloc_other(const char *call, void *p, size_t size)
 {
-	struct sample copy, *was = leave(p, &copy) ? &copy : NULL;
+	struct sample copy, *was;
 	void *q;
 
+	if (large_stays(p, size)) /* so tcache_realloc would do nothing */
+		return resize_staying(p, size);
+	was = leave(p, &copy) ? &copy : NULL;
 	if (!guard_owns(p) || guard_shrink(call, p, size))
 		return realloc_counted(call, p, size, was, count_down(0, size) && is_on);
 	q = move_guarded(call, p, size);
@@ -312,8 +375,8 @@ void *sample_realloc(const char *call, void *p, size_t size)
 {
 	if (__builtin_expect(sample_may_be(p) || guard_owns(p), 0))
 		return realloc_other(call, p, size);
-	if (__builtin_expect(count_down(0, size), 0))
-		return realloc_counted(call, p, size, NULL, is_on);
+	if (is_on && !count_quickly(0, size))
+		return realloc_other(call, p, size);
 	return tcache_realloc(call, p, size);
 }
 

@@ -321,6 +321,7 @@ static bool add(const struct sample *sample, const uintptr_t *frames, unsigned i
 	s->size = sample->size;
 	s->stack_size = sample->stack_size;
 	s->thread = sample->thread;
+	s->live_bytes = weight.bytes;
 	atomic_store_explicit(&s->address, sample->address, memory_order_release);
 	link_sample(sample_chains, s, sample->address);
 	if (is_new) {
@@ -347,16 +348,17 @@ bool table_add(const struct sample *sample, const uintptr_t *frames, unsigned in
 
 static void subtract(const struct sample *s)
 {
-	atomic_fetch_sub_explicit(&table.live_bytes, weigh(s).bytes, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&table.live_bytes, s->live_bytes, memory_order_relaxed);
 }
 
-static struct sample copy_of(const struct sample *s)
+/* Field by field: a copy of a copy waits for its stores, which doubles the time of a removal. */
+static void copy_sample(struct sample *to, const struct sample *s)
 {
-	return (struct sample){.address = s->address,
-			       .stack = s->stack,
-			       .size = s->size,
-			       .stack_size = s->stack_size,
-			       .thread = s->thread};
+	to->address = s->address;
+	to->stack = s->stack;
+	to->size = s->size;
+	to->stack_size = s->stack_size;
+	to->thread = s->thread;
 }
 
 bool table_remove(const void *p, struct sample *sample)
@@ -366,10 +368,33 @@ bool table_remove(const void *p, struct sample *sample)
 	hold();
 	s = find_sample((uintptr_t)p);
 	if (s) {
-		*sample = copy_of(s);
+		copy_sample(sample, s);
 		subtract(s);
 		s->address = 0;
 		find_sample((uintptr_t)p);
+	}
+	drop();
+	return s;
+}
+
+bool table_resize(const void *p, size_t size)
+{
+	struct chance_weight weight;
+	struct sample *s;
+
+	hold();
+	s = find_sample((uintptr_t)p);
+	if (s && size - s->stack_size >= table.interval && size > s->stack_size)
+		s = NULL;
+	if (s) {
+		weight = chance_weigh(size, table.interval);
+		s->stack->total_objects += weight.objects;
+		s->stack->total_bytes += weight.bytes;
+		atomic_fetch_add_explicit(&table.live_bytes, weight.bytes - s->live_bytes,
+					  memory_order_relaxed);
+		s->live_bytes = weight.bytes;
+		s->size = size;
+		s->thread = sys_thread();
 	}
 	drop();
 	return s;
@@ -383,7 +408,7 @@ bool table_remove_nested(const void *p, struct sample *sample)
 
 			if (s->address != (uintptr_t)p)
 				continue;
-			*sample = copy_of(s);
+			copy_sample(sample, s);
 			subtract(s);
 			s->address = 0;
 			return true;
@@ -448,7 +473,7 @@ void table_fork_child(void)
 	for (struct chunk *c = table.samples; c; c = c->next)
 		for (size_t i = 0; i < SAMPLES_IN_CHUNK; i++)
 			if (sample_in(c, i)->address)
-				live_bytes += weigh(sample_in(c, i)).bytes;
+				live_bytes += sample_in(c, i)->live_bytes;
 	table.live_bytes = live_bytes;
 }
 

@@ -40,6 +40,7 @@ struct sample {
 	struct stack *stack;
 	size_t size; /* requested */
 	size_t stack_size; /* the same when the stack was taken */
+	uint64_t live_bytes; /* estimate, in the units of chance_weight */
 	uint32_t thread; /* the kernel's id */
 };
 
@@ -64,7 +65,13 @@ bool table_add(const struct sample *sample, const uintptr_t *frames, unsigned in
 /* End the sample at p, and copy it to *sample. False if there is none. */
 bool table_remove(const void *p, struct sample *sample);
 
-/* The same in a signal handler whose thread is inside: rule 3. */
+/*
+ * The sample at p, which stays there, is resized to size and keeps its stack. It counts in the
+ * totals again. False: it is none, or has grown by an interval since its stack was taken.
+ */
+bool table_resize(const void *p, size_t size);
+
+/* table_remove in a signal handler whose thread is inside: rule 3. */
 bool table_remove_nested(const void *p, struct sample *sample);
 
 void table_get_stats(struct sample_stats *stats);

@@ -3,15 +3,16 @@
 /*
  * Steps from frame to frame.
  *
- * 1. Where there is call frame information, a step follows it. It takes a table of the rules of
- *    return addresses that were met before: reading the information takes several times as long. An
- *    entry is for an object, so it does not outlive dlclose.
+ * 1. Where there is call frame information, a step follows it. A table keeps the rules of return
+ *    addresses that were met before, because reading the information takes several times as long.
+ *    An entry belongs to an object, so it does not outlive dlclose.
  * 2. Elsewhere rbp may be a frame pointer: of code that was generated at run time, or compiled
  *    without the information. It has to lie above rsp, near it and aligned. The address that it
  *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
  * 3. Each word is read only if its page can be read: a register may be wrong after a guess, and the
  *    information may be wrong in code that never throws. The pages of a thread's stack that the
- *    kernel was asked about are remembered, so few walks make a system call.
+ *    kernel was asked about are remembered, so few walks make a system call. Those of a coroutine
+ *    are not: the program may unmap them, and use their addresses for a smaller stack.
  * 4. No lock, no memory, less than a KiB of stack. Two threads, or a signal handler, may write an
  *    entry of a table at once: its key depends on its value, so that a mixture fits nothing.
  */
@@ -50,6 +51,8 @@ struct tables {
 
 static struct tables *tables;
 
+extern void *__libc_stack_end; /* the loader's: the stack pointer of the first thread at first */
+
 static bool entry_get(struct entry *e, uint64_t hash, uint64_t *value)
 {
 	*value = atomic_load_explicit(&e->value, memory_order_relaxed);
@@ -75,6 +78,17 @@ bool unwind_begin(void)
 static void forget_pages(struct unwind *u)
 {
 	u->start = u->end = u->rsp & -PAGE;
+	u->is_own = false;
+}
+
+/*
+ * Whether the frame is the first of the thread: below the thread's variables, or where the first
+ * thread began.
+ */
+static bool is_at_end(const struct unwind *u)
+{
+	return (uintptr_t)&lock_self - u->rsp < UNWIND_GAP ||
+	       (uintptr_t)__libc_stack_end - u->rsp < UNWIND_GAP;
 }
 
 /* Aligned words above rsp only. The pages up to it become known, unless it is far away. */
@@ -119,6 +133,7 @@ void unwind_first(struct unwind *u)
 		pages = 0;
 	u->is_exact = true;
 	u->is_guess = false;
+	u->is_own = true;
 	u->start = pages >> COUNT_BITS << PAGE_SHIFT;
 	u->end = u->start + ((pages & COUNT_MAX) << PAGE_SHIFT);
 	if (u->rsp >= u->end || u->rsp + UNWIND_GAP < u->start)
@@ -133,7 +148,7 @@ void unwind_last(const struct unwind *u)
 {
 	uint64_t hash = thread_hash(), count = (u->end - u->start) >> PAGE_SHIFT;
 
-	if (count <= COUNT_MAX)
+	if (count <= COUNT_MAX && (u->is_own || is_at_end(u)))
 		entry_set(pages_entry(hash), hash, u->start >> PAGE_SHIFT << COUNT_BITS | count);
 }
 

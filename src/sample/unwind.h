@@ -12,6 +12,7 @@ struct unwind {
 	uintptr_t rip, rsp, rbp, rbx;
 	uintptr_t start,
 		end; /* pages of the stack that can be read: rsp is in them, or at the end */
+	bool is_own; /* these are of the thread's own stack, which lasts as long as the thread */
 	bool is_exact; /* rip is no return address: a signal came there */
 	bool is_guess; /* a frame pointer led to rip, which may be wrong */
 };

@@ -77,6 +77,8 @@ void profile_free(struct profile *p);
 struct symbols *symbols_open(const char *file, const char *build_id, const char *folder);
 /* The name of the function at an offset of the mapped file, or NULL. Valid until symbols_close. */
 const char *symbols_find(const struct symbols *s, uint64_t offset);
+/* The address that the offset has in the file, for addr2line. */
+uint64_t symbols_address(const struct symbols *s, uint64_t offset);
 /* What a reader should know: no symbols, or another build; NULL if all is well. */
 const char *symbols_note(const struct symbols *s);
 void symbols_close(struct symbols *s);
@@ -106,6 +108,13 @@ struct node {
 	uint64_t self[2][MEASURES], total[2][MEASURES];
 };
 
+/* A call of a stack. */
+struct call {
+	uint32_t name;
+	bool has_address; /* otherwise an inlined call, or one in no file */
+	uint64_t address; /* in the module */
+};
+
 #define OLD 0
 #define NEW 1
 
@@ -118,6 +127,9 @@ struct tree {
 	uint32_t *frames; /* of the present stack */
 	uint32_t *folds;
 	size_t frame_room, stacks;
+	struct call *largest; /* the stack of NEW with most bytes, the innermost call first */
+	size_t largest_depth;
+	uint64_t largest_values[2][MEASURES];
 	char **notes; /* lines for the reader */
 	size_t note_count;
 	bool has[MEASURES], is_diff;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* A profile as text: the functions with the most memory, or with the largest differences. */
+/*
+ * A profile as text: the functions with the most memory, or with the largest differences, and the
+ * call stack with the most.
+ */
 
 #include <stdlib.h>
 
@@ -69,6 +72,15 @@ static void print_name(FILE *out, const char *text)
 		fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text, out);
 }
 
+static void print_function(FILE *out, const struct name *n)
+{
+	print_name(out, n->brief);
+	if (*n->module) {
+		fputs("  ", out);
+		print_name(out, n->module);
+	}
+}
+
 static void print_row(FILE *out, const struct tree *t, const struct name *n, enum measure k)
 {
 	char self[32], total[32];
@@ -78,12 +90,26 @@ static void print_row(FILE *out, const struct tree *t, const struct name *n, enu
 	fprintf(out, "%12s %12s ", self, total);
 	if (!t->is_diff)
 		fprintf(out, "%5.1f %%  ", percent(t, n, k));
-	print_name(out, n->brief);
-	if (*n->module) {
-		fputs("  ", out);
-		print_name(out, n->module);
-	}
+	print_function(out, n);
 	fputc('\n', out);
+}
+
+static void print_largest(FILE *out, const struct tree *t, enum measure k)
+{
+	char text[32];
+
+	amount_of(text, t, t->largest_values, k);
+	fprintf(out, "# %s %s, the most of one call stack:\n", text,
+		k == LIVE_BYTES ? "live" : "allocated");
+	for (size_t i = 0; i < t->largest_depth; i++) {
+		const struct call *c = &t->largest[i];
+
+		fputs("#   ", out);
+		print_function(out, &t->names[c->name]);
+		if (c->has_address)
+			fprintf(out, "+%#lx", (unsigned long)c->address);
+		fputc('\n', out);
+	}
 }
 
 /* Whether there is something to say about the function. */
@@ -121,6 +147,8 @@ void profile_text(FILE *out, const struct tree *t)
 	}
 	if (more)
 		fprintf(out, "# and %zu more functions\n", more);
+	if (t->largest && !t->is_diff && (k == LIVE_BYTES || k == TOTAL_BYTES))
+		print_largest(out, t, k);
 	if (t->is_diff && !rows)
 		fputs("# nothing differs\n", out);
 	free(names);

@@ -116,6 +116,11 @@ static const char *module_of(const struct location *l)
 	return slash ? slash + 1 : l->mapping ? l->mapping->file : "";
 }
 
+static uint64_t offset_of(const struct location *l)
+{
+	return l->address - l->mapping->start + l->mapping->offset;
+}
+
 /* The name of a location that states no function. */
 static uint32_t resolve(struct tree *t, struct location *l, const char *folder)
 {
@@ -125,7 +130,7 @@ static uint32_t resolve(struct tree *t, struct location *l, const char *folder)
 
 	if (!m)
 		return name_of(t, format_name("", l->address), "");
-	offset = l->address - m->start + m->offset;
+	offset = offset_of(l);
 	if (!m->symbols)
 		m->symbols = symbols_open(m->file, m->build_id, folder);
 	found = symbols_find(m->symbols, offset);
@@ -315,6 +320,45 @@ static void add_notes(struct tree *t, const struct profile *p)
 	}
 }
 
+/* The sample with the most live bytes, or, if nothing lives, with the most bytes; or NULL. */
+static const struct sample *largest_of(const struct profile *p)
+{
+	static const enum measure order[] = {LIVE_BYTES, TOTAL_BYTES};
+	const struct sample *found = NULL;
+
+	for (int k = 0; k < 2 && !found; k++)
+		for (size_t i = 0; i < p->sample_count; i++)
+			if (p->samples[i].values[order[k]] > (found ? found->values[order[k]] : 0))
+				found = &p->samples[i];
+	return found;
+}
+
+/* Names are those of all locations, with those of location i from first[i] on. */
+static void keep_largest(struct tree *t, const struct profile *p, const uint32_t *names,
+			 const size_t *first)
+{
+	const struct sample *s = largest_of(p);
+
+	for (size_t i = 0; s && i < s->depth; i++) {
+		uint64_t at = p->stack[s->first + i];
+		const struct location *l = &p->locations[at];
+
+		for (size_t n = first[at]; n < first[at + 1]; n++) {
+			struct call c = {.name = names[n]};
+
+			/* The innermost call of a location is the one at its address. */
+			if (l->mapping && l->mapping->symbols && n == first[at]) {
+				c.has_address = true;
+				c.address = symbols_address(l->mapping->symbols, offset_of(l));
+			}
+			t->largest = grow(t->largest, t->largest_depth + 1, sizeof(*t->largest));
+			t->largest[t->largest_depth++] = c;
+		}
+	}
+	if (s)
+		memcpy(t->largest_values[NEW], s->values, sizeof(s->values));
+}
+
 void tree_add(struct tree *t, struct profile *p, int side, const char *folder)
 {
 	size_t *first, first_name = t->name_count;
@@ -339,6 +383,8 @@ void tree_add(struct tree *t, struct profile *p, int side, const char *folder)
 	t->period = p->period;
 	t->samples[side] = p->sample_count;
 	t->is_diff |= side == OLD;
+	if (side == NEW)
+		keep_largest(t, p, names, first);
 	add_notes(t, p);
 	keep_modules(t, first_name);
 	free(first);
@@ -501,6 +547,7 @@ void tree_free(struct tree *t)
 	for (size_t i = 0; i < t->note_count; i++)
 		free(t->notes[i]);
 	free(t->notes);
+	free(t->largest);
 	free(t->nodes);
 	free(t->names);
 	free(t->node_slots);

@@ -168,17 +168,22 @@ static const struct elf_function *function_at(const struct symbols *s, uint64_t 
 	return found;
 }
 
-const char *symbols_find(const struct symbols *s, uint64_t offset)
+uint64_t symbols_address(const struct symbols *s, uint64_t offset)
 {
-	const struct elf_function *f;
 	uint64_t address;
-	char **name;
 
 	/* The segments of a debug file have no contents, and not always the object's offsets. */
 	if (!(s->object.bytes && elf_address(&s->object, offset, &address)) &&
 	    !(s->debug.bytes && elf_address(&s->debug, offset, &address)))
 		address = offset;
-	f = function_at(s, address);
+	return address;
+}
+
+const char *symbols_find(const struct symbols *s, uint64_t offset)
+{
+	const struct elf_function *f = function_at(s, symbols_address(s, offset));
+	char **name;
+
 	if (!f)
 		return NULL;
 	name = &s->names[f - s->functions];

@@ -15,9 +15,9 @@
 #include "trace_format.h"
 
 enum calls_mode {
-	CALLS_COUNTED = 1,
+	CALLS_SAMPLED = 1, /* allocations are sampled, or were: sample/sample.h; 1: see alloc_rest */
 	CALLS_TRACED = 2,
-	CALLS_SAMPLED = 4, /* allocations are sampled, or were: sample/sample.h */
+	CALLS_COUNTED = 4,
 	CALLS_CHECKED = 8, /* misuse is tolerated, and reported by call site */
 };
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Make the pictures of the READMEs anew, in pictures/: the heap of course.c and that of a program of
-# the machine, drawn by heapview, and the charts of make bench and make bench-steps, if these have
+# Make the pictures of the READMEs anew, in pictures/: the heap of course.c, that of a program of the
+# machine, and a heap profile of the demo's server, drawn by heapview, and the charts of make bench and make bench-steps, if these have
 # been run.
 
 cd "${0%/*}" || exit 1
@@ -21,15 +21,15 @@ chart() {
 	fi
 }
 
-# draw NAME: the map NAME. The title has the program's whole path, which is nobody else's.
+# draw NAME KIND: the map or profile NAME.KIND. The title has the program's whole path, which is nobody else's.
 draw() {
-	"$heapview" --svg "$out/$1.map" -o "$out/$1.svg" >/dev/null &&
+	"$heapview" --svg "$out/$1.$2" -o "$out/$1.svg" >/dev/null &&
 		sed 's|>/[^ <]*/\([^ </]*\)|>\1|' "$out/$1.svg" >"pictures/$1.svg" &&
 		echo "pictures/$1.svg"
 }
 
 heap() {
-	OSMEM_OPTIONS=map=$out/heap.map "$bin/course-osmem" 350 5000 >/dev/null && draw heap
+	OSMEM_OPTIONS=map=$out/heap.map "$bin/course-osmem" 350 5000 >/dev/null && draw heap map
 }
 
 # A program that everybody has, at something: awk keeps a table of growing words.
@@ -38,11 +38,18 @@ program() {
 	seq 1 400000 >"$out/numbers" &&
 		LD_PRELOAD=$library OSMEM_OPTIONS=map=$out/program.map awk \
 			'{ seen[$1 % 5000] = seen[$1 % 5000] substr($1, 1, 2) } END { print length(seen) }' \
-			"$out/numbers" >/dev/null && draw program
+			"$out/numbers" >/dev/null && draw program map
+}
+
+# Ten seconds of the server of "Find a leak in five minutes".
+leak() {
+	"${CC:-cc}" -g -o "$out/server" ../demo/server.c &&
+		../../src/tools/osmem-run --profile="$out/leak.pb" "$out/server" 10000 && draw leak pb
 }
 
 mkdir -p pictures "$out"
 heap || exit
 program || exit
+leak || exit
 chart steps bench-steps -f csv.awk -f steps.awk -v form=chart
 chart bench bench -f csv.awk -f suite.awk -f chart.awk

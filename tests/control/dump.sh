@@ -56,6 +56,20 @@ files_are_written() {
 		[ "$(grep -c '"process"' "$scratch/stats.json")" = 1 ] && [ ! -s "$scratch/err" ]
 }
 
+# What was moved away is kept as it is: the next dump makes new files, and so does the exit.
+files_are_rotated() {
+	start "map=$scratch/map,stats=$scratch/stats.json,dump_on=USR1" "$scratch/subject" || return
+	for n in 1 2; do
+		kill -USR1 "$subject" && until_true test -s "$scratch/stats.json" && sleep 0.2 || return
+		for file in map stats.json; do
+			mv "$scratch/$file" "$scratch/$file.$n" && cksum "$scratch/$file.$n" || return
+		done
+	done >"$scratch/sums"
+	stop && cksum "$scratch/map.1" "$scratch/stats.json.1" "$scratch/map.2" "$scratch/stats.json.2" |
+		cmp - "$scratch/sums" && [ -s "$scratch/map" ] && [ -s "$scratch/stats.json" ] &&
+		[ -s "$scratch/map.2" ] && [ ! -s "$scratch/err" ]
+}
+
 # One who installs a handler gets the signal; nothing is written before the exit.
 program_takes_it() {
 	start "stats,dump_on=$1" "$scratch/subject" handles && kill -"$1" "$subject" &&
@@ -116,6 +130,7 @@ expect xcpu_ends program_ends SIGXCPU 24 wait
 expect hup_ends program_ends 1 1 sleeps
 expect busy_program_ends busy_program_ends
 expect files_are_written files_are_written
+expect files_are_rotated files_are_rotated
 expect program_takes_usr1 program_takes_it USR1
 expect program_takes_term program_takes_it TERM
 expect ignored_stays_ignored ignored_stays_ignored

@@ -195,6 +195,22 @@ unknown_is_named_and_ignored() {
 	run nonsense ls / && [ -s "$scratch/out" ] && named 'unknown option' nonsense
 }
 
+# Every option is in the README's table and in both manual pages.
+all_options_are_documented() {
+	man=$src/tools/man
+	run nonsense ls /
+	sed -n 's/.*the options are: //p' "$scratch/err" | tr -d ' ' | tr ',' '\n' >"$scratch/names"
+	[ "$(wc -l <"$scratch/names")" -ge 21 ] || return
+	while read -r option; do
+		if ! grep -Eq "^\\| [^|]*\`${option}[=\`]" "$tests/../README.md" ||
+			! grep -Eq "^\.BI? ${option}(=.*)?\$|^\.BR ${option}[ =]" "$man/osmem.3" ||
+			! grep -Eq "^${option}(\[?=.*)?	" "$man/osmem.7"; then
+			echo "$option"
+			return 1
+		fi
+	done <"$scratch/names"
+}
+
 # A line names the values that the option takes.
 bad_values_are_explained_and_ignored() {
 	size='a size in bytes, which may end in k, M or G'
@@ -261,6 +277,7 @@ a_long_name_is_cut() {
 
 for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed_stderr \
 	nothing_is_said_without_options unknown_is_named_and_ignored \
+	all_options_are_documented \
 	bad_values_are_explained_and_ignored pictures_are_refused sizes_have_units \
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"

@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -218,6 +219,53 @@ TEST(errors_are_those_of_the_file)
 	CHECK(osmem_write_profile("/nonexistent/file") == -1 && errno == ENOENT);
 	CHECK(osmem_write_profile("") == -1 && errno == ENOENT);
 	end();
+}
+
+enum change {
+	OF_ROOT,
+	OF_USER
+};
+
+static bool has_made(enum change change)
+{
+	if (change == OF_USER)
+		return setuid(65534) == 0;
+	return chroot("/proc") == 0 && chdir("/") == 0;
+}
+
+/* A server that may make no files any more where its profile is. The folder has mode 0700. */
+static void update_after(enum change change)
+{
+	uint64_t total = 0;
+	int status;
+	pid_t child;
+
+	begin();
+	CHECK(profile_own(path) && profile_update(false));
+	child = fork();
+	if (child == 0) {
+		known(1234567);
+		_exit(has_made(change) ? !profile_update(false) : 77);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		test_skip("not allowed");
+	CHECK(status == 0);
+	pprof_read(&profile, path);
+	for (size_t i = 0; i < profile.sample_count; i++)
+		total += profile.samples[i].values[ALLOC_SPACE];
+	CHECK(total >= 1234567);
+	end();
+}
+
+TEST(after_a_change_of_root)
+{
+	update_after(OF_ROOT);
+}
+
+TEST(after_a_change_of_user)
+{
+	update_after(OF_USER);
 }
 
 /* The signal of a file that becomes too large would end the program. */

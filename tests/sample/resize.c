@@ -156,6 +156,39 @@ TEST(a_growing_buffer_is_one_sample)
 	check_no_sample_lives();
 }
 
+/* A mapping mostly stays as it is when it grows. It keeps its stack, too, and each call counts. */
+TEST(a_growing_mapping_is_one_sample)
+{
+	size_t interval = MIB, size = 30 * MIB; /* a sample in any case */
+	struct truth now, before;
+	struct sample_info info;
+	const uintptr_t *frames;
+	char *p;
+
+	sample_start(interval);
+	p = malloc(size - 4096);
+	p = realloc(p, size); /* moves, for room to grow */
+	CHECK(p && sample_find(p, &info) && info.size == size);
+	frames = info.frames;
+	before = estimates();
+	for (size_t i = 1; i <= 1000; i++) {
+		p = realloc(p, size + 8 * i);
+		CHECK(p && sample_find(p, &info) && info.size == size + 8 * i);
+		CHECK(info.frames == frames);
+	}
+	now = estimates();
+	CHECK(now.live_objects.estimate == 1 && now.live_bytes.estimate == (double)size + 8000);
+	CHECK(now.total_objects.estimate == before.total_objects.estimate + 1000);
+	CHECK(now.total_bytes.estimate ==
+	      before.total_bytes.estimate + 1000.0 * (double)size + 4.0 * 1000 * 1001);
+	for (size_t grown = size + 8000; grown < size + interval; grown += 4096)
+		CHECK((p = realloc(p, grown)));
+	CHECK((p = realloc(p, size + interval)) && sample_find(p, &info) && info.frames != frames);
+	CHECK((p = realloc(p, size)) && sample_find(p, &info) && info.size == size);
+	free(p);
+	check_no_sample_lives();
+}
+
 /* An object that cannot grow stays a sample. */
 TEST(a_refused_resize)
 {

@@ -435,6 +435,49 @@ TEST(other_values_of_rbp_do_no_harm)
 	CHECK(munmap(none, size) == 0);
 }
 
+static uintptr_t value_of_rbp;
+
+static NOINLINE void call_deeply(size_t bytes)
+{
+	char *volatile room = alloca(bytes);
+
+	room[0] = 0;
+	call_with(leaf_below, value_of_rbp);
+	STAY();
+}
+
+static void coroutine(int bytes)
+{
+	call_deeply((size_t)bytes);
+	CHECK(swapcontext(&context_other, &context_main) == 0);
+}
+
+static void run_coroutine(char *stack, size_t size, int depth)
+{
+	CHECK(mprotect(stack, size, PROT_READ | PROT_WRITE) == 0);
+	CHECK(getcontext(&context_other) == 0);
+	context_other.uc_stack.ss_sp = stack;
+	context_other.uc_stack.ss_size = size;
+	makecontext(&context_other, (void (*)(void))(void *)coroutine, 1, depth);
+	CHECK(swapcontext(&context_main, &context_other) == 0);
+	CHECK(mprotect(stack, size, PROT_NONE) == 0);
+}
+
+/* The second has the first one's addresses, but fewer: rbp was in the first. */
+TEST(in_coroutines_one_after_another)
+{
+	char *stack = mmap(NULL, 96 << 10, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	begin();
+	CHECK(stack != MAP_FAILED);
+	value_of_rbp = (uintptr_t)stack + (60 << 10);
+	for (unsigned int i = 0; i < 3; i++) {
+		run_coroutine(stack, 64 << 10, 40 << 10);
+		run_coroutine(stack, 32 << 10, 0);
+	}
+	CHECK(checks == 6);
+}
+
 /* push %rbp; mov %rsp, %rbp; call *%rdi; pop %rbp; ret */
 static const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Needs: libosmem.so
 #
-# The peers that make bench takes by path: PEERS="NAME=FILE …"; and what it makes of valgrind's counts.
+# The peers that make bench takes by path: PEERS="NAME=FILE …"; what it makes of valgrind's counts;
+# make bench-production.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
@@ -55,6 +56,17 @@ equal_counts_have_failed() {
 	grep -q '^instructions,pair-32,osmem,1,failed' "$out/bench.csv"
 }
 
+# A server is profiled, watched and trimmed under load.
+production_works() {
+	(unset MAKEFLAGS MFLAGS MAKELEVEL && make -s -C "$tests/../src/tools") &&
+		ROUNDS=1 REQUESTS=3000 SRC_PATH=$src timeout -s KILL 300 "$tests/bench/production.sh" \
+			>"$scratch/table" || return
+	cat "$scratch/table"
+	grep -Eq '^median +[0-9.]+ +[0-9.]+$' "$scratch/table" &&
+		grep -Eq '^watched: [1-9][0-9]* screens.* trimmed [1-9][0-9]* times' "$scratch/table" &&
+		grep -q '^osmem:   live ' "$scratch/table" && grep -q ' MiB .* zmalloc' "$scratch/table"
+}
+
 expect takes_peers takes_peers
 expect equal_counts_have_failed equal_counts_have_failed
 expect refuses_no_equals_sign refuses "$peer" "is not NAME=FILE"
@@ -67,4 +79,9 @@ expect refuses_odd_path refuses "one=/c++/peer.so" "has a ':' or a '+'"
 expect refuses_missing_file refuses "one=$scratch/missing.so" "there is no such file"
 echo "no library" >"$scratch/text.so"
 expect refuses_no_library refuses "one=$scratch/text.so" "not a library that can be preloaded"
+if has redis-server redis-benchmark redis-cli curl script taskset; then
+	expect production_works production_works
+else
+	skip production_works "needs redis, curl, script and taskset"
+fi
 finish

@@ -105,7 +105,10 @@ wrapper_passes_options() {
 	[ "$(OSMEM_OPTIONS=stats "$installed/bin/osmem-run" --trace=/t --hardened check=2 -- \
 		printenv OSMEM_OPTIONS 2>/dev/null)" = stats,trace=/t,hardened,check=2 ] &&
 		[ "$(wrapper --map=m.map --stats=full --stats=s.json printenv OSMEM_OPTIONS 2>/dev/null)" = \
-			"map=$work/m.map,stats=full,stats=$work/s.json" ]
+			"map=$work/m.map,stats=full,stats=$work/s.json" ] &&
+		[ "$(wrapper --leaks --leaks=exit --guard --guard=7 --profile=p --serve=s \
+			printenv OSMEM_OPTIONS 2>/dev/null)" = \
+			"leaks,leaks=exit,guard,guard=7,profile=$work/p,serve=$work/s" ]
 }
 
 # refuses STATUS WORDS ARGUMENT…: the wrapper says so and runs nothing.

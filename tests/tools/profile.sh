@@ -126,7 +126,9 @@ library_profiles_have_names() {
 		LD_PRELOAD=$library OSMEM_OPTIONS=profile=$scratch/leaks,profile_interval=4k "$scratch/leak" &&
 		"$view" --text "$scratch/leaks" >"$scratch/text" && cat "$scratch/text" &&
 		sed 's/  */ /g' "$scratch/text" | grep -E '^ ([789]|10)\.[0-9] MiB ([789]|10)\.[0-9] MiB .* keep leak$' &&
-		grep -q ' main  leak$' "$scratch/text"
+		grep -q ' main  leak$' "$scratch/text" &&
+		grep -A1 '^# .* live, the most of one call stack:$' "$scratch/text" |
+		grep -q '^#   keep  leak+0x[0-9a-f]*$'
 }
 
 # own FILE [BUILD-ID]: a profile of that program's own functions, as text.
