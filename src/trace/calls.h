@@ -15,7 +15,7 @@
 #include "trace_format.h"
 
 enum calls_mode {
-	CALLS_SAMPLED = 1, /* allocations are sampled, or were: sample/sample.h; 1: see alloc_rest */
+	CALLS_SAMPLED = 1, /* allocations are, or were: sample/sample.h; 1: see alloc_rest */
 	CALLS_TRACED = 2,
 	CALLS_COUNTED = 4,
 	CALLS_CHECKED = 8, /* misuse is tolerated, and reported by call site */
