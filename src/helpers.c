@@ -389,7 +389,9 @@ static size_t peak_of_program(void)
 	if (!at)
 		return 0;
 	at += strlen(name);
-	for (at += strspn(at, " \t"); *at >= '0' && *at <= '9'; at++)
+	while (*at == ' ' || *at == '\t')
+		at++;
+	for (; *at >= '0' && *at <= '9'; at++)
 		kib = kib * 10 + (size_t)(*at - '0');
 	return kib * KIB;
 }

@@ -22,21 +22,6 @@ _Thread_local struct tcache_thread tcache_thread = {
 
 _Thread_local uint16_t tcache_early_frees;
 
-/* Slabs are aligned to more than any cell: cells have every alignment that divides their size. */
-unsigned int tcache_class_of(size_t size, size_t align)
-{
-	unsigned int class;
-
-	if (size > CELL_MAX || align > CELL_MAX)
-		return CLASS_COUNT;
-	if (align < CELL_ALIGN)
-		align = CELL_ALIGN;
-	class = class_of_size(size ? round_up(size, align) : align);
-	while (class < CLASS_COUNT && slab_classes[class].size & (align - 1))
-		class += 1;
-	return class;
-}
-
 /* Locking. */
 
 void caches_enter(void)

@@ -110,6 +110,8 @@ static COLD void *realloc_recorded(void *p, size_t size)
 	bool failed;
 	void *q;
 
+	if (likely(calls_modes == CALLS_SAMPLED))
+		return resize_sampled(p, size);
 	note_call_site();
 	if (!may_record("realloc", p))
 		return fail(EINVAL);
@@ -126,9 +128,7 @@ static COLD void *realloc_recorded(void *p, size_t size)
 /* malloc(3), as in glibc: size 0 frees p and returns NULL. On failure p stays valid. */
 EXPORT NOINLINE void *realloc(void *p, size_t size)
 {
-	if (!calls_are_recorded)
-		return resize(p, size);
-	return calls_modes == CALLS_SAMPLED ? resize_sampled(p, size) : realloc_recorded(p, size);
+	return calls_are_recorded ? realloc_recorded(p, size) : resize(p, size);
 }
 
 /*
