@@ -81,13 +81,14 @@ traced() {
 		[ "$(find "$scratch/traces" -type f -size +64 | wc -l)" -gt 10 ]
 }
 
-# served PROGRAM: the same, while it is asked for everything, and memory returns. What the sanitizer
-# says goes to files: the service has descriptors of its own.
+# served PROGRAM: the same without forks, while it is asked for everything, and memory returns. A
+# child could not start its service: another thread may hold locks of the sanitizer at the fork. What
+# the sanitizer says goes to files: the service has descriptors of its own.
 served() {
 	mkdir -p "$scratch/sockets"
 	OSMEM_OPTIONS=serve=$scratch/sockets/%p,purge_delay=20 \
-		TSAN_OPTIONS="$TSAN_OPTIONS die_after_fork=0 log_path=$scratch/sockets/log" \
-		timeout 300 "$1" 2>"$scratch/said" &
+		TSAN_OPTIONS="$TSAN_OPTIONS log_path=$scratch/sockets/log" \
+		timeout 300 "$1" without-forks 2>"$scratch/said" &
 	program=$!
 	while kill -0 "$program" 2>/dev/null; do
 		for socket in "$scratch/sockets"/*; do
@@ -145,17 +146,21 @@ for cc in gcc clang; do
 		expect "thread_threads_traced_$cc" traced "$scratch/thread_threads_$cc"
 		expect "thread_threads_guarded_$cc" guarded "$scratch/thread_threads_$cc"
 		rm -rf "$scratch/traces"
-		if has curl; then
-			expect "thread_threads_served_$cc" served "$scratch/thread_threads_$cc"
-		else
-			skip "thread_threads_served_$cc" "no curl"
-		fi
 	else
 		skip "thread_threads_traced_$cc" "its program was not built"
-		skip "thread_threads_served_$cc" "its program was not built"
 		skip "thread_threads_guarded_$cc" "its program was not built"
 	fi
 done
+
+# With clang, names come from another process, which the service's descriptors do not reach, so no
+# meant race is recognised.
+if ! [ -x "$scratch/thread_threads_gcc" ]; then
+	skip thread_threads_served_gcc "its program was not built"
+elif ! has curl; then
+	skip thread_threads_served_gcc "no curl"
+else
+	expect thread_threads_served_gcc served "$scratch/thread_threads_gcc"
+fi
 
 for program in thread_threads_gcc thread_threads_clang address_undefined_threads_gcc; do
 	if [ -x "$scratch/$program" ]; then

@@ -211,12 +211,15 @@ static void *work_and_fork(void *arg)
 	return NULL;
 }
 
-int main(void)
+/* With an argument, no thread forks. */
+int main(int argc, char **argv)
 {
+	uintptr_t forking = argc > 1 ? 0 : 2;
 	pthread_t threads[THREADS];
 
+	(void)argv;
 	for (uintptr_t i = 0; i < THREADS; i++)
-		if (pthread_create(&threads[i], NULL, i < 2 ? work_and_fork : work,
+		if (pthread_create(&threads[i], NULL, i < forking ? work_and_fork : work,
 				   (void *)(i + 1)))
 			fail("no thread");
 	for (int i = 0; i < THREADS; i++)
