@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Needs: libosmem.so
+# Needs: libosmem.so, heapview
 #
 # OSMEM_OPTIONS=dump_on: a signal writes everything that is on.
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Needs: libosmem.so
+# Needs: libosmem.so, heapview
 #
 # OSMEM_OPTIONS=serve, with curl and with clients that curl is not.
 

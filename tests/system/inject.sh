@@ -58,7 +58,7 @@ done <<-'EOT'
 	fallocate error=EOPNOTSUPP
 	flock error=EAGAIN
 	ftruncate error=EIO
-	readlink error=EACCES
+	readlinkat error=EACCES
 	fcntl error=EMFILE
 	openat error=EMFILE
 	mmap error=ENOMEM
