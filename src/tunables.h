@@ -81,6 +81,8 @@
 #define FIRST_REFILL_BYTES 512 /* of a class: it may need no more */
 #define FIRST_REFILL_MAX 16 /* cells of these bytes */
 #define EARLY_FREES 1024 /* of a thread, before they alone create a cache */
+#define CLAIM_WAITS 100 /* for another thread that frees the same block, with misuse=warn: */
+#define CLAIM_WAIT_NS 1000000 /* each; then the mark is taken for the user's data */
 #define ZEROED_MIN ((size_t)2048) /* from here on calloc tracks whether cells are zero */
 #define SPAN_CACHED_MAX ((size_t)1 << 20) /* larger spans are not cached */
 #define SPAN_CACHE_BYTES (2 * SPAN_CACHED_MAX) /* of spans in a thread's page cache */

@@ -42,9 +42,9 @@ bool span_cache_put_slow(struct span_cache *c, void *p)
 	size_t word = 0, bytes;
 	unsigned int class;
 
-	if ((uintptr_t)p % PAGE_BYTES == 0 && *span_word(p))
-		word = atomic_fetch_or_explicit(span_word(p), SPAN_CACHED, memory_order_relaxed);
-	if (!word || word & SPAN_CACHED)
+	if ((uintptr_t)p % PAGE_BYTES == 0)
+		word = span_claim(p);
+	if (!word)
 		return false;
 	if (!span_is_cacheable(word)) {
 		c->has_freed = true;

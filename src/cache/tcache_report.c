@@ -4,6 +4,7 @@
 
 #include "quarantine.h"
 #include "tcache_core.h"
+#include "tunables.h"
 
 static bool has_cell(void *const *top, const void *cell)
 {
@@ -90,16 +91,31 @@ __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, 
 	return CLASS_BAD;
 }
 
+/*
+ * Whether another thread frees cell p, which has a mark, at this moment: wait until the cell is in a
+ * cache, or in use again. Otherwise the mark is the user's data.
+ */
+static bool is_claimed(void *p)
+{
+	for (unsigned int i = 0; i < CLAIM_WAITS; i++) {
+		struct cell_ref cell = slab_find(p);
+
+		if (cell.state != CELL_LIVE || *cell_word(p) != CELL_FREED ||
+		    tcache_is_cached(cell.class, p))
+			return true;
+		sys_sleep(CLAIM_WAIT_NS);
+	}
+	return false;
+}
+
 __attribute__((cold)) unsigned int tcache_claim(const char *call, void *p)
 {
-	unsigned int class = slab_class_of(p);
-	/* A block in use has a mark only by chance: then another thread may be first unnoticed. */
-	bool has_mark = !class || *cell_word(p) == CELL_FREED;
+	unsigned int class = tcache_live_class_slow(call, p);
 
-	class = tcache_live_class_slow(call, p); /* also whether it has ever been a block */
-	if (!class || class == CLASS_BAD || has_mark)
+	if (!class || class == CLASS_BAD)
 		return class;
-	if (atomic_exchange((_Atomic(uint64_t) *)(void *)cell_word(p), CELL_FREED) != CELL_FREED)
+	if (atomic_exchange((_Atomic(uint64_t) *)(void *)cell_word(p), CELL_FREED) != CELL_FREED ||
+	    !is_claimed(p))
 		return class;
 	sys_misuse(call, p, "this block is already free");
 	return CLASS_BAD;

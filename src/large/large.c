@@ -94,8 +94,10 @@ void large_free(const char *call, void *p)
 	int saved_errno = errno;
 	enum kind kind = kind_of(call, p);
 
-	if (kind == SPAN)
+	if (kind == SPAN && span_claim(p))
 		span_free(p);
+	else if (kind == SPAN)
+		sys_misuse(call, p, "this block is already free");
 	else if (kind == MAPPING)
 		mapping_free(call, p);
 	errno = saved_errno;

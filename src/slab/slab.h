@@ -405,6 +405,17 @@ static inline size_t span_size(const void *p)
 	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) * PAGE_BYTES;
 }
 
+/* Mark the live span at p as cached. Returns its word before; 0: it is free, or another was first. */
+static inline size_t span_claim(void *p)
+{
+	uint16_t word = *span_word(p);
+
+	if (!word || word & SPAN_CACHED ||
+	    !atomic_compare_exchange_strong(span_word(p), &word, (uint16_t)(word | SPAN_CACHED)))
+		return 0;
+	return word;
+}
+
 /* Set or clear the cached bit of the caller's span at p. */
 static inline void span_set_cached(const void *p, bool is_cached)
 {
