@@ -92,8 +92,8 @@ __attribute__((noinline)) unsigned int tcache_live_class_slow(const char *call, 
 }
 
 /*
- * Whether another thread frees cell p, which has a mark, at this moment: wait until the cell is in a
- * cache, or in use again. Otherwise the mark is the user's data.
+ * Whether another thread frees cell p, which has a mark, at this moment: wait until the cell is in
+ * a cache, or in use again. Otherwise the mark is the user's data.
  */
 static bool is_claimed(void *p)
 {

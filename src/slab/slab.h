@@ -405,7 +405,7 @@ static inline size_t span_size(const void *p)
 	return (atomic_load_explicit(span_word(p), memory_order_relaxed) & SPAN_PAGES) * PAGE_BYTES;
 }
 
-/* Mark the live span at p as cached. Returns its word before, or 0 if it is no live one any more. */
+/* Mark the live span at p as cached. Returns its word before, or 0 if it is not live any more. */
 static inline size_t span_claim(void *p)
 {
 	uint16_t word = *span_word(p);
