@@ -34,7 +34,7 @@ bool proc_thread_is_alive(uint32_t id);
 /* Whether process is this one or an ancestor of it. False if /proc does not tell. */
 bool proc_is_ancestor(uint32_t process);
 
-/* Bits of an entry of the page table, as /proc/self/pagemap has it. */
+/* Bits of an entry of /proc/self/pagemap, which describes one page. */
 #define PROC_PAGE_PRESENT (UINT64_C(1) << 63)
 #define PROC_PAGE_SWAPPED (UINT64_C(1) << 62)
 #define PROC_PAGE_FILE (UINT64_C(1) << 61) /* an unmodified page of a file, or a shared one */

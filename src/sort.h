@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Sorting without memory: libc's qsort may call malloc. */
+/* A sort that allocates nothing: libc's qsort may call malloc. */
 
 #pragma once
 

@@ -194,7 +194,7 @@ static void close_slot(struct guard_slot *s)
 	void *start = (void *)s->block.pages;
 	size_t size = s->block.pages_size;
 
-	if (s->is_open) { /* whatever else is open in it, too */
+	if (s->is_open) { /* the kernel refused to close an earlier block: close the whole slot */
 		start = (void *)guard_slot_start((size_t)(s - guard->slots));
 		size = GUARD_BLOCK_MAX;
 	}

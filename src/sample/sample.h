@@ -104,7 +104,7 @@ struct sample_stats {
 	size_t interval; /* 0: never started */
 	size_t live, stacks; /* samples, and different stacks */
 	uint64_t live_bytes; /* estimate */
-	size_t dropped; /* samples without memory, or in a signal handler within sampling */
+	size_t dropped; /* samples that got no memory, or interrupted the sampling code */
 	size_t table_bytes; /* memory of the tables */
 };
 

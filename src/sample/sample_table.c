@@ -181,7 +181,7 @@ static void link_all_stacks(struct sample_chains *chains)
 			link_stack(chains, stack);
 }
 
-/* Twice as many chains, if they are few for that many entries; else, or without memory, NULL. */
+/* Twice as many chains. NULL: there are enough for that many entries, or memory is refused. */
 static struct sample_chains *more_chains(const struct sample_chains *chains, size_t entries)
 {
 	return entries * CHAINS_FREE > chains->count ? new_chains(2 * chains->count) : NULL;
