@@ -28,10 +28,15 @@ int kernel_clock(clockid_t clock, struct timespec *now);
  * CALL returns -1 with errno, RAW returns -errno. Missing arguments are 0. One function of libc
  * remains in use: sbrk, because libc caches the break.
  */
-#define CALL(name, ...) SIX_LONGS(kernel_call, SYS_##name, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define RAW(name, ...) SIX_LONGS(kernel_raw, SYS_##name, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define SIX_LONGS(function, number, a, b, c, d, e, f, ...)                                         \
-	function(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define CALL(...) SIX_LONGS(kernel_call, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define RAW(...) SIX_LONGS(kernel_raw, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SIX_LONGS(function, name, a, b, c, d, e, f, ...)                                           \
+	function(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/* The headers of musl define pread64 and so on as pread, before SYS_ is put in front of it. */
+#define SYS_pread SYS_pread64
+#define SYS_pwrite SYS_pwrite64
+#define SYS_prlimit SYS_prlimit64
 
 #define KERNEL_MASK_SIZE sizeof(uint64_t) /* of its sigset_t */
 
