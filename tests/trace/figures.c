@@ -5,6 +5,7 @@
 
 #include "tracefile.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cache/tcache.h"
