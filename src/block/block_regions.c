@@ -86,7 +86,7 @@ static struct region *last_region(void)
 	return course.region_count ? &block_regions[course.region_count - 1] : NULL;
 }
 
-static void update_bounds(void)
+void block_update_bounds(void)
 {
 	links_heap.start = (uintptr_t)block_regions[0].start;
 	links_heap.size = (uintptr_t)last_region()->limit - links_heap.start;
@@ -125,12 +125,14 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 	struct region *r = &block_regions[i];
 	struct block_meta *b = block_at(start);
 
-	memmove(r + 1, r, (course.region_count++ - i) * sizeof(*r));
+	memmove(r + 1, r, (course.region_count - i) * sizeof(*r));
 	b->size = size;
 	b->status = STATUS_FREE;
 	*r = (struct region){.start = start, .end = block_end(b), .limit = limit};
+	atomic_thread_fence(memory_order_release); /* for a fork */
+	course.region_count++;
 	link_region(r, b);
-	update_bounds();
+	block_update_bounds();
 	pending_add(&course.pending, b);
 	course.stats.regions++;
 	course.stats.blocks++;
@@ -148,25 +150,25 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 static void add_memory(char *p, char *limit)
 {
 	struct region *last = last_region();
-	char *start = p + (-(uintptr_t)p & (GRAIN - 1));
+	char *start = p + (-(uintptr_t)p & (course.grain - 1));
 	size_t i = place_of(start);
 
 	course.raises++;
 	if (last && p == last->limit) {
 		course.stats.ahead_bytes += (size_t)(limit - p);
 		last->limit = limit;
-		update_bounds();
+		block_update_bounds();
 		return;
 	}
 	if ((i > 0 && block_regions[i - 1].limit > start) ||
 	    (i < course.region_count && block_regions[i].start < limit))
 		return;
 	if (i > 0 && block_regions[i - 1].limit == start) /* H5 */
-		start += GRAIN;
+		start += course.grain;
 	if (i < course.region_count && block_regions[i].start == limit)
-		limit -= GRAIN;
-	if (limit - start >= (ptrdiff_t)(META + GRAIN) && course.region_count < REGIONS_MAX)
-		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(GRAIN - 1));
+		limit -= course.grain;
+	if (limit - start >= (ptrdiff_t)(META + course.grain) && course.region_count < REGIONS_MAX)
+		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(course.grain - 1));
 }
 
 /* ---- The break ---- */
@@ -218,7 +220,7 @@ static enum raise read_and_raise(size_t size, size_t chunk)
 		return REFUSED;
 	}
 	if (is_moved)
-		return raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0);
+		return raise_break((-(uintptr_t)brk & (course.grain - 1)) + chunk, 0);
 	/* The program may have lowered the break into the reserve. */
 	course.stats.ahead_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;
@@ -238,20 +240,25 @@ enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 		if ((*tries)++ < EXACT_TRIES)
 			result = read_and_raise(size, chunk);
 		else /* enough to extend the heap or for a new region */
-			result = raise_break((chunk ? chunk : size) + 2 * GRAIN, 0);
+			result = raise_break((chunk ? chunk : size) + 2 * course.grain, 0);
 	}
 	if (is_locked)
 		unlock_raise();
 	return result;
 }
 
-/* ---- Fork: the heap is locked across it, so the child gets a consistent copy ---- */
+/*
+ * ---- Fork: the heap is locked across it, so the child gets a consistent copy ----
+ *
+ * Not if it serves malloc: libc and other fork handlers wait for locks whose holders may wait for
+ * memory. Then block_fork.c repairs the child.
+ */
 
 static void prepare_fork(void)
 {
 	bool is_locked;
 
-	if (!lock_is_needed())
+	if (!lock_is_needed() || block_serves_malloc())
 		return;
 	is_locked = lock_raise();
 	block_lock();

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "block/block.h"
+#include "course.h"
 #include "fork.h"
 #include "large/large.h"
 #include "quarantine.h"
@@ -100,18 +101,26 @@ static void make_exit_key(void)
 		has_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
 }
 
+/* By the first call of the process. The list of caches is locked. */
+static void decide_modes(void)
+{
+	if (tcache_all.is_decided)
+		return;
+	tcache_all.is_decided = true;
+	if (course_start())
+		tcache_all.modes |= TCACHE_COURSE;
+	else if (hardened_start())
+		tcache_all.modes |= TCACHE_HARDENED;
+}
+
 /* The list of caches is locked. */
 static struct tcache *create_cache(void)
 {
 	unsigned int shard = least_shard();
 	struct tcache *tc;
 
-	if (!tcache_all.is_decided) {
-		tcache_all.is_decided = true;
-		if (hardened_start())
-			tcache_all.modes |= TCACHE_HARDENED;
-	}
-	if (is_foreign_thread()) {
+	decide_modes();
+	if (tcache_is_course() || is_foreign_thread()) {
 		tcache_thread.own = TCACHE_ENDED;
 		return NULL;
 	}
@@ -155,6 +164,12 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 		return NULL;
 	}
 	return tc;
+}
+
+bool tcache_serves_course(void)
+{
+	tcache_own();
+	return tcache_is_course();
 }
 
 /* Thread exit. */
