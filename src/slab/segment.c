@@ -9,10 +9,11 @@
  *    are classed by length; S7 says which segments have runs of a class.
  * 3. Freed pages are dirty until a sweep purges them: purge.c.
  * 4. window.c maps segments. If memory for one is refused, the caller makes mappings (mapping.c).
- * 5. The first segment is mapped as it is needed, and so is one if memory for a whole segment is
- *    refused: half a MiB, then as much again, less if less is to be had. What is mapped counts
- *    against limits, and all of it uses memory if it is locked, or made of huge pages. Slots that
- *    are not mapped are fixed. A hardened segment is mapped as a whole, because of its guards.
+ * 5. The first segments are mapped as they are needed, and so is one if memory for a whole segment
+ *    is refused: half a MiB, then as much again, up to a MiB, or less if less is to be had. What is
+ *    mapped counts against limits, and all of it uses memory if it is locked, or if huge pages fit
+ *    in. Slots that are not mapped are fixed. A hardened segment is mapped as a whole, because of
+ *    its guards.
  */
 
 #include <errno.h>
@@ -222,7 +223,8 @@ static void try_again(void)
 /* Rule 5; after a refusal, do not ask for a whole segment again. NULL if refused. */
 static struct segment *map_segment(void)
 {
-	bool is_whole = slab_store.is_hardened || (slab_store.segments && !slab_store.next_skips);
+	bool is_whole = slab_store.is_hardened ||
+			(slab_store.segments >= SEGMENTS_IN_STEPS && !slab_store.next_skips);
 	struct segment *g = is_whole ? window_map_segment(SEGMENT_SIZE) : NULL;
 
 	if (g) {
@@ -273,7 +275,8 @@ static bool grow_segment(void)
 		return false;
 	segment_validate(g);
 	first = (unsigned int)(segment_size(g) / SLAB_SIZE);
-	n = map_slots_behind(g, first < SEGMENT_SLOTS - first ? first : SEGMENT_SLOTS - first);
+	n = first < SEGMENT_STEP / SLAB_SIZE ? first : SEGMENT_STEP / SLAB_SIZE;
+	n = map_slots_behind(g, n < SEGMENT_SLOTS - first ? n : SEGMENT_SLOTS - first);
 	if (first + n == SEGMENT_SLOTS || (!n && errno == EEXIST))
 		slab_store.growing = NULL;
 	if (!n)

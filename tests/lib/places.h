@@ -15,10 +15,14 @@
 /* Segments are mapped as a whole, not as they are needed. */
 static inline void map_whole_segment(void)
 {
+	void *p, *q;
 	bool fresh;
 
 	slab_init();
-	span_free(span_alloc(SPAN_MAX, 1, &fresh));
+	p = span_alloc(SPAN_MAX, 1, &fresh);
+	q = span_alloc(SPAN_MAX / 2, 1, &fresh);
+	span_free(p);
+	span_free(q);
 	slab_trim();
 	CHECK(slab_store.segments == 1 && !slab_store.growing);
 }
