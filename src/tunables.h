@@ -141,7 +141,7 @@
 
 #define GUARD_EVERY 5000 /* allocations per guarded one */
 #define GUARD_SLOTS 64 /* each costs the process two mappings while its block is live */
-#define GUARD_BLOCK_MAX (32 * KIB) /* a multiple of the page size */
+#define GUARD_BLOCK_MAX (32 * KIB)
 #define GUARD_FRAMES 32 /* of a stack */
 #define GUARD_WAITS 2000 /* naps, for another thread's report */
 
