@@ -14,7 +14,7 @@
  * the best fit from it. If nothing fits, the heap grows. A search costs O(log n) for n free blocks,
  * everything else O(1) amortised.
  *
- * The rule numbers are those of the course's placement specification:
+ * The rules of placement are numbered, and drawn, in tests/model/RULES.md:
  *
  *	1 to 4     the list; block_core.h has the layout, block_regions.c moves the break
  *	7          mapped blocks

@@ -20,13 +20,39 @@
 
 /* ---- The lock of sbrk ---- */
 
-static pthread_mutex_t raise_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static struct {
+	_Atomic(uintptr_t) holder; /* &lock_self of the thread, or 0 */
+	unsigned int depth; /* how often the holder has it */
+	_Atomic(uint32_t) turns; /* how often it was taken and given back */
+	_Atomic(uint32_t) waiters;
+} raise_lock;
 
 /* The locks that prepare_fork holds; guarded by the heap's lock. */
 static bool is_fork_guarded, is_raise_locked;
 
 static atomic_bool is_forking; /* the holder of raise_lock is in fork, not in sbrk */
-static atomic_uint turns; /* how often raise_lock was taken */
+
+static bool try_raise_lock(void)
+{
+	uintptr_t self = (uintptr_t)&lock_self, nobody = 0;
+
+	if (raise_lock.holder != self &&
+	    !atomic_compare_exchange_strong(&raise_lock.holder, &nobody, self))
+		return false;
+	if (raise_lock.depth++ == 0)
+		raise_lock.turns++;
+	return true;
+}
+
+static void unlock_raise(void)
+{
+	if (--raise_lock.depth)
+		return;
+	raise_lock.holder = 0;
+	raise_lock.turns++;
+	if (raise_lock.waiters)
+		sys_wake_one(&raise_lock.turns);
+}
 
 /*
  * A thread that stays in sbrk for a second is in a hook that waits for this thread. To break the
@@ -35,19 +61,21 @@ static atomic_uint turns; /* how often raise_lock was taken */
  */
 static bool lock_raise(void)
 {
-	bool is_locked = pthread_mutex_trylock(&raise_lock) == 0;
+	bool is_locked = try_raise_lock();
 
+	if (is_locked)
+		return true;
+	raise_lock.waiters++;
 	for (unsigned int i = 0; i < SBRK_WAITS && !is_locked; i++) {
-		unsigned int turn = turns;
-		uint64_t ns = sys_wall_ns() + SBRK_WAIT_NS;
-		struct timespec late = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+		uint32_t turn = raise_lock.turns;
 
-		is_locked = pthread_mutex_timedlock(&raise_lock, &late) == 0;
-		if (is_forking || turn != turns)
+		is_locked = try_raise_lock();
+		if (!is_locked)
+			sys_sleep_on(&raise_lock.turns, turn, SBRK_WAIT_NS);
+		if (is_forking || turn != raise_lock.turns)
 			i = 0;
 	}
-	if (is_locked)
-		turns++;
+	raise_lock.waiters--;
 	return is_locked;
 }
 
@@ -215,7 +243,7 @@ enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 			result = raise_break((chunk ? chunk : size) + 2 * course.grain, 0);
 	}
 	if (is_locked)
-		pthread_mutex_unlock(&raise_lock);
+		unlock_raise();
 	return result;
 }
 
@@ -249,13 +277,12 @@ static void fork_parent(void)
 	is_forking = false;
 	block_unlock();
 	if (is_locked)
-		pthread_mutex_unlock(&raise_lock);
+		unlock_raise();
 }
 
 static void fork_child(void)
 {
-	/* The mutex records the id of its holder, which is different in the child. */
-	raise_lock = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+	memset(&raise_lock, 0, sizeof(raise_lock)); /* its holder may not exist any more */
 	is_forking = false;
 	if (is_fork_guarded)
 		lock_reset(&course.lock);

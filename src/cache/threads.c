@@ -8,7 +8,6 @@
  * that run later, and threads that libc does not know, allocate without a cache.
  */
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -48,12 +47,11 @@ static unsigned int least_shard(void)
 
 /*
  * Whether another copy of libc created this thread. It would not run our destructor, so a cache
- * would leak, and others would write to the stale tcache_thread. libc gives a character type table
- * to each thread that it creates; foreign threads have none.
+ * would leak, and others would write to the stale tcache_thread.
  */
 static bool is_foreign_thread(void)
 {
-	return lock_has_foreign_threads() && !*__ctype_b_loc();
+	return lock_has_foreign_threads() && compat_is_foreign_thread();
 }
 
 /*
