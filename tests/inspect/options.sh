@@ -297,7 +297,8 @@ a_long_name_is_cut() {
 for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed_stderr \
 	nothing_is_said_without_options unknown_is_named_and_ignored \
 	all_options_are_documented \
-	bad_values_are_explained_and_ignored pictures_are_refused course_names_what_it_ignores sizes_have_units \
+	bad_values_are_explained_and_ignored pictures_are_refused course_names_what_it_ignores \
+	sizes_have_units \
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"
 done
