@@ -155,7 +155,7 @@ help:
 	@echo 'make bench-misuse    what this and other allocators notice of misuse, as a table'
 	@echo 'make bench-steps     what each step from a list walk to this library is worth; STEP=name runs one'
 	@echo 'make bench-production  what profile, guard and serve together cost redis-server: ROUNDS=9'
-	@echo 'make pictures        draw the pictures of the READMEs anew'
+	@echo 'make pictures        draw the pictures of the pages anew'
 	@echo 'make demo            the library at work on a real program, then step by step'
 	@echo 'make lint            formatting, static analysis and the rules of the house'
 	@echo 'make lint-quick      the same for the files that differ from the upstream branch'

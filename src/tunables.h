@@ -5,7 +5,7 @@
  * changed alone, within the limits of the static asserts of its users; tests that count to a limit
  * have to follow. The sizes of classes, slabs, segments and windows are in slab/sizeclass.h and
  * slab/slab.h, because much is derived from them. The rules of os_* have their own values, in
- * osmem.c and block/block_core.h. "Tried, and lost" in README.md has the figures of other values.
+ * osmem.c and block/block_core.h. The READMEs of the wings end with the figures of other values.
  *
  * A scavenge flushes caches that are idle, and then sweeps the store. A sweep purges pages.
  */

@@ -77,7 +77,7 @@ enum value {
 #define A_SIZE "a size in bytes, which may end in k, M or G"
 
 /*
- * In the order of the table in README.md. One of number and set receives the value. Any other value
+ * In the order of the table in osmem(7). One of number and set receives the value. Any other value
  * is the name of a file, if file is set. Few pointers: they are relocated in every program.
  */
 static const struct option {
