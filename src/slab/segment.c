@@ -223,7 +223,7 @@ static void try_again(void)
 /* Rule 5; after a refusal, do not ask for a whole segment again. NULL if refused. */
 static struct segment *map_segment(void)
 {
-	bool is_whole = slab_store.is_hardened ||
+	bool is_whole = slab_store.is_hardened || sys_wants_huge_pages() ||
 			(slab_store.segments >= SEGMENTS_IN_STEPS && !slab_store.next_skips);
 	struct segment *g = is_whole ? window_map_segment(SEGMENT_SIZE) : NULL;
 
@@ -300,6 +300,16 @@ void segment_grow_to(struct segment *g, struct page_run run)
 	while (segment_size(g) / PAGE_BYTES < run.end && grow_segment())
 		;
 	errno = saved_errno;
+}
+
+void slab_advise_pages(void)
+{
+	struct segment *g = NULL;
+
+	store_lock();
+	while ((g = segment_next(SET_LIVE, g)))
+		sys_advise_pages(g, segment_size(g));
+	store_unlock();
 }
 
 /* Get free pages from the kernel; false with errno ENOMEM. Preserves errno if it gets some. */

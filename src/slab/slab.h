@@ -186,6 +186,9 @@ void slab_init(void);
  */
 void slab_harden(void);
 
+/* Advise the kernel about huge pages in the segments that there are: sys_set_huge_pages. */
+void slab_advise_pages(void);
+
 /* Lock and unlock a class. No operation while the process has had one thread only. */
 void slab_enter(unsigned int class);
 void slab_leave(unsigned int class);
