@@ -15,7 +15,9 @@
 struct handler {
 	void (*function)(int signal, siginfo_t *info, void *context);
 	unsigned long flags;
+#ifndef __riscv
 	void (*restorer)(void);
+#endif
 	uint64_t mask;
 };
 
@@ -27,6 +29,9 @@ bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void 
 		 int flags, struct handler *old);
 
 void handler_restore(int signal, const struct handler *old);
+
+/* sigaction(2). */
+int handler_sigaction(int signal, const struct sigaction *new, struct sigaction *old);
 
 /*
  * Reads of memory that may not be there. Between fault_begin and fault_end, which one thread of the

@@ -11,9 +11,24 @@ bool (*block_is_others)(const void *p);
 
 /* ---- Ownership ---- */
 
-static bool is_mapped(const struct block_meta *b)
+/*
+ * In a child that has lost the treap (block_fork.c): whether b is a mapped block from before the
+ * fork. If so, it enters the treap. Reads b, which may fault for a bad pointer.
+ */
+static bool adopt(struct block_meta *b)
 {
-	return treap_has(&course.mapped, b);
+	if ((uintptr_t)b % sys_page_size() || b->status != STATUS_MAPPED || !block_has_checksum(b))
+		return false;
+	treap_insert(&course.mapped, b, TREAP_MAPPED);
+	course.stats.mmap_calls++;
+	course.stats.allocs++;
+	course.stats.mapped_bytes += META + b->size;
+	return true;
+}
+
+static bool is_mapped(struct block_meta *b)
+{
+	return treap_has(&course.mapped, b) || (course.has_strays && adopt(b));
 }
 
 bool block_is_ours(void *p)
@@ -142,7 +157,7 @@ static __attribute__((cold)) void bad_pointer(const char *call, void *p)
 	struct region *r = block_find_region(b);
 	bool was_mapped;
 
-	if ((uintptr_t)p % GRAIN == 0 && r) {
+	if ((uintptr_t)p % course.grain == 0 && r) {
 		bad_in_region(r, call, p);
 		return;
 	}
@@ -150,8 +165,9 @@ static __attribute__((cold)) void bad_pointer(const char *call, void *p)
 	block_unlock();
 	if (was_mapped)
 		sys_fatal(call, p, "the header of this block is overwritten");
-	if ((uintptr_t)p % GRAIN)
-		sys_misuse(call, p, "not a block: not aligned to %lu bytes", (unsigned long)GRAIN);
+	if ((uintptr_t)p % course.grain)
+		sys_misuse(call, p, "not a block: not aligned to %lu bytes",
+			   (unsigned long)course.grain);
 	else if (block_is_others && block_is_others(p))
 		sys_misuse(call, p, "a block of malloc, not of os_malloc");
 	else
@@ -164,7 +180,7 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = block_find_region(b);
 
-	if ((uintptr_t)p % GRAIN || (r && (char *)p >= r->end)) { /* the header may be unmapped */
+	if ((uintptr_t)p % course.grain || (r && (char *)p >= r->end)) { /* the header may be unmapped */
 		bad_pointer(call, p);
 		return NULL;
 	}

@@ -14,12 +14,12 @@
  */
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cache/tcache.h"
+#include "compat.h"
 #include "helpers.h"
 #include "large/large.h"
 #include "record.h"

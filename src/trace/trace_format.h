@@ -73,7 +73,8 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  * TRACE_CALL: a call with its arguments and result; see enum trace_name.
  *
  * TRACE_STEP: a step of a call; see enum trace_step. System calls may belong to any name and
- * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap.
+ * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap, also for
+ * calls of malloc (OSMEM_OPTIONS=course): those that free have their steps behind the TRACE_CALL.
  *
  * TRACE_FIGURES: about 100 times a second, at the start more often, and at the end. Three records
  * of one thread, one after another; older traces lack the last one:
