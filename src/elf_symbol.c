@@ -14,12 +14,14 @@ struct tables {
 	const uint32_t *gnu_hash;
 };
 
-static struct tables read_dynamic(const ElfW(Dyn) * dynamic, uintptr_t bias)
+/* A relocated address is above the bias. Not every libc relocates them. */
+static struct tables read_dynamic(const ElfW(Dyn) * dynamic, uintptr_t bias, bool may_be_relocated)
 {
 	struct tables tables = {0};
 
 	for (; dynamic->d_tag != DT_NULL; dynamic++) {
-		const void *p = (const void *)(bias + dynamic->d_un.d_ptr);
+		uintptr_t at = dynamic->d_un.d_ptr;
+		const void *p = (const void *)(may_be_relocated && at >= bias ? at : bias + at);
 
 		if (dynamic->d_tag == DT_SYMTAB)
 			tables.symbols = p;
@@ -59,21 +61,21 @@ static uint32_t count_symbols(const struct tables *tables)
 }
 
 static struct tables find_tables(const ElfW(Phdr) * headers, size_t count, uintptr_t bias,
-				 bool is_relocated)
+				 bool may_be_relocated)
 {
 	struct tables tables = {0};
 
 	for (size_t i = 0; i < count; i++)
 		if (headers[i].p_type == PT_DYNAMIC)
-			tables = read_dynamic((const void *)(bias + headers[i].p_vaddr),
-					      is_relocated ? 0 : bias);
+			tables = read_dynamic((const void *)(bias + headers[i].p_vaddr), bias,
+					      may_be_relocated);
 	return tables;
 }
 
-void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool is_relocated,
+void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool may_be_relocated,
 		 const char *name)
 {
-	struct tables tables = find_tables(headers, count, bias, is_relocated);
+	struct tables tables = find_tables(headers, count, bias, may_be_relocated);
 
 	for (uint32_t i = 0, n = count_symbols(&tables); i < n; i++) {
 		const ElfW(Sym) *symbol = &tables.symbols[i];
@@ -105,13 +107,19 @@ struct wanted {
 	void *found;
 };
 
+static bool begins(const char *name, const char *with)
+{
+	return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* musl has one object for the loader and libc. */
 static int look_in_libc(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	const char *slash = strrchr(info->dlpi_name, '/');
 	struct wanted *w = arg;
 
 	(void)size;
-	if (slash && !strncmp(slash, "/libc.so.", strlen("/libc.so.")))
+	if (slash && (begins(slash, "/libc.") || begins(slash, "/ld-musl-")))
 		w->found = elf_symbol(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, true,
 				      w->name);
 	return w->found != NULL;

@@ -11,9 +11,9 @@
 
 /*
  * The address of a symbol that the object defines, or NULL. Ignores versions. bias is the load
- * address of the object; is_relocated: libc has already added it to the dynamic section.
+ * address of the object; may_be_relocated: libc may have added it to the dynamic section.
  */
-void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool is_relocated,
+void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool may_be_relocated,
 		 const char *name);
 
 /*

@@ -8,26 +8,17 @@
 
 #define SIGNAL_BIT(signal) (UINT64_C(1) << ((signal)-1))
 
-#ifdef __x86_64__
-#define RESTORER 0x04000000 /* SA_RESTORER: the handler returns there */
-
-/* Unwinders know these very bytes. */
-__attribute__((naked, noinline)) static void restore(void)
-{
-	__asm__("movq $15, %rax\n\tsyscall");
-}
-#else
-#define RESTORER 0
-#define restore NULL
-#endif
-
 bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void *context),
 		 int flags, struct handler *old)
 {
-	struct handler new = {.function = function,
-			      .flags = (unsigned long)(flags | SA_SIGINFO) | RESTORER,
-			      .restorer = restore,
-			      .mask = flags & SA_NODEFER ? 0 : ~UINT64_C(0)};
+	struct handler new = {
+		.function = function,
+		.flags = (unsigned long)(flags | SA_SIGINFO) | ARCH_RESTORER,
+#if ARCH_RESTORER
+		.restorer = arch_restore,
+#endif
+		.mask = flags & SA_NODEFER ? 0 : ~UINT64_C(0)
+	};
 
 	return CALL(rt_sigaction, signal, &new, old, KERNEL_MASK_SIZE) == 0;
 }
