@@ -3,22 +3,30 @@
 #include "handler.h"
 
 #include <setjmp.h>
+#include <string.h>
 
 #include "kernel.h"
 
 #define SIGNAL_BIT(signal) (UINT64_C(1) << ((signal)-1))
 
-bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void *context),
-		 int flags, struct handler *old)
+static struct handler make(void (*function)(int signal, siginfo_t *info, void *context),
+			   unsigned int flags, uint64_t mask)
 {
-	struct handler new = {
-		.function = function,
-		.flags = (unsigned long)(flags | SA_SIGINFO) | ARCH_RESTORER,
+	return (struct handler)
+	{
+		.function = function, .flags = flags | ARCH_RESTORER,
 #if ARCH_RESTORER
 		.restorer = arch_restore,
 #endif
-		.mask = flags & SA_NODEFER ? 0 : ~UINT64_C(0)
+		.mask = mask,
 	};
+}
+
+bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void *context),
+		 int flags, struct handler *old)
+{
+	struct handler new = make(function, (unsigned int)flags | SA_SIGINFO,
+				  flags & SA_NODEFER ? 0 : ~UINT64_C(0));
 
 	return CALL(rt_sigaction, signal, &new, old, KERNEL_MASK_SIZE) == 0;
 }
@@ -26,6 +34,24 @@ bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void 
 void handler_restore(int signal, const struct handler *old)
 {
 	RAW(rt_sigaction, signal, old, NULL, KERNEL_MASK_SIZE);
+}
+
+int handler_sigaction(int signal, const struct sigaction *new, struct sigaction *old)
+{
+	struct handler set = {0}, was;
+
+	if (new) {
+		set = make(new->sa_sigaction, (unsigned int)new->sa_flags, 0);
+		memcpy(&set.mask, &new->sa_mask, sizeof(set.mask));
+	}
+	if (CALL(rt_sigaction, signal, new ? &set : NULL, &was, KERNEL_MASK_SIZE) != 0)
+		return -1;
+	if (old) {
+		*old = (struct sigaction){.sa_flags = (int)(was.flags & ~ARCH_RESTORER)};
+		old->sa_sigaction = was.function;
+		memcpy(&old->sa_mask, &was.mask, sizeof(was.mask));
+	}
+	return 0;
 }
 
 /* Of the thread between fault_begin and fault_end. */

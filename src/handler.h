@@ -32,6 +32,9 @@ bool handler_set(int signal, void (*function)(int signal, siginfo_t *info, void 
 
 void handler_restore(int signal, const struct handler *old);
 
+/* sigaction(2). */
+int handler_sigaction(int signal, const struct sigaction *new, struct sigaction *old);
+
 /*
  * Reads of memory that may not be there. Between fault_begin and fault_end, which one thread of the
  * process may call at a time, fault_try(function, arg) calls function(arg), and returns false if

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "canary.h"
+#include "compat.h"
 #include "hash.h"
 #include "kernel.h"
 #include "printf.h"
@@ -344,12 +344,12 @@ void sys_sleep_on(_Atomic(uint32_t) *word, uint32_t value, long ns)
 {
 	struct timespec late = {0, ns};
 
-	RAW(futex, word, FUTEX_WAIT_PRIVATE, value, ns ? &late : NULL);
+	RAW(futex, word, COMPAT_FUTEX_WAIT, value, ns ? &late : NULL);
 }
 
 void sys_wake_one(_Atomic(uint32_t) *word)
 {
-	RAW(futex, word, FUTEX_WAKE_PRIVATE, 1);
+	RAW(futex, word, COMPAT_FUTEX_WAKE, 1);
 }
 
 uint32_t sys_thread(void)

@@ -33,6 +33,11 @@ int kernel_clock(clockid_t clock, struct timespec *now);
 #define SIX_LONGS(function, name, a, b, c, d, e, f, ...)                                           \
 	function(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
+/* The headers of musl define pread64 and so on as pread, before SYS_ is put in front of it. */
+#define SYS_pread SYS_pread64
+#define SYS_pwrite SYS_pwrite64
+#define SYS_prlimit SYS_prlimit64
+
 #define KERNEL_MASK_SIZE sizeof(uint64_t) /* of its sigset_t */
 
 /* ---- files.c ---- */

@@ -17,7 +17,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/single_threaded.h>
+
+#include "compat.h"
 
 #define LOCK_HIDDEN __attribute__((visibility("hidden")))
 
@@ -61,7 +62,7 @@ static inline bool lock_is_owner(void)
 /* Whether other threads may run. */
 static inline bool lock_is_needed(void)
 {
-	return !__libc_single_threaded || !lock_is_owner();
+	return !compat_may_be_single_threaded() || !lock_is_owner();
 }
 
 /* Whether there is, or was, a thread that libc does not know of. */
@@ -87,7 +88,7 @@ static inline void lock_add_depth(unsigned int n)
 /* True: the caller is the owner and inside. It enters first, and then verifies its ownership. */
 static inline bool lock_enter_biased(void)
 {
-	if (__builtin_expect(!__libc_single_threaded, 0))
+	if (__builtin_expect(!compat_may_be_single_threaded(), 0))
 		return false;
 	if (__builtin_expect(!lock_is_owner(), 0))
 		return lock_enter_slow();

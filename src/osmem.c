@@ -14,7 +14,7 @@
  * the best fit from it. If nothing fits, the heap grows. A search costs O(log n) for n free blocks,
  * everything else O(1) amortised.
  *
- * The rule numbers are those of the course's placement specification:
+ * The rules of placement are numbered, and drawn, in tests/model/RULES.md:
  *
  *	1 to 4     the list; block_core.h has the layout, block_regions.c moves the break
  *	7          mapped blocks
@@ -221,7 +221,7 @@ HOT struct block_meta *split(struct block_meta *b, size_t capacity, size_t size,
 	rest->size = capacity - size - META;
 	rest->status = STATUS_FREE;
 	link_behind(b, rest);
-	b->size = size;
+	block_set_size(b, size);
 	course.stats.splits++;
 	block_trace(TRACE_STEP_SPLIT, rule, b, size, rest->size);
 	return rest;
@@ -240,7 +240,7 @@ static void expand(struct block_meta *last, size_t size, unsigned int rule)
 {
 	block_extend(size - last->size);
 	block_trace(TRACE_STEP_EXPAND, rule, last, last->size, size);
-	last->size = size;
+	block_set_size(last, size);
 }
 
 /* Rule 13: expand the last block or append one. NULL if the reserve is too small. */
@@ -290,10 +290,20 @@ HOT struct block_meta *place(size_t size)
 
 /* ---- Rules 5, 6 and 8: os_malloc and os_calloc ---- */
 
+HOT void mark_allocated(struct block_meta *b)
+{
+	b->status = STATUS_ALLOC;
+	block_set_checksum(b);
+	course.stats.allocs++;
+	course.stats.live_bytes += META + b->size;
+	block_update_peak();
+	block_trace(TRACE_STEP_USE, 0, b, b->size, 0);
+}
+
 /* Rule 6. size is not 0. */
 HOT void *allocate(size_t size, size_t threshold)
 {
-	size_t capacity = size <= PTRDIFF_MAX ? round_up(size, GRAIN) : size;
+	size_t capacity = size <= PTRDIFF_MAX ? round_up(size, course.grain) : size;
 	struct block_meta *b;
 
 	if (capacity >= threshold - META) {
@@ -302,14 +312,8 @@ HOT void *allocate(size_t size, size_t threshold)
 	}
 	block_lock();
 	b = place(capacity);
-	if (b) {
-		b->status = STATUS_ALLOC;
-		block_set_checksum(b);
-		course.stats.allocs++;
-		course.stats.live_bytes += META + b->size;
-		block_update_peak();
-		block_trace(TRACE_STEP_USE, 0, b, b->size, 0);
-	}
+	if (b)
+		mark_allocated(b);
 	block_unlock();
 	return b ? b + 1 : NULL;
 }
@@ -401,7 +405,7 @@ static enum raise resize(struct block_meta *b, size_t size)
 }
 
 /* Rule 18. */
-static void *move(void *p, size_t old, size_t size)
+static void *move(const char *call, void *p, size_t old, size_t size)
 {
 	void *q = allocate(size, MMAP_THRESHOLD);
 
@@ -409,12 +413,12 @@ static void *move(void *p, size_t old, size_t size)
 		return NULL;
 	memcpy(q, p, old < size ? old : size);
 	block_trace(TRACE_STEP_COPY, 18, p, (uintptr_t)q, old < size ? old : size);
-	release("os_realloc", p);
+	release(call, p);
 	return q;
 }
 
-/* Rules 15 to 18. */
-static void *reallocate(void *p, size_t size)
+/* Rules 15 to 18. may_be_free: rule 16 holds. */
+static void *reallocate(const char *call, void *p, size_t size, bool may_be_free)
 {
 	enum raise result = MOVED;
 	struct block_meta *b;
@@ -423,7 +427,7 @@ static void *reallocate(void *p, size_t size)
 	if (!p) /* rule 15 */
 		return size ? allocate(size, MMAP_THRESHOLD) : NULL;
 	block_lock();
-	b = block_of("os_realloc", p, true);
+	b = block_of(call, p, may_be_free);
 	if (!b) {
 		errno = EINVAL;
 		return NULL;
@@ -434,15 +438,15 @@ static void *reallocate(void *p, size_t size)
 		block_unlock();
 		return NULL;
 	}
-	if (size && b->status == STATUS_ALLOC && size < MMAP_THRESHOLD - META - (GRAIN - 1))
-		result = resize(b, round_up(size, GRAIN));
+	if (size && b->status == STATUS_ALLOC && size <= MMAP_THRESHOLD - META - course.grain)
+		result = resize(b, round_up(size, course.grain));
 	block_unlock();
 	if (!size) { /* rule 15 */
-		release("os_realloc", p);
+		release(call, p);
 		return NULL;
 	}
 	if (result == MOVED)
-		return move(p, old, size);
+		return move(call, p, old, size);
 	return result == RAISED ? p : NULL;
 }
 
@@ -480,7 +484,7 @@ EXPORT void *os_realloc(void *p, size_t size)
 		sys_note_call_site(__builtin_return_address(0));
 		calls_enter(TRACE_OS_REALLOC, (uintptr_t)p, size);
 	}
-	q = reallocate(p, size);
+	q = reallocate("os_realloc", p, size, true);
 	if (calls_are_recorded)
 		calls_record(TRACE_OS_REALLOC, (uintptr_t)p, size, (uintptr_t)q, size && !q);
 	return q;
@@ -496,4 +500,80 @@ EXPORT void os_free(void *p)
 		release("os_free", p);
 	if (calls_are_recorded)
 		calls_record(TRACE_OS_FREE, (uintptr_t)p, 0, 0, false);
+}
+
+/* ---- The same for malloc: block.h ---- */
+
+/*
+ * b was taken for an aligned block of size bytes. Split off what lies before the first payload that
+ * is aligned, and what lies behind the block (rule 12). Both become free blocks.
+ */
+static struct block_meta *cut_aligned(struct block_meta *b, size_t size, size_t align)
+{
+	uintptr_t start = (uintptr_t)(b + 1);
+	struct block_meta *front = b, *rest;
+
+	if (start & (align - 1)) {
+		b = split(b, b->size, round_up(start + META + GRAIN, align) - META - start, 12);
+		pending_add(&course.pending, front);
+	}
+	rest = split(b, b->size, size, 12);
+	if (rest)
+		pending_add(&course.pending, rest);
+	return b;
+}
+
+void *block_malloc(size_t size)
+{
+	return allocate(size ? size : 1, MMAP_THRESHOLD);
+}
+
+void *block_calloc(size_t size)
+{
+	return allocate_zeroed(1, size ? size : 1);
+}
+
+/* Never mapped: the list cannot cut a mapped block. */
+void *block_memalign(size_t size, size_t align)
+{
+	size_t capacity = round_up(size ? size : 1, course.grain), total;
+	struct block_meta *b;
+
+	if (size > PTRDIFF_MAX || __builtin_add_overflow(capacity + META, align, &total) ||
+	    total > PTRDIFF_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	block_lock();
+	b = place(total);
+	if (b) {
+		b = cut_aligned(b, capacity, align);
+		mark_allocated(b);
+	}
+	block_unlock();
+	return b ? b + 1 : NULL;
+}
+
+void *block_realloc(const char *call, void *p, size_t size)
+{
+	return reallocate(call, p, size, false);
+}
+
+void block_free(const char *call, void *p)
+{
+	release(call, p);
+}
+
+size_t block_capacity(const char *call, void *p)
+{
+	const struct block_meta *b;
+	size_t size;
+
+	block_lock();
+	b = block_of(call, p, false);
+	if (!b)
+		return 0;
+	size = b->size;
+	block_unlock();
+	return size;
 }

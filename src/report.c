@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "helpers.h"
 #include "printf.h"
 #include "tunables.h"
@@ -96,7 +97,7 @@ void sys_report(const char *format, ...)
 
 const char *sys_error_name(int error)
 {
-	const char *name = strerrorname_np(error);
+	const char *name = compat_error_name(error);
 
 	return name ? name : "an unknown error";
 }

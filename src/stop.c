@@ -3,10 +3,10 @@
 #include "stop.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "compat.h"
 #include "handler.h"
 #include "helpers.h"
 #include "kernel.h"
@@ -14,7 +14,6 @@
 #include "registers.h"
 #include "tunables.h"
 
-#define SIGNAL (__SIGRTMIN + 1) /* SIGSETXID of libc */
 #define HEADROOM 64 /* for threads that start meanwhile */
 #define WAIT_MS 1000 /* for all other threads */
 #define RECHECK_MS 20 /* until threads that have not answered may have ended */
@@ -117,7 +116,7 @@ static void send(uint32_t id, void *arg)
 		all.is_incomplete = true;
 		return;
 	}
-	result = RAW(tgkill, sys_process(), id, SIGNAL);
+	result = RAW(tgkill, sys_process(), id, COMPAT_SIGNAL_FOR_ALL);
 	if (result == -ESRCH)
 		return;
 	all.ids[all.sent++] = id;
@@ -200,8 +199,8 @@ bool stop_begin(struct stop *s)
 	all.is_incomplete = false;
 	all.own = (uint32_t)RAW(gettid);
 	all.answered = all.claimed = 0;
-	all.is_on =
-		count > 1 && handler_set(SIGNAL, on_signal, SA_RESTART | SA_ONSTACK, &all.before);
+	all.is_on = count > 1 && handler_set(COMPAT_SIGNAL_FOR_ALL, on_signal,
+					     SA_RESTART | SA_ONSTACK, &all.before);
 	if (!all.is_on) {
 		s->running = count - 1;
 		return true;
@@ -219,10 +218,10 @@ void stop_end(struct stop *s)
 {
 	if (all.is_on) {
 		atomic_fetch_add(&all.round, 1);
-		RAW(futex, &all.round, FUTEX_WAKE_PRIVATE, INT_MAX);
+		RAW(futex, &all.round, COMPAT_FUTEX_WAKE, INT_MAX);
 		if (s->running)
 			return;
-		handler_restore(SIGNAL, &all.before);
+		handler_restore(COMPAT_SIGNAL_FOR_ALL, &all.before);
 	}
 	sys_release(all.threads, s->bytes);
 }

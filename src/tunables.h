@@ -176,4 +176,7 @@
 
 #define WINDOW_RECORDS ((uint64_t)16384) /* mapped at a time, 640 KiB */
 #define SNAPSHOT_SHIFT 4 /* a sixteenth of the file is for snapshots */
-#define FIGURES_PERIOD_NS 10000000u /* between two records of figures */
+#define FIGURES_PERIOD_NS 10000000u /* between two records of figures, at most */
+#define FIGURES_SHIFT 4 /* and a sixteenth of the time since the start */
+#define SNAPSHOT_GROWTH 8 /* a snapshot when live bytes or the trace have grown by an eighth */
+#define SNAPSHOT_COST 4 /* other records for each record of a snapshot */

@@ -40,6 +40,16 @@ static inline bool word_ends_in(struct word word, const char *end)
 	return word.len >= len && memcmp(word.at + word.len - len, end, len) == 0;
 }
 
+/* Whether a word of text, which may be NULL, is name. */
+static inline bool words_have(const char *text, const char *name)
+{
+	struct word word = word_first(text ? text : "");
+
+	while (*word.at && !word_is(word, name))
+		word = word_next(word);
+	return *word.at;
+}
+
 /* Take the decimal number that *word begins with. False: there is none, or it is too large. */
 static inline bool word_take_number(struct word *word, size_t *number)
 {

@@ -273,7 +273,7 @@ system_calls() {
 }
 
 stdio() {
-	sources '*.[ch]' | grep -v '^src/libc/mallinfo\.c' | code | grep -E -e '<stdio\.h>' \
+	sources '*.[ch]' | grep -Ev '^src/(libc/mallinfo|compat)\.c' | code | grep -E -e '<stdio\.h>' \
 		-e "$(calls '(v?[fds]|vsn|sn)?printf|f?puts|fputc|putchar|perror|fwrite|fopen')" | none
 }
 

@@ -25,5 +25,29 @@ extern bool (*block_is_others)(const void *p);
 /* Whether p is a block of os_malloc, for reports of bad pointers. The caller holds no lock. */
 bool block_is_ours(void *p);
 
+/*
+ * Before the first block exists: from now on the list serves malloc as well, and every size is a
+ * multiple of malloc's alignment. False if there are blocks already.
+ */
+bool block_serve_malloc(void);
+
+/*
+ * malloc and its relatives by the placement rules. Sizes are in bytes; size 0 counts as 1. align is
+ * a power of two above 16. call is the public function that a misuse report names. Allocations
+ * return NULL with errno ENOMEM when memory is exhausted. p and the new size of block_realloc are
+ * not 0; if p was reported it returns NULL with errno EINVAL. block_free preserves errno.
+ */
+void *block_malloc(size_t size);
+void *block_calloc(size_t size);
+void *block_memalign(size_t size, size_t align);
+void *block_realloc(const char *call, void *p, size_t size);
+void block_free(const char *call, void *p);
+
+/* The bytes that the caller may use, or 0 if p, not NULL, was reported. */
+size_t block_capacity(const char *call, void *p);
+
+/* In a forked child, before it uses the list, if that serves malloc. */
+void block_fork_child(void);
+
 /* Check every invariant in O(n). Returns NULL or a description of the first violation. */
 const char *block_check(void);

@@ -2,8 +2,8 @@
 
 /*
  * Core header of the course allocator: osmem.c (the rules), block_heap.c (the state),
- * block_regions.c (memory from the kernel, fork), block_pointer.c (validation, reports) and
- * block_walk.c (copies, the checker).
+ * block_regions.c (memory from the kernel, fork), block_fork.c (repair of a child of malloc),
+ * block_pointer.c (validation, reports) and block_walk.c (copies, the checker).
  *
  * The heap is a table of regions in address order. There is one region, unless other code moves the
  * break.
@@ -12,7 +12,7 @@
  *	        | header payload | header payload | ... | payload | reserve |
  *
  * Invariants, checked by block_check:
- *	H1 blocks fill [start, end) of each region; sizes are multiples of 8, and not 0
+ *	H1 blocks fill [start, end) of each region; sizes are multiples of grain, and not 0
  *	H2 next links all blocks of all regions in address order, and prev is its inverse
  *	H3 a block of a region is free or allocated; the checksum in a live header is valid
  *	H4 every free block is either pending (Q1) or in the index (I1 to I3); no other block is
@@ -39,6 +39,7 @@
 
 #define META sizeof(struct block_meta)
 #define GRAIN ((size_t)8) /* the smallest payload; every size is a multiple of it */
+#define MALLOC_GRAIN ((size_t)16) /* the same if the list serves malloc: its alignment */
 #define MMAP_THRESHOLD (128 * KIB)
 #define REGIONS_MAX 65536
 
@@ -53,10 +54,12 @@ struct block_heap {
 	size_t region_count;
 	unsigned int raises; /* how often the break was raised */
 	struct block_meta *last; /* H6; NULL before the first use */
+	size_t grain; /* GRAIN, or MALLOC_GRAIN: H1 */
 	struct pending pending;
 	struct osmem_heap_stats stats; /* block_get_stats derives live_blocks and mapped_blocks */
 	struct index index;
 	struct block_meta *mapped; /* H8 */
+	bool has_strays; /* mapped blocks that are not in the treap: block_fork.c */
 	struct lock lock; /* guards this struct, block_regions, pending_table and links_heap */
 };
 
@@ -83,6 +86,22 @@ HOT char *block_end(const struct block_meta *b)
 HOT struct block_meta *block_at(char *p)
 {
 	return (struct block_meta *)(void *)p;
+}
+
+/*
+ * The last store of a change: a fork may copy the heap before or after it, and block_fork.c walks
+ * the list by the sizes.
+ */
+HOT void block_set_size(struct block_meta *b, size_t size)
+{
+	atomic_thread_fence(memory_order_release);
+	b->size = size;
+}
+
+/* Whether the list serves malloc, too (block_serve_malloc). */
+HOT bool block_serves_malloc(void)
+{
+	return course.grain == MALLOC_GRAIN;
 }
 
 /* ---- Checksum of a live header: a keyed hash of address, size and status ---- */
@@ -186,6 +205,9 @@ void block_require_region_end(struct block_meta *b) __attribute__((cold));
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
 
 /* ---- block_regions.c ---- */
+
+/* Set the bounds of all regions, for the validation of links. */
+void block_update_bounds(void);
 
 /* Set the secret of all checksums, before the first block exists. */
 HOT void block_make_secret(void)

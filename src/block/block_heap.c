@@ -4,13 +4,21 @@
 
 #include "block_core.h"
 
-struct block_heap course = {.pending = {.room = PENDING_ROOM}};
+struct block_heap course = {.grain = GRAIN, .pending = {.room = PENDING_ROOM}};
 
 /* Zero-initialised, so unused pages cost nothing. */
 struct region block_regions[REGIONS_MAX] APART;
 struct block_meta *pending_table[PENDING_ROOM] APART;
 
 struct links_heap links_heap;
+
+bool block_serve_malloc(void)
+{
+	if (course.last)
+		return false;
+	course.grain = MALLOC_GRAIN;
+	return true;
+}
 
 struct region *block_find_region_slow(const void *p)
 {

@@ -11,9 +11,24 @@ bool (*block_is_others)(const void *p);
 
 /* ---- Ownership ---- */
 
-static bool is_mapped(const struct block_meta *b)
+/*
+ * In a child that has lost the treap (block_fork.c): whether b is a mapped block from before the
+ * fork. If so, it enters the treap. Reads b, which may fault for a bad pointer.
+ */
+static bool adopt(struct block_meta *b)
 {
-	return treap_has(&course.mapped, b);
+	if ((uintptr_t)b % sys_page_size() || b->status != STATUS_MAPPED || !block_has_checksum(b))
+		return false;
+	treap_insert(&course.mapped, b, TREAP_MAPPED);
+	course.stats.mmap_calls++;
+	course.stats.allocs++;
+	course.stats.mapped_bytes += META + b->size;
+	return true;
+}
+
+static bool is_mapped(struct block_meta *b)
+{
+	return treap_has(&course.mapped, b) || (course.has_strays && adopt(b));
 }
 
 bool block_is_ours(void *p)

@@ -20,13 +20,39 @@
 
 /* ---- The lock of sbrk ---- */
 
-static pthread_mutex_t raise_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static struct {
+	_Atomic(uintptr_t) holder; /* &lock_self of the thread, or 0 */
+	unsigned int depth; /* how often the holder has it */
+	_Atomic(uint32_t) turns; /* how often it was taken and given back */
+	_Atomic(uint32_t) waiters;
+} raise_lock;
 
 /* The locks that prepare_fork holds; guarded by the heap's lock. */
 static bool is_fork_guarded, is_raise_locked;
 
 static atomic_bool is_forking; /* the holder of raise_lock is in fork, not in sbrk */
-static atomic_uint turns; /* how often raise_lock was taken */
+
+static bool try_raise_lock(void)
+{
+	uintptr_t self = (uintptr_t)&lock_self, nobody = 0;
+
+	if (raise_lock.holder != self &&
+	    !atomic_compare_exchange_strong(&raise_lock.holder, &nobody, self))
+		return false;
+	if (raise_lock.depth++ == 0)
+		raise_lock.turns++;
+	return true;
+}
+
+static void unlock_raise(void)
+{
+	if (--raise_lock.depth)
+		return;
+	raise_lock.holder = 0;
+	raise_lock.turns++;
+	if (raise_lock.waiters)
+		sys_wake_one(&raise_lock.turns);
+}
 
 /*
  * A thread that stays in sbrk for a second is in a hook that waits for this thread. To break the
@@ -35,19 +61,21 @@ static atomic_uint turns; /* how often raise_lock was taken */
  */
 static bool lock_raise(void)
 {
-	bool is_locked = pthread_mutex_trylock(&raise_lock) == 0;
+	bool is_locked = try_raise_lock();
 
+	if (is_locked)
+		return true;
+	raise_lock.waiters++;
 	for (unsigned int i = 0; i < SBRK_WAITS && !is_locked; i++) {
-		unsigned int turn = turns;
-		uint64_t ns = sys_wall_ns() + SBRK_WAIT_NS;
-		struct timespec late = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+		uint32_t turn = raise_lock.turns;
 
-		is_locked = pthread_mutex_timedlock(&raise_lock, &late) == 0;
-		if (is_forking || turn != turns)
+		is_locked = try_raise_lock();
+		if (!is_locked)
+			sys_sleep_on(&raise_lock.turns, turn, SBRK_WAIT_NS);
+		if (is_forking || turn != raise_lock.turns)
 			i = 0;
 	}
-	if (is_locked)
-		turns++;
+	raise_lock.waiters--;
 	return is_locked;
 }
 
@@ -58,7 +86,7 @@ static struct region *last_region(void)
 	return course.region_count ? &block_regions[course.region_count - 1] : NULL;
 }
 
-static void update_bounds(void)
+void block_update_bounds(void)
 {
 	links_heap.start = (uintptr_t)block_regions[0].start;
 	links_heap.size = (uintptr_t)last_region()->limit - links_heap.start;
@@ -97,12 +125,14 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 	struct region *r = &block_regions[i];
 	struct block_meta *b = block_at(start);
 
-	memmove(r + 1, r, (course.region_count++ - i) * sizeof(*r));
+	memmove(r + 1, r, (course.region_count - i) * sizeof(*r));
 	b->size = size;
 	b->status = STATUS_FREE;
 	*r = (struct region){.start = start, .end = block_end(b), .limit = limit};
+	atomic_thread_fence(memory_order_release); /* for a fork */
+	course.region_count++;
 	link_region(r, b);
-	update_bounds();
+	block_update_bounds();
 	pending_add(&course.pending, b);
 	course.stats.regions++;
 	course.stats.blocks++;
@@ -120,25 +150,25 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 static void add_memory(char *p, char *limit)
 {
 	struct region *last = last_region();
-	char *start = p + (-(uintptr_t)p & (GRAIN - 1));
+	char *start = p + (-(uintptr_t)p & (course.grain - 1));
 	size_t i = place_of(start);
 
 	course.raises++;
 	if (last && p == last->limit) {
 		course.stats.ahead_bytes += (size_t)(limit - p);
 		last->limit = limit;
-		update_bounds();
+		block_update_bounds();
 		return;
 	}
 	if ((i > 0 && block_regions[i - 1].limit > start) ||
 	    (i < course.region_count && block_regions[i].start < limit))
 		return;
 	if (i > 0 && block_regions[i - 1].limit == start) /* H5 */
-		start += GRAIN;
+		start += course.grain;
 	if (i < course.region_count && block_regions[i].start == limit)
-		limit -= GRAIN;
-	if (limit - start >= (ptrdiff_t)(META + GRAIN) && course.region_count < REGIONS_MAX)
-		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(GRAIN - 1));
+		limit -= course.grain;
+	if (limit - start >= (ptrdiff_t)(META + course.grain) && course.region_count < REGIONS_MAX)
+		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(course.grain - 1));
 }
 
 /* ---- The break ---- */
@@ -190,7 +220,7 @@ static enum raise read_and_raise(size_t size, size_t chunk)
 		return REFUSED;
 	}
 	if (is_moved)
-		return raise_break((-(uintptr_t)brk & (GRAIN - 1)) + chunk, 0);
+		return raise_break((-(uintptr_t)brk & (course.grain - 1)) + chunk, 0);
 	/* The program may have lowered the break into the reserve. */
 	course.stats.ahead_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;
@@ -210,20 +240,25 @@ enum raise block_raise(size_t size, size_t chunk, unsigned int *tries)
 		if ((*tries)++ < EXACT_TRIES)
 			result = read_and_raise(size, chunk);
 		else /* enough to extend the heap or for a new region */
-			result = raise_break((chunk ? chunk : size) + 2 * GRAIN, 0);
+			result = raise_break((chunk ? chunk : size) + 2 * course.grain, 0);
 	}
 	if (is_locked)
-		pthread_mutex_unlock(&raise_lock);
+		unlock_raise();
 	return result;
 }
 
-/* ---- Fork: the heap is locked across it, so the child gets a consistent copy ---- */
+/*
+ * ---- Fork: the heap is locked across it, so the child gets a consistent copy ----
+ *
+ * Not if it serves malloc: libc and other fork handlers wait for locks whose holders may wait for
+ * memory. Then block_fork.c repairs the child.
+ */
 
 static void prepare_fork(void)
 {
 	bool is_locked;
 
-	if (!lock_is_needed())
+	if (!lock_is_needed() || block_serves_malloc())
 		return;
 	is_locked = lock_raise();
 	block_lock();
@@ -242,13 +277,12 @@ static void fork_parent(void)
 	is_forking = false;
 	block_unlock();
 	if (is_locked)
-		pthread_mutex_unlock(&raise_lock);
+		unlock_raise();
 }
 
 static void fork_child(void)
 {
-	/* The mutex records the id of its holder, which is different in the child. */
-	raise_lock = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+	memset(&raise_lock, 0, sizeof(raise_lock)); /* its holder may not exist any more */
 	is_forking = false;
 	if (is_fork_guarded)
 		lock_reset(&course.lock);

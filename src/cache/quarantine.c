@@ -35,21 +35,9 @@ static uint8_t quarantine_size(size_t cell)
 					      : n);
 }
 
-__attribute__((cold)) static bool is_asked_for(void)
-{
-	const char *text = sys_options();
-
-	if (!text)
-		return false;
-	for (struct word word = word_first(text); *word.at; word = word_next(word))
-		if (word_is(word, "hardened"))
-			return true;
-	return false;
-}
-
 __attribute__((cold)) bool hardened_start(void)
 {
-	if (!is_asked_for())
+	if (!words_have(sys_options(), "hardened"))
 		return false;
 	canary_key.secret = sys_secret() * HASH_FACTOR2;
 	canary_key.factor = scramble(canary_key.secret) | 1;

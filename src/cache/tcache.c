@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The slow paths of malloc and free: choice between cells, large objects and hardened mode.
+ * The slow paths of malloc and free: choice between cells, large objects, hardened mode and the
+ * block list.
  */
 
 #include <string.h>
 
-#include "hardened.h"
+#include "replaced.h"
 #include "tcache_core.h"
 
 /* Validate and unmark cell, taken from a cache or the store, for a user. */
@@ -21,8 +22,8 @@ __attribute__((noinline)) void *tcache_alloc_apart(size_t size, size_t align, bo
 {
 	struct tcache *tc = tcache_own();
 
-	if (tcache_is_hardened())
-		return hardened_alloc(size, align);
+	if (tcache_is_replaced())
+		return replaced_alloc(size, align, zero);
 	return tcache_alloc_large(tc, size, align, zero);
 }
 
@@ -35,8 +36,8 @@ static __attribute__((noinline)) void *alloc_cell(unsigned int class, size_t siz
 	void *cell, *p;
 
 	tcache_own();
-	if (tcache_is_hardened())
-		return hardened_alloc(size, align);
+	if (tcache_is_replaced())
+		return replaced_alloc(size, align, false);
 	cell = tcache_take_cell(class, NULL);
 	if (!cell) {
 		p = tcache_alloc_apart(size, align, false);
@@ -74,9 +75,14 @@ __attribute__((noinline)) void *tcache_alloc_slow(size_t size)
 					       1);
 		return span ? span : tcache_alloc_apart(size, CELL_ALIGN, false);
 	}
-	if (tcache_is_hardened())
-		return hardened_malloc(size);
+	if (tcache_is_replaced())
+		return replaced_malloc(size);
 	return alloc_cell(class_of_size(size ? size : 1), size, CELL_ALIGN);
+}
+
+static __attribute__((noinline)) void *alloc_zeroed_slow(size_t size)
+{
+	return tcache_is_course() ? course_alloc_zeroed(size) : tcache_alloc_slow(size);
 }
 
 void *tcache_alloc_zeroed(size_t size)
@@ -88,12 +94,12 @@ void *tcache_alloc_zeroed(size_t size)
 	if (size > CELL_MAX)
 		return tcache_alloc_apart(size, CELL_ALIGN, true);
 	if (size <= CELL_FINE_MAX) {
-		cell = tcache_alloc(size);
+		cell = tcache_alloc_in(true, size, alloc_zeroed_slow);
 		return cell ? memset(cell, 0, size) : NULL;
 	}
 	tcache_own();
-	if (tcache_is_hardened())
-		return hardened_alloc(size, CELL_ALIGN);
+	if (tcache_is_replaced())
+		return replaced_alloc(size, CELL_ALIGN, true);
 	class = class_of_size(size);
 	cell = tcache_take_cell(class, &fresh);
 	if (!cell) {
@@ -218,8 +224,8 @@ __attribute__((noinline)) void tcache_free_slow(const char *call, void *p)
 		return;
 	}
 	if (tc == &tcache_none) {
-		if (tcache_is_hardened())
-			hardened_free_in(call, p, bin);
+		if (tcache_is_replaced())
+			replaced_free(call, p, bin);
 		else
 			free_polled(call, p, bin);
 		return;

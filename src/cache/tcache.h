@@ -276,9 +276,13 @@ enum tcache_mode {
 	TCACHE_PERTURBS = 2, /* cells are filled as M_PERTURB says */
 	TCACHE_TRACES = 4, /* the layer above traces calls */
 	TCACHE_HARDENED = 8, /* decided by the first call: hardened.h */
+	TCACHE_COURSE = 64, /* the same: course.h */
 	TCACHE_SAMPLES = 16, /* the layer above samples allocations */
 	TCACHE_TOLERATES = 32, /* misuse is tolerated, so each free validates its pointer first */
 };
+
+/* Whether the block list serves malloc (TCACHE_COURSE). Decides it if no call has. */
+bool tcache_serves_course(void);
 
 /* Switch mode for all threads. Takes effect with a thread's next call. */
 void tcache_set_mode(enum tcache_mode mode, bool is_on);

@@ -76,7 +76,7 @@ struct caches {
 	_Atomic(unsigned int) vacant_count;
 	_Atomic(unsigned int) modes;
 	_Atomic(unsigned char) perturb;
-	bool is_decided; /* whether TCACHE_HARDENED has been decided */
+	bool is_decided; /* whether TCACHE_HARDENED and TCACHE_COURSE have been decided */
 };
 
 extern struct caches tcache_all;
@@ -141,6 +141,11 @@ struct tcache *tcache_for_free(void);
 static inline bool tcache_is_hardened(void)
 {
 	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_HARDENED;
+}
+
+static inline bool tcache_is_course(void)
+{
+	return atomic_load_explicit(&tcache_all.modes, memory_order_relaxed) & TCACHE_COURSE;
 }
 
 /* Whether a mode needs every call that frees, too. */

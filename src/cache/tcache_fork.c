@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "block/block.h"
 #include "large/large.h"
 #include "tcache_core.h"
 
@@ -76,6 +77,8 @@ void tcache_fork_child(void)
 
 	lock_fork_child();
 	lock_reset(&tcache_all.lock);
+	if (tcache_is_course())
+		block_fork_child();
 	slab_fork_child();
 	large_fork_child();
 	count_caches();

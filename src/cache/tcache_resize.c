@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "hardened.h"
 #include "large/large.h"
+#include "replaced.h"
 #include "tcache_core.h"
 
 /* The usable size, or LARGE_BAD. */
@@ -13,8 +13,8 @@ static inline __attribute__((always_inline)) size_t size_of(const char *call, vo
 {
 	unsigned int class;
 
-	if (tcache_is_hardened())
-		return hardened_usable_size(call, p);
+	if (tcache_is_replaced())
+		return replaced_usable_size(call, p);
 	class = tcache_live_class_slow(call, p); /* full validation: no later check */
 	if (class == CLASS_BAD)
 		return LARGE_BAD;
@@ -59,7 +59,7 @@ static bool is_plausible(size_t usable, size_t size, size_t slack)
 
 static bool check_block_size(const char *call, void *p, size_t size)
 {
-	size_t usable = large_usable_size(call, p);
+	size_t usable = size_of(call, p);
 
 	if (usable == LARGE_BAD)
 		return false;
@@ -96,7 +96,7 @@ __attribute__((noinline)) bool tcache_check_size(const char *call, void *p, size
 
 __attribute__((noinline)) bool tcache_check_align(const char *call, void *p, size_t align)
 {
-	unsigned int class = tcache_is_hardened() ? 0 : tcache_live_class(call, p);
+	unsigned int class = tcache_is_replaced() ? 0 : tcache_live_class(call, p);
 
 	if (class == CLASS_BAD || (!class && !tcache_is_block(call, p)))
 		return false;
@@ -209,8 +209,8 @@ static __attribute__((noinline)) void *realloc_slow(const char *call, void *p, s
 {
 	unsigned int class;
 
-	if (tcache_is_hardened())
-		return hardened_realloc(call, p, size);
+	if (tcache_is_replaced())
+		return replaced_realloc(call, p, size);
 	class = span_is_near(p) ? 0 : tcache_live_class_slow(call, p);
 	if (class == CLASS_BAD)
 		return tcache_refuse();

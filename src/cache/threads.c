@@ -8,11 +8,11 @@
  * that run later, and threads that libc does not know, allocate without a cache.
  */
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "block/block.h"
+#include "course.h"
 #include "fork.h"
 #include "large/large.h"
 #include "quarantine.h"
@@ -47,12 +47,11 @@ static unsigned int least_shard(void)
 
 /*
  * Whether another copy of libc created this thread. It would not run our destructor, so a cache
- * would leak, and others would write to the stale tcache_thread. libc gives a character type table
- * to each thread that it creates; foreign threads have none.
+ * would leak, and others would write to the stale tcache_thread.
  */
 static bool is_foreign_thread(void)
 {
-	return lock_has_foreign_threads() && !*__ctype_b_loc();
+	return lock_has_foreign_threads() && compat_is_foreign_thread();
 }
 
 /*
@@ -102,18 +101,26 @@ static void make_exit_key(void)
 		has_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
 }
 
+/* By the first call of the process. The list of caches is locked. */
+static void decide_modes(void)
+{
+	if (tcache_all.is_decided)
+		return;
+	tcache_all.is_decided = true;
+	if (course_start())
+		tcache_all.modes |= TCACHE_COURSE;
+	else if (hardened_start())
+		tcache_all.modes |= TCACHE_HARDENED;
+}
+
 /* The list of caches is locked. */
 static struct tcache *create_cache(void)
 {
 	unsigned int shard = least_shard();
 	struct tcache *tc;
 
-	if (!tcache_all.is_decided) {
-		tcache_all.is_decided = true;
-		if (hardened_start())
-			tcache_all.modes |= TCACHE_HARDENED;
-	}
-	if (is_foreign_thread()) {
+	decide_modes();
+	if (tcache_is_course() || is_foreign_thread()) {
 		tcache_thread.own = TCACHE_ENDED;
 		return NULL;
 	}
@@ -157,6 +164,12 @@ __attribute__((noinline, cold)) struct tcache *tcache_new(void)
 		return NULL;
 	}
 	return tc;
+}
+
+bool tcache_serves_course(void)
+{
+	tcache_own();
+	return tcache_is_course();
 }
 
 /* Thread exit. */

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "compat.h"
 #include "helpers.h"
 #include "outputs.h"
 #include "service.h"
@@ -42,7 +43,7 @@ bool dump_read(struct word word, size_t *signal)
 		if (word_is(word, names[i].name) || number == (size_t)names[i].signal)
 			number = *signal = (size_t)names[i].signal;
 	if (number >= FIRST_REAL_TIME && number < _NSIG &&
-	    __sigaction((int)number, NULL, NULL) == 0) /* not libc's own */
+	    compat_sigaction((int)number, NULL, NULL) == 0) /* not libc's own */
 		*signal = number;
 	return *signal;
 }
@@ -60,7 +61,7 @@ static void act_by_default(int signal)
 {
 	const struct sigaction by_default = {.sa_handler = SIG_DFL};
 
-	__sigaction(signal, &by_default, NULL);
+	compat_sigaction(signal, &by_default, NULL);
 	signals_send(signal);
 }
 
@@ -85,7 +86,7 @@ static bool is_ours(int signal)
 {
 	struct sigaction now;
 
-	return __sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal;
+	return compat_sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal;
 }
 
 /* The pending signal ends the process before the handler returns to the program. */
@@ -110,8 +111,8 @@ void dump_begin(int signal)
 	struct sigaction before;
 
 	service_on_wake = write_requested;
-	if (__sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
-		__sigaction(signal, &action, NULL);
+	if (compat_sigaction(signal, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+		compat_sigaction(signal, &action, NULL);
 	else
 		sys_report(
 			"OSMEM_OPTIONS: dump_on: the program was started with the signal ignored");

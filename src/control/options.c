@@ -49,6 +49,7 @@ static struct {
 	size_t leaks; /* OFF, or enum leaks_mode */
 	size_t dump_on; /* a signal, or 0 */
 	size_t misuse; /* 1: tolerated */
+	bool course; /* the block list serves malloc */
 	size_t guard; /* OFF, or allocations per guarded block; 0: GUARD_EVERY */
 } options = {.check = OFF, .backtrace = OFF, .background = OFF, .leaks = OFF, .guard = OFF};
 
@@ -70,6 +71,7 @@ enum value {
 	NEVER = 8, /* the word "never", which means SIZE_MAX */
 	SIGNAL = 16, /* see dump_read */
 	MAPPABLE = 32, /* with SIZE: up to SYS_MAP_MAX */
+	NOT_COURSE = 64, /* has no meaning with the option course */
 };
 
 #define A_SIZE "a size in bytes, which may end in k, M or G"
@@ -101,19 +103,20 @@ static const struct option {
 	 .number = &options.check},
 	{"misuse", "abort,warn", 0, 0, "abort or warn", .number = &options.misuse},
 	{"backtrace", "", NOTHING, 0, "no value", .number = &options.backtrace},
-	{"guard", "", NOTHING | NUMBER, 1 << 30, "no value, or 1 to 1073741824",
+	{"guard", "", NOTHING | NUMBER | NOT_COURSE, 1 << 30, "no value, or 1 to 1073741824",
 	 .number = &options.guard},
 	{"leaks", ",exit", NOTHING, 0, "no value, or exit", .number = &options.leaks},
-	{"hardened", "", NOTHING, 0, "no value", .set = NULL}, /* quarantine.c reads it earlier */
-	{"mmap_threshold", "", SIZE, 0, A_SIZE, .set = large_set_threshold},
-	{"trim_threshold", "", SIZE | NEVER, 0, A_SIZE ", or never",
+	{"course", "", NOTHING, 0, "no value", .set = NULL}, /* course.c reads it earlier */
+	{"hardened", "", NOTHING | NOT_COURSE, 0, "no value", .set = NULL}, /* quarantine.c too */
+	{"mmap_threshold", "", SIZE | NOT_COURSE, 0, A_SIZE, .set = large_set_threshold},
+	{"trim_threshold", "", SIZE | NEVER | NOT_COURSE, 0, A_SIZE ", or never",
 	 .set = tcache_set_trim_threshold},
-	{"purge_delay", "", NUMBER, 24 * 3600 * 1000, "milliseconds, 0 to 86400000",
+	{"purge_delay", "", NUMBER | NOT_COURSE, 24 * 3600 * 1000, "milliseconds, 0 to 86400000",
 	 .set = set_purge_delay},
-	{"depot_size", "", SIZE, 0, A_SIZE, .set = magazine_set_depot_size},
-	{"perturb", "", NUMBER, 255, "1 to 255, or 0 for off", .set = set_perturb},
+	{"depot_size", "", SIZE | NOT_COURSE, 0, A_SIZE, .set = magazine_set_depot_size},
+	{"perturb", "", NUMBER | NOT_COURSE, 255, "1 to 255, or 0 for off", .set = set_perturb},
 	{"serve", "", 0, 0, "the path of a socket", .file = &options.serve},
-	{"background", "", NOTHING, 0, "no value", .number = &options.background},
+	{"background", "", NOTHING | NOT_COURSE, 0, "no value", .number = &options.background},
 	{"dump_on", "", SIGNAL, 0, DUMP_SIGNALS, .number = &options.dump_on},
 };
 
@@ -243,6 +246,9 @@ static void read_option(struct word word)
 	else if (o->file == &outputs.map && word_ends_in(value, ".svg"))
 		complain_of_value("cannot draw a picture:", word, "use map=FILE, then",
 				  "heapview --svg FILE");
+	else if (o->values & NOT_COURSE && options.course)
+		sys_report("OSMEM_OPTIONS: \"%.*s\" is ignored: it has no meaning with course",
+			   cut(word), word.at);
 	else if (!set_option(o, value))
 		complain_of_value("invalid value in", word, o->name, o->takes);
 }
@@ -441,6 +447,7 @@ __attribute__((constructor(SYS_BEGIN_OPTIONS))) static void read_options(void)
 	if (!text)
 		return;
 	is_given = true;
+	options.course = words_have(text, "course") && tcache_serves_course();
 	read_all(resolve_names(text));
 	begin();
 }

@@ -3,6 +3,7 @@
 #include "inspect.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "block/block.h"
@@ -14,6 +15,7 @@
 #include "sample/profile.h"
 #include "slab/slab.h"
 #include "trace/trace.h"
+#include "tunables.h"
 
 #define HEADROOM 64 /* for items that other threads add after the count */
 
@@ -122,6 +124,20 @@ void inspect_get_stats(struct osmem_stats *s)
 			s->cells.dirty_bytes;
 }
 
+struct inspect_shares inspect_shares(const struct osmem_stats *s)
+{
+	return (struct inspect_shares){
+		.live = s->live_bytes,
+		.cached = s->cells.cached_bytes +
+			  difference(s->libc.region_bytes, s->libc.live_bytes) +
+			  s->libc.ahead_bytes,
+		.free = s->cells.free_bytes + s->cells.dirty_bytes +
+			difference(s->course.region_bytes, s->course.live_bytes) +
+			s->course.ahead_bytes,
+		.metadata = s->cells.own_bytes,
+	};
+}
+
 EXPORT void osmem_get_stats(struct osmem_stats *stats, size_t size)
 {
 	struct osmem_stats s = {.size = sizeof(s)};
@@ -175,24 +191,20 @@ static uint64_t dirty_bytes(void)
 	return slab_dirty_bytes() + large_dirty_bytes() + magazine_depot_bytes();
 }
 
-static void put_figures(struct sink *sink)
+/* Returns the live bytes. */
+static size_t put_figures(struct sink *sink)
 {
 	struct osmem_stats s = {0};
+	struct inspect_shares shares;
 	struct sys_memory memory;
 
 	inspect_get_stats(&s);
+	shares = inspect_shares(&s);
 	sys_get_memory(&memory);
 	put(sink, TRACE_FIGURES, 0, s.live_bytes, s.held_bytes, dirty_bytes());
 	put(sink, TRACE_FIGURES, 1, memory.resident, memory.shared, memory.size);
-}
-
-void inspect_trace_figures(void)
-{
-	struct sink sink = {0};
-	int saved_errno = errno;
-
-	put_figures(&sink);
-	errno = saved_errno;
+	put(sink, TRACE_FIGURES, 2, shares.cached, shares.free, shares.metadata);
+	return s.live_bytes;
 }
 
 static void put_item(struct sink *sink, const struct osmem_item *i)
@@ -225,6 +237,21 @@ static void put_item(struct sink *sink, const struct osmem_item *i)
 	}
 }
 
+/* The cells that are cached: a slab does not know which of its cells are. */
+static void put_caches(struct sink *sink)
+{
+	for (unsigned int class = 1; class < CLASS_COUNT; class += 1) {
+		struct tcache_class_stats cached;
+		struct slab_class_stats cells;
+
+		tcache_get_class(class, &cached);
+		slab_get_class(class, &cells);
+		if (cached.with_threads + cached.in_depots)
+			put(sink, TRACE_SNAP_CACHE, TRACE_HEAP_CELLS, cells.cell,
+			    cached.with_threads + cached.in_depots, 0);
+	}
+}
+
 static void put_snapshot(struct sink *sink, const struct item_list *copy, enum trace_reason reason)
 {
 	uint64_t first;
@@ -233,8 +260,17 @@ static void put_snapshot(struct sink *sink, const struct item_list *copy, enum t
 	first = sink->count;
 	for (size_t i = 0; i < copy->count; i++)
 		put_item(sink, &copy->items[i]);
+	put_caches(sink);
 	put(sink, TRACE_SNAP_END, reason, sink->count - first, 0, 0);
 }
+
+/* The last snapshot of the trace. Only one thread takes snapshots at a time. */
+static struct {
+	atomic_flag is_busy;
+	_Atomic(uint64_t) end; /* records up to its end */
+	_Atomic(uint64_t) size; /* its records */
+	_Atomic(size_t) peak; /* the most live bytes that any snapshot has shown */
+} last;
 
 void inspect_trace_snapshot(enum trace_reason reason)
 {
@@ -245,6 +281,42 @@ void inspect_trace_snapshot(enum trace_reason reason)
 	if (inspect_copy(&copy)) {
 		put_snapshot(&sink, &copy, reason);
 		inspect_drop(&copy);
+	}
+	if (reason == TRACE_AT_START) { /* also of a forked child */
+		last.peak = 0;
+		atomic_flag_clear(&last.is_busy);
+	}
+	last.end = trace_count();
+	last.size = sink.count;
+	errno = saved_errno;
+}
+
+/*
+ * A snapshot is due when the live bytes are an eighth above those of all snapshots before, or the
+ * trace has grown by an eighth, so that the number of snapshots grows with the logarithm of its
+ * length. At most a fifth of the trace is snapshots, and they leave the reserve to the last one.
+ */
+static bool is_snapshot_due(size_t live)
+{
+	uint64_t count = trace_count(), since = count - last.end;
+
+	if (since < SNAPSHOT_COST * last.size || trace_room() < 2 * last.size)
+		return false;
+	return live > last.peak + last.peak / SNAPSHOT_GROWTH || since > count / SNAPSHOT_GROWTH;
+}
+
+void inspect_trace_figures(void)
+{
+	struct sink sink = {0};
+	int saved_errno = errno;
+	size_t live = put_figures(&sink);
+
+	if (!atomic_flag_test_and_set(&last.is_busy)) {
+		if (is_snapshot_due(live)) {
+			inspect_trace_snapshot(TRACE_MEANWHILE);
+			last.peak = live > last.peak ? live : last.peak;
+		}
+		atomic_flag_clear(&last.is_busy);
 	}
 	errno = saved_errno;
 }

@@ -18,7 +18,17 @@ void inspect_drop(struct item_list *copy);
 /* Fill in all figures, but not size. */
 void inspect_get_stats(struct osmem_stats *stats);
 
-/* Write the figures, or a snapshot, to the current trace. The caller holds no lock. */
+/* Held bytes are live, cached, free or metadata: these four add up to them. */
+struct inspect_shares {
+	size_t live, cached, free, metadata;
+};
+
+struct inspect_shares inspect_shares(const struct osmem_stats *s);
+
+/*
+ * Write the figures, or a snapshot, to the current trace. The caller holds no lock. Figures are
+ * followed by a snapshot when the live bytes have reached a new peak, and now and then.
+ */
 void inspect_trace_figures(void);
 void inspect_trace_snapshot(enum trace_reason reason);
 

@@ -11,11 +11,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "block/block.h"
 #include "cache/tcache.h"
+#include "compat.h"
 #include "handler.h"
 #include "helpers.h"
 #include "inspect.h"
@@ -176,17 +176,15 @@ static __attribute__((noinline)) void search(void)
 	if (why)
 		fail(why);
 	if (is_any && mode == LEAKS_EXIT)
-		exit(LEAKS_STATUS); /* on Linux: only the rest of the handlers, with that status */
+		compat_end(LEAKS_STATUS);
 }
 
 /* ---- Start and end ---- */
 
 static _Atomic(uint32_t) searching; /* the thread that searches or has done so, or 0 */
 
-static void at_exit(int status, void *arg)
+static void at_end(void)
 {
-	(void)status;
-	(void)arg;
 	searching = sys_thread();
 	__builtin_unwind_init(); /* saves the registers of the callers */
 	search();
@@ -197,10 +195,8 @@ static void at_exit(int status, void *arg)
  * searches. It would end the process without the report, and with another status. It waits for the
  * other one to do so.
  */
-static void wait_for_search(int status, void *arg)
+static void wait_for_search(void)
 {
-	(void)status;
-	(void)arg;
 	while (searching && searching != sys_thread())
 		sys_sleep(0);
 }
@@ -216,15 +212,10 @@ static void fork_child(void)
 	searching = 0;
 }
 
-/*
- * Not a destructor, and not atexit(), which libc runs with the destructors of this object: handlers
- * of on_exit() that are registered before main are the last, and may change the exit status. The
- * one that is registered last runs first.
- */
 void leaks_begin(enum leaks_mode with)
 {
 	mode = with;
 	pthread_atfork(fork_prepare, NULL, fork_child);
-	if (on_exit(wait_for_search, NULL) != 0 || on_exit(at_exit, NULL) != 0)
+	if (!compat_at_end(wait_for_search, at_end))
 		fail(MEMORY);
 }

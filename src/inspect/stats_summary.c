@@ -65,23 +65,20 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 {
 	size_t objects = s->course.live_blocks + s->course.mapped_blocks + s->libc.live_blocks +
 			 s->libc.mapped_blocks + s->cells.live;
+	struct inspect_shares shares = inspect_shares(s);
 	char meaning[80];
 
 	snprintf_(meaning, sizeof(meaning), "in %s objects that the program has not freed",
 		  text_grouped(objects).text);
-	add_size(t, "live", s->live_bytes, meaning);
+	add_size(t, "live", shares.live, meaning);
 	add_known(t, "peak live", calls_peak_bytes(), calls_modes & CALLS_COUNTED,
 		  "the most that was live at a time, of malloc");
 	add_size(t, "held", s->held_bytes, "from the kernel: live + cached + free + metadata");
-	add_size(t, "cached",
-		 s->cells.cached_bytes + s->libc.region_bytes - s->libc.live_bytes +
-			 s->libc.ahead_bytes,
+	add_size(t, "cached", shares.cached,
 		 "freed, and kept whole for the next objects of their size");
-	add_size(t, "free",
-		 s->cells.free_bytes + s->cells.dirty_bytes + s->course.region_bytes -
-			 s->course.live_bytes + s->course.ahead_bytes,
+	add_size(t, "free", shares.free,
 		 "in slabs and blocks, or in pages that wait for their return");
-	add_size(t, "metadata", s->cells.own_bytes, "what the library needs for itself");
+	add_size(t, "metadata", shares.metadata, "what the library needs for itself");
 }
 
 void stats_write_summary(struct text *t)

@@ -18,9 +18,9 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <malloc.h>
 #include <stdio.h>
 
+#include "compat.h"
 #include "inspect/inspect.h"
 #include "inspect/text.h"
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "compat.h"
 #include "helpers.h"
 #include "record.h"
 #include "sample/guard.h"
@@ -25,7 +26,7 @@ static inline bool is_hidden(int number)
 static int set_action(int number, const struct sigaction *new, struct sigaction *old)
 {
 	return unlikely(is_hidden(number)) ? guard_sigaction(new, old)
-					   : __sigaction(number, new, old);
+					   : compat_sigaction(number, new, old);
 }
 
 /* sigaction(2). */
@@ -35,13 +36,13 @@ EXPORT int sigaction(int number, const struct sigaction *new, struct sigaction *
 }
 
 /* signal(2), as in BSD. ssignal is another name of it. */
-EXPORT __sighandler_t signal(int number, __sighandler_t handler)
+EXPORT sighandler_t signal(int number, sighandler_t handler)
 {
-	return unlikely(is_hidden(number)) ? guard_signal(handler) : ssignal(number, handler);
+	return unlikely(is_hidden(number)) ? guard_signal(handler) : compat_signal(number, handler);
 }
 
 /* As in System V: the handler runs once, and its signal is not blocked meanwhile. */
-EXPORT __sighandler_t __sysv_signal(int number, __sighandler_t handler)
+EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler)
 {
 	struct sigaction action = {.sa_handler = handler,
 				   .sa_flags = (int)SA_RESETHAND | SA_NODEFER | SA_INTERRUPT};

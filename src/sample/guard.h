@@ -93,4 +93,4 @@ const char *guard_check(void);
 int guard_sigaction(const struct sigaction *set, struct sigaction *old);
 
 /* The same for signal(2). */
-__sighandler_t guard_signal(__sighandler_t handler);
+sighandler_t guard_signal(sighandler_t handler);

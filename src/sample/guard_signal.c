@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "compat.h"
 #include "guard_core.h"
 #include "helpers.h"
 #include "sys_signals.h"
@@ -42,7 +43,7 @@ static void end_by(siginfo_t *info)
 {
 	struct sigaction action = {.sa_handler = SIG_DFL};
 
-	__sigaction(SIGSEGV, &action, NULL);
+	compat_sigaction(SIGSEGV, &action, NULL);
 	if (info->si_code <= 0 || info->si_code == SI_KERNEL)
 		signals_resend(info);
 }
@@ -94,7 +95,7 @@ static void go_first(void)
 {
 	struct sigaction action;
 
-	if (__sigaction(SIGSEGV, NULL, &action) != 0 || is_ours(&action) ||
+	if (compat_sigaction(SIGSEGV, NULL, &action) != 0 || is_ours(&action) ||
 	    action.sa_handler == SIG_IGN)
 		return;
 	set_programs_action(&action);
@@ -104,7 +105,7 @@ static void go_first(void)
 	}
 	action.sa_flags |= SA_SIGINFO;
 	action.sa_sigaction = on_fault;
-	__sigaction(SIGSEGV, &action, NULL);
+	compat_sigaction(SIGSEGV, &action, NULL);
 }
 
 /* Rule 5. */
@@ -122,7 +123,7 @@ int guard_sigaction(const struct sigaction *set, struct sigaction *old)
 
 	if (is_ours(&wanted))
 		wanted = *programs_action();
-	status = __sigaction(SIGSEGV, set ? &wanted : NULL, &was);
+	status = compat_sigaction(SIGSEGV, set ? &wanted : NULL, &was);
 	if (status == 0)
 		hide(&was);
 	if (status == 0 && is_locked && set)
@@ -134,18 +135,18 @@ int guard_sigaction(const struct sigaction *set, struct sigaction *old)
 	return status;
 }
 
-__sighandler_t guard_signal(__sighandler_t handler)
+sighandler_t guard_signal(sighandler_t handler)
 {
 	bool is_locked = !is_shared();
 	uint64_t mask = is_locked ? guard_lock() : 0;
 	struct sigaction was;
-	__sighandler_t old;
+	sighandler_t old;
 
-	if (__sigaction(SIGSEGV, NULL, &was) == 0)
+	if (compat_sigaction(SIGSEGV, NULL, &was) == 0)
 		hide(&was);
 	if ((uintptr_t)handler == (uintptr_t)on_fault)
 		handler = programs_action()->sa_handler;
-	old = ssignal(SIGSEGV, handler); /* it knows siginterrupt(3) */
+	old = compat_signal(SIGSEGV, handler); /* it knows siginterrupt(3) */
 	if (old != SIG_ERR)
 		old = was.sa_handler;
 	if (is_locked) {

@@ -24,6 +24,7 @@
 #include <stddef.h>
 
 #include "cfi.h"
+#include "compat.h"
 #include "hash.h"
 #include "helpers.h"
 #include "lock.h"
@@ -50,8 +51,6 @@ struct tables {
 };
 
 static struct tables *tables;
-
-extern void *__libc_stack_end; /* the loader's: the stack pointer of the first thread at first */
 
 static bool entry_get(struct entry *e, uint64_t hash, uint64_t *value)
 {
@@ -88,7 +87,7 @@ static void forget_pages(struct unwind *u)
 static bool is_at_end(const struct unwind *u)
 {
 	return (uintptr_t)&lock_self - u->at.sp < UNWIND_GAP ||
-	       (uintptr_t)__libc_stack_end - u->at.sp < UNWIND_GAP;
+	       (uintptr_t)compat_stack_end - u->at.sp < UNWIND_GAP;
 }
 
 /* Aligned words above sp only. The pages up to it become known, unless it is far away. */

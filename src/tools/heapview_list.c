@@ -7,13 +7,27 @@
 
 #include "heapview.h"
 
-#define INSIDE_MAX 64 /* concurrent calls of os_*; system calls of more are left out */
+#define INSIDE_MAX 64 /* concurrent calls with steps; system calls of more are left out */
 
-/* Threads that are inside a call of os_*. */
+/* Threads that are inside a call with steps: of os_*, or of malloc if the list serves it. */
 struct inside {
 	uint32_t threads[INSIDE_MAX];
 	size_t count;
+	bool is_listed; /* OSMEM_OPTIONS=course */
 };
+
+/* Otherwise only realloc and reallocarray have a TRACE_ENTER. */
+static bool is_listed(const struct trace *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		const struct trace_record *r = &t->records[i];
+
+		if (r->kind == TRACE_ENTER && r->what >= TRACE_MALLOC &&
+		    r->what != TRACE_REALLOC && r->what != TRACE_REALLOCARRAY)
+			return true;
+	}
+	return false;
+}
 
 static bool is_inside(struct inside *in, uint32_t thread, bool leaves)
 {
@@ -29,7 +43,7 @@ static bool is_inside(struct inside *in, uint32_t thread, bool leaves)
 
 static bool is_player_step(struct inside *in, const struct trace_record *r)
 {
-	bool is_course = r->what >= TRACE_OS_MALLOC && r->what <= TRACE_OS_FREE;
+	bool is_course = in->is_listed || (r->what >= TRACE_OS_MALLOC && r->what <= TRACE_OS_FREE);
 
 	if (r->kind == TRACE_STEP)
 		return r->what < TRACE_STEP_BRK || is_inside(in, r->thread, false);
@@ -42,7 +56,7 @@ static bool is_player_step(struct inside *in, const struct trace_record *r)
 
 size_t *player_steps(const struct trace *t, size_t *count)
 {
-	struct inside in = {.count = 0};
+	struct inside in = {.is_listed = is_listed(t)};
 	size_t *steps = NULL, room = 0;
 
 	*count = 0;

@@ -97,14 +97,32 @@ static struct trace_record *claim_record(bool use_reserve)
 
 _Static_assert(COMMIT_AT == 8 && offsetof(struct trace_record, a) == 16, "the commit is one word");
 
-/* The first thread that ends a call after the time is due records the figures. */
+/*
+ * The first thread that ends a call after the time is due records the figures. The time between two
+ * records grows, so that a program that runs for a millisecond has some, too.
+ */
 static void take_figures(uint64_t now)
 {
 	uint64_t due = atomic_load_explicit(&trace.next_figures, memory_order_relaxed);
+	uint64_t period = now >> FIGURES_SHIFT;
 
+	if (period > FIGURES_PERIOD_NS)
+		period = FIGURES_PERIOD_NS;
 	if (now >= due && trace_on_time &&
-	    atomic_compare_exchange_strong(&trace.next_figures, &due, now + FIGURES_PERIOD_NS))
+	    atomic_compare_exchange_strong(&trace.next_figures, &due, now + period))
 		trace_on_time();
+}
+
+uint64_t trace_count(void)
+{
+	return atomic_load_explicit(shared(&trace.header->next), memory_order_relaxed);
+}
+
+uint64_t trace_room(void)
+{
+	uint64_t count = trace_count();
+
+	return count < trace.ordinary ? trace.ordinary - count : 0;
 }
 
 void trace_put(enum trace_kind kind, unsigned int what, unsigned int rule, bool failed, uint64_t a,

@@ -48,6 +48,10 @@ static inline void trace_step(enum trace_step step, unsigned int rule, uint64_t 
  */
 bool trace_start(const char *file, uint64_t size, unsigned int parent);
 
+/* Records of the trace so far, and how many more fit without the reserve. */
+uint64_t trace_count(void);
+uint64_t trace_room(void);
+
 /* Fill in a header, except next, dropped and end_time. */
 void trace_fill_header(struct trace_header *header, uint32_t header_size, uint64_t capacity);
 
@@ -57,5 +61,5 @@ void trace_stop(void);
 /* In a forked child: leave the file to the parent. */
 void trace_abandon(void);
 
-/* Called about 100 times a second, by any thread at the end of a call, without locks. */
+/* Called about 100 times a second, at the start more often, by any thread at the end of a call. */
 extern void (*trace_on_time)(void);

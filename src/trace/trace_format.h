@@ -14,8 +14,8 @@
  *
  * Order. Records are in the order in which they were claimed; times may differ slightly from it.
  * Steps of os_malloc are in the order of execution. A call that allocates is recorded when it has
- * its result, a call that frees before it frees. So an address is never reused before the record of
- * its free. For realloc, TRACE_ENTER ends the old block. TRACE_CALL starts the new block, or the
+ * its result, a call that frees before it frees, unless it has a TRACE_ENTER. So an address of
+ * malloc is never reused before the record of its free. For realloc, TRACE_ENTER ends the old block. TRACE_CALL starts the new block, or the
  * old one again if the call failed.
  *
  * A map (OSMEM_OPTIONS=map=FILE or osmem_write_map) is such a file with one snapshot and figures.
@@ -67,7 +67,8 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  * Kinds of records.
  *
  * TRACE_ENTER: the start of a call. what is an enum trace_name; a and b are as in TRACE_CALL. Only
- * for os_*, realloc and reallocarray. A TRACE_CALL of the same thread and name follows, unless the
+ * for os_*, realloc and reallocarray; and if os_malloc's heap serves malloc (OSMEM_OPTIONS=course),
+ * for all names but malloc_trim. A TRACE_CALL of the same thread and name follows, unless the
  * process ends. Steps of this thread between the two belong to the call.
  *
  * TRACE_CALL: a call with its arguments and result; see enum trace_name.
@@ -75,8 +76,8 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  * TRACE_STEP: a step of a call; see enum trace_step. System calls may belong to any name and
  * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap.
  *
- * TRACE_FIGURES: about 100 times a second and at the end. Two records of one thread, one after
- * another:
+ * TRACE_FIGURES: about 100 times a second, at the start more often, and at the end. Three records
+ * of one thread, one after another; older traces lack the last one:
  *	what 0	a live bytes of all heaps, rounded up as the allocator rounds, with headers, but
  *		  without caches
  *		b bytes held: regions with their reserve, used and dirty pages of segments,
@@ -85,12 +86,15 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  *	what 1	a resident bytes of the process, from /proc/self/statm
  *		b resident bytes that are shared or of files, this trace among them
  *		c bytes of address space
+ *	what 2	a cached bytes: freed, and kept whole for the next object of their size
+ *		b free bytes: in slabs and blocks, in reserves, and dirty pages
+ *		c bytes of metadata. live + cached + free + metadata are the bytes held
  *
  * A snapshot lists all heaps between a TRACE_SNAP_BEGIN and a TRACE_SNAP_END of one thread. Records
  * of other threads may be between. With several threads each heap's blocks are consistent, but
- * heaps are copied one after another. A snapshot is written at exit, and at the start of a trace:
- * the process may have blocks already, a forked one has those of its parent. what of BEGIN is an
- * enum trace_reason, that of the others an enum trace_heap.
+ * heaps are copied one after another. A snapshot is written at exit, behind figures meanwhile, and
+ * at the start of a trace: the process may have blocks already, a forked one has those of its
+ * parent. what of BEGIN is an enum trace_reason, that of the others an enum trace_heap.
  *	END	a number of records of the snapshot, without BEGIN and END
  *	REGION	a start; b end of its last block; c end of its reserve
  *	BLOCK	in address order, behind its region: a header; b payload bytes; c status: 0 free, 1
@@ -106,6 +110,8 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  *	SPAN	of the preceding segment, behind its slabs: a start; b bytes; c status: 1 allocated,
  *		0 freed and cached by a thread. Older traces have regions and blocks of
  *		TRACE_HEAP_LIBC instead, and records of kind 23, which are not used
+ *	CACHE	at the end, for each size of cells of which some are cached: a bytes of a cell; b
+ *		cells that are cached. The slabs count them as "live or cached"
  */
 enum trace_kind {
 	TRACE_ENTER = 1,
@@ -120,6 +126,7 @@ enum trace_kind {
 	TRACE_SNAP_SEGMENT = 21,
 	TRACE_SNAP_SLAB = 22,
 	TRACE_SNAP_SPAN = 24,
+	TRACE_SNAP_CACHE = 25,
 	TRACE_SNAP_KIND_END, /* one more than the highest */
 };
 
@@ -127,6 +134,7 @@ enum trace_reason {
 	TRACE_AT_START = 0,
 	TRACE_AT_EXIT = 1,
 	TRACE_ASKED = 2, /* osmem_write_map, map=FILE */
+	TRACE_MEANWHILE = 3, /* a new peak of live bytes, or some time has passed */
 };
 
 enum trace_heap {

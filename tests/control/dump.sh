@@ -127,7 +127,7 @@ expect real_time_continues program_continues 40 40
 expect term_ends program_ends TERM 15 wait
 expect term_ends_sleep program_ends TERM 15 sleeps
 expect xcpu_ends program_ends SIGXCPU 24 wait
-expect hup_ends program_ends 1 1 sleeps
+expect alrm_ends program_ends 14 14 sleeps # nohup would ignore SIGHUP
 expect busy_program_ends busy_program_ends
 expect files_are_written files_are_written
 expect files_are_rotated files_are_rotated

@@ -70,6 +70,12 @@ int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size);
  */
 int test_again(const char *options, char *const argv[], char *said, size_t size);
 
+/*
+ * For a constructor: if OSMEM_OPTIONS does not begin with these options, start this program again
+ * with them instead.
+ */
+void test_start_again(const char *options);
+
 /* How a child ended, in words, by its wait status: "it …". Valid until the next call. */
 const char *test_ending(int status);
 

@@ -232,7 +232,7 @@ static void run_first(const char *name)
 
 		setenv("OSMEM_TEST_FIRST", name, 1);
 		dup2(null, STDOUT_FILENO);
-		execve("/proc/self/exe", argv, environ);
+		execve(program_invocation_name, argv, environ);
 		_exit(1);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid);
