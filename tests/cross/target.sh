@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=sh
+#
+# Sourced by the script of each target, which sets
+#
+#	compiler     the C compiler
+#	cxx          the C++ compiler; empty: there is none
+#	binutils     the prefix of ar, objcopy and others; empty: those of this machine
+#	emulator     what runs the target's programs; empty: this machine does
+#	left_out     tests that the target or its emulator cannot pass, by name
+#
+# and calls check_target. Everything is built from a copy of the sources, tests/out/cross/TARGET,
+# with the folder tools/ of it in front of PATH: its cc, c++ and install are those of the target, and
+# what they make can be started like any program (front.c).
+
+# shellcheck disable=SC2034,SC2154,SC2317 # variables of the scripts; functions are called through expect
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
+
+target=${script##*/}
+tree=$tests/out/cross/$target
+tools=$tree/tools
+unset MAKEFLAGS MFLAGS MAKELEVEL CC CXX CFLAGS CPPFLAGS LDFLAGS SRC_PATH UTILS_PATH OSMEM_OPTIONS
+
+# What make check runs, without what takes too long under emulation, and without those scripts whose
+# subject is a program of this machine.
+CHECKED="block slab large cache model/random misuse sample libc trace/records inspect system/locks
+	system/printf system/static lib/harness soak/short"
+
+# tool NAME LINE: a script.
+tool() {
+	printf '#!/bin/sh\n%s\n' "$2" >"$tools/$1" && chmod +x "$tools/$1"
+}
+
+# compiler_tool NAME COMPILER
+compiler_tool() {
+	if [ -z "$2" ]; then
+		tool "$1" "echo 'no $1 for $target' >&2; exit 1"
+	elif [ "$emulator" ]; then
+		tool "$1" "FRONT='$tools/front' exec '$tests/cross/cc.sh' $2 \"\$@\""
+	else
+		tool "$1" "exec $2 \"\$@\""
+	fi
+}
+
+# musl-gcc knows its own headers only. Those of the kernel are the same for every C library.
+kernel_headers() {
+	mkdir -p "$tree/kernel" || return
+	for folder in linux asm asm-generic; do
+		[ -d "/usr/include/$folder" ] || folder=$(cc -dumpmachine)/$folder
+		ln -s "/usr/include/$folder" "$tree/kernel/" || return
+	done
+}
+
+copy_sources() {
+	rm -rf "$tree" && mkdir -p "$tools" &&
+		(cd "$tests/.." && tar cf - --exclude=bin --exclude=out --exclude='*.[oda]' --exclude='*.so*' \
+			--exclude=heapview Makefile README.md src utils tests) | tar xf - -C "$tree" &&
+		cc -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -static -I"$tests/lib" -o "$tools/front" \
+			"$here/front.c" && kernel_headers && compiler_tool cc "$compiler" && compiler_tool c++ "$cxx" &&
+		compiler_tool g++ "$cxx" || return
+	for binary in ar ld nm objcopy objdump readelf; do
+		[ -z "$binutils" ] || tool "$binary" "exec $binutils$binary \"\$@\"" || return
+	done
+}
+
+# made ARGUMENT…: make in the copy does not fail and says nothing like a warning.
+made() {
+	PATH=$tools:$PATH nice make -j"$(nproc)" -C "$tree" CC="$tools/cc" "$@" >"$scratch/made" 2>&1 || {
+		grep -m 1 -i error "$scratch/made"
+		return 1
+	}
+	! grep -i -m 1 'warning' "$scratch/made"
+}
+
+# What the tests of the copy say, as ours.
+run_tests() {
+	PATH=$tools:$PATH TEST_PATIENCE=4 make -s -C "$tree/tests" CC="$tools/cc" TESTS="$1" check |
+		sed "s|^\(ok\|skip\|FAIL\) |\1 $target/|" >"$scratch/checked"
+	grep -v ' passed, ' "$scratch/checked"
+	closing=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$scratch/checked" |
+		tail -n 1)
+	read -r p f s <<-EOT
+		${closing:-0 1 0}
+	EOT
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# check_target PROGRAM…: all of it, if these are installed.
+check_target() {
+	for program in "$@"; do
+		has "$program" && continue
+		skip all "$program is not installed"
+		finish
+	done
+	expect sources copy_sources
+	expect build made all
+	expect build_tests made -C tests TESTS="$CHECKED" build
+	is_wanted tests && run_tests "$CHECKED"
+	finish
+}
