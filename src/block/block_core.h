@@ -2,8 +2,8 @@
 
 /*
  * Core header of the course allocator: osmem.c (the rules), block_heap.c (the state),
- * block_regions.c (memory from the kernel, fork), block_fork.c (repair of a child of malloc),
- * block_pointer.c (validation, reports) and block_walk.c (copies, the checker).
+ * block_break.c and block_regions.c (memory from the kernel, fork), block_fork.c (repair of a child
+ * of malloc), block_pointer.c (validation, reports) and block_walk.c (copies, the checker).
  *
  * The heap is a table of regions in address order. There is one region, unless other code moves the
  * break.
@@ -203,6 +203,14 @@ void block_require_region_end(struct block_meta *b) __attribute__((cold));
 
 /* block_heap.c: report that b is overwritten, and abort. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
+
+/* ---- block_break.c: the program break, or what replaces it ---- */
+
+/* Where the next raise begins, if nothing else moves the break. NULL: unknown. */
+char *block_break(void);
+
+/* Raise it by size. Returns where it was, or NULL with errno ENOMEM. */
+char *block_raise_break(size_t size);
 
 /* ---- block_regions.c ---- */
 

@@ -187,7 +187,7 @@ static char *call_sbrk(size_t size)
 	char *p;
 
 	block_unlock();
-	p = size ? sys_raise_break(size) : sys_break();
+	p = size ? block_raise_break(size) : block_break();
 	block_lock();
 	return p;
 }

@@ -78,8 +78,6 @@ static bool begin_trace(char *path, unsigned int parent)
 		return false;
 	trace_on_time = inspect_trace_figures;
 	inspect_trace_snapshot(TRACE_AT_START);
-	if (tcache_serves_course())
-		calls_set_mode(CALLS_LISTED, true);
 	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
 	return true;
 }

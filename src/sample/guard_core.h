@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "guard.h"
+#include "helpers.h"
 #include "tunables.h"
 
 enum guard_state {
@@ -75,6 +76,12 @@ extern struct guard *guard __attribute__((visibility("hidden")));
 /* Lock, and block signals. Returns the mask for guard_unlock. */
 uint64_t guard_lock(void);
 void guard_unlock(uint64_t mask);
+
+/* Bytes of a slot: whole pages, which may be larger than a block. */
+static inline size_t guard_slot_size(void)
+{
+	return round_up(GUARD_BLOCK_MAX, sys_page_size());
+}
 
 /* The first byte of slot i. */
 uintptr_t guard_slot_start(size_t i);

@@ -419,7 +419,8 @@ void segment_give(struct slab *s)
 	slab_store.slab_frees++;
 	g->cells &= ~slab_mask(s);
 	atomic_thread_fence(memory_order_release);
-	memset(s->bits, 0, sizeof(s->bits));
+	slab_clear_bits(s);
+	atomic_thread_fence(memory_order_release); /* for a fork: see rebuild_segment */
 	s->class = 0; /* detects a second free of its cells */
 	g->checksum = segment_checksum_of(g);
 	segment_give_pages(g, slot_pages(s->slot, n));

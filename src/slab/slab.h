@@ -389,7 +389,7 @@ struct span_ref span_find(const void *p);
 /* Whether p is in dirty free pages; for reports. */
 bool span_is_freed(const void *p);
 
-#define SPAN_WORDS 40960 /* offset of the words in a segment */
+#define SPAN_WORDS 9216 /* offset of the words in a segment */
 
 /* The word of the span that starts at p. */
 static inline _Atomic(uint16_t) *span_word(const void *p)

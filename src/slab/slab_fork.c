@@ -51,8 +51,8 @@ static void rebuild_segment(struct segment *g)
 	struct segment_maps *maps = &g->maps;
 
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
-		if (!(g->cells >> slot & 1))
-			memset(g->slabs[slot].bits, 0, sizeof(g->slabs[slot].bits));
+		if (!(g->cells >> slot & 1) && g->slabs[slot].class)
+			slab_clear_bits(&g->slabs[slot]);
 	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(slab_page_map[0]));
 	take_slots(g, taken);
 	take_spans(g, taken);
@@ -105,9 +105,11 @@ static void count_bits(struct slab *s)
 {
 	s->free = 0;
 	s->summary = 0;
-	for (size_t i = 0; i < SLAB_WORDS; i++) {
-		s->free = (uint16_t)(s->free + __builtin_popcountll(s->bits[i]));
-		s->summary |= (uint64_t)(s->bits[i] != 0) << i;
+	for (size_t i = 0; i < slab_words(s->class); i++) {
+		uint64_t bits = *slab_bits(s, i);
+
+		s->free = (uint16_t)(s->free + __builtin_popcountll(bits));
+		s->summary |= (uint64_t)(bits != 0) << i;
 	}
 }
 
@@ -132,7 +134,7 @@ static void carve_all(struct slab *s)
 	size_t capacity = slab_classes[s->class].capacity, size = slab_classes[s->class].size;
 
 	for (; s->carved < capacity; s->carved++) {
-		s->bits[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
+		*slab_bits(s, s->carved / 64) |= (uint64_t)1 << s->carved % 64;
 		if (!slab_store.is_hardened)
 			*cell_word(slab_start(s) + s->carved * size) = CELL_FREED;
 	}

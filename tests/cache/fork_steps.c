@@ -277,16 +277,31 @@ TEST(between_instructions_of_cells)
 	expect_children(20);
 }
 
-/* Again in a process that is hardened from its first call on. */
+/* Again in a process that has these options from its first call on. */
 
-TEST(between_instructions_hardened)
+static void expect_again(const char *options, char *test)
 {
-	char *arguments[] = {"fork_steps", "between_instructions_of_cells", NULL}, said[1024];
+	char *arguments[] = {"fork_steps", test, NULL}, said[1024];
 	int status;
 
 	test_timeout(150); /* more than the other run has */
-	status = test_again("hardened", arguments, said, sizeof(said));
+	status = test_again(options, arguments, said, sizeof(said));
 	CHECK_MSG(status == 0 && strstr(said, "1 passed, 0 failed"), "%s", said);
+}
+
+TEST(between_instructions_hardened)
+{
+	expect_again("hardened", "between_instructions_of_cells");
+}
+
+TEST(between_instructions_of_the_block_list)
+{
+	expect_again("course", "between_instructions_of_calls");
+}
+
+TEST(between_instructions_of_the_block_list_of_the_only_thread)
+{
+	expect_again("course", "between_instructions_of_the_only_thread");
 }
 
 /* With one thread nothing is locked, and nothing may be lost. */

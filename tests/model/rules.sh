@@ -89,6 +89,16 @@ each_rule_is_applied() {
 	done
 }
 
+# The comments of osmem.c cite rules that there are, and each of those that it implements.
+comments_cite_the_rules() {
+	grep -oE '\b[Rr]ules? [0-9]+[a-d]?((,| to| and) [0-9]+[a-d]?)*' "$src/osmem.c" | grep -oE '[0-9]+' | sort -nu >"$scratch/cited"
+	[ "$(tail -n 1 "$scratch/cited")" -eq 18 ] || return 1
+	for rule in $(seq 5 18); do
+		grep -qx "$rule" "$scratch/cited" || echo "rule $rule is not cited"
+	done | tee "$scratch/uncited"
+	! [ -s "$scratch/uncited" ]
+}
+
 # A page that says something else is found out.
 a_wrong_drawing_is_noticed() {
 	sed 's/heap + 32;/heap + 40;/' "$here/RULES.md" >"$scratch/wrong" &&
@@ -101,5 +111,6 @@ for page in RULES STUDENT; do
 done
 expect each_rule_is_drawn each_rule_is_drawn
 expect each_rule_is_applied each_rule_is_applied
+expect comments_cite_the_rules comments_cite_the_rules
 expect a_wrong_drawing_is_noticed a_wrong_drawing_is_noticed
 finish

@@ -46,9 +46,20 @@ TEST(s1_bits)
 	BREAK(holed->free, 1, "S1");
 	BREAK(holed->summary, 0, "S1");
 	BREAK(full->summary, 2, "S1");
-	BREAK(full->bits[0], 1, "S1");
-	BREAK(carving->bits[0], 1 | 1 << 5, "S1"); /* was never carved */
-	BREAK(carving->bits[60], 1, "S1");
+	BREAK(*slab_bits(full, 0), 1, "S1");
+	BREAK(*slab_bits(carving, 0), 1 | 1 << 5, "S1"); /* was never carved */
+	BREAK(*slab_bits(carving, 60), 1, "S1");
+}
+
+TEST(s1_bits_beside_the_header)
+{
+	use_class(4096);
+	take_all(cells, 16);
+	give(cells, 3);
+	holed = slab_with(cells[0]);
+	BREAK(holed->summary, 3, "S1");
+	BREAK(*slab_bits(holed, 0), 3, "S1");
+	BREAK(*slab_bits(holed, 0), 7 | 1 << 16, "S1"); /* was never carved */
 }
 
 TEST(s2_lists)
@@ -250,7 +261,7 @@ TEST(overwritten_headers_are_reported)
 		expect_report((char *)&holed->summary + i, take_more, of_slab);
 	expect_report((char *)&holed->free, take_more, of_slab);
 	expect_report((char *)&holed->free + 1, give_all, of_slab);
-	expect_report((char *)&holed->bits[0], take_more, of_slab); /* not the report of free */
+	expect_report((char *)slab_bits(holed, 0), take_more, of_slab); /* not the report of free */
 	expect_report((char *)&g->first[holed->slot], give_all, "");
 }
 
