@@ -10,6 +10,5 @@ compiler=aarch64-linux-gnu-gcc
 cxx=aarch64-linux-gnu-g++
 binutils=aarch64-linux-gnu-
 emulator=qemu-aarch64
-left_out=""
 
 check_target aarch64-linux-gnu-gcc aarch64-linux-gnu-g++ qemu-aarch64

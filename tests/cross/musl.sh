@@ -10,6 +10,5 @@ compiler="musl-gcc -idirafter $tree/kernel"
 cxx=
 binutils=
 emulator=
-left_out=""
 
 check_target musl-gcc

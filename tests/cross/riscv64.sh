@@ -10,6 +10,5 @@ compiler=riscv64-linux-gnu-gcc
 cxx=riscv64-linux-gnu-g++
 binutils=riscv64-linux-gnu-
 emulator=qemu-riscv64
-left_out=""
 
 check_target riscv64-linux-gnu-gcc riscv64-linux-gnu-g++ qemu-riscv64
