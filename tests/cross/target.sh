@@ -20,6 +20,7 @@
 target=${script##*/}
 tree=$tests/out/cross/$target
 tools=$tree/tools
+installed=$scratch/root/opt/osmem
 unset MAKEFLAGS MFLAGS MAKELEVEL CC CXX CFLAGS CPPFLAGS LDFLAGS SRC_PATH UTILS_PATH OSMEM_OPTIONS
 
 # What make check runs, without what takes too long under emulation, and without scripts whose
@@ -46,6 +47,16 @@ compiler_tool() {
 	fi
 }
 
+# With a front, what it is in front of.
+install_tool() {
+	# shellcheck disable=SC2016 # for the script
+	tool install "$(command -v install)"' "$@" || exit
+		for folder; do :; done
+		for file; do
+			[ ! -f "$file.elf" ] || '"$(command -v install)"' "$file.elf" "$folder" || exit
+		done'
+}
+
 # musl-gcc knows its own headers only. Those of the kernel are the same for every C library.
 kernel_headers() {
 	mkdir -p "$tree/kernel" || return
@@ -60,7 +71,7 @@ copy_sources() {
 		(cd "$tests/.." && tar cf - --exclude=bin --exclude=out --exclude='*.[oda]' --exclude='*.so*' \
 			--exclude=heapview Makefile README.md src utils tests) | tar xf - -C "$tree" &&
 		cc -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -static -I"$tests/lib" -o "$tools/front" \
-			"$here/front.c" && kernel_headers && compiler_tool cc "$compiler" && compiler_tool c++ "$cxx" &&
+			"$here/front.c" && install_tool && kernel_headers && compiler_tool cc "$compiler" && compiler_tool c++ "$cxx" &&
 		compiler_tool g++ "$cxx" || return
 	for binary in ar ld nm objcopy objdump readelf; do
 		[ -z "$binutils" ] || tool "$binary" "exec $binutils$binary \"\$@\"" || return
@@ -98,6 +109,51 @@ run_tests() {
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
+# A program that is preloaded with the library, and linked with it in both ways.
+plain_programs() {
+	"$tools/cc" -std=gnu11 -O2 -Wall -pthread -o "$scratch/plain" "$here/plain.c" &&
+		"$tools/cc" -O2 -pthread -o "$scratch/linked" "$here/plain.c" -L"$installed/lib" \
+			-Wl,--no-as-needed -losmem -Wl,-rpath,"$installed/lib" &&
+		"$tools/cc" -O2 -pthread -o "$scratch/archive" "$here/plain.c" -Wl,-u,os_malloc \
+			"$installed/lib/libosmem.a"
+}
+
+# counts COMMAND…: it prints the sums, and the library its figures.
+counts() {
+	timeout 60 "$@" >"$scratch/out" 2>"$scratch/err"
+	cat "$scratch/err" "$scratch/out"
+	[ "$(cat "$scratch/out")" = "124716 and 124716" ] && grep -q '^osmem: process' "$scratch/err"
+}
+
+install_it() {
+	PATH=$tools:$PATH make -s -C "$tree" CC="$tools/cc" DESTDIR="$scratch/root" PREFIX=/opt/osmem install
+}
+
+osmem_run() {
+	"$installed/bin/osmem-run" "$@"
+}
+
+# heapview's text and pages, of a trace and of a map that were made on the target.
+heapview_shows() {
+	(cd "$scratch" && osmem_run "--$1=$1" ./plain && "$installed/bin/heapview" --text "$1" &&
+		"$installed/bin/heapview" "$1" -o page.html) >"$scratch/shown" 2>&1 || {
+		tail -n 1 "$scratch/shown"
+		return 1
+	}
+	grep '^#' "$scratch/shown" && [ "$(tail -n 1 "$scratch/page.html")" = '</html>' ]
+}
+
+check_installed() {
+	expect install install_it
+	expect plain_programs plain_programs
+	expect preloaded counts env OSMEM_OPTIONS=stats LD_PRELOAD="$installed/lib/libosmem.so" "$scratch/plain"
+	expect linked counts env OSMEM_OPTIONS=stats "$scratch/linked"
+	expect archive counts env OSMEM_OPTIONS=stats "$scratch/archive"
+	expect osmem_run counts "$installed/bin/osmem-run" --stats "$scratch/plain"
+	expect heapview_trace heapview_shows trace
+	expect heapview_map heapview_shows map
+}
+
 # check_target PROGRAM…: all of it, if these are installed.
 check_target() {
 	for program in "$@"; do
@@ -108,6 +164,7 @@ check_target() {
 	expect sources copy_sources
 	expect build made all
 	expect build_tests made -C tests TESTS="$CHECKED" build
+	check_installed
 	is_wanted tests && run_tests "$CHECKED"
 	finish
 }
