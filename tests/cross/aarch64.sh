@@ -9,6 +9,7 @@
 compiler=aarch64-linux-gnu-gcc
 cxx=aarch64-linux-gnu-g++
 binutils=aarch64-linux-gnu-
+programs="lua minigzip"
 emulator=qemu-aarch64
 
 check_target aarch64-linux-gnu-gcc aarch64-linux-gnu-g++ qemu-aarch64

@@ -9,6 +9,7 @@
 compiler="musl-gcc -idirafter $tree/kernel"
 cxx=
 binutils=
+programs="busybox lua minigzip sqlite"
 emulator=
 
 check_target musl-gcc

@@ -9,6 +9,7 @@
 compiler=riscv64-linux-gnu-gcc
 cxx=riscv64-linux-gnu-g++
 binutils=riscv64-linux-gnu-
+programs="lua minigzip"
 emulator=qemu-riscv64
 
 check_target riscv64-linux-gnu-gcc riscv64-linux-gnu-g++ qemu-riscv64
