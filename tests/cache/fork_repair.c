@@ -114,14 +114,14 @@ TEST(each_class_is_rebuilt)
 static void scramble_segment(struct segment *g)
 {
 	struct window *w = window_of(g);
-	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->start) / SEGMENT_SIZE / 64];
+	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->map.start) / SEGMENT_SIZE / 64];
 	uint64_t live = bits->words[SET_LIVE];
 
 	SCRAMBLE(g->checksum);
 	SCRAMBLE(g->used);
 	SCRAMBLE(g->dirty);
 	SCRAMBLE(g->runs);
-	scramble(segment_page_map(g), SEGMENT_SLOTS * sizeof(slab_page_map[0]));
+	scramble(segment_page_map(g), SEGMENT_SLOTS * sizeof(uint16_t));
 	SCRAMBLE(*bits);
 	bits->words[SET_LIVE] = live;
 }
@@ -135,7 +135,7 @@ static void scramble_store(unsigned int nr)
 	SCRAMBLE(slab_store.segments);
 	SCRAMBLE(slab_store.dirty_pages);
 	SCRAMBLE(slab_store.span_pages);
-	for (struct window *w = &slab_first_window; w; w = w->next)
+	for (struct window *w = window_first(); w; w = w->next)
 		SCRAMBLE(w->summaries);
 	SCRAMBLE(slab_store.run_classes);
 	SCRAMBLE(slab_store.run_segments);

@@ -382,6 +382,6 @@ TEST(between_instructions_of_windows)
 {
 	start_stepping(1000);
 	step_through("windows", call_for_window, 20);
-	CHECK(slab_first_window.next->next->next);
+	CHECK(window_first()->next->next->next);
 	expect_children(20);
 }
