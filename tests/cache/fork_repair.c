@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cache/tcache_core.h"
@@ -92,7 +91,7 @@ static void scramble_class(unsigned int class)
 /* In a grandchild, fork's handler runs as well. */
 static void expect_repair(void (*change)(unsigned int nr), unsigned int nr)
 {
-	pid_t pid = (pid_t)syscall(SYS_fork);
+	pid_t pid = raw_fork();
 
 	if (pid == 0) {
 		change(nr);
@@ -235,7 +234,7 @@ TEST(modes_are_told)
 	where = "modes";
 	free(malloc(1));
 	CHECK(tcache_thread.fast == tcache_thread.own);
-	pid = (pid_t)syscall(SYS_fork);
+	pid = raw_fork();
 	if (pid == 0) {
 		tcache_all.modes |= TCACHE_COUNTS;
 		become_child();
