@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch.h"
+
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
 #define EXPORT __attribute__((visibility("default")))
@@ -20,12 +22,7 @@
 #define APART __attribute__((common))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The kernel maps nothing above this without a hint, not even with five levels of page tables. */
-#ifdef __x86_64__
-#define SYS_MAP_MAX ((size_t)1 << 47)
-#else
-#define SYS_MAP_MAX ((size_t)1 << 48)
-#endif
+#define SYS_MAP_MAX ARCH_MAP_MAX
 
 /* Priorities of constructors, from the bottom wing up; fork handlers have the same order. */
 #define SYS_BEGIN_BLOCK 101

@@ -25,6 +25,7 @@
 
 #include <stdatomic.h>
 
+#include "arch.h"
 #include "magazine.h"
 
 struct bin {
@@ -128,9 +129,8 @@ static inline __attribute__((always_inline)) void *cell_unmark(void *cell)
 static inline __attribute__((always_inline)) void *bin_alloc_or(struct bin *bin, size_t size,
 								void *(*slow)(size_t size))
 {
-	void *cell = *bin->top;
+	void *cell = arch_as_result(*bin->top);
 
-	__asm__("" : "+a"(cell)); /* in the register of the result: saves a move */
 	if (__builtin_expect(*cell_word(cell) != CELL_FREED, 0))
 		return slow(size);
 	__builtin_prefetch(bin->top[2], 1); /* the next but one: it is too late for the next */

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch.h"
 #include "helpers.h"
 #include "item_list.h"
 #include "sizeclass.h"
@@ -432,7 +433,7 @@ static inline size_t span_claim(void *p)
 	uint16_t word = *span_word(p);
 
 	if (!word || word & SPAN_CACHED ||
-	    !atomic_compare_exchange_strong(span_word(p), &word, (uint16_t)(word | SPAN_CACHED)))
+	    !arch_exchange(span_word(p), &word, (uint16_t)(word | SPAN_CACHED)))
 		return 0;
 	return word;
 }
@@ -440,11 +441,10 @@ static inline size_t span_claim(void *p)
 /* Set or clear the cached bit of the caller's span at p. */
 static inline void span_set_cached(const void *p, bool is_cached)
 {
-	if (is_cached)
-		atomic_fetch_or_explicit(span_word(p), SPAN_CACHED, memory_order_relaxed);
-	else
-		atomic_fetch_and_explicit(span_word(p), (uint16_t)~SPAN_CACHED,
-					  memory_order_relaxed);
+	uint16_t word = *span_word(p), bit = is_cached ? SPAN_CACHED : 0;
+
+	while (!arch_exchange(span_word(p), &word, (uint16_t)((word & ~SPAN_CACHED) | bit)))
+		;
 }
 
 struct span_stats {

@@ -144,7 +144,7 @@ static void carve_all(struct slab *s)
 
 static void rebuild_slab(struct slab_class *c, struct slab *s)
 {
-	s->shard %= SLAB_SHARDS;
+	s->shard = s->shard % SLAB_SHARDS;
 	count_bits(s);
 	if (s->free == s->carved) { /* S3 */
 		segment_give(s);
