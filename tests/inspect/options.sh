@@ -265,7 +265,7 @@ pictures_are_refused() {
 # Those of the allocator that does not serve malloc then.
 course_names_what_it_ignores() {
 	for word in guard=3 hardened mmap_threshold=64k trim_threshold=never purge_delay=0 depot_size=1M \
-		perturb=1 background; do
+		thp=never perturb=1 background; do
 		run "course,$word" ls / && [ -s "$scratch/out" ] &&
 			is_said "\"$word\" is ignored: it has no meaning with course" &&
 			run "$word,course" ls / && is_said "\"$word\" is ignored: it has no meaning with course" ||
