@@ -252,11 +252,11 @@ bad_values_are_explained_and_ignored() {
 
 # The library draws nothing: who asks for a picture is told who does, and gets no file.
 pictures_are_refused() {
-	for name in map trace profile; do
+	for file in map trace profile; do
 		for end in svg png pdf; do
-			word=$name=/nonexistent/a.$end
+			word=$file=/nonexistent/a.$end
 			run "$word" ls / && [ -s "$scratch/out" ] && is_said \
-				"cannot draw a picture: \"$word\"; use $name=FILE, then: heapview --svg FILE" || return 1
+				"cannot draw a picture: \"$word\"; use $file=FILE, then: heapview --svg FILE" || return 1
 		done
 	done
 	run "map=$scratch/a.svg,map=$scratch/svg" ls / && [ ! -e "$scratch/a.svg" ] && [ -s "$scratch/svg" ]
