@@ -52,10 +52,10 @@ osmem_run_names() {
 	LD_PRELOAD=$library OSMEM_OPTIONS='?' env 2>&1 | sed -n 's/.*the options are: //p' | tr -d ' ' |
 		tr ',' '\n' >"$scratch/known"
 	[ "$(wc -l <"$scratch/known")" -gt 20 ] || return
-	while read -r name; do
-		offered osmem-run "$name" | grep -qx "$name=" || offered osmem-run "--$name" | grep -q . ||
-			[ "$name" = background ] || {
-			echo "$name"
+	while read -r option; do
+		offered osmem-run "$option" | grep -qx "$option=" || offered osmem-run "--$option" | grep -q . ||
+			[ "$option" = background ] || {
+			echo "$option"
 			return 1
 		}
 	done <"$scratch/known"
