@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "libc_common.h"
 
 static const size_t sizes[] = {1,      8,      16,	24,	     100,     1000,	  1017,
@@ -21,11 +22,12 @@ static const size_t sizes[] = {1,      8,      16,	24,	     100,     1000,	  101
 
 #define CELL_MAX ((size_t)32760)
 
-__attribute__((constructor)) static void start_again(int argc, char **argv)
+__attribute__((constructor)) static void start_again(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
 	const char *options = getenv("OSMEM_OPTIONS");
 
-	(void)argc;
 	if (options && strcmp(options, "hardened") == 0)
 		return;
 	setenv("OSMEM_OPTIONS", "hardened", 1);

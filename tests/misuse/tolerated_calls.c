@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "block_meta.h"
 #include "harness.h"
 #include "osmem.h"
@@ -32,11 +33,12 @@ void operator_delete_aligned(void *p, size_t align) __asm__("_ZdlPvSt11align_val
 void operator_delete_sized_aligned(void *p, size_t size,
 				   size_t align) __asm__("_ZdlPvmSt11align_val_t");
 
-__attribute__((constructor)) static void start_again(int argc, char **argv)
+__attribute__((constructor)) static void start_again(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
 	const char *options = getenv("OSMEM_OPTIONS");
 
-	(void)argc;
 	if (options && strncmp(options, "misuse=warn", 11) == 0)
 		return;
 	setenv("OSMEM_OPTIONS", "misuse=warn", 1);
