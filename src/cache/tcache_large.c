@@ -72,7 +72,7 @@ void *tcache_alloc_large(struct tcache *tc, size_t size, size_t align, bool zero
 	void *p = NULL;
 
 	if (tc && size > CELL_MAX && size <= SPAN_CACHED_MAX)
-		p = take_span(tc->spans, span_class_of(size), align);
+		p = take_span(tc->spans, span_class_of(round_up(size, sys_page_size())), align);
 	if (p) {
 		note_span_visit(tc);
 		p = zero ? memset(p, 0, size) : p;

@@ -142,7 +142,7 @@ static struct guard_block place_block(size_t i, size_t size, size_t align)
 {
 	bool is_right = hash_full(sys_secret() + ++guard->allocs) >> 63;
 	size_t room = round_up(size ? size : 1, align), pages = round_up(room, sys_page_size());
-	uintptr_t first = guard_slot_start(i) + (is_right ? GUARD_BLOCK_MAX - pages : 0);
+	uintptr_t first = guard_slot_start(i) + (is_right ? guard_slot_size() - pages : 0);
 
 	return (struct guard_block){.start = is_right ? first + pages - room : first,
 				    .size = size,
@@ -163,7 +163,7 @@ static void *make_block(size_t i, size_t size, size_t align)
 	fill_rest(&b);
 	memset((void *)b.start, 0, size); /* a page that stayed has another block's bytes */
 	guard_note_call(&s->alloc);
-	s->is_reported = false;
+	atomic_flag_clear(&s->is_reported);
 	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }
@@ -196,7 +196,7 @@ static void close_slot(struct guard_slot *s)
 
 	if (s->is_open) { /* the kernel refused to close an earlier block: close the whole slot */
 		start = (void *)guard_slot_start((size_t)(s - guard->slots));
-		size = GUARD_BLOCK_MAX;
+		size = guard_slot_size();
 	}
 	if (size > page)
 		s->is_open = sys_discard(start, size) != 0 && sys_protect(start, size) != 0;
@@ -324,7 +324,7 @@ static bool is_at_edge(size_t i)
 	const struct guard_block *b = &guard->slots[i].block;
 	uintptr_t start = guard_slot_start(i);
 
-	return b->pages == start || b->pages + b->pages_size == start + GUARD_BLOCK_MAX;
+	return b->pages == start || b->pages + b->pages_size == start + guard_slot_size();
 }
 
 static bool is_within(const struct guard_block *b)
@@ -353,7 +353,7 @@ const char *guard_check(void)
 
 bool guard_begin(void)
 {
-	size_t page = sys_page_size(), size = page + GUARD_SLOTS * (GUARD_BLOCK_MAX + page);
+	size_t page = sys_page_size(), size = page + GUARD_SLOTS * (guard_slot_size() + page);
 	struct guard *made;
 	void *area;
 

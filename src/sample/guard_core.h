@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "guard.h"
+#include "helpers.h"
 #include "tunables.h"
 
 enum guard_state {
@@ -40,7 +41,7 @@ struct guard_block {
 
 struct guard_slot {
 	_Atomic(uint32_t) state; /* enum guard_state; above it, the number of its changes */
-	atomic_bool is_reported; /* a fault in this block */
+	atomic_flag is_reported; /* a fault in this block */
 	bool is_open; /* the kernel refused to close the freed block */
 	struct guard_block block;
 	struct guard_call alloc, free;
@@ -75,6 +76,12 @@ extern struct guard *guard __attribute__((visibility("hidden")));
 /* Lock, and block signals. Returns the mask for guard_unlock. */
 uint64_t guard_lock(void);
 void guard_unlock(uint64_t mask);
+
+/* Bytes of a slot: whole pages, which may be larger than a block. */
+static inline size_t guard_slot_size(void)
+{
+	return round_up(GUARD_BLOCK_MAX, sys_page_size());
+}
 
 /* The first byte of slot i. */
 uintptr_t guard_slot_start(size_t i);

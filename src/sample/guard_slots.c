@@ -14,14 +14,14 @@ uintptr_t guard_slot_start(size_t i)
 {
 	size_t page = sys_page_size();
 
-	return guard_area.start + page + i * (GUARD_BLOCK_MAX + page);
+	return guard_area.start + page + i * (guard_slot_size() + page);
 }
 
 size_t guard_slot_index(uintptr_t address)
 {
 	size_t page = sys_page_size(), offset = address - guard_area.start;
 
-	return offset < page ? 0 : (offset - page) / (GUARD_BLOCK_MAX + page);
+	return offset < page ? 0 : (offset - page) / (guard_slot_size() + page);
 }
 
 void guard_set_block(struct guard_block *to, const struct guard_block *from)

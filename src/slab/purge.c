@@ -89,30 +89,29 @@ static size_t purge_pages(struct segment *g, bool all)
 	return purged;
 }
 
-/* Whether no slab has its header in bytes [from, to) of g->slabs. */
-static bool is_headers_range_free(const struct segment *g, size_t from, size_t to)
+/* Whether no slab has bits in bytes [from, to) of g->bits. */
+static bool is_bits_range_free(const struct segment *g, size_t from, size_t to)
 {
-	for (size_t slot = from / sizeof(g->slabs[0]); slot * sizeof(g->slabs[0]) < to; slot++)
+	for (size_t slot = from / sizeof(g->bits[0]); slot * sizeof(g->bits[0]) < to; slot++)
 		if (g->cells >> slot & 1)
 			return false;
 	return true;
 }
 
-/* Purge the pages of g's header that hold headers of unused slots only. */
-static void purge_headers(struct segment *g)
+/* Purge the pages of g's header that hold bits of unused slots only. */
+static void purge_bits(struct segment *g)
 {
-	size_t page = sys_page_size(), end;
-	char *headers = (char *)g->slabs;
-	size_t first = -(uintptr_t)headers % page;
+	size_t page = sys_page_size(), all = sizeof(g->bits), end;
+	char *bits = (char *)g->bits;
+	size_t first = -(uintptr_t)bits % page;
 
 	segment_validate(g);
-	for (size_t from = first; from + page <= sizeof(g->slabs); from = end + page) {
-		for (end = from;
-		     end + page <= sizeof(g->slabs) && is_headers_range_free(g, end, end + page);
+	for (size_t from = first; from + page <= all; from = end + page) {
+		for (end = from; end + page <= all && is_bits_range_free(g, end, end + page);
 		     end += page)
 			;
 		if (end > from)
-			segment_purge(headers + from, end - from);
+			segment_purge(bits + from, end - from);
 	}
 }
 
@@ -216,7 +215,7 @@ bool slab_trim_segments(void)
 		if (g->used == g->fixed && slab_store.segments > 1 && segment_unmap(g))
 			is_any = true;
 		else
-			purge_headers(g);
+			purge_bits(g);
 	}
 	store_unlock();
 	return is_any;

@@ -47,13 +47,13 @@ static unsigned int take_free(struct slab_class *c, struct slab *s, void **cells
 	slab_validate(c, s);
 	while (taken < n && s->summary) {
 		size_t word = (size_t)__builtin_ctzll(s->summary);
-		uint64_t left = s->bits[word];
+		uint64_t *bits = slab_bits(s, word), left = *bits;
 
 		if (!left || word * 64 + 63 - (size_t)__builtin_clzll(left) >= s->carved)
 			slab_damaged(c, s);
 		for (; left && taken < n; left &= left - 1)
 			cells[taken++] = start + (word * 64 + (size_t)__builtin_ctzll(left)) * size;
-		s->bits[word] = left;
+		*bits = left;
 		if (!left)
 			s->summary &= s->summary - 1;
 	}
@@ -202,9 +202,9 @@ static bool has_all_bits(const struct slab *s)
 	size_t i, words = s->carved / 64, rest = s->carved % 64;
 
 	for (i = 0; i < words; i++)
-		if (~s->bits[i])
+		if (~*slab_bits(s, i))
 			return false;
-	return !rest || s->bits[i] == ((uint64_t)1 << rest) - 1;
+	return !rest || *slab_bits(s, i) == ((uint64_t)1 << rest) - 1;
 }
 
 static void give_up(struct slab_class *c, struct slab *s)
@@ -221,6 +221,7 @@ static void give_up(struct slab_class *c, struct slab *s)
 /* The place of an address by its class: in the i-th cell of slab. */
 struct cell_place {
 	struct slab *slab;
+	uint64_t *bits; /* the word with its bit */
 	size_t i;
 	bool is_start;
 };
@@ -230,9 +231,11 @@ static inline struct cell_place place_of(const struct class_info *info, const vo
 	size_t slots = info->slots, offset = (uintptr_t)cell & (slots * SLAB_SIZE - 1);
 	size_t slot = ((uintptr_t)cell >> SLAB_SHIFT) % SEGMENT_SLOTS & -slots;
 	size_t i = offset * info->reciprocal >> RECIPROCAL_SHIFT;
+	struct segment *g = segment_of(cell);
 
 	return (struct cell_place){
-		.slab = &segment_of(cell)->slabs[slot],
+		.slab = &g->slabs[slot],
+		.bits = segment_bits(g, info, slot, i / 64),
 		.i = i,
 		.is_start = i * info->size == offset,
 	};
@@ -271,11 +274,12 @@ static __attribute__((noinline)) void refile(struct slab_class *c, struct slab *
  * Return cell to its slab of class c. The checksum is validated only where links of the header are
  * followed; the other fields have to agree with the cell and the bits.
  */
-static inline void give(struct slab_class *c, const struct class_info *info, void *cell)
+static inline __attribute__((always_inline)) void give(struct slab_class *c,
+						       const struct class_info *info, void *cell)
 {
 	struct cell_place place = place_of(info, cell);
 	struct slab *s = place.slab;
-	uint64_t bit = (uint64_t)1 << place.i % 64, *word = &s->bits[place.i / 64];
+	uint64_t bit = (uint64_t)1 << place.i % 64, *word = place.bits;
 
 	if (s->class != (uint16_t)(c - slab_class_states) || !place.is_start ||
 	    place.i >= s->carved || *word & bit)
@@ -305,14 +309,14 @@ static __attribute__((noinline, cold)) void give_unmarked(unsigned int class, vo
 void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 {
 	struct slab_class *c = &slab_class_states[class];
-	const struct class_info *info = &slab_classes[class];
+	const struct class_info info = slab_classes[class]; /* a copy stays in registers */
 	uint64_t lost = 0;
 
 	/* Prefetch the headers of many slabs: the cache misses overlap. */
 	for (unsigned int i = 0; i < n; i++) {
-		struct cell_place place = place_of(info, cells[i]);
+		struct cell_place place = place_of(&info, cells[i]);
 
-		__builtin_prefetch(&place.slab->bits[place.i / 64], 1);
+		__builtin_prefetch(place.bits, 1);
 		__builtin_prefetch(place.slab, 1);
 		lost |= *cell_word(cells[i]) ^ CELL_FREED;
 	}
@@ -320,7 +324,7 @@ void slab_give_locked(unsigned int class, void *const *cells, unsigned int n)
 		give_unmarked(class, cells, n);
 	else
 		for (unsigned int i = 0; i < n; i++)
-			give(c, info, cells[i]);
+			give(c, &info, cells[i]);
 	c->out -= n;
 }
 
@@ -384,7 +388,7 @@ struct cell_ref slab_find(const void *p)
 	ref.start = slab_start(s) + i * slab_classes[s->class].size;
 	if (i >= s->carved)
 		return ref;
-	if (s->bits[i / 64] >> i % 64 & 1)
+	if (slab_is_in_store(s, i))
 		ref.state = CELL_FREE;
 	else
 		ref.state = ref.start == p ? CELL_LIVE : CELL_INSIDE;

@@ -14,16 +14,18 @@ struct totals {
 
 static const char *check_bits(const struct slab *s)
 {
-	const uint64_t *bits = s->bits;
-	size_t free = 0;
+	size_t free = 0, words = slab_classes[s->class].capacity > 64 ? SLAB_WORDS : 1;
 
-	for (size_t i = 0; i < SLAB_WORDS; i++) {
+	if (words < SLAB_WORDS && s->summary >> words)
+		return "S1: a slab's summary does not agree with its bits";
+	for (size_t i = 0; i < words; i++) {
 		size_t above = s->carved > i * 64 ? s->carved - i * 64 : 0;
+		uint64_t bits = *slab_bits(s, i);
 
-		free += (size_t)__builtin_popcountll(bits[i]);
-		if (!bits[i] != !(s->summary >> i & 1))
+		free += (size_t)__builtin_popcountll(bits);
+		if (!bits != !(s->summary >> i & 1))
 			return "S1: a slab's summary does not agree with its bits";
-		if (above < 64 && bits[i] >> above)
+		if (above < 64 && bits >> above)
 			return "S1: a cell is free that was never carved";
 	}
 	return free == s->free ? NULL : "S1: a slab's count of free cells is wrong";
@@ -41,7 +43,7 @@ static const char *check_marks(const struct slab *s)
 	for (size_t i = 0; i < s->carved; i++) {
 		void *cell = slab_start(s) + i * size;
 
-		if (s->bits[i / 64] >> i % 64 & 1 && !(s->unmarked & slab_page_bit(s, cell)) &&
+		if (slab_is_in_store(s, i) && !(s->unmarked & slab_page_bit(s, cell)) &&
 		    *cell_word(cell) != CELL_FREED)
 			return "S10: a free cell is not marked";
 	}
@@ -253,8 +255,8 @@ static bool is_group_right(const struct window *w, size_t group)
 
 static const char *check_sets(void)
 {
-	for (const struct window *w = &slab_first_window; w; w = w->next)
-		for (size_t group = 0; group < WINDOW_GROUPS; group++)
+	for (const struct window *w = window_first(); w; w = w->next)
+		for (size_t group = 0; group < window_groups(w); group++)
 			if (!is_group_right(w, group))
 				return "S7: a summary is wrong, or a set has what is no segment";
 	return NULL;

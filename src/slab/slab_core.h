@@ -7,7 +7,12 @@
  *	| header | slab | slab | slab, four slots          | span, pages | free | … |
  *	  slot 0   1      2      …                                                63
  *
- * Slot 0 holds the metadata of all slots, apart from the cells. A slab is carved from its start as
+ *	header, in pages of 4 KiB
+ *	| margin | maps, slabs, spans | bits of slabs with many cells     | unused |
+ *	  page 0   1, 2                 3, …
+ *
+ * Slot 0 holds the metadata of all slots, apart from the cells. Only pages 1 and 2 are touched where
+ * slabs have at most 64 cells, so 4 MiB of large cells need 8 KiB. A slab is carved from its start as
  * cells are needed; the rest is untouched. The bit of a cell is set while the cell is in the store
  * and carved. It is clear for cells of users and in caches.
  *
@@ -19,8 +24,8 @@
  *	S3 no slab has only free cells among those carved: such a slab becomes free slots
  *	S4 only the carving slab of a shard has cells that are not carved, and it belongs to that
  *	   shard; is_next_marked is false in all others
- *	S5 a used slot is fixed (the header, a guard), or has spans, or belongs to one slab, whose
- *	   first slot first has; dirty and stuck pages are not taken, and no page is both
+ *	S5 a used slot is fixed (the header, a guard, not mapped), or has spans, or belongs to one
+ *	   slab, whose first slot first has; dirty and stuck pages are not taken, and no page is both
  *	S6 the page map has slab_bin_of for all slots of an open slab, 0 for all slots of a closed
  *	   one, SLAB_BIN_SPAN for slots with spans only, and 0 elsewhere
  *	S7 the sets of segments are exact; each summary has a bit for each nonzero word;
@@ -75,6 +80,10 @@ _Static_assert(SEGMENT_SLOTS == 64, "one word has a bit for each slot");
 _Static_assert(SEGMENT_SIZE / PAGE_BYTES == MAP_PAGES, "a map has a bit for each page");
 _Static_assert(SLAB_WORDS == 64, "one summary word has a bit for each word of bits");
 
+/* Of struct slab, and of its bits if these are apart. */
+#define SLAB_HEADER_SHIFT 6
+#define SLAB_BITS_SHIFT 9
+
 /* Guarded by the lock of its class. */
 struct slab {
 	struct slab *next, *prev; /* S2 */
@@ -92,9 +101,12 @@ struct slab {
 	uint8_t purges : 5; /* number of purges by sweeps, up to PURGES_MAX */
 	uint64_t summary; /* S1 */
 	uint64_t unmarked; /* S10: pages whose free cells may lack CELL_FREED */
-	uint64_t bits[SLAB_WORDS]; /* of cells; last, because few of them share the line above */
-};
+	uint64_t bits; /* of a slab with at most 64 cells: slab_bits */
+} __attribute__((aligned(64)));
 
+_Static_assert(sizeof(struct slab) == 1 << SLAB_HEADER_SHIFT &&
+		       SLAB_WORDS * sizeof(uint64_t) == 1 << SLAB_BITS_SHIFT,
+	       "bits are found by a shift");
 _Static_assert(offsetof(struct slab, checksum) == 3 * sizeof(uint64_t),
 	       "the checksum is of three words");
 
@@ -112,7 +124,7 @@ struct segment_maps {
 struct segment {
 	char margin[SEGMENT_MARGIN]; /* never touched */
 	uint64_t checksum; /* S9: keyed hash of the next five */
-	uint64_t fixed; /* slots that never hold a slab or a span */
+	uint64_t fixed; /* slots that hold no slab and no span: the header, guards, not mapped */
 	uint64_t cells; /* slots of slabs */
 	uint64_t used; /* slots with a taken page */
 	uint64_t dirty; /* slots with a dirty page */
@@ -123,11 +135,14 @@ struct segment {
 	uint32_t epoch[SEGMENT_SLOTS]; /* for dirty slots: the sweep before which they were freed */
 	uint8_t first[SEGMENT_SLOTS]; /* for slots of slabs: the slab's first slot */
 	struct slab slabs[SEGMENT_SLOTS];
-	/* slab.h: the word of a span's first page; else 0 */
-	_Atomic(uint16_t) spans[MAP_PAGES] __attribute__((aligned(PAGE_BYTES)));
+	_Atomic(uint16_t) spans[MAP_PAGES]; /* slab.h: the word of a span's first page; else 0 */
+	/* Of slabs with more than 64 cells. */
+	uint64_t bits[SEGMENT_SLOTS][SLAB_WORDS] __attribute__((aligned(PAGE_BYTES)));
 };
 
 _Static_assert(offsetof(struct segment, spans) == SPAN_WORDS, "slab.h has it");
+_Static_assert(offsetof(struct segment, bits) == SEGMENT_MARGIN + 2 * PAGE_BYTES,
+	       "slabs of large cells need two pages");
 
 _Static_assert(sizeof(struct segment) <= SLAB_SIZE, "the header fits its slot");
 
@@ -167,6 +182,7 @@ struct store {
 	uintptr_t below, above; /* first and second address to try for the next segment */
 	struct sys_room stack; /* address range kept free for the main stack */
 	size_t segments;
+	struct segment *growing; /* the one that is mapped as it is needed, or NULL */
 	size_t map_calls, unmap_calls;
 	_Atomic(size_t) advise_calls;
 	struct lock lock; /* guards all fields that are not atomic */
@@ -195,9 +211,54 @@ static inline struct segment *segment_of(const void *p)
 	return (struct segment *)((uintptr_t)p & ~(SEGMENT_SIZE - 1));
 }
 
+/* The bytes of g that are mapped. */
+static inline size_t segment_size(const struct segment *g)
+{
+	uint64_t absent = g->fixed & ~(uint64_t)1;
+
+	if (slab_store.is_hardened || !absent) /* hardened, these are guards */
+		return SEGMENT_SIZE;
+	return (size_t)__builtin_ctzll(absent) * SLAB_SIZE;
+}
+
 static inline char *slab_start(const struct slab *s)
 {
 	return (char *)segment_of(s) + s->slot * SLAB_SIZE;
+}
+
+/* The bits of 64 cells, from 64 * word on, of the slab of a class at slot of g. */
+static inline uint64_t *segment_bits(struct segment *g, const struct class_info *info, size_t slot,
+				     size_t word)
+{
+	bool is_small = info->capacity <= 64;
+	size_t start = is_small ? offsetof(struct segment, slabs) + offsetof(struct slab, bits)
+				: offsetof(struct segment, bits);
+	unsigned int shift = is_small ? SLAB_HEADER_SHIFT : SLAB_BITS_SHIFT;
+
+	return (uint64_t *)((char *)g + start + (slot << shift)) + word;
+}
+
+static inline uint64_t *slab_bits(const struct slab *s, size_t word)
+{
+	return segment_bits(segment_of(s), &slab_classes[s->class], s->slot, word);
+}
+
+/* Whether the bit of cell i of s is set. */
+static inline bool slab_is_in_store(const struct slab *s, size_t i)
+{
+	return *slab_bits(s, i / 64) >> i % 64 & 1;
+}
+
+/* Words of bits that cells of class have. */
+static inline size_t slab_words(unsigned int class)
+{
+	return (slab_classes[class].capacity + 63u) / 64;
+}
+
+static inline void slab_clear_bits(struct slab *s)
+{
+	for (size_t i = 0; i < slab_words(s->class); i++)
+		*slab_bits(s, i) = 0;
 }
 
 /* The slots of s as a bit mask. */
@@ -356,6 +417,9 @@ void segment_validate(const struct segment *g);
  * sets *place; NULL with errno ENOMEM.
  */
 struct segment *segment_find_run(size_t n, size_t align, struct page_run *place);
+
+/* Map the pages of run as far as possible, if those of it that are mapped are free. */
+void segment_grow_to(struct segment *g, struct page_run run);
 
 /* Take the pages of run. Returns whether all of them read as zero. */
 bool segment_take_pages(struct segment *g, struct page_run run);

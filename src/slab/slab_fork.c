@@ -51,9 +51,9 @@ static void rebuild_segment(struct segment *g)
 	struct segment_maps *maps = &g->maps;
 
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
-		if (!(g->cells >> slot & 1))
-			memset(g->slabs[slot].bits, 0, sizeof(g->slabs[slot].bits));
-	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(slab_page_map[0]));
+		if (!(g->cells >> slot & 1) && g->slabs[slot].class)
+			slab_clear_bits(&g->slabs[slot]);
+	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(uint16_t));
 	take_slots(g, taken);
 	take_spans(g, taken);
 	for (size_t i = 0; i < MAP_WORDS; i++) {
@@ -69,7 +69,7 @@ static void rebuild_segment(struct segment *g)
 static void clear_sets(struct window *w)
 {
 	memset(w->summaries, 0, sizeof(w->summaries));
-	for (size_t i = 0; i < WINDOW_GROUPS; i++) {
+	for (size_t i = 0; i < window_groups(w); i++) {
 		uint64_t live = w->bits[i].words[SET_LIVE];
 
 		if (!live)
@@ -90,7 +90,7 @@ static void rebuild_store(void)
 	slab_store.span_pages = 0;
 	memset(slab_store.run_classes, 0, sizeof(slab_store.run_classes));
 	memset(slab_store.run_segments, 0, sizeof(slab_store.run_segments));
-	for (struct window *w = &slab_first_window; w; w = w->next)
+	for (struct window *w = window_first(); w; w = w->next)
 		clear_sets(w);
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
 		slab_store.segments++;
@@ -105,9 +105,11 @@ static void count_bits(struct slab *s)
 {
 	s->free = 0;
 	s->summary = 0;
-	for (size_t i = 0; i < SLAB_WORDS; i++) {
-		s->free = (uint16_t)(s->free + __builtin_popcountll(s->bits[i]));
-		s->summary |= (uint64_t)(s->bits[i] != 0) << i;
+	for (size_t i = 0; i < slab_words(s->class); i++) {
+		uint64_t bits = *slab_bits(s, i);
+
+		s->free = (uint16_t)(s->free + __builtin_popcountll(bits));
+		s->summary |= (uint64_t)(bits != 0) << i;
 	}
 }
 
@@ -132,7 +134,7 @@ static void carve_all(struct slab *s)
 	size_t capacity = slab_classes[s->class].capacity, size = slab_classes[s->class].size;
 
 	for (; s->carved < capacity; s->carved++) {
-		s->bits[s->carved / 64] |= (uint64_t)1 << s->carved % 64;
+		*slab_bits(s, s->carved / 64) |= (uint64_t)1 << s->carved % 64;
 		if (!slab_store.is_hardened)
 			*cell_word(slab_start(s) + s->carved * size) = CELL_FREED;
 	}
@@ -142,7 +144,7 @@ static void carve_all(struct slab *s)
 
 static void rebuild_slab(struct slab_class *c, struct slab *s)
 {
-	s->shard %= SLAB_SHARDS;
+	s->shard = s->shard % SLAB_SHARDS;
 	count_bits(s);
 	if (s->free == s->carved) { /* S3 */
 		segment_give(s);

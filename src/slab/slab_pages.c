@@ -54,7 +54,7 @@ static void mark_page(struct slab *s, size_t page)
 	size_t size = slab_classes[s->class].size, i = (page * PAGE_BYTES + size - 1) / size;
 
 	for (; i < s->carved && i * size < (page + 1) * PAGE_BYTES; i++)
-		if (s->bits[i / 64] >> i % 64 & 1)
+		if (slab_is_in_store(s, i))
 			mark_cell(slab_start(s) + i * size);
 	atomic_thread_fence(memory_order_release); /* see slab_fork.c */
 	s->unmarked &= ~((uint64_t)1 << page);
@@ -98,7 +98,7 @@ static bool is_range_free(const struct slab *s, size_t from, size_t to)
 	size_t size = slab_classes[s->class].size;
 
 	for (size_t i = from / size; i < s->carved && i * size < to; i++)
-		if (!(s->bits[i / 64] >> i % 64 & 1))
+		if (!slab_is_in_store(s, i))
 			return false;
 	return true;
 }

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Make the pictures of the READMEs anew, in pictures/: the heap of course.c, that of a program of the
-# machine, and a heap profile of the demo's server, drawn by heapview, and the charts of make bench and make bench-steps, if these have
-# been run.
+# Make the pictures of the pages anew, in pictures/: the heap of course.c, that of a program of the
+# machine, and a heap profile of the demo's server, drawn by heapview; the chart of the geometric
+# means in README.md; and the charts of make bench and make bench-steps, if these have been run.
 
 cd "${0%/*}" || exit 1
 bin=../bin/bench
@@ -51,5 +51,6 @@ mkdir -p pictures "$out"
 heap || exit
 program || exit
 leak || exit
+awk -f means.awk README.md >pictures/means.svg && echo pictures/means.svg
 chart steps bench-steps -f csv.awk -f steps.awk -v form=chart
 chart bench bench -f csv.awk -f suite.awk -f chart.awk

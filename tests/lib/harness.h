@@ -13,7 +13,8 @@
  *
  * Output, one line a test: "ok NAME", "FAIL NAME: why" or "skip NAME: why", and at the end
  * "N passed, N failed, N skipped". The exit status is 1 if anything failed or nothing ran.
- * Arguments are substrings: only tests whose name has one of them run.
+ * Arguments are substrings: only tests whose name has one of them run. TEST_LEFT_OUT of the
+ * environment has words: a test, folder/program.name, or all of folder/program, that is skipped.
  */
 
 #pragma once
@@ -69,6 +70,12 @@ int test_in_child(void (*body)(void *arg), void *arg, char *err, size_t size);
  * name; its standard output counts as standard error.
  */
 int test_again(const char *options, char *const argv[], char *said, size_t size);
+
+/*
+ * For a constructor: if OSMEM_OPTIONS does not begin with these options, start this program again
+ * with them instead.
+ */
+void test_start_again(const char *options);
 
 /* How a child ended, in words, by its wait status: "it …". Valid until the next call. */
 const char *test_ending(int status);

@@ -11,11 +11,6 @@
 
 #include "compat.h"
 
-int close_range(unsigned int first, unsigned int last, int flags);
-const char *sigabbrev_np(int number);
-sighandler_t bsd_signal(int number, sighandler_t handler);
-#define ssignal bsd_signal /* another name of signal */
-
 void *moving_sbrk(intptr_t size);
 
 void *__libc_malloc(size_t size);

@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "libc_common.h"
 
 static const size_t sizes[] = {1,      8,      16,	24,	     100,     1000,	  1017,
@@ -24,15 +23,7 @@ static const size_t sizes[] = {1,      8,      16,	24,	     100,     1000,	  101
 
 __attribute__((constructor)) static void start_again(void)
 {
-	int argc;
-	char **argv = program_arguments(&argc);
-	const char *options = getenv("OSMEM_OPTIONS");
-
-	if (options && strcmp(options, "hardened") == 0)
-		return;
-	setenv("OSMEM_OPTIONS", "hardened", 1);
-	execv("/proc/self/exe", argv);
-	_exit(127);
+	test_start_again("hardened");
 }
 
 struct misuse {

@@ -249,7 +249,7 @@ TEST(no_room_for_addresses_of_nothing)
 {
 	char *arguments[] = {"faults_hardened", NULL}, *environment[] = {REFUSED_START, NULL};
 
-	execve("/proc/self/exe", arguments, environment);
+	execve(program_invocation_name, arguments, environment);
 	CHECK(!"started again");
 }
 

@@ -20,7 +20,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "arguments.h"
 #include "osmem.h"
 #include "osmem_inspect.h"
 
@@ -73,17 +72,13 @@ INTERPOSE(int, fstat, (int fd, struct stat *st), SYS_fstat, fd, st)
 INTERPOSE(int, flock, (int fd, int how), SYS_flock, fd, how)
 INTERPOSE(int, ftruncate, (int fd, off_t size), SYS_ftruncate, fd, size)
 INTERPOSE(int, fallocate, (int fd, int how, off_t at, off_t size), SYS_fallocate, fd, how, at, size)
-/* glibc has enumerations for C programs, other libraries have int. */
-#ifdef __GLIBC__
-typedef __rlimit_resource_t rlimit_which;
-typedef __rusage_who_t rusage_who;
-#else
-typedef int rlimit_which, rusage_who;
+#ifndef __GLIBC__
+typedef int __rlimit_resource_t, __rusage_who_t;
 #endif
 
-INTERPOSE(int, getrlimit, (rlimit_which which, struct rlimit *limit), SYS_prlimit64, 0L,
+INTERPOSE(int, getrlimit, (__rlimit_resource_t which, struct rlimit *limit), SYS_prlimit64, 0L,
 	  which, NULL, limit)
-INTERPOSE(int, getrusage, (rusage_who who, struct rusage *usage), SYS_getrusage, who, usage)
+INTERPOSE(int, getrusage, (__rusage_who_t who, struct rusage *usage), SYS_getrusage, who, usage)
 INTERPOSE(pid_t, gettid, (void), SYS_gettid)
 
 __attribute__((visibility("default"))) int open(const char *path, int flags, ...)
@@ -184,11 +179,8 @@ static void use_library(void)
 }
 
 /* This program again, with OSMEM_OPTIONS. */
-__attribute__((constructor(1001))) static void be_subject(void)
+__attribute__((constructor(1001))) static void be_subject(int argc, char **argv)
 {
-	int argc;
-	char **argv = program_arguments(&argc);
-
 	if (argc < 1 || strcmp(argv[0], SUBJECT) != 0)
 		return;
 	is_watching = true;

@@ -24,8 +24,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#pragma weak malloc_trim /* not every C library has it */
-
 #define SUFFERED 3
 #define ABSENT 4
 #define ROW 64
@@ -78,6 +76,9 @@ static void free_row_but(const char *but)
 		if (row[i] != but)
 			free(row[i]);
 }
+
+/* Not every C library has it. */
+#pragma weak malloc_trim
 
 /* Go on as a program does, until what waits in caches has been looked at. One block twice: harm. */
 static void go_on(size_t size)

@@ -141,7 +141,8 @@ TEST(span_beyond_the_end)
 /* The library's own memory, where it notes what spans there are. */
 TEST(span_header_of_its_segment)
 {
-	static const size_t at[] = {0, 1, 16, 4096, 40960, 40968, 43008, 65535};
+	static const size_t at[] = {
+		0, 1, 16, 4096, SPAN_WORDS, SPAN_WORDS + 8, SPAN_WORDS + 2048, 65535};
 	char *p = new_object(9 * PAGE);
 	char *segment = (char *)((uintptr_t)p & ~(SEGMENT - 1));
 

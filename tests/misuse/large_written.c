@@ -257,7 +257,7 @@ static void overwrite_words(void *arg)
 	const struct row *r = arg;
 	char *segment = (char *)((uintptr_t)r->p[0] & ~(SEGMENT - 1));
 
-	memset(segment + 40960, r->fill, 2048);
+	memset(segment + SPAN_WORDS, r->fill, 2048);
 	for (size_t i = 0; i < 6; i++)
 		free(r->p[i]);
 	malloc_trim(0);

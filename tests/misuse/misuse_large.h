@@ -11,9 +11,9 @@
 
 #include "harness.h"
 #include "pointers.h"
+#include "slab/slab.h"
 
 #define PAGE ((size_t)4096)
-#define SPAN_MAX (2 * MIB)
 #define SEGMENT (4 * MIB)
 #define SLOT ((size_t)65536)
 #define MAPPED (5 * MIB)

@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "block_meta.h"
 #include "harness.h"
 #include "osmem.h"
@@ -35,15 +34,7 @@ void operator_delete_sized_aligned(void *p, size_t size,
 
 __attribute__((constructor)) static void start_again(void)
 {
-	int argc;
-	char **argv = program_arguments(&argc);
-	const char *options = getenv("OSMEM_OPTIONS");
-
-	if (options && strncmp(options, "misuse=warn", 11) == 0)
-		return;
-	setenv("OSMEM_OPTIONS", "misuse=warn", 1);
-	execv("/proc/self/exe", argv);
-	_exit(127);
+	test_start_again("misuse=warn");
 }
 
 static const size_t sizes[] = {16, 100, 1024, 5000, CELL_MAX, 100000, 1 << 20, 5 << 20};

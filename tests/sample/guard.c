@@ -22,7 +22,7 @@ static size_t slot_of(const void *p)
 
 static char *slot_end(const void *p)
 {
-	return (char *)guard_slot_start(slot_of(p)) + GUARD_BLOCK_MAX;
+	return (char *)guard_slot_start(slot_of(p)) + guard_slot_size();
 }
 
 /* A page apart from its block's pages, in the slot or a guard. */

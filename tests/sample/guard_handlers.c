@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
+#include "compat.h"
 #include "guard_common.h"
 
 #define SAID (8 * KIB)
@@ -311,8 +312,8 @@ static void by_signal(void)
 	query("sysv_signal");
 	fault();
 	query("after");
-	say_old(ssignal(SIGSEGV, simple)); /* passes by */
-	query("ssignal");
+	say_old(compat_signal(SIGSEGV, simple)); /* passes by */
+	query("signal of libc");
 	raise(SIGSEGV);
 	say_old(signal(SIGSEGV, SIG_IGN));
 	say_old(signal(SIGSEGV, SIG_DFL));

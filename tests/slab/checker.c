@@ -46,9 +46,20 @@ TEST(s1_bits)
 	BREAK(holed->free, 1, "S1");
 	BREAK(holed->summary, 0, "S1");
 	BREAK(full->summary, 2, "S1");
-	BREAK(full->bits[0], 1, "S1");
-	BREAK(carving->bits[0], 1 | 1 << 5, "S1"); /* was never carved */
-	BREAK(carving->bits[60], 1, "S1");
+	BREAK(*slab_bits(full, 0), 1, "S1");
+	BREAK(*slab_bits(carving, 0), 1 | 1 << 5, "S1"); /* was never carved */
+	BREAK(*slab_bits(carving, 60), 1, "S1");
+}
+
+TEST(s1_bits_beside_the_header)
+{
+	use_class(4096);
+	take_all(cells, 16);
+	give(cells, 3);
+	holed = slab_with(cells[0]);
+	BREAK(holed->summary, 3, "S1");
+	BREAK(*slab_bits(holed, 0), 3, "S1");
+	BREAK(*slab_bits(holed, 0), 7 | 1 << 16, "S1"); /* was never carved */
 }
 
 TEST(s2_lists)
@@ -100,28 +111,30 @@ TEST(s5_slots)
 	BREAK(full->slot, 62, "S5");
 	BREAK(g->used, g->used & ~(uint64_t)1, "S5");
 	BREAK(g->dirty, g->dirty | (uint64_t)1 << full->slot, "S5");
-	BREAK(g->used, g->used | (uint64_t)1 << 50, "S5");
+	BREAK(g->used, g->used | (uint64_t)1 << 7, "S5");
 }
 
 TEST(s6_bins)
 {
-	size_t place;
+	uint16_t *bin;
 
 	set_up();
-	place = ((uintptr_t)slab_start(full) - slab_window) >> SLAB_SHIFT;
-	BREAK(slab_page_map[place], SLAB_BIN_SPAN, "S6");
-	BREAK(slab_page_map[place], SLAB_BIN_SIZE, "S6");
-	BREAK(slab_page_map[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
+	bin = segment_page_map(slab_start(full));
+	BREAK(*bin, SLAB_BIN_SPAN, "S6");
+	BREAK(*bin, SLAB_BIN_SIZE, "S6");
+	BREAK(segment_page_map(segment_of(full))[50], SLAB_BIN_SIZE, "S6");
 }
 
 TEST(s7_sets_of_segments)
 {
+	struct window *w;
 	uint64_t *words, bit;
 	size_t i;
 
 	set_up();
-	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
-	words = slab_first_window.bits[i / 64].words;
+	w = window_of(full);
+	i = ((uintptr_t)segment_of(full) - w->map.start) / SEGMENT_SIZE;
+	words = w->bits[i / 64].words;
 	bit = (uint64_t)1 << i % 64;
 	BREAK(words[SET_ROOMY], words[SET_ROOMY] ^ bit, "S7");
 	BREAK(words[SET_WITH_QUAD], words[SET_WITH_QUAD] ^ bit, "S7");
@@ -131,13 +144,15 @@ TEST(s7_sets_of_segments)
 /* The summaries match the words. */
 TEST(s7_summaries)
 {
+	struct window *w;
 	size_t i;
 
 	set_up();
-	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
-	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
-	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
+	w = window_of(full);
+	i = ((uintptr_t)segment_of(full) - w->map.start) / SEGMENT_SIZE / 64;
+	BREAK(w->summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(w->summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(w->summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)
@@ -250,7 +265,7 @@ TEST(overwritten_headers_are_reported)
 		expect_report((char *)&holed->summary + i, take_more, of_slab);
 	expect_report((char *)&holed->free, take_more, of_slab);
 	expect_report((char *)&holed->free + 1, give_all, of_slab);
-	expect_report((char *)&holed->bits[0], take_more, of_slab); /* not the report of free */
+	expect_report((char *)slab_bits(holed, 0), take_more, of_slab); /* not the report of free */
 	expect_report((char *)&g->first[holed->slot], give_all, "");
 }
 
