@@ -8,6 +8,7 @@
  */
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -92,7 +93,7 @@ static void scramble_class(unsigned int class)
 /* In a grandchild, fork's handler runs as well. */
 static void expect_repair(void (*change)(unsigned int nr), unsigned int nr)
 {
-	pid_t pid = (pid_t)syscall(SYS_fork);
+	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
 	if (pid == 0) {
 		change(nr);
@@ -235,7 +236,7 @@ TEST(modes_are_told)
 	where = "modes";
 	free(malloc(1));
 	CHECK(tcache_thread.fast == tcache_thread.own);
-	pid = (pid_t)syscall(SYS_fork);
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0) {
 		tcache_all.modes |= TCACHE_COUNTS;
 		become_child();

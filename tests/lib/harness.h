@@ -55,6 +55,12 @@ void test_timeout(unsigned int seconds);
 /* The number that is in the environment under that name, or another. */
 size_t env_number(const char *name, size_t or_else);
 
+/*
+ * Set a soft limit, RLIMIT_AS or RLIMIT_DATA. Skips the running test where such limits have no
+ * effect.
+ */
+void limit_memory(int resource, size_t bytes);
+
 /* From now on the process may have that many bytes of address space. */
 void limit_addresses(size_t bytes);
 
