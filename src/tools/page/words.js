@@ -8,7 +8,7 @@ const THRESHOLD = 131072, CELL = 8;
 
 /* An address as the reader knows it; the tooltip has the number. */
 const address = (at) => html("span", Number.isNaN(at) ? {} : {class: "address", title: raw(at)}, placeName(at));
-const ruleLink = (n) => html("a", {href: "#rule-" + n, title: $("rule-" + n) ? $("rule-" + n).textContent : ""}, "Rule " + n);
+const ruleLink = (n) => html("a", {href: "#rule-" + n, title: $("rule-" + n).querySelector("h3").textContent}, "Rule " + n);
 
 /* The block at start: its number in the list, and where it is. */
 function block(list, start, isFirstWord) {
