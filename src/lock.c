@@ -15,18 +15,12 @@
 
 #include "lock.h"
 
+#include "arch.h"
 #include "helpers.h"
 #include "tunables.h"
 
 struct lock_bias lock_bias;
 _Thread_local uint16_t lock_self;
-
-static inline void pause_shortly(void)
-{
-#ifdef __x86_64__
-	__builtin_ia32_pause();
-#endif
-}
 
 static bool spin(struct lock *l)
 {
@@ -37,7 +31,7 @@ static bool spin(struct lock *l)
 		    atomic_compare_exchange_strong_explicit(
 			    &l->state, &state, 1, memory_order_acquire, memory_order_relaxed))
 			return true;
-		pause_shortly();
+		arch_pause();
 	}
 	return false;
 }

@@ -268,7 +268,7 @@ calls() {
 }
 
 system_calls() {
-	sources '*.[ch]' | grep -Ev '^src/(helpers|files|kernel)\.[ch]' | code | grep -E -e '<sys/(mman|syscall)\.h>' \
+	sources '*.[ch]' | grep -Ev '^src/(arch|helpers|files|kernel)\.[ch]' | code | grep -E -e '<sys/(mman|syscall)\.h>' \
 		-e "$(calls 'mmap|munmap|mremap|madvise|s?brk|write|writev|syscall|getrandom')" | none
 }
 

@@ -167,7 +167,7 @@ static void add_memory(char *p, char *limit)
 		start += course.grain;
 	if (i < course.region_count && block_regions[i].start == limit)
 		limit -= course.grain;
-	if (limit - start >= (ptrdiff_t)(META + course.grain) && course.region_count < REGIONS_MAX)
+	if (limit - start >= (ptrdiff_t)(META + course.grain) && block_has_region_room())
 		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(course.grain - 1));
 }
 

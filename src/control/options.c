@@ -63,6 +63,15 @@ static void set_purge_delay(size_t ms)
 	slab_sweep_period_ms = ms;
 }
 
+static void set_thp(size_t wanted)
+{
+	if (sys_set_huge_pages((enum sys_huge_pages)wanted))
+		slab_advise_pages();
+	else
+		sys_report("OSMEM_OPTIONS: thp: the kernel takes no such advice: %s",
+			   sys_error_name(errno));
+}
+
 /* Allowed values other than file names and words. */
 enum value {
 	NOTHING = 1, /* means 0 */
@@ -82,7 +91,7 @@ enum value {
  */
 static const struct option {
 	char name[17];
-	char words[12]; /* separated by commas; the first, if not empty, means 0, the next 1 */
+	char words[21]; /* separated by commas; the first, if not empty, means 0, the next 1 */
 	unsigned char values; /* enum value */
 	const char *takes; /* the valid values, for a report */
 	unsigned int min; /* of a NUMBER or SIZE */
@@ -116,6 +125,7 @@ static const struct option {
 	{"purge_delay", "", NUMBER | NOT_COURSE, "milliseconds, 0 to 86400000",
 	 .max = 24 * 3600 * 1000, .set = set_purge_delay},
 	{"depot_size", "", SIZE | NOT_COURSE, A_SIZE, .set = magazine_set_depot_size},
+	{"thp", "default,always,never", 0, "default, always or never", .set = set_thp},
 	{"perturb", "", NUMBER | NOT_COURSE, "1 to 255, or 0 for off",
 	 .max = 255, .set = set_perturb},
 	{"serve", "", 0, "the path of a socket", .file = &options.serve},

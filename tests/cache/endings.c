@@ -172,7 +172,9 @@ static void end_of_key(void *value)
 		set_value(v.key, v.again - 1);
 }
 
-int __cxa_thread_atexit_impl(void (*function)(void *), void *object, void *dso);
+/* Not every C library has it. */
+int __cxa_thread_atexit_impl(void (*function)(void *), void *object, void *dso)
+	__attribute__((weak));
 extern void *__dso_handle;
 
 static void end_of_object(void *object)
@@ -199,7 +201,8 @@ static void set_destructors(void)
 {
 	for (size_t i = 0; i < COUNT_OF(keys); i++) {
 		set_value(keys[i], (int)i);
-		__cxa_thread_atexit_impl(end_of_object, malloc(i * 300), &__dso_handle);
+		if (__cxa_thread_atexit_impl)
+			__cxa_thread_atexit_impl(end_of_object, malloc(i * 300), &__dso_handle);
 	}
 }
 

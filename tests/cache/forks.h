@@ -9,9 +9,11 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +23,12 @@
 #include "harness.h"
 #include "large/large_core.h"
 #include "slab/slab_core.h"
+
+/* fork(2) without the handlers of the C library. The system call of that name is not everywhere. */
+static inline pid_t raw_fork(void)
+{
+	return (pid_t)syscall(SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L);
+}
 
 /* Known objects: p is set after their contents identify them, and cleared before they are freed. */
 struct object {

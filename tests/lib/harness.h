@@ -13,7 +13,8 @@
  *
  * Output, one line a test: "ok NAME", "FAIL NAME: why" or "skip NAME: why", and at the end
  * "N passed, N failed, N skipped". The exit status is 1 if anything failed or nothing ran.
- * Arguments are substrings: only tests whose name has one of them run.
+ * Arguments are substrings: only tests whose name has one of them run. TEST_LEFT_OUT of the
+ * environment has words: a test, folder/program.name, or all of folder/program, that is skipped.
  */
 
 #pragma once

@@ -134,7 +134,7 @@ reported() {
 matrix_agrees() {
 	kinds=$(grep -c '^| .*`[A-Zn-][A-Zn-][A-Zn-]` |$' "$tests/misuse/README.md")
 	echo "$kinds kinds; reported by osmem $(reported 1), glibc $(reported 3), tcmalloc $(reported 6)"
-	tr '\n' ' ' <"$top/README.md" | grep -q "\*\*$(reported 1) of $kinds kinds of misuse\*\*.* glibc reports $(reported 3), tcmalloc $(
+	tr -s ' \n' ' ' <"$top/README.md" | grep -q "\*\*$(reported 1) of $kinds kinds of misuse\*\*.* glibc reports $(reported 3), tcmalloc $(
 		reported 6
 	), jemalloc"
 }

@@ -310,17 +310,11 @@ is_readable_without_scripts() {
 	grep -q '<noscript>.*heapview --text' "$scratch/trace.html" && [ "$(grep -c '<article id="rule-' "$scratch/trace.html")" -eq 18 ]
 }
 
-# "make" makes it anew after a change of RULES.md.
-has_the_rules_of_the_model() {
-	awk -f "$src/tools/page/rules.awk" "$tests/model/RULES.md" | diff - "$src/tools/page/rules.html"
-}
-
 for chromium in chromium chromium-browser google-chrome ''; do
 	has "$chromium" && break
 done
 expect it_makes_pages it_makes_pages
 expect is_readable_without_scripts is_readable_without_scripts
-expect has_the_rules_of_the_model has_the_rules_of_the_model
 for test in draws_every_step draws_maps steps_by_keys_and_buttons says_what_a_step_does shows_searches labels_do_not_overlap \
 	colours_have_contrast filters_threads shows_moments counts_what_is_left reads_the_map_by_keys draws_spans \
 	draws_maps_of_older_libraries shows_long_traces; do
