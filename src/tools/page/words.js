@@ -110,9 +110,10 @@ function searchWords(want, best, size, list) {
 	if (Number.isNaN(best))
 		return [exact(want) + " are needed. " + (free === 0 ? "There is no free block." : free === 1 ? "The only free block is too small." :
 			"None of the " + count(free) + " free blocks is large enough.")];
-	return [exact(want) + " are needed. " + (free === 1 ? "The only free block is large enough: " : "Of " + count(free) + " free blocks " +
-		plural(fit.length, "is", "are") + " large enough. The smallest of them is "), block(list, best), ", with " + exact(size),
-		equals > 1 ? "; of " + count(equals) + " equals it has the lowest address." : "."];
+	const of = free === 1 ? "The only free block is large enough: " : (fit.length === free ? "All " + count(free) + " free blocks are" :
+		"Of " + count(free) + " free blocks " + plural(fit.length, "is", "are")) + " large enough. " + (fit.length === 1 ? "It is " : "The smallest of them is ");
+	return [exact(want) + " are needed. " + of, block(list, best), ", with " + exact(size), equals > 1 ? "; of " + count(equals) +
+		" equals it has the lowest address." : "."];
 }
 
 const STEP_WORDS = {
