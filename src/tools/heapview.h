@@ -132,7 +132,7 @@ const char *template_part(const char *name, size_t length);
 const char *template_begin(FILE *out, const char *page);
 void template_end(FILE *out, const char *rest);
 
-/* Write rules of CSS with the colours of the palette for var(--NAME), on light and dark backgrounds. */
+/* Write rules of CSS for light and dark backgrounds. var(--NAME) is a colour of the palette. */
 void palette_write(FILE *out, const char *rules);
 
 /*

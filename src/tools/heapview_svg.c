@@ -227,7 +227,7 @@ static size_t count_rows(const struct picture *p, size_t row_bytes)
 		for (const struct trace_record *b = r + 1;
 		     b < p->end && b->kind == TRACE_SNAP_BLOCK; b++)
 			rows += is_torn(b, row_bytes) ? 1 : (double)b->b / (double)row_bytes;
-	return rows < SIZE_MAX / 2 ? (size_t)rows : SIZE_MAX / 2;
+	return rows < 1e9 ? (size_t)rows : (size_t)1e9;
 }
 
 static void put_regions(struct picture *p)

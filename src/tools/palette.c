@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The palette of pages (page/palette.css) in pictures: many readers of SVG do not know variables. */
+/* The palette of pages, page/palette.css, in pictures: many readers of SVG know no variables. */
 
 #include <string.h>
 

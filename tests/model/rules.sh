@@ -9,6 +9,58 @@
 # fit. Its lines that begin with "> " are the script; play.c says what they may be.
 #
 # The page of heapview has the rules with their drawings: src/tools/page/rules.html.
+
+# shellcheck disable=SC2317 # functions are called through expect
+
+write=
+if [ "$1" = --write ]; then
+	write=1
+	shift
+fi
+
+# shellcheck source-path=SCRIPTDIR source=../lib/report.sh
+. "${0%/*}/../lib/report.sh"
+
+play=$tests/bin/model/play
+traced="7 8 9 10 11 12 13 14 17 18" # the rules that steps of a trace name
+
+# play_block KIND: the script on standard input, played.
+play_block() {
+	if [ "$1" = first-fit ]; then
+		"$play" --first-fit
+	else
+		rm -f "$scratch/trace"
+		OSMEM_OPTIONS=trace=$scratch/trace "$play" "$scratch/trace"
+	fi
+}
+
+# played PAGE: the page with each drawing made anew.
+played() {
+	while IFS= read -r line; do
+		printf '%s\n' "$line"
+		case $line in
+		'```list'*) ;;
+		*) continue ;;
+		esac
+		kind=${line#'```list'}
+		: >"$scratch/script"
+		while IFS= read -r line && [ "$line" != '```' ]; do
+			printf '%s\n' "$line" >>"$scratch/script"
+		done
+		play_block "${kind# }" <"$scratch/script" || return 1
+		printf '```\n'
+	done <"$1"
+}
+
+draws_the_same() {
+	played "$here/$1" >"$scratch/page" || return 1
+	if [ "$write" ]; then
+		cmp -s "$scratch/page" "$here/$1" || cp "$scratch/page" "$here/$1"
+	else
+		diff "$here/$1" "$scratch/page"
+	fi
+}
+
 rules_html() {
 	awk -f "$src/tools/page/rules.awk" "$here/RULES.md"
 }
