@@ -103,12 +103,14 @@ steps_by_keys_and_buttons() {
 		say("row", document.querySelector("#calls [aria-selected=true]").textContent.startsWith(String(callOf[39] + 1)));
 		document.querySelector("#calls .row:not([aria-selected=true])").click();
 		say("clicked", CALLS.some((call) => call.first + 1 === now && callOf[39] !== callOf[now - 1]));
+		window.scrollTo(0, 300);
+		say("sticky", scrollY > 100 && $("bar").getBoundingClientRect().top >= -1 && $("call").getBoundingClientRect().bottom < 400);
 		$("play").click();
 		say("plays", $("play").textContent);
 		$("play").click();
 		say("pauses", $("play").textContent);' >"$scratch/keys.html"
 	dump "$scratch/keys.html" 360 && fits 360 && says starts '1 9 14 19' &&
-		says at 'end 0 1 2 3 2 9 14 9 14 9 1 2 3 2 9 1' && says slider 40 && says row true && says clicked true &&
+		says at 'end 0 1 2 3 2 9 14 9 14 9 1 2 3 2 9 1' && says slider 40 && says row true && says clicked true && says sticky true &&
 		says plays Pause && says pauses Play
 }
 

@@ -157,12 +157,12 @@ function strips(list, width) {
 	});
 	const total = (some) => runs.filter(some).reduce((n, r) => n + r.end - r.start, 0);
 	const mapped = total((r) => r.isMapped), heap = total((r) => !r.isMapped), share = mapped ? heap ? 0.2 : 1 : 0;
-	const room = width - 3 * Math.max(0, Math.min(runs.length - 1, width / 6));
+	const gap = runs.length > width / 6 ? 0 : 3, room = width - gap * Math.max(0, runs.length - 1);
 	let x = 0;
 	for (const r of runs) {
 		r.x = x;
 		r.width = room * (r.isMapped ? share * (r.end - r.start) / mapped : (1 - share) * (r.end - r.start) / heap);
-		x += r.width + 3;
+		x += r.width + gap;
 	}
 	return runs;
 }
