@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "block/block_core.h"
@@ -215,14 +214,13 @@ TEST(the_table_grows)
 /* If memory for a larger one is refused, the small one spills. It is asked for once per search. */
 TEST(the_table_cannot_grow)
 {
-	struct rlimit none = {.rlim_max = RLIM_INFINITY};
 	char *p[8];
 	size_t calls;
 
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		CHECK((p[i] = os_malloc(24)));
 	free_row(PENDING_FIRST - 1);
-	CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+	limit_addresses(0);
 	calls = sys_count(SYS_MMAP);
 	for (size_t i = 0; i < COUNT_OF(p); i += 2)
 		os_free(p[i]);

@@ -61,11 +61,13 @@ build_busybox() {
 }
 
 build_lua() {
-	cd "$cache/lua5.4/src" && compile lua "$(ls ./*.c | grep -vx ./luac.c)" -DLUA_USE_POSIX
+	# A header that Debian's build makes.
+	echo '#define DEB_HOST_MULTIARCH "none"' >"$scratch/objects/lua5.4-deb-multiarch.h"
+	cd "$cache/lua5.4/src" && compile lua "$(echo [!.]*.c | sed 's/luac\.c//')" -DLUA_USE_POSIX -I"$scratch/objects"
 }
 
 build_minigzip() {
-	cd "$cache/zlib" && compile minigzip "$(ls ./*.c) test/minigzip.c" -I. -D_LARGEFILE64_SOURCE=1
+	cd "$cache/zlib" && compile minigzip "$(echo [!.]*.c test/minigzip.c)" -I. -D_LARGEFILE64_SOURCE=1
 }
 
 # One file has all of it; tclsh makes it, once for all targets.

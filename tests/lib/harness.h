@@ -56,6 +56,9 @@ void test_timeout(unsigned int seconds);
 /* The number that is in the environment under that name, or another. */
 size_t env_number(const char *name, size_t or_else);
 
+/* setrlimit(2); the test is skipped where an emulator ignores it, as qemu-user does for memory. */
+void test_limit(int resource, size_t bytes);
+
 /* From now on the process may have that many bytes of address space. */
 void limit_addresses(size_t bytes);
 

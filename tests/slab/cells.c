@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "broken.h"
 #include "cache/tcache_core.h"
@@ -313,7 +312,6 @@ static void give_arg(void *arg)
 /* A shard in use keeps its slabs from another, unless that cannot get new ones. */
 TEST(without_memory_all_shards_cells_serve)
 {
-	struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
 	unsigned int n, half, taken = 0, got;
 	void *large, **others = cells + CELLS / 2;
 
@@ -324,7 +322,7 @@ TEST(without_memory_all_shards_cells_serve)
 	take_all(cells, n);
 	for (unsigned int i = 0; i < n; i += 2)
 		give_one(cells[i]);
-	CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+	limit_addresses(0);
 	while (slab_take_locked(class_of_size(CELL_MAX), 0, &large, 1, NULL))
 		; /* fills every run of four slots */
 	while (slab_take_locked(class_of_size(8192), 0, &large, 1, NULL))
