@@ -70,11 +70,13 @@ function reallocWords(call, list) {
 }
 
 function placementWords(call, size) {
-	if (!size)
+	if (!size && isOs(call))
 		return [ruleLink(5), ": size 0, so the result is NULL."];
+	if (!isOs(call) && call.what > 22 && call.a)
+		return ["An aligned block of malloc comes from the heap, whatever its size."];
 	if (size > 2 ** 63)
 		return ["No object can be as large as that."];
-	const {isMapped, words} = chunkWords(call, size);
+	const {isMapped, words} = chunkWords(call, size || 1); /* malloc(0) counts as 1 byte */
 	return words.concat(isMapped ? ["it gets a mapping of its own (", ruleLink(6), ")."] : ["it goes to the heap (", ruleLink(6), ")."]);
 }
 
