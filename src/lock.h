@@ -111,7 +111,7 @@ static inline void lock_acquire(struct lock *l)
 	if (!atomic_compare_exchange_strong_explicit(&l->state, &state, 1, memory_order_acquire,
 						     memory_order_relaxed))
 		lock_wait(l);
-	atomic_thread_fence(memory_order_release); /* a forked child sees the lock before changes */
+	atomic_signal_fence(memory_order_release); /* a forked child sees the lock before changes */
 }
 
 /* Acquire l without waiting for its holder. False: it is held. */

@@ -7,9 +7,12 @@
  * changing: slab_fork.c, magazine.c, mapping.c, and the caches here. It also flushes and frees the
  * caches of other threads.
  *
- * The child sees the stores of another thread in their order: a thread that writes to a page that
- * the kernel has already copied waits for the end of the fork. So the order of stores is what
- * matters; comments "for a fork" say where.
+ * The child sees the stores of another thread in program order, also on processors that make them
+ * visible in another: a thread that writes to a page that the kernel has already copied waits for
+ * the end of the fork, and the fork waits until all stores before that are complete, as it
+ * invalidates translations on all processors. So what the child sees of a thread ends at one
+ * instruction. The order in which the compiler emits stores is what matters; comments "for a fork"
+ * say where.
  */
 
 #include <string.h>

@@ -6,9 +6,12 @@
 #include "tcache_core.h"
 #include "tunables.h"
 
-static bool has_cell(void *const *top, const void *cell)
+/* The end is computed: that of a magazine of another thread may not be visible yet. */
+static bool has_cell(void **top, unsigned int class, const void *cell)
 {
-	for (; *top != MAGAZINE_END; top++)
+	void *const *end = &magazine_of(top)->cells[magazine_capacity(class)];
+
+	for (; top < end; top++)
 		if (*top == cell)
 			return true;
 	return false;
@@ -16,24 +19,23 @@ static bool has_cell(void *const *top, const void *cell)
 
 static bool is_in_cache(const struct tcache *tc, unsigned int class, const void *cell)
 {
-	const struct magazine *spare = tc->spares[class];
+	struct magazine *spare = tc->spares[class];
 
-	return has_cell(tc->bins[class].top, cell) ||
-	       (spare && spare->count && has_cell(spare->cells, cell)) ||
+	return has_cell(tc->bins[class].top, class, cell) ||
+	       (spare && spare->count && has_cell(spare->cells, class, cell)) ||
 	       quarantine_has(tc, class, cell);
 }
 
 static bool is_in_depot(unsigned int class, const void *cell)
 {
 	for (unsigned int shard = 0; shard < SLAB_SHARDS; shard++)
-		for (const struct magazine *m = magazine_shards[shard].depots[class].full; m;
-		     m = m->next)
-			if (has_cell(m->cells, cell))
+		for (struct magazine *m = magazine_shards[shard].depots[class].full; m; m = m->next)
+			if (has_cell(m->cells, class, cell))
 				return true;
 	return false;
 }
 
-bool tcache_is_cached(unsigned int class, const void *cell)
+static bool find_cached(unsigned int class, const void *cell)
 {
 	bool is_cached;
 
@@ -48,6 +50,15 @@ bool tcache_is_cached(unsigned int class, const void *cell)
 	depot_unlock_all();
 	lock_release(&tcache_all.lock);
 	return is_cached;
+}
+
+/*
+ * Other threads go on meanwhile. Where a processor reorders stores, what a cache's top leads to may
+ * be what was there before. The right contents follow within a moment, so cell is looked for twice.
+ */
+bool tcache_is_cached(unsigned int class, const void *cell)
+{
+	return find_cached(class, cell) && find_cached(class, cell);
 }
 
 /* Reports. */

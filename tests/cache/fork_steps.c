@@ -26,7 +26,9 @@
 #include "large/large.h"
 #include "large/large_core.h"
 #include "places.h"
+#include "registers.h"
 #include "slab/slab_core.h"
+#include "steps.h"
 
 /* Between any two instructions. */
 
@@ -67,7 +69,7 @@ static void copy_the_process(void)
 static void on_step(int nr, siginfo_t *info, void *context)
 {
 	ucontext_t *stepped = context;
-	uintptr_t at = (uintptr_t)stepped->uc_mcontext.gregs[REG_RIP];
+	uintptr_t at = registers_interrupted(stepped).pc;
 
 	(void)nr, (void)info;
 	if (at - (uintptr_t)&__executable_start >= (uintptr_t)(&etext - &__executable_start))
@@ -76,23 +78,19 @@ static void on_step(int nr, siginfo_t *info, void *context)
 	if (!is_child && !random_below(&step_state, steps_to_a_child))
 		copy_the_process();
 	if (is_child)
-		stepped->uc_mcontext.gregs[REG_EFL] &= ~0x100;
+		steps_leave(stepped);
 }
 
-static inline void steps_end(void)
+static inline void end_steps(void)
 {
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; "
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
+	steps_end();
 	is_stepped = false;
 }
 
-static inline void steps_begin(void)
+static inline void begin_steps(void)
 {
 	is_stepped = true;
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; "
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
+	steps_begin();
 }
 
 /* Replaces libc's function, of which each byte would be stepped through. */
@@ -100,26 +98,24 @@ static inline void steps_begin(void)
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
 	bool was_stepped = is_stepped;
-	void *at = to;
 
 	if (was_stepped)
-		steps_end();
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(n)::"memory");
+		end_steps();
+	steps_copy(to, from, n);
 	if (was_stepped)
-		steps_begin();
+		begin_steps();
 	return to;
 }
 
 void *memset(void *to, int byte, size_t n)
 {
 	bool was_stepped = is_stepped;
-	void *at = to;
 
 	if (was_stepped)
-		steps_end();
-	__asm__ volatile("rep stosb" : "+D"(at), "+c"(n) : "a"(byte) : "memory");
+		end_steps();
+	steps_fill(to, byte, n);
 	if (was_stepped)
-		steps_begin();
+		begin_steps();
 	return to;
 }
 
@@ -155,9 +151,9 @@ static void step_through(const char *what, void (*call)(uint64_t *state), size_t
 	for (size_t i = 0; i < calls; i++) {
 		for (size_t j = random_below(&state, 30); j > 0; j--)
 			step(objects[0], &state);
-		steps_begin();
+		begin_steps();
 		call(&state);
-		steps_end();
+		end_steps();
 		if (is_child)
 			look_and_end(0);
 	}
@@ -327,7 +323,7 @@ static pthread_key_t after_key;
 static void end_of_steps(void *arg)
 {
 	(void)arg;
-	steps_end();
+	end_steps();
 }
 
 static void *begin_and_end(void *arg)
@@ -335,13 +331,13 @@ static void *begin_and_end(void *arg)
 	uint64_t state = (uintptr_t)arg;
 
 	CHECK(pthread_setspecific(after_key, arg) == 0);
-	steps_begin();
+	begin_steps();
 	for (int i = 0; i < 3; i++)
 		step(objects[1], &state);
-	steps_end();
+	end_steps();
 	for (int i = 0; i < 300; i++)
 		step(objects[1], &state);
-	steps_begin();
+	begin_steps();
 	return NULL;
 }
 
@@ -371,9 +367,9 @@ static void call_for_window(uint64_t *state)
 	static size_t nr;
 
 	(void)state;
-	steps_end();
+	end_steps();
 	take_last_window();
-	steps_begin();
+	begin_steps();
 	publish(&objects[1][nr++], malloc(SPAN_MAX), SPAN_MAX);
 }
 

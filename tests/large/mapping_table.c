@@ -11,6 +11,7 @@
 #include "harness.h"
 #include "helpers.h"
 #include "large/mapping_table.h"
+#include "steps.h"
 
 static uint64_t random_state = 1;
 
@@ -272,20 +273,6 @@ static void handle_step(int nr)
 {
 	(void)nr;
 	on_step();
-}
-
-static inline void steps_begin(void)
-{
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; "
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
-}
-
-static inline void steps_end(void)
-{
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; "
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
 }
 
 TEST(repair_between_instructions_of_any_change)

@@ -6,18 +6,20 @@
  * whatever process.
  */
 
+#include <elf.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/user.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 
 #include "guard_common.h"
+#include "registers.h"
 
 #define SAID (32 * KIB)
 
@@ -64,7 +66,7 @@ static void check_and_exit(int number, siginfo_t *info, void *context)
 {
 	bool is_right = number == SIGSEGV && info->si_code == SEGV_ACCERR &&
 			info->si_addr == block && errno == 12345 &&
-			((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+			registers_interrupted(context).pc;
 
 	syscall(SYS_exit_group, is_right ? 7 : 8);
 }
@@ -158,13 +160,15 @@ TEST(a_report_on_a_small_stack)
 /* ---- The default action ---- */
 
 struct stop {
-	uintptr_t instruction, address;
+	unsigned long registers[64]; /* all there are */
+	uintptr_t address;
 	int number;
 };
 
 static struct stop next_stop(pid_t pid, int deliver)
 {
-	struct user_regs_struct regs;
+	struct stop stop = {0};
+	struct iovec registers = {stop.registers, sizeof(stop.registers)};
 	siginfo_t info;
 	int status;
 
@@ -172,9 +176,11 @@ static struct stop next_stop(pid_t pid, int deliver)
 	CHECK(waitpid(pid, &status, 0) == pid);
 	if (!WIFSTOPPED(status))
 		return (struct stop){.number = WIFSIGNALED(status) ? -WTERMSIG(status) : 0};
-	CHECK(ptrace(PTRACE_GETREGS, pid, NULL, &regs) == 0);
+	CHECK(ptrace(PTRACE_GETREGSET, pid, (void *)NT_PRSTATUS, &registers) == 0);
 	CHECK(ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0);
-	return (struct stop){regs.rip, (uintptr_t)info.si_addr, WSTOPSIG(status)};
+	stop.address = (uintptr_t)info.si_addr;
+	stop.number = WSTOPSIG(status);
+	return stop;
 }
 
 /* So a core has the registers, the stack and the signal of the fault. */
@@ -200,7 +206,7 @@ TEST(the_process_ends_at_the_instruction)
 	CHECK(first.number == SIGSEGV && first.address == (uintptr_t)p);
 	second = next_stop(pid, SIGSEGV);
 	CHECK(second.number == SIGSEGV && second.address == (uintptr_t)p);
-	CHECK(second.instruction == first.instruction);
+	CHECK(memcmp(second.registers, first.registers, sizeof(first.registers)) == 0);
 	third = next_stop(pid, SIGSEGV);
 	CHECK_MSG(third.number == -SIGSEGV, "%d", third.number);
 }
