@@ -43,7 +43,7 @@ static const struct metric plain[] = {
 	 FIGURE(s.libc.ahead_bytes)},
 	{"osmem_thread_caches", "Threads with a cache.", FIGURE(s.cells.threads)},
 	{"osmem_slabs", "Slabs of cells.", FIGURE(s.cells.slabs)},
-	{"osmem_segments", "Segments of 4 MiB.", FIGURE(s.cells.segments)},
+	{"osmem_segments", "Segments of up to 4 MiB.", FIGURE(s.cells.segments)},
 };
 
 /* Heaps in the order of struct osmem_stats. */

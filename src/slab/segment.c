@@ -255,11 +255,15 @@ static bool new_segment(bool is_own)
 	return true;
 }
 
-/* Map the n slots behind the mapped ones of g, or fewer. Returns their number, 0 with errno. */
+/*
+ * Map the n slots behind the mapped ones of g, or fewer; after a refusal, ask for one only. Returns
+ * their number, 0 with errno.
+ */
 static unsigned int map_slots_behind(struct segment *g, unsigned int n)
 {
 	char *end = (char *)g + segment_size(g);
 
+	n = slab_store.next_skips ? 1 : n;
 	while (n && !sys_map_at(end, n * SLAB_SIZE))
 		n = errno == ENOMEM ? n / 2 : 0;
 	return n;

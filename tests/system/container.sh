@@ -41,8 +41,7 @@ if ! has "$cc"; then
 	skip container "$cc is not installed"
 	finish
 fi
-echo '{"brk", SYS_brk},' >"$scratch/calls.h"
-"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$scratch" \
+"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread \
 	-o "$scratch/subject" "$here/seccomp/subject.c" || exit 1
 "$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -o "$scratch/phases" \
 	"$here/container/phases.c" || exit 1

@@ -3,9 +3,9 @@
 /*
  * Work under a system call filter, or start another program under one:
  *
- *	subject CALL ERROR [PROGRAM ARGUMENT…]
+ *	subject NUMBER ERROR [PROGRAM ARGUMENT…]
  *
- * The kernel answers ERROR, EPERM or ENOSYS, to every CALL from now on. The work is what allocators
+ * The kernel answers ERROR, EPERM or ENOSYS, to every system call of that number from now on. The work is what allocators
  * make system calls for: small and large objects, growth, threads, forks, trims, time. What it is
  * refused by the program's own calls, it does without, and prints; then "done". Exit status 2: there
  * are no filters here.
@@ -34,22 +34,6 @@
 void *os_malloc(size_t size) __attribute__((weak));
 void *os_realloc(void *p, size_t size) __attribute__((weak));
 void os_free(void *p) __attribute__((weak));
-
-static const struct {
-	const char *name;
-	int number;
-} calls[] = {
-#include "calls.h" /* of the script: {"mmap", SYS_mmap}, … */
-};
-
-static int number_of(const char *name)
-{
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		if (strcmp(calls[i].name, name) == 0)
-			return calls[i].number;
-	fprintf(stderr, "no such call: %s\n", name);
-	exit(EXIT_FAILURE);
-}
 
 static void refuse(int number, int error)
 {
@@ -170,7 +154,7 @@ int main(int argc, char **argv)
 	int error = argc > 2 && strcmp(argv[2], "ENOSYS") == 0 ? ENOSYS : EPERM;
 
 	if (argc > 1)
-		refuse(number_of(argv[1]), error);
+		refuse(atoi(argv[1]), error);
 	if (argc > 3) {
 		execv(argv[3], argv + 3);
 		return 2;
