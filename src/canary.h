@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "arch.h"
 #include "zero.h"
 
 #define CANARY sizeof(uint64_t)
@@ -129,7 +130,7 @@ static inline __attribute__((always_inline)) uint64_t claim(void *p, size_t room
 	uint64_t canary = make_canary(at, padding);
 	lane any;
 
-	__asm__("addq %1, %0" : "+m"(*at) : "r"(canary) : "cc", "memory");
+	arch_add(at, canary);
 	any = lane_at(at)[-1] | zero_lanes(p, room - sizeof(lane));
 	return any[0] | any[1] | (atomic_load_explicit(at, memory_order_relaxed) ^ canary);
 }

@@ -310,12 +310,13 @@ bool sys_file_is_replaceable(const char *path)
 
 bool sys_file_replace(struct sys_file *f, const char *path)
 {
-	return CALL(rename, f->path, path) == 0 && make_absolute(f->path, path);
+	return CALL(renameat2, AT_FDCWD, f->path, AT_FDCWD, path, 0) == 0 &&
+	       make_absolute(f->path, path);
 }
 
 void sys_file_remove(struct sys_file *f)
 {
-	RAW(unlink, f->path);
+	RAW(unlinkat, AT_FDCWD, f->path, 0);
 	sys_file_close(f);
 }
 

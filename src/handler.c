@@ -9,26 +9,14 @@
 
 #define SIGNAL_BIT(signal) (UINT64_C(1) << ((signal)-1))
 
-#ifdef __x86_64__
-#define RESTORER 0x04000000 /* SA_RESTORER: the handler returns there */
-
-/* Unwinders know these very bytes. */
-__attribute__((naked, noinline)) static void restore(void)
-{
-	__asm__("movq $15, %rax\n\tsyscall");
-}
-#else
-#define RESTORER 0
-#endif
-
 static struct handler make(void (*function)(int signal, siginfo_t *info, void *context),
 			   unsigned int flags, uint64_t mask)
 {
-	return (struct handler){
-		.function = function,
-		.flags = flags | RESTORER,
-#ifdef __x86_64__
-		.restorer = restore,
+	return (struct handler)
+	{
+		.function = function, .flags = flags | ARCH_RESTORER,
+#if ARCH_RESTORER
+		.restorer = arch_restore,
 #endif
 		.mask = mask,
 	};
@@ -59,7 +47,7 @@ int handler_sigaction(int signal, const struct sigaction *new, struct sigaction 
 	if (CALL(rt_sigaction, signal, new ? &set : NULL, &was, KERNEL_MASK_SIZE) != 0)
 		return -1;
 	if (old) {
-		*old = (struct sigaction){.sa_flags = (int)(was.flags & ~(unsigned long)RESTORER)};
+		*old = (struct sigaction){.sa_flags = (int)(was.flags & ~ARCH_RESTORER)};
 		old->sa_sigaction = was.function;
 		memcpy(&old->sa_mask, &was.mask, sizeof(was.mask));
 	}

@@ -11,11 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch.h"
+
 /* The kernel's struct sigaction. */
 struct handler {
 	void (*function)(int signal, siginfo_t *info, void *context);
 	unsigned long flags;
-#ifndef __riscv
+#if ARCH_HAS_RESTORER
 	void (*restorer)(void);
 #endif
 	uint64_t mask;

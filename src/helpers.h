@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch.h"
+
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
 #define EXPORT __attribute__((visibility("default")))
@@ -20,12 +22,7 @@
 #define APART __attribute__((common))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The kernel maps nothing above this without a hint, not even with five levels of page tables. */
-#ifdef __x86_64__
-#define SYS_MAP_MAX ((size_t)1 << 47)
-#else
-#define SYS_MAP_MAX ((size_t)1 << 48)
-#endif
+#define SYS_MAP_MAX ARCH_MAP_MAX
 
 /* Priorities of constructors, from the bottom wing up; fork handlers have the same order. */
 #define SYS_BEGIN_BLOCK 101
@@ -49,6 +46,22 @@ char *sys_break(void);
 
 /* Raise the break by size. Returns the old break, or NULL. */
 char *sys_raise_break(size_t size);
+
+/*
+ * Whether the kernel shall use transparent huge pages for what sys_map and its relatives map from
+ * now on, if its own setting allows it. False with errno: it knows no such advice.
+ */
+enum sys_huge_pages {
+	SYS_HUGE_DEFAULT, /* as its setting says */
+	SYS_HUGE_ALWAYS,
+	SYS_HUGE_NEVER,
+};
+
+bool sys_set_huge_pages(enum sys_huge_pages wanted);
+bool sys_wants_huge_pages(void); /* SYS_HUGE_ALWAYS */
+
+/* The same for memory that has been mapped before; p may be NULL. Preserves errno. */
+void sys_advise_pages(void *p, size_t size);
 
 /* Fresh zeroed private memory at a page boundary, or NULL. */
 void *sys_map(size_t size);

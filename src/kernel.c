@@ -6,37 +6,18 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
+#include "arch.h"
 #include "elf_symbol.h"
 
 #define ERRNO_MAX 4095 /* the kernel returns errors as -1 to -ERRNO_MAX */
 
 typedef int clock_function(clockid_t clock, struct timespec *now);
 
-#ifdef __x86_64__
 long kernel_raw(long number, long a, long b, long c, long d, long e, long f)
 {
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
+	return arch_call_kernel(number, a, b, c, d, e, f);
 }
-#else
-long kernel_raw(long number, long a, long b, long c, long d, long e, long f)
-{
-	int saved_errno = errno;
-	long result = syscall(number, a, b, c, d, e, f);
-
-	result = result == -1 ? -errno : result;
-	errno = saved_errno;
-	return result;
-}
-#endif
 
 long kernel_call(long number, long a, long b, long c, long d, long e, long f)
 {

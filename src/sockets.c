@@ -193,9 +193,10 @@ ssize_t sys_send(int fd, const void *from, size_t size)
 /* A sandbox may refuse to poll; the caller must not spin then. */
 void sys_poll(struct pollfd *all, size_t n, int ms)
 {
+	struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
 	_Atomic(uint32_t) never_woken = 0;
 
-	if (CALL(poll, all, n, ms) >= 0)
+	if (CALL(ppoll, all, n, ms < 0 ? NULL : &wait) >= 0)
 		return;
 	if (errno != EINTR && ms)
 		sys_sleep_on(&never_woken, 0, REFUSED_WAIT_NS);
@@ -222,6 +223,8 @@ uint32_t sys_begin_service(void)
 {
 	static const char name[] = "osmem";
 
+	if (CALL(rt_sigprocmask, SIG_BLOCK, &wake_set, NULL, KERNEL_MASK_SIZE) != 0)
+		return 0; /* whoever wakes it would end the process */
 	RAW(prctl, PR_SET_NAME, name);
 	RAW(prctl, PR_SET_TIMERSLACK, TIMER_SLACK_MS * 1000000ul);
 	return (uint32_t)RAW(gettid);

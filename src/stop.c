@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <ucontext.h>
 
 #include "compat.h"
 #include "handler.h"
 #include "helpers.h"
 #include "kernel.h"
 #include "proc.h"
+#include "registers.h"
 #include "tunables.h"
 
 #define HEADROOM 64 /* for threads that start meanwhile */
@@ -42,15 +42,8 @@ static void note_registers(struct stopped_thread *t, void *frame, const ucontext
 
 	t->signal_stack = other;
 	t->saved = (uintptr_t)frame;
-	t->saved_end = (uintptr_t)(context + 1);
-#ifdef __x86_64__
-	t->stack = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
-	if (context->uc_mcontext.fpregs)
-		t->saved_end = (uintptr_t)context->uc_mcontext.fpregs +
-			       sizeof(*context->uc_mcontext.fpregs);
-#else
-	t->stack = (uintptr_t)frame;
-#endif
+	t->saved_end = registers_end(context);
+	t->stack = registers_interrupted(context).sp;
 	if (t->stack - other < context->uc_stack.ss_size) {
 		t->stack = 0;
 		t->saved_end = other + context->uc_stack.ss_size;

@@ -5,8 +5,9 @@
 #pragma once
 
 #include <signal.h>
-#include <stdbool.h>
 #include <stdint.h>
+
+#include "registers.h"
 
 /* sigaction(2) of libc, under a name that no other library interposes. */
 extern __typeof__(sigaction) __sigaction;
@@ -21,16 +22,10 @@ void signals_restore(uint64_t mask);
 /* Send info to the calling thread again, unchanged. It arrives when its signal is not blocked. */
 void signals_resend(siginfo_t *info);
 
-/*
- * Call function(arg) on another stack, which grows down from top, a multiple of 16. Unwinders find
- * the way back to this one. On other processors than x86_64 it stays on this stack.
- */
-void signals_call_on(void *top, void (*function)(void *arg), void *arg);
-
 /* What the processor did when it faulted; context is the third argument of a handler. */
 struct signals_fault {
 	uintptr_t instruction; /* its address, or 0 if unknown */
-	bool is_write;
+	enum registers_access access;
 };
 
 struct signals_fault signals_get_fault(const void *context);

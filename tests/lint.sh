@@ -220,11 +220,11 @@ includes() {
 	done | none
 }
 
-# The table of src/README.md names every file, and no others. A name may be a pattern, such as
+# The table of src/FILES.md names every file, and no others. A name may be a pattern, such as
 # x.[ch]; _x.c stands for the end of one.
 table_of_files() {
 	# shellcheck disable=SC2016 # the backticks are those of the page
-	sed -n '/^## Files/,/^## Glossary/s/^|/|/p' src/README.md | grep -o '`[^`]*\.[a-z[][^`]*`' |
+	grep '^|' src/FILES.md | grep -o '`[^`]*\.[a-z[][^`]*`' |
 		tr -d '`' | sed 's|.*/||' | sort -u >"$log.files"
 	find src -name '*.[ch]' -o -name '*.html' -o -name '*.css' | while read -r file; do
 		while read -r pattern; do
@@ -233,14 +233,14 @@ table_of_files() {
 			$pattern) continue 2 ;;
 			esac
 		done <"$log.files"
-		echo "src/README.md: the table lacks $file"
+		echo "src/FILES.md: the table lacks $file"
 	done | none || return
 	while read -r pattern; do
 		# shellcheck disable=SC2086 # it is a pattern
 		case $pattern in
 		_*) find src -name "*$pattern" ;;
 		*) find src utils -name "$pattern" ;;
-		esac | grep -q . || echo "src/README.md: there is no $pattern"
+		esac | grep -q . || echo "src/FILES.md: there is no $pattern"
 	done <"$log.files" | none
 }
 
@@ -268,7 +268,7 @@ calls() {
 }
 
 system_calls() {
-	sources '*.[ch]' | grep -Ev '^src/(helpers|files|kernel)\.[ch]' | code | grep -E -e '<sys/(mman|syscall)\.h>' \
+	sources '*.[ch]' | grep -Ev '^src/(arch|helpers|files|kernel)\.[ch]' | code | grep -E -e '<sys/(mman|syscall)\.h>' \
 		-e "$(calls 'mmap|munmap|mremap|madvise|s?brk|write|writev|syscall|getrandom')" | none
 }
 

@@ -43,6 +43,9 @@ void *block_memalign(size_t size, size_t align);
 void *block_realloc(const char *call, void *p, size_t size);
 void block_free(const char *call, void *p);
 
+/* A block is at most that much larger than its size, rounded up: rule 12. */
+#define BLOCK_EXCESS_MAX 32
+
 /* The bytes that the caller may use, or 0 if p, not NULL, was reported. */
 size_t block_capacity(const char *call, void *p);
 

@@ -2,8 +2,8 @@
 
 /*
  * Core header of the course allocator: osmem.c (the rules), block_heap.c (the state),
- * block_regions.c (memory from the kernel, fork), block_fork.c (repair of a child of malloc),
- * block_pointer.c (validation, reports) and block_walk.c (copies, the checker).
+ * block_break.c and block_regions.c (memory from the kernel, fork), block_fork.c (repair of a child
+ * of malloc), block_pointer.c (validation, reports) and block_walk.c (copies, the checker).
  *
  * The heap is a table of regions in address order. There is one region, unless other code moves the
  * break.
@@ -60,11 +60,14 @@ struct block_heap {
 	struct index index;
 	struct block_meta *mapped; /* H8 */
 	bool has_strays; /* mapped blocks that are not in the treap: block_fork.c */
-	struct lock lock; /* guards this struct, block_regions, pending_table and links_heap */
+	struct lock lock; /* guards this struct, block_regions and links_heap */
 };
 
 extern struct block_heap course;
-extern struct region block_regions[REGIONS_MAX];
+extern struct region *block_regions; /* a table of region_count; static while it is small */
+
+/* block_heap.c: whether the table has room for another region. It is mapped once it is large. */
+bool block_has_region_room(void) __attribute__((cold));
 
 HOT void block_lock(void)
 {
@@ -203,6 +206,14 @@ void block_require_region_end(struct block_meta *b) __attribute__((cold));
 
 /* block_heap.c: report that b is overwritten, and abort. */
 void block_corrupted(const struct block_meta *b) __attribute__((noreturn, cold));
+
+/* ---- block_break.c: the program break, or what replaces it ---- */
+
+/* Where the next raise begins, if nothing else moves the break. NULL: unknown. */
+char *block_break(void);
+
+/* Raise it by size. Returns where it was, or NULL with errno ENOMEM. */
+char *block_raise_break(size_t size);
 
 /* ---- block_regions.c ---- */
 

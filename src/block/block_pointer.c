@@ -157,7 +157,7 @@ static __attribute__((cold)) void bad_pointer(const char *call, void *p)
 	struct region *r = block_find_region(b);
 	bool was_mapped;
 
-	if ((uintptr_t)p % GRAIN == 0 && r) {
+	if ((uintptr_t)p % course.grain == 0 && r) {
 		bad_in_region(r, call, p);
 		return;
 	}
@@ -165,8 +165,9 @@ static __attribute__((cold)) void bad_pointer(const char *call, void *p)
 	block_unlock();
 	if (was_mapped)
 		sys_fatal(call, p, "the header of this block is overwritten");
-	if ((uintptr_t)p % GRAIN)
-		sys_misuse(call, p, "not a block: not aligned to %lu bytes", (unsigned long)GRAIN);
+	if ((uintptr_t)p % course.grain)
+		sys_misuse(call, p, "not a block: not aligned to %lu bytes",
+			   (unsigned long)course.grain);
 	else if (block_is_others && block_is_others(p))
 		sys_misuse(call, p, "a block of malloc, not of os_malloc");
 	else
@@ -179,7 +180,8 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = block_find_region(b);
 
-	if ((uintptr_t)p % GRAIN || (r && (char *)p >= r->end)) { /* the header may be unmapped */
+	/* The header may be unmapped. */
+	if ((uintptr_t)p % course.grain || (r && (char *)p >= r->end)) {
 		bad_pointer(call, p);
 		return NULL;
 	}

@@ -43,6 +43,11 @@ void course_free(const char *call, void *p)
 		block_free(call, p);
 }
 
+bool course_may_have(size_t usable, size_t size)
+{
+	return size <= usable && usable - round_up(size, CELL_ALIGN) <= BLOCK_EXCESS_MAX;
+}
+
 size_t course_usable_size(const char *call, void *p)
 {
 	size_t size;

@@ -22,3 +22,6 @@ void *course_alloc_zeroed(size_t size);
 void *course_realloc(const char *call, void *p, size_t size);
 void course_free(const char *call, void *p);
 size_t course_usable_size(const char *call, void *p);
+
+/* Whether a block of usable bytes may have been allocated or resized with size (rule 12). */
+bool course_may_have(size_t usable, size_t size);

@@ -63,7 +63,9 @@ static bool check_block_size(const char *call, void *p, size_t size)
 
 	if (usable == LARGE_BAD)
 		return false;
-	return is_plausible(usable, size, sys_page_size()) || wrong_size(call, p, size, usable);
+	return (tcache_is_course() ? course_may_have(usable, size)
+				   : is_plausible(usable, size, sys_page_size())) ||
+	       wrong_size(call, p, size, usable);
 }
 
 /* Hardened blocks know their exact size. */

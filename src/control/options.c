@@ -63,6 +63,15 @@ static void set_purge_delay(size_t ms)
 	slab_sweep_period_ms = ms;
 }
 
+static void set_thp(size_t wanted)
+{
+	if (sys_set_huge_pages((enum sys_huge_pages)wanted))
+		slab_advise_pages();
+	else
+		sys_report("OSMEM_OPTIONS: thp: the kernel takes no such advice: %s",
+			   sys_error_name(errno));
+}
+
 /* Allowed values other than file names and words. */
 enum value {
 	NOTHING = 1, /* means 0 */
@@ -77,47 +86,51 @@ enum value {
 #define A_SIZE "a size in bytes, which may end in k, M or G"
 
 /*
- * In the order of the table in README.md. One of number and set receives the value. Any other value
+ * In the order of the table in osmem(7). One of number and set receives the value. Any other value
  * is the name of a file, if file is set. Few pointers: they are relocated in every program.
  */
 static const struct option {
 	char name[17];
-	char words[12]; /* separated by commas; the first, if not empty, means 0, the next 1 */
+	char words[21]; /* separated by commas; the first, if not empty, means 0, the next 1 */
 	unsigned char values; /* enum value */
-	unsigned int max; /* of a NUMBER */
 	const char *takes; /* the valid values, for a report */
+	unsigned int min; /* of a NUMBER or SIZE */
+	unsigned int max; /* of a NUMBER */
 	size_t *number;
 	struct word *file;
 	void (*set)(size_t number);
 } known[] = {
-	{"stats", ",full,json", NOTHING, 0, "no value, full, json or a file",
-	 .number = &outputs.stats, .file = &outputs.stats_file},
-	{"trace", "", 0, 0, "a file", .file = &outputs.trace},
-	{"trace_size", "", SIZE, 0, A_SIZE, .number = &outputs.trace_size},
-	{"map", "", 0, 0, "a file", .file = &outputs.map},
-	{"profile", "", 0, 0, "a file", .file = &outputs.profile},
-	{"profile_interval", "", SIZE | MAPPABLE, 0, A_SIZE, .number = &outputs.profile_interval},
-	{"profile_growth", "", SIZE | MAPPABLE, 0, A_SIZE ", or 0 for off",
+	{"stats", ",full,json", NOTHING, "no value, full, json or a file", .number = &outputs.stats,
+	 .file = &outputs.stats_file},
+	{"trace", "", 0, "a file", .file = &outputs.trace},
+	{"trace_size", "", SIZE, A_SIZE, .number = &outputs.trace_size},
+	{"map", "", 0, "a file", .file = &outputs.map},
+	{"profile", "", 0, "a file", .file = &outputs.profile},
+	{"profile_interval", "", SIZE | MAPPABLE, A_SIZE, .number = &outputs.profile_interval},
+	{"profile_growth", "", SIZE | MAPPABLE, A_SIZE ", or 0 for off",
 	 .number = &outputs.profile_growth},
-	{"check", "", NOTHING | NUMBER, 1 << 30, "no value, or 0 to 1073741824",
+	{"check", "", NOTHING | NUMBER, "no value, or 0 to 1073741824", .max = 1 << 30,
 	 .number = &options.check},
-	{"misuse", "abort,warn", 0, 0, "abort or warn", .number = &options.misuse},
-	{"backtrace", "", NOTHING, 0, "no value", .number = &options.backtrace},
-	{"guard", "", NOTHING | NUMBER | NOT_COURSE, 1 << 30, "no value, or 1 to 1073741824",
-	 .number = &options.guard},
-	{"leaks", ",exit", NOTHING, 0, "no value, or exit", .number = &options.leaks},
-	{"course", "", NOTHING, 0, "no value", .set = NULL}, /* course.c reads it earlier */
-	{"hardened", "", NOTHING | NOT_COURSE, 0, "no value", .set = NULL}, /* quarantine.c too */
-	{"mmap_threshold", "", SIZE | NOT_COURSE, 0, A_SIZE, .set = large_set_threshold},
-	{"trim_threshold", "", SIZE | NEVER | NOT_COURSE, 0, A_SIZE ", or never",
+	{"misuse", "abort,warn", 0, "abort or warn", .number = &options.misuse},
+	{"backtrace", "", NOTHING, "no value", .number = &options.backtrace},
+	{"guard", "", NOTHING | NUMBER | NOT_COURSE, "no value, or 1 to 1073741824", .min = 1,
+	 .max = 1 << 30, .number = &options.guard},
+	{"leaks", ",exit", NOTHING, "no value, or exit", .number = &options.leaks},
+	{"course", "", NOTHING, "no value", .set = NULL}, /* course.c reads it earlier */
+	{"hardened", "", NOTHING | NOT_COURSE, "no value", .set = NULL}, /* quarantine.c too */
+	{"mmap_threshold", "", SIZE | NOT_COURSE, A_SIZE " and is at least 32k", .min = 32 * KIB,
+	 .set = large_set_threshold},
+	{"trim_threshold", "", SIZE | NEVER | NOT_COURSE, A_SIZE ", or never",
 	 .set = tcache_set_trim_threshold},
-	{"purge_delay", "", NUMBER | NOT_COURSE, 24 * 3600 * 1000, "milliseconds, 0 to 86400000",
-	 .set = set_purge_delay},
-	{"depot_size", "", SIZE | NOT_COURSE, 0, A_SIZE, .set = magazine_set_depot_size},
-	{"perturb", "", NUMBER | NOT_COURSE, 255, "1 to 255, or 0 for off", .set = set_perturb},
-	{"serve", "", 0, 0, "the path of a socket", .file = &options.serve},
-	{"background", "", NOTHING | NOT_COURSE, 0, "no value", .number = &options.background},
-	{"dump_on", "", SIGNAL, 0, DUMP_SIGNALS, .number = &options.dump_on},
+	{"purge_delay", "", NUMBER | NOT_COURSE, "milliseconds, 0 to 86400000",
+	 .max = 24 * 3600 * 1000, .set = set_purge_delay},
+	{"depot_size", "", SIZE | NOT_COURSE, A_SIZE, .set = magazine_set_depot_size},
+	{"thp", "default,always,never", NOT_COURSE, "default, always or never", .set = set_thp},
+	{"perturb", "", NUMBER | NOT_COURSE, "1 to 255, or 0 for off", .max = 255,
+	 .set = set_perturb},
+	{"serve", "", 0, "the path of a socket", .file = &options.serve},
+	{"background", "", NOTHING | NOT_COURSE, "no value", .number = &options.background},
+	{"dump_on", "", SIGNAL, DUMP_SIGNALS, .number = &options.dump_on},
 };
 
 _Static_assert(STATS_SUMMARY == 0 && STATS_FULL == 1 && STATS_JSON == 2,
@@ -149,11 +162,11 @@ static bool read_word(const char *words, struct word value, size_t *number)
 	return false;
 }
 
-static size_t max_of(const struct option *o)
+static bool is_in_range(const struct option *o, size_t number)
 {
-	if (o->values & NUMBER)
-		return o->max;
-	return o->values & MAPPABLE ? SYS_MAP_MAX : SIZE_MAX;
+	size_t max = o->values & NUMBER ? o->max : o->values & MAPPABLE ? SYS_MAP_MAX : SIZE_MAX;
+
+	return number >= o->min && number <= max;
 }
 
 static bool read_value(const struct option *o, struct word value, size_t *number)
@@ -169,7 +182,7 @@ static bool read_value(const struct option *o, struct word value, size_t *number
 	if (o->values & NEVER && word_is(value, "never"))
 		return true;
 	return o->values & (NUMBER | SIZE) && read_number(value, o->values & SIZE, number) &&
-	       *number <= max_of(o);
+	       is_in_range(o, *number);
 }
 
 /* False if the value is invalid. */
@@ -211,11 +224,10 @@ static void complain_of_name(struct word word)
 		   names);
 }
 
-/* what is wrong with word; name takes values. */
-static void complain_of_value(const char *what, struct word word, const char *name,
-			      const char *values)
+static void complain_of_value(struct word word, const struct option *o)
 {
-	sys_report("OSMEM_OPTIONS: %s \"%.*s\"; %s: %s", what, cut(word), word.at, name, values);
+	sys_report("OSMEM_OPTIONS: invalid value in \"%.*s\"; %s takes %s", cut(word), word.at,
+		   o->name, o->takes);
 }
 
 /* The option that word is about, or NULL; value.at is NULL if there is no "=". */
@@ -236,6 +248,19 @@ static const struct option *find_option(struct word word, struct word *value)
 }
 
 /* A map named as a picture would be a file that no viewer opens. */
+static bool is_picture(const struct option *o, struct word value)
+{
+	static const char ends[][6] = {".svg", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf"};
+
+	if (!value.at ||
+	    (o->file != &outputs.map && o->file != &outputs.trace && o->file != &outputs.profile))
+		return false;
+	for (size_t i = 0; i < COUNT_OF(ends); i++)
+		if (word_ends_in(value, ends[i]))
+			return true;
+	return false;
+}
+
 static void read_option(struct word word)
 {
 	struct word value;
@@ -243,14 +268,15 @@ static void read_option(struct word word)
 
 	if (!o)
 		complain_of_name(word);
-	else if (o->file == &outputs.map && word_ends_in(value, ".svg"))
-		complain_of_value("cannot draw a picture:", word, "use map=FILE, then",
-				  "heapview --svg FILE");
+	else if (is_picture(o, value))
+		sys_report("OSMEM_OPTIONS: cannot draw a picture: \"%.*s\"; use %s=FILE, then: "
+			   "heapview --svg FILE",
+			   cut(word), word.at, o->name);
 	else if (o->values & NOT_COURSE && options.course)
 		sys_report("OSMEM_OPTIONS: \"%.*s\" is ignored: it has no meaning with course",
 			   cut(word), word.at);
 	else if (!set_option(o, value))
-		complain_of_value("invalid value in", word, o->name, o->takes);
+		complain_of_value(word, o);
 }
 
 static void read_all(const char *text)

@@ -78,8 +78,6 @@ static bool begin_trace(char *path, unsigned int parent)
 		return false;
 	trace_on_time = inspect_trace_figures;
 	inspect_trace_snapshot(TRACE_AT_START);
-	if (tcache_serves_course())
-		calls_set_mode(CALLS_LISTED, true);
 	set_recording(CALLS_TRACED, TCACHE_TRACES, true);
 	return true;
 }
@@ -139,9 +137,9 @@ static void own_profile(void)
 /* A disk that is full is reported once. */
 static void update_profile(bool waits)
 {
-	static _Atomic(bool) is_reported;
+	static atomic_flag is_reported = ATOMIC_FLAG_INIT;
 
-	if (!profile_update(waits) && !atomic_exchange(&is_reported, true))
+	if (!profile_update(waits) && !atomic_flag_test_and_set(&is_reported))
 		outputs_complain("profile", profile_path());
 }
 

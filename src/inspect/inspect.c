@@ -10,7 +10,7 @@
 #include "cache/tcache.h"
 #include "item_list.h"
 #include "large/large.h"
-#include "lock.h"
+#include "proc.h"
 #include "sample/guard.h"
 #include "sample/profile.h"
 #include "slab/slab.h"
@@ -157,7 +157,7 @@ EXPORT const char *osmem_check(void)
 		fault = large_check();
 	if (fault)
 		return fault;
-	if (lock_is_needed())
+	if (proc_has_threads())
 		return slab_check();
 	fault = guard_check();
 	return fault ? fault : tcache_check();
@@ -266,7 +266,7 @@ static void put_snapshot(struct sink *sink, const struct item_list *copy, enum t
 
 /* The last snapshot of the trace. Only one thread takes snapshots at a time. */
 static struct {
-	_Atomic(bool) is_busy;
+	atomic_flag is_busy;
 	_Atomic(uint64_t) end; /* records up to its end */
 	_Atomic(uint64_t) size; /* its records */
 	_Atomic(size_t) peak; /* the most live bytes that any snapshot has shown */
@@ -284,7 +284,7 @@ void inspect_trace_snapshot(enum trace_reason reason)
 	}
 	if (reason == TRACE_AT_START) { /* also of a forked child */
 		last.peak = 0;
-		last.is_busy = false;
+		atomic_flag_clear(&last.is_busy);
 	}
 	last.end = trace_count();
 	last.size = sink.count;
@@ -311,12 +311,12 @@ void inspect_trace_figures(void)
 	int saved_errno = errno;
 	size_t live = put_figures(&sink);
 
-	if (!atomic_exchange(&last.is_busy, true)) {
+	if (!atomic_flag_test_and_set(&last.is_busy)) {
 		if (is_snapshot_due(live)) {
 			inspect_trace_snapshot(TRACE_MEANWHILE);
 			last.peak = live > last.peak ? live : last.peak;
 		}
-		atomic_store(&last.is_busy, false);
+		atomic_flag_clear(&last.is_busy);
 	}
 	errno = saved_errno;
 }

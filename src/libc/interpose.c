@@ -10,8 +10,7 @@
  * OSMEM_OPTIONS=misuse=warn such a call does nothing instead, and realloc returns NULL with EINVAL.
  *
  * While calls are counted or traced, every call takes the slow path (TCACHE_COUNTS, TCACHE_TRACES),
- * which records it: an allocation when it has its result, a free before it frees. While the block
- * list serves malloc (OSMEM_OPTIONS=course), calls are recorded as os_malloc's: start, steps, end.
+ * which records it: an allocation when it has its result, a free before it frees.
  */
 
 #include <errno.h>
@@ -62,7 +61,6 @@ static INLINE void *alloc_array(size_t nmemb, size_t size, void *(*alloc)(size_t
 
 static COLD void *calloc_recorded(size_t nmemb, size_t size)
 {
-	enter_listed(TRACE_CALLOC, nmemb, size);
 	return record_alloc(TRACE_CALLOC, nmemb, size,
 			    alloc_array(nmemb, size,
 					are_sampled() ? sample_alloc_zeroed : tcache_alloc_zeroed));

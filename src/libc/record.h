@@ -95,13 +95,6 @@ static inline bool may_record(const char *call, void *p)
 	return !(calls_modes & CALLS_CHECKED && has_records) || !p || block_is_live(call, p);
 }
 
-/* The start of a call that has steps. */
-static inline void enter_listed(enum trace_name name, uint64_t a, uint64_t b)
-{
-	if (calls_modes & CALLS_LISTED)
-		calls_enter(name, a, b);
-}
-
 static inline bool are_sampled(void)
 {
 	return calls_modes & CALLS_SAMPLED;
@@ -110,7 +103,6 @@ static inline bool are_sampled(void)
 /* malloc and operator new. */
 static COLD void *alloc_recorded(enum trace_name name, size_t size)
 {
-	enter_listed(name, 0, size);
 	return record_alloc(name, 0, size,
 			    are_sampled() ? sample_alloc(size) : tcache_alloc_slow(size));
 }
@@ -128,7 +120,6 @@ static INLINE void *alloc_rest(enum trace_name name, size_t size)
 
 static COLD void *aligned_recorded(enum trace_name name, size_t size, size_t align)
 {
-	enter_listed(name, align, size);
 	return record_alloc(name, align, size,
 			    are_sampled() ? sample_alloc_aligned(size, align)
 					  : tcache_alloc_aligned(size, align));
@@ -155,25 +146,18 @@ static inline void free_sampled(const char *call, void *p)
 static NOINLINE void free_recorded(const char *call, enum trace_name name, void *p, size_t size,
 				   size_t align)
 {
-	bool is_listed = calls_modes & CALLS_LISTED;
-
 	if (calls_modes != CALLS_SAMPLED) {
 		if (!may_record(call, p))
 			return;
 		add_live(-counted_bytes(call, p));
-		if (is_listed)
-			calls_enter(name, (uintptr_t)p, size);
-		else
-			calls_record(name, (uintptr_t)p, size, align, false);
+		calls_record(name, (uintptr_t)p, size, align, false);
 	}
 	free_sampled(call, p);
-	if (is_listed)
-		calls_record(name, (uintptr_t)p, size, align, false);
 }
 
 /*
  * The slow path of every call that frees; note_call_site was called. Records the call before it
- * frees, or if it has steps, behind them.
+ * frees.
  */
 static INLINE void free_rest(const char *call, enum trace_name name, void *p, size_t size,
 			     size_t align)

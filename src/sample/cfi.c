@@ -6,8 +6,8 @@
  * 1. The .eh_frame_hdr of an object is a sorted table of the starts of functions and of their
  *    descriptions (FDE), each of which refers to a common one (CIE). A description is a program
  *    that produces a row of rules for each address. It is executed up to the wanted address.
- * 2. Only the rules of rsp, rbp, rbx and the return address are computed: a CFA depends on no other
- *    register at a call. Compilers and glibc use few forms of expressions; others are CFI_ODD.
+ * 2. Only the rules of the registers of registers.h are computed: a CFA depends on no other register
+ *    at a call. Compilers and glibc use few forms of expressions; others are CFI_ODD.
  * 3. The information is trusted, as by exceptions: it is the program's own.
  */
 
@@ -17,14 +17,9 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SAVED_ROWS 4 /* nested remembered rows; compilers need one */
+#include "registers.h"
 
-enum {
-	RBX = 3,
-	RBP = 6,
-	RSP = 7,
-	RETURN = 16
-}; /* DWARF's numbers of registers */
+#define SAVED_ROWS 4 /* nested remembered rows; compilers need one */
 
 /* ---- Reading ---- */
 
@@ -107,6 +102,8 @@ static bool read_augmentation(struct reader *r, const char *string, struct descr
 			d->is_signal = true;
 		} else if (*string == 'R') {
 			d->encoding = *r->at++;
+		} else if (*string == 'B' || *string == 'G') {
+			/* aarch64: the other key for return addresses; tagged memory */
 		} else if (*string == 'L') {
 			r->at++;
 		} else if (*string == 'P') {
@@ -136,7 +133,7 @@ static bool read_cie(const unsigned char *cie, struct description *d)
 	r.at += strlen(string) + 1;
 	d->code_factor = read_unsigned(&r);
 	d->data_factor = read_signed(&r);
-	if ((version == 1 ? *r.at++ : read_unsigned(&r)) != RETURN || *string != 'z')
+	if ((version == 1 ? *r.at++ : read_unsigned(&r)) != REGISTERS_RETURN || *string != 'z')
 		return false;
 	size = read_unsigned(&r);
 	d->cie = cie;
@@ -229,7 +226,7 @@ struct saved {
 struct row {
 	uint64_t base; /* a register */
 	int64_t offset;
-	struct saved rbp, rbx;
+	struct saved fp, other;
 	bool is_loaded, is_outermost, is_odd;
 };
 
@@ -242,7 +239,9 @@ struct run {
 
 static struct saved *saved_of(struct row *row, uint64_t number)
 {
-	return number == RBP ? &row->rbp : number == RBX ? &row->rbx : NULL;
+	if (number == REGISTERS_FP)
+		return &row->fp;
+	return number == REGISTERS_OTHER ? &row->other : NULL;
 }
 
 static void set_saved(struct row *row, uint64_t number, enum cfi_place place, int64_t offset)
@@ -251,7 +250,7 @@ static void set_saved(struct row *row, uint64_t number, enum cfi_place place, in
 
 	if (saved)
 		*saved = (struct saved){.place = place, .offset = offset};
-	else if (number == RETURN && offset != -8)
+	else if (number == REGISTERS_RETURN && offset != -8)
 		row->is_odd = true;
 }
 
@@ -266,7 +265,7 @@ static void restore(struct run *run, uint64_t number)
 /* An instruction about a register of which not everything is known. */
 static void set_unknown(struct row *row, uint64_t number)
 {
-	if (saved_of(row, number) || number == RETURN)
+	if (saved_of(row, number) || number == REGISTERS_RETURN)
 		row->is_odd = true;
 }
 
@@ -295,8 +294,8 @@ static void set_expression(struct run *run, struct reader *r, uint64_t number)
 	bool is_loaded, is_odd;
 
 	read_expression(r, &base, &offset, &is_loaded, &is_odd);
-	if (!is_odd && !is_loaded && base == RBP && number != RETURN)
-		set_saved(&run->row, number, CFI_AT_RBP, offset);
+	if (!is_odd && !is_loaded && base == REGISTERS_FP && number != REGISTERS_RETURN)
+		set_saved(&run->row, number, CFI_AT_FP, offset);
 	else
 		set_unknown(&run->row, number);
 }
@@ -385,7 +384,7 @@ static void execute_extended(struct run *run, struct reader *r, unsigned int opc
 		restore(run, read_unsigned(r));
 		break;
 	case 0x07: /* undefined */
-		run->row.is_outermost |= read_unsigned(r) == RETURN;
+		run->row.is_outermost |= read_unsigned(r) == REGISTERS_RETURN;
 		break;
 	case 0x08: /* same_value */
 		set_saved(&run->row, read_unsigned(r), CFI_SAME, -8);
@@ -408,6 +407,8 @@ static void execute_extended(struct run *run, struct reader *r, unsigned int opc
 		set_unknown(&run->row, read_unsigned(r));
 		number = read_unsigned(r);
 		r->at += number;
+		break;
+	case 0x2d: /* AARCH64_negate_ra_state: registers_strip serves for both states */
 		break;
 	case 0x2e: /* GNU_args_size */
 		read_unsigned(r);
@@ -447,29 +448,32 @@ static void execute(struct run *run, struct reader r, uintptr_t address)
 
 /* ---- Rules ---- */
 
-static bool fits_words(int64_t offset)
+static bool fits_words(int64_t offset, unsigned int bits)
 {
-	return offset % 8 == 0 && offset / 8 >= -1024 && offset / 8 < 1024;
+	return offset % 8 == 0 && offset / 8 >= -(1 << (bits - 1)) && offset / 8 < 1 << (bits - 1);
 }
 
 static union cfi_rule rule_of(const struct row *row)
 {
-	bool is_based = row->base == RSP || row->base == RBP || row->base == RBX;
+	bool is_based = row->base == REGISTERS_SP || row->base == REGISTERS_FP ||
+			row->base == REGISTERS_OTHER;
 	union cfi_rule rule = {.kind = CFI_ODD};
 
 	if (row->is_outermost)
 		rule.kind = CFI_OUTERMOST;
-	if (row->is_outermost || row->is_odd || !is_based || !fits_words(row->rbp.offset) ||
-	    !fits_words(row->rbx.offset) || row->offset != (int32_t)row->offset)
+	if (row->is_outermost || row->is_odd || !is_based || !fits_words(row->fp.offset, 16) ||
+	    !fits_words(row->other.offset, 16) || !fits_words(row->offset, 22))
 		return rule;
 	rule.kind = CFI_FRAME;
-	rule.base = row->base == RSP ? CFI_RSP : row->base == RBP ? CFI_RBP : CFI_RBX;
+	rule.base = row->base == REGISTERS_SP	? CFI_SP
+		    : row->base == REGISTERS_FP ? CFI_FP
+						: CFI_OTHER;
 	rule.is_loaded = row->is_loaded;
-	rule.offset = row->offset;
-	rule.rbp = row->rbp.place;
-	rule.rbp_offset = row->rbp.offset / 8;
-	rule.rbx = row->rbx.place;
-	rule.rbx_offset = row->rbx.offset / 8;
+	rule.offset = row->offset / 8;
+	rule.fp = row->fp.place;
+	rule.fp_offset = row->fp.offset / 8;
+	rule.other = row->other.place;
+	rule.other_offset = row->other.offset / 8;
 	return rule;
 }
 

@@ -2,7 +2,7 @@
 
 /*
  * Call frame information: where a function's caller is, from the .eh_frame sections in memory. The
- * compiler writes them for all code of x86_64, with or without frame pointers.
+ * compilers write them for all code, with or without frame pointers.
  */
 
 #pragma once
@@ -21,28 +21,27 @@ enum cfi_kind {
 };
 
 enum cfi_base {
-	CFI_RSP,
-	CFI_RBP,
-	CFI_RBX
+	CFI_SP,
+	CFI_FP,
+	CFI_OTHER
 };
 
 enum cfi_place {
 	CFI_SAME,
 	CFI_AT_CFA,
-	CFI_AT_RBP
+	CFI_AT_FP
 };
 
 /*
  * How to get from the registers at an address in a function to those of its caller. The CFA, the
- * canonical frame address, is base + offset, or the word there. It is the caller's rsp. The return
- * address is in the word below it. rbp and rbx are the same or in a word relative to the CFA or to
- * rbp.
+ * canonical frame address, is base + offset, or the word there. It is the caller's sp. fp and other
+ * are the same or in a word relative to the CFA or to fp. Where other is not the return address,
+ * that is in the word below the CFA. Offsets are in words.
  */
 union cfi_rule {
 	struct {
-		uint64_t kind : 3, base : 2, is_loaded : 1, rbp : 2, rbx : 2;
-		int64_t rbp_offset : 11, rbx_offset : 11; /* in words */
-		int64_t offset : 32;
+		uint64_t kind : 3, base : 2, is_loaded : 1, fp : 2, other : 2;
+		int64_t fp_offset : 16, other_offset : 16, offset : 22;
 	};
 	uint64_t word;
 };

@@ -163,7 +163,7 @@ static void *make_block(size_t i, size_t size, size_t align)
 	fill_rest(&b);
 	memset((void *)b.start, 0, size); /* a page that stayed has another block's bytes */
 	guard_note_call(&s->alloc);
-	s->is_reported = false;
+	atomic_flag_clear(&s->is_reported);
 	set_state(s, SLOT_LIVE);
 	return (void *)b.start;
 }

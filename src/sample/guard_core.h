@@ -41,7 +41,7 @@ struct guard_block {
 
 struct guard_slot {
 	_Atomic(uint32_t) state; /* enum guard_state; above it, the number of its changes */
-	atomic_bool is_reported; /* a fault in this block */
+	atomic_flag is_reported; /* a fault in this block */
 	bool is_open; /* the kernel refused to close the freed block */
 	struct guard_block block;
 	struct guard_call alloc, free;

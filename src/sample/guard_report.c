@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "arch.h"
 #include "guard_core.h"
 #include "helpers.h"
 #include "stack.h"
@@ -112,12 +113,14 @@ struct fault {
 static void report(void *arg)
 {
 	struct fault *f = arg;
-	const char *access = f->at.is_write ? "write" : f->at.instruction ? "read" : "access";
+	static const char *const names[] = {[REGISTERS_READ] = "read",
+					    [REGISTERS_WRITE] = "write",
+					    [REGISTERS_UNKNOWN] = "access"};
 	struct guard_slot *s = nearest(f->address);
 
-	if (!s || atomic_exchange(&s->is_reported, true))
+	if (!s || atomic_flag_test_and_set(&s->is_reported))
 		return;
-	print_fault(s, f->address, access);
+	print_fault(s, f->address, names[f->at.access]);
 	note_fault(&f->call, f->at.instruction);
 	print_call("the access was", &f->call);
 	print_block(s);
@@ -131,7 +134,7 @@ void guard_report_fault(uintptr_t address, void *context)
 
 	guard->is_reporting = true;
 	*f = (struct fault){.address = address, .at = signals_get_fault(context)};
-	signals_call_on(guard->stack + sizeof(guard->stack), report, f);
+	arch_call_on(guard->stack + sizeof(guard->stack), report, f);
 	guard->is_reporting = false;
 	guard_unlock(mask);
 	errno = saved_errno;

@@ -40,7 +40,7 @@ static struct {
 	size_t step; /* 0: off */
 	void (*grown)(void);
 	_Atomic(uint64_t) next; /* live bytes that call grown */
-	_Atomic(bool) is_calling;
+	atomic_flag is_calling;
 } growth;
 
 /* Countdowns: rule 1. */
@@ -128,14 +128,14 @@ static void call_grown(void)
 {
 	uint64_t live = table_live_bytes();
 
-	if (!growth.step || live < growth.next || atomic_exchange(&growth.is_calling, true))
+	if (!growth.step || live < growth.next || atomic_flag_test_and_set(&growth.is_calling))
 		return;
 	live = table_live_bytes();
 	if (live >= growth.next) {
 		growth.next = live + growth.step;
 		growth.grown();
 	}
-	growth.is_calling = false;
+	atomic_flag_clear(&growth.is_calling);
 }
 
 /* Make p a sample. with: the sample whose stack it keeps, or NULL. */
@@ -385,7 +385,7 @@ void *sample_realloc(const char *call, void *p, size_t size)
 static void fork_child(void)
 {
 	table_fork_child();
-	growth.is_calling = false;
+	atomic_flag_clear(&growth.is_calling);
 }
 
 /* From now on, allocations come here, and so do frees on the slow path. */

@@ -96,18 +96,6 @@ static void find_own_code(void)
 		}
 }
 
-static inline __attribute__((always_inline)) void take_registers(struct unwind *u)
-{
-	__asm__ volatile("leaq 0(%%rip), %%rax\n\t"
-			 "movq %%rax, %0\n\t"
-			 "movq %%rsp, %1\n\t"
-			 "movq %%rbp, %2\n\t"
-			 "movq %%rbx, %3"
-			 : "=m"(u->rip), "=m"(u->rsp), "=m"(u->rbp), "=m"(u->rbx)
-			 :
-			 : "rax");
-}
-
 unsigned int stack_take(uintptr_t *frames, unsigned int max)
 {
 	struct unwind u;
@@ -116,11 +104,11 @@ unsigned int stack_take(uintptr_t *frames, unsigned int max)
 
 	if (!atomic_load_explicit(&is_ready, memory_order_acquire))
 		return 0;
-	take_registers(&u);
+	registers_take(&u.at);
 	unwind_first(&u);
 	while (n < max && (is_found = unwind_step(&u)))
-		if (n || u.rip - own_start >= own_size)
-			frames[n++] = u.rip;
+		if (n || u.at.pc - own_start >= own_size)
+			frames[n++] = u.at.pc;
 	unwind_last(&u);
 	return n - (n && !is_found && u.is_guess);
 }

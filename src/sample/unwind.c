@@ -6,8 +6,8 @@
  * 1. Where there is call frame information, a step follows it. A table keeps the rules of return
  *    addresses that were met before, because reading the information takes several times as long.
  *    An entry belongs to an object, so it does not outlive dlclose.
- * 2. Elsewhere rbp may be a frame pointer: of code that was generated at run time, or compiled
- *    without the information. It has to lie above rsp, near it and aligned. The address that it
+ * 2. Elsewhere a register may be a frame pointer: of code that was generated at run time, or compiled
+ *    without the information. It has to lie above sp, near it and aligned. The address that it
  *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
  * 3. Each word is read only if its page can be read: a register may be wrong after a guess, and the
  *    information may be wrong in code that never throws. Only the kernel knows which pages can be
@@ -22,7 +22,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <ucontext.h>
 
 #include "cfi.h"
 #include "compat.h"
@@ -33,6 +32,7 @@
 
 #define PAGE ((uintptr_t)4096)
 #define PAGE_SHIFT 12
+#define NO_OBJECT UINT64_MAX /* no object has this id */
 #define COUNT_BITS 24 /* of pages, in a thread's remembered range */
 #define COUNT_MAX (((uint64_t)1 << COUNT_BITS) - 1)
 
@@ -69,14 +69,14 @@ bool unwind_begin(void)
 	object_begin();
 	if (!tables)
 		tables = sys_map(sizeof(*tables));
-	return tables;
+	return REGISTERS_KNOWN && tables;
 }
 
 /* ---- The stack ---- */
 
 static void forget_pages(struct unwind *u)
 {
-	u->start = u->end = u->rsp & -PAGE;
+	u->start = u->end = u->at.sp & -PAGE;
 	u->is_own = false;
 }
 
@@ -86,11 +86,11 @@ static void forget_pages(struct unwind *u)
  */
 static bool is_at_end(const struct unwind *u)
 {
-	return (uintptr_t)&lock_self - u->rsp < UNWIND_GAP ||
-	       (uintptr_t)compat_stack_end - u->rsp < UNWIND_GAP;
+	return (uintptr_t)&lock_self - u->at.sp < UNWIND_GAP ||
+	       (uintptr_t)compat_stack_end - u->at.sp < UNWIND_GAP;
 }
 
-/* Aligned words above rsp only. The pages up to it become known, unless it is far away. */
+/* Aligned words above sp only. The pages up to it become known, unless it is far away. */
 static bool can_read(struct unwind *u, uintptr_t at)
 {
 	if (at % sizeof(uintptr_t) || at < u->start || at >= SYS_MAP_MAX)
@@ -121,7 +121,7 @@ static struct entry *pages_entry(uint64_t hash)
 }
 
 /*
- * The remembered pages are of this stack if rsp is in them, or not far below with readable pages in
+ * The remembered pages are of this stack if sp is in them, or not far below with readable pages in
  * between.
  */
 void unwind_first(struct unwind *u)
@@ -131,15 +131,15 @@ void unwind_first(struct unwind *u)
 	if (!entry_get(pages_entry(hash), hash, &pages))
 		pages = 0;
 	u->is_exact = true;
-	u->is_guess = false;
+	u->is_guess = u->is_above = false;
 	u->is_own = true;
 	u->start = pages >> COUNT_BITS << PAGE_SHIFT;
 	u->end = u->start + ((pages & COUNT_MAX) << PAGE_SHIFT);
-	if (u->rsp >= u->end || u->rsp + UNWIND_GAP < u->start)
+	if (u->at.sp >= u->end || u->at.sp + UNWIND_GAP < u->start)
 		forget_pages(u);
-	while (u->start > u->rsp && sys_is_readable((const void *)(u->start - PAGE)))
+	while (u->start > u->at.sp && sys_is_readable((const void *)(u->start - PAGE)))
 		u->start -= PAGE;
-	if (u->start > u->rsp)
+	if (u->start > u->at.sp)
 		forget_pages(u);
 }
 
@@ -153,18 +153,37 @@ void unwind_last(const struct unwind *u)
 
 /* ---- Rules ---- */
 
-static union cfi_rule rule_at(uintptr_t address)
+/* Some kernels and C libraries give no information about the code that a handler returns to. */
+static union cfi_rule rule_without(uintptr_t pc)
 {
-	struct entry *e = &tables->rules[hash_fast(address) >> (64 - UNWIND_RULE_BITS)];
-	union cfi_rule rule = {.kind = CFI_NONE};
-	struct object object;
-	uint64_t hash;
+	const void *code = (const void *)pc;
+	bool is_signal = sys_is_readable(code) && registers_is_return(code);
 
-	if (!object_find(address, &object))
-		return rule;
-	hash = hash_full(address ^ object.id);
+	return (union cfi_rule){.kind = is_signal ? CFI_SIGNAL : CFI_NONE};
+}
+
+/* object may be NULL. */
+static union cfi_rule read_rule(const struct object *object, uintptr_t address, uintptr_t pc)
+{
+	union cfi_rule rule = {.kind = CFI_NONE};
+
+	if (object)
+		rule = cfi_read(object, address);
+	return rule.kind == CFI_NONE ? rule_without(pc) : rule;
+}
+
+/* - 1: a call may be the last instruction of its function. */
+static union cfi_rule rule_at(const struct unwind *u)
+{
+	uintptr_t address = u->at.pc - !u->is_exact;
+	struct entry *e = &tables->rules[hash_fast(address) >> (64 - UNWIND_RULE_BITS)];
+	union cfi_rule rule;
+	struct object object;
+	bool is_found = object_find(address, &object);
+	uint64_t hash = hash_full(address ^ (is_found ? object.id : NO_OBJECT));
+
 	if (!entry_get(e, hash, &rule.word)) {
-		rule = cfi_read(&object, address);
+		rule = read_rule(is_found ? &object : NULL, address, u->at.pc);
 		entry_set(e, hash, rule.word);
 	}
 	return rule;
@@ -178,83 +197,91 @@ static bool read_saved(struct unwind *u, unsigned int place, uintptr_t cfa, int6
 	uintptr_t offset = (uintptr_t)words * sizeof(uintptr_t);
 
 	return place == CFI_SAME ||
-	       read_word(u, (place == CFI_AT_CFA ? cfa : u->rbp) + offset, value);
+	       read_word(u, (place == CFI_AT_CFA ? cfa : u->at.fp) + offset, value);
+}
+
+/* Only a function that was interrupted before its first call has its return address in a register. */
+static bool read_return(struct unwind *u, union cfi_rule rule, uintptr_t cfa, struct registers *to)
+{
+	if (REGISTERS_RETURN != REGISTERS_OTHER)
+		return cfa > u->at.sp && read_word(u, cfa - sizeof(cfa), &to->pc);
+	to->pc = registers_strip(to->other);
+	return cfa > u->at.sp || (cfa == u->at.sp && u->is_exact && rule.other == CFI_SAME);
+}
+
+/* The frame pointer is where the function has saved its caller's. */
+static bool find_cfa(const struct unwind *u, union cfi_rule rule, uintptr_t *cfa)
+{
+	*cfa = u->at.fp - (uintptr_t)(intptr_t)rule.fp_offset * sizeof(*cfa);
+	return rule.fp == CFI_AT_CFA;
 }
 
 static bool step_by_rule(struct unwind *u, union cfi_rule rule)
 {
-	const uintptr_t bases[] = {[CFI_RSP] = u->rsp, [CFI_RBP] = u->rbp, [CFI_RBX] = u->rbx};
-	uintptr_t cfa = bases[rule.base] + (uintptr_t)(intptr_t)rule.offset;
-	uintptr_t rbp = u->rbp, rbx = u->rbx;
+	const uintptr_t bases[] = {
+		[CFI_SP] = u->at.sp, [CFI_FP] = u->at.fp, [CFI_OTHER] = u->at.other};
+	uintptr_t cfa = bases[rule.base] + (uintptr_t)(intptr_t)rule.offset * sizeof(cfa);
+	struct registers to = u->at;
 
-	if ((rule.is_loaded && !read_word(u, cfa, &cfa)) || cfa <= u->rsp ||
-	    !read_word(u, cfa - sizeof(cfa), &u->rip) ||
-	    !read_saved(u, rule.rbp, cfa, rule.rbp_offset, &rbp) ||
-	    !read_saved(u, rule.rbx, cfa, rule.rbx_offset, &rbx))
+	if (u->is_above && rule.base == CFI_SP && !find_cfa(u, rule, &cfa))
 		return false;
-	u->rsp = cfa;
-	u->rbp = rbp;
-	u->rbx = rbx;
-	u->is_exact = u->is_guess = false;
-	return u->rip != 0;
+	if ((rule.is_loaded && !read_word(u, cfa, &cfa)) ||
+	    !read_saved(u, rule.fp, cfa, rule.fp_offset, &to.fp) ||
+	    !read_saved(u, rule.other, cfa, rule.other_offset, &to.other) ||
+	    !read_return(u, rule, cfa, &to))
+		return false;
+	to.sp = cfa;
+	u->at = to;
+	u->is_exact = u->is_guess = u->is_above = false;
+	return to.pc != 0;
 }
 
-/* The handler has returned into code of libc that takes the registers from the stack. */
+/* The handler has returned into code that takes the registers from the stack. */
 static bool step_to_interrupted(struct unwind *u)
 {
-	const ucontext_t *context = (const void *)u->rsp;
-	const greg_t *registers = context->uc_mcontext.gregs;
+	const ucontext_t *context = (const void *)(u->at.sp + REGISTERS_CONTEXT);
 
-	if (!can_read(u, u->rsp) || !can_read(u, (uintptr_t)(registers + REG_RIP)))
+	if (!can_read(u, (uintptr_t)context) ||
+	    !can_read(u, (uintptr_t)(context + 1) - sizeof(uintptr_t)))
 		return false;
-	u->rip = (uintptr_t)registers[REG_RIP];
-	u->rbp = (uintptr_t)registers[REG_RBP];
-	u->rbx = (uintptr_t)registers[REG_RBX];
-	u->rsp = (uintptr_t)registers[REG_RSP];
+	u->at = registers_interrupted(context);
 	u->is_exact = true;
-	u->is_guess = false;
-	if (u->rsp < u->start || u->rsp >= u->end) /* it was on another stack */
+	u->is_guess = u->is_above = false;
+	if (u->at.sp < u->start || u->at.sp >= u->end) /* it was on another stack */
 		forget_pages(u);
-	return u->rip != 0;
+	return u->at.pc != 0;
 }
 
 static bool step_by_frame_pointer(struct unwind *u)
 {
-	uintptr_t rip, rbp = u->rbp;
+	uintptr_t record = u->at.fp - REGISTERS_RECORD;
+	struct registers to = {.other = u->at.other, .sp = record + 2 * sizeof(record)};
 
-	if (rbp < u->rsp || rbp - u->rsp > UNWIND_FRAME_MAX ||
-	    !read_word(u, rbp + sizeof(rip), &rip) || !read_word(u, rbp, &u->rbp) || rip < PAGE ||
-	    rip >= SYS_MAP_MAX)
+	if (record < u->at.sp || record - u->at.sp > UNWIND_FRAME_MAX ||
+	    !read_word(u, record + sizeof(record), &to.pc) || !read_word(u, record, &to.fp))
 		return false;
-	u->rip = rip;
-	u->rsp = rbp + 2 * sizeof(rip);
+	to.pc = registers_strip(to.pc);
+	if (to.pc < PAGE || to.pc >= SYS_MAP_MAX)
+		return false;
+	u->at = to;
 	u->is_exact = false;
 	u->is_guess = true;
+	u->is_above = !REGISTERS_RECORD_IS_LAST;
 	return true;
 }
 
-/* Calls have two to seven bytes. Code with information can be read, but perhaps not before it. */
+/* Code with information can be read, but perhaps not before it. */
 static bool is_behind_call(uintptr_t address)
 {
-	const unsigned char *at = (const unsigned char *)address;
-
-	if (!sys_is_readable(at - 8))
-		return false;
-	if (at[-5] == 0xe8) /* relative */
-		return true;
-	for (int i = 2; i <= 7; i++)
-		if (at[-i] == 0xff && (at[1 - i] & 0x38) == 0x10) /* indirect */
-			return true;
-	return false;
+	return sys_is_readable((const void *)(address - 8)) && registers_is_call(address);
 }
 
-/* - 1: a call may be the last instruction of its function. */
 bool unwind_step(struct unwind *u)
 {
-	union cfi_rule rule = rule_at(u->rip - !u->is_exact);
+	union cfi_rule rule = rule_at(u);
 
 	if (u->is_guess && rule.kind != CFI_NONE) {
-		if (!is_behind_call(u->rip))
+		if (!is_behind_call(u->at.pc))
 			return false;
 		u->is_guess = false;
 	}

@@ -7,25 +7,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The registers of a frame that the next step needs. */
+#include "registers.h"
+
 struct unwind {
-	uintptr_t rip, rsp, rbp, rbx;
+	struct registers at; /* of a frame */
 	uintptr_t start,
-		end; /* pages of the stack that can be read: rsp is in them, or at the end */
+		end; /* pages of the stack that can be read: sp is in them, or at the end */
 	bool is_own; /* these are of the thread's own stack, which lasts as long as the thread */
-	bool is_exact; /* rip is no return address: a signal came there */
-	bool is_guess; /* a frame pointer led to rip, which may be wrong */
+	bool is_exact; /* at.pc is no return address: a signal came there */
+	bool is_above; /* sp is higher than at.sp, which is the end of a frame record */
+	bool is_guess; /* a frame pointer led to at.pc, which may be wrong */
 };
 
 /* Prepare unwind_step. Idempotent. False: out of memory. */
 bool unwind_begin(void);
 
-/* Complete *u, of which the registers are filled in. */
+/* Complete *u, of which the registers are filled in: registers_take. */
 void unwind_first(struct unwind *u);
 
 /*
  * Replace the registers by those of the caller. False: there is none, or it cannot be found; then
- * rip is wrong if is_guess.
+ * at.pc is wrong if is_guess.
  */
 bool unwind_step(struct unwind *u);
 

@@ -92,6 +92,7 @@ static void show_trace(const struct file *f, const struct options *o)
 {
 	struct trace t;
 	char name[4096];
+	size_t snapshots;
 	FILE *out;
 
 	trace_open(&t, f, o->files[0]);
@@ -101,7 +102,8 @@ static void show_trace(const struct file *f, const struct options *o)
 		print_text(&t, o->files[0], o->has_step ? o->step : SIZE_MAX);
 		return;
 	}
-	if (o->is_svg && !has_snapshot(&t))
+	free(snapshots_find(&t, &snapshots));
+	if (o->is_svg && !snapshots)
 		die("%s: has no snapshot", o->files[0]);
 	out = open_out(o, name, sizeof(name));
 	if (o->is_svg)

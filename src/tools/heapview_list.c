@@ -1,112 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-/* The last snapshot of a trace, and the block list of os_malloc, step by step. */
+/* The block list of os_malloc, step by step. */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "heapview.h"
-
-#define INSIDE_MAX 64 /* concurrent calls with steps; system calls of more are left out */
-
-/* Threads that are inside a call with steps: of os_*, or of malloc if the list serves it. */
-struct inside {
-	uint32_t threads[INSIDE_MAX];
-	size_t count;
-	bool is_listed; /* OSMEM_OPTIONS=course */
-};
-
-/* Otherwise only realloc and reallocarray have a TRACE_ENTER. */
-static bool is_listed(const struct trace *t)
-{
-	for (size_t i = 0; i < t->count; i++) {
-		const struct trace_record *r = &t->records[i];
-
-		if (r->kind == TRACE_ENTER && r->what >= TRACE_MALLOC &&
-		    r->what != TRACE_REALLOC && r->what != TRACE_REALLOCARRAY)
-			return true;
-	}
-	return false;
-}
-
-static bool is_inside(struct inside *in, uint32_t thread, bool leaves)
-{
-	for (size_t i = 0; i < in->count; i++) {
-		if (in->threads[i] != thread)
-			continue;
-		if (leaves)
-			in->threads[i] = in->threads[--in->count];
-		return true;
-	}
-	return false;
-}
-
-static bool is_player_step(struct inside *in, const struct trace_record *r)
-{
-	bool is_course = in->is_listed || (r->what >= TRACE_OS_MALLOC && r->what <= TRACE_OS_FREE);
-
-	if (r->kind == TRACE_STEP)
-		return r->what < TRACE_STEP_BRK || is_inside(in, r->thread, false);
-	if (r->kind == TRACE_ENTER && is_course && in->count < INSIDE_MAX)
-		in->threads[in->count++] = r->thread;
-	if (r->kind == TRACE_CALL && is_course)
-		is_inside(in, r->thread, true);
-	return is_course && (r->kind == TRACE_ENTER || r->kind == TRACE_CALL);
-}
-
-size_t *player_steps(const struct trace *t, size_t *count)
-{
-	struct inside in = {.is_listed = is_listed(t)};
-	size_t *steps = NULL, room = 0;
-
-	*count = 0;
-	for (size_t i = 0; i < t->count; i++) {
-		if (!is_player_step(&in, &t->records[i]))
-			continue;
-		if (*count == room) {
-			room = room ? 2 * room : 1024;
-			steps = grow(steps, room, sizeof(*steps));
-		}
-		steps[(*count)++] = i;
-	}
-	return steps;
-}
-
-/* The index of the last TRACE_SNAP_BEGIN that has an end, or t->count. */
-static size_t last_begin(const struct trace *t)
-{
-	size_t begin = t->count, candidate = t->count;
-
-	for (size_t i = 0; i < t->count; i++) {
-		if (t->records[i].kind == TRACE_SNAP_BEGIN)
-			candidate = i;
-		if (t->records[i].kind == TRACE_SNAP_END)
-			begin = candidate;
-	}
-	return begin;
-}
-
-bool has_snapshot(const struct trace *t)
-{
-	return last_begin(t) < t->count;
-}
-
-/* Records of other threads may be between those of the snapshot. */
-struct trace_record *last_snapshot(const struct trace *t, size_t *count)
-{
-	const struct trace_record *const begin = t->records + last_begin(t);
-	const struct trace_record *const end = t->records + t->count, *r;
-	struct trace_record *copy;
-
-	*count = 0;
-	for (r = begin; r < end && r->kind != TRACE_SNAP_END; r++)
-		;
-	copy = grow(NULL, (size_t)(r - begin) + 1, sizeof(*copy));
-	for (r = begin; r < end && r->kind != TRACE_SNAP_END; r++)
-		if (r->kind >= TRACE_SNAP_REGION && r->kind < TRACE_SNAP_KIND_END)
-			copy[(*count)++] = *r;
-	return copy;
-}
 
 bool is_course_block(const struct trace_record *r)
 {
@@ -130,11 +29,11 @@ static size_t place(const struct list *list, uint64_t start)
 	return low;
 }
 
-static void insert(struct list *list, uint64_t start, uint64_t size, int status)
+static void insert(struct list *list, struct block block)
 {
-	size_t i = place(list, start);
+	size_t i = place(list, block.start);
 
-	if (i < list->count && list->blocks[i].start == start) {
+	if (i < list->count && list->blocks[i].start == block.start) {
 		list->refused++;
 		return;
 	}
@@ -143,7 +42,7 @@ static void insert(struct list *list, uint64_t start, uint64_t size, int status)
 		list->blocks = grow(list->blocks, list->room, sizeof(*list->blocks));
 	}
 	memmove(&list->blocks[i + 1], &list->blocks[i], (list->count - i) * sizeof(*list->blocks));
-	list->blocks[i] = (struct block){start, size, status};
+	list->blocks[i] = block;
 	list->count++;
 }
 
@@ -166,12 +65,14 @@ static void resize(struct list *list, uint64_t start, uint64_t size)
 		b->size = size;
 }
 
-static void set_status(struct list *list, uint64_t start, int status)
+static void set_status(struct list *list, uint64_t start, int status, uint32_t call)
 {
 	struct block *b = find(list, start);
 
-	if (b)
-		b->status = status;
+	if (!b)
+		return;
+	b->status = status;
+	b->call = call;
 }
 
 static void take_out(struct list *list, uint64_t start)
@@ -184,17 +85,17 @@ static void take_out(struct list *list, uint64_t start)
 	memmove(b, b + 1, (size_t)(list->blocks + list->count - b) * sizeof(*b));
 }
 
-void list_apply(struct list *list, const struct trace_record *r, uint64_t meta_size)
+void list_apply(struct list *list, const struct trace_record *r, uint32_t call, uint64_t meta_size)
 {
 	if (r->kind != TRACE_STEP)
 		return;
 	switch (r->what) {
 	case TRACE_STEP_APPEND:
-		insert(list, r->a, r->b, 0);
+		insert(list, (struct block){.start = r->a, .size = r->b});
 		break;
 	case TRACE_STEP_SPLIT:
 		resize(list, r->a, r->b);
-		insert(list, r->a + meta_size + r->b, r->c, 0);
+		insert(list, (struct block){.start = r->a + meta_size + r->b, .size = r->c});
 		break;
 	case TRACE_STEP_COALESCE:
 		take_out(list, r->b);
@@ -204,13 +105,13 @@ void list_apply(struct list *list, const struct trace_record *r, uint64_t meta_s
 		resize(list, r->a, r->c);
 		break;
 	case TRACE_STEP_USE:
-		set_status(list, r->a, 1);
+		set_status(list, r->a, 1, call);
 		break;
 	case TRACE_STEP_FREE:
-		set_status(list, r->a, 0);
+		set_status(list, r->a, 0, 0);
 		break;
 	case TRACE_STEP_MAPPED:
-		insert(list, r->a, r->b, 2);
+		insert(list, (struct block){r->a, r->b, 2, call});
 		break;
 	case TRACE_STEP_UNMAPPED:
 		take_out(list, r->a);
@@ -231,6 +132,10 @@ void list_begin(struct list *list, const struct trace *t)
 		if (r->kind == TRACE_SNAP_BEGIN)
 			list->count = 0;
 		if (is_course_block(r))
-			insert(list, r->a, r->b, r->kind == TRACE_SNAP_MAPPED ? 2 : r->c ? 1 : 0);
+			insert(list, (struct block){
+					     .start = r->a,
+					     .size = r->b,
+					     .status = r->kind == TRACE_SNAP_MAPPED ? 2 : r->c != 0,
+				     });
 	}
 }

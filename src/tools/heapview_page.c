@@ -1,126 +1,238 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The page: heapview.html, with the object DATA in place of a mark.
+ * The page: page/heapview.html, with a JSON object in place of a mark.
  *
  * The page gets at most STEPS_MAX steps, and checkpoints: copies of the whole list after some of
- * them. There are at least as many steps between two checkpoints as the list has blocks, so that
- * checkpoints take no more space than steps.
+ * them. There are at least CHECKPOINT_COST as many steps between two checkpoints as the list has
+ * blocks, so that checkpoints take less space than steps.
+ *
+ * A step is a number of "ops", which says everything but its values, and its values up to the last
+ * that is not 0. Addresses are relative to "base", the start of the heap; null is a null pointer.
  */
 
 #include <stdlib.h>
 
 #include "heapview.h"
 
-#define STEPS_MAX 20000
+#define STEPS_MAX 400000
 #define LIST_EVERY 100 /* minimum of steps between checkpoints */
-#define MAP_MAX 20000 /* records of the snapshot */
+#define CHECKPOINT_COST 4
 
-extern const char page_html[];
+/* What all pages that show the same trace share. */
+struct page {
+	FILE *out;
+	const struct trace *t;
+	struct player player;
+	struct list list;
+	size_t first, count; /* the steps of the page */
+	uint64_t base;
+};
 
-__asm__(".pushsection .rodata\n"
-	"page_html: .incbin \"heapview.html\"\n"
-	".byte 0\n"
-	".popsection");
+/* Which of a, b and c are addresses. */
+static const unsigned char step_addresses[] = {
+	[TRACE_STEP_SEARCH] = 2,   [TRACE_STEP_REGION] = 3,   [TRACE_STEP_APPEND] = 1,
+	[TRACE_STEP_SPLIT] = 1,	   [TRACE_STEP_COALESCE] = 3, [TRACE_STEP_EXPAND] = 1,
+	[TRACE_STEP_USE] = 1,	   [TRACE_STEP_FREE] = 1,     [TRACE_STEP_MAPPED] = 1,
+	[TRACE_STEP_UNMAPPED] = 1, [TRACE_STEP_COPY] = 3,     [TRACE_STEP_BRK] = 3,
+	[TRACE_STEP_MMAP] = 1,	   [TRACE_STEP_MUNMAP] = 1,   [TRACE_STEP_MREMAP] = 3,
+	[TRACE_STEP_MADVISE] = 1,
+};
 
-static void write_list(FILE *out, const struct list *list)
+static unsigned int addresses_of(const struct trace_record *r)
 {
-	fputc('[', out);
-	for (size_t i = 0; i < list->count; i++)
-		fprintf(out, "%s[%lu,%lu,%d]", i ? "," : "", (unsigned long)list->blocks[i].start,
-			(unsigned long)list->blocks[i].size, list->blocks[i].status);
-	fputc(']', out);
+	if (r->kind == TRACE_STEP)
+		return r->what < sizeof(step_addresses) ? step_addresses[r->what] : 0;
+	switch (r->what) {
+	case TRACE_OS_REALLOC:
+	case TRACE_REALLOC:
+	case TRACE_REALLOCARRAY:
+		return 5;
+	case TRACE_OS_FREE:
+	case TRACE_FREE:
+	case TRACE_FREE_SIZED:
+	case TRACE_FREE_ALIGNED_SIZED:
+	case TRACE_DELETE:
+		return 1;
+	default:
+		return 4;
+	}
+}
+
+/* The start of the heap: that of the first region, or 0. */
+static uint64_t find_base(const struct trace *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		const struct trace_record *r = &t->records[i];
+
+		if ((r->kind == TRACE_STEP && r->what == TRACE_STEP_REGION) ||
+		    (r->kind == TRACE_SNAP_REGION && r->what == TRACE_HEAP_COURSE))
+			return r->a;
+	}
+	return 0;
+}
+
+/* [start, size, status, call, …] */
+static void write_list(const struct page *p)
+{
+	fputc('[', p->out);
+	for (size_t i = 0; i < p->list.count; i++) {
+		const struct block *b = &p->list.blocks[i];
+
+		fprintf(p->out, "%s%ld,%lu,%d,%u", i ? "," : "", (long)(b->start - p->base),
+			(unsigned long)b->size, b->status, b->call);
+	}
+	fputc(']', p->out);
 }
 
 /* Write the number of preceding steps and the list. */
-static void write_checkpoint(FILE *out, size_t step, const struct list *list)
+static void write_checkpoint(const struct page *p, size_t step)
 {
-	fprintf(out, "%s[%zu,", step ? ",\n" : "", step);
-	write_list(out, list);
-	fputc(']', out);
+	fprintf(p->out, "%s[%zu,", step ? ",\n" : "", step);
+	write_list(p);
+	fputc(']', p->out);
 }
 
-static void write_checkpoints(FILE *out, const struct trace *t, struct list *list,
-			      const size_t *steps, size_t count)
+static void apply(struct page *p, size_t i)
+{
+	const struct step *s = &p->player.steps[i];
+
+	list_apply(&p->list, &p->t->records[s->record], s->call, p->t->header->meta_size);
+}
+
+static void write_checkpoints(struct page *p)
 {
 	size_t last = 0;
 
-	fputs("\"lists\":[", out);
-	write_checkpoint(out, 0, list);
-	for (size_t i = 0; i < count; i++) {
-		list_apply(list, &t->records[steps[i]], t->header->meta_size);
-		if (i + 1 - last < LIST_EVERY || i + 1 - last < list->count)
+	fputs("\"lists\":[", p->out);
+	write_checkpoint(p, 0);
+	for (size_t i = 0; i < p->count; i++) {
+		apply(p, p->first + i);
+		if (i + 1 - last < LIST_EVERY || i + 1 - last < CHECKPOINT_COST * p->list.count)
 			continue;
 		last = i + 1;
-		write_checkpoint(out, last, list);
+		write_checkpoint(p, last);
 	}
-	fputs("],\n\"end\":", out);
-	write_list(out, list);
-	fputs(",\n", out);
+	fputs("],\n\"end\":", p->out);
+	write_list(p);
+	fputs(",\n", p->out);
 }
 
-static void write_steps(FILE *out, const struct trace *t, const size_t *steps, size_t count)
-{
-	fputs("\"steps\":[", out);
-	for (size_t i = 0; i < count; i++) {
-		const struct trace_record *r = &t->records[steps[i]];
+/* ---- Steps ---- */
 
-		fprintf(out, "%s[%d,%d,%d,%d,%lu,%lu,%lu]", i ? ",\n" : "", r->kind, r->what,
-			r->rule, r->flags, (unsigned long)r->a, (unsigned long)r->b,
-			(unsigned long)r->c);
-	}
-	fputs("],\n", out);
+/* How many of the values are written. A null pointer counts. */
+static unsigned int arity(const struct trace_record *r)
+{
+	return r->c || (r->kind == TRACE_CALL && addresses_of(r) & 4) ? 3 : r->b ? 2 : 1;
 }
 
-static void write_player(FILE *out, const struct trace *t, size_t first)
+static uint64_t op_key(const struct trace_record *r, const struct step *s)
 {
-	struct list list = {0};
-	size_t all, count, *steps = player_steps(t, &all);
-
-	if (first > all)
-		first = all;
-	count = all - first < STEPS_MAX ? all - first : STEPS_MAX;
-	list_begin(&list, t);
-	for (size_t i = 0; i < first; i++)
-		list_apply(&list, &t->records[steps[i]], t->header->meta_size);
-	write_steps(out, t, steps + first, count);
-	write_checkpoints(out, t, &list, steps + first, count);
-	fprintf(out, "\"first\":%zu,\"all\":%zu,\"refused\":%zu,\n", first, all, list.refused);
-	free(list.blocks);
-	free(steps);
+	return r->kind | (uint64_t)r->what << 8 | (uint64_t)r->rule << 16 |
+	       (uint64_t)(r->flags & TRACE_FAILED) << 24 | (uint64_t)s->is_first << 25 |
+	       (uint64_t)arity(r) << 26 | (uint64_t)s->thread << 32;
 }
 
-/* The last snapshot: kind, heap, a, and b and c as hexadecimal strings. */
-static void write_snapshot(FILE *out, const struct trace *t)
+/* [kind, what, rule, failed, first of its call, values, thread] */
+static void write_op(FILE *out, uint64_t key, bool is_first)
 {
-	size_t count;
-	struct trace_record *records = last_snapshot(t, &count);
+	fprintf(out, "%s[%u,%u,%u,%u,%u,%u,%u]", is_first ? "" : ",", (unsigned int)key & 255,
+		(unsigned int)(key >> 8) & 255, (unsigned int)(key >> 16) & 255,
+		(unsigned int)(key >> 24) & 1, (unsigned int)(key >> 25) & 1,
+		(unsigned int)(key >> 26) & 3, (unsigned int)(key >> 32));
+}
 
-	fputs("\"snapshot\":[", out);
-	for (size_t i = 0; i < count && i < MAP_MAX; i++) {
-		const struct trace_record *r = &records[i];
+static void write_values(const struct page *p, const struct trace_record *r)
+{
+	uint64_t values[] = {r->a, r->b, r->c};
 
-		fprintf(out, "%s[%d,%d,%lu,\"%lx\",\"%lx\"]", i ? ",\n" : "", r->kind, r->what,
-			(unsigned long)r->a, (unsigned long)r->b, (unsigned long)r->c);
+	for (unsigned int i = 0; i < arity(r); i++) {
+		if (!(addresses_of(r) >> i & 1))
+			fprintf(p->out, ",%lu", (unsigned long)values[i]);
+		else if (values[i])
+			fprintf(p->out, ",%ld", (long)(values[i] - p->base));
+		else
+			fputs(",null", p->out);
 	}
-	fputs("],\n", out);
-	free(records);
+}
+
+static void write_steps(const struct page *p)
+{
+	struct table ops = {.room = 0};
+	const struct step *steps = p->player.steps + p->first;
+
+	fputs("\"ops\":[", p->out);
+	for (size_t i = 0; i < p->count; i++) {
+		uint64_t key = op_key(&p->t->records[steps[i].record], &steps[i]);
+		size_t known = ops.count;
+		struct entry *e = table_get(&ops, key);
+
+		if (ops.count == known)
+			continue;
+		e->size = known;
+		write_op(p->out, key, known == 0);
+	}
+	fputs("],\n\"steps\":[", p->out);
+	for (size_t i = 0; i < p->count; i++) {
+		const struct trace_record *r = &p->t->records[steps[i].record];
+
+		fprintf(p->out, "%s%lu", i ? i % 8 ? "," : ",\n" : "",
+			(unsigned long)table_get(&ops, op_key(r, &steps[i]))->size);
+		write_values(p, r);
+	}
+	fputs("],\n", p->out);
+	free(ops.entries);
+}
+
+/* ---- The page ---- */
+
+static size_t calls_before(const struct page *p)
+{
+	size_t calls = 0;
+
+	for (size_t i = 0; i < p->first; i++)
+		calls += p->player.steps[i].is_first;
+	return calls;
+}
+
+static void write_player(struct page *p, size_t first)
+{
+	size_t all = p->player.count;
+
+	p->first = first < all ? first : all;
+	p->count = all - p->first < STEPS_MAX ? all - p->first : STEPS_MAX;
+	list_begin(&p->list, p->t);
+	for (size_t i = 0; i < p->first; i++)
+		apply(p, i);
+	write_steps(p);
+	write_checkpoints(p);
+	fprintf(p->out,
+		"\"stepCount\":%zu,\"first\":%zu,\"all\":%zu,\"firstCall\":%zu,\"allCalls\":%zu,\n",
+		p->count, p->first, all, calls_before(p), p->player.calls);
+	fprintf(p->out, "\"base\":%lu,\"refused\":%zu,\n\"threads\":[", (unsigned long)p->base,
+		p->list.refused);
+	for (size_t i = 0; i < p->player.thread_count; i++)
+		fprintf(p->out, "%s%u", i ? "," : "", p->player.threads[i]);
+	fputs("],\n", p->out);
 }
 
 void page_write(FILE *out, const struct trace *t, size_t first)
 {
-	const char *rest = template_begin(out, page_html);
+	const char *rest = template_begin(out, "heapview.html");
+	struct page p = {.out = out, .t = t, .base = find_base(t)};
 
+	player_init(&p.player, t);
 	fputs("{\n\"program\":", out);
 	write_quoted(out, t->header->program, sizeof(t->header->program));
 	fputs(",\n\"note\":", out);
 	write_quoted(out, t->note, sizeof(t->note));
-	fputs(",\n", out);
-	fprintf(out, "\"pid\":%u,\"meta\":%u,\"page\":%u,\"records\":%zu,\n", t->header->pid,
+	fprintf(out, ",\n\"pid\":%u,\"meta\":%u,\"page\":%u,\"records\":%zu,\n", t->header->pid,
 		t->header->meta_size, t->header->page_size, t->count);
 	calls_write(out, t);
-	write_player(out, t, first);
-	write_snapshot(out, t);
+	write_player(&p, first);
+	snapshots_write(out, t);
 	fputs("\"whole\":true}", out);
-	fputs(rest, out);
+	template_end(out, rest);
+	free(p.list.blocks);
+	player_free(&p.player);
 }

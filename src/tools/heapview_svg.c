@@ -516,7 +516,9 @@ void svg_write(FILE *out, const struct trace *t)
 {
 	struct picture p = {.meta = t->header->meta_size};
 	size_t count, size;
-	struct trace_record *snapshot = last_snapshot(t, &count);
+	struct snapshot *all = snapshots_find(t, &count);
+	struct snapshot shown = all[snapshots_peak(all, count)];
+	struct trace_record *snapshot = snapshot_records(t, &shown, &count);
 	char *body;
 
 	p.records = snapshot;
@@ -536,4 +538,5 @@ void svg_write(FILE *out, const struct trace *t)
 	fputs("</svg>\n", out);
 	free(body);
 	free(snapshot);
+	free(all);
 }

@@ -64,14 +64,16 @@ static void print_list(const struct trace *t, const struct list *list)
 void print_text(const struct trace *t, const char *path, size_t step)
 {
 	struct list list = {0};
-	size_t count, *steps = player_steps(t, &count);
+	struct player p;
 
-	if (step != SIZE_MAX && step > count)
-		die("%s: has only %zu steps", path, count);
+	player_init(&p, t);
+	if (step != SIZE_MAX && step > p.count)
+		die("%s: has only %zu steps", path, p.count);
 	list_begin(&list, t);
-	for (size_t i = 0; i < step && i < count; i++)
-		list_apply(&list, &t->records[steps[i]], t->header->meta_size);
+	for (size_t i = 0; i < step && i < p.count; i++)
+		list_apply(&list, &t->records[p.steps[i].record], p.steps[i].call,
+			   t->header->meta_size);
 	print_list(t, &list);
 	free(list.blocks);
-	free(steps);
+	player_free(&p);
 }

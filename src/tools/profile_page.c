@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 /*
- * The page of a profile: profile.html, with the object DATA in place of a mark. Nodes are in
+ * The page of a profile: page/profile.html, with a JSON object in place of a mark. Nodes are in
  * preorder, with their depth. Only names that are used are in it.
  */
 
@@ -14,13 +14,6 @@
 #define ROWS_MAX 1000 /* of the table */
 #define NOTES_MAX 20
 #define NAME_MAX_BYTES 2000
-
-extern const char profile_html[];
-
-__asm__(".pushsection .rodata\n"
-	"profile_html: .incbin \"profile.html\"\n"
-	".byte 0\n"
-	".popsection");
 
 /* Numbers of names in the page, by their index in the tree; 0 is not used yet. */
 struct numbers {
@@ -139,7 +132,7 @@ static void write_facts(FILE *out, const struct tree *t, const char *title)
 
 void profile_page(FILE *out, const struct tree *t, const char *title)
 {
-	const char *rest = template_begin(out, profile_html);
+	const char *rest = template_begin(out, "profile.html");
 	struct numbers numbers = {.count = 0};
 
 	numbers.of = grow(NULL, t->name_count, sizeof(*numbers.of));
@@ -151,7 +144,7 @@ void profile_page(FILE *out, const struct tree *t, const char *title)
 	write_table(out, t, &numbers);
 	write_names(out, t, &numbers);
 	fputs("\"whole\":true}", out);
-	fputs(rest, out);
+	template_end(out, rest);
 	free(numbers.of);
 	free(numbers.order);
 }

@@ -19,7 +19,6 @@ enum calls_mode {
 	CALLS_TRACED = 2,
 	CALLS_COUNTED = 4,
 	CALLS_CHECKED = 8, /* misuse is tolerated, and reported by call site */
-	CALLS_LISTED = 16, /* with CALLS_TRACED: the block list serves malloc, in steps */
 };
 
 /* The modes that are on. Not atomic, for the same reason as trace_is_on_now. */

@@ -14,8 +14,8 @@
  *
  * Order. Records are in the order in which they were claimed; times may differ slightly from it.
  * Steps of os_malloc are in the order of execution. A call that allocates is recorded when it has
- * its result, a call that frees before it frees, unless it has a TRACE_ENTER. So an address of
- * malloc is never reused before the record of its free. For realloc, TRACE_ENTER ends the old block. TRACE_CALL starts the new block, or the
+ * its result, a call that frees before it frees. So an address is never reused before the record of
+ * its free. For realloc, TRACE_ENTER ends the old block. TRACE_CALL starts the new block, or the
  * old one again if the call failed.
  *
  * A map (OSMEM_OPTIONS=map=FILE or osmem_write_map) is such a file with one snapshot and figures.
@@ -67,14 +67,14 @@ _Static_assert(sizeof(struct trace_record) == 40, "the file format is fixed");
  * Kinds of records.
  *
  * TRACE_ENTER: the start of a call. what is an enum trace_name; a and b are as in TRACE_CALL. Only
- * for os_*, realloc and reallocarray; and if os_malloc's heap serves malloc (OSMEM_OPTIONS=course),
- * for all names but malloc_trim. A TRACE_CALL of the same thread and name follows, unless the
+ * for os_*, realloc and reallocarray. A TRACE_CALL of the same thread and name follows, unless the
  * process ends. Steps of this thread between the two belong to the call.
  *
  * TRACE_CALL: a call with its arguments and result; see enum trace_name.
  *
  * TRACE_STEP: a step of a call; see enum trace_step. System calls may belong to any name and
- * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap.
+ * precede the TRACE_CALL of their thread. All other steps are those of os_malloc's heap, also for
+ * calls of malloc (OSMEM_OPTIONS=course): those that free have their steps behind the TRACE_CALL.
  *
  * TRACE_FIGURES: about 100 times a second, at the start more often, and at the end. Three records
  * of one thread, one after another; older traces lack the last one:

@@ -27,7 +27,7 @@
 # ROUNDS (5) is how often everything runs, by turns, so that whatever else the machine does meets
 # all alike. -q, quick: two rounds of a twentieth of the work, and no peers' instructions. Writes
 # bench.csv, bench.md and bench.svg to BENCH_OUT (tests/out/). Exit status 1 if libosmem failed to run
-# something; marks that are missed are only reported, for times depend on what else the machine
+# something; targets that are missed are only reported, for times depend on what else the machine
 # does.
 
 cd "${0%/*}" || exit 1
@@ -158,7 +158,7 @@ fitting() {
 		}' /proc/meminfo
 }
 
-# figure BENCH WORKLOAD VARIANT VALUE BASE UNIT MARK: a row that is not measured by the runner; BASE
+# figure BENCH WORKLOAD VARIANT VALUE BASE UNIT TARGET: a row that is not measured by the runner; BASE
 # is glibc's value or 0. Without a VALUE it has failed.
 figure() {
 	if [ -z "$4" ]; then
@@ -212,7 +212,7 @@ instructions_of() {
 	[ "${many:-0}" -gt "${few:-0}" ] && awk "BEGIN { printf \"%.1f\", ($many - $few) / $pairs }"
 }
 
-# instructions NAME MARK COMMAND
+# instructions NAME TARGET COMMAND
 instructions() {
 	has_valgrind "$1" || return
 	base=
@@ -234,12 +234,12 @@ course_instructions() {
 	figure instructions "$1" osmem "$count" "$base" instructions ""
 }
 
-# memory NAME ROUNDS UNIT MARK PROGRAM [ARGUMENT]…: what the program prints of itself
+# memory NAME ROUNDS UNIT TARGET PROGRAM [ARGUMENT]…: what the program prints of itself
 memory() {
-	name=$1 times=$2 unit=$3 mark=$4 program=$5
+	name=$1 times=$2 unit=$3 target=$4 program=$5
 	shift 5
 	# shellcheck disable=SC2086 # the variants are words
-	"$bin/runner" -n "$times" -v "$unit" -m "${mark#none}" "$bench" "$name" $variants -- \
+	"$bin/runner" -n "$times" -v "$unit" -m "${target#none}" "$bench" "$name" $variants -- \
 		"$bin/$program" "$@" >>"$csv"
 }
 
@@ -326,7 +326,7 @@ run_one() {
 	case $bench in
 	course) course "$@" ;;
 	brk) brk ;;
-	instructions) name=$1 mark=$2 && shift 2 && instructions "$name" "$mark" "$*" ;;
+	instructions) name=$1 target=$2 && shift 2 && instructions "$name" "$target" "$*" ;;
 	instructions-course) course_instructions "$@" ;;
 	memory | extremes | fragmentation) memory "$@" ;;
 	load) load "$@" ;;

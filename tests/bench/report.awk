@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The Markdown report of what suite.awk has read: the marks, the suite (load and real) as ratios to
+# The Markdown report of what suite.awk has read: the targets, the suite (load and real) as ratios to
 # glibc with geometric means, and the other benchmarks row by row. Exit status 1 if osmem failed to
 # run something.
 #
-# The marks of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value
-# is at most glibc's and N; <N and <=N, its value is that. The file marks has those of single
+# The targets of a row say what osmem must reach: xR, its ratio to glibc is at most R; +N, its value
+# is at most glibc's and N; <N and <=N, its value is that. The file targets has those of single
 # workloads of the suite.
 
 function number(n) {
@@ -66,10 +66,10 @@ function suite_table(title, metric, unit, divisor,   i, line, rule, peer) {
 	print line cell(peer ? geomean("osmem", metric) / geomean(peer, metric) : 0)
 }
 
-function mark(figure, wanted, measured, is_met) {
-	if (!marks_begun) {
-		marks_begun = 1
-		print "\n## Marks\n\n| figure | mark | measured | |\n| --- | --- | --- | --- |"
+function target(figure, wanted, measured, is_met) {
+	if (!targets_begun) {
+		targets_begun = 1
+		print "\n## Targets\n\n| figure | target | measured | |\n| --- | --- | --- | --- |"
 	}
 	printf "| %s | %s | %s | %s |\n", figure, wanted, measured, is_met ? "met" : "**missed**"
 	met += is_met
@@ -77,12 +77,12 @@ function mark(figure, wanted, measured, is_met) {
 }
 
 # Those of the suite as a whole, or as far as it has been run.
-function suite_marks(   suite, peer, i, r, count, text) {
+function suite_targets(   suite, peer, i, r, count, text) {
 	suite = workload_count " workloads"
 	peer = best_peer_of_all("wall_ms")
 	if (peer) {
 		r = geomean("osmem", "wall_ms") / geomean(peer, "wall_ms")
-		mark("time over " suite " beside the best peer (" peer ")", "<= 0.90", number(r), r <= 0.90)
+		target("time over " suite " beside the best peer (" peer ")", "<= 0.90", number(r), r <= 0.90)
 		for (i = 1; i <= workload_count; i++) {
 			r = over_best_peer(workloads[i], "wall_ms")
 			if (r > 1.15) {
@@ -90,40 +90,40 @@ function suite_marks(   suite, peer, i, r, count, text) {
 				count++
 			}
 		}
-		mark("workloads slower than their fastest peer", "none by more than 1.15",
+		target("workloads slower than their fastest peer", "none by more than 1.15",
 		     count + 0 " of " workload_count text, !count)
 		peer = best_peer_of_all("rss_kib")
 		r = geomean("osmem", "rss_kib") / geomean(peer, "rss_kib")
-		mark("peak memory over " suite " beside the best peer (" peer ")", "< 1", number(r), r < 1)
+		target("peak memory over " suite " beside the best peer (" peer ")", "< 1", number(r), r < 1)
 	}
 	r = geomean("osmem", "rss_kib")
-	mark("peak memory over " suite " beside glibc", "<= 0.92", number(r), r <= 0.92)
+	target("peak memory over " suite " beside glibc", "<= 0.92", number(r), r <= 0.92)
 	r = geomean("hardened", "wall_ms") / geomean("osmem", "wall_ms")
 	if (r > 0)
-		mark("time over " suite ", hardened beside default", "<= 1.60", number(r), r <= 1.6)
+		target("time over " suite ", hardened beside default", "<= 1.60", number(r), r <= 1.6)
 	r = cost("profile", "real")
 	if (r > 0)
-		mark("CPU time of real programs, with a profile beside default", "<= 1.03",
+		target("CPU time of real programs, with a profile beside default", "<= 1.03",
 		     sprintf("%.3f", r), r <= 1.03)
 	r = cost("guard", "real")
 	if (r > 0)
-		mark("CPU time of real programs, with guarded blocks beside default", "<= 1.01",
+		target("CPU time of real programs, with guarded blocks beside default", "<= 1.01",
 		     sprintf("%.3f", r), r <= 1.01)
 	r = cost("profile", "load")
 	if (r > 0)
-		mark("CPU time of load programs, with a profile beside default", "<= 1.30", number(r),
+		target("CPU time of load programs, with a profile beside default", "<= 1.30", number(r),
 		     r <= 1.3)
 }
 
 # Those of single workloads of the suite.
-function workload_marks(   i, r, worst, name, two, many) {
+function workload_targets(   i, r, worst, name, two, many) {
 	r = over_best_peer("pass-1-1", "wall_ms")
 	if (r > 0)
-		mark("producer and consumer: throughput beside the best peer", ">= 1", number(1 / r), r <= 1)
+		target("producer and consumer: throughput beside the best peer", ">= 1", number(1 / r), r <= 1)
 	two = figures["replace-t2", "osmem", "wall_ms"]
 	many = figures["replace-t16", "osmem", "wall_ms"]
 	if (two > 0 && many > 0)
-		mark("16 threads: throughput beside 2 threads", ">= 0.95", number(two / many),
+		target("16 threads: throughput beside 2 threads", ">= 0.95", number(two / many),
 		     two / many >= 0.95)
 	for (i = 1; i <= workload_count; i++) {
 		r = known_workload[workloads[i]] == "real" ? ratio(workloads[i], "osmem", "cpu_ms") : 0
@@ -133,11 +133,11 @@ function workload_marks(   i, r, worst, name, two, many) {
 		}
 	}
 	if (worst)
-		mark("real programs: CPU time beside glibc, the worst (" name ")", "<= 1.3",
+		target("real programs: CPU time beside glibc, the worst (" name ")", "<= 1.3",
 		     number(worst), worst <= 1.3)
 }
 
-# What the figure of a workload is divided by, see marks, as a ratio to glibc; 0 if there is none.
+# What the figure of a workload is divided by, see targets, as a ratio to glibc; 0 if there is none.
 function reference(workload, metric, beside,   r) {
 	if (beside == "peer" || beside == "returning")
 		return best_peer(workload, metric, beside == "returning")
@@ -148,19 +148,19 @@ function reference(workload, metric, beside,   r) {
 	return ratio(workload, beside == "hardened" ? "osmem" : beside, metric)
 }
 
-function listed_mark(workload, figure, beside, most, unit,   metric, above, below) {
+function listed_target(workload, figure, beside, most, unit,   metric, above, below) {
 	metric = metric_of[figure]
 	if (!((workload, "osmem", metric) in figures))
 		return
 	if (beside == "-") {
 		above = figures[workload, "osmem", metric]
-		mark(workload ": " unit, "<= " most, number(above), above <= most + 0)
+		target(workload ": " unit, "<= " most, number(above), above <= most + 0)
 		return
 	}
 	above = ratio(workload, beside == "hardened" ? beside : "osmem", metric)
 	below = reference(workload, metric, beside)
 	if (above > 0 && below > 0)
-		mark(workload ": " name_of[figure] name_beside(beside), "<= " most,
+		target(workload ": " name_of[figure] name_beside(beside), "<= " most,
 		     number(above / below), above / below <= most + 0)
 }
 
@@ -174,7 +174,7 @@ function name_beside(beside) {
 	return " beside " (beside == "best" ? "the best" : beside)
 }
 
-function listed_marks(   line, part, unit) {
+function listed_targets(   line, part, unit) {
 	metric_of["wall"] = "wall_ms"
 	metric_of["cpu"] = "cpu_ms"
 	metric_of["memory"] = "rss_kib"
@@ -182,34 +182,34 @@ function listed_marks(   line, part, unit) {
 	name_of["wall"] = "time"
 	name_of["cpu"] = "CPU time"
 	name_of["memory"] = "peak memory"
-	while ((getline line < "marks") > 0) {
+	while ((getline line < "targets") > 0) {
 		if (line !~ /^[a-z]/)
 			continue
 		split(line, part, " ")
 		unit = line
 		sub(/^[^ ]+ [^ ]+ [^ ]+ [^ ]+ ?/, "", unit)
-		listed_mark(part[1], part[2], part[3], part[4], unit)
+		listed_target(part[1], part[2], part[3], part[4], unit)
 	}
 }
 
-function row_marks(   i, text, value, base, figure) {
+function row_targets(   i, text, value, base, figure) {
 	for (i = 1; i <= row_count; i++) {
-		text = row_mark[i]
+		text = row_target[i]
 		if (row_variant[i] != "osmem" || text == "")
 			continue
 		value = row_value[i]
 		base = base_value[row_bench[i], row_workload[i]]
 		figure = row_bench[i] ": " row_workload[i] ", " row_unit[i]
 		if (text ~ /^x/)
-			mark(figure " beside glibc", "<= " substr(text, 2), number(row_ratio[i]),
+			target(figure " beside glibc", "<= " substr(text, 2), number(row_ratio[i]),
 			     row_ratio[i] <= substr(text, 2) + 0)
 		else if (text ~ /^\+/)
-			mark(figure " more than glibc", "<= " substr(text, 2), value - base,
+			target(figure " more than glibc", "<= " substr(text, 2), value - base,
 			     value - base <= substr(text, 2) + 0)
 		else if (text ~ /^<=/)
-			mark(figure, text, number(value), value <= substr(text, 3) + 0)
+			target(figure, text, number(value), value <= substr(text, 3) + 0)
 		else
-			mark(figure, text, number(value), value < substr(text, 2) + 0)
+			target(figure, text, number(value), value < substr(text, 2) + 0)
 	}
 }
 
@@ -255,12 +255,12 @@ function other_tables(   i, section) {
 
 END {
 	if (workload_count > 1)
-		suite_marks()
-	workload_marks()
-	listed_marks()
-	row_marks()
+		suite_targets()
+	workload_targets()
+	listed_targets()
+	row_targets()
 	if (met + missed)
-		printf "\n%d marks met, %d missed\n", met, missed
+		printf "\n%d targets met, %d missed\n", met, missed
 	if (workload_count) {
 		suite_table("Time", "wall_ms", "ms", 1)
 		suite_table("CPU time", "cpu_ms", "ms", 1)

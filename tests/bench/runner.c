@@ -56,7 +56,7 @@ static struct variant variants[MAX_VARIANTS];
 static int variant_count;
 static int rounds = 5;
 static unsigned int seconds = 60;
-static const char *unit = "", *mark = "";
+static const char *unit = "", *target = "";
 static const char *bench, *workload;
 
 static double now_ms(void)
@@ -222,7 +222,7 @@ static double ratio(const struct variant *v, enum metric metric)
 
 static void print_columns(void)
 {
-	printf("bench,workload,variant,rounds,status,unit,mark");
+	printf("bench,workload,variant,rounds,status,unit,target");
 	for (int m = 0; m < METRICS; m++)
 		printf(",%s", metric_names[m]);
 	for (int m = 0; m < METRICS; m++)
@@ -243,7 +243,7 @@ static void print_figures(const struct variant *v,
 
 static void print_row(const struct variant *v)
 {
-	printf("%s,%s,%s,%d,%s,%s,%s", bench, workload, v->name, rounds, v->status, unit, mark);
+	printf("%s,%s,%s,%d,%s,%s,%s", bench, workload, v->name, rounds, v->status, unit, target);
 	print_figures(v, middle);
 	print_figures(v, least);
 	print_figures(v, ratio);
@@ -264,7 +264,7 @@ static void read_options(int argc, char **argv)
 		else if (option == 'v')
 			unit = optarg;
 		else if (option == 'm')
-			mark = optarg;
+			target = optarg;
 		else
 			usage();
 	}

@@ -38,7 +38,7 @@ bench == "load" || bench == "real" {
 	row_value[row_count] = field("value")
 	row_ratio[row_count] = field("value_ratio")
 	row_unit[row_count] = field("unit")
-	row_mark[row_count] = field("mark")
+	row_target[row_count] = field("target")
 	if (variant == "glibc")
 		base_value[bench, workload] = field("value")
 }

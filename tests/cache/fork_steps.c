@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -56,7 +55,7 @@ static void copy_the_process(void)
 	pid_t pid;
 
 	children++;
-	pid = is_alone ? fork() : (pid_t)syscall(SYS_fork); /* as if by another thread */
+	pid = is_alone ? fork() : raw_fork(); /* as if by another thread */
 	if (pid == 0 && !is_alone)
 		be_the_child();
 	if (pid == 0)
@@ -277,16 +276,31 @@ TEST(between_instructions_of_cells)
 	expect_children(20);
 }
 
-/* Again in a process that is hardened from its first call on. */
+/* Again in a process that has these options from its first call on. */
 
-TEST(between_instructions_hardened)
+static void expect_again(const char *options, char *test)
 {
-	char *arguments[] = {"fork_steps", "between_instructions_of_cells", NULL}, said[1024];
+	char *arguments[] = {"fork_steps", test, NULL}, said[1024];
 	int status;
 
 	test_timeout(150); /* more than the other run has */
-	status = test_again("hardened", arguments, said, sizeof(said));
+	status = test_again(options, arguments, said, sizeof(said));
 	CHECK_MSG(status == 0 && strstr(said, "1 passed, 0 failed"), "%s", said);
+}
+
+TEST(between_instructions_hardened)
+{
+	expect_again("hardened", "between_instructions_of_cells");
+}
+
+TEST(between_instructions_of_the_block_list)
+{
+	expect_again("course", "between_instructions_of_calls");
+}
+
+TEST(between_instructions_of_the_block_list_of_the_only_thread)
+{
+	expect_again("course", "between_instructions_of_the_only_thread");
 }
 
 /* With one thread nothing is locked, and nothing may be lost. */
@@ -367,6 +381,6 @@ TEST(between_instructions_of_windows)
 {
 	start_stepping(1000);
 	step_through("windows", call_for_window, 20);
-	CHECK(slab_first_window.next->next->next);
+	CHECK(window_first()->next->next->next);
 	expect_children(20);
 }

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broken.h"
@@ -218,9 +217,7 @@ static void check_errno_of_free(void (*obstruct)(void))
 
 static void refuse_memory(void)
 {
-	struct rlimit limit = {.rlim_cur = MIB, .rlim_max = RLIM_INFINITY};
-
-	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+	limit_addresses(MIB);
 }
 
 /* Reserve the place of a segment, unless it is taken. */

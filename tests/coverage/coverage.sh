@@ -13,7 +13,7 @@
 tests=$(cd "${0%/*}/.." && pwd) || exit 1
 top=$tests/.. out=$tests/out/coverage
 cc=${COVERAGE_CC:-gcc}
-own_builds='sanitize|exports|ltrace|install|build|demo|fuzz|static'
+own_builds='sanitize|pages|exports|ltrace|install|build|demo|fuzz|static'
 
 skip() {
 	echo "skipped: $1"

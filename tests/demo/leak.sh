@@ -2,18 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Needs: libosmem.so
 #
-# "Find a leak in five minutes": the commands of README.md, as they are there, lead to both leaks.
+# "Find a leak in five minutes": the commands of demo/README.md, as they are there, lead to both leaks.
 
-# shellcheck disable=SC2317 # functions are called through expect
+# shellcheck disable=SC2016,SC2317 # the backticks are those of the pages; functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
 . "${0%/*}/../lib/report.sh"
 
-readme=$tests/../README.md
+readme=$tests/demo/README.md
 
-# The indented lines of the section that are commands.
 commands() {
-	sed -n '/^## Find a leak/,/^## Options/s/^    //p' "$readme" |
-		grep -E '^(cc|src/tools/[a-z-]*|curl|sleep|kill|addr2line) '
+	sed -n '/^```sh/,/^```$/p' "$readme" | grep -v '^```'
 }
 
 # The commands for a shell: files are in our own folder, the pause is shorter, with more samples
@@ -48,7 +46,7 @@ names() {
 
 # The lines that the page states are those of the file.
 page_is_true() {
-	sed -n 's|^    \([a-z_]*\) at .*/server\.c:\([0-9]*\)$|\1 \2|p' "$readme" >"$scratch/said" &&
+	sed -n 's|^\([a-z_]*\) at .*/server\.c:\([0-9]*\)$|\1 \2|p' "$readme" >"$scratch/said" &&
 		sed -n 's|^\([a-z_]*\) at .*server\.c:\([0-9]*\).*|\1 \2|p' "$scratch/out" | cmp "$scratch/said" -
 }
 

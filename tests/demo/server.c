@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A server with two leaks, for "Find a leak in five minutes" in README.md.
+ * A server with two leaks, for "Find a leak in five minutes" in the README.md of this folder.
  *
  *	server [REQUESTS]
  *

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include "blocks.h"
 #include "harness.h"
@@ -181,10 +180,8 @@ static int any(const struct osmem_item *i, void *arg)
 
 TEST(no_memory_for_a_walk)
 {
-	struct rlimit limit = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
-
 	sink = malloc(1);
-	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+	limit_addresses(MIB);
 	errno = 0;
 	CHECK(osmem_walk(any, NULL) == -1 && errno == ENOMEM);
 }

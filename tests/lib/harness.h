@@ -13,7 +13,8 @@
  *
  * Output, one line a test: "ok NAME", "FAIL NAME: why" or "skip NAME: why", and at the end
  * "N passed, N failed, N skipped". The exit status is 1 if anything failed or nothing ran.
- * Arguments are substrings: only tests whose name has one of them run.
+ * Arguments are substrings: only tests whose name has one of them run. TEST_LEFT_OUT of the
+ * environment has words: a test, folder/program.name, or all of folder/program, that is skipped.
  */
 
 #pragma once
@@ -57,6 +58,9 @@ void test_timeout(unsigned int seconds);
 
 /* The number that is in the environment under that name, or another. */
 size_t env_number(const char *name, size_t or_else);
+
+/* setrlimit(2); the test is skipped where an emulator ignores it, as qemu-user does for memory. */
+void test_limit(int resource, size_t bytes);
 
 /* From now on the process may have that many bytes of address space. */
 void limit_addresses(size_t bytes);

@@ -13,7 +13,7 @@
 
 #include "harness.h"
 
-#define CELL_MAX ((size_t)32768) /* as README.md says */
+#define CELL_MAX ((size_t)32768) /* as src/slab/README.md says */
 
 #define ALREADY_FREE "this block is already free"
 #define FOREIGN "not a block of this allocator"

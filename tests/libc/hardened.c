@@ -2,8 +2,8 @@
 // Needs: libosmem.so
 
 /*
- * OSMEM_OPTIONS=hardened: the misuses that README.md promises to report, of small, medium and large
- * blocks.
+ * OSMEM_OPTIONS=hardened: the misuses that tests/misuse/README.md promises to report, of small,
+ * medium and large blocks.
  */
 
 #include <malloc.h>

@@ -56,7 +56,7 @@ readme_has_what_is_promised() {
 	"$kinds" >"$scratch/kinds"
 	while read -r kind default_promise hardened_promise; do
 		what=$(sed -n "s/^$kind //p" "$scratch/kinds")
-		cells=$(sed -n "s/^| $what | \(.*\) |\$/\1/p" "$tests/../README.md" | tr -d '\`| ')
+		cells=$(sed -n "s/^| $what | \(.*\) |\$/\1/p" "$tests/misuse/README.md" | tr -d '\`| ')
 		if ! fits_all "$(echo "$cells" | cut -c 1-3)" "$default_promise" ||
 			! fits_all "$(echo "$cells" | cut -c 4-6)" "$hardened_promise"; then
 			echo "$what: promised $default_promise $hardened_promise, README.md has $cells"

@@ -10,7 +10,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "harness.h"
 #include "misuse.h"
@@ -236,10 +235,10 @@ TEST(right_sizes_are_not_reported)
 /* A block of 30000 bytes, shrunk to keep where it cannot move. */
 static void *shrunk_in_place(size_t keep)
 {
-	struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
 	char *p = malloc(30000), *q;
 
-	CHECK(p && setrlimit(RLIMIT_AS, &none) == 0);
+	CHECK(p);
+	limit_addresses(0);
 	while (malloc(keep))
 		;
 	q = realloc(p, keep);

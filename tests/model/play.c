@@ -310,7 +310,26 @@ struct told {
 	char rules[TEXT_MAX],
 		calls[TEXT_MAX]; /* rules, and system calls, in the order of the steps */
 	unsigned int count, last; /* of the rules */
+	uint64_t mapping, mapping_size; /* the last one that was mapped */
+	uint64_t unmapped; /* the last block that was to be unmapped */
 };
+
+/* The trace has mappings of its own as well, for snapshots. */
+static void tell_system_call(struct told *told, const struct trace_record *r)
+{
+	if (r->what == TRACE_STEP_BRK)
+		append(told->calls, "; brk +%lu", (unsigned long)(r->b - r->a));
+	if (r->what == TRACE_STEP_MMAP) {
+		told->mapping = r->a;
+		told->mapping_size = r->b;
+	}
+	if (r->what == TRACE_STEP_MAPPED && r->a == told->mapping)
+		append(told->calls, "; mmap of %lu bytes", (unsigned long)told->mapping_size);
+	if (r->what == TRACE_STEP_UNMAPPED)
+		told->unmapped = r->a;
+	if (r->what == TRACE_STEP_MUNMAP && r->a == told->unmapped)
+		append(told->calls, "; munmap of %lu bytes", (unsigned long)r->b);
+}
 
 static void tell_step(struct told *told, const struct trace_record *r)
 {
@@ -326,12 +345,7 @@ static void tell_step(struct told *told, const struct trace_record *r)
 		append(told->rules, "%s%u", told->rules[0] ? ", " : "", rule);
 	told->count += rule && rule != told->last;
 	told->last = rule ? rule : told->last;
-	if (r->what == TRACE_STEP_BRK)
-		append(told->calls, "; brk +%lu", (unsigned long)(r->b - r->a));
-	if (r->what == TRACE_STEP_MMAP)
-		append(told->calls, "; mmap of %lu bytes", (unsigned long)r->b);
-	if (r->what == TRACE_STEP_MUNMAP)
-		append(told->calls, "; munmap of %lu bytes", (unsigned long)r->b);
+	tell_system_call(told, r);
 }
 
 /* The steps of the last call of os_*. */

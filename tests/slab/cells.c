@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "broken.h"
 #include "cache/tcache_core.h"
@@ -147,19 +146,19 @@ TEST(no_new_slab_for_the_rest_of_a_batch)
 TEST(slab_is_given_up_when_empty)
 {
 	char *start;
-	size_t place;
+	const uint16_t *bin;
 
 	use_class(640);
 	take_all(cells, info->capacity);
 	start = slab_start(slab_with(cells[0]));
-	place = ((uintptr_t)start - slab_window) >> SLAB_SHIFT;
-	CHECK(slab_page_map[place] == class * SLAB_BIN_SIZE);
+	bin = segment_page_map(start);
+	CHECK(*bin == class * SLAB_BIN_SIZE);
 	give(cells, info->capacity - 1u);
-	CHECK(state->slabs == 1 && slab_page_map[place]);
+	CHECK(state->slabs == 1 && *bin);
 	give(cells + info->capacity - 1, 1);
-	CHECK(state->slabs == 0 && !slab_page_map[place]);
+	CHECK(state->slabs == 0 && !*bin);
 	CHECK(slab_find(start).state == CELL_NONE);
-	CHECK(segment_of(start)->dirty >> (place % SEGMENT_SLOTS) & 1);
+	CHECK(segment_of(start)->dirty >> ((uintptr_t)start >> SLAB_SHIFT) % SEGMENT_SLOTS & 1);
 }
 
 /* The same when the slab is not fully carved. */
@@ -180,19 +179,19 @@ TEST(slab_is_given_up_while_it_is_carved)
  */
 TEST(large_slabs_have_bins_of_their_own)
 {
-	size_t place;
+	const uint16_t *bins;
 
 	use_class(10240);
 	take_all(cells, info->capacity);
-	place = ((uintptr_t)cells[0] - slab_window) >> SLAB_SHIFT;
+	bins = segment_page_map(cells[0]);
 	CHECK(slab_bin_of(class) >= CLASS_COUNT * SLAB_BIN_SIZE);
 	for (size_t i = 0; i < info->slots; i++)
-		CHECK(slab_page_map[place + i] == slab_bin_of(class));
+		CHECK(bins[i] == slab_bin_of(class));
 	for (unsigned int i = 0; i < info->capacity; i++)
 		CHECK(slab_with(cells[i]) == slab_with(cells[0]));
 	give(cells, info->capacity);
 	for (size_t i = 0; i < info->slots; i++)
-		CHECK(slab_page_map[place + i] == 0);
+		CHECK(bins[i] == 0);
 }
 
 TEST(what_a_pointer_is)
@@ -313,7 +312,6 @@ static void give_arg(void *arg)
 /* A shard in use keeps its slabs from another, unless that cannot get new ones. */
 TEST(without_memory_all_shards_cells_serve)
 {
-	struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
 	unsigned int n, half, taken = 0, got;
 	void *large, **others = cells + CELLS / 2;
 
@@ -324,7 +322,7 @@ TEST(without_memory_all_shards_cells_serve)
 	take_all(cells, n);
 	for (unsigned int i = 0; i < n; i += 2)
 		give_one(cells[i]);
-	CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+	limit_addresses(0);
 	while (slab_take_locked(class_of_size(CELL_MAX), 0, &large, 1, NULL))
 		; /* fills every run of four slots */
 	while (slab_take_locked(class_of_size(8192), 0, &large, 1, NULL))

@@ -2,28 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Needs: libosmem.so
 #
-# heapview beside the library's own walk of its list: as text, as pictures, and as Chromium draws it.
+# heapview beside the library's own walk of its list: as text and as pictures. heapview_page.sh looks at its
+# pages.
 
 # shellcheck disable=SC2016,SC2317 # scripts of the page have ${}; functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
 . "${0%/*}/../lib/report.sh"
 
-cc=${CC:-cc}
-view=$scratch/heapview
-
-it_builds() {
-	"$cc" -std=gnu11 -O1 -D_GNU_SOURCE -I"$src" -I"$src/tools" -o "$view" "$src"/tools/*.c &&
-		"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/program" \
-			"$here/heapview/program.c" -L"$src" -losmem -Wl,-rpath,"$src" &&
-		"$cc" -std=gnu11 -D_GNU_SOURCE -I"$src" -o "$scratch/older" "$here/heapview/older.c" &&
-		OSMEM_OPTIONS=trace="$scratch/trace" "$scratch/program" "$scratch/map" >"$scratch/walk" &&
-		[ "$(wc -l <"$scratch/walk")" -gt 20 ] && grep -q mapped "$scratch/walk"
-}
-
-# The list without its sums.
-list() {
-	"$view" --text "$@" | sed '/^#/d'
-}
+# shellcheck source=heapview/common.sh
+. "$here/heapview/common.sh"
 
 trace_ends_as_the_walk_says() {
 	list "$scratch/trace" >"$scratch/list" && diff "$scratch/walk" "$scratch/list"
@@ -230,13 +217,6 @@ damaged_maps_have_pictures() {
 		! lists "$scratch/damaged.svg" "$scratch/walk"
 }
 
-# page NAME FILE: nothing in it is fetched from anywhere.
-page() {
-	"$view" "$2" -o "$scratch/$1.html" >/dev/null &&
-		! grep -E -n 'https?:|src=|url\([^#]|@import|fetch\(' "$scratch/$1.html" &&
-		[ "$(tail -n 1 "$scratch/$1.html")" = '</html>' ]
-}
-
 pages_are_alone() {
 	page trace "$scratch/trace" && page map "$scratch/map"
 }
@@ -245,151 +225,8 @@ pages_are_alone() {
 long_traces_make_small_pages() {
 	OSMEM_OPTIONS=trace="$scratch/long",trace_size=80M "$scratch/program" "$scratch/map2" 500000 10000 \
 		>"$scratch/walk_long" && [ "$(stat -c %s "$scratch/long")" -gt 40000000 ] &&
-		page long "$scratch/long" && [ "$(stat -c %s "$scratch/long.html")" -lt 4000000 ] &&
+		page long "$scratch/long" && [ "$(stat -c %s "$scratch/long.html")" -lt 10000000 ] &&
 		[ "$(grep -o '"calls":[0-9]*' "$scratch/long.html" | cut -d : -f 2)" -gt 1000000 ]
-}
-
-# dump PAGE WIDTH: what Chromium has made of it, into $scratch/dom; what the console says into
-# $scratch/log.
-dump() {
-	timeout 300 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
-		--enable-logging=stderr --v=0 --window-size="$2",900 --virtual-time-budget=3000 \
-		--dump-dom "file://$1" >"$scratch/dom" 2>"$scratch/log" &&
-		! grep 'CONSOLE' "$scratch/log" && grep -q 'data-check="ok"' "$scratch/dom" &&
-		! grep -q 'data-error' "$scratch/dom"
-}
-
-# drawn FILE: the lines of FILE with blocks as they were drawn, as text.
-drawn() {
-	# shellcheck disable=SC2046,SC2183 # three words for each line
-	printf '%#14x %12d %s\n' $(grep -o 'data-start="[0-9]*" data-size="[0-9]*" data-status="[0-9]*"' "$1" |
-		awk -F '"' '{ print $2, $4, $6 == 0 ? "free" : $6 == 1 ? "used" : "mapped" }')
-}
-
-# with PAGE SCRIPT: the page, and a script behind it. What is wider than the window, or text that is
-# drawn at less than 9 pixels, is noted.
-with() {
-	sed '/<\/body>/d; /<\/html>/d' "$scratch/$1.html"
-	printf '<script>%s\n' "$2"
-	echo 'document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
-		document.body.dataset.small = [...document.querySelectorAll("main svg")].some((svg) =>
-			svg.getBoundingClientRect().width > 0 &&
-			svg.getBoundingClientRect().width / svg.viewBox.baseVal.width < 0.75);
-		document.body.dataset.width = innerWidth;'
-	echo '</script></body></html>'
-}
-
-# fits WIDTH: what with() has noted; Chromium may have a larger least width.
-fits() {
-	grep -q 'data-wide="false"' "$scratch/dom" && grep -q 'data-small="false"' "$scratch/dom" &&
-		width=$(grep -o 'data-width="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2) &&
-		[ "$width" -ge "$1" ] && [ "$width" -le $(($1 > 500 ? $1 : 500)) ]
-}
-
-# The page is at the step of its address; then it goes through all of them.
-chromium_draws_every_step() {
-	with trace 'document.body.dataset.begin = document.body.dataset.step;
-		const all = document.createElement("pre");
-		for (let n = 0; n <= DATA.all; n++) {
-			show(n);
-			for (const r of document.querySelectorAll("#drawing [data-start]"))
-				if (!r.previousSibling || r.previousSibling.dataset.start !== r.dataset.start)
-					all.append("\nSTEP" + n + ` data-start="${r.dataset.start}" data-size="${r.dataset.size}" data-status="${r.dataset.status}"`);
-		}
-		document.body.append(all);' >"$scratch/steps.html"
-	dump "$scratch/steps.html#step=60" 1600 && grep -q 'data-begin="60"' "$scratch/dom" &&
-		fits 1600 || return 1
-	steps=$(grep -o '"all":[0-9]*' "$scratch/trace.html" | cut -d : -f 2)
-	for step in $(seq 0 7 "$steps") "$steps"; do
-		list --step "$step" "$scratch/trace" >"$scratch/list"
-		grep "^STEP$step " "$scratch/dom" >"$scratch/lines"
-		[ -s "$scratch/list" ] || [ -s "$scratch/lines" ] || continue
-		drawn "$scratch/lines" | diff "$scratch/list" - || return 1
-	done
-	diff "$scratch/walk" "$scratch/list"
-}
-
-chromium_draws_maps() {
-	with map '' >"$scratch/wide.html"
-	dump "$scratch/wide.html" 1600 && fits 1600 || return 1
-	drawn "$scratch/dom" | uniq | diff "$scratch/walk" -
-}
-
-chromium_steps_by_keys() {
-	with trace 'for (const key of ["End", "Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"])
-			document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));' \
-		>"$scratch/keys.html"
-	dump "$scratch/keys.html" 360 && grep -q 'data-step="2"' "$scratch/dom" && fits 360
-}
-
-# Every square of the map has a title, and keys read them one by one; the player does not take part.
-chromium_reads_the_map_by_keys() {
-	with map 'const area = document.querySelector("#map svg"), said = [];
-		area.focus();
-		for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "ArrowRight", "Home", "ArrowDown"]) {
-			area.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
-			said.push(document.querySelector("#map .square").textContent.split(":")[0]);
-		}
-		const squares = [...area.querySelectorAll("g > title")].map((t) => t.textContent.split(":")[0]);
-		document.body.dataset.said = said.map((s) => squares.indexOf(s)).join(" ");
-		document.body.dataset.squares = squares.length;
-		document.body.dataset.columns = Math.floor(area.viewBox.baseVal.width / 10);
-		document.body.dataset.focus = document.activeElement === area;' >"$scratch/squares.html"
-	dump "$scratch/squares.html" 360 && fits 360 && grep -q 'data-focus="true"' "$scratch/dom" &&
-		grep -q 'data-step="0"' "$scratch/dom" || return 1
-	last=$(($(grep -o 'data-squares="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2) - 1))
-	down=$(grep -o 'data-columns="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2)
-	[ "$down" -lt "$last" ] || down=$last
-	[ "$last" -ge 10 ] && grep -q "data-said=\"0 1 0 $last $last 0 $down\"" "$scratch/dom"
-}
-
-# spans KIND: bytes of the walk's spans that are live, or kept.
-spans() {
-	awk -v kind="$1" '$3 == kind { bytes += $2 } END { print bytes + 0 }' "$scratch/walk3"
-}
-
-# squares KIND: bytes of the squares that were drawn for them.
-squares() {
-	echo $(($(grep -o "<g data-span=\"$1\"" "$scratch/dom" | wc -l) * $(getconf PAGESIZE)))
-}
-
-# Every page of every span is a square that says so, and nothing else is.
-chromium_draws_spans() {
-	SPANS=1 "$scratch/program" "$scratch/spans" >"$scratch/walk3" && page spans "$scratch/spans" &&
-		[ "$(spans live)" -gt 1000000 ] && [ "$(spans kept)" -gt 30000 ] || return 1
-	for width in 360 1600; do
-		with spans '' >"$scratch/spans$width.html"
-		dump "$scratch/spans$width.html" "$width" && fits "$width" &&
-			[ "$(squares live)" -eq "$(spans live)" ] && [ "$(squares kept)" -eq "$(spans kept)" ] || return 1
-		while read -r start bytes kind; do
-			[ "$kind" = kept ] && words='free, cached by a thread' || words=live
-			grep -q "<title>$start: page 1 of $((bytes / $(getconf PAGESIZE))) of a span of .* at $start, $words</title>" \
-				"$scratch/dom" || return 1
-		done <"$scratch/walk3"
-		grep -q 'free span that a thread caches' "$scratch/dom" &&
-			grep -q 'malloc: mapping at .*, 5760 KiB' "$scratch/dom" || return 1
-	done
-}
-
-# What malloc had before it had spans: a region, a mapping with a header, a segment.
-chromium_draws_maps_of_older_libraries() {
-	"$scratch/older" >"$scratch/older.map" && page older "$scratch/older.map" || return 1
-	with older '' >"$scratch/older1.html"
-	dump "$scratch/older1.html" 1600 && fits 1600 && ! grep -q '<g data-span' "$scratch/dom" &&
-		grep -q 'malloc: region at 0x7f0000100000, 256 KiB, 64 KiB live' "$scratch/dom" &&
-		grep -q 'malloc: mapping at 0x7f0000800fe0, ' "$scratch/dom" &&
-		grep -q '25 % of 4096 B live; in a slab of 1024 cells of 64 bytes, 16 of them live or cached' "$scratch/dom"
-}
-
-# A window of the steps, from one in the middle on; the last one is as it is in the text.
-chromium_shows_long_traces() {
-	"$view" --step 50000 "$scratch/long" -o "$scratch/window.html" >/dev/null || return 1
-	with window 'document.dispatchEvent(new KeyboardEvent("keydown", {key: "End", bubbles: true}));' \
-		>"$scratch/last.html"
-	dump "$scratch/last.html" 360 && fits 360 || return 1
-	step=$(grep -o 'data-step="[0-9]*"' "$scratch/dom" | cut -d '"' -f 2)
-	[ "$step" -gt 50000 ] && list --step "$step" "$scratch/long" >"$scratch/list" &&
-		drawn "$scratch/dom" | uniq | diff "$scratch/list" -
 }
 
 expect it_builds it_builds
@@ -399,19 +236,6 @@ for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures \
 	pictures_say_what_they_leave_out pages_are_alone long_traces_make_small_pages; do
 	expect $test $test
-done
-
-for chromium in chromium chromium-browser google-chrome ''; do
-	has "$chromium" && break
-done
-for test in chromium_draws_every_step chromium_draws_maps chromium_steps_by_keys \
-	chromium_reads_the_map_by_keys chromium_draws_spans chromium_draws_maps_of_older_libraries \
-	chromium_shows_long_traces; do
-	if [ "$chromium" ]; then
-		expect $test $test
-	else
-		skip $test 'chromium is not installed'
-	fi
 done
 
 finish

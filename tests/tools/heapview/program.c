@@ -4,11 +4,12 @@
  * A little of everything that os_* do, then the list as the library itself walks it, in the format
  * of heapview --text. Arguments: where a map is written; a number of pairs of malloc and free, and
  * one of os_malloc and os_free. With FORKS in the environment a child does the rest, from its
- * parent's blocks on; with SPREADS there are large blocks, too. With SPANS there are live and freed
- * objects of malloc, and the list is of the spans: address, bytes, live or kept. SPANS=all lists
- * mappings, too.
+ * parent's blocks on; with SPREADS there are large blocks, too; with THREADS, three threads. With
+ * SPANS there are live and freed objects of malloc, and the list is of the spans: address, bytes,
+ * live or kept. SPANS=all lists mappings, too.
  */
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,29 @@
 
 #include "osmem.h"
 #include "osmem_inspect.h"
+
+/* A thread's own blocks: some are freed. */
+static void *allocate(void *arg)
+{
+	static _Thread_local void *p[10];
+
+	for (size_t i = 0; i < 10; i++)
+		p[i] = os_malloc(100 * (i + 1) + *(size_t *)arg);
+	for (size_t i = 0; i < 10; i += 2)
+		os_free(p[i]);
+	return NULL;
+}
+
+static void run_threads(void)
+{
+	pthread_t threads[3];
+	size_t sizes[3] = {1, 1001, 2001};
+
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, allocate, &sizes[i]);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+}
 
 static int print_block(const struct osmem_item *item, void *arg)
 {
@@ -78,6 +102,8 @@ int main(int argc, char **argv)
 		free(malloc((size_t)(i % 1000)));
 	for (int i = argc > 3 ? atoi(argv[3]) : 0; i > 0; i--)
 		os_free(os_malloc((size_t)(i % 1000 + 1)));
+	if (getenv("THREADS"))
+		run_threads();
 	if (argc > 1 && osmem_write_map(argv[1]) != 0)
 		return 1;
 	if (getenv("FORKS") && fork() != 0)

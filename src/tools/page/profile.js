@@ -1,134 +1,12 @@
-<!DOCTYPE html>
-<!-- SPDX-License-Identifier: BSD-3-Clause -->
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>heapview</title>
-<style>
-/*STYLE*/
-[hidden] { display: none !important; }
-:root { --tint: 86%; --colour: 72%; --step: -1; --quiet: #5c5c5c; }
-@media (prefers-color-scheme: dark) { :root { --tint: 20%; --colour: 38%; --step: 1; --quiet: #b4b4b4; } }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 12.5rem), 1fr)); gap: 0.6rem; margin: 0.8rem 0; padding: 0; }
-.tiles div { padding: 0.5rem 0.8rem; background: var(--soft); border-left: 4px solid var(--used); min-width: 0; }
-.tiles dt { color: var(--quiet); font-size: 0.85rem; }
-.tiles dd { margin: 0; overflow-wrap: anywhere; }
-.tiles button { padding: 0; border: 0; color: inherit; background: none; text-align: left; text-decoration: underline dotted; cursor: pointer;
-	overflow-wrap: anywhere; }
-.tiles dd:first-of-type { font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-#notes { margin: 0.4rem 0; padding-left: 1.2rem; }
-.bar { position: sticky; top: 0; z-index: 2; padding: 0.5rem 0; background: var(--back); gap: 0.5rem 1rem; }
-fieldset { display: inline-flex; margin: 0; padding: 0; border: 1px solid var(--line); border-radius: 0.4rem; overflow: hidden; }
-fieldset label { padding: 0.25rem 0.7rem; cursor: pointer; }
-fieldset label + label { border-left: 1px solid var(--line); }
-fieldset label:has(:checked) { background: var(--text); color: var(--back); }
-fieldset label:has(:focus-visible) { outline: 3px solid var(--mark); outline-offset: -3px; }
-fieldset input { position: absolute; opacity: 0; pointer-events: none; }
-legend, .hidden { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; white-space: nowrap; }
-#search { flex: 1 1 11rem; min-width: 0; max-width: 24rem; font: inherit; padding: 0.25rem 0.6rem; color: inherit;
-	background: var(--back); border: 1px solid var(--line); border-radius: 0.4rem; }
-#matched { font-variant-numeric: tabular-nums; }
-.bar button, nav button, th button, td button { color: inherit; background: none; border: 1px solid var(--line); border-radius: 0.4rem; cursor: pointer; }
-nav { display: flex; flex-wrap: wrap; align-items: center; gap: 0.2rem; min-height: 1.9rem; margin-bottom: 0.2rem; font-size: 0.85rem; }
-nav button { padding: 0.1rem 0.5rem; max-width: 16rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-nav button[aria-current] { background: var(--soft); font-weight: 600; }
-#flame { position: relative; overflow: hidden; border-bottom: 1px solid var(--line); touch-action: manipulation; }
-#flame:focus-visible { outline-offset: 4px; }
-.f { position: absolute; height: 21px; padding: 0 4px; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; cursor: pointer;
-	font-size: 12px; line-height: 20px; color: var(--text); border-right: 1px solid var(--back); border-bottom: 1px solid var(--back);
-	background: hsl(var(--hue) var(--colour) calc(var(--tint) + var(--step) * var(--more, 0) * 1%)); }
-.f.thin { padding: 0; border-right-width: 0.5px; }
-.f.grey { background: var(--soft); }
-.f.above { background: var(--soft); font-style: italic; }
-.searching .f { background: var(--soft); }
-.searching .f.match { background: var(--mark); color: var(--back); }
-.f.cursor { outline: 2px solid var(--mark); outline-offset: -2px; z-index: 1; }
-.f.cursor, .f:hover { filter: saturate(1.5); }
-.searching .f.match.cursor { outline-color: var(--text); }
-@media (prefers-reduced-motion: no-preference) { #flame.moves .f { transition: left 0.2s, width 0.2s; } }
-#tip { position: fixed; z-index: 3; max-width: min(34rem, 92vw); padding: 0.5rem 0.7rem; background: var(--text); color: var(--back);
-	font-size: 0.85rem; border-radius: 0.4rem; pointer-events: none; overflow-wrap: anywhere; white-space: pre-line; }
-#detail { position: sticky; bottom: 0; z-index: 2; min-height: 4.4em; padding: 0.4rem 0.6rem; background: var(--soft); border-left: 4px solid var(--mark); white-space: pre-line; }
-.key li { overflow-wrap: anywhere; }
-.scroll { overflow: auto; max-height: 32rem; border: 1px solid var(--line); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
-td, th { padding: 0.15rem 0.5rem; text-align: right; border-bottom: 1px solid var(--soft); white-space: nowrap; }
-thead th { position: sticky; top: 0; background: var(--back); border-bottom: 1px solid var(--line); z-index: 1; }
-th button { border: 0; padding: 0.2rem 0; font-weight: 600; }
-td:first-child, th:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
-td button { border: 0; padding: 0; text-align: left; font: inherit; overflow-wrap: anywhere; }
-td button:hover { text-decoration: underline; }
-td small { color: var(--quiet); }
-td.share { background: linear-gradient(to right, var(--free) var(--part), transparent var(--part)); }
-.more::before { content: "▲ "; color: var(--mark); }
-.less::before { content: "▼ "; color: var(--cold); }
-:root { --cold: #1f5fbf; }
-@media (prefers-color-scheme: dark) { :root { --cold: #8fb8ff; } }
-kbd { font: inherit; padding: 0 0.3em; border: 1px solid var(--line); border-radius: 0.25rem; }
-.keys { color: var(--quiet); font-size: 0.85rem; line-height: 1.8; }
-@media (max-width: 40rem) { td.share span { display: none; } th, td { padding: 0.15rem 0.3rem; } .bar { position: static; } }
-</style>
-</head>
-<body>
-<header><h1 id="title">heapview</h1><p id="summary"></p><ul id="notes" role="status"></ul></header>
-<main>
-<dl id="tiles" class="tiles"></dl>
-<section id="graph" aria-labelledby="graph-title">
-<h2 id="graph-title" class="hidden">Flame graph</h2>
-<div class="controls bar">
-<fieldset id="what"><legend>Memory</legend><label><input type="radio" name="what" value="0" checked>Live</label><label><input type="radio" name="what" value="2">Allocated in total</label></fieldset>
-<fieldset id="unit"><legend>Unit</legend><label><input type="radio" name="unit" value="1" checked>Bytes</label><label><input type="radio" name="unit" value="0">Objects</label></fieldset>
-<fieldset id="order"><legend>Order</legend><label><input type="radio" name="order" value="down" checked>Top down</label><label><input type="radio" name="order" value="up">Bottom up</label></fieldset>
-<fieldset id="width" hidden><legend>Width</legend><label><input type="radio" name="width" value="change" checked>By difference</label><label><input type="radio" name="width" value="new">By new size</label></fieldset>
-<input id="search" type="search" placeholder="Search functions: /" aria-label="Search functions and modules" autocomplete="off" spellcheck="false">
-<output id="matched" for="search"></output>
-</div>
-<nav id="crumbs" aria-label="Zoom"></nav>
-<div id="flame" role="tree" tabindex="0" aria-label="Flame graph"></div>
-<p id="detail" aria-live="polite"></p>
-<ul id="legend" class="key"></ul>
-<p class="keys">Click a frame to zoom. <kbd>←</kbd> <kbd>→</kbd> <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Enter</kbd> zooms, <kbd>Esc</kbd> goes back, <kbd>/</kbd> searches.</p>
-</section>
-<section id="functions" aria-labelledby="functions-title">
-<h2 id="functions-title">Functions</h2>
-<p id="table-words"></p>
-<div class="scroll" tabindex="0" role="region" aria-label="Functions"><table><thead><tr id="heads"></tr></thead><tbody id="rows"></tbody></table></div>
-</section>
-</main>
-<div id="tip" role="tooltip" hidden></div>
-<script>
-"use strict";
-const DATA = /*DATA*/;
-
-addEventListener("error", (event) => { document.body.dataset.error = event.message; });
-
 /* ---- Formats ---- */
 
-const $ = (id) => document.getElementById(id);
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const MINUS = "\u2212";
 
-function bytes(n) {
-	let unit = 0;
-	for (; n >= 1024 && unit < UNITS.length - 1; unit++)
-		n /= 1024;
-	return (unit && n < 100 ? n.toFixed(1) : Math.round(n)) + " " + UNITS[unit];
-}
-
-const count = (n) => Math.round(n).toLocaleString("en");
-const plural = (n, word) => count(n) + " " + word + (Math.round(n) === 1 ? "" : "s");
 const isBytes = (m) => m & 1;
 const amount = (n, m) => isBytes(m) ? bytes(n) : count(n);
 const signed = (n, m) => (n < 0 ? MINUS : "+") + amount(Math.abs(n), m);
 const percent = (part, all) => (all ? 100 * part / all : 0).toFixed(1) + " %";
 const words = (n, m) => isBytes(m) ? bytes(n) : plural(n, "object");
-
-function duration(ms) {
-	return ms < 1e4 ? (ms / 1e3).toFixed(1) + " s" : ms < 6e5 ? Math.round(ms / 1e3) + " s" :
-		ms < 36e6 ? Math.round(ms / 6e4) + " min" : Math.round(ms / 36e5) + " h";
-}
 
 /* ---- Trees ---- */
 
@@ -653,9 +531,9 @@ function drawSummary() {
 	if (time)
 		parts.push("Written " + new Date(time).toISOString().slice(0, 19).replace("T", " ") + " UTC");
 	if (DATA.isDiff && time && oldTime && time !== oldTime)
-		parts.push(duration(Math.abs(time - oldTime)) + " apart");
+		parts.push(duration(1e6 * Math.abs(time - oldTime)) + " apart");
 	else if (DATA.duration[0])
-		parts.push("after " + duration(DATA.duration[0]));
+		parts.push("after " + duration(1e6 * DATA.duration[0]));
 	if (DATA.period)
 		parts.push("about one sample per " + bytes(DATA.period));
 	parts.push((DATA.isDiff ? plural(old, "stack") + " before, " : "") + plural(samples, "stack") + (DATA.isDiff ? " now" : ""));
@@ -705,6 +583,3 @@ function selfCheck() {
 
 start();
 document.body.dataset.check = selfCheck() ? "ok" : "failed";
-</script>
-</body>
-</html>
