@@ -63,6 +63,12 @@ void test_skip(const char *fmt, ...)
 	_exit(EXIT_SKIPPED);
 }
 
+void test_needs_small_pages(void)
+{
+	if (sysconf(_SC_PAGESIZE) > 4096)
+		test_skip("pages are larger than 4 KiB");
+}
+
 void test_timeout(unsigned int seconds)
 {
 	alarm(seconds * test_patience());

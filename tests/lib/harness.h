@@ -50,6 +50,9 @@ static inline unsigned int test_patience(void)
 	return patience > 1 ? (unsigned int)patience : 1;
 }
 
+/* Skip the running test where pages are larger than 4 KiB: it counts on what these can do. */
+void test_needs_small_pages(void);
+
 /* The running test may take this many seconds in all (default 60), times the patience. */
 void test_timeout(unsigned int seconds);
 
