@@ -134,6 +134,7 @@ uninstall:
 		$(PAGES7:src/tools/man/%=man7/%) \
 		$(foreach page,$(PAGES3),$(patsubst %,man3/%.3,$(call named,$(page)))))
 	$(call remove,$(COMPLETION),$(notdir $(COMPLETIONS)))
+	@$(update_cache) >/dev/null
 	@top="$(or $(DESTDIR),$(PREFIX))"; \
 	case "$(DESTDIR)$(PREFIX)" in /usr | /usr/local) exit ;; esac; \
 	for folder in $(BIN) $(LIB)/pkgconfig $(LIB)/cmake/osmem $(COMPLETION) $(INCLUDE) $(MAN)/man1 $(MAN)/man3 $(MAN)/man7; do \

@@ -138,7 +138,9 @@ static void (*const ways[])(struct life *life) = {
 	return_at_random,
 	exit_from_deep_inside,
 	wait_for_cancellation,
+#ifdef __GLIBC__ /* with musl 1.2, asynchronous cancellation may leave the stack misaligned */
 	wait_for_cancellation_anywhere,
+#endif
 };
 
 /* ---- Destructors ---- */
@@ -307,6 +309,8 @@ TEST(cancelled)
 
 TEST(cancelled_anywhere)
 {
+	if (ways[COUNT_OF(ways) - 1] != wait_for_cancellation_anywhere)
+		test_skip("after an asynchronous cancellation the stack may be misaligned");
 	run(wait_for_cancellation_anywhere, false);
 }
 

@@ -252,11 +252,11 @@ bad_values_are_explained_and_ignored() {
 
 # The library draws nothing: who asks for a picture is told who does, and gets no file.
 pictures_are_refused() {
-	for name in map trace profile; do
+	for file in map trace profile; do
 		for end in svg png pdf; do
-			word=$name=/nonexistent/a.$end
+			word=$file=/nonexistent/a.$end
 			run "$word" ls / && [ -s "$scratch/out" ] && is_said \
-				"cannot draw a picture: \"$word\"; use $name=FILE, then: heapview --svg FILE" || return 1
+				"cannot draw a picture: \"$word\"; use $file=FILE, then: heapview --svg FILE" || return 1
 		done
 	done
 	run "map=$scratch/a.svg,map=$scratch/svg" ls / && [ ! -e "$scratch/a.svg" ] && [ -s "$scratch/svg" ]
@@ -265,12 +265,21 @@ pictures_are_refused() {
 # Those of the allocator that does not serve malloc then.
 course_names_what_it_ignores() {
 	for word in guard=3 hardened mmap_threshold=64k trim_threshold=never purge_delay=0 depot_size=1M \
-		perturb=1 background; do
+		thp=never perturb=1 background; do
 		run "course,$word" ls / && [ -s "$scratch/out" ] &&
 			is_said "\"$word\" is ignored: it has no meaning with course" &&
 			run "$word,course" ls / && is_said "\"$word\" is ignored: it has no meaning with course" ||
 			return 1
 	done
+}
+
+# All figures are those of the block list.
+course_goes_with_what_looks() {
+	run "course,stats=full,check,leaks,misuse=warn,backtrace,profile=$scratch/p,profile_interval=1,map=$scratch/m" \
+		sort "$tests/run.sh" && sort "$tests/run.sh" | cmp - "$scratch/out" &&
+		[ -s "$scratch/p" ] && [ -s "$scratch/m" ] && ! grep -q ignored "$scratch/err" &&
+		grep -Eq '^osmem:   blocks allocated +[1-9][0-9]* +0$' "$scratch/err" &&
+		[ "$(figure 'live cells')" -eq 0 ] && [ "$(figure 'blocks allocated')" -eq 0 ]
 }
 
 sizes_have_units() {
@@ -300,6 +309,7 @@ for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed
 	nothing_is_said_without_options unknown_is_named_and_ignored \
 	all_options_are_documented \
 	bad_values_are_explained_and_ignored pictures_are_refused course_names_what_it_ignores \
+	course_goes_with_what_looks \
 	sizes_have_units \
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"

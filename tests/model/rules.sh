@@ -151,7 +151,11 @@ a_wrong_drawing_is_noticed() {
 }
 
 for page in RULES STUDENT; do
-	expect "$page" draws_the_same "$page.md"
+	if [ "$(getconf PAGESIZE)" -eq 4096 ]; then
+		expect "$page" draws_the_same "$page.md"
+	else
+		skip "$page" "its drawings are for pages of 4096 bytes"
+	fi
 done
 expect page_of_heapview_has_the_rules page_of_heapview_has_the_rules
 expect each_rule_is_drawn each_rule_is_drawn

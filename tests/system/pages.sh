@@ -65,7 +65,7 @@ anchors() {
 
 # links PAGE: what its links and pictures lead to, outside of fenced blocks
 links() {
-	sed '/^```/,/^```$/d' "$1" | grep -o '](\([^)]*\))' | sed 's/^](//; s/)$//'
+	sed '/^```/,/^```$/d' "$1" | grep -oE -e ']\([^)]*\)' -e 'src(set)?="[^"]*"' | sed -E 's/^(]\(|src.*=")//; s/[)"]$//'
 }
 
 # leads PAGE LINK: there is such a file, and such a heading in it
