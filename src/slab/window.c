@@ -112,8 +112,13 @@ static void choose_window(const char *p)
 static bool add_window(const char *p)
 {
 	size_t offset = (uintptr_t)p - slab_window;
-	struct window *w = sys_map(sizeof(*w) + sizeof(slab_page_map)), *last = &slab_first_window;
+	struct window *w, *last = &slab_first_window;
 
+	if (window_place(p) >= WINDOWS) { /* with five levels of page tables, some kernels do so */
+		errno = ENOMEM;
+		return false;
+	}
+	w = sys_map(sizeof(*w) + sizeof(slab_page_map));
 	if (!w)
 		return false;
 	w->start = slab_window + (offset & ~(WINDOW_SIZE - 1));

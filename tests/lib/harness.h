@@ -61,6 +61,9 @@ size_t env_number(const char *name, size_t or_else);
  */
 void limit_memory(int resource, size_t bytes);
 
+/* Skip the running test if the break cannot be raised by so much: an emulator may have no room. */
+void need_break(size_t bytes);
+
 /* From now on the process may have that many bytes of address space. */
 void limit_addresses(size_t bytes);
 
