@@ -95,6 +95,13 @@ void limit_addresses(size_t bytes)
 	test_limit(RLIMIT_AS, bytes);
 }
 
+void need_break(size_t bytes)
+{
+	if (sbrk((intptr_t)bytes) == (void *)-1)
+		test_skip("the break cannot be raised by %zu MiB", bytes / MIB);
+	CHECK(sbrk(-(intptr_t)bytes) != (void *)-1);
+}
+
 /* Read fd to its end into buf, keeping the first size - 1 bytes. */
 static void drain(int fd, char *buf, size_t size)
 {

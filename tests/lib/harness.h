@@ -62,6 +62,9 @@ size_t env_number(const char *name, size_t or_else);
 /* setrlimit(2); the test is skipped where an emulator ignores it, as qemu-user does for memory. */
 void test_limit(int resource, size_t bytes);
 
+/* Skip the running test if the break cannot be raised by so much: an emulator may have no room. */
+void need_break(size_t bytes);
+
 /* From now on the process may have that many bytes of address space. */
 void limit_addresses(size_t bytes);
 
