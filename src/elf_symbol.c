@@ -2,6 +2,7 @@
 
 #include "elf_symbol.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/auxv.h>
 
@@ -89,10 +90,12 @@ void *elf_symbol(const ElfW(Phdr) * headers, size_t count, uintptr_t bias, bool 
 
 void *elf_vdso_symbol(const char *name)
 {
+	int saved_errno = errno; /* getauxval sets it where there is no vDSO */
 	uintptr_t start = getauxval(AT_SYSINFO_EHDR), bias = 0;
 	const ElfW(Ehdr) *header = (const void *)start;
 	const ElfW(Phdr) * segments;
 
+	errno = saved_errno;
 	if (!start)
 		return NULL;
 	segments = (const void *)(start + header->e_phoff);

@@ -89,7 +89,7 @@ struct osmem_cell_stats {
 	size_t live, live_bytes; /* owned by the program */
 	size_t cached, cached_bytes; /* in thread caches and depots */
 	size_t free, free_bytes; /* in slabs */
-	size_t own_bytes; /* the library's own objects */
+	size_t own_bytes; /* the library's own objects, and what it notes of others */
 	size_t dirty_bytes; /* free pages that were not purged */
 	size_t mmap_calls, munmap_calls, madvise_calls;
 	size_t threads; /* with a cache */

@@ -57,8 +57,8 @@ static void add_calls(struct text *t)
 		return;
 	}
 	calls_get(TRACE_NAME_END, &n);
-	text_add(t, "%s calls requested %s; %s failed\n", text_grouped(n.calls).text,
-		 in_units(n.bytes).text, text_grouped(n.failed).text);
+	text_add(t, "%s call%s requested %s; %s failed\n", text_grouped(n.calls).text,
+		 n.calls == 1 ? "" : "s", in_units(n.bytes).text, text_grouped(n.failed).text);
 }
 
 static void add_heaps(struct text *t, const struct osmem_stats *s)
@@ -68,8 +68,8 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 	struct inspect_shares shares = inspect_shares(s);
 	char meaning[80];
 
-	snprintf_(meaning, sizeof(meaning), "in %s objects that the program has not freed",
-		  text_grouped(objects).text);
+	snprintf_(meaning, sizeof(meaning), "in %s object%s that the program has not freed",
+		  text_grouped(objects).text, objects == 1 ? "" : "s");
 	add_size(t, "live", shares.live, meaning);
 	add_known(t, "peak live", calls_peak_bytes(), calls_modes & CALLS_COUNTED,
 		  "the most that was live at a time, of malloc");

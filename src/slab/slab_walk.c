@@ -102,6 +102,17 @@ static void add_class(struct osmem_cell_stats *stats, unsigned int class)
 	} else {
 		stats->own_bytes += bytes;
 	}
+	if (slab_classes[class].capacity > 64 && sys_page_size() < SLAB_SIZE)
+		stats->own_bytes += c.slabs * SLAB_WORDS * sizeof(uint64_t);
+}
+
+/* What a segment needs in any case: the touched pages of its header, and its part of the page map. */
+static size_t segment_own_bytes(void)
+{
+	size_t page = sys_page_size();
+
+	return round_up(offsetof(struct segment, bits), page) - (SEGMENT_MARGIN & ~(page - 1)) +
+	       SEGMENT_SLOTS * sizeof(slab_page_map[0]);
 }
 
 void slab_get_stats(struct osmem_cell_stats *stats)
@@ -111,7 +122,7 @@ void slab_get_stats(struct osmem_cell_stats *stats)
 		add_class(stats, class);
 	store_lock();
 	stats->segments = slab_store.segments;
-	stats->own_bytes += slab_store.segments * SLAB_SIZE;
+	stats->own_bytes += slab_store.segments * segment_own_bytes();
 	stats->dirty_bytes = slab_store.dirty_pages * PAGE_BYTES;
 	stats->mmap_calls = slab_store.map_calls;
 	stats->munmap_calls = slab_store.unmap_calls;

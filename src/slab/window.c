@@ -175,9 +175,13 @@ static bool grow_first(void)
 static bool add_window(const char *p)
 {
 	size_t offset = (uintptr_t)p - slab_window;
-	struct window *w = map_window(slab_window + (offset & ~(WINDOW_SIZE - 1)));
-	struct window *last = window_first();
+	struct window *w, *last = window_first();
 
+	if (window_place(p) >= WINDOWS) { /* with five levels of page tables, some kernels do so */
+		errno = ENOMEM;
+		return false;
+	}
+	w = map_window(slab_window + (offset & ~(WINDOW_SIZE - 1)));
 	if (!w)
 		return false;
 	while (last->next)

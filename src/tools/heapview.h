@@ -132,6 +132,9 @@ const char *template_part(const char *name, size_t length);
 const char *template_begin(FILE *out, const char *page);
 void template_end(FILE *out, const char *rest);
 
+/* Write rules of CSS for light and dark backgrounds. var(--NAME) is a colour of the palette. */
+void palette_write(FILE *out, const char *rules);
+
 /*
  * Write untrusted text as a string of JavaScript, max bytes of it at most. No character ends the
  * string or the script.

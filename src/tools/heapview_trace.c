@@ -39,6 +39,11 @@ void trace_open(struct trace *t, const struct file *f, const char *path)
 	}
 }
 
+static const char *s_of(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static void print_list(const struct trace *t, const struct list *list)
 {
 	static const char *const names[] = {"free", "used", "mapped"};
@@ -54,10 +59,11 @@ static void print_list(const struct trace *t, const struct list *list)
 		count[b->status]++;
 	}
 	for (int i = 0; i < 3; i++)
-		printf("# %s: %zu blocks, %lu bytes\n", names[i], count[i],
-		       (unsigned long)bytes[i]);
+		printf("# %s: %zu block%s, %lu byte%s\n", names[i], count[i], s_of(count[i]),
+		       (unsigned long)bytes[i], s_of(bytes[i]));
 	if (list->refused)
-		printf("# %zu steps match no block: the trace is incomplete\n", list->refused);
+		printf("# %zu step%s no block: the trace is incomplete\n", list->refused,
+		       list->refused == 1 ? " matches" : "s match");
 	printf("# headers: %u bytes each\n", t->header->meta_size);
 }
 
@@ -68,7 +74,7 @@ void print_text(const struct trace *t, const char *path, size_t step)
 
 	player_init(&p, t);
 	if (step != SIZE_MAX && step > p.count)
-		die("%s: has only %zu steps", path, p.count);
+		die("%s: has only %zu step%s", path, p.count, s_of(p.count));
 	list_begin(&list, t);
 	for (size_t i = 0; i < step && i < p.count; i++)
 		list_apply(&list, &t->records[p.steps[i].record], p.steps[i].call,

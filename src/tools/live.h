@@ -34,7 +34,8 @@ struct figures {
 	char program[64];
 	uint64_t pid, time_ms;
 	uint64_t live, held, resident, peak_resident;
-	uint64_t cached, dirty; /* in thread caches and depots; free, not returned to the kernel */
+	uint64_t cached, dirty; /* freed, kept whole; free, not returned to the kernel */
+	uint64_t metadata; /* what the library needs for itself */
 	uint64_t calls; /* since the start; UNKNOWN if they are not counted */
 	struct size_class classes[CLASSES_MAX]; /* the most live bytes first */
 	struct thread_cache threads[THREADS_MAX]; /* the most bytes first */

@@ -96,6 +96,15 @@ static void read_process(struct figures *f, const struct json *j)
 		*c = *c >= ' ' && *c < 127 ? *c : '?';
 }
 
+/* Spans and mappings that are cached: all that is not live. */
+static uint64_t cached_spans(const struct json *j, size_t libc)
+{
+	uint64_t all = member_or_0(j, libc, "region_bytes") + member_or_0(j, libc, "ahead_bytes");
+	uint64_t live = member_or_0(j, libc, "live_bytes");
+
+	return all > live ? all - live : 0;
+}
+
 bool figures_read(struct figures *f, const char *text, size_t length)
 {
 	struct json j;
@@ -112,7 +121,8 @@ bool figures_read(struct figures *f, const char *text, size_t length)
 		f->held = member(&j, 0, "held_bytes");
 		f->resident = member(&j, 0, "resident_bytes");
 		f->peak_resident = member(&j, 0, "peak_resident_bytes");
-		f->cached = member(&j, cells, "cached_bytes");
+		f->cached = member_or_0(&j, cells, "cached_bytes") + cached_spans(&j, libc);
+		f->metadata = member_or_0(&j, cells, "own_bytes");
 		f->dirty = member(&j, cells, "dirty_bytes");
 		f->calls = member_or_0(&j, cells, "allocs") + member_or_0(&j, cells, "frees") +
 			   member_or_0(&j, cells, "reallocs");

@@ -223,32 +223,50 @@ static void put_figures(struct screen *s, const struct view *v)
 		put_figure(s, v, CALLS, "Calls", count_of(rates[CALLS]).text, "per second", PLAIN);
 }
 
-/* What is held: live, in caches, free. */
+/* What is held: live, cached, free and metadata add up to it. */
+struct part {
+	const char *name, *utf8, *ascii;
+	enum style style;
+	double share;
+};
+
+static void find_parts(struct part parts[4], const struct figures *f)
+{
+	double rest = 1;
+
+	parts[0] = (struct part){"live", "█", "#", WARM, share_of(f->live, f->held)};
+	parts[1] = (struct part){"cached", "▒", "=", COLD, share_of(f->cached, f->held)};
+	parts[3] = (struct part){"metadata", "▓", "+", PLAIN, share_of(f->metadata, f->held)};
+	parts[2] = (struct part){"free", "░", ".", DIM, 0};
+	for (int i = 0; i < 4; i++) {
+		if (parts[i].share > rest) /* the figures are of different moments */
+			parts[i].share = rest;
+		rest -= parts[i].share;
+	}
+	parts[2].share = rest;
+}
+
 static void put_composition(struct screen *s, const struct figures *f)
 {
-	uint64_t cached = f->cached == UNKNOWN ? 0 : f->cached;
-	double live = share_of(f->live, f->held), in_caches = share_of(cached, f->held), rest;
-	int width = s->columns - LABEL - 2, first, second;
+	int width = s->columns - LABEL - 2, at = 0;
+	struct part parts[4];
+	double sum = 0;
 
-	live = live > 1 ? 1 : live;
-	in_caches = live + in_caches > 1 ? 1 - live : in_caches;
-	rest = 1 - live - in_caches;
-	first = (int)(live * width + 0.5);
-	second = (int)(in_caches * width + 0.5);
-	if (first + second > width)
-		second = width - first;
+	find_parts(parts, f);
 	print(s, " %-*s", LABEL - 1, "Held is");
-	set_style(s, WARM);
-	put_times(s, s->is_utf8 ? "█" : "#", first);
-	set_style(s, COLD);
-	put_times(s, s->is_utf8 ? "▒" : "=", second);
-	set_style(s, DIM);
-	put_times(s, s->is_utf8 ? "░" : ".", width - first - second);
+	for (int i = 0; i < 4; i++) {
+		int end = (int)((sum += parts[i].share) * width + 0.5);
+
+		set_style(s, parts[i].style);
+		put_times(s, s->is_utf8 ? parts[i].utf8 : parts[i].ascii, end - at);
+		at = end;
+	}
 	end_line(s);
 	go_to(s, LABEL);
-	print(s, "%s live %.0f %%   %s cached by threads %.0f %%   %s free and overhead %.0f %%",
-	      s->is_utf8 ? "█" : "#", 100 * live, s->is_utf8 ? "▒" : "=", 100 * in_caches,
-	      s->is_utf8 ? "░" : ".", 100 * rest);
+	for (int i = 0; i < 4; i++)
+		print(s, "%s%s %s %.0f %%", i ? "   " : "",
+		      s->is_utf8 ? parts[i].utf8 : parts[i].ascii, parts[i].name,
+		      100 * parts[i].share);
 	end_line(s);
 }
 

@@ -31,19 +31,11 @@ struct picture {
 };
 
 static const char style[] =
-	"<style>\n"
-	"text { font: 12px system-ui, sans-serif; fill: #1b1b1b; }\n"
-	".back { fill: #fff; } rect { fill: #f0f0ee; }\n"
-	".c0 { fill: #f2c9a5; } .c1 { fill: #a9e3dc; } .c2 { fill: #ebe08f; }\n"
-	".c3 { fill: #b4c8f2; } .c4 { fill: #f2b8cf; } .c5 { fill: #b9e3b0; }\n"
-	".more { fill: #f5a3a3; } .less { fill: #a3c1f5; }\n"
-	"@media (prefers-color-scheme: dark) {\n"
-	"text { fill: #eaeaea; } .back { fill: #161616; } rect { fill: #262626; }\n"
-	".c0 { fill: #6b4628; } .c1 { fill: #245f58; } .c2 { fill: #5f5720; }\n"
-	".c3 { fill: #2e4170; } .c4 { fill: #6b2d47; } .c5 { fill: #34602b; }\n"
-	".more { fill: #8a3030; } .less { fill: #2f4f8a; }\n"
-	"}\n"
-	"</style>\n";
+	"text { font: 12px system-ui, sans-serif; fill: var(--text); }\n"
+	".back { fill: var(--back); } rect { fill: var(--unused); }\n"
+	".c0 { fill: var(--hue-0); } .c1 { fill: var(--hue-1); } .c2 { fill: var(--hue-2); }\n"
+	".c3 { fill: var(--hue-3); } .c4 { fill: var(--hue-4); } .c5 { fill: var(--hue-5); }\n"
+	".more { fill: var(--grown); } .less { fill: var(--shrunk); }\n";
 
 static void put_escaped(FILE *out, const char *text, size_t max)
 {
@@ -184,8 +176,10 @@ void profile_svg(FILE *out, const struct tree *t, const char *title)
 	p.out = out;
 	fprintf(out,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" "
-		"role=\"img\">\n%s",
-		WIDTH, height, style);
+		"role=\"img\">\n<style>\n",
+		WIDTH, height);
+	palette_write(out, style);
+	fputs("</style>\n", out);
 	fprintf(out, "<rect class=\"back\" width=\"%.0f\" height=\"%.0f\"/>\n", WIDTH, height);
 	fprintf(out, "<text x=\"%.0f\" y=\"20\" style=\"font-size: 14px; font-weight: 600\">",
 		LEFT);

@@ -130,6 +130,7 @@ TEST(a_million_frees_in_a_row)
 	unsigned char **p = calloc(MANY, sizeof(*p)), *last;
 
 	test_timeout(120);
+	need_break(256 * MIB);
 	CHECK(p);
 	for (size_t i = 0; i < MANY; i++)
 		p[i] = filled(i, i % 8 * 8 + 8);

@@ -128,6 +128,7 @@ static void check_scales(void (*run)(size_t n), size_t large)
 {
 	double start, small_time, large_time;
 
+	need_break(256 * MIB);
 	test_timeout(120);
 	run(large); /* once for the page faults, which can cost more than everything else */
 	start = seconds();

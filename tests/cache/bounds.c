@@ -245,6 +245,7 @@ TEST(growth_brings_sweeps_early)
 	static const size_t sizes[] = {48, 96, 200, 400, 700, 1024, 1504, 2048};
 	size_t before = resident_kib();
 
+	test_needs_small_pages();
 	slab_sweep_period_ms = 1000;
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		leave_survivors(sizes[i]);

@@ -60,6 +60,7 @@ TEST(a_kept_span_serves_two_classes_below)
 	char *p = malloc(112 * KIB), *q, *r;
 	size_t allocs;
 
+	test_needs_small_pages();
 	CHECK(p && span_class_of(112 * KIB) == span_class_of(96 * KIB) + 2);
 	free(p);
 	allocs = slab_store.span_allocs;
@@ -104,6 +105,7 @@ TEST(kept_spans_are_bounded)
 {
 	static void *p[200];
 
+	test_needs_small_pages();
 	for (size_t i = 0; i < COUNT_OF(p); i++)
 		CHECK(p[i] = malloc(CELL_MAX + 1 + random_below(&random_state, 600 * KIB)));
 	for (size_t i = 0; i < COUNT_OF(p); i++) {

@@ -7,6 +7,7 @@
 #	cxx          the C++ compiler; empty: there is none
 #	binutils     the prefix of ar, objcopy and others; empty: those of this machine
 #	programs     real programs to build: words of busybox, lua, minigzip and sqlite
+#	checked      words of TESTS= of make check, with what can run there
 #	emulator     what runs the target's programs; empty: this machine does
 #
 # and calls check_target. Everything is built from a copy of the sources, tests/out/cross/TARGET,
@@ -24,11 +25,6 @@ tools=$tree/tools
 installed=$scratch/root/opt/osmem
 unset MAKEFLAGS MFLAGS MAKELEVEL CC CXX CFLAGS CPPFLAGS LDFLAGS SRC_PATH UTILS_PATH OSMEM_OPTIONS
 
-# What make check runs, without what takes too long under emulation, and without scripts whose
-# subject is a program of this machine.
-CHECKED="block slab large cache model/random misuse libc trace/records inspect/heap inspect/mallinfo
-	sample/behaviour sample/guard sample/guard_handlers sample/stack system/locks system/printf
-	system/static soak/short demo/output"
 export TEST_PATIENCE=4
 ulimit -c 0 # the emulator writes files of its own where a program dies
 
@@ -99,7 +95,7 @@ left_out() {
 
 # make_tests ARGUMENT…: in the copy, with what is checked.
 make_tests() {
-	made -C tests TESTS="$CHECKED" WITHOUT="$(left_out -v '\.')" "$@"
+	made -C tests TESTS="$checked" WITHOUT="$(left_out -v '\.')" "$@"
 }
 
 # What the tests of the copy say, as ours.

@@ -42,6 +42,7 @@ static void check_figures_of(size_t size, size_t count)
 
 TEST(mallinfo2_counts_what_is_live)
 {
+	test_needs_small_pages();
 	check_figures_of(100, 10000);
 	check_figures_of(1000, 10000);
 	check_figures_of(10000, 1000);

@@ -63,6 +63,12 @@ void test_skip(const char *fmt, ...)
 	_exit(EXIT_SKIPPED);
 }
 
+void test_needs_small_pages(void)
+{
+	if (sysconf(_SC_PAGESIZE) > 4096)
+		test_skip("pages are larger than 4 KiB");
+}
+
 void test_timeout(unsigned int seconds)
 {
 	alarm(seconds * test_patience());
@@ -87,6 +93,13 @@ void test_limit(int resource, size_t bytes)
 void limit_addresses(size_t bytes)
 {
 	test_limit(RLIMIT_AS, bytes);
+}
+
+void need_break(size_t bytes)
+{
+	if (sbrk((intptr_t)bytes) == (void *)-1)
+		test_skip("the break cannot be raised by %zu MiB", bytes / MIB);
+	CHECK(sbrk(-(intptr_t)bytes) != (void *)-1);
 }
 
 /* Read fd to its end into buf, keeping the first size - 1 bytes. */

@@ -50,6 +50,9 @@ static inline unsigned int test_patience(void)
 	return patience > 1 ? (unsigned int)patience : 1;
 }
 
+/* Skip the running test where pages are larger than 4 KiB: it counts on what these can do. */
+void test_needs_small_pages(void);
+
 /* The running test may take this many seconds in all (default 60), times the patience. */
 void test_timeout(unsigned int seconds);
 
@@ -58,6 +61,9 @@ size_t env_number(const char *name, size_t or_else);
 
 /* setrlimit(2); the test is skipped where an emulator ignores it, as qemu-user does for memory. */
 void test_limit(int resource, size_t bytes);
+
+/* Skip the running test if the break cannot be raised by so much: an emulator may have no room. */
+void need_break(size_t bytes);
 
 /* From now on the process may have that many bytes of address space. */
 void limit_addresses(size_t bytes);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "memory.h"
 
 /* Does name, as the program sees it, come from this library? */
 static inline bool is_ours(const char *name)
@@ -57,43 +58,14 @@ static inline size_t count_mappings(void)
 	return lines;
 }
 
-/* The n-th figure of /proc/self/statm in bytes: 0 is address space, 1 resident memory. */
-static inline size_t statm(int n)
-{
-	char text[256] = "";
-	char *figure = text;
-	int fd = open("/proc/self/statm", O_RDONLY);
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		test_fail(__FILE__, __LINE__, "cannot read /proc/self/statm");
-	close(fd);
-	while (n-- > 0)
-		figure = strchr(figure, ' ') + 1;
-	return strtoul(figure, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static inline size_t mapped_bytes(void)
 {
-	return statm(0);
+	return status_bytes("\nVmSize:");
 }
 
 static inline size_t resident_bytes(void)
 {
-	return statm(1);
-}
-
-/* The memory the machine could still give, in bytes. */
-static inline size_t available_bytes(void)
-{
-	char text[4096] = "";
-	int fd = open("/proc/meminfo", O_RDONLY);
-	char *line;
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		return 0;
-	close(fd);
-	line = strstr(text, "MemAvailable:");
-	return line ? strtoul(line + 13, NULL, 10) * KIB : 0;
+	return status_bytes("\nVmRSS:");
 }
 
 static inline double seconds(void)

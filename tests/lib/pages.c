@@ -7,7 +7,7 @@
  * 1. it refuses addresses and offsets that are not multiples of its page with EINVAL, and rounds
  *    lengths up, so that what it unmaps, protects or purges is whole pages;
  * 2. it maps memory at multiples of its page;
- * 3. a page is in memory if any byte of it is.
+ * 3. a page is in memory if any byte of it is; /proc/self/statm counts such pages.
  *
  * Without TEST_PAGE, or with the page size of the machine, it changes nothing. Calls that libc and
  * the tests make themselves are not its business. The break stays as it is, to the byte.
@@ -16,7 +16,9 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -60,9 +62,14 @@ static bool is_odd(long value)
 	return (size_t)value & (page_bytes() - 1);
 }
 
+static size_t whole_bytes(size_t size)
+{
+	return (size + page_bytes() - 1) & -page_bytes();
+}
+
 static long whole(long size)
 {
-	return (long)(((size_t)size + page_bytes() - 1) & -page_bytes());
+	return (long)whole_bytes((size_t)size);
 }
 
 static long refuse_argument(void)
@@ -153,6 +160,35 @@ static long tell_resident(long p, long size, unsigned char *resident)
 	return 0;
 }
 
+static int statm = -1; /* the file, while it is open */
+
+static long open_file(long folder, long path, long flags, long mode)
+{
+	long fd = __real_kernel_call(SYS_openat, folder, path, flags, mode, 0, 0);
+
+	if (strcmp((const char *)path, "/proc/self/statm") == 0)
+		statm = (int)fd;
+	return fd;
+}
+
+/* Convert the figures of statm, in place: they become no longer. */
+static long read_statm(char *text, long size)
+{
+	long n = __real_kernel_call(SYS_read, statm, (long)text, size, 0, 0, 0);
+	char *end = text + (n > 0 ? n : 0), *to = text, *next;
+
+	statm = -1;
+	for (const char *at = text; at < end;) {
+		size_t pages = strtoul(at, &next, 10);
+
+		at = next;
+		to += sprintf(to, "%zu", whole_bytes(pages * REAL_PAGE) / page_bytes());
+		while (at < end && (*at < '0' || *at > '9'))
+			*to++ = *at++;
+	}
+	return to - text;
+}
+
 long paged_kernel_call(long number, long a, long b, long c, long d, long e, long f)
 {
 	if (page_bytes() == REAL_PAGE)
@@ -164,6 +200,12 @@ long paged_kernel_call(long number, long a, long b, long c, long d, long e, long
 		return remap(a, b, c, d, e);
 	case SYS_mincore:
 		return tell_resident(a, b, (unsigned char *)c);
+	case SYS_openat:
+		return open_file(a, b, c, d);
+	case SYS_read:
+		if (a == statm)
+			return read_statm((char *)b, c);
+		break;
 	case SYS_munmap:
 	case SYS_mprotect:
 	case SYS_madvise:

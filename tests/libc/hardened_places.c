@@ -67,7 +67,7 @@ TEST(guard_pages_where_blocks_were)
 		if (i % 10 == 0) {
 			m.at = (ptrdiff_t)m.size + 32;
 			expect_fault(touch_it, &m);
-			m.at = -4096 - 64;
+			m.at = -(ptrdiff_t)sysconf(_SC_PAGESIZE) - 64;
 			if (m.size > SPAN_MAX)
 				expect_fault(touch_it, &m);
 		}
@@ -99,6 +99,7 @@ TEST(untouched_memory_stays_untouched)
 	size_t before = resident();
 	char *p[COUNT];
 
+	test_needs_small_pages();
 	for (int round = 0; round < 10; round++) {
 		for (int i = 0; i < COUNT; i++) {
 			p[i] = malloc(3 * MIB);
@@ -205,7 +206,7 @@ TEST(guard_pages_around_blocks)
 			continue;
 		m.at = (ptrdiff_t)m.size + 32;
 		expect_fault(touch_it, &m);
-		m.at = -4096 - 64;
+		m.at = -(ptrdiff_t)sysconf(_SC_PAGESIZE) - 64;
 		if (m.size > SPAN_MAX)
 			expect_fault(touch_it, &m);
 		m.p = realloc(m.p, m.size + 50000);

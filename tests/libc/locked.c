@@ -85,16 +85,19 @@ static void check_peak(size_t size, size_t locked)
 
 TEST(a_locked_page_hides_no_small_objects)
 {
+	test_needs_small_pages();
 	check_peak(1000, 1);
 }
 
 TEST(locked_pages_hide_no_small_objects)
 {
+	test_needs_small_pages();
 	check_peak(4000, 10);
 }
 
 TEST(a_locked_page_hides_no_medium_objects)
 {
+	test_needs_small_pages();
 	check_peak(20000, 1);
 }
 
@@ -113,6 +116,7 @@ TEST(locked_pages_alone_are_not_trimmed)
 {
 	size_t before, n;
 
+	test_needs_small_pages();
 	free(malloc(1000));
 	malloc_trim(0);
 	before = resident_bytes();
@@ -129,6 +133,7 @@ TEST(a_locked_page_hides_no_sparse_slabs)
 {
 	size_t before, n, after;
 
+	test_needs_small_pages();
 	before = resident_bytes();
 	n = make_peak(1000);
 	lock_pages(n, 1);

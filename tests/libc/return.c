@@ -311,6 +311,7 @@ static void trim_between(size_t size)
 
 TEST(trim_gives_back_pages_between_live_blocks)
 {
+	test_needs_small_pages();
 	test_timeout(300);
 	trim_between(4096);
 	trim_between(8192);

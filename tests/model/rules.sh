@@ -8,7 +8,7 @@
 # A drawing is a fenced block of the kind "list", or "list first-fit" for the naive model with first
 # fit. Its lines that begin with "> " are the script; play.c says what they may be.
 #
-# The page of heapview has each rule's heading and first paragraph: src/tools/page/rules.html.
+# The page of heapview has the rules with their drawings: src/tools/page/rules.html.
 
 # shellcheck disable=SC2317 # functions are called through expect
 
@@ -62,39 +62,7 @@ draws_the_same() {
 }
 
 rules_html() {
-	awk '
-		function print_rule() {
-			if (!text)
-				return
-			gsub(/`/, "", text)
-			gsub(/&/, "\\&amp;", text)
-			gsub(/</, "\\&lt;", text)
-			printf "<li id=\"rule-%d\"><b>%s.</b> %s</li>\n", number, title, text
-			text = ""
-		}
-		BEGIN {
-			print "<ol id=\"rule-list\">"
-		}
-		/^## Rule / {
-			number = $3 + 0
-			title = $0
-			sub(/^## Rule [0-9]*: /, "", title)
-			if (title !~ /^os_/)
-				title = toupper(substr(title, 1, 1)) substr(title, 2)
-			is_first = 1
-			next
-		}
-		is_first && /./ {
-			text = text (text ? " " : "") $0
-			next
-		}
-		text {
-			print_rule()
-			is_first = 0
-		}
-		END {
-			print "</ol>"
-		}' "$here/RULES.md"
+	awk -f "$src/tools/page/rules.awk" "$here/RULES.md"
 }
 
 page_of_heapview_has_the_rules() {

@@ -14,7 +14,7 @@
 #include "sample/stack.h"
 #include "trace/calls.h"
 
-#define PAGE ((size_t)4096)
+#define PAGE sys_page_size()
 
 /* From here on the C library's names know guarded blocks; guarded() makes them. */
 static inline void guards_begin(void)

@@ -8,6 +8,7 @@
 
 #include <malloc.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "samples.h"
 
@@ -166,7 +167,7 @@ TEST(a_growing_mapping_is_one_sample)
 	char *p;
 
 	sample_start(interval);
-	p = malloc(size - 4096);
+	p = malloc(size - (size_t)sysconf(_SC_PAGESIZE));
 	p = realloc(p, size); /* moves, for room to grow */
 	CHECK(p && sample_find(p, &info) && info.size == size);
 	frames = info.frames;

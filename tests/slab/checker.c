@@ -77,6 +77,7 @@ TEST(s2_purged)
 {
 	struct slab *s;
 
+	test_needs_small_pages();
 	make_sparse(KIB, 1, 1);
 	CHECK(slab_trim());
 	s = slab_with(cells[0]);
@@ -174,6 +175,7 @@ TEST(s10_marks)
 {
 	struct slab *s;
 
+	test_needs_small_pages();
 	make_sparse(160, 1, 1);
 	s = slab_with(cells[0]);
 	BREAK(*cell_word(cells[1]), 0, "S10");

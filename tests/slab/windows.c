@@ -252,8 +252,10 @@ TEST(misuse_of_far_objects_is_reported)
 		if (sizes[i] <= CELL_MAX) {
 			expect(free_twice, "free", make_beside_another(sizes[i]),
 			       "this block is already free");
-			expect(free_twice_later, "free", make_beside_another(sizes[i]),
-			       "this block is already free");
+			/* Where a page is a slab, the trim purges none, and cells stay marked. */
+			if (sys_page_size() < SLAB_SIZE)
+				expect(free_twice_later, "free", make_beside_another(sizes[i]),
+				       "this block is already free");
 		}
 		if (size < 64)
 			continue;

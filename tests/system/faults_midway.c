@@ -430,6 +430,7 @@ TEST(refused_pages_of_sparse_slabs)
 	static void *p[SPARSE * SLAB_SIZE / KIB];
 	size_t asked;
 
+	test_needs_small_pages();
 	free(malloc(1));
 	capacity = slab_classes[class].capacity;
 	for (size_t i = 0; i < COUNT_OF(p); i++) {

@@ -88,12 +88,27 @@ picture_is_as_the_walk_says() {
 picture_shows_spans() {
 	SPANS=1 OSMEM_OPTIONS=map="$scratch/s" "$scratch/program" "$scratch/map3" >"$scratch/walk3" &&
 		draw "$scratch/s" && grep -q live "$scratch/walk3" && grep -q kept "$scratch/walk3" &&
-		[ "$(grep -c -e '<title>span at' -e '<title>cached free span at' "$scratch/s.svg")" -eq \
+		[ "$(grep -c -e '<title>live span at' -e '<title>cached span at' "$scratch/s.svg")" -eq \
 			"$(wc -l <"$scratch/walk3")" ] || return 1
 	while read -r start _ kind; do
-		[ "$kind" = kept ] && words='cached free span' || words=span
+		[ "$kind" = kept ] && words='cached span' || words='live span'
 		grep -q "<title>$words at $start, " "$scratch/s.svg" || return 1
 	done <"$scratch/walk3"
+}
+
+# Live, cached, free and metadata have different classes and figures, in both schemes; a long free
+# block is one torn bar. No colour is left as a variable.
+picture_tells_kinds_apart() {
+	LD_PRELOAD=$library OSMEM_OPTIONS=map=$scratch/k sort "$tests/run.sh" >"$scratch/out" && draw "$scratch/k" &&
+		grep -q 'held: .* live, .* cached, .* free, .* metadata<' "$scratch/k.svg" &&
+		grep -q '"used".*cells live, [1-9][0-9]* cached, ' "$scratch/k.svg" && grep -q '"kept".*cached' "$scratch/k.svg" &&
+		grep -q '"header".*own objects' "$scratch/k.svg" && ! grep -q 'live or cached' "$scratch/k.svg" &&
+		! grep -q 'var(' "$scratch/k.svg" && grep -q 'fill:#ffffff' "$scratch/k.svg" &&
+		sed '1,/prefers-color-scheme:dark/d' "$scratch/k.svg" | grep -q 'fill:#14161b' || return 1
+	"$cc" -std=gnu11 -D_GNU_SOURCE -fno-builtin -I"$utils" -I"$src" -o "$scratch/demo" "$tests/demo/demo.c" "$utils/printf.c" \
+		-L"$src" -losmem -Wl,-rpath,"$src" && OSMEM_OPTIONS=map=$scratch/t "$scratch/demo" >"$scratch/out" && draw "$scratch/t" &&
+		[ "$(grep -c 'class="torn"' "$scratch/t.svg")" -eq 1 ] && grep -q '>free, 129.8 KiB<' "$scratch/t.svg" &&
+		[ "$(grep -c '"free"' "$scratch/t.svg")" -le 3 ]
 }
 
 # Hardened, large objects are mappings, and what was freed is none.
@@ -232,7 +247,7 @@ long_traces_make_small_pages() {
 expect it_builds it_builds
 for test in trace_ends_as_the_walk_says trace_of_a_child_ends_as_the_walk_says \
 	map_is_as_the_walk_says programs_have_pictures names_are_escaped picture_is_as_the_walk_says picture_of_a_child_is_its_own \
-	picture_shows_spans hardened_objects_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
+	picture_shows_spans picture_tells_kinds_apart hardened_objects_are_listed_once small_blocks_share_a_bar steps_are_in_order errors_are_clear \
 	truncated_goes_as_far_as_it_goes damaged_maps_have_pictures \
 	pictures_say_what_they_leave_out pages_are_alone long_traces_make_small_pages; do
 	expect $test $test

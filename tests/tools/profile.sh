@@ -239,7 +239,7 @@ pages_are_alone() {
 
 # No name ends the script, reaches a terminal, or is no text in XML.
 hostile_names_are_texts() {
-	page hostile "$scratch/hostile" && [ "$(grep -c '</script>' "$scratch/hostile.html")" -eq 1 ] &&
+	page hostile "$scratch/hostile" && [ "$(grep -c '</script>' "$scratch/hostile.html")" -eq 2 ] &&
 		! grep -q '<img' "$scratch/hostile.html" && grep -q 'café' "$scratch/hostile.html" &&
 		! "$view" --text "$scratch/hostile" | grep "$(printf '\033')" &&
 		"$view" --svg "$scratch/hostile" -o - | grep -c '<script>' | grep -qx 0
@@ -276,7 +276,7 @@ chromium_draws_profiles() {
 	dump small 1600 'note("all", frames()[0]); note("names", frames().includes("Cache::put"));
 		note("largest", document.querySelector("#rows button").textContent);
 		pick("what", 2); pick("unit", 0); note("objects", frames()[0]);' &&
-		noted all 'all: 42.0 MiB' && noted names true && noted largest Cache::put &&
+		noted all 'all: 42 MiB' && noted names true && noted largest Cache::put &&
 		noted objects 'all: 832,300 objects' && noted frames 11
 }
 
@@ -340,7 +340,7 @@ chromium_draws_from_the_bottom_up() {
 	dump small 900 'pick("order", "up");
 		const leaves = [...drawn].filter(([, e]) => e.style.top === "21px").sort((a, b) => parseFloat(a[1].style.left) - parseFloat(b[1].style.left)).map(([i]) => nameOf(i)[0]);
 		note("leaves", leaves.slice(0, 3).join(" ")); note("all", frames()[0]);' &&
-		noted leaves 'Cache::put std::vector&lt;Order&gt;::_M_realloc_insert&lt;Order const&amp;&gt; load_config' && noted all 'all: 42.0 MiB'
+		noted leaves 'Cache::put std::vector&lt;Order&gt;::_M_realloc_insert&lt;Order const&amp;&gt; load_config' && noted all 'all: 42 MiB'
 }
 
 chromium_sorts_the_table() {
@@ -360,7 +360,7 @@ chromium_draws_differences() {
 		note("same", of("json_parse") === undefined);
 		note("share", Math.round(of("load_config")[1].style.width.slice(0, -1) * 53 / 3));
 		pick("width", "new"); note("gone", of("load_config") === undefined); note("there", of("json_parse") !== undefined);' &&
-		noted grown 0 && noted text 'Cache::put +49.0 MiB' && noted shrunk 215 && noted same true && noted share 100 &&
+		noted grown 0 && noted text 'Cache::put +49 MiB' && noted shrunk 215 && noted same true && noted share 100 &&
 		noted gone true && noted there true
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "cache/tcache.h"
+#include "helpers.h"
 #include "inspect/inspect.h"
 #include "osmem.h"
 #include "trace/calls.h"
@@ -37,15 +38,19 @@ static struct tracefile end(void)
 	return t;
 }
 
-/* A program that grows to twice as much memory over and over, then shrinks. */
+/* Memory grows, with figures on the way, then shrinks. */
 static void grow_and_shrink(void)
 {
 	static void *p[1 << 15];
 
-	for (size_t i = 0; i < 1 << 15; i++)
+	for (size_t i = 0; i < 1 << 15; i++) {
 		p[i] = malloc(200);
+		if (i % 512 == 0)
+			inspect_trace_figures();
+	}
 	for (size_t i = 0; i < 1 << 15; i++)
 		free(p[i]);
+	inspect_trace_figures();
 }
 
 /* The most live bytes that figures show right before a snapshot, and of all figures. */
@@ -72,10 +77,8 @@ TEST(snapshots_show_the_peak_and_are_a_small_part)
 	size_t in_snapshots = 0;
 
 	begin();
-	trace_on_time = inspect_trace_figures;
 	inspect_trace_snapshot(TRACE_AT_START);
 	grow_and_shrink();
-	trace_on_time = NULL;
 	t = end();
 	find_peaks(&t, &shown, &peak);
 	for (size_t i = 0; i < t.count; i++)
@@ -107,4 +110,21 @@ TEST(the_shares_of_figures_add_up)
 	}
 	CHECK(total.b == total.a + shares.a + shares.b + shares.c);
 	CHECK(shares.a > 0 && shares.b > 0 && shares.c > 0);
+}
+
+/* However busy the machine is, there are some after 50 ms. */
+TEST(calls_take_figures_on_time)
+{
+	uint64_t start = sys_now_ns();
+	struct tracefile t;
+
+	begin();
+	trace_on_time = inspect_trace_figures;
+	while (sys_now_ns() - start < 50000000)
+		free(malloc(100));
+	free(malloc(100));
+	trace_on_time = NULL;
+	t = end();
+	CHECK(tracefile_count(&t, TRACE_FIGURES, 0) >= 2);
+	CHECK(tracefile_count(&t, TRACE_FIGURES, 0) == tracefile_count(&t, TRACE_FIGURES, 2));
 }

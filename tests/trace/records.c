@@ -417,7 +417,7 @@ TEST(a_trace_is_bounded)
 	inspect_trace_snapshot(TRACE_AT_EXIT);
 	end();
 	t = result();
-	CHECK(t.bytes <= bound && t.header->capacity == (bound - TRACE_HEADER_SIZE) / 40);
+	CHECK(t.bytes <= bound && t.header->capacity == (bound - t.header->header_size) / 40);
 	CHECK(t.header->dropped + t.header->next >= 20000);
 	CHECK(t.header->next <= t.header->capacity);
 	/* What is kept for snapshots is there for them. */

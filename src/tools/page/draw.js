@@ -1,5 +1,6 @@
 /* ---- Drawing the list: rows of blocks, of which only those in view are elements ---- */
 
+const PLACE = "11px system-ui, sans-serif"; /* the font of places */
 const ROW = 52, BAR = 42, HEAD_MIN = 5, BODY_MIN = 9, RIGHT = 10;
 let zoom = 0, layout = null;
 
@@ -59,7 +60,7 @@ const fitting = (texts, width, font) => texts.find((text) => textWidth(text, fon
 function blockTexts(l, i, x, w) {
 	const [start, size, status] = l.list[i], torn = l.torn[i] ? w / 2 - 18 : w - 8, number = "#" + (i + 1);
 	const lines = [[[STATUS[status] + " " + exact(size), exact(size), bytes(size), count(size)], "size", BOLD, 18],
-		[[number + " " + placeName(start), number], "place", "11px system-ui, sans-serif", 33]];
+		[[number + " " + placeName(start), number], "place", PLACE, 33]];
 	return lines.map(([texts, name, font, dy]) => [fitting(texts, torn, font), name, dy]).filter((line) => line[0])
 		.map(([text, name, dy]) => svg("text", {x: x + 4, y: l.row[i] * ROW + 5 + dy, class: name}, text));
 }
@@ -76,11 +77,14 @@ function fillOf(block, want) {
 	return "url(#p-" + (isCandidate ? "candidate" : STATUS[block[2]]) + ")";
 }
 
+/* What the dark part of a block is, where there is room. */
+const headText = (l, x, y) => textWidth("header", PLACE) + 8 > l.head ? [] : [svg("text", {x: x + 4, y: y + 25, class: "head-text"}, "header")];
+
 function drawBlock(l, i, look) {
 	const block = l.list[i], x = l.x[i], w = l.w[i], y = l.row[i] * ROW + 5, body = x + l.head, rest = w - l.head;
 	const style = "fill:" + fillOf(block, look.want), title = svg("title", {}, blockTitle(l, i));
 	const g = svg("g", {"data-start": DATA.base + block[0], "data-size": block[1], "data-status": block[2]}, title,
-		svg("rect", {class: "head", x, y, width: l.head, height: BAR}),
+		svg("rect", {class: "head", x, y, width: l.head, height: BAR}), ...headText(l, x, y),
 		l.torn[i] ? svg("path", {class: "body", style, d: tornPath(body, y, rest)}) :
 			svg("rect", {class: "body", style, x: body, y, width: rest, height: BAR}), ...blockTexts(l, i, body, rest));
 	const thread = ownerOf(block);
@@ -110,7 +114,7 @@ function drawVisible() {
 /* Where a row starts. */
 function gutter(start, width) {
 	const name = placeName(start), short = name.replace("heap", "").replace("mapping ", "map ");
-	return fitting([name, short], width, "11px system-ui, sans-serif");
+	return fitting([name, short], width, PLACE);
 }
 
 /* Draw the list; look has the start of the block to mark, and the size that a search wants, or null. */
@@ -153,12 +157,12 @@ function strips(list, width) {
 	});
 	const total = (some) => runs.filter(some).reduce((n, r) => n + r.end - r.start, 0);
 	const mapped = total((r) => r.isMapped), heap = total((r) => !r.isMapped), share = mapped ? heap ? 0.2 : 1 : 0;
-	const room = width - 3 * Math.max(0, Math.min(runs.length - 1, width / 6));
+	const gap = runs.length > width / 6 ? 0 : 3, room = width - gap * Math.max(0, runs.length - 1);
 	let x = 0;
 	for (const r of runs) {
 		r.x = x;
 		r.width = room * (r.isMapped ? share * (r.end - r.start) / mapped : (1 - share) * (r.end - r.start) / heap);
-		x += r.width + 3;
+		x += r.width + gap;
 	}
 	return runs;
 }

@@ -144,10 +144,17 @@ function drawSquare(context, square, x, y, side, colours) {
 	}
 }
 
-/* Few squares are large. A row has a power of two of them, so that the slots of a segment are aligned. */
+/*
+ * A row has a power of two of squares, so that the slots of a segment are aligned; as many as fit, unless the area would
+ * be flat. Few squares are large.
+ */
 function gridOf(squares, width) {
-	const side = [24, 12, 8].find((n) => squares.length * n * n <= width * 160) || 6;
-	return {side, columns: 2 ** Math.floor(Math.log2(width / side))};
+	for (let columns = 256; columns > 8; columns /= 2) {
+		const side = Math.min(24, Math.floor(width / columns));
+		if (side >= 5 && Math.ceil(squares.length / columns) * side >= 60)
+			return {side, columns};
+	}
+	return {side: 24, columns: 8};
 }
 
 /* Draw an area into its canvas, with the selected square outlined. */

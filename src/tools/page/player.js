@@ -17,10 +17,9 @@ function drawTable(list, mark) {
 }
 
 function drawRule(n) {
-	const text = n ? $("rule-" + n) : null;
-	$("rule").replaceChildren(html("h3", {}, n ? "Rule " + n : "Rules"));
-	$("rule").append(...text ? [...text.childNodes].map((c) => c.cloneNode(true)) :
-		["Every placement follows one of the ", html("a", {href: "#rules"}, "18 rules"), ". The rule of a step is shown here."]);
+	$("rule").scrollTop = 0;
+	$("rule").replaceChildren(...n ? [...$("rule-" + n).children].map((c) => c.cloneNode(true)) : [html("h3", {}, "Rules"),
+		html("p", {}, "Every placement follows one of the ", html("a", {href: "#rules"}, "18 rules"), ". The rule of a step is shown here.")]);
 }
 
 const CANDIDATES_MAX = 8;
@@ -44,7 +43,7 @@ function show(n) {
 	document.body.dataset.step = DATA.first + now;
 	drawRule(ruleOf(now, list));
 	if (want !== null)
-		$("rule").append(candidateList(list, want));
+		$("rule").prepend(candidateList(list, want));
 	drawTable(list, mark);
 	drawList(list, {mark, want});
 	followCall();

@@ -155,10 +155,10 @@ function look(i) {
 
 function drawLegend(named) {
 	const items = DATA.isDiff ? [["grown", "hsl(0 var(--colour) calc(var(--tint) + var(--step) * 10%))"],
-		["shrunk", "hsl(215 var(--colour) calc(var(--tint) + var(--step) * 10%))"], ["unchanged", "var(--soft)"]] :
+		["shrunk", "hsl(215 var(--colour) calc(var(--tint) + var(--step) * 10%))"], ["unchanged", "var(--panel)"]] :
 		named.slice(0, HUES.length).map(([module, n]) => [module + (n ? " " + amount(n, measure) : ""),
 			"hsl(" + hueOf.get(module) + " var(--colour) calc(var(--tint) + var(--step) * 5%))"])
-			.concat(named.length > HUES.length ? [["others", "var(--soft)"]] : []);
+			.concat(named.length > HUES.length ? [["others", "var(--panel)"]] : []);
 	$("legend").replaceChildren(...items.map(([text, fill]) => {
 		const li = document.createElement("li"), box = document.createElement("span");
 		box.style.cssText = "flex:none;width:1rem;height:1rem;border:1px solid var(--line);background:" + fill;

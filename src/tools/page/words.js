@@ -8,7 +8,7 @@ const THRESHOLD = 131072, CELL = 8;
 
 /* An address as the reader knows it; the tooltip has the number. */
 const address = (at) => html("span", Number.isNaN(at) ? {} : {class: "address", title: raw(at)}, placeName(at));
-const ruleLink = (n) => html("a", {href: "#rule-" + n, title: $("rule-" + n) ? $("rule-" + n).textContent : ""}, "Rule " + n);
+const ruleLink = (n) => html("a", {href: "#rule-" + n, title: $("rule-" + n).querySelector("h3").textContent}, "Rule " + n);
 
 /* The block at start: its number in the list, and where it is. */
 function block(list, start, isFirstWord) {
@@ -70,11 +70,13 @@ function reallocWords(call, list) {
 }
 
 function placementWords(call, size) {
-	if (!size)
+	if (!size && isOs(call))
 		return [ruleLink(5), ": size 0, so the result is NULL."];
+	if (!isOs(call) && call.what > 22 && call.a)
+		return ["An aligned block of malloc comes from the heap, whatever its size."];
 	if (size > 2 ** 63)
 		return ["No object can be as large as that."];
-	const {isMapped, words} = chunkWords(call, size);
+	const {isMapped, words} = chunkWords(call, size || 1); /* malloc(0) counts as 1 byte */
 	return words.concat(isMapped ? ["it gets a mapping of its own (", ruleLink(6), ")."] : ["it goes to the heap (", ruleLink(6), ")."]);
 }
 
@@ -110,9 +112,10 @@ function searchWords(want, best, size, list) {
 	if (Number.isNaN(best))
 		return [exact(want) + " are needed. " + (free === 0 ? "There is no free block." : free === 1 ? "The only free block is too small." :
 			"None of the " + count(free) + " free blocks is large enough.")];
-	return [exact(want) + " are needed. " + (free === 1 ? "The only free block is large enough: " : "Of " + count(free) + " free blocks " +
-		plural(fit.length, "is", "are") + " large enough. The smallest of them is "), block(list, best), ", with " + exact(size),
-		equals > 1 ? "; of " + count(equals) + " equals it has the lowest address." : "."];
+	const of = free === 1 ? "The only free block is large enough: " : (fit.length === free ? "All " + count(free) + " free blocks are" :
+		"Of " + count(free) + " free blocks " + plural(fit.length, "is", "are")) + " large enough. " + (fit.length === 1 ? "It is " : "The smallest of them is ");
+	return [exact(want) + " are needed. " + of, block(list, best), ", with " + exact(size), equals > 1 ? "; of " + count(equals) +
+		" equals it has the lowest address." : "."];
 }
 
 const STEP_WORDS = {
