@@ -35,10 +35,10 @@ bool pending_grow(struct pending *p)
 
 	if (p->room != PENDING_FIRST || p->spilled)
 		return false;
-	table = sys_map(PENDING_ROOM * sizeof(*table));
+	table = sys_map(PENDING_ROOM * sizeof(void *));
 	if (!table)
 		return false;
-	memcpy(table, p->table, p->count * sizeof(*table));
+	memcpy(table, p->table, p->count * sizeof(void *));
 	p->table = table;
 	atomic_thread_fence(memory_order_release); /* for a fork: block_fork.c */
 	p->room = PENDING_ROOM;

@@ -92,6 +92,8 @@ static void rebuild_store(void)
 	memset(slab_store.run_segments, 0, sizeof(slab_store.run_segments));
 	for (struct window *w = window_first(); w; w = w->next)
 		clear_sets(w);
+	if (slab_store.growing && !segment_is_in(slab_store.growing, SET_LIVE))
+		slab_store.growing = NULL;
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
 		slab_store.segments++;
 		rebuild_segment(g);

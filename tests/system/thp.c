@@ -94,13 +94,15 @@ static void allocate(size_t size, size_t bytes)
 __attribute__((constructor)) static void be_subject(void)
 {
 	const char *what = getenv("THP_SUBJECT");
-	char figures[64];
+	char figures[64], *p;
 	size_t resident;
 
 	if (!what)
 		return;
-	if (strcmp(what, "touch") == 0)
-		*(volatile char *)((char *)malloc(8 * MIB) + 5 * MIB) = 1;
+	if (strcmp(what, "touch") == 0) {
+		p = malloc(8 * MIB);
+		*(volatile char *)(p + 5 * MIB) = 1;
+	}
 	for (size_t size = 16; size < 1000; size += 100)
 		free(malloc(size));
 	if (strcmp(what, "small") != 0 && strcmp(what, "touch") != 0)
