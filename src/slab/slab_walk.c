@@ -112,7 +112,7 @@ static size_t segment_own_bytes(void)
 	size_t page = sys_page_size();
 
 	return round_up(offsetof(struct segment, bits), page) - (SEGMENT_MARGIN & ~(page - 1)) +
-	       SEGMENT_SLOTS * sizeof(slab_page_map[0]);
+	       SEGMENT_SLOTS * sizeof(uint16_t);
 }
 
 void slab_get_stats(struct osmem_cell_stats *stats)

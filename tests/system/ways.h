@@ -8,6 +8,7 @@
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "osmem.h"
@@ -154,7 +155,7 @@ static inline void *by_posix_memalign(size_t size)
 
 static inline void *by_valloc(size_t size)
 {
-	alignment = 4096;
+	alignment = (size_t)sysconf(_SC_PAGESIZE); /* of valloc */
 	return size % 2 ? valloc(size) : pvalloc(size);
 }
 
