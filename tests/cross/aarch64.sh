@@ -11,7 +11,7 @@ cxx=aarch64-linux-gnu-g++
 binutils=aarch64-linux-gnu-
 programs="lua minigzip"
 emulator=qemu-aarch64
-# What make check runs, but for what takes long under emulation, and scripts whose subject is a program
+# What make check runs, but for what takes long under emulation, and scripts that run programs
 # of this machine.
 checked="block/checker block/placement block/placement_errors block/placement_heap
 	block/placement_realloc block/placement_regions slab/cells slab/checker slab/sizeclass slab/spans

@@ -153,15 +153,6 @@ alone() {
 	done
 }
 
-aarch64="clang --target=aarch64-linux-gnu -isystem /usr/include/$("$cc" -dumpmachine) -std=gnu11"
-
-aarch64_syntax() {
-	for file in $(cd "$src" && find . -name '*.c' ! -path './tools/*') "$utils"/printf.c; do
-		$aarch64 -Wall -Wextra -Werror -D_GNU_SOURCE -fsyntax-only -I"$src" -I"$utils" "$file" ||
-			return 1
-	done
-}
-
 expect variables_are_respected respects_variables
 expect parallel silent -j8
 expect second_make_does_nothing rebuilds_nothing
@@ -199,15 +190,6 @@ if has c++; then
 		"$utils/printf.h" "$src/osmem_inspect.h"
 else
 	skip headers_alone_cxx "no c++"
-fi
-
-printf '#include <pthread.h>\n#include <sys/mman.h>\n' >"$scratch/probe.c"
-if ! has clang; then
-	skip aarch64_syntax "no clang"
-elif $aarch64 -fsyntax-only "$scratch/probe.c" 2>/dev/null; then
-	expect aarch64_syntax aarch64_syntax
-else
-	skip aarch64_syntax "the C library's headers do not know aarch64"
 fi
 
 finish
