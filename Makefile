@@ -34,7 +34,7 @@ CMAKE_FILES = osmemConfig.cmake osmemConfigVersion.cmake
 # $(call named,PAGE): the functions in its section NAME. Each gets a page that leads to it.
 named = $(shell sed -n '/^\.SH NAME/,/\\-/{ s/^\.SH.*//; s/\\-.*//; s/,//g; p; }' $(1))
 
-.PHONY: all check coverage soak fuzz bench bench-quick bench-misuse bench-steps bench-production \
+.PHONY: all check check-cross coverage soak fuzz bench bench-quick bench-misuse bench-steps bench-production \
 	pictures demo lint lint-quick install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
@@ -45,10 +45,14 @@ all:
 	$(Q)$(MAKE) $(PARALLEL) -C src/tools
 
 # As many jobs as tests run at a time, unless make was given a number.
-check: PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(or $(JOBS),$(shell nproc 2>/dev/null || echo 1)))
+check check-cross: PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(or $(JOBS),$(shell nproc 2>/dev/null || echo 1)))
 check:
 	$(Q)$(MAKE) $(PARALLEL) -C src
 	$(Q)$(MAKE) $(PARALLEL) -C tests check
+
+check-cross:
+	$(Q)$(MAKE) $(PARALLEL) -C src
+	$(Q)$(MAKE) -C tests check-cross
 
 soak: all
 	@$(MAKE) -s -C tests soak
@@ -130,6 +134,7 @@ uninstall:
 		$(PAGES7:src/tools/man/%=man7/%) \
 		$(foreach page,$(PAGES3),$(patsubst %,man3/%.3,$(call named,$(page)))))
 	$(call remove,$(COMPLETION),$(notdir $(COMPLETIONS)))
+	@$(update_cache) >/dev/null
 	@top="$(or $(DESTDIR),$(PREFIX))"; \
 	case "$(DESTDIR)$(PREFIX)" in /usr | /usr/local) exit ;; esac; \
 	for folder in $(BIN) $(LIB)/pkgconfig $(LIB)/cmake/osmem $(COMPLETION) $(INCLUDE) $(MAN)/man1 $(MAN)/man3 $(MAN)/man7; do \
@@ -146,6 +151,8 @@ help:
 	@echo 'make                 build src/libosmem.so, src/libosmem.a and src/tools/heapview'
 	@echo 'make check           run the tests; TESTS=slab those of a folder of tests/, TESTS="slab/cells libc/fork"'
 	@echo '                     single ones; JOBS=... at a time'
+	@echo 'make check-cross     the same for musl, aarch64 and riscv64, with what is installed of musl-tools,'
+	@echo '                     cross compilers and qemu-user; TARGETS=musl checks one'
 	@echo 'make coverage        lines and branches of src/ that the tests execute; gcc and gcov; TESTS=...'
 	@echo 'make soak            random calls from many threads: SECONDS=60 THREADS=8 SEED=... MIB=400'
 	@echo 'make fuzz            coverage-guided, with clang: SECONDS=60 for each target'

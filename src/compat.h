@@ -20,14 +20,26 @@
 /* ---- Threads ---- */
 
 /*
- * Whether the process may have a single thread. False: it has, or had, another one. True says
- * nothing: without the flag of glibc 2.32 only the lock's bias finds other threads (lock.h).
+ * Whether the process may have a single thread; false: it has, or had, another one. If libc does
+ * not know, it always may: then only the bias of the locks finds other threads (lock.h).
  */
 #if __has_include(<sys/single_threaded.h>)
 #include <sys/single_threaded.h>
+#define COMPAT_KNOWS_THREADS 1
 #define compat_may_be_single_threaded() __libc_single_threaded
 #else
+#define COMPAT_KNOWS_THREADS 0
 #define compat_may_be_single_threaded() 1
+#endif
+
+/*
+ * Whether libc calls membarrier(2) for the first thread that it creates. Otherwise it is not called:
+ * a system call filter may kill the process for it.
+ */
+#ifdef __GLIBC__
+#define COMPAT_HAS_MEMBARRIER 0
+#else
+#define COMPAT_HAS_MEMBARRIER 1
 #endif
 
 /*
@@ -81,6 +93,9 @@ bool compat_at_end(void (*last)(void), void (*first)(void));
 void compat_end(int status) __attribute__((noreturn));
 
 /* ---- Constants of headers that are not the C library's ---- */
+
+/* linux/membarrier.h */
+#define COMPAT_MEMBARRIER 8 /* MEMBARRIER_CMD_PRIVATE_EXPEDITED */
 
 /* linux/futex.h */
 #define COMPAT_FUTEX_WAIT 128 /* FUTEX_WAIT_PRIVATE */

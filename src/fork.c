@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "helpers.h"
+#include "lock.h"
 
 _Thread_local uint32_t fork_parent;
 
@@ -31,6 +32,7 @@ void fork_check_slow(void)
 
 static void prepare(void)
 {
+	lock_prepare_fork();
 	fork_parent = sys_process();
 }
 

@@ -48,6 +48,37 @@ static void *map_private(void *at, size_t size, int access, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Of madvise, for all mappings of sys_map and its relatives; or 0. */
+static _Atomic(int) page_advice;
+
+bool sys_set_huge_pages(enum sys_huge_pages wanted)
+{
+	static const int advices[] = {0, MADV_HUGEPAGE, MADV_NOHUGEPAGE};
+	size_t page = sys_page_size();
+	void *p = sys_map(page);
+	bool is_known = !wanted || !p || CALL(madvise, p, page, advices[wanted]) == 0;
+
+	if (p)
+		sys_release(p, page);
+	if (is_known)
+		page_advice = advices[wanted];
+	return is_known;
+}
+
+bool sys_wants_huge_pages(void)
+{
+	return atomic_load_explicit(&page_advice, memory_order_relaxed) == MADV_HUGEPAGE;
+}
+
+void sys_advise_pages(void *p, size_t size)
+{
+	int saved_errno = errno, advice = atomic_load_explicit(&page_advice, memory_order_relaxed);
+
+	if (advice && p)
+		CALL(madvise, p, size, advice);
+	errno = saved_errno;
+}
+
 static void report(enum sys_event event, const void *a, uint64_t b, uint64_t c, bool failed)
 {
 	atomic_fetch_add_explicit(&counts[event], 1, memory_order_relaxed);
@@ -103,6 +134,7 @@ void *sys_map(size_t size)
 	void *p = map_private(NULL, size, PROT_READ | PROT_WRITE, 0);
 
 	report(SYS_MMAP, p, size, 0, !p);
+	sys_advise_pages(p, size);
 	if (!p)
 		errno = ENOMEM; /* not EAGAIN (locked memory) or EPERM (a system call filter) */
 	return p;
@@ -113,6 +145,7 @@ void *sys_map_at(void *at, size_t size)
 	void *p = map_private(at, size, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
 
 	report(SYS_MMAP, at, size, 0, p != at);
+	sys_advise_pages(p, size);
 	if (p == at)
 		return p;
 	if (p) { /* kernels before 4.17 treat the address as a hint */

@@ -47,6 +47,22 @@ char *sys_break(void);
 /* Raise the break by size. Returns the old break, or NULL. */
 char *sys_raise_break(size_t size);
 
+/*
+ * Whether the kernel shall use transparent huge pages for what sys_map and its relatives map from
+ * now on, if its own setting allows it. False with errno: it knows no such advice.
+ */
+enum sys_huge_pages {
+	SYS_HUGE_DEFAULT, /* as its setting says */
+	SYS_HUGE_ALWAYS,
+	SYS_HUGE_NEVER,
+};
+
+bool sys_set_huge_pages(enum sys_huge_pages wanted);
+bool sys_wants_huge_pages(void); /* SYS_HUGE_ALWAYS */
+
+/* The same for memory that has been mapped before; p may be NULL. Preserves errno. */
+void sys_advise_pages(void *p, size_t size);
+
 /* Fresh zeroed private memory at a page boundary, or NULL. */
 void *sys_map(size_t size);
 

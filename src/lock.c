@@ -7,16 +7,20 @@
  * This needs a store-load fence on both sides. The owner does without one: the second thread sleeps
  * for a millisecond between its store and its load. The owner's store precedes its load, so it only
  * has to leave the store buffer, which takes less than a microsecond. No architecture guarantees
- * that time. membarrier does, but a system call filter may kill the process for it.
+ * that time. membarrier does, but a system call filter may kill the process for it. So it is called
+ * where libc calls it as well, and there a second thread need not sleep.
  *
- * Limits: a second thread with the same thread pointer is not detected. If a second thread forks
- * before its first allocation, while the owner is inside, the child may get inconsistent data.
+ * The owner may be inside when a second thread forks, and does not exist in the child. So a fork by
+ * another thread than the owner revokes the bias, too.
+ *
+ * Limit: a second thread with the same thread pointer is not detected.
  */
 
 #include "lock.h"
 
 #include "arch.h"
 #include "helpers.h"
+#include "kernel.h"
 #include "tunables.h"
 
 struct lock_bias lock_bias;
@@ -50,12 +54,19 @@ __attribute__((noinline, cold)) void lock_wake(struct lock *l)
 	sys_wake_one(&l->state);
 }
 
+/* The owner has seen the new value of owner, or its depth is in memory. */
+static void wait_for_owners_stores(void)
+{
+	if (!COMPAT_HAS_MEMBARRIER || RAW(membarrier, COMPAT_MEMBARRIER) != 0)
+		sys_sleep(NAP_NS);
+}
+
 static void revoke_bias(void)
 {
 	atomic_fetch_or(&lock_bias.owner, LOCK_REVOKING);
-	do {
+	wait_for_owners_stores();
+	while (atomic_load_explicit(&lock_bias.depth, memory_order_acquire))
 		sys_sleep(NAP_NS);
-	} while (atomic_load_explicit(&lock_bias.depth, memory_order_acquire));
 	atomic_store(&lock_bias.owner, LOCK_REVOKED);
 }
 
@@ -68,6 +79,15 @@ __attribute__((noinline, cold)) bool lock_enter_slow(void)
 	if (thread != LOCK_REVOKED && (thread & ~LOCK_REVOKING) != self)
 		revoke_bias();
 	return false;
+}
+
+void lock_prepare_fork(void)
+{
+	uintptr_t thread = atomic_load(&lock_bias.owner);
+
+	if (compat_may_be_single_threaded() && thread && thread != LOCK_REVOKED &&
+	    (thread & ~LOCK_REVOKING) != (uintptr_t)&lock_self)
+		revoke_bias();
 }
 
 /* The owner may not exist in the child, so it never leaves its section. */

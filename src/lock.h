@@ -6,7 +6,7 @@
  * A process with one thread takes no lock: as long as libc knows of one thread only, and only the
  * first thread (the owner of the bias) arrives. The owner counts the sections that it is inside,
  * with plain stores. The first other thread revokes the bias for good and waits until the owner is
- * outside (lock.c).
+ * outside (lock.c). If libc does not say how many threads there are, every second thread does so.
  *
  * A mutex of libc is not sufficient. libc skips atomic instructions while it knows of one thread
  * only, and it does not know the threads of another copy of libc (dlmopen).
@@ -49,7 +49,8 @@ bool lock_enter_slow(void) LOCK_HIDDEN;
 void lock_wait(struct lock *l) LOCK_HIDDEN;
 void lock_wake(struct lock *l) LOCK_HIDDEN;
 
-/* In a forked child. */
+/* Before a fork, and in the child. */
+void lock_prepare_fork(void) LOCK_HIDDEN;
 void lock_fork_child(void) LOCK_HIDDEN;
 
 /* Whether the caller owns the bias, and no thread is revoking it. */
@@ -59,13 +60,13 @@ static inline bool lock_is_owner(void)
 	       (uintptr_t)&lock_self;
 }
 
-/* Whether other threads may run. */
+/* Whether other threads may be in locked sections. */
 static inline bool lock_is_needed(void)
 {
 	return !compat_may_be_single_threaded() || !lock_is_owner();
 }
 
-/* Whether there is, or was, a thread that libc does not know of. */
+/* Whether the bias was revoked: there is, or was, a thread that libc does not know of. */
 static inline bool lock_has_foreign_threads(void)
 {
 	return atomic_load_explicit(&lock_bias.owner, memory_order_relaxed) == LOCK_REVOKED;
@@ -88,7 +89,8 @@ static inline void lock_add_depth(unsigned int n)
 /* True: the caller is the owner and inside. It enters first, and then verifies its ownership. */
 static inline bool lock_enter_biased(void)
 {
-	if (__builtin_expect(!compat_may_be_single_threaded(), 0))
+	if (__builtin_expect(!compat_may_be_single_threaded(), 0) ||
+	    (!COMPAT_KNOWS_THREADS && lock_has_foreign_threads()))
 		return false;
 	if (__builtin_expect(!lock_is_owner(), 0))
 		return lock_enter_slow();

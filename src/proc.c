@@ -9,6 +9,7 @@
 
 #include "helpers.h"
 #include "kernel.h"
+#include "lock.h"
 #include "printf.h"
 
 #define BUFFER_SIZE 1024
@@ -151,6 +152,21 @@ bool proc_each_thread(void (*visit)(uint32_t id, void *arg), void *arg)
 	sys_close(fd);
 	errno = (int)-n;
 	return n == 0;
+}
+
+static void count_thread(uint32_t id, void *arg)
+{
+	(void)id;
+	++*(unsigned int *)arg;
+}
+
+bool proc_has_threads(void)
+{
+	unsigned int count = 0;
+
+	if (lock_is_needed() || COMPAT_KNOWS_THREADS)
+		return lock_is_needed();
+	return !proc_each_thread(count_thread, &count) || count != 1;
 }
 
 /* "ID (NAME) STATE PARENT GROUP SESSION TERMINAL GROUP FLAGS …"; NAME may have any characters. */

@@ -28,6 +28,9 @@ bool proc_each_mapping(void (*visit)(const struct proc_mapping *m, void *arg), v
 /* Call visit with the id of each thread. False with errno if /proc/self/task cannot be read. */
 bool proc_each_thread(void (*visit)(uint32_t id, void *arg), void *arg);
 
+/* Whether there are other threads. True if neither libc nor /proc tells. */
+bool proc_has_threads(void);
+
 /* Whether thread id runs code of the program: it has not ended, and is no worker of the kernel. */
 bool proc_thread_is_alive(uint32_t id);
 

@@ -48,7 +48,8 @@ void sys_poll(struct pollfd *all, size_t n, int ms);
 
 /*
  * Make the calling thread the service: name it, and let the kernel delay its timers by
- * TIMER_SLACK_MS. Returns the thread's id.
+ * TIMER_SLACK_MS. Returns the thread's id. 0 with errno: it cannot be woken, because a system call
+ * filter refuses to block the signal for that.
  */
 uint32_t sys_begin_service(void);
 

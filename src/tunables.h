@@ -35,8 +35,14 @@
 #define SURPLUS_BYTES (4 * MIB) /* free cells of a class; beyond, a shard adopts slabs in use */
 #define ALIGNED_TRIES 64 /* segments that may have no aligned place, before one that must */
 #define REFUSED_SKIPS 64 /* attempts that are skipped at most while memory is refused */
+#define SEGMENT_FIRST (512 * KIB) /* of a segment that is mapped as it is needed, see segment.c, */
+#define SEGMENT_STEP MIB /* and what is mapped later at most: no huge page fits in */
+#define SEGMENTS_IN_STEPS 8 /* such segments: a larger heap is mapped by whole segments */
+#define SEGMENT_DISTANCE (16 * MIB) /* of the first one, to what the program maps later */
 #define HINT_TRIES 16 /* places beside other segments, before the kernel chooses */
 #define WINDOW_ABOVE ((size_t)16 << 30) /* of the first: the kernel maps downwards */
+#define WINDOW_FIRST ((size_t)1 << 30) /* of the first, before it grows to its full size, */
+#define WINDOW_FIRST_ABOVE ((size_t)256 << 20) /* and above the first segment */
 #define FORK_SHARED_MIN 8 /* segments: in a smaller heap, slower frees in the child cost more */
 
 /* slab: sweeps. Page faults after an early purge cost more than the memory is worth. */

@@ -60,11 +60,14 @@ struct block_heap {
 	struct index index;
 	struct block_meta *mapped; /* H8 */
 	bool has_strays; /* mapped blocks that are not in the treap: block_fork.c */
-	struct lock lock; /* guards this struct, block_regions, pending_table and links_heap */
+	struct lock lock; /* guards this struct, block_regions and links_heap */
 };
 
 extern struct block_heap course;
-extern struct region block_regions[REGIONS_MAX];
+extern struct region *block_regions; /* a table of region_count; static while it is small */
+
+/* block_heap.c: whether the table has room for another region. It is mapped once it is large. */
+bool block_has_region_room(void) __attribute__((cold));
 
 HOT void block_lock(void)
 {

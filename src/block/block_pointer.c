@@ -180,7 +180,8 @@ struct block_meta *block_of_slow(const char *call, void *p, bool may_be_free)
 	struct block_meta *b = (struct block_meta *)p - 1;
 	struct region *r = block_find_region(b);
 
-	if ((uintptr_t)p % course.grain || (r && (char *)p >= r->end)) { /* the header may be unmapped */
+	/* The header may be unmapped. */
+	if ((uintptr_t)p % course.grain || (r && (char *)p >= r->end)) {
 		bad_pointer(call, p);
 		return NULL;
 	}

@@ -167,7 +167,7 @@ static void add_memory(char *p, char *limit)
 		start += course.grain;
 	if (i < course.region_count && block_regions[i].start == limit)
 		limit -= course.grain;
-	if (limit - start >= (ptrdiff_t)(META + course.grain) && course.region_count < REGIONS_MAX)
+	if (limit - start >= (ptrdiff_t)(META + course.grain) && block_has_region_room())
 		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(course.grain - 1));
 }
 
@@ -258,7 +258,7 @@ static void prepare_fork(void)
 {
 	bool is_locked;
 
-	if (!lock_is_needed() || block_serves_malloc())
+	if (block_serves_malloc())
 		return;
 	is_locked = lock_raise();
 	block_lock();
@@ -282,11 +282,10 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
-	memset(&raise_lock, 0, sizeof(raise_lock)); /* its holder may not exist any more */
-	is_forking = false;
-	if (is_fork_guarded)
-		lock_reset(&course.lock);
-	is_fork_guarded = false;
+	if (raise_lock.holder != (uintptr_t)&lock_self)
+		memset(&raise_lock, 0, sizeof(raise_lock)); /* its holder does not exist */
+	raise_lock.waiters = 0;
+	fork_parent();
 }
 
 /*

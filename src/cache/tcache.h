@@ -34,7 +34,7 @@ struct bin {
 	uint32_t taken; /* cells taken from the store so far */
 };
 
-_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "slab_page_map has offsets of bins");
+_Static_assert(sizeof(struct bin) == SLAB_BIN_SIZE, "a page map has offsets of bins");
 _Static_assert(SLAB_BIN_SIZE == CELL_ALIGN, "a small size, rounded up, is the offset of its bin");
 
 struct tcache; /* starts with its bins, indexed by class */
@@ -191,18 +191,18 @@ static inline __attribute__((always_inline)) void *tcache_alloc(size_t size)
 /* Whether the cell at p is of the class of malloc(size). If false, call tcache_check_size. */
 static inline __attribute__((always_inline)) bool tcache_has_size(const void *p, size_t size)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT, offset;
+	const struct page_map *map = slab_first_page_map();
+	size_t slot = slab_slot_in(map, p), offset;
 
-	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
+	if (__builtin_expect(slot >= map->slots, 0))
 		return false;
-	if (__builtin_expect(size - 1 < CELL_FINE_MAX,
-			     1)) /* not 0: slab_page_map has it for no cell */
+	if (__builtin_expect(size - 1 < CELL_FINE_MAX, 1)) /* not 0: no cell has that bin */
 		offset = round_up(size, CELL_ALIGN);
 	else if (size - 1 < SLAB_CELL_MAX)
 		offset = class_of_size(size) * SLAB_BIN_SIZE;
 	else
 		return false;
-	return slab_page_map[slab] == offset;
+	return map->bins[slot] == offset;
 }
 
 /* The same for size bytes aligned to align. If false, call tcache_check_aligned. */
@@ -215,12 +215,12 @@ static inline __attribute__((always_inline)) bool tcache_has_aligned(const void 
 /* Whether all cells of the slab at p are aligned to align. If false, call tcache_check_align. */
 static inline __attribute__((always_inline)) bool tcache_has_align(const void *p, size_t align)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+	const struct page_map *map = slab_first_page_map();
+	size_t slot = slab_slot_in(map, p);
 
-	/* For cells of up to CELL_FINE_MAX bytes, slab_page_map holds the cell size. */
-	return __builtin_expect(slab < WINDOW_SLABS, 1) &&
-	       (size_t)slab_page_map[slab] - 1 < CELL_FINE_MAX &&
-	       !(slab_page_map[slab] & (align - 1));
+	/* For cells of up to CELL_FINE_MAX bytes, the page map holds the cell size. */
+	return __builtin_expect(slot < map->slots, 1) &&
+	       (size_t)map->bins[slot] - 1 < CELL_FINE_MAX && !(map->bins[slot] & (align - 1));
 }
 
 /* Mark and push p, the start of a cell. False if bin is full or p was freed last. */
@@ -240,12 +240,13 @@ static inline __attribute__((always_inline)) bool tcache_push(struct bin *bin, v
 /* The fast path of free. False if p needs the slow path. */
 static inline __attribute__((always_inline)) bool tcache_put(void *p)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
+	const struct page_map *map = slab_first_page_map();
+	size_t slot = slab_slot_in(map, p);
 	struct bin *bin;
 
-	if (__builtin_expect(slab >= WINDOW_SLABS, 0))
+	if (__builtin_expect(slot >= map->slots, 0))
 		return false;
-	bin = tcache_bin_at(tcache_thread.fast_free, slab_page_map[slab]);
+	bin = tcache_bin_at(tcache_thread.fast_free, map->bins[slot]);
 	/* Mark nothing but the start of a cell. A bin without a class is always full. */
 	if (__builtin_expect(!slab_is_multiple(p, bin->magic), 0))
 		return false;

@@ -107,6 +107,8 @@ static void decide_modes(void)
 	if (tcache_all.is_decided)
 		return;
 	tcache_all.is_decided = true;
+	if (!sys_options())
+		return; /* what follows is in pages that few programs touch */
 	if (course_start())
 		tcache_all.modes |= TCACHE_COURSE;
 	else if (hardened_start())

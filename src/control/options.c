@@ -63,6 +63,15 @@ static void set_purge_delay(size_t ms)
 	slab_sweep_period_ms = ms;
 }
 
+static void set_thp(size_t wanted)
+{
+	if (sys_set_huge_pages((enum sys_huge_pages)wanted))
+		slab_advise_pages();
+	else
+		sys_report("OSMEM_OPTIONS: thp: the kernel takes no such advice: %s",
+			   sys_error_name(errno));
+}
+
 /* Allowed values other than file names and words. */
 enum value {
 	NOTHING = 1, /* means 0 */
@@ -82,7 +91,7 @@ enum value {
  */
 static const struct option {
 	char name[17];
-	char words[12]; /* separated by commas; the first, if not empty, means 0, the next 1 */
+	char words[21]; /* separated by commas; the first, if not empty, means 0, the next 1 */
 	unsigned char values; /* enum value */
 	const char *takes; /* the valid values, for a report */
 	unsigned int min; /* of a NUMBER or SIZE */
@@ -91,8 +100,8 @@ static const struct option {
 	struct word *file;
 	void (*set)(size_t number);
 } known[] = {
-	{"stats", ",full,json", NOTHING, "no value, full, json or a file",
-	 .number = &outputs.stats, .file = &outputs.stats_file},
+	{"stats", ",full,json", NOTHING, "no value, full, json or a file", .number = &outputs.stats,
+	 .file = &outputs.stats_file},
 	{"trace", "", 0, "a file", .file = &outputs.trace},
 	{"trace_size", "", SIZE, A_SIZE, .number = &outputs.trace_size},
 	{"map", "", 0, "a file", .file = &outputs.map},
@@ -100,24 +109,25 @@ static const struct option {
 	{"profile_interval", "", SIZE | MAPPABLE, A_SIZE, .number = &outputs.profile_interval},
 	{"profile_growth", "", SIZE | MAPPABLE, A_SIZE ", or 0 for off",
 	 .number = &outputs.profile_growth},
-	{"check", "", NOTHING | NUMBER, "no value, or 0 to 1073741824",
-	 .max = 1 << 30, .number = &options.check},
+	{"check", "", NOTHING | NUMBER, "no value, or 0 to 1073741824", .max = 1 << 30,
+	 .number = &options.check},
 	{"misuse", "abort,warn", 0, "abort or warn", .number = &options.misuse},
 	{"backtrace", "", NOTHING, "no value", .number = &options.backtrace},
-	{"guard", "", NOTHING | NUMBER | NOT_COURSE, "no value, or 1 to 1073741824",
-	 .min = 1, .max = 1 << 30, .number = &options.guard},
+	{"guard", "", NOTHING | NUMBER | NOT_COURSE, "no value, or 1 to 1073741824", .min = 1,
+	 .max = 1 << 30, .number = &options.guard},
 	{"leaks", ",exit", NOTHING, "no value, or exit", .number = &options.leaks},
 	{"course", "", NOTHING, "no value", .set = NULL}, /* course.c reads it earlier */
 	{"hardened", "", NOTHING | NOT_COURSE, "no value", .set = NULL}, /* quarantine.c too */
-	{"mmap_threshold", "", SIZE | NOT_COURSE, A_SIZE " and is at least 32k",
-	 .min = 32 * KIB, .set = large_set_threshold},
+	{"mmap_threshold", "", SIZE | NOT_COURSE, A_SIZE " and is at least 32k", .min = 32 * KIB,
+	 .set = large_set_threshold},
 	{"trim_threshold", "", SIZE | NEVER | NOT_COURSE, A_SIZE ", or never",
 	 .set = tcache_set_trim_threshold},
 	{"purge_delay", "", NUMBER | NOT_COURSE, "milliseconds, 0 to 86400000",
 	 .max = 24 * 3600 * 1000, .set = set_purge_delay},
 	{"depot_size", "", SIZE | NOT_COURSE, A_SIZE, .set = magazine_set_depot_size},
-	{"perturb", "", NUMBER | NOT_COURSE, "1 to 255, or 0 for off",
-	 .max = 255, .set = set_perturb},
+	{"thp", "default,always,never", NOT_COURSE, "default, always or never", .set = set_thp},
+	{"perturb", "", NUMBER | NOT_COURSE, "1 to 255, or 0 for off", .max = 255,
+	 .set = set_perturb},
 	{"serve", "", 0, "the path of a socket", .file = &options.serve},
 	{"background", "", NOTHING | NOT_COURSE, "no value", .number = &options.background},
 	{"dump_on", "", SIGNAL, DUMP_SIGNALS, .number = &options.dump_on},
@@ -242,7 +252,8 @@ static bool is_picture(const struct option *o, struct word value)
 {
 	static const char ends[][6] = {".svg", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf"};
 
-	if (o->file != &outputs.map && o->file != &outputs.trace && o->file != &outputs.profile)
+	if (!value.at ||
+	    (o->file != &outputs.map && o->file != &outputs.trace && o->file != &outputs.profile))
 		return false;
 	for (size_t i = 0; i < COUNT_OF(ends); i++)
 		if (word_ends_in(value, ends[i]))

@@ -106,7 +106,9 @@ static int prepare(void)
 
 	leave_count();
 	atomic_store(&service.thread, sys_begin_service());
-	if (!sys_leave_files())
+	if (!service.thread)
+		fail("a mask of signals");
+	else if (!sys_leave_files())
 		fail("descriptors of its own");
 	else if ((wake = sys_open_wake()) < 0)
 		fail("a descriptor for signals");

@@ -10,7 +10,7 @@
 #include "cache/tcache.h"
 #include "item_list.h"
 #include "large/large.h"
-#include "lock.h"
+#include "proc.h"
 #include "sample/guard.h"
 #include "sample/profile.h"
 #include "slab/slab.h"
@@ -157,7 +157,7 @@ EXPORT const char *osmem_check(void)
 		fault = large_check();
 	if (fault)
 		return fault;
-	if (lock_is_needed())
+	if (proc_has_threads())
 		return slab_check();
 	fault = guard_check();
 	return fault ? fault : tcache_check();

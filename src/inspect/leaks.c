@@ -203,7 +203,7 @@ static void wait_for_search(void)
 
 static void fork_prepare(void)
 {
-	has_threads = lock_is_needed();
+	has_threads = proc_has_threads();
 }
 
 static void fork_child(void)

@@ -9,6 +9,11 @@
  *    are classed by length; S7 says which segments have runs of a class.
  * 3. Freed pages are dirty until a sweep purges them: purge.c.
  * 4. window.c maps segments. If memory for one is refused, the caller makes mappings (mapping.c).
+ * 5. The first segments are mapped as they are needed, and so is one if memory for a whole segment
+ *    is refused: half a MiB, then as much again, up to a MiB, or less if less is to be had. What is
+ *    mapped counts against limits, and all of it uses memory if it is locked, or if huge pages fit
+ *    in. Slots that are not mapped are fixed. A hardened segment is mapped as a whole, because of
+ *    its guards.
  */
 
 #include <errno.h>
@@ -215,26 +220,31 @@ static void try_again(void)
 	slab_store.next_skips = 0;
 }
 
-static struct segment *new_segment(bool is_own)
+/* Rule 5; after a refusal, do not ask for a whole segment again. NULL if refused. */
+static struct segment *map_segment(void)
 {
-	int saved_errno = errno;
-	struct segment *g = NULL;
+	bool is_whole = slab_store.is_hardened || sys_wants_huge_pages() ||
+			(slab_store.segments >= SEGMENTS_IN_STEPS && !slab_store.next_skips);
+	struct segment *g = is_whole ? window_map_segment(SEGMENT_SIZE) : NULL;
 
-	if (slab_store.skips) {
-		slab_store.skips--;
-	} else {
-		g = window_map_segment();
-		if (!g)
-			back_off();
+	if (g) {
+		g->fixed = 1;
+	} else if (!slab_store.is_hardened && !slab_store.growing) {
+		g = window_map_segment(SEGMENT_FIRST);
+		slab_store.growing = g;
+		if (g)
+			g->fixed = ~(uint64_t)0 << SEGMENT_FIRST / SLAB_SIZE | 1;
 	}
-	if (!g) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	errno = saved_errno;
-	try_again();
+	return g;
+}
+
+static bool new_segment(bool is_own)
+{
+	struct segment *g = map_segment();
+
+	if (!g)
+		return false;
 	slab_store.segments++;
-	g->fixed = 1;
 	if (slab_store.is_hardened)
 		add_guards(g);
 	for (uint64_t slots = g->fixed; slots; slots &= slots - 1)
@@ -242,7 +252,82 @@ static struct segment *new_segment(bool is_own)
 	g->is_own = is_own;
 	segment_put(g, SET_LIVE, true);
 	segment_update(g);
-	return g;
+	return true;
+}
+
+/* Map the n slots behind the mapped ones of g, or fewer. Returns their number, 0 with errno. */
+static unsigned int map_slots_behind(struct segment *g, unsigned int n)
+{
+	char *end = (char *)g + segment_size(g);
+
+	while (n && !sys_map_at(end, n * SLAB_SIZE))
+		n = errno == ENOMEM ? n / 2 : 0;
+	return n;
+}
+
+/* Rule 5: map more of the segment that is mapped as it is needed. */
+static bool grow_segment(void)
+{
+	struct segment *g = slab_store.growing;
+	unsigned int first, n;
+
+	if (!g)
+		return false;
+	segment_validate(g);
+	first = (unsigned int)(segment_size(g) / SLAB_SIZE);
+	n = first < SEGMENT_STEP / SLAB_SIZE ? first : SEGMENT_STEP / SLAB_SIZE;
+	n = map_slots_behind(g, n < SEGMENT_SLOTS - first ? n : SEGMENT_SLOTS - first);
+	if (first + n == SEGMENT_SLOTS || (!n && errno == EEXIST))
+		slab_store.growing = NULL;
+	if (!n)
+		return false;
+	/* For a fork: fixed slots are taken, whatever the map says. */
+	g->fixed &= ~(~(~(uint64_t)0 << n) << first);
+	atomic_thread_fence(memory_order_release);
+	map_clear(g->maps.taken, slot_pages(first, n));
+	segment_update(g);
+	return true;
+}
+
+void segment_grow_to(struct segment *g, struct page_run run)
+{
+	size_t mapped = segment_size(g) / PAGE_BYTES;
+	int saved_errno = errno;
+
+	if (slab_store.growing != g || run.end <= mapped || run.start > mapped ||
+	    map_count(g->maps.taken, (struct page_run){run.start, mapped}))
+		return;
+	while (segment_size(g) / PAGE_BYTES < run.end && grow_segment())
+		;
+	errno = saved_errno;
+}
+
+void slab_advise_pages(void)
+{
+	struct segment *g = NULL;
+
+	store_lock();
+	while ((g = segment_next(SET_LIVE, g)))
+		sys_advise_pages(g, segment_size(g));
+	store_unlock();
+}
+
+/* Get free pages from the kernel; false with errno ENOMEM. Preserves errno if it gets some. */
+static bool get_pages(bool is_own)
+{
+	int saved_errno = errno;
+
+	if (slab_store.skips) {
+		slab_store.skips--;
+	} else if (grow_segment() || new_segment(is_own)) {
+		errno = saved_errno;
+		try_again();
+		return true;
+	} else {
+		back_off();
+	}
+	errno = ENOMEM;
+	return false;
 }
 
 /* Pages. */
@@ -329,10 +414,9 @@ struct segment *segment_find_run(size_t n, size_t align, struct page_run *place)
 
 	if (!g)
 		g = find_run(RUN_FREE, n, align, place);
-	if (g)
-		return g;
-	g = new_segment(false);
-	return g && find_in(g, RUN_FREE, n, align, place) ? g : NULL;
+	while (!g && get_pages(false))
+		g = find_run(RUN_FREE, n, align, place);
+	return g;
 }
 
 /* Slots. */
@@ -350,13 +434,14 @@ static struct segment *first_of(enum segment_set set, bool is_own)
 /* Find the segment and the first slot for n free slots; NULL with errno ENOMEM. */
 static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slot)
 {
-	struct segment *g = first_of(n == QUAD ? SET_WITH_QUAD : SET_WITH_READY, is_own);
+	enum segment_set any = n == QUAD ? SET_WITH_QUAD : SET_ROOMY;
+	struct segment *g = n == QUAD ? NULL : first_of(SET_WITH_READY, is_own);
 	uint64_t free;
 
-	if (!g && n != QUAD)
-		g = first_of(SET_ROOMY, is_own);
 	if (!g)
-		g = new_segment(is_own);
+		g = first_of(any, is_own);
+	while (!g && get_pages(is_own))
+		g = first_of(any, is_own);
 	if (!g)
 		return NULL;
 	segment_validate(g);
@@ -371,12 +456,20 @@ static struct segment *find_slots(unsigned int n, bool is_own, unsigned int *slo
 	return g;
 }
 
-void segment_set_page_map(const struct slab *s, uint16_t bin)
+static void set_page_map_locked(const struct slab *s, uint16_t bin)
 {
-	uint16_t *map = segment_page_map(segment_of(s)) + s->slot;
+	uint16_t *map = segment_page_map(slab_start(s));
 
 	for (unsigned int i = 0; i < slab_classes[s->class].slots; i++)
 		map[i] = bin;
+}
+
+/* The lock is for a window that grows. */
+void segment_set_page_map(const struct slab *s, uint16_t bin)
+{
+	store_lock();
+	set_page_map_locked(s, bin);
+	store_unlock();
 }
 
 struct slab *segment_take(unsigned int class)
@@ -403,8 +496,8 @@ struct slab *segment_take(unsigned int class)
 	atomic_thread_fence(memory_order_release); /* for a fork: this bit makes it a slab */
 	g->cells |= slab_mask(s);
 	g->checksum = segment_checksum_of(g);
+	set_page_map_locked(s, slab_bin_of(class));
 	store_unlock();
-	segment_set_page_map(s, slab_bin_of(class));
 	return s;
 }
 
@@ -413,8 +506,8 @@ void segment_give(struct slab *s)
 	struct segment *g = segment_of(s);
 	unsigned int n = slab_classes[s->class].slots;
 
-	segment_set_page_map(s, 0);
 	store_lock();
+	set_page_map_locked(s, 0);
 	segment_validate(g);
 	slab_store.slab_frees++;
 	g->cells &= ~slab_mask(s);
@@ -456,8 +549,10 @@ bool segment_unmap(struct segment *g)
 	atomic_thread_fence(memory_order_release);
 	segment_put(g, SET_LIVE, false);
 	slab_store.unmap_calls++;
-	if (sys_unmap(g, SEGMENT_SIZE) == 0) {
+	if (sys_unmap(g, segment_size(g)) == 0) {
 		slab_store.segments--;
+		if (slab_store.growing == g)
+			slab_store.growing = NULL;
 		slab_store.below = (uintptr_t)g;
 		try_again();
 		atomic_fetch_sub_explicit(&slab_store.dirty_pages, dirty, memory_order_relaxed);

@@ -43,8 +43,6 @@ enum {
 #define SEGMENT_SIZE ((size_t)1 << SEGMENT_SHIFT)
 #define WINDOW_SHIFT 37
 #define WINDOW_SIZE ((size_t)1 << WINDOW_SHIFT)
-#define WINDOW_SLABS ((size_t)1 << (WINDOW_SHIFT - SLAB_SHIFT))
-#define WINDOW_SEGMENTS ((size_t)1 << (WINDOW_SHIFT - SEGMENT_SHIFT))
 
 /* Hidden variables are accessed without the global offset table. */
 #define SLAB_HIDDEN __attribute__((visibility("hidden")))
@@ -67,25 +65,33 @@ extern struct class_info slab_classes[CLASS_END] SLAB_HIDDEN;
 extern _Atomic(unsigned int) slab_shard_users[SLAB_SHARDS];
 
 /*
- * Segments lie in windows of the address space (window.h); slab_window is the start of the first.
- * Each window has a page map from a slot to the bin of its cells in a thread cache. The first one's
- * is slab_page_map: one load classifies a pointer. An entry is SLAB_BIN_SIZE * class, or 0 if the
- * slot has no open slab of user cells. Entries of classes above SLAB_CELL_MAX, which have no fast
- * path, are CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Only pages of the map for existing segments
- * use memory.
+ * Segments lie in windows of the address space (window.h). Each window has a page map from a slot
+ * to the bin of its cells in a thread cache: one load classifies a pointer. An entry is
+ * SLAB_BIN_SIZE * class, or 0 if the slot has no open slab of user cells. Entries of classes above
+ * SLAB_CELL_MAX, which have no fast path, are CLASS_WIDE_COUNT * SLAB_BIN_SIZE higher. Only pages
+ * of the map for existing segments use memory.
  */
+struct page_map {
+	uintptr_t start; /* address of the first slot */
+	size_t slots;
+	uint16_t bins[];
+};
 #define SLAB_BIN_SIZE 16
 #define CLASS_WIDE_COUNT 16 /* classes above SLAB_CELL_MAX */
 #define SLAB_BIN_SPAN ((CLASS_COUNT + CLASS_WIDE_COUNT) * SLAB_BIN_SIZE) /* spans only */
 #define SLAB_BIN_COUNT (CLASS_COUNT + CLASS_WIDE_COUNT + 1)
+
+/* The page map of the first window; never NULL. It is replaced when the window grows. */
+extern _Atomic(struct page_map *) slab_page_map SLAB_HIDDEN;
+
+/* The start of the first window at its full size. */
 extern uintptr_t slab_window SLAB_HIDDEN;
-extern uint16_t slab_page_map[WINDOW_SLABS] SLAB_HIDDEN;
 
 /*
  * Page maps of the other windows by place, or NULL. The first window has the place in the middle.
  */
 #define WINDOWS ((size_t)1 << (49 - WINDOW_SHIFT))
-extern _Atomic(uint16_t *) slab_far_page_maps[WINDOWS] SLAB_HIDDEN;
+extern _Atomic(struct page_map *) slab_far_page_maps[WINDOWS] SLAB_HIDDEN;
 
 _Static_assert(2 * SYS_MAP_MAX <= WINDOWS * WINDOW_SIZE, "every address has a place of its own");
 
@@ -95,8 +101,21 @@ static inline size_t window_place(const void *p)
 	return ((uintptr_t)p - slab_window + WINDOWS / 2 * WINDOW_SIZE) >> WINDOW_SHIFT;
 }
 
+/* Relaxed: processors order loads through the pointer behind that of the pointer. */
+static inline __attribute__((always_inline)) struct page_map *slab_first_page_map(void)
+{
+	return atomic_load_explicit(&slab_page_map, memory_order_relaxed);
+}
+
+/* The slot of p in map; at least map->slots if it is none of them. */
+static inline __attribute__((always_inline)) size_t slab_slot_in(const struct page_map *map,
+								 const void *p)
+{
+	return ((uintptr_t)p - map->start) >> SLAB_SHIFT;
+}
+
 /* The page map of p's window, or NULL. NULL for the first window, too. */
-static inline __attribute__((always_inline)) uint16_t *slab_far_page_map(const void *p)
+static inline __attribute__((always_inline)) struct page_map *slab_far_page_map(const void *p)
 {
 	size_t place = window_place(p);
 
@@ -108,13 +127,13 @@ static inline __attribute__((always_inline)) uint16_t *slab_far_page_map(const v
 /* The page map entry for p, any address. */
 static inline __attribute__((always_inline)) uint16_t slab_bin(const void *p)
 {
-	size_t slab = ((uintptr_t)p - slab_window) >> SLAB_SHIFT;
-	const uint16_t *map;
+	const struct page_map *map = slab_first_page_map();
+	size_t slot = slab_slot_in(map, p);
 
-	if (__builtin_expect(slab < WINDOW_SLABS, 1))
-		return slab_page_map[slab];
+	if (__builtin_expect(slot < map->slots, 1))
+		return map->bins[slot];
 	map = slab_far_page_map(p);
-	return map ? map[slab % WINDOW_SLABS] : 0;
+	return map ? map->bins[slab_slot_in(map, p)] : 0;
 }
 
 /*
@@ -168,6 +187,9 @@ void slab_init(void);
  * their own. Call before the first cell is taken.
  */
 void slab_harden(void);
+
+/* Advise the kernel about huge pages in the segments that there are: sys_set_huge_pages. */
+void slab_advise_pages(void);
 
 /* Lock and unlock a class. No operation while the process has had one thread only. */
 void slab_enter(unsigned int class);

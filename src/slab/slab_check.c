@@ -255,8 +255,8 @@ static bool is_group_right(const struct window *w, size_t group)
 
 static const char *check_sets(void)
 {
-	for (const struct window *w = &slab_first_window; w; w = w->next)
-		for (size_t group = 0; group < WINDOW_GROUPS; group++)
+	for (const struct window *w = window_first(); w; w = w->next)
+		for (size_t group = 0; group < window_groups(w); group++)
 			if (!is_group_right(w, group))
 				return "S7: a summary is wrong, or a set has what is no segment";
 	return NULL;

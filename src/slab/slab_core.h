@@ -24,8 +24,8 @@
  *	S3 no slab has only free cells among those carved: such a slab becomes free slots
  *	S4 only the carving slab of a shard has cells that are not carved, and it belongs to that
  *	   shard; is_next_marked is false in all others
- *	S5 a used slot is fixed (the header, a guard), or has spans, or belongs to one slab, whose
- *	   first slot first has; dirty and stuck pages are not taken, and no page is both
+ *	S5 a used slot is fixed (the header, a guard, not mapped), or has spans, or belongs to one
+ *	   slab, whose first slot first has; dirty and stuck pages are not taken, and no page is both
  *	S6 the page map has slab_bin_of for all slots of an open slab, 0 for all slots of a closed
  *	   one, SLAB_BIN_SPAN for slots with spans only, and 0 elsewhere
  *	S7 the sets of segments are exact; each summary has a bit for each nonzero word;
@@ -124,7 +124,7 @@ struct segment_maps {
 struct segment {
 	char margin[SEGMENT_MARGIN]; /* never touched */
 	uint64_t checksum; /* S9: keyed hash of the next five */
-	uint64_t fixed; /* slots that never hold a slab or a span */
+	uint64_t fixed; /* slots that hold no slab and no span: the header, guards, not mapped */
 	uint64_t cells; /* slots of slabs */
 	uint64_t used; /* slots with a taken page */
 	uint64_t dirty; /* slots with a dirty page */
@@ -182,6 +182,7 @@ struct store {
 	uintptr_t below, above; /* first and second address to try for the next segment */
 	struct sys_room stack; /* address range kept free for the main stack */
 	size_t segments;
+	struct segment *growing; /* the one that is mapped as it is needed, or NULL */
 	size_t map_calls, unmap_calls;
 	_Atomic(size_t) advise_calls;
 	struct lock lock; /* guards all fields that are not atomic */
@@ -208,6 +209,16 @@ extern struct store slab_store SLAB_HIDDEN;
 static inline struct segment *segment_of(const void *p)
 {
 	return (struct segment *)((uintptr_t)p & ~(SEGMENT_SIZE - 1));
+}
+
+/* The bytes of g that are mapped. */
+static inline size_t segment_size(const struct segment *g)
+{
+	uint64_t absent = g->fixed & ~(uint64_t)1;
+
+	if (slab_store.is_hardened || !absent) /* hardened, these are guards */
+		return SEGMENT_SIZE;
+	return (size_t)__builtin_ctzll(absent) * SLAB_SIZE;
 }
 
 static inline char *slab_start(const struct slab *s)
@@ -406,6 +417,9 @@ void segment_validate(const struct segment *g);
  * sets *place; NULL with errno ENOMEM.
  */
 struct segment *segment_find_run(size_t n, size_t align, struct page_run *place);
+
+/* Map the pages of run as far as possible, if those of it that are mapped are free. */
+void segment_grow_to(struct segment *g, struct page_run run);
 
 /* Take the pages of run. Returns whether all of them read as zero. */
 bool segment_take_pages(struct segment *g, struct page_run run);

@@ -53,7 +53,7 @@ static void rebuild_segment(struct segment *g)
 	for (unsigned int slot = 0; slot < SEGMENT_SLOTS; slot++)
 		if (!(g->cells >> slot & 1) && g->slabs[slot].class)
 			slab_clear_bits(&g->slabs[slot]);
-	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(slab_page_map[0]));
+	memset(segment_page_map(g), 0, SEGMENT_SLOTS * sizeof(uint16_t));
 	take_slots(g, taken);
 	take_spans(g, taken);
 	for (size_t i = 0; i < MAP_WORDS; i++) {
@@ -69,7 +69,7 @@ static void rebuild_segment(struct segment *g)
 static void clear_sets(struct window *w)
 {
 	memset(w->summaries, 0, sizeof(w->summaries));
-	for (size_t i = 0; i < WINDOW_GROUPS; i++) {
+	for (size_t i = 0; i < window_groups(w); i++) {
 		uint64_t live = w->bits[i].words[SET_LIVE];
 
 		if (!live)
@@ -90,7 +90,7 @@ static void rebuild_store(void)
 	slab_store.span_pages = 0;
 	memset(slab_store.run_classes, 0, sizeof(slab_store.run_classes));
 	memset(slab_store.run_segments, 0, sizeof(slab_store.run_segments));
-	for (struct window *w = &slab_first_window; w; w = w->next)
+	for (struct window *w = window_first(); w; w = w->next)
 		clear_sets(w);
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));) {
 		slab_store.segments++;

@@ -38,7 +38,7 @@ static void add_segment(struct item_list *list, const struct segment *g)
 	item_list_add(list, &(struct osmem_item){.kind = OSMEM_SEGMENT,
 						 .heap = OSMEM_CELLS,
 						 .start = g,
-						 .size = SEGMENT_SIZE,
+						 .size = segment_size(g),
 						 .used = g->used,
 						 .dirty = g->dirty});
 	for (unsigned int i = 1; i < SEGMENT_SLOTS; i++)

@@ -111,7 +111,10 @@ void span_free(void *p)
 /* Take the pages of more, directly behind a span, if they are free. */
 static bool take_behind(struct segment *g, struct page_run more)
 {
-	if (more.end > MAP_PAGES || map_count(g->maps.taken, more))
+	if (more.end > MAP_PAGES)
+		return false;
+	segment_grow_to(g, more);
+	if (map_count(g->maps.taken, more))
 		return false;
 	segment_take_pages(g, more);
 	map_slots_of(g, more);

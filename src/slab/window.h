@@ -3,16 +3,19 @@
 /*
  * Windows: the places of segments, and sets of segments. A part of slab_core.h.
  *
- * Windows of 128 GiB tile the address space from slab_window on. The first is static, chosen around
- * the first segment, and the only one on the fast paths of malloc and free. Another is made when
- * the kernel maps a segment outside of the existing ones. It is one mapping that holds its page map
- * and sets, uses memory where touched, and is never freed.
+ * Windows of 128 GiB tile the address space from slab_window on. The first is chosen around the
+ * first segment, and is the only one on the fast paths of malloc and free. It begins with 1 GiB, in
+ * static memory, because what is mapped counts against the limits of the process, also where it is
+ * not touched. Once a segment lies outside, a window of the full size replaces it. Another window
+ * is made when the kernel maps a segment elsewhere. A window that is not static is one mapping,
+ * uses memory where touched, and is never freed.
  *
- *	slab_far_page_maps, by place
+ *	slab_page_map; slab_far_page_maps, by place
  *	| NULL | … | window | … |
- *	                └────────────────┐
- *	                | struct window  | page map                              |
- *	                  start, sets      an entry for each slot: see slab_page_map
+ *	                └──────────────────┐
+ *	| sets           | struct window   | bins                                   |
+ *	  a bit for each   … start, slots    an entry for each slot: struct page_map
+ *	  segment
  *
  * A set has a bit for each segment. Its summary has a bit for each 64 segments.
  */
@@ -47,41 +50,56 @@ enum segment_set {
 	SET_COUNT = SET_WITH_RUNS + RUN_KINDS * RUN_CLASSES
 };
 
-#define WINDOW_GROUPS (WINDOW_SEGMENTS / 64)
+#define GROUP_SIZE (64 * SEGMENT_SIZE)
+#define WINDOW_GROUPS (WINDOW_SIZE / GROUP_SIZE)
 
 /* Words of 64 neighboring segments, one for each set. */
 struct segment_bits {
 	uint64_t words[SET_COUNT];
 } __attribute__((aligned(128))); /* 9 * 128 bytes: an index costs less than with 17 * 64 */
 
-/* Guarded by the store's lock, except the page map. SET_LIVE may be read without it. */
+/*
+ * Written with the store's lock held. The page map and SET_LIVE may be read without it: who reads
+ * those of a window that has just been replaced sees what was true when it was.
+ */
 struct window {
-	uintptr_t start;
-	uint16_t *page_map; /* slab_page_map, or memory behind this struct */
-	struct window *next; /* in order of creation */
 	uint64_t summaries[SET_COUNT][WINDOW_GROUPS / 64] __attribute__((aligned(64))); /* S7 */
-	struct segment_bits bits[WINDOW_GROUPS];
+	struct segment_bits *bits; /* for each group */
+	struct window *next; /* in order of creation */
+	struct page_map map; /* last, because the bins follow */
 };
 
-extern struct window slab_first_window SLAB_HIDDEN;
+static inline struct window *window_of_map(struct page_map *map)
+{
+	return (struct window *)((char *)map - offsetof(struct window, map));
+}
+
+static inline struct window *window_first(void)
+{
+	return window_of_map(slab_first_page_map());
+}
+
+static inline size_t window_groups(const struct window *w)
+{
+	return (w->map.slots << SLAB_SHIFT) / GROUP_SIZE;
+}
 
 /* The window that contains p, or NULL. Takes no lock. */
 static inline struct window *window_of(const void *p)
 {
-	void *map;
+	struct page_map *map = slab_first_page_map();
 
-	if (__builtin_expect((uintptr_t)p - slab_window < WINDOW_SIZE, 1))
-		return &slab_first_window;
-	map = slab_far_page_map(p);
-	return map ? (struct window *)map - 1 : NULL;
+	if (__builtin_expect(slab_slot_in(map, p) >= map->slots, 0))
+		map = slab_far_page_map(p);
+	return map ? window_of_map(map) : NULL;
 }
 
-/* The page map entries of g's slots. */
-static inline uint16_t *segment_page_map(const struct segment *g)
+/* The page map entries from that of p, in a segment, on. */
+static inline uint16_t *segment_page_map(const void *p)
 {
-	const struct window *w = window_of(g);
+	struct page_map *map = &window_of(p)->map;
 
-	return &w->page_map[((uintptr_t)g - w->start) >> SLAB_SHIFT];
+	return &map->bins[slab_slot_in(map, p)];
 }
 
 static inline enum segment_set segment_run_set(enum run_kind kind, unsigned int class)
@@ -100,5 +118,5 @@ void segment_put(const struct segment *g, enum segment_set set, bool is_in);
  */
 struct segment *segment_next(enum segment_set set, const struct segment *after);
 
-/* Map memory for a segment, and make its window if needed; NULL with errno ENOMEM. */
-void *window_map_segment(void);
+/* Map the first size bytes of a segment, and make its window if needed; NULL if refused. */
+void *window_map_segment(size_t size);

@@ -60,7 +60,7 @@ struct step {
 
 #define PLAYER_THREADS_MAX 1000 /* all others share the last index */
 
-/* All that the player shows: the calls that change the block list of os_malloc, with their steps. */
+/* All that the player shows: calls that change the block list of os_malloc, and their steps. */
 struct player {
 	struct step *steps;
 	size_t count, calls;
@@ -71,7 +71,8 @@ struct player {
 /* A complete snapshot of a trace: records are those between its begin and end. */
 struct snapshot {
 	size_t begin, end; /* indices of these records */
-	struct trace_record figures[3]; /* the last ones before its end; of kind 0 if there are none */
+	struct trace_record
+		figures[3]; /* the last ones before its end; of kind 0 if there are none */
 };
 
 /* Print a line to standard error and exit with status 1. */

@@ -192,7 +192,8 @@ static bool is_figures(const struct trace *t, size_t i)
 }
 
 /* Of the figures at record i: the record of what is in it that follows, or NULL. */
-static const struct trace_record *rest_of_figures(const struct trace *t, size_t i, unsigned int what)
+static const struct trace_record *rest_of_figures(const struct trace *t, size_t i,
+						  unsigned int what)
 {
 	for (size_t j = i + 1; j < t->count && j < i + 64; j++) {
 		const struct trace_record *r = &t->records[j];

@@ -31,11 +31,11 @@ struct page {
 
 /* Which of a, b and c are addresses. */
 static const unsigned char step_addresses[] = {
-	[TRACE_STEP_SEARCH] = 2,    [TRACE_STEP_REGION] = 3, [TRACE_STEP_APPEND] = 1,
-	[TRACE_STEP_SPLIT] = 1,	    [TRACE_STEP_COALESCE] = 3, [TRACE_STEP_EXPAND] = 1,
-	[TRACE_STEP_USE] = 1,	    [TRACE_STEP_FREE] = 1,   [TRACE_STEP_MAPPED] = 1,
-	[TRACE_STEP_UNMAPPED] = 1,  [TRACE_STEP_COPY] = 3,   [TRACE_STEP_BRK] = 3,
-	[TRACE_STEP_MMAP] = 1,	    [TRACE_STEP_MUNMAP] = 1, [TRACE_STEP_MREMAP] = 3,
+	[TRACE_STEP_SEARCH] = 2,   [TRACE_STEP_REGION] = 3,   [TRACE_STEP_APPEND] = 1,
+	[TRACE_STEP_SPLIT] = 1,	   [TRACE_STEP_COALESCE] = 3, [TRACE_STEP_EXPAND] = 1,
+	[TRACE_STEP_USE] = 1,	   [TRACE_STEP_FREE] = 1,     [TRACE_STEP_MAPPED] = 1,
+	[TRACE_STEP_UNMAPPED] = 1, [TRACE_STEP_COPY] = 3,     [TRACE_STEP_BRK] = 3,
+	[TRACE_STEP_MMAP] = 1,	   [TRACE_STEP_MUNMAP] = 1,   [TRACE_STEP_MREMAP] = 3,
 	[TRACE_STEP_MADVISE] = 1,
 };
 
@@ -206,7 +206,8 @@ static void write_player(struct page *p, size_t first)
 		apply(p, i);
 	write_steps(p);
 	write_checkpoints(p);
-	fprintf(p->out, "\"stepCount\":%zu,\"first\":%zu,\"all\":%zu,\"firstCall\":%zu,\"allCalls\":%zu,\n",
+	fprintf(p->out,
+		"\"stepCount\":%zu,\"first\":%zu,\"all\":%zu,\"firstCall\":%zu,\"allCalls\":%zu,\n",
 		p->count, p->first, all, calls_before(p), p->player.calls);
 	fprintf(p->out, "\"base\":%lu,\"refused\":%zu,\n\"threads\":[", (unsigned long)p->base,
 		p->list.refused);

@@ -96,8 +96,8 @@ static size_t write_snapshot(FILE *out, const struct trace *t, const struct snap
 		fprintf(out, "\"live\":%lu,\"held\":%lu,", (unsigned long)f[0].a,
 			(unsigned long)f[0].b);
 	if (f[2].kind)
-		fprintf(out, "\"cached\":%lu,\"free\":%lu,\"metadata\":%lu,",
-			(unsigned long)f[2].a, (unsigned long)f[2].b, (unsigned long)f[2].c);
+		fprintf(out, "\"cached\":%lu,\"free\":%lu,\"metadata\":%lu,", (unsigned long)f[2].a,
+			(unsigned long)f[2].b, (unsigned long)f[2].c);
 	fputs("\"records\":[", out);
 	written = write_records(out, t, s, max);
 	fprintf(out, "],\"of\":%lu}", (unsigned long)t->records[s->end].a);

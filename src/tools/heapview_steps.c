@@ -66,9 +66,9 @@ static uint32_t new_call(struct grouping *g)
 /* Rule 2. */
 static bool is_step_of_free(const struct trace_record *r)
 {
-	return r->kind == TRACE_STEP && (r->what == TRACE_STEP_FREE ||
-					 r->what == TRACE_STEP_UNMAPPED ||
-					 r->what == TRACE_STEP_MUNMAP);
+	return r->kind == TRACE_STEP &&
+	       (r->what == TRACE_STEP_FREE || r->what == TRACE_STEP_UNMAPPED ||
+		r->what == TRACE_STEP_MUNMAP);
 }
 
 /* The provisional number of the record's call, or 0. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "helpers.h"
-#include "lock.h"
+#include "proc.h"
 #include "tunables.h"
 
 #define META_SIZE 32 /* of a block's header: block_meta.h is for the heaps */
@@ -239,7 +239,7 @@ void trace_stop(void)
 	trace_is_on_now = false;
 	sys_observer = NULL;
 	trace.header->end_time = sys_now_ns() - trace.start;
-	if (!lock_is_needed()) /* otherwise a thread may be writing a record */
+	if (!proc_has_threads()) /* otherwise one may be writing a record */
 		sys_file_cut(&trace.file, used_bytes());
 	sys_file_close(&trace.file);
 }

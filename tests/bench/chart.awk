@@ -96,7 +96,8 @@ END {
 	height = top + (workload_count + 2) * row_height
 	printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\"", width, height
 	printf " width=\"%d\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n", width
-	print "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
+	print "<style>.back{fill:#fff}@media (prefers-color-scheme:dark){svg{fill:#eaeaea}.back{fill:#161616}}</style>"
+	print "<rect class=\"back\" width=\"100%\" height=\"100%\"/>"
 	legend(24)
 	axis(0, "time / glibc", top, height - row_height / 2)
 	axis(1, "peak memory / glibc", top, height - row_height / 2)

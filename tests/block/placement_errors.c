@@ -175,12 +175,12 @@ static size_t status_figure(const char *name)
 /* From now on brk is refused beyond extra bytes (in whole pages); so is mmap, with RLIMIT_AS. */
 static void limit_data(size_t extra)
 {
-	limit_memory(RLIMIT_DATA, status_figure("VmData:") + extra);
+	test_limit(RLIMIT_DATA, status_figure("VmData:") + extra);
 }
 
 static void limit_space(size_t extra)
 {
-	limit_memory(RLIMIT_AS, status_figure("VmSize:") + extra);
+	test_limit(RLIMIT_AS, status_figure("VmSize:") + extra);
 }
 
 TEST(errors_first_brk_refused)
@@ -192,7 +192,7 @@ TEST(errors_first_brk_refused)
 	EXPECT_REFUSED(os_calloc(10, 10));
 	EXPECT_REFUSED(os_realloc(NULL, 100));
 	CHECK(sbrk(0) == start);
-	limit_memory(RLIMIT_DATA, RLIM_INFINITY);
+	test_limit(RLIMIT_DATA, RLIM_INFINITY);
 	CHECK((char *)header(os_malloc(100)) == start);
 	CHECK((char *)sbrk(0) == start + INITIAL);
 }
@@ -201,9 +201,9 @@ TEST(errors_first_brk_refused_mappings_go_on)
 {
 	char *start = sbrk(0), *m;
 
-	limit_memory(RLIMIT_DATA, 4096);
+	test_limit(RLIMIT_DATA, 4096);
 	EXPECT_REFUSED(os_malloc(100));
-	limit_memory(RLIMIT_DATA, RLIM_INFINITY);
+	test_limit(RLIMIT_DATA, RLIM_INFINITY);
 	m = os_malloc(200000);
 	CHECK(is_mapped(m));
 	CHECK(sbrk(0) == start);
@@ -220,7 +220,7 @@ TEST(errors_new_last_block_refused)
 	b = os_malloc(30000); /* the next smaller request works */
 	CHECK(b == a + 131040 + META);
 	EXPECT_HEAP(a, "a131040 a30000");
-	limit_memory(RLIMIT_DATA, RLIM_INFINITY);
+	test_limit(RLIMIT_DATA, RLIM_INFINITY);
 	CHECK(os_malloc(100000) == b + 30000 + META);
 	CHECK(holds(a, 131040, 1));
 	EXPECT_HEAP(a, "a131040 a30000 a100000");
@@ -323,7 +323,7 @@ TEST(errors_mmap_refused_leaves_the_heap_block)
 	EXPECT_REFUSED(os_realloc(a, 200000));
 	CHECK(holds(a, 1000, 1));
 	EXPECT_HEAP(a, "a1000 f1000 f128976");
-	limit_memory(RLIMIT_AS, RLIM_INFINITY);
+	test_limit(RLIMIT_AS, RLIM_INFINITY);
 	CHECK(is_mapped(os_realloc(a, 200000)));
 }
 

@@ -39,8 +39,12 @@ void *sbrk(intptr_t by)
 {
 	void *p;
 
+#ifdef __GLIBC__
 	if (!real_sbrk)
 		real_sbrk = (void *(*)(intptr_t))dlsym(RTLD_NEXT, "sbrk");
+#else
+	real_sbrk = moving_sbrk;
+#endif
 	if (!hook || is_inside)
 		return real_sbrk(by);
 	is_inside = true;

@@ -138,7 +138,9 @@ static void (*const ways[])(struct life *life) = {
 	return_at_random,
 	exit_from_deep_inside,
 	wait_for_cancellation,
+#ifdef __GLIBC__ /* with musl 1.2, asynchronous cancellation may leave the stack misaligned */
 	wait_for_cancellation_anywhere,
+#endif
 };
 
 /* ---- Destructors ---- */
@@ -172,7 +174,9 @@ static void end_of_key(void *value)
 		set_value(v.key, v.again - 1);
 }
 
-int __cxa_thread_atexit_impl(void (*function)(void *), void *object, void *dso);
+/* Not every C library has it. */
+int __cxa_thread_atexit_impl(void (*function)(void *), void *object, void *dso)
+	__attribute__((weak));
 extern void *__dso_handle;
 
 static void end_of_object(void *object)
@@ -199,7 +203,8 @@ static void set_destructors(void)
 {
 	for (size_t i = 0; i < COUNT_OF(keys); i++) {
 		set_value(keys[i], (int)i);
-		__cxa_thread_atexit_impl(end_of_object, malloc(i * 300), &__dso_handle);
+		if (__cxa_thread_atexit_impl)
+			__cxa_thread_atexit_impl(end_of_object, malloc(i * 300), &__dso_handle);
 	}
 }
 
@@ -304,6 +309,8 @@ TEST(cancelled)
 
 TEST(cancelled_anywhere)
 {
+	if (ways[COUNT_OF(ways) - 1] != wait_for_cancellation_anywhere)
+		test_skip("after an asynchronous cancellation the stack may be misaligned");
 	run(wait_for_cancellation_anywhere, false);
 }
 

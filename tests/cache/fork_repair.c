@@ -12,7 +12,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cache/tcache_core.h"
@@ -93,7 +92,7 @@ static void scramble_class(unsigned int class)
 /* In a grandchild, fork's handler runs as well. */
 static void expect_repair(void (*change)(unsigned int nr), unsigned int nr)
 {
-	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	pid_t pid = raw_fork();
 
 	if (pid == 0) {
 		change(nr);
@@ -115,14 +114,14 @@ TEST(each_class_is_rebuilt)
 static void scramble_segment(struct segment *g)
 {
 	struct window *w = window_of(g);
-	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->start) / SEGMENT_SIZE / 64];
+	struct segment_bits *bits = &w->bits[((uintptr_t)g - w->map.start) / SEGMENT_SIZE / 64];
 	uint64_t live = bits->words[SET_LIVE];
 
 	SCRAMBLE(g->checksum);
 	SCRAMBLE(g->used);
 	SCRAMBLE(g->dirty);
 	SCRAMBLE(g->runs);
-	scramble(segment_page_map(g), SEGMENT_SLOTS * sizeof(slab_page_map[0]));
+	scramble(segment_page_map(g), SEGMENT_SLOTS * sizeof(uint16_t));
 	SCRAMBLE(*bits);
 	bits->words[SET_LIVE] = live;
 }
@@ -136,7 +135,7 @@ static void scramble_store(unsigned int nr)
 	SCRAMBLE(slab_store.segments);
 	SCRAMBLE(slab_store.dirty_pages);
 	SCRAMBLE(slab_store.span_pages);
-	for (struct window *w = &slab_first_window; w; w = w->next)
+	for (struct window *w = window_first(); w; w = w->next)
 		SCRAMBLE(w->summaries);
 	SCRAMBLE(slab_store.run_classes);
 	SCRAMBLE(slab_store.run_segments);
@@ -236,7 +235,7 @@ TEST(modes_are_told)
 	where = "modes";
 	free(malloc(1));
 	CHECK(tcache_thread.fast == tcache_thread.own);
-	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	pid = raw_fork();
 	if (pid == 0) {
 		tcache_all.modes |= TCACHE_COUNTS;
 		become_child();

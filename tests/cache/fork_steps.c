@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cache/tcache_core.h"
@@ -57,9 +56,7 @@ static void copy_the_process(void)
 	pid_t pid;
 
 	children++;
-	pid = is_alone ? fork()
-		       : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0,
-					0); /* as if by another thread */
+	pid = is_alone ? fork() : raw_fork(); /* as if by another thread */
 	if (pid == 0 && !is_alone)
 		be_the_child();
 	if (pid == 0)
@@ -379,6 +376,6 @@ TEST(between_instructions_of_windows)
 {
 	start_stepping(1000);
 	step_through("windows", call_for_window, 20);
-	CHECK(slab_first_window.next->next->next);
+	CHECK(window_first()->next->next->next);
 	expect_children(20);
 }

@@ -354,7 +354,7 @@ TEST(magazines_and_caches_are_not_freed)
 	expect_foreign(magazine_of(tc->bins[class].top));
 	expect_foreign(segment_of(tc));
 	expect_foreign((void *)(uintptr_t)tcache_no_cells);
-	expect_foreign(slab_page_map);
+	expect_foreign(slab_first_page_map());
 }
 
 /* System calls that fail. */

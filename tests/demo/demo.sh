@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Show the library at work: under a real program of this machine, then under demo.c, each followed
-# by what the library counted. Exit status 1 if either does not work.
+# by what the library counted. DEMO is another real program. Exit status 1 if either does not work.
 
 cd "${0%/*}" || exit 1
 library=${SRC_PATH:-../../src}/libosmem.so # not from the root: LD_PRELOAD ends at a space
@@ -23,7 +23,10 @@ show_stats() {
 
 # The first that is there: a python3 or perl that allocates a lot, else what every system has.
 real_program() {
-	if python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null); then
+	if [ "${DEMO-}" ]; then
+		echo "LD_PRELOAD=libosmem.so $DEMO"
+		counted env LD_PRELOAD="$library" "$DEMO"
+	elif python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null); then
 		echo "LD_PRELOAD=libosmem.so python3: the squares of 0 to 99999, as JSON"
 		counted env LD_PRELOAD="$library" PYTHONMALLOC=malloc "$python" -c '
 import json

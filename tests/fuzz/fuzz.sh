@@ -68,7 +68,7 @@ build_tool() {
 
 build() {
 	case $1 in
-	profile | elf | figures)
+	profile | elf | figures | defect)
 		build_tool "$1"
 		return
 		;;
@@ -110,10 +110,24 @@ seeds_of() {
 			>"$out/figures/seed-body"
 		printf 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}' >"$out/figures/seed-answer"
 		;;
+	defect)
+		echo ab >"$out/defect/seed-ab"
+		;;
 	*)
 		seeds "$out/$1"
 		;;
 	esac
+}
+
+# found TARGET: in one line, what the target and the sanitizers said, and the input, if it is small.
+found() {
+	input=$(sed -n 's|.*Test unit written to \.\./||p' "$out/$1.log" | tail -n 1)
+	{
+		sed '/ERROR: /q' "$out/$1.log" | grep -a -v -e '^#' -e '^=*$' -e 'DEADLYSIGNAL$' | tail -n 2
+		grep -a -m 1 '^SUMMARY: ' "$out/$1.log"
+		[ -z "$input" ] || [ "$(wc -c <"$out/$input")" -gt 1024 ] ||
+			echo "input in base64: $(base64 -w 0 "$out/$input")"
+	} | paste -s -d '|' -
 }
 
 # fuzz TARGET: the corpus that was found before is where it goes on.
@@ -129,7 +143,8 @@ fuzz() {
 			"$(grep -a -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)"
 	else
 		grep -a -v '^#' "$out/$1.log" | tail -n 60
-		echo "$1: FOUND something: run ${out#"$PWD"/}/bin-$1 with the file named above"
+		echo "run ${out#"$PWD"/}/bin-$1 with the file named above"
+		echo "$1: FOUND $(found "$1")"
 		return 1
 	fi
 }

@@ -181,7 +181,7 @@ static int any(const struct osmem_item *i, void *arg)
 TEST(no_memory_for_a_walk)
 {
 	sink = malloc(1);
-	limit_addresses(1 << 20);
+	limit_addresses(MIB);
 	errno = 0;
 	CHECK(osmem_walk(any, NULL) == -1 && errno == ENOMEM);
 }

@@ -195,14 +195,14 @@ unknown_is_named_and_ignored() {
 	run nonsense ls / && [ -s "$scratch/out" ] && named 'unknown option' nonsense
 }
 
-# Every option is in both manual pages.
+# osmem(7) has every option in its table, and a paragraph on each.
 all_options_are_documented() {
 	man=$src/tools/man
 	run nonsense ls /
 	sed -n 's/.*the options are: //p' "$scratch/err" | tr -d ' ' | tr ',' '\n' >"$scratch/names"
-	[ "$(wc -l <"$scratch/names")" -ge 21 ] || return
+	[ "$(wc -l <"$scratch/names")" -ge 22 ] || return
 	while read -r option; do
-		if ! grep -Eq "^\.BI? ${option}(=.*)?\$|^\.BR ${option}[ =]" "$man/osmem.3" ||
+		if ! grep -Eq "^\.BI? ${option}(=.*)?\$|^\.BR ${option}[ =]" "$man/osmem.7" ||
 			! grep -Eq "^${option}(\[?=.*)?	" "$man/osmem.7"; then
 			echo "$option"
 			return 1
@@ -243,6 +243,8 @@ bad_values_are_explained_and_ignored() {
 		depot_size=;$size
 		profile_interval=131073G;$size
 		profile_growth=131073G;$size, or 0 for off
+		thp=sometimes;default, always or never
+		thp;default, always or never
 		perturb=256;1 to 255, or 0 for off
 		perturb=;1 to 255, or 0 for off
 	EOT
@@ -250,11 +252,11 @@ bad_values_are_explained_and_ignored() {
 
 # The library draws nothing: who asks for a picture is told who does, and gets no file.
 pictures_are_refused() {
-	for name in map trace profile; do
+	for file in map trace profile; do
 		for end in svg png pdf; do
-			word=$name=/nonexistent/a.$end
+			word=$file=/nonexistent/a.$end
 			run "$word" ls / && [ -s "$scratch/out" ] && is_said \
-				"cannot draw a picture: \"$word\"; use $name=FILE, then: heapview --svg FILE" || return 1
+				"cannot draw a picture: \"$word\"; use $file=FILE, then: heapview --svg FILE" || return 1
 		done
 	done
 	run "map=$scratch/a.svg,map=$scratch/svg" ls / && [ ! -e "$scratch/a.svg" ] && [ -s "$scratch/svg" ]
@@ -263,7 +265,7 @@ pictures_are_refused() {
 # Those of the allocator that does not serve malloc then.
 course_names_what_it_ignores() {
 	for word in guard=3 hardened mmap_threshold=64k trim_threshold=never purge_delay=0 depot_size=1M \
-		perturb=1 background; do
+		thp=never perturb=1 background; do
 		run "course,$word" ls / && [ -s "$scratch/out" ] &&
 			is_said "\"$word\" is ignored: it has no meaning with course" &&
 			run "$word,course" ls / && is_said "\"$word\" is ignored: it has no meaning with course" ||
@@ -271,9 +273,19 @@ course_names_what_it_ignores() {
 	done
 }
 
+# All figures are those of the block list.
+course_goes_with_what_looks() {
+	run "course,stats=full,check,leaks,misuse=warn,backtrace,profile=$scratch/p,profile_interval=1,map=$scratch/m" \
+		sort "$tests/run.sh" && sort "$tests/run.sh" | cmp - "$scratch/out" &&
+		[ -s "$scratch/p" ] && [ -s "$scratch/m" ] && ! grep -q ignored "$scratch/err" &&
+		grep -Eq '^osmem:   blocks allocated +[1-9][0-9]* +0$' "$scratch/err" &&
+		[ "$(figure 'live cells')" -eq 0 ] && [ "$(figure 'blocks allocated')" -eq 0 ]
+}
+
 sizes_have_units() {
 	for word in trace_size=4096 mmap_threshold=64k trim_threshold=1M depot_size=1G \
-		trim_threshold=never mmap_threshold=32k purge_delay=0 check check=0 check=1 perturb=0; do
+		trim_threshold=never mmap_threshold=32k purge_delay=0 check check=0 check=1 perturb=0 \
+		thp=default thp=always thp=never; do
 		run "$word" ls / && [ ! -s "$scratch/err" ] || return 1
 	done
 }
@@ -297,6 +309,7 @@ for test in stats_shows_what_happened stats_counts_cells stats_survives_a_closed
 	nothing_is_said_without_options unknown_is_named_and_ignored \
 	all_options_are_documented \
 	bad_values_are_explained_and_ignored pictures_are_refused course_names_what_it_ignores \
+	course_goes_with_what_looks \
 	sizes_have_units \
 	unknown_does_not_hide_the_next a_part_of_a_name_is_unknown a_long_name_is_cut; do
 	expect "$test" "$test"

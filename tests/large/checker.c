@@ -17,6 +17,7 @@
 #include "large/large.h"
 #include "large/large_core.h"
 #include "large/mapping_table.h"
+#include "places.h"
 #include "slab/slab_core.h"
 
 #define PAGES(n) ((n)*PAGE_BYTES)
@@ -163,7 +164,7 @@ static void set_up(void)
 	char *between;
 	bool fresh;
 
-	slab_init();
+	map_whole_segment();
 	low = span_alloc(PAGES(20), 1, &fresh);
 	between = span_alloc(PAGES(52), 1, &fresh);
 	high = span_alloc(PAGES(22), 1, &fresh);
@@ -207,20 +208,20 @@ TEST(s5_spans)
 
 TEST(s6_bins_of_spans)
 {
-	size_t slab;
+	uint16_t *bins;
 
 	set_up();
-	slab = ((uintptr_t)low - slab_window) >> SLAB_SHIFT;
-	BREAK_BY(slab_check, slab_page_map[slab], 0, "S6");
-	BREAK_BY(slab_check, slab_page_map[slab + 1], SLAB_BIN_SIZE, "S6");
-	BREAK_BY(slab_check, slab_page_map[slab + 2], SLAB_BIN_SPAN, "S6"); /* free */
-	BREAK_BY(slab_check, slab_page_map[slab + 20], SLAB_BIN_SPAN, "S6");
+	bins = segment_page_map(low);
+	BREAK_BY(slab_check, bins[0], 0, "S6");
+	BREAK_BY(slab_check, bins[1], SLAB_BIN_SIZE, "S6");
+	BREAK_BY(slab_check, bins[2], SLAB_BIN_SPAN, "S6"); /* free */
+	BREAK_BY(slab_check, bins[20], SLAB_BIN_SPAN, "S6");
 }
 
 static void break_runs(enum run_kind kind)
 {
 	struct window *w = window_of(g);
-	size_t i = ((uintptr_t)g - w->start) / SEGMENT_SIZE;
+	size_t i = ((uintptr_t)g - w->map.start) / SEGMENT_SIZE;
 	uint64_t *classes = &slab_store.run_classes[kind];
 	unsigned int *counts = slab_store.run_segments[kind];
 	uint64_t bit = (uint64_t)1 << i % 64, group = (uint64_t)1 << i / 64 % 64;
@@ -234,7 +235,7 @@ static void break_runs(enum run_kind kind)
 		BREAK_BY(slab_check, *segments, *segments ^ bit, "S7");
 		BREAK_BY(slab_check, *segments, *segments ^ bit << 1, "S7");
 		BREAK_BY(slab_check, *groups, *groups ^ group, "S7");
-		BREAK_BY(slab_check, *groups, *groups ^ group << 1, "S7");
+		BREAK_BY(slab_check, *groups, *groups ^ group >> 1, "S7");
 		BREAK_BY(slab_check, *classes, *classes ^ (uint64_t)1 << class, "S7");
 		BREAK_BY(slab_check, counts[class], counts[class] + 1, "S7");
 	}
@@ -257,7 +258,7 @@ TEST(s7_sets_of_what_is_gone)
 
 	set_up();
 	w = window_of(g);
-	group = ((uintptr_t)g - w->start) / SEGMENT_SIZE / 64 + 1;
+	group = ((uintptr_t)g - w->map.start) / SEGMENT_SIZE / 64 ^ 1;
 	words = w->bits[group].words;
 	for (enum segment_set set = SET_LIVE + 1; set < SET_COUNT; set++) {
 		uint64_t *summary = &w->summaries[set][group / 64];

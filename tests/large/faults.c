@@ -19,7 +19,7 @@
 #include "refusals.h"
 #include "slab/slab.h"
 
-#define CALLS_MAX 300 /* system calls in a scenario, at most */
+#define CALLS_MAX 400 /* system calls in a scenario, at most */
 #define OBJECTS 90 /* the table grows */
 
 static const size_t sizes[] = {40000, 500000, 2 * MIB, 3 * MIB, 20 * MIB};

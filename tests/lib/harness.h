@@ -13,7 +13,8 @@
  *
  * Output, one line a test: "ok NAME", "FAIL NAME: why" or "skip NAME: why", and at the end
  * "N passed, N failed, N skipped". The exit status is 1 if anything failed or nothing ran.
- * Arguments are substrings: only tests whose name has one of them run.
+ * Arguments are substrings: only tests whose name has one of them run. TEST_LEFT_OUT of the
+ * environment has words: a test, folder/program.name, or all of folder/program, that is skipped.
  */
 
 #pragma once
@@ -55,11 +56,8 @@ void test_timeout(unsigned int seconds);
 /* The number that is in the environment under that name, or another. */
 size_t env_number(const char *name, size_t or_else);
 
-/*
- * Set a soft limit, RLIMIT_AS or RLIMIT_DATA. Skips the running test where such limits have no
- * effect.
- */
-void limit_memory(int resource, size_t bytes);
+/* setrlimit(2); the test is skipped where an emulator ignores it, as qemu-user does for memory. */
+void test_limit(int resource, size_t bytes);
 
 /* Skip the running test if the break cannot be raised by so much: an emulator may have no room. */
 void need_break(size_t bytes);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* For tests that are linked with the objects: somebody has the places that segments could be at. */
+/*
+ * For tests that are linked with the objects: the first segment is mapped as a whole, or somebody
+ * has the places that segments could be at.
+ */
 
 #pragma once
 
@@ -8,6 +11,21 @@
 
 #include "harness.h"
 #include "slab/slab_core.h"
+
+/* Segments are mapped as a whole, not as they are needed. */
+static inline void map_whole_segment(void)
+{
+	void *p, *q;
+	bool fresh;
+
+	slab_init();
+	p = span_alloc(SPAN_MAX, 1, &fresh);
+	q = span_alloc(SPAN_MAX / 2, 1, &fresh);
+	span_free(p);
+	span_free(q);
+	slab_trim();
+	CHECK(slab_store.segments == 1 && !slab_store.growing);
+}
 
 /* No segment has room from one address to the other any more. */
 static inline void take_places(uintptr_t from, uintptr_t to)
@@ -25,7 +43,7 @@ static inline void take_places(uintptr_t from, uintptr_t to)
 
 static inline struct window *last_window(void)
 {
-	struct window *w = &slab_first_window;
+	struct window *w = window_first();
 
 	while (w->next)
 		w = w->next;
@@ -37,5 +55,7 @@ static inline void take_last_window(void)
 {
 	struct window *w = last_window();
 
-	take_places(w->start, w->start + WINDOW_SIZE);
+	uintptr_t start = w->map.start - (w->map.start - slab_window) % WINDOW_SIZE;
+
+	take_places(start, start + WINDOW_SIZE);
 }

@@ -13,6 +13,7 @@
 #include "harness.h"
 #include "large/large_core.h"
 #include "slab/slab_core.h"
+#include "tunables.h"
 
 struct kernel kernel = {.kinds = REFUSE_ANY};
 
@@ -242,15 +243,34 @@ static size_t live_spans(void)
 	return slab_store.span_allocs - slab_store.span_frees - caches().spans;
 }
 
+/* The first window is static until it has grown. */
+static size_t window_bytes(void)
+{
+	size_t bytes = 0;
+
+	for (const struct window *w = window_first(); w; w = w->next)
+		if (w->map.slots << SLAB_SHIFT > WINDOW_FIRST)
+			bytes += pages(window_groups(w) * sizeof(*w->bits) + sizeof(*w) +
+				       w->map.slots * sizeof(*w->map.bins));
+	return bytes;
+}
+
+static size_t segment_bytes(void)
+{
+	const struct segment *g = NULL;
+	size_t bytes = 0;
+
+	while ((g = segment_next(SET_LIVE, g)))
+		bytes += segment_size(g);
+	return bytes;
+}
+
 /* Bytes mapped for segments, their windows, for objects, and for the table of these. */
 static size_t bytes_in_use(void)
 {
 	struct mapping_stats stats = mappings();
-	size_t windows = 0;
 
-	for (const struct window *w = slab_first_window.next; w; w = w->next)
-		windows += pages(sizeof(*w) + sizeof(slab_page_map));
-	return slab_store.segments * SEGMENT_SIZE + windows + stats.bytes + large_dirty_bytes() +
+	return segment_bytes() + window_bytes() + stats.bytes + large_dirty_bytes() +
 	       pages(stats.table_bytes);
 }
 

@@ -13,7 +13,7 @@ sources=$here/constructors
 
 # forks [OPTIONS]: in the constructor, among threads.
 forks() {
-	LD_PRELOAD=$library OSMEM_OPTIONS=$1 timeout 60 "$scratch/main" >"$scratch/out" 2>&1
+	timeout 60 env LD_PRELOAD="$library" OSMEM_OPTIONS="$1" "$scratch/main" >"$scratch/out" 2>&1
 	tail -n 1 "$scratch/out"
 	[ "$(tail -n 1 "$scratch/out")" = "100 children of 100" ]
 }

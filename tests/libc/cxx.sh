@@ -3,7 +3,7 @@
 # Needs: libosmem.so
 #
 # C++ operator new and delete: the programs in cxx/, built with each C++ compiler that is installed,
-# linked with the library and under LD_PRELOAD.
+# linked with the library and under LD_PRELOAD. CXX names the only one to use.
 
 # shellcheck disable=SC2317 # functions are called through expect
 # shellcheck source-path=SCRIPTDIR source=../lib/report.sh
@@ -24,7 +24,7 @@ build() {
 }
 
 preloaded() {
-	LD_PRELOAD=$library timeout 60 "$@"
+	timeout 60 env LD_PRELOAD="$library" "$@"
 }
 
 # each_form PROGRAM PREFIX RUNNER…
@@ -97,7 +97,7 @@ no_runtime() {
 	done
 }
 
-for compiler in g++ clang++; do
+for compiler in ${CXX:-g++ clang++}; do
 	if has "$compiler"; then
 		with_compiler "$compiler"
 	else
@@ -110,6 +110,6 @@ if has g++; then
 else
 	skip plugin "g++ is not installed"
 fi
-other_runtime
+[ "$CXX" ] || other_runtime
 no_runtime
 finish

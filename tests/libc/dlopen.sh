@@ -29,7 +29,7 @@ plugin() {
 
 constructor_of_a_plugin() {
 	plugin && cc -O2 -D_GNU_SOURCE -fno-builtin -o "$scratch/loader" "$sources/loader.c" &&
-		LD_PRELOAD=$library timeout 60 "$scratch/loader" "$scratch/plugin.so"
+		timeout 60 env LD_PRELOAD="$library" "$scratch/loader" "$scratch/plugin.so"
 }
 
 # crowd PLUGIN: every thread has a copy of its own.
@@ -38,7 +38,7 @@ crowd() {
 	for i in 1 2 3 4 5 6; do
 		cp "$1" "$scratch/crowd.$i.so" || return
 	done
-	LD_PRELOAD=$library timeout 60 "$scratch/crowd" "$scratch"/crowd.[1-6].so
+	timeout 60 env LD_PRELOAD="$library" "$scratch/crowd" "$scratch"/crowd.[1-6].so
 }
 
 crowd_of_plugins() {
@@ -52,7 +52,7 @@ crowd_of_cxx_plugins() {
 
 # A second copy that dlopen brings into a preloaded program is the first one.
 late_into_preloaded() {
-	LD_PRELOAD=$library timeout 60 "$scratch/late" "$library" preloaded
+	timeout 60 env LD_PRELOAD="$library" "$scratch/late" "$library" preloaded
 }
 
 guest() {
@@ -63,7 +63,7 @@ guest() {
 # another_namespace OPTIONS ROUNDS [os]: memory is bounded, too: what a thread has at its end is
 # used again.
 another_namespace() {
-	OSMEM_OPTIONS=$1 LD_PRELOAD=$library timeout 60 "$scratch/namespace" "$scratch/guest.so" "$2" \
+	timeout 60 env OSMEM_OPTIONS="$1" LD_PRELOAD="$library" "$scratch/namespace" "$scratch/guest.so" "$2" \
 		128 ${3:+"$3"}
 }
 

@@ -8,6 +8,7 @@
  * OSMEM_OPTIONS.
  */
 
+#include "arguments.h"
 #include "libc_common.h"
 
 #include <pthread.h>
@@ -28,6 +29,16 @@ static volatile bool stop;
 static char path[] = "/tmp/osmem-forks-XXXXXX";
 static _Atomic(size_t) children;
 
+/* With musl, other threads may have held the locks of streams for good. */
+static bool flush(void)
+{
+#ifdef __GLIBC__
+	return fflush(NULL) == 0;
+#else
+	return true;
+#endif
+}
+
 static void __attribute__((noreturn)) be_child(void)
 {
 	FILE *f;
@@ -36,7 +47,7 @@ static void __attribute__((noreturn)) be_child(void)
 
 	alarm(20 * test_patience());
 	f = fopen(path, "r");
-	if (!f || getline(&text, &size, f) != (ssize_t)LINE_MAX_BYTES + 1 || fflush(NULL))
+	if (!f || getline(&text, &size, f) != (ssize_t)LINE_MAX_BYTES + 1 || !flush())
 		_exit(2);
 	text = realloc(text, 2 * size);
 	_exit(text ? 0 : 3);
@@ -105,8 +116,10 @@ static void look_at_memory(void)
 }
 
 /* Priority 1001: behind the check that malloc is ours. */
-__attribute__((constructor(1001))) static void be_subject(int argc, char **argv)
+__attribute__((constructor(1001))) static void be_subject(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
 	pthread_t threads[FORKERS + READERS + 1];
 	size_t n = 0;
 

@@ -72,6 +72,10 @@ INTERPOSE(int, fstat, (int fd, struct stat *st), SYS_fstat, fd, st)
 INTERPOSE(int, flock, (int fd, int how), SYS_flock, fd, how)
 INTERPOSE(int, ftruncate, (int fd, off_t size), SYS_ftruncate, fd, size)
 INTERPOSE(int, fallocate, (int fd, int how, off_t at, off_t size), SYS_fallocate, fd, how, at, size)
+#ifndef __GLIBC__
+typedef int __rlimit_resource_t, __rusage_who_t;
+#endif
+
 INTERPOSE(int, getrlimit, (__rlimit_resource_t which, struct rlimit *limit), SYS_prlimit64, 0L,
 	  which, NULL, limit)
 INTERPOSE(int, getrusage, (__rusage_who_t who, struct rusage *usage), SYS_getrusage, who, usage)

@@ -6,6 +6,7 @@
  * as under a debugger, it begins right above what the kernel maps first.
  */
 
+#include "arguments.h"
 #include "libc_common.h"
 
 #include <errno.h>
@@ -76,8 +77,11 @@ static void subject(void)
 	_exit(0);
 }
 
-__attribute__((constructor)) static void be_subject(int argc, char **argv)
+__attribute__((constructor)) static void be_subject(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
+
 	if (argc == 1 && strcmp(argv[0], SUBJECT) == 0)
 		subject();
 }

@@ -77,6 +77,9 @@ static void free_row_but(const char *but)
 			free(row[i]);
 }
 
+/* Not every C library has it. */
+#pragma weak malloc_trim
+
 /* Go on as a program does, until what waits in caches has been looked at. One block twice: harm. */
 static void go_on(size_t size)
 {
@@ -95,7 +98,8 @@ static void go_on(size_t size)
 		}
 		for (size_t i = 0; i < n; i++)
 			free(p[i]);
-		malloc_trim(0);
+		if (malloc_trim)
+			malloc_trim(0);
 	}
 }
 

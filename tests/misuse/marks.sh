@@ -22,7 +22,7 @@ marks() {
 	all=
 	{ # where the shell says of what a process died
 		for size in $misuse_sizes; do
-			LD_PRELOAD=$3 OSMEM_OPTIONS=$4 timeout -k 1 20 "$1" "$2" "$size" >/dev/null
+			timeout -k 1 20 env LD_PRELOAD="$3" OSMEM_OPTIONS="$4" "$1" "$2" "$size" >/dev/null
 			all=$all$(mark $?)
 		done
 	} 2>/dev/null

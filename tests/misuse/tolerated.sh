@@ -18,8 +18,8 @@ kinds=$tests/bin/misuse/kinds
 # goes_on KIND OPTIONS
 goes_on() {
 	for size in $misuse_sizes; do
-		LD_PRELOAD=$library OSMEM_OPTIONS=misuse=warn$2 KINDS_CHECK=1 \
-			timeout -k 1 20 "$kinds" "$1" "$size" >"$scratch/out" 2>"$scratch/err"
+		timeout -k 1 20 env LD_PRELOAD="$library" OSMEM_OPTIONS="misuse=warn$2" KINDS_CHECK=1 \
+			"$kinds" "$1" "$size" >"$scratch/out" 2>"$scratch/err"
 		status=$?
 		if [ "$status" -ne 0 ] || [ "$(wc -l <"$scratch/err")" -ne 1 ] ||
 			! grep -Eq '^osmem: [a-z_ ]+\(0x[0-9a-f]+\): (this|not) ' "$scratch/err"; then

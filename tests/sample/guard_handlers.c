@@ -21,11 +21,12 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
+#include "compat.h"
 #include "guard_common.h"
 
 #define SAID (8 * KIB)
 
-extern __sighandler_t __sysv_signal(int number, __sighandler_t handler);
+extern sighandler_t __sysv_signal(int number, sighandler_t handler);
 
 /* Faults come from known places only. NOLINTBEGIN(bugprone-signal-handler) */
 
@@ -159,7 +160,7 @@ static void look(int number, siginfo_t *info, void *context)
 	sigaltstack(NULL, &stack);
 	say("handler: %d, code %d, page %d, mask %lx, old mask %lx, alternate %d, flags %d\n",
 	    number, info->si_code, info->si_addr == page + 5, mask_now(),
-	    (unsigned long)c->uc_sigmask.__val[0],
+	    *(const unsigned long *)&c->uc_sigmask,
 	    here >= alternate && here < alternate + sizeof(alternate), stack.ss_flags);
 }
 
@@ -293,7 +294,7 @@ static void simple(int number)
 	mprotect(page, PAGE, PROT_READ);
 }
 
-static void say_old(__sighandler_t old)
+static void say_old(sighandler_t old)
 {
 	say("old %lx\n", (unsigned long)(uintptr_t)old);
 }
@@ -311,8 +312,8 @@ static void by_signal(void)
 	query("sysv_signal");
 	fault();
 	query("after");
-	say_old(ssignal(SIGSEGV, simple)); /* passes by */
-	query("ssignal");
+	say_old(compat_signal(SIGSEGV, simple)); /* passes by */
+	query("signal of libc");
 	raise(SIGSEGV);
 	say_old(signal(SIGSEGV, SIG_IGN));
 	say_old(signal(SIGSEGV, SIG_DFL));

@@ -146,19 +146,19 @@ TEST(no_new_slab_for_the_rest_of_a_batch)
 TEST(slab_is_given_up_when_empty)
 {
 	char *start;
-	size_t place;
+	const uint16_t *bin;
 
 	use_class(640);
 	take_all(cells, info->capacity);
 	start = slab_start(slab_with(cells[0]));
-	place = ((uintptr_t)start - slab_window) >> SLAB_SHIFT;
-	CHECK(slab_page_map[place] == class * SLAB_BIN_SIZE);
+	bin = segment_page_map(start);
+	CHECK(*bin == class * SLAB_BIN_SIZE);
 	give(cells, info->capacity - 1u);
-	CHECK(state->slabs == 1 && slab_page_map[place]);
+	CHECK(state->slabs == 1 && *bin);
 	give(cells + info->capacity - 1, 1);
-	CHECK(state->slabs == 0 && !slab_page_map[place]);
+	CHECK(state->slabs == 0 && !*bin);
 	CHECK(slab_find(start).state == CELL_NONE);
-	CHECK(segment_of(start)->dirty >> (place % SEGMENT_SLOTS) & 1);
+	CHECK(segment_of(start)->dirty >> ((uintptr_t)start >> SLAB_SHIFT) % SEGMENT_SLOTS & 1);
 }
 
 /* The same when the slab is not fully carved. */
@@ -179,19 +179,19 @@ TEST(slab_is_given_up_while_it_is_carved)
  */
 TEST(large_slabs_have_bins_of_their_own)
 {
-	size_t place;
+	const uint16_t *bins;
 
 	use_class(10240);
 	take_all(cells, info->capacity);
-	place = ((uintptr_t)cells[0] - slab_window) >> SLAB_SHIFT;
+	bins = segment_page_map(cells[0]);
 	CHECK(slab_bin_of(class) >= CLASS_COUNT * SLAB_BIN_SIZE);
 	for (size_t i = 0; i < info->slots; i++)
-		CHECK(slab_page_map[place + i] == slab_bin_of(class));
+		CHECK(bins[i] == slab_bin_of(class));
 	for (unsigned int i = 0; i < info->capacity; i++)
 		CHECK(slab_with(cells[i]) == slab_with(cells[0]));
 	give(cells, info->capacity);
 	for (size_t i = 0; i < info->slots; i++)
-		CHECK(slab_page_map[place + i] == 0);
+		CHECK(bins[i] == 0);
 }
 
 TEST(what_a_pointer_is)

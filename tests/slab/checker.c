@@ -111,28 +111,30 @@ TEST(s5_slots)
 	BREAK(full->slot, 62, "S5");
 	BREAK(g->used, g->used & ~(uint64_t)1, "S5");
 	BREAK(g->dirty, g->dirty | (uint64_t)1 << full->slot, "S5");
-	BREAK(g->used, g->used | (uint64_t)1 << 50, "S5");
+	BREAK(g->used, g->used | (uint64_t)1 << 7, "S5");
 }
 
 TEST(s6_bins)
 {
-	size_t place;
+	uint16_t *bin;
 
 	set_up();
-	place = ((uintptr_t)slab_start(full) - slab_window) >> SLAB_SHIFT;
-	BREAK(slab_page_map[place], SLAB_BIN_SPAN, "S6");
-	BREAK(slab_page_map[place], SLAB_BIN_SIZE, "S6");
-	BREAK(slab_page_map[place - full->slot + 50], SLAB_BIN_SIZE, "S6");
+	bin = segment_page_map(slab_start(full));
+	BREAK(*bin, SLAB_BIN_SPAN, "S6");
+	BREAK(*bin, SLAB_BIN_SIZE, "S6");
+	BREAK(segment_page_map(segment_of(full))[50], SLAB_BIN_SIZE, "S6");
 }
 
 TEST(s7_sets_of_segments)
 {
+	struct window *w;
 	uint64_t *words, bit;
 	size_t i;
 
 	set_up();
-	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE;
-	words = slab_first_window.bits[i / 64].words;
+	w = window_of(full);
+	i = ((uintptr_t)segment_of(full) - w->map.start) / SEGMENT_SIZE;
+	words = w->bits[i / 64].words;
 	bit = (uint64_t)1 << i % 64;
 	BREAK(words[SET_ROOMY], words[SET_ROOMY] ^ bit, "S7");
 	BREAK(words[SET_WITH_QUAD], words[SET_WITH_QUAD] ^ bit, "S7");
@@ -142,13 +144,15 @@ TEST(s7_sets_of_segments)
 /* The summaries match the words. */
 TEST(s7_summaries)
 {
+	struct window *w;
 	size_t i;
 
 	set_up();
-	i = ((uintptr_t)segment_of(full) - slab_window) / SEGMENT_SIZE / 64;
-	BREAK(slab_first_window.summaries[SET_ROOMY][i / 64], 0, "S7");
-	BREAK(slab_first_window.summaries[SET_LIVE][i / 64], 0, "S7");
-	BREAK(slab_first_window.summaries[SET_WITH_DIRTY][0], 1, "S7");
+	w = window_of(full);
+	i = ((uintptr_t)segment_of(full) - w->map.start) / SEGMENT_SIZE / 64;
+	BREAK(w->summaries[SET_ROOMY][i / 64], 0, "S7");
+	BREAK(w->summaries[SET_LIVE][i / 64], 0, "S7");
+	BREAK(w->summaries[SET_WITH_DIRTY][0], 1, "S7");
 }
 
 TEST(s8_figures)

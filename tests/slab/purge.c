@@ -233,20 +233,20 @@ TEST(purged_slabs_are_used_last)
 TEST(cells_of_purged_slabs_are_marked_when_they_leave)
 {
 	struct slab *s;
-	size_t place;
+	const uint16_t *bin;
 	unsigned int n;
 
 	make_sparse(160, 1, 1);
 	s = slab_with(cells[0]);
-	place = ((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT;
+	bin = segment_page_map(slab_start(s));
 	sweep();
 	sweep();
-	CHECK(slab_is_closed(s) && !slab_page_map[place]);
+	CHECK(slab_is_closed(s) && !*bin);
 	n = info->capacity - 1u;
 	take_all(cells + 1, n / 2);
-	CHECK(slab_is_closed(s) && !slab_page_map[place]);
+	CHECK(slab_is_closed(s) && !*bin);
 	take_all(cells + 1 + n / 2, n - n / 2);
-	CHECK(!slab_is_closed(s) && slab_page_map[place] == slab_bin_of(class));
+	CHECK(!slab_is_closed(s) && *bin == slab_bin_of(class));
 	for (unsigned int i = 1; i <= n; i++)
 		CHECK(*cell_word(cells[i]) == CELL_FREED);
 }
@@ -265,8 +265,7 @@ TEST(purged_slab_that_fills_again_is_open_to_the_short_way)
 	left = info->capacity / 4u;
 	take_all(cells + 1, info->capacity - 1u - left);
 	CHECK(!slab_is_closed(s) && s->free == left);
-	CHECK(slab_page_map[((uintptr_t)slab_start(s) - slab_window) >> SLAB_SHIFT] ==
-	      slab_bin_of(class));
+	CHECK(*segment_page_map(slab_start(s)) == slab_bin_of(class));
 	for (size_t i = 0; i < info->capacity; i++) {
 		void *cell = slab_start(s) + i * info->size;
 

@@ -17,6 +17,7 @@
 #include "cache/span_cache.h"
 #include "cache/tcache_core.h"
 #include "harness.h"
+#include "places.h"
 #include "reports.h"
 #include "slab/slab_core.h"
 #include "spans.h"
@@ -347,9 +348,12 @@ TEST(stuck_pages)
 
 TEST(pages_go_after_a_period)
 {
-	char *p = take(20), *q = take(208), *r = take(20);
-	size_t shared = (uintptr_t)q % SLAB_SIZE / PAGE_BYTES; /* so do pages of p near q */
+	char *p, *q, *r;
+	size_t shared;
 
+	map_whole_segment();
+	p = take(20), q = take(208), r = take(20);
+	shared = (uintptr_t)q % SLAB_SIZE / PAGE_BYTES; /* so do pages of p near q */
 	give(p);
 	CHECK(dirty_pages() == 20);
 	sweep(); /* it was freed after the last one */

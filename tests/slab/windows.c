@@ -48,7 +48,7 @@ static void *make_in_last_window(size_t size)
 /* Fill two windows, so that a third is created. */
 static void set_up(void)
 {
-	free(malloc(1));
+	free(malloc(SPAN_MAX)); /* the first segment is mapped as a whole */
 	for (int i = 0; i < 2; i++) {
 		const struct window *last = last_window();
 
@@ -57,7 +57,7 @@ static void set_up(void)
 			CHECK(malloc(slab_store.is_hardened ? CELL_USER_MAX : SPAN_MAX / 4) &&
 			      j < 20000);
 	}
-	CHECK(slab_first_window.next && slab_first_window.next->next == last_window());
+	CHECK(window_first()->next && window_first()->next->next == last_window());
 	check_all();
 }
 
@@ -273,7 +273,7 @@ TEST(foreign_pointers)
 	uintptr_t start;
 
 	set_up();
-	start = last_window()->start;
+	start = last_window()->map.start;
 	expect(free_it, "free", (void *)start, "not a block of this allocator");
 	expect(free_it, "free", (void *)(start + WINDOW_SIZE - 16),
 	       "not a block of this allocator");
@@ -295,13 +295,13 @@ TEST(near_segments_are_used_first)
 	for (struct segment *g = NULL; (g = segment_next(SET_LIVE, g));)
 		CHECK(segment_is_in(g, SET_LIVE) && segment_is_in((char *)g + 100, SET_LIVE));
 	near = (char *)segment_next(SET_LIVE, NULL);
-	CHECK(window_of(near) == &slab_first_window);
+	CHECK(window_of(near) == window_first());
 	make_objects();
 	for (unsigned int page = SLOT_PAGES; page < MAP_PAGES; page++)
 		if (((struct segment *)(void *)near)->spans[page])
 			free(near + page * PAGE_BYTES);
 	malloc_trim(0);
-	CHECK(window_of(malloc(SPAN_MAX)) == &slab_first_window);
+	CHECK(window_of(malloc(SPAN_MAX)) == window_first());
 	check_all();
 }
 
@@ -323,7 +323,7 @@ TEST(far_segments_go_back_and_come_again)
 		CHECK(slab_store.segments <= segments + 1);
 		check_all();
 	}
-	CHECK(slab_first_window.next->next == last_window());
+	CHECK(window_first()->next->next == last_window());
 }
 
 /* ---- Introspection ---- */
@@ -441,7 +441,7 @@ TEST(segments_are_always_refused)
 	take_last_window();
 	use_up_slots();
 	slab_get_stats(&before);
-	kernel.least = 2 * SEGMENT_SIZE;
+	kernel.least = SEGMENT_FIRST + SEGMENT_SIZE;
 	refuse(1, SIZE_MAX); /* and so few blocks that their table is smaller */
 	for (int i = 0; i < 20000; i++)
 		CHECK(malloc(64));
@@ -454,5 +454,5 @@ TEST(segments_are_always_refused)
 	refuse_nothing();
 	for (int i = 0; i < 200; i++)
 		CHECK(malloc(SLAB_CELL_MAX));
-	CHECK(last_window() != slab_first_window.next->next);
+	CHECK(last_window() != window_first()->next->next);
 }

@@ -23,7 +23,7 @@ top_make() {
 
 # what_is_there: the files and links below $installed, sorted, on one line.
 what_is_there() {
-	(cd "$installed" && find . ! -type d ! -name 'osmem_*.h' ! -name 'heapview*' | sort | tr '\n' ' ')
+	(cd "$installed" && find . ! -type d | LC_ALL=C sort | tr '\n' ' ')
 }
 
 # package ARGUMENT…: what pkg-config says, to be evaluated for its quoting.
@@ -61,6 +61,75 @@ build_with_package() {
 
 build_static_with_package() {
 	eval "compile -static $(package --static --cflags --libs)" && "$work/a program"
+}
+
+# find_package(osmem VERSION): configure and build; the rest is cmake's own.
+build_with_cmake() {
+	mkdir -p "$work/cmake" && cp "$work/program.c" "$work/cmake" && cat >"$work/cmake/CMakeLists.txt" <<-EOT || return
+		cmake_minimum_required(VERSION 3.10)
+		project(program C)
+		find_package(osmem $1 REQUIRED)
+		add_executable(program program.c)
+		target_link_libraries(program osmem::osmem)
+	EOT
+	rm -rf "$work/cmake/build"
+	cmake -S "$work/cmake" -B "$work/cmake/build" -DCMAKE_PREFIX_PATH="$installed" \
+		-DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF >"$work/out" 2>&1 &&
+		cmake --build "$work/cmake/build" >"$work/out" 2>&1
+}
+
+cmake_finds_the_package() {
+	build_with_cmake "${version%.*}" && "$work/cmake/build/program" &&
+		build_with_cmake '' && build_with_cmake "$version EXACT" && "$work/cmake/build/program"
+}
+
+cmake_refuses_other_versions() {
+	for other in 0.9 "${version%%.*}.999" 2.0; do
+		if build_with_cmake "$other" || ! tr -s ' \n' ' ' <"$work/out" | grep -q 'compatible with requested version'; then
+			echo "$other"
+			return 1
+		fi
+	done
+}
+
+# Each function has a page that leads to the one that describes it.
+every_function_has_a_page() {
+	for function in os_malloc os_calloc os_realloc os_free $(sed -n \
+		'/^typedef/d; s/^[a-z].*[ *]\(osmem_[a-z_]*\)(.*/\1/p' "$installed/include/osmem_inspect.h"); do
+		MANPATH=$installed/share/man man -w 3 "$function" >"$work/out" 2>&1 &&
+			MANPATH=$installed/share/man MANWIDTH=80 man 3 "$function" 2>"$work/err" | grep -q "$function" ||
+			return
+	done
+}
+
+# installs_live ID FOLDERS: make install without DESTDIR, by the user of that number, where the
+# loader looks in FOLDERS. The system's own cache is left alone.
+installs_live() {
+	mkdir -p "$work/programs"
+	printf '#!/bin/sh\necho %s\n' "$1" >"$work/programs/id"
+	cat >"$work/programs/ldconfig" <<-EOT
+		#!/bin/sh
+		case \$1 in
+		-*) printf '%s: (from <builtin>:0)\n' $2 ;;
+		*) echo ran >"$scratch/ran" ;;
+		esac
+	EOT
+	chmod 755 "$work/programs/id" "$work/programs/ldconfig"
+	rm -f "$scratch/ran"
+	PATH=$work/programs:$PATH make -s -C "$top" DESTDIR= PREFIX="$scratch/live" install >"$work/out" 2>&1 &&
+		grep -q ldconfig "$work/out"
+}
+
+ldconfig_runs() {
+	installs_live 0 "/usr/lib $scratch/live/lib" && [ -e "$scratch/ran" ] && rm "$scratch/ran" &&
+		PATH=$work/programs:$PATH make -s -C "$top" DESTDIR= PREFIX="$scratch/live" uninstall &&
+		[ -e "$scratch/ran" ] && [ ! -e "$scratch/live" ]
+}
+
+ldconfig_is_left_to_others() {
+	installs_live 1000 "$scratch/live/lib" && [ ! -e "$scratch/ran" ] &&
+		installs_live 0 "/usr/lib $scratch/live/lib/other /other$scratch/live/lib" && [ ! -e "$scratch/ran" ] &&
+		make -s -C "$top" DESTDIR= PREFIX="$scratch/live" uninstall
 }
 
 # What the program above looks for is the major version, and there is one.
@@ -196,15 +265,23 @@ expect_with() {
 unset MAKEFLAGS MFLAGS MAKELEVEL OSMEM_OPTIONS
 mkdir -p "$root"
 expect install top_make install
-expect files test "$(what_is_there)" = "./bin/osmem-run ./include/block_meta.h ./include/osmem.h \
+expect files test "$(what_is_there)" = "./bin/heapview ./bin/osmem-run ./include/block_meta.h ./include/osmem.h ./include/osmem_inspect.h \
+./lib/cmake/osmem/osmemConfig.cmake ./lib/cmake/osmem/osmemConfigVersion.cmake \
 ./lib/libosmem.a ./lib/libosmem.so ./lib/libosmem.so.1 ./lib/libosmem.so.$version ./lib/libosmem.so.debug ./lib/pkgconfig/osmem.pc \
-./share/man/man1/osmem-run.1 ./share/man/man3/osmem.3 ./share/man/man3/osmem_inspect.3 ./share/man/man7/osmem.7 "
+./share/bash-completion/completions/heapview ./share/bash-completion/completions/osmem-run \
+./share/man/man1/heapview.1 ./share/man/man1/osmem-run.1 ./share/man/man3/os_calloc.3 \
+./share/man/man3/os_free.3 ./share/man/man3/os_malloc.3 ./share/man/man3/os_realloc.3 \
+./share/man/man3/osmem.3 ./share/man/man3/osmem_check.3 ./share/man/man3/osmem_get_stats.3 \
+./share/man/man3/osmem_inspect.3 ./share/man/man3/osmem_walk.3 ./share/man/man3/osmem_write_map.3 \
+./share/man/man3/osmem_write_profile.3 ./share/man/man7/osmem.7 "
 expect shared_library build_with_paths
 expect_with readelf wants_major_version wants_major_version
 expect_with readelf course_name_is_plain course_name_is_plain
 expect static_library build_with_archive
 expect_with pkg-config package build_with_package
 expect_with pkg-config static_package build_static_with_package
+expect_with cmake cmake_finds_the_package cmake_finds_the_package
+expect_with cmake cmake_refuses_other_versions cmake_refuses_other_versions
 expect wrapper_preloads wrapper_preloads
 expect wrapper_through_link wrapper_through_link
 expect wrapper_of_checkout wrapper_of_checkout
@@ -224,6 +301,9 @@ expect pages_are_complete pages_are_complete
 expect_with groff pages_groff pages groff -man -ww -z -Tutf8
 expect_with mandoc pages_mandoc pages mandoc -T lint
 expect_with man pages_man man_shows
+expect_with man every_function_has_a_page every_function_has_a_page
+expect ldconfig_runs ldconfig_runs
+expect ldconfig_is_left_to_others ldconfig_is_left_to_others
 expect uninstall top_make uninstall
 expect leaves_nothing test -z "$(find "$root" -mindepth 1 2>/dev/null)"
 expect libdir top_make LIBDIR="$prefix/lib/x86_64 gnu" install

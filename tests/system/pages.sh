@@ -65,7 +65,7 @@ anchors() {
 
 # links PAGE: what its links and pictures lead to, outside of fenced blocks
 links() {
-	sed '/^```/,/^```$/d' "$1" | grep -o '](\([^)]*\))' | sed 's/^](//; s/)$//'
+	sed '/^```/,/^```$/d' "$1" | grep -oE -e ']\([^)]*\)' -e 'src(set)?="[^"]*"' | sed -E 's/^(]\(|src.*=")//; s/[)"]$//'
 }
 
 # leads PAGE LINK: there is such a file, and such a heading in it
@@ -134,7 +134,7 @@ reported() {
 matrix_agrees() {
 	kinds=$(grep -c '^| .*`[A-Zn-][A-Zn-][A-Zn-]` |$' "$tests/misuse/README.md")
 	echo "$kinds kinds; reported by osmem $(reported 1), glibc $(reported 3), tcmalloc $(reported 6)"
-	tr '\n' ' ' <"$top/README.md" | grep -q "\*\*$(reported 1) of $kinds kinds of misuse\*\*.* glibc reports $(reported 3), tcmalloc $(
+	tr -s ' \n' ' ' <"$top/README.md" | grep -q "\*\*$(reported 1) of $kinds kinds of misuse\*\*.* glibc reports $(reported 3), tcmalloc $(
 		reported 6
 	), jemalloc"
 }

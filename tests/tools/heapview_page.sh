@@ -167,7 +167,7 @@ labels_do_not_overlap() {
 			}
 			say("bad", [...bad].join("; "));
 			say("labels", document.querySelectorAll("main svg text").length > 50);' >"$scratch/labels.html"
-		dump "$scratch/labels.html" $width && fits $width && says bad '' && says labels true || return 1
+		dump "$scratch/labels.html" "$width" && fits "$width" && says bad '' && says labels true || return 1
 	done
 }
 
@@ -225,7 +225,7 @@ shows_moments() {
 		$("left-over").querySelector("th button").click();
 		say("sorted", sizes().every((n, i, all) => !i || all[i - 1] >= n));' >"$scratch/moments.html"
 	for width in 360 1600; do
-		dump "$scratch/moments.html" $width && fits $width && says peak true && says named true && says moved true &&
+		dump "$scratch/moments.html" "$width" && fits "$width" && says peak true && says named true && says moved true &&
 			says shares true && says squares true && says charts true && says bad '' && says left true && says sorted true || return 1
 	done
 }

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "block/block.h"
@@ -462,7 +464,7 @@ static void close_all_and_trace(void *arg)
 	(void)arg;
 	begin(BOUND);
 	snprintf(other, sizeof(other), "%s-other", path);
-	if (close_range(3, ~0u, 0) != 0)
+	if (syscall(SYS_close_range, 3L, ~0uL, 0L) != 0)
 		_exit(2);
 	for (int i = 0; i < 520; i++)
 		if (open(other, O_RDWR | O_CREAT, 0600) < 0)
