@@ -96,7 +96,7 @@ static void print_fault(const struct guard_slot *s, uintptr_t address, const cha
 	const char *kind = is_freed ? "use after free" : is_before ? "underflow" : "overflow";
 	size_t far = distance(b, address);
 
-	sys_report("%s: a %s at 0x%lx, byte %lu %s a %sblock of %lu bytes at 0x%lx", kind, access,
+	sys_report("%s: %s at 0x%lx, byte %lu %s a %sblock of %lu bytes at 0x%lx", kind, access,
 		   address, far ? far : address - b->start + 1,
 		   !far	       ? "of"
 		   : is_before ? "before"
@@ -113,9 +113,9 @@ struct fault {
 static void report(void *arg)
 {
 	struct fault *f = arg;
-	static const char *const names[] = {[REGISTERS_READ] = "read",
-					    [REGISTERS_WRITE] = "write",
-					    [REGISTERS_UNKNOWN] = "access"};
+	static const char *const names[] = {[REGISTERS_READ] = "a read",
+					    [REGISTERS_WRITE] = "a write",
+					    [REGISTERS_UNKNOWN] = "an access"};
 	struct guard_slot *s = nearest(f->address);
 
 	if (!s || atomic_flag_test_and_set(&s->is_reported))

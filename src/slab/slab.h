@@ -101,9 +101,10 @@ static inline size_t window_place(const void *p)
 	return ((uintptr_t)p - slab_window + WINDOWS / 2 * WINDOW_SIZE) >> WINDOW_SHIFT;
 }
 
+/* Relaxed: processors order loads through the pointer behind that of the pointer. */
 static inline __attribute__((always_inline)) struct page_map *slab_first_page_map(void)
 {
-	return atomic_load_explicit(&slab_page_map, memory_order_acquire);
+	return atomic_load_explicit(&slab_page_map, memory_order_relaxed);
 }
 
 /* The slot of p in map; at least map->slots if it is none of them. */

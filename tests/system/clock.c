@@ -3,6 +3,7 @@
 
 /* The clocks of helpers.c: with the vDSO, and without one. */
 
+#include <errno.h>
 #include <sys/auxv.h>
 #include <time.h>
 
@@ -20,6 +21,19 @@ void *__wrap_elf_vdso_symbol(const char *name)
 {
 	searches++;
 	return is_hidden ? NULL : __real_elf_vdso_symbol(name);
+}
+
+static bool has_no_vdso;
+
+unsigned long __real_getauxval(unsigned long type);
+unsigned long __wrap_getauxval(unsigned long type);
+
+unsigned long __wrap_getauxval(unsigned long type)
+{
+	if (!has_no_vdso || type != AT_SYSINFO_EHDR)
+		return __real_getauxval(type);
+	errno = ENOENT;
+	return 0;
 }
 
 static uint64_t libc_now(clockid_t clock)
@@ -51,6 +65,14 @@ TEST(clock_of_the_vdso)
 	CHECK(!__real_elf_vdso_symbol("") && !__real_elf_vdso_symbol("__vdso_clock"));
 	check_clocks();
 	CHECK(searches > 0);
+}
+
+/* Allocations and frees ask for the time. */
+TEST(without_a_vdso_errno_stays)
+{
+	has_no_vdso = true;
+	errno = 4711;
+	CHECK(sys_now_ms() > 0 && errno == 4711);
 }
 
 TEST(clock_of_the_kernel)
