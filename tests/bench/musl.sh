@@ -41,7 +41,7 @@ build() {
 	make -s -C "$musl/src" CC=musl-gcc UTILS_PATH="$here/../../utils" libosmem.so || return
 	for source in load/*.c; do
 		program=$musl/$(basename "$source" .c)
-		[ "$program" -nt "$source" ] || musl-gcc -O2 -std=gnu11 -fno-builtin -pthread -D_GNU_SOURCE -w \
+		musl-gcc -O2 -std=gnu11 -fno-builtin -pthread -D_GNU_SOURCE -w \
 			-I../../utils -I"$musl/src" -Iload -o "$program" "$source" 2>/dev/null ||
 			echo "skipped: $source needs more than musl has" >&2
 	done

@@ -349,7 +349,6 @@ static void needs_contexts(void)
 		test_skip("the C library has no makecontext");
 }
 
-
 static void other_context(void)
 {
 	noted_count = 0;
