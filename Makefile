@@ -34,7 +34,7 @@ CMAKE_FILES = osmemConfig.cmake osmemConfigVersion.cmake
 # $(call named,PAGE): the functions in its section NAME. Each gets a page that leads to it.
 named = $(shell sed -n '/^\.SH NAME/,/\\-/{ s/^\.SH.*//; s/\\-.*//; s/,//g; p; }' $(1))
 
-.PHONY: all check check-cross coverage soak fuzz bench bench-quick bench-misuse bench-steps bench-production \
+.PHONY: all check check-cross coverage soak fuzz bench bench-musl bench-quick bench-misuse bench-steps bench-production \
 	pictures demo lint lint-quick install uninstall clean help
 
 # Targets run one after another (make -j clean all is safe); the jobs go to the folders' own makes.
@@ -68,6 +68,9 @@ bench bench-quick bench-steps bench-production pictures: all
 
 bench-misuse: all
 	@$(MAKE) -s -C tests bench-misuse
+
+bench-musl:
+	$(Q)$(MAKE) -C tests/bench $@
 
 demo:
 	@$(MAKE) -s -C tests/demo demo
@@ -161,6 +164,7 @@ help:
 	@echo 'make bench-quick     the same in three minutes, smaller and less often'
 	@echo 'make bench-misuse    what this and other allocators notice of misuse, as a table'
 	@echo 'make bench-steps     what each step from a list walk to this library is worth; STEP=name runs one'
+	@echo 'make bench-musl       the load programs under musl, with its malloc and with ours: SCALE=20 ROUNDS=3'
 	@echo 'make bench-production  what profile, guard and serve together cost redis-server: ROUNDS=9'
 	@echo 'make pictures        draw the pictures of the pages anew'
 	@echo 'make demo            the library at work on a real program, then step by step'

@@ -52,6 +52,18 @@
 #define compat_is_foreign_thread() 0
 #endif
 
+/* ---- Loaded objects ---- */
+
+/*
+ * Whether dl_iterate_phdr(3) may be called during an allocation, and no object is ever unloaded. So
+ * it is with musl: its loader has an allocator of its own, and its dlclose does nothing.
+ */
+#ifdef __GLIBC__
+#define COMPAT_KEEPS_OBJECTS 0
+#else
+#define COMPAT_KEEPS_OBJECTS 1
+#endif
+
 /* ---- Signals ---- */
 
 /* The signal that libc hides from programs and sends to all threads, in setuid(2). */

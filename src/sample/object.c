@@ -2,21 +2,26 @@
 
 /*
  * Objects are found by _dl_find_object of glibc 2.35, which takes no lock and may be called in a
- * signal handler. Without it, in static programs and with glibc 2.34, the objects that are loaded
- * at the start are known, and no others. Static programs may have no .eh_frame_hdr. Then the
- * sections of the executable tell where .eh_frame is, and all of it is searched.
+ * signal handler. Without it, there is a table of the objects that are loaded at the start. With
+ * musl, objects that are loaded later are added when an address in them is looked up; in static
+ * programs there are none, and with glibc 2.34 they stay unknown. Static programs may have no
+ * .eh_frame_hdr. Then the sections of the executable tell where .eh_frame is, and all of it is
+ * searched.
  */
 
 #include "object.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/auxv.h>
 
+#include "compat.h"
 #include "elf_symbol.h"
 #include "hash.h"
 #include "helpers.h"
 
-#define OBJECTS_MAX 64
+#define OBJECTS_MAX 256
 
 /* struct dl_find_object of glibc, which headers of 2.34 do not have. */
 struct found_object {
@@ -29,10 +34,13 @@ struct found_object {
 
 typedef int find_object(void *address, struct found_object *result);
 
-/* Written by object_begin. */
-static find_object *find;
+static find_object *find; /* written by object_begin */
+
+/* Objects are only added, by one thread at a time; others may read meanwhile. */
 static struct object objects[OBJECTS_MAX] APART;
-static size_t object_count;
+static _Atomic(size_t) object_count;
+static unsigned long long adds = -1ULL; /* of the loader, when they were listed */
+static atomic_flag is_listing = ATOMIC_FLAG_INIT;
 
 /* The program's .eh_frame, by its address. Unchanged if the executable cannot be read. */
 static void find_frames(struct object *object, uintptr_t bias)
@@ -55,11 +63,29 @@ static void find_frames(struct object *object, uintptr_t bias)
 		}
 }
 
+/* The object in the table with this address, or NULL. */
+static const struct object *look_up(uintptr_t address)
+{
+	size_t n = atomic_load_explicit(&object_count, memory_order_acquire);
+
+	for (size_t i = 0; i < n; i++)
+		if (address - objects[i].start < objects[i].end - objects[i].start)
+			return &objects[i];
+	return NULL;
+}
+
+/* Some loaders name the program by its first argument, others with an empty text. */
+static bool is_program(const struct dl_phdr_info *info)
+{
+	return !*info->dlpi_name || (uintptr_t)info->dlpi_phdr == getauxval(AT_PHDR);
+}
+
 static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	struct object object = {.start = UINTPTR_MAX, .name = info->dlpi_name, .id = object_count};
+	struct object object = {.start = UINTPTR_MAX, .id = object_count};
 
 	(void)size, (void)arg;
+	object.name = is_program(info) ? "" : info->dlpi_name;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 		uintptr_t at = info->dlpi_addr + segment->p_vaddr;
@@ -72,22 +98,47 @@ static int list_object(struct dl_phdr_info *info, size_t size, void *arg)
 		object.end =
 			at + segment->p_memsz > object.end ? at + segment->p_memsz : object.end;
 	}
-	if (!object.index && !*info->dlpi_name)
+	if (look_up(object.start))
+		return 0;
+	if (!object.index && !*object.name)
 		find_frames(&object, info->dlpi_addr);
-	objects[object_count++] = object;
-	return object_count == OBJECTS_MAX;
+	objects[object.id] = object;
+	atomic_store_explicit(&object_count, object.id + 1, memory_order_release);
+	return object.id + 1 == OBJECTS_MAX;
+}
+
+static int count_adds(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	*(unsigned long long *)arg = info->dlpi_adds;
+	return 1;
+}
+
+/* List those that are new. Another thread may be doing so. */
+static void list_new(void)
+{
+	unsigned long long now = 0;
+
+	if (atomic_flag_test_and_set(&is_listing))
+		return;
+	dl_iterate_phdr(count_adds, &now);
+	if (now != adds && object_count < OBJECTS_MAX)
+		dl_iterate_phdr(list_object, NULL);
+	adds = now;
+	atomic_flag_clear(&is_listing);
 }
 
 void object_begin(void)
 {
 	if (!find)
 		*(void **)&find = elf_libc_symbol("_dl_find_object");
-	if (!find && !object_count)
-		dl_iterate_phdr(list_object, NULL);
+	if (!find)
+		list_new();
 }
 
 bool object_find(uintptr_t address, struct object *object)
 {
+	const struct object *known;
 	struct found_object found;
 
 	if (find) {
@@ -101,10 +152,12 @@ bool object_find(uintptr_t address, struct object *object)
 						(uintptr_t)found.index};
 		return true;
 	}
-	for (size_t i = 0; i < object_count; i++)
-		if (address - objects[i].start < objects[i].end - objects[i].start) {
-			*object = objects[i];
-			return true;
-		}
-	return false;
+	known = look_up(address);
+	if (!known && COMPAT_KEEPS_OBJECTS) {
+		list_new();
+		known = look_up(address);
+	}
+	if (known)
+		*object = *known;
+	return known;
 }

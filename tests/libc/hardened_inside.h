@@ -39,7 +39,8 @@ static inline void find_no_room(void)
  */
 #define REFUSED_START "REFUSED_START=1"
 
-__attribute__((constructor)) static void harden(void)
+/* Before the library, which allocates with musl when it registers fork handlers. */
+__attribute__((constructor(101))) static void harden(void)
 {
 	static char *hardened[] = {"OSMEM_OPTIONS=hardened", NULL};
 	char **given = environ;

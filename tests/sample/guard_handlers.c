@@ -114,12 +114,16 @@ static uint64_t mask_now(void)
 
 static void say_action(const char *what, const struct sigaction *action)
 {
+	uintptr_t restorer = 0; /* not every C library fills it in */
 	uint64_t mask;
 
+#ifdef __GLIBC__
+	restorer = (uintptr_t)action->sa_restorer;
+#endif
 	memcpy(&mask, &action->sa_mask, sizeof(mask));
 	say("%s: handler %lx, mask %lx, flags %x, restorer %lx\n", what,
 	    (unsigned long)(uintptr_t)action->sa_handler, mask, action->sa_flags,
-	    (unsigned long)(uintptr_t)action->sa_restorer);
+	    (unsigned long)restorer);
 }
 
 static void query(const char *what)
