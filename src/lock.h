@@ -114,6 +114,19 @@ static inline void lock_acquire(struct lock *l)
 	atomic_signal_fence(memory_order_release); /* a forked child sees the lock before changes */
 }
 
+/*
+ * The same; where libc does not tell of other threads, the owner of the bias does not stay inside.
+ * So they wait for l only.
+ */
+static inline void lock_acquire_long(struct lock *l)
+{
+	lock_acquire(l);
+	if (COMPAT_KNOWS_THREADS || atomic_load_explicit(&l->state, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&l->state, 1, memory_order_relaxed);
+	lock_add_depth(-1U);
+}
+
 /* Acquire l without waiting for its holder. False: it is held. */
 static inline bool lock_try(struct lock *l)
 {

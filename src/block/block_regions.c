@@ -281,7 +281,7 @@ static void prepare_fork(void)
 	if (block_serves_malloc())
 		return;
 	is_locked = lock_raise();
-	block_lock();
+	lock_acquire_long(&course.lock); /* handlers of others may wait for threads */
 	is_forking = true;
 	is_fork_guarded = true;
 	is_raise_locked = is_locked;

@@ -11,9 +11,13 @@ cxx=
 binutils=
 programs="busybox lua minigzip sqlite"
 emulator=
-# All of make check but scripts whose subject is a program of this machine.
-checked="block slab large cache model/random misuse libc trace/records inspect/heap inspect/mallinfo
-	sample/behaviour sample/guard sample/guard_handlers sample/stack system/locks system/printf
-	system/static soak/short demo/output"
+# All programs of make check, and the scripts that build what they start.
+checked="block slab large cache model/random misuse libc soak/short demo/output
+	trace/records trace/figures control/requests inspect/heap inspect/mallinfo inspect/leaks_refused
+	sample/behaviour sample/chance sample/estimates sample/forks sample/guard sample/guard_chance
+	sample/guard_faults sample/guard_handlers sample/guard_refused sample/guard_stacks sample/guard_tolerated
+	sample/profile_file sample/refused sample/resize sample/stack
+	system/clock system/faults system/faults_midway system/locks system/printf system/printf_output
+	system/printf_random system/putchar system/refused system/static system/thp"
 
 check_target musl-gcc

@@ -13,9 +13,12 @@
 sources=$here/dlopen
 python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
+late() {
+	cc -O2 -D_GNU_SOURCE -fno-builtin -pthread -o "$scratch/late" "$sources/late.c"
+}
+
 from_c() {
-	cc -O2 -D_GNU_SOURCE -fno-builtin -pthread -o "$scratch/late" "$sources/late.c" &&
-		timeout 60 "$scratch/late" "$library"
+	late && timeout 60 "$scratch/late" "$library"
 }
 
 # With many other libraries loaded first, which take most of the room for late TLS.
@@ -52,7 +55,7 @@ crowd_of_cxx_plugins() {
 
 # A second copy that dlopen brings into a preloaded program is the first one.
 late_into_preloaded() {
-	timeout 60 env LD_PRELOAD="$library" "$scratch/late" "$library" preloaded
+	late && timeout 60 env LD_PRELOAD="$library" "$scratch/late" "$library" preloaded
 }
 
 guest() {

@@ -179,9 +179,9 @@ static void use_library(void)
 }
 
 /* This program again, with OSMEM_OPTIONS. */
-__attribute__((constructor(1001))) static void be_subject(int argc, char **argv)
+__attribute__((constructor(1001))) static void be_subject(void)
 {
-	if (argc < 1 || strcmp(argv[0], SUBJECT) != 0)
+	if (strcmp(program_invocation_name, SUBJECT) != 0)
 		return;
 	is_watching = true;
 	use_library();

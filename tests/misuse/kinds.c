@@ -296,8 +296,13 @@ static void wrong_delete_sized(size_t size)
 
 static void wrong_delete_aligned(size_t size)
 {
+	char *p;
+
 	need(operator_new && operator_delete_aligned);
-	operator_delete_aligned(operator_new(size), 65536);
+	p = operator_new(size);
+	if ((uintptr_t)p % 65536 == 0) /* as if the aligned new had made it; the next one is not */
+		p = operator_new(size + 4096) ? operator_new(size) : NULL;
+	operator_delete_aligned(p, 65536);
 	go_on(size);
 }
 

@@ -6,12 +6,12 @@
  * before the fork.
  */
 
-#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "osmem_inspect.h"
 
 static pthread_barrier_t fork_begins, fork_goes_on;
