@@ -104,7 +104,7 @@ static void add_heaps(struct text *t, const struct osmem_stats *s)
 			    .cached_spans = s->libc.blocks - s->libc.live_blocks,
 			    .cached_bytes = s->libc.region_bytes - s->libc.live_bytes};
 
-	text_add(t, "osmem: process %u %26s %14s\n", (unsigned int)sys_process(), "os_malloc",
+	text_add(t, "osmem: process %-18u %14s %14s\n", (unsigned int)sys_process(), "os_malloc",
 		 "malloc");
 	add_rows(t, &f, rows, COUNT_OF(rows));
 	if (calls_modes & CALLS_COUNTED)

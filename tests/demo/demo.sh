@@ -14,10 +14,13 @@ counted() {
 	OSMEM_OPTIONS=stats=full "$@" 2>"$stats"
 }
 
-# The most telling of the figures, where they are not zero in both columns.
+# The most telling of the figures, where they are not zero: what the allocator did, and for which calls.
 show_stats() {
-	awk '/^osmem: process/ || (/allocated|freed|resized|splits|coalesces|calls|live|cached|peak|spans|kept/ &&
-		!/ all [a-z]+ calls/ && $NF + $(NF - 1) > 0)' "$stats"
+	awk '
+		/^osmem: [a-z]/ { table = $2 }
+		/^osmem: (process|totals)/ || (table == "calls" && !/all calls/) ||
+			(table == "process" && /blocks|cells|splits|coalesces|calls|peak/ && !/bytes (in|of) |in regions/ && $NF + $(NF - 1) > 0) ||
+			(table == "totals" && /live/ && $NF > 0)' "$stats"
 	grep -q '^osmem: process' "$stats"
 }
 

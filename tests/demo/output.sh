@@ -17,6 +17,7 @@ make -s -C "$tests/demo" demo >"$scratch/out" 2>&1 </dev/null
 expect exit_status test $? -eq 0
 expect real_program grep -q '^LD_PRELOAD=libosmem.so ' "$scratch/out"
 expect two_reports test "$(grep -c '^osmem: process' "$scratch/out")" -eq 2
+expect has_calls grep -Eq '^osmem:   free  +[1-9][0-9]*  +0  +0$' "$scratch/out"
 expect is_short test "$(wc -l <"$scratch/out")" -le 80
 shows split "    0[used 104] 136[free 130904] 131072"
 shows best_fit "os_malloc(400) = heap + 1432"

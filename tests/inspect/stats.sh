@@ -50,6 +50,11 @@ thousands_are_grouped() {
 			"$scratch/err"
 }
 
+# As wide as the rows below, whatever the process number is.
+headings_are_above_figures() {
+	run '=full' 1 && [ "$(sed -n '/^osmem: process/{ p; n; p; }' "$scratch/err" | awk '{ print length }' | uniq | wc -l)" -eq 1 ]
+}
+
 # Without a file, the resident size is unknown; the rest is not.
 unknown_is_a_dash() {
 	run '' no-files && shows resident - '' && shows 'peak resident' '[0-9.]+ MiB' '' &&
@@ -145,7 +150,8 @@ if ! has "$cc"; then
 fi
 "$cc" -std=gnu11 -O1 -D_GNU_SOURCE -Wall -Wextra -fno-builtin -pthread -I"$utils" -o "$subject" \
 	"$here/options/program.c" "-L${library%/*}" -losmem "-Wl,-rpath,${library%/*}" || exit 1
-for test in summary_is_for_people thousands_are_grouped unknown_is_a_dash full_is_the_table \
+for test in summary_is_for_people thousands_are_grouped headings_are_above_figures \
+	unknown_is_a_dash full_is_the_table \
 	files_are_written each_process_has_its_file the_last_one_counts wrong_calls_are_not_counted what_cannot_be_written_is_said; do
 	expect "$test" "$test"
 done
