@@ -162,11 +162,11 @@ HOT struct block_meta *coalesce(struct block_meta *b)
 	struct block_meta *next, *prev;
 
 	check_neighbours(b);
-	while ((next = free_next(b))) {
+	while ((next = free_next(b)) && !pending_is_linked(&course.pending, next)) {
 		remove_free(next);
 		absorb(b, next, 10);
 	}
-	while ((prev = free_prev(b))) {
+	while ((prev = free_prev(b)) && !pending_is_linked(&course.pending, prev)) {
 		remove_free(prev);
 		absorb(prev, b, 10);
 		b = prev;

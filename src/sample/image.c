@@ -10,7 +10,7 @@
 
 #define NOTES_MAX 1024
 #define ENTRIES_MAX 128 /* of a dynamic section */
-#define PAGE ((uintptr_t)4096)
+#define PAGE ((uintptr_t)4096) /* the smallest: larger pages are whole numbers of it */
 
 /* ---- Texts ---- */
 

@@ -30,7 +30,7 @@
 #include "lock.h"
 #include "tunables.h"
 
-#define PAGE ((uintptr_t)4096)
+#define PAGE ((uintptr_t)4096) /* the smallest: larger pages are whole numbers of it */
 #define PAGE_SHIFT 12
 #define NO_OBJECT UINT64_MAX /* no object has this id */
 #define COUNT_BITS 24 /* of pages, in a thread's remembered range */

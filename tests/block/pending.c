@@ -35,6 +35,9 @@ static void call(char **slots, size_t i, size_t phase)
 	size_t size = random_below(&state, 4) ? random_below(&state, 200) + 1
 					      : random_below(&state, 3000) + 1;
 
+	if (i % 4 == 3) /* so much in between that a search does not walk */
+		size += 10000;
+
 	if (!slots[i]) {
 		slots[i] = phase % 3 == 0 ? os_malloc(size) : NULL;
 	} else if (phase % 3 == 1 || random_below(&state, 3) == 0) {
@@ -51,7 +54,7 @@ static void call(char **slots, size_t i, size_t phase)
 static void run(uint64_t seed, size_t room, uint32_t *places)
 {
 	static char *slots[SLOTS];
-	size_t spilled = 0, i;
+	size_t spilled = 0, linked = 0, i;
 
 	course.pending.room = room;
 	state = seed;
@@ -60,10 +63,11 @@ static void run(uint64_t seed, size_t room, uint32_t *places)
 		call(slots, i, n / 400);
 		places[n] = place_of(slots[i]);
 		spilled += course.pending.spilled;
+		linked += course.pending.is_linked && course.pending.spilled > 1;
 		if (n % 16 == 0)
 			expect_sound(block_check);
 	}
-	CHECK((spilled > 0) == (room < SLOTS));
+	CHECK((spilled > 0) == (room < SLOTS) && (linked > 0) == (room < SLOTS));
 }
 
 struct trial {
@@ -104,6 +108,102 @@ TEST(a_full_table_places_as_an_empty_one)
 			CHECK(memcmp(places, places + CALLS, bytes / 2) == 0);
 		}
 	}
+}
+
+/* Adjacent blocks of 24 bytes, and much between one pair and the next. */
+#define PAIRS 64
+
+static char *small[PAIRS], *behind[PAIRS];
+
+static void make_pairs(void)
+{
+	for (size_t i = 0; i < PAIRS; i++)
+		CHECK((small[i] = os_malloc(24)) && (behind[i] = os_malloc(24)) && os_malloc(4000));
+}
+
+static void leave_pairs(void)
+{
+	make_pairs();
+	course.pending.room = 8;
+	for (size_t i = 0; i < PAIRS; i++)
+		os_free(small[i * 37 % PAIRS]);
+	for (size_t i = 0; i < PAIRS; i++)
+		os_free(behind[i * 29 % PAIRS]);
+	CHECK(course.pending.spilled == 2 * PAIRS - 8 && course.pending.is_linked);
+	expect_sound(block_check);
+}
+
+static void expect_pairs(size_t first)
+{
+	for (size_t i = first; i < PAIRS; i++) {
+		CHECK(os_malloc(80) == small[i]);
+		expect_sound(block_check);
+	}
+	CHECK(!course.pending.spilled && !course.pending.is_linked);
+}
+
+TEST(spilled_blocks_are_a_stack)
+{
+	leave_pairs();
+	expect_pairs(0);
+}
+
+/* Then the search walks. */
+TEST(a_block_is_removed_from_the_stack)
+{
+	make_pairs();
+	course.pending.room = 0;
+	for (size_t i = 0; i < PAIRS; i++)
+		os_free(behind[i]);
+	CHECK(course.pending.is_linked);
+	CHECK(os_realloc(small[0], 80) == small[0]);
+	CHECK(course.pending.spilled == PAIRS - 1 && !course.pending.is_linked);
+	expect_sound(block_check);
+	for (size_t i = 1; i < PAIRS; i++)
+		os_free(small[i]);
+	CHECK(!course.pending.is_linked);
+	expect_sound(block_check);
+	expect_pairs(1);
+}
+
+/* A link that is overwritten leads out of the heap, or to a live block. */
+static void search_past_bad_link(void *by)
+{
+	*links_padding((struct block_meta *)(void *)behind[29 * (PAIRS - 1) % PAIRS] - 1) ^=
+		(uint32_t)(uintptr_t)by;
+	os_malloc(80);
+}
+
+TEST(a_damaged_link_of_the_stack_is_reported)
+{
+	char line[160];
+
+	leave_pairs();
+	snprintf(line, sizeof(line),
+		 "osmem: heap(0x%lx): the header of this block, or free memory in it, is "
+		 "overwritten",
+		 (unsigned long)(uintptr_t)behind[29 * (PAIRS - 1) % PAIRS]);
+	EXPECT_ABORT(search_past_bad_link, (void *)1, line);
+	EXPECT_ABORT(search_past_bad_link, (void *)(1 << 28), line);
+}
+
+/* Two blocks that are too far apart for a link. */
+TEST(a_link_that_is_too_long)
+{
+	char *near = os_malloc(24), *far;
+
+	CHECK(near && os_malloc(131000));
+	for (size_t i = 0; i < 5 * 16; i++)
+		if (sbrk(64 * (intptr_t)MIB) == (void *)-1)
+			test_skip("the break cannot be raised by 5 GiB");
+	CHECK((far = os_malloc(24)) && os_malloc(4000) && far - near > 4 * (ptrdiff_t)GIB);
+	course.pending.room = 0;
+	os_free(near);
+	os_free(far);
+	CHECK(course.pending.spilled == 2 && !course.pending.is_linked);
+	expect_sound(block_check);
+	CHECK(os_malloc(24) == near && os_malloc(24) == far);
+	expect_sound(block_check);
 }
 
 /* The lowest of those without room, and the highest, become part of the block before them. */
