@@ -41,7 +41,7 @@
 #define GRAIN ((size_t)8) /* the smallest payload; every size is a multiple of it */
 #define MALLOC_GRAIN ((size_t)16) /* the same if the list serves malloc: its alignment */
 #define MMAP_THRESHOLD (128 * KIB)
-#define REGIONS_MAX 65536
+#define REGIONS_MAX 512
 
 struct region {
 	char *start; /* of the first block */
@@ -60,14 +60,11 @@ struct block_heap {
 	struct index index;
 	struct block_meta *mapped; /* H8 */
 	bool has_strays; /* mapped blocks that are not in the treap: block_fork.c */
-	struct lock lock; /* guards this struct, block_regions and links_heap */
+	struct lock lock; /* guards this struct, block_regions, pending_table and links_heap */
 };
 
 extern struct block_heap course;
-extern struct region *block_regions; /* a table of region_count; static while it is small */
-
-/* block_heap.c: whether the table has room for another region. It is mapped once it is large. */
-bool block_has_region_room(void) __attribute__((cold));
+extern struct region block_regions[REGIONS_MAX];
 
 HOT void block_lock(void)
 {

@@ -49,8 +49,7 @@ static void rebuild(void)
 	struct osmem_heap_stats *s = &course.stats;
 
 	course.index = (struct index){0};
-	course.pending =
-		(struct pending){.table = course.pending.table, .room = course.pending.room};
+	course.pending = (struct pending){.room = course.pending.room};
 	course.last = NULL;
 	course.recent = 0;
 	course.mapped = NULL;

@@ -2,21 +2,13 @@
 
 /* The state of the heap, and the reports of overwritten blocks. The lowest file of this wing. */
 
-#include <stdatomic.h>
-#include <string.h>
-
 #include "block_core.h"
 
-#define REGIONS_FIRST 256
+struct block_heap course = {.grain = GRAIN, .pending = {.room = PENDING_ROOM}};
 
-static struct block_meta *first_pending[PENDING_FIRST];
-static struct region first_regions[REGIONS_FIRST];
-
-struct block_heap course = {
-	.grain = GRAIN,
-	.pending = {.table = first_pending, .room = PENDING_FIRST},
-};
-struct region *block_regions = first_regions;
+/* Zero-initialised, so unused pages cost nothing. */
+struct region block_regions[REGIONS_MAX] APART;
+struct block_meta *pending_table[PENDING_ROOM] APART;
 
 struct links_heap links_heap;
 
@@ -25,40 +17,6 @@ bool block_serve_malloc(void)
 	if (course.last)
 		return false;
 	course.grain = MALLOC_GRAIN;
-	return true;
-}
-
-/* Not again before the next search, if memory was refused. */
-bool pending_grow(struct pending *p)
-{
-	struct block_meta **table;
-
-	if (p->room != PENDING_FIRST || p->spilled)
-		return false;
-	table = sys_map(PENDING_ROOM * sizeof(void *));
-	if (!table)
-		return false;
-	memcpy(table, p->table, p->count * sizeof(void *));
-	p->table = table;
-	atomic_thread_fence(memory_order_release); /* for a fork: block_fork.c */
-	p->room = PENDING_ROOM;
-	return true;
-}
-
-bool block_has_region_room(void)
-{
-	struct region *regions;
-
-	if (block_regions != first_regions)
-		return course.region_count < REGIONS_MAX;
-	if (course.region_count < REGIONS_FIRST)
-		return true;
-	regions = sys_map(REGIONS_MAX * sizeof(*regions));
-	if (!regions)
-		return false;
-	memcpy(regions, block_regions, sizeof(first_regions));
-	atomic_thread_fence(memory_order_release); /* likewise */
-	block_regions = regions;
 	return true;
 }
 

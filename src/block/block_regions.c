@@ -143,14 +143,15 @@ static void add_region(size_t i, char *start, char *limit, size_t size)
 }
 
 /*
- * Add [p, limit), which came from the kernel. The memory stays unused if it overlaps a region, is
- * too small for a block, or if the table is full. That happens only if other code has just moved
- * the break.
+ * Add size bytes at p, which came from the kernel, and a reserve behind them. The memory stays
+ * unused if it overlaps a region, is too small for a block, or if the table is full. That happens
+ * only if other code has just moved the break.
  */
-static void add_memory(char *p, char *limit)
+static void add_memory(char *p, size_t size, size_t reserve)
 {
 	struct region *last = last_region();
 	char *start = p + (-(uintptr_t)p & (course.grain - 1));
+	char *end = p + size, *limit = end + reserve;
 	size_t i = place_of(start);
 
 	course.raises++;
@@ -167,8 +168,10 @@ static void add_memory(char *p, char *limit)
 		start += course.grain;
 	if (i < course.region_count && block_regions[i].start == limit)
 		limit -= course.grain;
-	if (limit - start >= (ptrdiff_t)(META + course.grain) && block_has_region_room())
-		add_region(i, start, limit, ((size_t)(limit - start) - META) & ~(course.grain - 1));
+	if (end > limit)
+		end = limit;
+	if (end - start >= (ptrdiff_t)(META + course.grain) && course.region_count < REGIONS_MAX)
+		add_region(i, start, limit, ((size_t)(end - start) - META) & ~(course.grain - 1));
 }
 
 /* ---- The break ---- */
@@ -179,6 +182,22 @@ static size_t reserve_size(void)
 	size_t total = course.stats.region_bytes;
 
 	return total > COURSE_EXACT_MAX ? round_up(total >> RESERVE_SHIFT, sys_page_size()) : 0;
+}
+
+/*
+ * The reserve of a new region. It is 0 at first: the program may move the break again, and the
+ * reserve would be lost. If the table is half full, the program does so all the time. Then each
+ * region is larger than the one before, so that the table does not become full.
+ */
+static size_t region_reserve_size(void)
+{
+	size_t total = course.stats.region_bytes;
+
+	if (course.region_count < REGIONS_MAX / 2)
+		return 0;
+	if (total < COURSE_EXACT_MAX)
+		total = COURSE_EXACT_MAX;
+	return round_up(total >> RESERVE_SHIFT, sys_page_size());
 }
 
 /* sbrk(size), with the heap unlocked. NULL if the kernel refuses. */
@@ -200,7 +219,7 @@ static enum raise raise_break(size_t size, size_t reserve)
 	course.stats.brk_calls++;
 	if (!p)
 		return reserve ? raise_break(size, 0) : REFUSED;
-	add_memory(p, p + size + reserve);
+	add_memory(p, size, reserve);
 	return RAISED;
 }
 
@@ -220,7 +239,8 @@ static enum raise read_and_raise(size_t size, size_t chunk)
 		return REFUSED;
 	}
 	if (is_moved)
-		return raise_break((-(uintptr_t)brk & (course.grain - 1)) + chunk, 0);
+		return raise_break((-(uintptr_t)brk & (course.grain - 1)) + chunk,
+				   region_reserve_size());
 	/* The program may have lowered the break into the reserve. */
 	course.stats.ahead_bytes -= (size_t)(r->limit - brk);
 	r->limit = brk;

@@ -9,13 +9,13 @@
  *	[deferred, count)  freed or split off since the last search. Their payloads must not change
  *	                   before the next search (rule 14), so they cannot hold links.
  *
- * The table is static at first, and small, because static memory counts against limits of every
- * process that loads the library. Once it is full it is replaced by a mapping, which uses memory
- * where touched. The padding of a header holds the block's place in the table, so that any block
- * can be removed in O(1).
+ * The table is static, because os_* must not map anything but blocks. It is not large, because all
+ * of it counts against the limit on locked memory (mlockall), although unused pages cost nothing.
+ * The padding of a header holds the block's place in the table, so that any block can be removed in
+ * O(1).
  *
- * When that table is full, freed blocks are only marked as spilled. A search finds them by walking
- * the list from the lowest to the highest of them, at most once in 2^17 calls.
+ * When the table is full, freed blocks are only marked as spilled. A search finds them by walking
+ * the list from the lowest to the highest of them, at most once in 2^12 calls.
  *
  * Invariant:
  *	Q1 the padding of every pending block has LINKS_PENDING set. The bits below it are the
@@ -27,38 +27,35 @@
 
 #include "links.h"
 
-#define PENDING_ROOM (UINT32_C(1) << 18)
-#define PENDING_FIRST (PENDING_ROOM >> 6) /* 32 KiB */
+#define PENDING_ROOM (UINT32_C(1) << 13) /* 64 KiB */
 #define PENDING_SPILLED (LINKS_PENDING | PENDING_ROOM)
 
 struct pending {
 	size_t count; /* in the table */
-	struct block_meta **table;
-	size_t room; /* of the table: PENDING_FIRST, then PENDING_ROOM, except in tests */
+	size_t room; /* of the table: PENDING_ROOM, except in tests */
 	size_t deferred; /* at most half of the room */
 	size_t spilled; /* not in the table */
 	struct block_meta *low, *high; /* of the spilled ones */
 };
 
-/* block_heap.c: replace the first table. Returns false if it is none, or memory is refused. */
-bool pending_grow(struct pending *p) __attribute__((cold));
+extern struct block_meta *pending_table[PENDING_ROOM]; /* guarded by the lock of the heap */
 
 HOT bool pending_has(struct block_meta *b)
 {
 	return *links_padding(b) & LINKS_PENDING;
 }
 
-HOT void pending_put(struct pending *p, size_t place, struct block_meta *b)
+HOT void pending_put(size_t place, struct block_meta *b)
 {
-	p->table[place] = b;
+	pending_table[place] = b;
 	*links_padding(b) = LINKS_PENDING | (uint32_t)place;
 }
 
 /* Add b, which is free and not in the index. */
 HOT void pending_add(struct pending *p, struct block_meta *b)
 {
-	if (__builtin_expect(p->count < p->room, 1) || pending_grow(p)) {
-		pending_put(p, p->count++, b);
+	if (__builtin_expect(p->count < p->room, 1)) {
+		pending_put(p->count++, b);
 		return;
 	}
 	*links_padding(b) = PENDING_SPILLED;
@@ -75,7 +72,7 @@ HOT bool pending_is_valid(const struct pending *p, struct block_meta *b)
 
 	if (place == PENDING_ROOM)
 		return p->spilled && b >= p->low && b <= p->high;
-	return place < p->count && p->table[place] == b;
+	return place < p->count && pending_table[place] == b;
 }
 
 /* Remove b, which is valid. The last block of its kind fills the gap. */
@@ -89,11 +86,11 @@ HOT void pending_remove(struct pending *p, struct block_meta *b)
 		return;
 	}
 	if (gap < p->deferred) {
-		pending_put(p, gap, p->table[--p->deferred]);
+		pending_put(gap, pending_table[--p->deferred]);
 		gap = p->deferred;
 	}
 	if (gap < --p->count)
-		pending_put(p, gap, p->table[p->count]);
+		pending_put(gap, pending_table[p->count]);
 }
 
 static __attribute__((noinline, cold, unused)) struct block_meta *
@@ -120,7 +117,7 @@ HOT struct block_meta *pending_pop(struct pending *p)
 
 	if (__builtin_expect(p->count == p->deferred, 0))
 		return p->spilled ? pending_pop_spilled(p) : NULL;
-	b = p->table[--p->count];
+	b = pending_table[--p->count];
 	if (__builtin_expect(*links_padding(b) != (LINKS_PENDING | (uint32_t)p->count), 0))
 		links_corrupted(b);
 	return b;
@@ -129,12 +126,12 @@ HOT struct block_meta *pending_pop(struct pending *p)
 /* Add b, which is coalesced, as deferred. Returns false if there are too many of these. */
 HOT bool pending_defer(struct pending *p, struct block_meta *b)
 {
-	if (__builtin_expect(p->deferred >= p->room / 2, 0) && !pending_grow(p))
+	if (p->deferred >= p->room / 2)
 		return false;
 	if (p->count > p->deferred)
-		pending_put(p, p->count, p->table[p->deferred]);
+		pending_put(p->count, pending_table[p->deferred]);
 	p->count++;
-	pending_put(p, p->deferred++, b);
+	pending_put(p->deferred++, b);
 	return true;
 }
 

@@ -173,12 +173,12 @@ TEST(h7_figures)
 TEST(q1_pending)
 {
 	set_up();
-	CHECK(course.pending.table[0] == course_row[1] && course.pending.count == ROW / 2);
+	CHECK(pending_table[0] == course_row[1] && course.pending.count == ROW / 2);
 	break_status(pad(course_row[3]), 0, "H4"); /* as if it were indexed */
 	break_status(pad(course_row[3]), (int)LINKS_PENDING, "Q1"); /* another one's place */
 	break_status(pad(course_row[5]), (int)(LINKS_PENDING | 4), "Q1");
 	break_status(pad(course_row[5]), (int)PENDING_SPILLED, "Q1"); /* nothing is spilled */
-	break_pointer(&course.pending.table[0], course_row[3], "Q1");
+	break_pointer(&pending_table[0], course_row[3], "Q1");
 }
 
 TEST(i1_wrong_bin)

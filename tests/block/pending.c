@@ -98,7 +98,7 @@ TEST(a_full_table_places_as_an_empty_one)
 
 	CHECK(places != MAP_FAILED);
 	for (uint64_t seed = 1; seed <= 5; seed++) {
-		run_in_child(seed, PENDING_FIRST, places);
+		run_in_child(seed, PENDING_ROOM, places);
 		for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
 			run_in_child(seed, rooms[i], places + CALLS);
 			CHECK(memcmp(places, places + CALLS, bytes / 2) == 0);
@@ -192,7 +192,7 @@ TEST(half_of_the_table_is_for_small_holes)
 /* Free a row of n blocks, in which every other block stays live. */
 static void free_row(size_t n)
 {
-	static char *p[2 * PENDING_ROOM];
+	static char *p[2 * (PENDING_ROOM + 100)];
 
 	for (size_t i = 0; i < 2 * n; i++)
 		CHECK((p[i] = os_malloc(40)));
@@ -201,44 +201,33 @@ static void free_row(size_t n)
 	expect_sound(block_check);
 }
 
-/* A table that is too small is replaced, which loses nothing; a larger one spills. */
-TEST(the_table_grows)
+TEST(the_table_spills)
 {
-	free_row(PENDING_FIRST + 100);
-	CHECK(course.pending.room == PENDING_ROOM && !course.pending.spilled);
-	CHECK(course.pending.count == PENDING_FIRST + 100);
-	CHECK(os_malloc(40) && !course.pending.count);
+	free_row(PENDING_ROOM + 100);
+	CHECK(course.pending.count == PENDING_ROOM && course.pending.spilled == 100);
+	CHECK(os_malloc(40) && !course.pending.count && !course.pending.spilled);
 	expect_sound(block_check);
 }
 
-/* If memory for a larger one is refused, the small one spills. It is asked for once per search. */
-TEST(the_table_cannot_grow)
+/* Regions, which other users of the break separate again and again, and which all hold blocks. */
+TEST(the_table_of_regions_does_not_become_full)
 {
-	char *p[8];
-	size_t calls;
+	static char *p[20000];
 
-	for (size_t i = 0; i < COUNT_OF(p); i++)
-		CHECK((p[i] = os_malloc(24)));
-	free_row(PENDING_FIRST - 1);
-	limit_addresses(0);
-	calls = sys_count(SYS_MMAP);
-	for (size_t i = 0; i < COUNT_OF(p); i += 2)
-		os_free(p[i]);
-	CHECK(course.pending.room == PENDING_FIRST && course.pending.spilled == 3);
-	CHECK(sys_count(SYS_MMAP) == calls + 1);
-	expect_sound(block_check);
-	CHECK(os_malloc(24) == p[0]);
-	expect_sound(block_check);
-}
-
-/* Regions, which other users of the break have separated. */
-TEST(the_table_of_regions_grows)
-{
-	for (size_t i = 0; i < 400; i++) { /* below 1 MiB, from where on there is a reserve */
-		CHECK(os_malloc(2000));
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		p[i] = os_malloc(16);
+		CHECK_MSG(p[i], "%zu regions after %zu blocks", course.region_count, i);
+		memset(p[i], (int)i, 16);
 		CHECK(sbrk(64) != (void *)-1);
 	}
-	CHECK(course.region_count > 300);
+	CHECK(course.region_count >= REGIONS_MAX / 2 && course.region_count < REGIONS_MAX);
+	expect_sound(block_check);
+	for (size_t i = 0; i < COUNT_OF(p); i++) {
+		CHECK(p[i][0] == (char)i && p[i][15] == (char)i);
+		os_free(p[i]);
+	}
+	expect_sound(block_check);
+	CHECK(os_malloc(16));
 	expect_sound(block_check);
 }
 

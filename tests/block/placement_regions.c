@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Errors: the break is moved by the program. */
@@ -233,6 +234,18 @@ TEST(errors_break_lowered_into_what_is_ahead)
 	}
 }
 
+/* From here on the break can be raised by less than 64 KiB, too little for a reserve. */
+static void leave_little_room(void)
+{
+	static char *barrier;
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), end = (uintptr_t)sbrk(0);
+
+	CHECK(!barrier || munmap(barrier, page) == 0);
+	barrier = (char *)((end + 64 * KIB) & ~(page - 1));
+	CHECK(mmap(barrier, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+		   0) == barrier);
+}
+
 /*
  * As many regions as there may be, and the break moved once more: what must grow is refused, what
  * finds room is not.
@@ -242,8 +255,10 @@ TEST(errors_no_region_more)
 	char *a = os_malloc(1000), *last, *p;
 
 	CHECK(a && os_malloc(129000));
-	while (os_malloc(900)) /* what is left of the first region */
+	while (os_malloc(900)) { /* what is left of the first region */
 		CHECK(sbrk(16) != (void *)-1);
+		leave_little_room();
+	}
 	CHECK(errno == ENOMEM);
 	last = (char *)sbrk(0) - 16 - 904;
 	fill(last, 900, 5);

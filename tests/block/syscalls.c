@@ -525,3 +525,53 @@ TEST(no_call_makes_any_other_system_call)
 		CHECK_MSG(trace_count() <= (i < 4 ? 3 : 2), "call %d: %s", i, trace_text());
 	}
 }
+
+#define MANY 100000
+
+/* So many blocks wait for a search that no small table holds them. */
+TEST(no_call_maps_anything_for_many_free_blocks)
+{
+	static char *p[2 * MANY];
+
+	trace_self();
+	for (size_t i = 0; i < 2 * MANY; i++)
+		p[i] = os_malloc(8);
+	for (size_t i = 0; i < 2 * MANY; i += 2)
+		p[i] = os_realloc(p[i], 200); /* what it leaves waits */
+	TRACE(for (size_t i = 1; i < 2 * MANY; i += 2) os_free(p[i]));
+	EXPECT_NO_TRACE();
+	TRACE(CHECK(os_malloc(8)));
+	EXPECT_NO_TRACE();
+	TRACE(for (size_t i = 0; i < 2 * MANY; i += 2) os_free(p[i]));
+	EXPECT_NO_TRACE();
+	TRACE(CHECK(os_malloc(100)));
+	EXPECT_NO_TRACE();
+}
+
+/* Small holes, which wait longer: a search for a large block does not need them. */
+TEST(no_call_maps_anything_for_many_small_holes)
+{
+	static char *p[MANY];
+
+	trace_self();
+	for (size_t i = 0; i < MANY; i++) {
+		p[i] = os_malloc(64);
+		CHECK(os_malloc(8));
+	}
+	TRACE(for (size_t i = 0; i < MANY; i++) CHECK(os_realloc(p[i], 24) == p[i]));
+	EXPECT_NO_TRACE();
+	TRACE(CHECK(os_malloc(1000)); CHECK(os_malloc(8) == p[0] + 24 + META));
+	CHECK(trace_count() == trace_count_of(SYS_brk));
+}
+
+/* The program moves the break again and again, so the heap has many regions. */
+TEST(no_call_maps_anything_for_many_regions)
+{
+	trace_self();
+	for (size_t i = 0; i < 10000; i++) {
+		TRACE(CHECK(os_malloc(16)));
+		CHECK_MSG(trace_count() == trace_count_of(SYS_brk) && trace_count() <= 2,
+			  "call %zu: %s", i, trace_text());
+		CHECK(sbrk(16) != (void *)-1);
+	}
+}

@@ -53,7 +53,7 @@ build_busybox() {
 	for option in ASH SH_IS_ASH CAT SORT GREP SED AWK GZIP GUNZIP MD5SUM HEAD TAIL CUT TR WC UNIQ SEQ TAR; do
 		sed -i "s/^# CONFIG_$option is not set/CONFIG_$option=y/" .config
 	done
-	yes '' | make oldconfig && make -j"$(nproc)" CC="$tools/cc" AR="$tools/ar" HOSTCC=cc \
+	yes '' | make oldconfig && make -j"$(nproc)" CC="$tools/cc" AR="$(PATH=$tools:$PATH command -v ar)" HOSTCC=cc \
 		EXTRA_CFLAGS="-O1 -w" busybox_unstripped || return
 	for file in busybox_unstripped busybox_unstripped.elf; do
 		[ ! -f "$file" ] || cp "$file" "$built/busybox${file#busybox_unstripped}" || return

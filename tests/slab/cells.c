@@ -268,8 +268,11 @@ TEST(fresh_large_slabs)
 
 /* In a fork's child; fork_repair.c tests interrupted changes. */
 
-static void *do_nothing(void *arg)
+/* From now on locks are needed, even where libc does not tell of threads. */
+static void *use_a_lock(void *arg)
 {
+	store_lock();
+	store_unlock();
 	return arg;
 }
 
@@ -280,7 +283,7 @@ TEST(child_of_a_whole_store)
 	unsigned int n = 5;
 	struct osmem_cell_stats before, after;
 
-	CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
+	CHECK(pthread_create(&thread, NULL, use_a_lock, NULL) == 0);
 	CHECK(pthread_join(thread, NULL) == 0);
 	use_class(640);
 	take_all(cells, n + info->capacity);

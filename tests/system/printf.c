@@ -32,13 +32,21 @@ static void expect_at(int line, const char *want, const char *format, ...)
 		test_fail(__FILE__, line, "%s: returned %d", format, len);
 }
 
-/* Ours prints want; EXPECT_SAME: and so does libc, so the table cannot be wrong. */
+/*
+ * Ours prints want; EXPECT_SAME: and so does libc, so the table cannot be wrong. EXPECT_GLIBC: and so
+ * does glibc, but not musl.
+ */
 #define EXPECT(want, ...) expect_at(__LINE__, want, __VA_ARGS__)
 #define EXPECT_SAME(want, ...)                                                                     \
 	do {                                                                                       \
 		EXPECT(want, __VA_ARGS__);                                                         \
 		same(__VA_ARGS__);                                                                 \
 	} while (0)
+#ifdef __GLIBC__
+#define EXPECT_GLIBC EXPECT_SAME
+#else
+#define EXPECT_GLIBC EXPECT
+#endif
 
 /* Tables */
 
@@ -47,7 +55,7 @@ TEST(plain_text)
 	EXPECT_SAME("", "%s", "");
 	EXPECT_SAME("text", "text");
 	EXPECT_SAME("%", "%%");
-	EXPECT_SAME("%", "%5%");
+	EXPECT_GLIBC("%", "%5%");
 	EXPECT_SAME("1%2", "%d%%%d", 1, 2);
 	CHECK(snprintf_(NULL, 0, "%s", "") == 0);
 }
@@ -72,13 +80,16 @@ TEST(decimal)
 
 TEST(bases)
 {
-	EXPECT_SAME("ff FF 377 11", "%x %X %o %b", 255, 255, 255, 3);
-	EXPECT_SAME("0xff 0XFF 0377 0b11 0B11", "%#x %#X %#o %#b %#B", 255, 255, 255, 3, 3);
-	EXPECT_SAME("0 0 0 0", "%#x %#X %#o %#b", 0, 0, 0, 0);
-	EXPECT_SAME("|0||0x001|010|0010", "%#.0x|%#.0o|%#.0b|%#.3x|%#.3o|%#.4o", 0, 0, 0, 1, 8, 8);
-	EXPECT_SAME("0x0000ff|  0xff|0xff  |0b00101", "%#08x|%#6x|%-#6x|%#07b", 255, 255, 255, 5);
-	EXPECT_SAME("11111111111111111111111111111111", "%b", UINT_MAX);
-	same("%#lb|%lo|%lX", ULONG_MAX, ULONG_MAX, ULONG_MAX);
+	EXPECT_GLIBC("ff FF 377 11", "%x %X %o %b", 255, 255, 255, 3);
+	EXPECT_GLIBC("0xff 0XFF 0377 0b11 0B11", "%#x %#X %#o %#b %#B", 255, 255, 255, 3, 3);
+	EXPECT_GLIBC("0 0 0 0", "%#x %#X %#o %#b", 0, 0, 0, 0);
+	EXPECT_GLIBC("|0||0x001|010|0010", "%#.0x|%#.0o|%#.0b|%#.3x|%#.3o|%#.4o", 0, 0, 0, 1, 8, 8);
+	EXPECT_GLIBC("0x0000ff|  0xff|0xff  |0b00101", "%#08x|%#6x|%-#6x|%#07b", 255, 255, 255, 5);
+	EXPECT_GLIBC("11111111111111111111111111111111", "%b", UINT_MAX);
+	EXPECT_GLIBC("0b11111111111111111111111111111111"
+		     "11111111111111111111111111111111",
+		     "%#lb", ULONG_MAX);
+	same("%lo|%lX", ULONG_MAX, ULONG_MAX);
 }
 
 TEST(lengths)
@@ -91,7 +102,7 @@ TEST(lengths)
 	EXPECT_SAME("18446744073709551615 -1", "%zu %zd", SIZE_MAX, (ssize_t)-1);
 	EXPECT_SAME("-5 ffffffffffffffff", "%td %tx", (ptrdiff_t)-5, (ptrdiff_t)-1);
 	EXPECT_SAME("-7 ffffffffffffffff", "%jd %jx", (intmax_t)-7, UINTMAX_MAX);
-	EXPECT_SAME("1099511627776", "%Ld", 1LL << 40);
+	EXPECT_GLIBC("1099511627776", "%Ld", 1LL << 40);
 	EXPECT_SAME("1.5 1.5", "%lg %Lg", 1.5, 1.5L);
 	EXPECT_SAME("0xff", "%#hhx", 0x12ff);
 }
@@ -115,7 +126,7 @@ TEST(strings)
 	EXPECT_SAME("  abc|abc|abc", "%05s|%+s|%#s", "abc", "abc", "abc");
 	EXPECT_SAME("abc", "%.3s", unterminated);
 	EXPECT_SAME("(null)|  (null)|(null)  ", "%s|%8s|%-8s", NULL, NULL, NULL);
-	EXPECT_SAME("|(null)|        ", "%.5s|%.6s|%8.2s", NULL, NULL, NULL);
+	EXPECT_GLIBC("|(null)|        ", "%.5s|%.6s|%8.2s", NULL, NULL, NULL);
 	EXPECT_SAME("x|    x|x    |    x", "%c|%5c|%-5c|%05c", 'x', 'x', 'x', 'x');
 	CHECK(snprintf_(NULL, 0, "a%cb", '\0') == 3);
 }
@@ -125,9 +136,11 @@ TEST(pointers)
 	EXPECT_SAME("0x1234|0xffffffffffffffff", "%p|%p", (void *)0x1234, (void *)-1);
 	EXPECT_SAME("    0x12|0x12    |0x000012", "%8p|%-8p|%08p", (void *)0x12, (void *)0x12,
 		    (void *)0x12);
-	EXPECT_SAME("+0x12| 0x12|0x0012", "%+p|% p|%.4p", (void *)0x12, (void *)0x12, (void *)0x12);
-	EXPECT_SAME("(nil)|   (nil)|(nil)   |   (nil)", "%p|%8p|%-8p|%08p", NULL, NULL, NULL, NULL);
-	EXPECT_SAME("(nil)|(nil)", "%.2p|%+p", NULL, NULL);
+	EXPECT_GLIBC("+0x12| 0x12|0x0012", "%+p|% p|%.4p", (void *)0x12, (void *)0x12,
+		     (void *)0x12);
+	EXPECT_GLIBC("(nil)|   (nil)|(nil)   |   (nil)", "%p|%8p|%-8p|%08p", NULL, NULL, NULL,
+		     NULL);
+	EXPECT_GLIBC("(nil)|(nil)", "%.2p|%+p", NULL, NULL);
 }
 
 TEST(unknown)
