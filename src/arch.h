@@ -14,13 +14,13 @@
 
 /*
  * For each processor:
- *	ARCH_MAP_MAX: the kernel maps nothing above this without a hint, not even with five levels of
- *	page tables
+ *	ARCH_MAP_MAX: the kernel maps nothing above this without a hint, not even with five levels
+ *	of page tables
  *	arch_call_kernel: a system call, which returns errors as -errno
  *	arch_pause: wait a little in a loop that waits for another thread
  *	arch_as_result: p, in the register of a function's result, which saves a move
- *	arch_add: *at += n, in one instruction if possible: the first access to a fresh page is then a
- *	write, which faults once
+ *	arch_add: *at += n, in one instruction if possible: the first access to a fresh page is then
+ *	a write, which faults once
  *	arch_exchange: as atomic_compare_exchange_strong, of 16 bits
  *	ARCH_RESTORER: the flag of a signal handler that returns to arch_restore; 0: it returns to
  *	the kernel's code

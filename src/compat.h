@@ -33,8 +33,8 @@
 #endif
 
 /*
- * Whether libc calls membarrier(2) for the first thread that it creates. Otherwise it is not called:
- * a system call filter may kill the process for it.
+ * Whether libc calls membarrier(2) for the first thread that it creates. Otherwise it is not
+ * called: a system call filter may kill the process for it.
  */
 #ifdef __GLIBC__
 #define COMPAT_HAS_MEMBARRIER 0

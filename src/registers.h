@@ -34,7 +34,7 @@ struct registers {
  *	registers_end: where the context ends, with floating-point registers
  *	registers_access: whether the fault that raised the signal was a read or a write
  *	registers_strip: a return address without the bits that authenticate it
- *	registers_is_call: whether an instruction before address is a call; 8 bytes there can be read
+ *	registers_is_call: whether the instruction before address is a call; 8 bytes can be read
  *	registers_is_return: whether code, 16 bytes, is what a signal handler returns to
  */
 

@@ -6,8 +6,8 @@
  * 1. The .eh_frame_hdr of an object is a sorted table of the starts of functions and of their
  *    descriptions (FDE), each of which refers to a common one (CIE). A description is a program
  *    that produces a row of rules for each address. It is executed up to the wanted address.
- * 2. Only the rules of the registers of registers.h are computed: a CFA depends on no other register
- *    at a call. Compilers and glibc use few forms of expressions; others are CFI_ODD.
+ * 2. Only the rules of the registers of registers.h are computed: a CFA depends on no other
+ *    register at a call. Compilers and glibc use few forms of expressions; others are CFI_ODD.
  * 3. The information is trusted, as by exceptions: it is the program's own.
  */
 

@@ -303,8 +303,8 @@ bool slab_fork_was_locked(unsigned int shard);
 
 /*
  * Fill in the store's statistics. Cells in caches count as live, and cells that are not carved as
- * free. The library's own bytes are slabs of its own objects, and the touched part of the headers of
- * segments.
+ * free. The library's own bytes are slabs of its own objects, and the touched part of the headers
+ * of segments.
  */
 void slab_get_stats(struct osmem_cell_stats *stats);
 

@@ -11,10 +11,10 @@
  *	| margin | maps, slabs, spans | bits of slabs with many cells     | unused |
  *	  page 0   1, 2                 3, …
  *
- * Slot 0 holds the metadata of all slots, apart from the cells. Only pages 1 and 2 are touched where
- * slabs have at most 64 cells, so 4 MiB of large cells need 8 KiB. A slab is carved from its start as
- * cells are needed; the rest is untouched. The bit of a cell is set while the cell is in the store
- * and carved. It is clear for cells of users and in caches.
+ * Slot 0 holds the metadata of all slots, apart from the cells. Only pages 1 and 2 are touched
+ * where slabs have at most 64 cells, so 4 MiB of large cells need 8 KiB. A slab is carved from its
+ * start as cells are needed; the rest is untouched. The bit of a cell is set while the cell is in
+ * the store and carved. It is clear for cells of users and in caches.
  *
  * Invariants, checked by slab_check:
  *	S1 a slab's free is the number of its bits; no bit is set from carved on; summary has a bit
@@ -25,7 +25,8 @@
  *	S4 only the carving slab of a shard has cells that are not carved, and it belongs to that
  *	   shard; is_next_marked is false in all others
  *	S5 a used slot is fixed (the header, a guard, not mapped), or has spans, or belongs to one
- *	   slab, whose first slot first has; dirty and stuck pages are not taken, and no page is both
+ *	   slab, whose first slot first has; dirty and stuck pages are not taken, and no page is
+ *	   both
  *	S6 the page map has slab_bin_of for all slots of an open slab, 0 for all slots of a closed
  *	   one, SLAB_BIN_SPAN for slots with spans only, and 0 elsewhere
  *	S7 the sets of segments are exact; each summary has a bit for each nonzero word;

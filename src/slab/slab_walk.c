@@ -106,7 +106,7 @@ static void add_class(struct osmem_cell_stats *stats, unsigned int class)
 		stats->own_bytes += c.slabs * SLAB_WORDS * sizeof(uint64_t);
 }
 
-/* What a segment needs in any case: the touched pages of its header, and its part of the page map. */
+/* Of any segment: the touched pages of its header, and its part of the page map. */
 static size_t segment_own_bytes(void)
 {
 	size_t page = sys_page_size();

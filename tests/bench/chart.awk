@@ -13,13 +13,13 @@ function text(x, y, style, words) {
 	printf "<text x=\"%.1f\" y=\"%.1f\" %s>%s</text>\n", x, y, style, words
 }
 
-function line(x1, y1, x2, y2, color) {
-	printf "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, color
+function line(x1, y1, x2, y2, style) {
+	printf "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"%s/>\n", x1, y1, x2, y2, style
 }
 
 function dot(x, y, color, radius, is_beyond) {
-	printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\" stroke=\"%s\" fill=\"%s\"/>\n", x, y, radius, color,
-		is_beyond ? "white" : color
+	printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\" stroke=\"%s\" %s/>\n", x, y, radius, color,
+		is_beyond ? "class=\"back\"" : "fill=\"" color "\""
 }
 
 function dot_of(panel, y, variant, r,   shown) {
@@ -49,7 +49,7 @@ function legend(y,   i, x) {
 function axis(panel, title, top, bottom,   r) {
 	text(x_of(panel, sqrt(smallest * largest)), top - 24, "font-weight=\"bold\" text-anchor=\"middle\"", title)
 	for (r = smallest; r <= largest; r *= 2) {
-		line(x_of(panel, r), top - 4, x_of(panel, r), bottom, r == 1 ? "#444" : "#ddd")
+		line(x_of(panel, r), top - 4, x_of(panel, r), bottom, r == 1 ? " class=\"one\"" : "")
 		text(x_of(panel, r), top - 8, "text-anchor=\"middle\"", r == 1 ? "glibc" : r < 1 ? "1/" 1 / r : r)
 	}
 }
@@ -96,7 +96,8 @@ END {
 	height = top + (workload_count + 2) * row_height
 	printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\"", width, height
 	printf " width=\"%d\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n", width
-	print "<style>.back{fill:#fff}@media (prefers-color-scheme:dark){svg{fill:#eaeaea}.back{fill:#161616}}</style>"
+	print "<style>.back{fill:#fff}line{stroke:#ddd}.one{stroke:#444}"
+	print "@media (prefers-color-scheme:dark){svg{fill:#eaeaea}.back{fill:#161616}line{stroke:#383838}.one{stroke:#bbb}}</style>"
 	print "<rect class=\"back\" width=\"100%\" height=\"100%\"/>"
 	legend(24)
 	axis(0, "time / glibc", top, height - row_height / 2)

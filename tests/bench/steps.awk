@@ -68,12 +68,13 @@ function chart(   i, r) {
 	printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\"", left + width + 60, top + row * count + 12
 	printf " width=\"%d\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n", left + width + 60
 	print "<title>What each step is worth: CPU time without it over CPU time with it</title>"
-	print "<style>.back{fill:#fff}@media (prefers-color-scheme:dark){svg{fill:#eaeaea}.back{fill:#161616}}</style>"
+	print "<style>.back{fill:#fff}line{stroke:#ddd}.one{stroke:#444}"
+	print "@media (prefers-color-scheme:dark){svg{fill:#eaeaea}.back{fill:#161616}line{stroke:#383838}.one{stroke:#bbb}}</style>"
 	print "<rect class=\"back\" width=\"100%\" height=\"100%\"/>"
 	text(left, 20, "font-weight=\"bold\"", "CPU time without the step / with it")
 	for (r = 1; r <= largest; r *= 10) {
-		printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" stroke=\"%s\"/>\n", x_of(r), top - 4, x_of(r),
-			top + row * count, r == 1 ? "#444" : "#ddd"
+		printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"%s/>\n", x_of(r), top - 4, x_of(r),
+			top + row * count, r == 1 ? " class=\"one\"" : ""
 		text(x_of(r), top - 8, "text-anchor=\"middle\"", r)
 	}
 	for (i = 1; i <= count; i++)

@@ -42,7 +42,7 @@ fetch() {
 compile() {
 	program=$1 sources=$2
 	shift 2
-	# shellcheck disable=SC2086 # the files are words
+	# shellcheck disable=SC2016,SC2086 # the dollars are of the shell that it runs; the files are words
 	printf '%s\n' $sources | nice xargs -P "$(nproc)" -I '{}' sh -c \
 		'file={}; object=$1/$(echo "$file" | tr / _).o; shift; exec "$@" -w -O1 -c -o "$object" "$file"' \
 		sh "$scratch/objects" "$tools/cc" "$@" && "$tools/cc" -o "$built/$program" "$scratch/objects"/*.o -lm

@@ -26,6 +26,7 @@ installed=$scratch/root/opt/osmem
 unset MAKEFLAGS MFLAGS MAKELEVEL CC CXX CFLAGS CPPFLAGS LDFLAGS SRC_PATH UTILS_PATH OSMEM_OPTIONS
 
 export TEST_PATIENCE=4
+# shellcheck disable=SC3045 # dash and bash have it
 ulimit -c 0 # the emulator writes files of its own where a program dies
 
 # tool NAME LINE: a script.

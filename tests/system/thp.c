@@ -3,8 +3,8 @@
 
 /*
  * Transparent huge pages: what small processes use where the system wants them everywhere, which is
- * simulated by advice on every mapping, and the option thp. The subjects are processes of their own,
- * which a constructor ends, so that no harness is measured.
+ * simulated by advice on every mapping, and the option thp. The subjects are processes of their
+ * own, which a constructor ends, so that no harness is measured.
  */
 
 #include <fcntl.h>

@@ -5,10 +5,10 @@
  *
  *	subject NUMBER ERROR [PROGRAM ARGUMENT…]
  *
- * The kernel answers ERROR, EPERM or ENOSYS, to every system call of that number from now on. The work is what allocators
- * make system calls for: small and large objects, growth, threads, forks, trims, time. What it is
- * refused by the program's own calls, it does without, and prints; then "done". Exit status 2: there
- * are no filters here.
+ * The kernel answers ERROR, EPERM or ENOSYS, to every system call of that number from now on. The
+ * work is what allocators make system calls for: small and large objects, growth, threads, forks,
+ * trims, time. If calls of the program itself are refused, it does without them and prints that; at
+ * last it prints "done". Exit status 2: there are no filters here.
  */
 
 #include <errno.h>
