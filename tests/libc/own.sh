@@ -34,7 +34,7 @@ alone() {
 }
 
 preloaded() {
-	says "$2" env LD_PRELOAD="$library" "$scratch/$1"
+	build "$1" "$1" && says "$2" env LD_PRELOAD="$library" "$scratch/$1"
 }
 
 linked() {

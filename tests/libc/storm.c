@@ -164,7 +164,8 @@ static pid_t by_posix_spawn(struct owner *o)
 	pid_t pid = -1;
 
 	(void)o;
-	CHECK(posix_spawn(&pid, program_invocation_name, NULL, NULL, true_argv, preload_environ) == 0);
+	CHECK(posix_spawn(&pid, program_invocation_name, NULL, NULL, true_argv, preload_environ) ==
+	      0);
 	return pid;
 }
 
