@@ -6,9 +6,10 @@
  * 1. Where there is call frame information, a step follows it. A table keeps the rules of return
  *    addresses that were met before, because reading the information takes several times as long.
  *    An entry belongs to an object, so it does not outlive dlclose.
- * 2. Elsewhere a register may be a frame pointer: of code that was generated at run time, or compiled
- *    without the information. It has to lie above sp, near it and aligned. The address that it
- *    leads to is a guess. It counts if there is a call before it, or if the next step succeeds.
+ * 2. Elsewhere a register may be a frame pointer: of code that was generated at run time, or
+ *    compiled without the information. It has to lie above sp, near it and aligned. The address
+ *    that it leads to is a guess. It counts if there is a call before it, or if the next step
+ *    succeeds.
  * 3. Each word is read only if its page can be read: a register may be wrong after a guess, and the
  *    information may be wrong in code that never throws. Only the kernel knows which pages can be
  *    read. Its answers for a thread's stack are kept, so few walks make a system call. Those for a
@@ -200,7 +201,7 @@ static bool read_saved(struct unwind *u, unsigned int place, uintptr_t cfa, int6
 	       read_word(u, (place == CFI_AT_CFA ? cfa : u->at.fp) + offset, value);
 }
 
-/* Only a function that was interrupted before its first call has its return address in a register. */
+/* Only a function that was interrupted before its first call has the address in a register. */
 static bool read_return(struct unwind *u, union cfi_rule rule, uintptr_t cfa, struct registers *to)
 {
 	if (REGISTERS_RETURN != REGISTERS_OTHER)
