@@ -33,8 +33,8 @@ static void expect_at(int line, const char *want, const char *format, ...)
 }
 
 /*
- * Ours prints want; EXPECT_SAME: and so does libc, so the table cannot be wrong. EXPECT_GLIBC: and so
- * does glibc, but not musl.
+ * Ours prints want; EXPECT_SAME: and so does libc, so the table cannot be wrong. EXPECT_GLIBC: and
+ * so does glibc, but not musl.
  */
 #define EXPECT(want, ...) expect_at(__LINE__, want, __VA_ARGS__)
 #define EXPECT_SAME(want, ...)                                                                     \
