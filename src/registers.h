@@ -82,7 +82,7 @@ static inline struct registers registers_interrupted(const ucontext_t *context)
 
 static inline uintptr_t registers_end(const ucontext_t *context)
 {
-	const fpregset_t last = context->uc_mcontext.fpregs;
+	fpregset_t last = context->uc_mcontext.fpregs;
 
 	return last ? (uintptr_t)(last + 1) : (uintptr_t)(context + 1);
 }

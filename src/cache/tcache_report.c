@@ -58,7 +58,9 @@ static bool find_cached(unsigned int class, const void *cell)
  */
 bool tcache_is_cached(unsigned int class, const void *cell)
 {
-	return find_cached(class, cell) && find_cached(class, cell);
+	if (!find_cached(class, cell))
+		return false;
+	return find_cached(class, cell);
 }
 
 /* Reports. */

@@ -201,7 +201,7 @@ static bool read_saved(struct unwind *u, unsigned int place, uintptr_t cfa, int6
 	       read_word(u, (place == CFI_AT_CFA ? cfa : u->at.fp) + offset, value);
 }
 
-/* Only functions that were interrupted before their first call have it in a register. */
+/* Only before its first call does a function have its return address in a register. */
 static bool read_return(struct unwind *u, union cfi_rule rule, uintptr_t cfa, struct registers *to)
 {
 	if (REGISTERS_RETURN != REGISTERS_OTHER)
