@@ -23,6 +23,14 @@ target=${script##*/}
 tree=$tests/out/cross/$target
 tools=$tree/tools
 installed=$scratch/root/opt/osmem
+# What make check runs, but for what takes long under emulation, and scripts that run programs of
+# this machine.
+checked_emulated="block/checker block/placement block/placement_errors block/placement_heap
+	block/placement_realloc block/placement_regions slab/cells slab/checker slab/sizeclass slab/spans
+	large/checker cache/bounds cache/checker cache/magazines cache/modes cache/threads cache/endings
+	model/random misuse/blocks misuse/cells misuse/large misuse/sizes libc/align libc/alloc libc/forks
+	libc/own libc/usable sample/behaviour sample/stack trace/records inspect/heap system/locks
+	system/printf system/static soak/short demo/output"
 unset MAKEFLAGS MFLAGS MAKELEVEL CC CXX CFLAGS CPPFLAGS LDFLAGS SRC_PATH UTILS_PATH OSMEM_OPTIONS
 
 export TEST_PATIENCE=4
