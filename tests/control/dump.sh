@@ -110,7 +110,7 @@ busy_program_ends() {
 invalid_is_reported() {
 	for signal in KILL STOP SEGV 9 0 32 99 FOO ''; do
 		start "dump_on=$signal" "$scratch/subject" && stop &&
-			grep -q '^osmem: OSMEM_OPTIONS: invalid value in "dump_on=.*; dump_on: USR1, ' \
+			grep -q '^osmem: OSMEM_OPTIONS: invalid value in "dump_on=.*; dump_on takes USR1, ' \
 				"$scratch/err" || return
 	done
 }
