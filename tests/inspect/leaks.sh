@@ -170,7 +170,7 @@ only_exit_reports() {
 
 other_values_are_refused() {
 	goes leaks=no "$scratch/linked" leaked
-	[ "$status" -eq 7 ] && grep -qx 'osmem: OSMEM_OPTIONS: invalid value in "leaks=no"; leaks: no value, or exit' "$scratch/err" &&
+	[ "$status" -eq 7 ] && grep -qx 'osmem: OSMEM_OPTIONS: invalid value in "leaks=no"; leaks takes no value, or exit' "$scratch/err" &&
 		[ "$(wc -l <"$scratch/err")" -eq 1 ]
 }
 
