@@ -222,11 +222,11 @@ void guard_release(const char *call, void *p)
 
 	if (!s)
 		return;
-	check_rest(call, s);
 	if (!begin_free(s)) {
 		guard_bad_pointer(call, p);
 		return;
 	}
+	check_rest(call, s); /* not before: another thread that frees the block closes its pages */
 	guard_note_call(&s->free);
 	set_state(s, SLOT_FREED);
 	close_slot(s);
