@@ -266,12 +266,20 @@ static size_t segment_bytes(void)
 }
 
 /* Bytes mapped for segments, their windows, for objects, and for the table of these. */
+/* Of the mapping that replaces the break if the first raise was refused. */
+static size_t break_bytes(void)
+{
+	struct osmem_heap_stats course = course_stats();
+
+	return kernel.raised ? 0 : pages(course.region_bytes + course.ahead_bytes);
+}
+
 static size_t bytes_in_use(void)
 {
 	struct mapping_stats stats = mappings();
 
 	return segment_bytes() + window_bytes() + stats.bytes + large_dirty_bytes() +
-	       pages(stats.table_bytes);
+	       pages(stats.table_bytes) + break_bytes();
 }
 
 void note_live(void)
