@@ -224,7 +224,7 @@ uint32_t sys_begin_service(void)
 	static const char name[] = "osmem";
 
 	if (CALL(rt_sigprocmask, SIG_BLOCK, &wake_set, NULL, KERNEL_MASK_SIZE) != 0)
-		return 0; /* whoever wakes it would end the process */
+		return 0; /* the signal that wakes the thread would end the process */
 	RAW(prctl, PR_SET_NAME, name);
 	RAW(prctl, PR_SET_TIMERSLACK, TIMER_SLACK_MS * 1000000ul);
 	return (uint32_t)RAW(gettid);

@@ -285,7 +285,7 @@ static bool grow_segment(void)
 		slab_store.growing = NULL;
 	if (!n)
 		return false;
-	/* For a fork: fixed slots are taken, whatever the map says. */
+	/* For a fork: the child counts fixed slots as taken. */
 	g->fixed &= ~(~(~(uint64_t)0 << n) << first);
 	atomic_thread_fence(memory_order_release);
 	map_clear(g->maps.taken, slot_pages(first, n));
